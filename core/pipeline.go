@@ -1,0 +1,119 @@
+package core
+
+import "time"
+
+// Pipeline is what a manifest describes.
+type Pipeline struct {
+	Name         string
+	File         string // the manifest, absolute
+	Dir          string // its folder: relative paths in it start here
+	Source       Source
+	Environments []Environment
+	Triggers     []Trigger
+	Stages       []Stage // in the order of the manifest
+	Notifiers    []Notifier
+	Secrets      []string // values that must be masked wherever they appear
+
+	// Scope returns what a stage's block may refer to, given the outputs of the stages that ran. Outputs of
+	// the others are unknown values.
+	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error)
+}
+
+// Source is where commits come from.
+type Source struct {
+	Path string // absolute folder inside a git work tree or a bare repository
+}
+
+// StageID is TYPE.NAME.
+type StageID string
+
+// Stage is one step of a pipeline.
+type Stage struct {
+	Type, Name  string
+	Needs       []StageID // written and referred to, sorted, without duplicates
+	When        When
+	Timeout     time.Duration // 0: none
+	Retries     int
+	OnFailure   OnFailure
+	Environment string // empty: that of the run
+	Block       Block
+	Range       Range // of the block's header
+}
+
+// ID returns TYPE.NAME.
+func (s Stage) ID() StageID { return StageID(s.Type + "." + s.Name) }
+
+// OnFailure says what a failed stage means for the run.
+type OnFailure string
+
+// What a failed stage means.
+const (
+	Stop     OnFailure = "stop"
+	Continue OnFailure = "continue"
+)
+
+// When holds the conditions under which a stage runs. Empty lists hold always.
+type When struct {
+	Branches     []string // patterns
+	Environments []string
+}
+
+// Block is the body of a stage as it stands in the manifest; its plugin decodes it.
+type Block struct {
+	Source []byte // the text between the braces
+	Start  Pos    // of the first byte of Source
+	File   string
+}
+
+// Scope is the object that the expressions of a block refer to: a cty value, in the two encodings of go-cty.
+type Scope struct {
+	Type  []byte // JSON
+	Value []byte // msgpack; unknown values allowed
+}
+
+// Environment is a named set of hosts.
+type Environment struct {
+	Name      string
+	Terraform *TerraformConfig // nil: no hosts are made
+	Ansible   *AnsibleConfig   // nil: hosts are not configured
+	Range     Range
+}
+
+// TerraformConfig is an environment's root module.
+type TerraformConfig struct {
+	Module    string         // a bare word ships with troop; else a folder, absolute
+	Variables map[string]any // beyond those that troop gives every module
+	Review    Review
+	Range     Range
+}
+
+// Review says what may be applied without asking.
+type Review struct {
+	Approve    bool     // apply waits for an approval
+	Forbid     []string // create, update, replace, destroy
+	MaxDestroy int      // -1: no limit
+}
+
+// AnsibleConfig is an environment's configuration.
+type AnsibleConfig struct {
+	Playbook  string // a bare name ships with troop; else a file, absolute
+	Variables map[string]any
+	Range     Range
+}
+
+// Trigger chooses an environment for a commit of a branch.
+type Trigger struct {
+	Name        string // push
+	Branches    []string
+	Environment string
+	Until       StageID // empty: to the end
+}
+
+// Notifier is a place where alerts and results are sent.
+type Notifier struct {
+	Type, Name string // email, sms, webhook, chat
+	URL        string // may hold a secret
+	On         []string
+	Cooldown   time.Duration
+	Range      Range
+}

@@ -1,0 +1,109 @@
+package core
+
+import "time"
+
+// RunID is a ULID.
+type RunID string
+
+// Digest is "sha256:" and 64 hexadecimal digits.
+type Digest string
+
+// Status of a run or a stage.
+type Status string
+
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled.
+const (
+	Pending   Status = "pending"
+	Running   Status = "running"
+	Passed    Status = "passed"
+	Failed    Status = "failed"
+	Skipped   Status = "skipped"
+	Cancelled Status = "cancelled"
+)
+
+// Run is one execution of a pipeline for one commit.
+type Run struct {
+	ID          RunID         `json:"id"`
+	Pipeline    string        `json:"pipeline"`
+	Manifest    string        `json:"manifest"`
+	Commit      string        `json:"commit"`
+	Subject     string        `json:"subject"` // first line of the commit message
+	Branch      string        `json:"branch"`
+	Environment string        `json:"environment"`
+	Status      Status        `json:"status"`
+	Reason      string        `json:"reason,omitempty"` // why it is not passed
+	Started     time.Time     `json:"started"`
+	Ended       time.Time     `json:"ended,omitzero"`
+	PID         int           `json:"pid"` // of the process that executes it
+	Stages      []StageResult `json:"stages"`
+}
+
+// StageResult is what became of one stage in one run.
+type StageResult struct {
+	ID       StageID        `json:"id"`
+	Status   Status         `json:"status"`
+	Reason   string         `json:"reason,omitempty"`
+	Started  time.Time      `json:"started,omitzero"`
+	Ended    time.Time      `json:"ended,omitzero"`
+	Attempts int            `json:"attempts,omitempty"`
+	Outputs  map[string]any `json:"outputs,omitempty"`
+	Plugin   Digest         `json:"plugin,omitempty"`
+}
+
+// HostName is the name of a host within its environment.
+type HostName string
+
+// Host is a machine reached over SSH.
+type Host struct {
+	Name           HostName `json:"name"`
+	Role           string   `json:"role"`
+	Address        string   `json:"address"`
+	PrivateAddress string   `json:"private_address"`
+	User           string   `json:"user"`
+	Port           int      `json:"port"`
+	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned at first contact
+}
+
+// Severity of an event.
+type Severity string
+
+// The severities. An alert is an event that someone must hear of; resolved is its recovery.
+const (
+	Info     Severity = "info"
+	Warning  Severity = "warning"
+	Alert    Severity = "alert"
+	Resolved Severity = "resolved"
+)
+
+// Event is one fact with a time. A run's journal, the hosts' streams and the terminal all carry this shape.
+type Event struct {
+	ID          string         `json:"id"` // ULID
+	Time        time.Time      `json:"time"`
+	Environment string         `json:"environment,omitempty"`
+	Host        HostName       `json:"host,omitempty"`
+	Role        string         `json:"role,omitempty"`
+	Run         RunID          `json:"run,omitempty"`
+	Source      string         `json:"source"` // TYPE.NAME of a stage, or the part of the core that speaks
+	Kind        string         `json:"kind"`
+	Severity    Severity       `json:"severity"`
+	Summary     string         `json:"summary"`
+	Key         string         `json:"key,omitempty"`
+	Data        map[string]any `json:"data,omitempty"`
+}
+
+// Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.
+const (
+	KindRunStarted   = "run.started"
+	KindRunPassed    = "run.passed"
+	KindRunFailed    = "run.failed"
+	KindRunCancelled = "run.cancelled"
+	KindStageStarted = "stage.started"
+	KindStagePassed  = "stage.passed"
+	KindStageFailed  = "stage.failed"
+	KindStageSkipped = "stage.skipped"
+	KindLog          = "log"      // Summary is the line; Data: error=true when it came from standard error
+	KindProgress     = "progress" // Data: done, total
+	KindFinding      = "finding"  // Data: path, line, column, severity, rule
+	KindMetric       = "metric"   // Data: name, value, unit, limit
+	KindTask         = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
+)
