@@ -38,6 +38,11 @@ type Stage struct {
 	Environment string // empty: that of the run
 	Block       Block
 	Range       Range // of the block's header
+
+	// Scope returns what the stage's own block refers to, and nothing else, so that a plugin and its agents
+	// never hold another stage's secrets. It takes the outputs of the stages that ran; those of the others
+	// are unknown values. A mistake that shows itself only now is Diagnostics.
+	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error) `json:"-"`
 }
 
 // ID returns TYPE.NAME.
