@@ -37,7 +37,8 @@ type Stage struct {
 	OnFailure   OnFailure
 	Environment string // empty: that of the run
 	Block       Block
-	Range       Range // of the block's header
+	Range       Range       // of the block's header
+	References  []Reference // to outputs of other stages, in the order in which they are written
 
 	// Scope returns what the stage's own block refers to, and nothing else, so that a plugin and its agents
 	// never hold another stage's secrets. It takes the outputs of the stages that ran; those of the others
@@ -47,6 +48,13 @@ type Stage struct {
 
 // ID returns TYPE.NAME.
 func (s Stage) ID() StageID { return StageID(s.Type + "." + s.Name) }
+
+// Reference is an expression stage.TYPE.NAME.OUTPUT in a block.
+type Reference struct {
+	Stage  StageID
+	Output string
+	Range  Range
+}
 
 // OnFailure says what a failed stage means for the run.
 type OnFailure string

@@ -101,9 +101,18 @@ const (
 	KindStagePassed  = "stage.passed"
 	KindStageFailed  = "stage.failed"
 	KindStageSkipped = "stage.skipped"
-	KindLog          = "log"      // Summary is the line; Data: error=true when it came from standard error
-	KindProgress     = "progress" // Data: done, total
-	KindFinding      = "finding"  // Data: path, line, column, severity, rule
-	KindMetric       = "metric"   // Data: name, value, unit, limit
-	KindTask         = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
+
+	KindStageCancelled = "stage.cancelled"
+	KindStageRetrying  = "stage.retrying" // an attempt failed and another follows: Data: attempt, of, wait (seconds)
+
+	KindEnvironmentPreparing = "environment.preparing"
+	KindEnvironmentReady     = "environment.ready"
+	KindEnvironmentFailed    = "environment.failed"
+
+	KindLog      = "log"      // Summary is the line; Data: error=true when it came from standard error
+	KindProgress = "progress" // Data: done, total
+	KindFinding  = "finding"  // Data: path, line, column, severity, rule
+	KindMetric   = "metric"   // Data: name, value, unit, limit
+	KindTable    = "table"    // Data: columns, rows
+	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
