@@ -3,3 +3,11 @@
 package wire
 
 //go:generate sh -c "protoc --proto_path=. --plugin=protoc-gen-go=$(go tool -n protoc-gen-go) --plugin=protoc-gen-go-grpc=$(go tool -n protoc-gen-go-grpc) --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative plugin.proto"
+
+// The handshake of go-plugin. The cookie only tells a plugin that troop starts it; it is no secret.
+const (
+	Version     = 1
+	Name        = "stage"
+	CookieKey   = "TROOP_PLUGIN"
+	CookieValue = "b8f4c1d2-one-stage-one-binary"
+)

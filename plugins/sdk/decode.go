@@ -1,0 +1,336 @@
+package sdk
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	"github.com/zclconf/go-cty/cty/gocty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"github.com/zclconf/go-cty/cty/msgpack"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// reserved are the arguments of every stage that belong to the core.
+var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each"}
+
+// decoder turns the text of one block into a struct and remembers where everything stood.
+type decoder struct {
+	stage   string // type, for messages
+	ctx     *hcl.EvalContext
+	partial bool // unknown values are allowed and leave fields zero
+	diags   hcl.Diagnostics
+	unknown map[string]bool // paths of attributes that are not known yet
+}
+
+// decodeBlock decodes c into target, a pointer to a struct. An error is trouble with the protocol; what is
+// wrong with the block is in the decoder's diagnostics, all at once.
+func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
+	scope, err := decodeScope(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := &decoder{stage: stage, partial: partial, unknown: map[string]bool{}, ctx: &hcl.EvalContext{Variables: scope}}
+	start := hcl.Pos{Line: max(int(c.GetLine()), 1), Column: max(int(c.GetColumn()), 1), Byte: int(c.GetByte())}
+	file, diags := hclsyntax.ParseConfig(c.GetSource(), c.GetFile(), start)
+	d.diags = diags
+	body, ok := file.Body.(*hclsyntax.Body)
+	if diags.HasErrors() || !ok {
+		return d, body, nil
+	}
+	for _, name := range reserved {
+		delete(body.Attributes, name)
+	}
+	body.Blocks = slices.DeleteFunc(body.Blocks, func(b *hclsyntax.Block) bool { return slices.Contains(reserved, b.Type) })
+	d.body(body, body.MissingItemRange(), s, target.Elem(), stage+" stage", "")
+	return d, body, nil
+}
+
+func decodeScope(c *wire.Config) (map[string]cty.Value, error) {
+	if len(c.GetScopeType()) == 0 {
+		return nil, nil
+	}
+	t, err := ctyjson.UnmarshalType(c.GetScopeType())
+	if err != nil {
+		return nil, fmt.Errorf("decode type of scope: %w", err)
+	}
+	v, err := msgpack.Unmarshal(c.GetScopeValue(), t)
+	if err != nil {
+		return nil, fmt.Errorf("decode scope: %w", err)
+	}
+	if !t.IsObjectType() || !v.IsKnown() || v.IsNull() {
+		return nil, errors.New("decode scope: want a known object")
+	}
+	return v.AsValueMap(), nil
+}
+
+func (d *decoder) errorf(r hcl.Range, summary, format string, args ...any) {
+	d.diags = append(d.diags, &hcl.Diagnostic{
+		Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: &r,
+	})
+}
+
+// body decodes one block; where names it for messages, and path is its place for BadAttr ("" or "rule[1].").
+func (d *decoder) body(b *hclsyntax.Body, header hcl.Range, s *blockSchema, v reflect.Value, where, path string) {
+	d.unknownNames(b, s, where)
+	for _, a := range s.attrs {
+		attr, ok := b.Attributes[a.name]
+		switch {
+		case ok:
+			d.attr(attr, &a, v.FieldByIndex(a.index), path+a.name)
+		case a.required:
+			d.errorf(header, "Missing argument", "A %s needs the argument %q (%s).", where, a.name, typeName(a.typ))
+		case a.value != cty.NilVal:
+			assign(v.FieldByIndex(a.index), a.value, nil)
+		}
+	}
+	for _, n := range s.blocks {
+		d.nested(b, header, &n, v.FieldByIndex(n.index), where, path)
+	}
+}
+
+func (d *decoder) nested(b *hclsyntax.Body, header hcl.Range, n *nestedSchema, field reflect.Value, where, path string) {
+	count := 0
+	for _, block := range b.Blocks {
+		if block.Type != n.name {
+			continue
+		}
+		if count++; count > 1 && !n.many {
+			d.errorf(block.DefRange(), "Duplicate block", "A %s takes one block %q.", where, n.name)
+			continue
+		}
+		elem := reflect.New(n.elem)
+		at := fmt.Sprintf("%s%s.", path, n.name)
+		if n.many {
+			at = fmt.Sprintf("%s%s[%d].", path, n.name, count-1)
+		}
+		if len(block.Labels) != len(n.block.labels) {
+			d.errorf(block.DefRange(), "Wrong labels", "Write %s.", blockUsage(n))
+		} else {
+			for i, l := range n.block.labels {
+				elem.Elem().FieldByIndex(l.index).SetString(block.Labels[i])
+			}
+		}
+		d.body(block.Body, block.DefRange(), n.block, elem.Elem(), n.name+" block", at)
+		value := elem.Elem()
+		if n.pointer {
+			value = elem
+		}
+		if n.many {
+			field.Set(reflect.Append(field, value))
+		} else {
+			field.Set(value)
+		}
+	}
+	if count == 0 && n.required {
+		d.errorf(header, "Missing block", "A %s needs a block: %s.", where, blockUsage(n))
+	}
+}
+
+func blockUsage(n *nestedSchema) string {
+	s := n.name
+	for _, l := range n.block.labels {
+		s += ` "` + strings.ToUpper(l.name) + `"`
+	}
+	return s + " { … }"
+}
+
+// unknownNames reports arguments and blocks that the schema does not have.
+func (d *decoder) unknownNames(b *hclsyntax.Body, s *blockSchema, where string) {
+	var attrs, blocks []string
+	for _, a := range s.attrs {
+		attrs = append(attrs, a.name)
+	}
+	for _, n := range s.blocks {
+		blocks = append(blocks, n.name)
+	}
+	for name, attr := range b.Attributes {
+		if s.attr(name) != nil {
+			continue
+		}
+		if n := s.block(name); n != nil {
+			d.errorf(attr.NameRange, "Unsupported argument", "%q is a block here: write %s, without an equals sign.", name, blockUsage(n))
+			continue
+		}
+		d.errorf(attr.NameRange, "Unsupported argument", "A %s has no argument %q.%s", where, name, suggest(name, attrs, blocks))
+	}
+	for _, block := range b.Blocks {
+		if s.block(block.Type) != nil {
+			continue
+		}
+		if s.attr(block.Type) != nil {
+			d.errorf(block.TypeRange, "Unsupported block", "%q is an argument here: write %s = …, with an equals sign.", block.Type, block.Type)
+			continue
+		}
+		d.errorf(block.TypeRange, "Unsupported block", "A %s has no block %q.%s", where, block.Type, suggest(block.Type, blocks, attrs))
+	}
+}
+
+// suggest finds the name that was meant, first among those of the same kind, or lists what there is.
+func suggest(name string, lists ...[]string) string {
+	for _, list := range lists {
+		best, at := "", 1+len(name)/3
+		for _, x := range list {
+			if n := levenshtein.Distance(strings.ToLower(name), x, nil); n <= at && (best == "" || n < at) {
+				best, at = x, n
+			}
+		}
+		if best != "" {
+			return fmt.Sprintf(" Did you mean %q?", best)
+		}
+	}
+	if len(lists[0]) == 0 {
+		return ""
+	}
+	return " It has " + strings.Join(lists[0], ", ") + "."
+}
+
+func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.Value, path string) {
+	v, diags := attr.Expr.Value(d.ctx)
+	for _, x := range diags {
+		x.EvalContext, x.Expression = nil, nil
+	}
+	d.diags = append(d.diags, diags...)
+	if diags.HasErrors() {
+		return
+	}
+	v, _ = v.UnmarkDeep()
+	want, err := ctyType(a.typ)
+	if err == nil {
+		v, err = convert.Convert(v, want)
+	}
+	if err != nil {
+		where := attr.Expr
+		if p := (cty.PathError{}); errors.As(err, &p) {
+			where = exprAt(attr.Expr, p.Path)
+		}
+		d.errorf(where.Range(), "Wrong type", "The argument %q is a %s: %s.", a.name, typeName(a.typ), err)
+		return
+	}
+	if !v.IsWhollyKnown() {
+		d.unknown[path] = true
+		if !d.partial {
+			d.errorf(attr.Expr.Range(), "Unknown value", "The value of %q is not known: the stage that it comes from has not run, or has no such output.", a.name)
+		}
+		return
+	}
+	if v.IsNull() {
+		if a.required {
+			d.errorf(attr.Expr.Range(), "Missing value", "The argument %q must not be null.", a.name)
+		} else if a.value != cty.NilVal {
+			assign(field, a.value, nil)
+		}
+		return
+	}
+	for _, p := range assign(field, v, nil) {
+		d.errorf(exprAt(attr.Expr, p.path).Range(), "Wrong value", "%s.", upperFirst(p.text))
+	}
+}
+
+func upperFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// problem is a value that does not fit, and its place within the attribute.
+type problem struct {
+	path cty.Path
+	text string
+}
+
+// assign puts a wholly known value of the type ctyType gave into a field.
+func assign(field reflect.Value, v cty.Value, path cty.Path) []problem {
+	if v.IsNull() {
+		if path == nil {
+			return nil
+		}
+		return []problem{{path, "want a value, got null"}}
+	}
+	t := field.Type()
+	if t.Kind() == reflect.Pointer {
+		elem := reflect.New(t.Elem())
+		p := assign(elem.Elem(), v, path)
+		field.Set(elem)
+		return p
+	}
+	if u, ok := field.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if err := u.UnmarshalText([]byte(v.AsString())); err != nil {
+			return []problem{{path, err.Error()}}
+		}
+		return nil
+	}
+	var problems []problem
+	switch t.Kind() {
+	case reflect.Slice:
+		list := reflect.MakeSlice(t, v.LengthInt(), v.LengthInt())
+		for it := v.ElementIterator(); it.Next(); {
+			key, x := it.Element()
+			i, _ := key.AsBigFloat().Int64()
+			problems = append(problems, assign(list.Index(int(i)), x, append(slices.Clone(path), cty.IndexStep{Key: key}))...)
+		}
+		field.Set(list)
+	case reflect.Map:
+		m := reflect.MakeMap(t)
+		for it := v.ElementIterator(); it.Next(); {
+			key, x := it.Element()
+			elem := reflect.New(t.Elem()).Elem()
+			problems = append(problems, assign(elem, x, append(slices.Clone(path), cty.IndexStep{Key: key}))...)
+			m.SetMapIndex(reflect.ValueOf(key.AsString()).Convert(t.Key()), elem)
+		}
+		field.Set(m)
+	default:
+		if err := gocty.FromCtyValue(v, field.Addr().Interface()); err != nil {
+			problems = append(problems, problem{path, err.Error()})
+		}
+	}
+	return problems
+}
+
+// exprAt finds the part of a literal list or map that a path leads to, as far as the path can be followed.
+func exprAt(expr hclsyntax.Expression, path cty.Path) hclsyntax.Expression {
+	for _, step := range path {
+		var key cty.Value
+		switch s := step.(type) {
+		case cty.IndexStep:
+			key = s.Key
+		case cty.GetAttrStep:
+			key = cty.StringVal(s.Name)
+		}
+		next := elementExpr(expr, key)
+		if next == nil {
+			return expr
+		}
+		expr = next
+	}
+	return expr
+}
+
+func elementExpr(expr hclsyntax.Expression, key cty.Value) hclsyntax.Expression {
+	switch e := expr.(type) {
+	case *hclsyntax.TupleConsExpr:
+		if key.Type() == cty.Number {
+			if i, _ := key.AsBigFloat().Int64(); i >= 0 && int(i) < len(e.Exprs) {
+				return e.Exprs[i]
+			}
+		}
+	case *hclsyntax.ObjectConsExpr:
+		for _, item := range e.Items {
+			k, diags := item.KeyExpr.Value(nil)
+			if !diags.HasErrors() && k.Type() == cty.String && key.Type() == cty.String && k.AsString() == key.AsString() {
+				return item.ValueExpr
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package sdk
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// step is one part of a BadAttr path: a name with the keys in brackets behind it.
+type step struct {
+	name string
+	keys []cty.Value
+}
+
+// parsePath splits `rule[1].paths["a"]`. Brackets that make no sense belong to the name.
+func parsePath(path string) []step {
+	var steps []step
+	for path != "" {
+		end := strings.IndexAny(path, ".[")
+		if end < 0 {
+			return append(steps, step{name: path})
+		}
+		s := step{name: path[:end]}
+		path = path[end:]
+		for strings.HasPrefix(path, "[") {
+			text, rest, ok := strings.Cut(path[1:], "]")
+			if !ok {
+				break
+			}
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+				s.keys = append(s.keys, cty.NumberIntVal(n))
+			} else {
+				s.keys = append(s.keys, cty.StringVal(strings.Trim(text, `"`)))
+			}
+			path = rest
+		}
+		path = strings.TrimPrefix(path, ".")
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// place finds where in the manifest a path points: an attribute, an element of it, or a block; when a part is
+// not written there, the block that it would stand in.
+func place(body *hclsyntax.Body, path string) hcl.Range {
+	at := body.MissingItemRange()
+	for _, s := range parsePath(path) {
+		if attr, ok := body.Attributes[s.name]; ok {
+			expr := attr.Expr
+			for _, key := range s.keys {
+				next := elementExpr(expr, key)
+				if next == nil {
+					break
+				}
+				expr = next
+			}
+			if expr == attr.Expr {
+				return attr.SrcRange
+			}
+			return expr.Range()
+		}
+		block := findBlock(body, s)
+		if block == nil {
+			return at
+		}
+		body, at = block.Body, block.DefRange()
+	}
+	return at
+}
+
+// findBlock finds the nth block of a type, or the one that carries a label.
+func findBlock(body *hclsyntax.Body, s step) *hclsyntax.Block {
+	want := cty.NumberIntVal(0)
+	if len(s.keys) > 0 {
+		want = s.keys[0]
+	}
+	n := int64(0)
+	for _, b := range body.Blocks {
+		if b.Type != s.name {
+			continue
+		}
+		if want.Type() == cty.String {
+			if len(b.Labels) > 0 && b.Labels[0] == want.AsString() {
+				return b
+			}
+		} else if i, _ := want.AsBigFloat().Int64(); i == n {
+			return b
+		}
+		n++
+	}
+	return nil
+}
+
+// attrUnknown reports whether a path leads into an attribute whose value is not known yet.
+func (d *decoder) attrUnknown(path string) bool {
+	for p := range d.unknown {
+		if path == p || strings.HasPrefix(path, p+"[") || strings.HasPrefix(path, p+".") {
+			return true
+		}
+	}
+	return false
+}
+
+func diagnosticsToWire(diags hcl.Diagnostics) []*wire.Diagnostic {
+	var out []*wire.Diagnostic
+	for _, d := range diags {
+		w := &wire.Diagnostic{Warning: d.Severity == hcl.DiagWarning, Summary: cutLine(d.Summary), Detail: cutLine(d.Detail)}
+		if d.Subject != nil {
+			w.Range = rangeToWire(*d.Subject)
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func rangeToWire(r hcl.Range) *wire.Range {
+	return &wire.Range{
+		File:      r.Filename,
+		StartLine: int32(r.Start.Line), StartColumn: int32(r.Start.Column), StartByte: int32(r.Start.Byte),
+		EndLine: int32(r.End.Line), EndColumn: int32(r.End.Column), EndByte: int32(r.End.Byte),
+	}
+}

@@ -1,0 +1,58 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// Serve turns a stage into a plugin. It is all that main does, and does not return.
+func Serve[C any](stage Stage[C]) {
+	os.Exit(serve(stage)) //nolint:forbidigo // Serve is the end of a plugin's main
+}
+
+func serve[C any](stage Stage[C]) int {
+	if os.Getenv(wire.CookieKey) != wire.CookieValue {
+		fmt.Fprintf(os.Stderr, "%s %s is a plugin of troop; troop starts it: put it beside troop, or in ~/.troop/plugins.\n", stage.Name, stage.Version)
+		return 1
+	}
+	p := &servedPlugin{}
+	srv, err := Server(stage, func(id uint32) (grpc.ClientConnInterface, error) { return p.broker.Dial(id) })
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "plugin %s: %v\n", stage.Name, err)
+		return 1
+	}
+	p.server = srv
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
+		},
+		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: p}},
+		GRPCServer:       plugin.DefaultGRPCServer,
+		Logger:           hclog.NewNullLogger(),
+	})
+	return 0
+}
+
+// servedPlugin registers the protocol's server with go-plugin.
+type servedPlugin struct {
+	plugin.NetRPCUnsupportedPlugin
+	server wire.PluginServer
+	broker *plugin.GRPCBroker
+}
+
+func (p *servedPlugin) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error {
+	p.broker = broker
+	wire.RegisterPluginServer(s, p.server)
+	return nil
+}
+
+func (p *servedPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, fmt.Errorf("a plugin is no client")
+}

@@ -1,0 +1,266 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// Server is a stage as the protocol has it. Serve and sdktest use it; authors have no need to. Dial connects
+// to the core's capabilities by the number that a call carries. An error is a mistake of the stage's author.
+func Server[C any](stage Stage[C], dial func(broker uint32) (grpc.ClientConnInterface, error)) (wire.PluginServer, error) {
+	schema, err := schemaOf(reflect.TypeFor[C]())
+	if err != nil {
+		return nil, err
+	}
+	if err := stage.validate(); err != nil {
+		return nil, err
+	}
+	return &server[C]{stage: stage, schema: schema, dial: dial, log: os.Stderr}, nil
+}
+
+func (s *Stage[C]) validate() error {
+	if !hclsyntax.ValidIdentifier(s.Name) || s.Version == "" {
+		return errors.New("a stage needs a name that is an identifier, and a version")
+	}
+	if s.Agent != nil && s.Agent.Watch == nil {
+		return errors.New("an agent needs Watch")
+	}
+	if s.Run == nil && s.Agent == nil && len(s.Actions) == 0 {
+		return errors.New("a stage needs Run, an agent or actions")
+	}
+	seen := map[string]bool{}
+	for _, a := range s.Actions {
+		if a.Name == "" || a.Run == nil || seen[a.Name] {
+			return fmt.Errorf("action %q needs a name of its own and Run", a.Name)
+		}
+		seen[a.Name] = true
+	}
+	return nil
+}
+
+type server[C any] struct {
+	wire.UnimplementedPluginServer
+	stage  Stage[C]
+	schema *blockSchema
+	dial   func(uint32) (grpc.ClientConnInterface, error)
+	log    io.Writer // where stacks of panics go
+}
+
+func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
+	d := &wire.Description{
+		Name: s.stage.Name, Version: s.stage.Version, Summary: s.stage.Summary,
+		Config: s.schema.toWire(), Stage: s.stage.Run != nil,
+	}
+	for _, o := range s.stage.Outputs {
+		d.Outputs = append(d.Outputs, &wire.Output{Name: o.Name, Doc: o.Doc})
+	}
+	for _, a := range s.stage.Actions {
+		w := &wire.Action{Name: a.Name, Summary: a.Summary}
+		for _, x := range a.Args {
+			w.Args = append(w.Args, &wire.ActionArg{Name: x.Name, Doc: x.Doc, Flag: x.Flag, Required: x.Required, Default: x.Default})
+		}
+		d.Actions = append(d.Actions, w)
+	}
+	for _, c := range s.stage.Capabilities {
+		d.Capabilities = append(d.Capabilities, string(c))
+	}
+	if a := s.stage.Agent; a != nil {
+		d.Agent = &wire.Agent{User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths}
+	}
+	return d, nil
+}
+
+func (s *server[C]) Check(_ context.Context, r *wire.CheckRequest) (reply *wire.CheckReply, err error) {
+	defer s.recover("Check", &err)
+	_, diags, err := s.decode(r.GetConfig(), true)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return &wire.CheckReply{Diagnostics: diagnosticsToWire(diags)}, nil
+}
+
+// decode reads a block and lets the author check it. The diagnostics are sorted by their place.
+func (s *server[C]) decode(c *wire.Config, partial bool) (*C, hcl.Diagnostics, error) {
+	target := new(C)
+	d, body, err := decodeBlock(s.stage.Name, c, s.schema, reflect.ValueOf(target), partial)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !d.diags.HasErrors() && s.stage.Check != nil {
+		attrs, rest := attrErrors(s.stage.Check(target))
+		d.complain(body, attrs, rest)
+	}
+	slices.SortStableFunc(d.diags, func(a, b *hcl.Diagnostic) int { return startByte(a) - startByte(b) })
+	return target, d.diags, nil
+}
+
+func startByte(d *hcl.Diagnostic) int {
+	if d.Subject == nil {
+		return 0
+	}
+	return d.Subject.Start.Byte
+}
+
+// complain turns an author's errors into diagnostics.
+func (d *decoder) complain(body *hclsyntax.Body, attrs []*attrError, rest error) {
+	summary := "Invalid " + d.stage + " stage"
+	for _, a := range attrs {
+		if !d.attrUnknown(a.path) {
+			d.errorf(place(body, a.path), summary, "%s", a.detail)
+		}
+	}
+	if rest != nil {
+		d.errorf(body.MissingItemRange(), summary, "%s", rest.Error())
+	}
+}
+
+func (s *server[C]) Run(r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
+	if s.stage.Run == nil {
+		return status.Errorf(codes.Unimplemented, "plugin %s is no stage: it has no Run", s.stage.Name)
+	}
+	return s.work("Run", r, stream, s.stage.Run)
+}
+
+func (s *server[C]) Watch(r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
+	if s.stage.Agent == nil {
+		return status.Errorf(codes.Unimplemented, "plugin %s has no agent", s.stage.Name)
+	}
+	return s.work("Watch", r, stream, s.stage.Agent.Watch)
+}
+
+func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
+	i := slices.IndexFunc(s.stage.Actions, func(a Action[C]) bool { return a.Name == r.GetAction() })
+	if i < 0 {
+		return status.Errorf(codes.NotFound, "plugin %s has no action %q", s.stage.Name, r.GetAction())
+	}
+	action := s.stage.Actions[i]
+	args, err := completeArgs(action.Args, r.GetArgs())
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "action %s: %s", action.Name, err)
+	}
+	return s.work("Call", r.GetRun(), stream, func(ctx context.Context, c *C, job *Job) error {
+		return action.Run(ctx, c, args, job)
+	})
+}
+
+// completeArgs fills in defaults and refuses what the action does not have.
+func completeArgs(docs []Arg, given map[string]string) (Args, error) {
+	args := Args{}
+	for name := range given {
+		if !slices.ContainsFunc(docs, func(a Arg) bool { return a.Name == name }) {
+			return nil, fmt.Errorf("there is no argument %q", name)
+		}
+	}
+	for _, a := range docs {
+		v, ok := given[a.Name]
+		switch {
+		case ok:
+			args[a.Name] = v
+		case a.Required:
+			return nil, fmt.Errorf("argument %q is missing", a.Name)
+		case a.Default != "":
+			args[a.Name] = a.Default
+		}
+	}
+	return args, nil
+}
+
+// work does one call: decode, check, run, and the verdict at the end of the stream.
+func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
+	job := &Job{Info: infoFromWire(r.GetInfo()), stream: stream}
+	defer job.close()
+	job.caps = sync.OnceValues(func() (wire.CapabilitiesClient, error) {
+		if r.GetCapabilitiesBroker() == 0 {
+			return nil, errors.New("this call has no capabilities")
+		}
+		conn, err := s.dial(r.GetCapabilitiesBroker())
+		if err != nil {
+			return nil, fmt.Errorf("connect to capabilities: %w", err)
+		}
+		return wire.NewCapabilitiesClient(conn), nil
+	})
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+
+	c, diags, err := s.decode(r.GetConfig(), false)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	if diags.HasErrors() {
+		return sendResult(job, &wire.Result{
+			Status: wire.Result_FAILED, Reason: "the configuration is not valid", Diagnostics: diagnosticsToWire(diags),
+		})
+	}
+	err = s.guarded(face, func() error { return run(ctx, c, job) })
+	if err == nil {
+		return sendResult(job, &wire.Result{})
+	}
+	if f := (*failure)(nil); errors.As(err, &f) {
+		return sendResult(job, &wire.Result{Status: wire.Result_FAILED, Reason: cutLine(err.Error())})
+	}
+	if k := (*skip)(nil); errors.As(err, &k) {
+		return sendResult(job, &wire.Result{Status: wire.Result_SKIPPED, Reason: cutLine(k.reason)})
+	}
+	if attrs, rest := attrErrors(err); len(attrs) > 0 && rest == nil {
+		d, body, err := decodeBlock(s.stage.Name, r.GetConfig(), s.schema, reflect.ValueOf(new(C)), false)
+		if err != nil {
+			return status.Error(codes.Internal, err.Error())
+		}
+		d.complain(body, attrs, nil)
+		return sendResult(job, &wire.Result{
+			Status: wire.Result_FAILED, Reason: "the configuration is not valid", Diagnostics: diagnosticsToWire(d.diags),
+		})
+	}
+	if stream.Context().Err() != nil {
+		return status.FromContextError(stream.Context().Err()).Err()
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Error(codes.Unknown, cutLine(err.Error()))
+}
+
+func sendResult(job *Job, r *wire.Result) error {
+	return job.send(&wire.Message{Kind: &wire.Message_Result{Result: r}})
+}
+
+// guarded calls author code; a panic becomes an error of this call alone, and its stack goes to the log.
+func (s *server[C]) guarded(face string, f func() error) (err error) {
+	defer s.recover(face, &err)
+	return f()
+}
+
+func (s *server[C]) recover(face string, err *error) {
+	if p := recover(); p != nil {
+		fmt.Fprintf(s.log, "panic in %s of plugin %s: %v\n%s", face, s.stage.Name, p, debug.Stack())
+		*err = status.Errorf(codes.Internal, "plugin %s panicked in %s: %s", s.stage.Name, face, firstLine(fmt.Sprint(p)))
+	}
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return cutLine(s)
+}
+
+func infoFromWire(w *wire.RunInfo) RunInfo {
+	return RunInfo{
+		Run: w.GetRun(), Pipeline: w.GetPipeline(), Stage: w.GetStage(), Commit: w.GetCommit(), Branch: w.GetBranch(),
+		Environment: w.GetEnvironment(), Workspace: w.GetWorkspace(), Host: w.GetHost(), Role: w.GetRole(), StateDir: w.GetStateDir(),
+	}
+}
