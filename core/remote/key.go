@@ -1,0 +1,91 @@
+package remote
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+type keyPair struct {
+	file   string // private half
+	public string // authorized_keys format
+	signer ssh.Signer
+}
+
+// openKey reads dir/ssh_key, or makes it. Two processes that make it at once agree on one.
+func openKey(dir string) (keyPair, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
+	}
+	k := keyPair{file: filepath.Join(dir, "ssh_key")}
+	raw, err := os.ReadFile(k.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeKey(k.file); err != nil {
+			return keyPair{}, fmt.Errorf("make SSH key: %w", err)
+		}
+		raw, err = os.ReadFile(k.file)
+	}
+	if err != nil {
+		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
+	}
+	if k.signer, err = ssh.ParsePrivateKey(raw); err != nil {
+		return keyPair{}, fmt.Errorf("open SSH key %s: %w; remove the file and a new key is made, which the hosts do not know", k.file, err)
+	}
+	k.public = authorized(k.signer.PublicKey())
+	if err := os.WriteFile(k.file+".pub", []byte(k.public+"\n"), 0o644); err != nil {
+		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
+	}
+	return k, nil
+}
+
+// makeKey puts a new private key at path unless there is one already.
+func makeKey(path string) error {
+	private, _, err := NewKey("troop")
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".ssh_key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, err = tmp.WriteString(private)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// NewKey makes an ed25519 key pair: the private half in OpenSSH's format, the public one as in authorized_keys.
+func NewKey(comment string) (private, public string, err error) {
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	block, err := ssh.MarshalPrivateKey(priv, comment)
+	if err != nil {
+		return "", "", err
+	}
+	sshPub, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		return "", "", err
+	}
+	return string(pem.EncodeToMemory(block)), authorized(sshPub), nil
+}
+
+func authorized(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }

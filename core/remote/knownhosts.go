@@ -1,0 +1,218 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// HostKeyError says that a host shows another key than the pinned one.
+type HostKeyError struct {
+	Host      core.HostName
+	Address   string // as in the known_hosts file
+	File      string
+	Got, Want string // fingerprints
+}
+
+func (e *HostKeyError) Error() string {
+	return fmt.Sprintf("host key of %s (%s) has changed: pinned %s, now %s; if the host was replaced on purpose, accept the new key with: ssh-keygen -f %s -R %s",
+		e.Host, e.Address, e.Want, e.Got, Quote(e.File), Quote(e.Address))
+}
+
+// Pin records the host keys that come with the hosts, which replace what was recorded for the same addresses: they
+// come from Terraform, which made the hosts. Hosts without a key are pinned at first contact.
+func (c *Client) Pin(hosts []core.Host) error {
+	keys := map[string]ssh.PublicKey{}
+	for _, h := range hosts {
+		if h.HostKey == "" {
+			continue
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(h.HostKey))
+		if err != nil {
+			return fmt.Errorf("pin host key of %s: %w; host_key must be one line of authorized_keys format", h.Name, err)
+		}
+		keys[knownhosts.Normalize(address(h))] = key
+	}
+	return c.known.edit(keys)
+}
+
+// Forget drops the pinned key of a host, such as one that Terraform has destroyed.
+func (c *Client) Forget(h core.Host) error {
+	return c.known.edit(map[string]ssh.PublicKey{knownhosts.Normalize(address(h)): nil})
+}
+
+// knownHosts is a file in OpenSSH's known_hosts format. It is read at every use, so that editing it takes effect.
+type knownHosts struct{ file string }
+
+// algorithms orders what is asked of the host: the type of the pinned key only, since another key of the same host
+// would look like a changed one.
+func (k knownHosts) algorithms(h core.Host) ([]string, error) {
+	pinned, err := k.pinned(h)
+	if err != nil {
+		return nil, err
+	}
+	if len(pinned) == 0 {
+		return []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}, nil
+	}
+	var names []string
+	for _, key := range pinned {
+		if key.Key.Type() == ssh.KeyAlgoRSA {
+			names = append(names, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
+			continue
+		}
+		names = append(names, key.Key.Type())
+	}
+	return names, nil
+}
+
+// pinned returns the keys recorded for a host.
+func (k knownHosts) pinned(h core.Host) ([]knownhosts.KnownKey, error) {
+	check, err := k.open()
+	if err != nil || check == nil {
+		return nil, err
+	}
+	var unknown *knownhosts.KeyError
+	if err := check(address(h), &net.TCPAddr{}, noKey{}); errors.As(err, &unknown) {
+		return unknown.Want, nil
+	}
+	return nil, fmt.Errorf("read %s: %w", k.file, err)
+}
+
+// check compares a host's key with the pinned one, and pins it when it is the first.
+func (k knownHosts) check(h core.Host, remote net.Addr, key ssh.PublicKey) error {
+	err := k.compare(h, remote, key)
+	if !errors.Is(err, errUnknown) {
+		return err
+	}
+	unlock, err := k.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := k.compare(h, remote, key); !errors.Is(err, errUnknown) {
+		return err // pinned by another process in the meantime
+	}
+	old, err := k.read()
+	if err != nil {
+		return err
+	}
+	return k.write(append(old, knownhosts.Line([]string{address(h)}, key)+"\n"...))
+}
+
+var errUnknown = errors.New("host key is not pinned yet")
+
+func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) error {
+	check, err := k.open()
+	if err != nil {
+		return err
+	}
+	if check == nil {
+		return errUnknown
+	}
+	err = check(address(h), remote, key)
+	var bad *knownhosts.KeyError
+	switch {
+	case !errors.As(err, &bad):
+		return err
+	case len(bad.Want) == 0:
+		return errUnknown
+	}
+	return &HostKeyError{
+		Host: h.Name, Address: knownhosts.Normalize(address(h)), File: k.file,
+		Got: ssh.FingerprintSHA256(key), Want: ssh.FingerprintSHA256(bad.Want[0].Key),
+	}
+}
+
+// open returns nil when there is no file yet.
+func (k knownHosts) open() (ssh.HostKeyCallback, error) {
+	check, err := knownhosts.New(k.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read pinned host keys: %w", err)
+	}
+	return check, nil
+}
+
+// edit makes each key the only one of its address; a nil key leaves the address without one. The file is written
+// only when its content changes.
+func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
+	unlock, err := k.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := k.read()
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	for addr, key := range keys {
+		if key != nil {
+			want[addr] = knownhosts.Line([]string{addr}, key)
+		}
+	}
+	var lines []string
+	for line := range strings.Lines(string(old)) {
+		line = strings.TrimSuffix(line, "\n")
+		name, _, _ := strings.Cut(line, " ")
+		_, ours := keys[name]
+		if ours && line != want[name] {
+			continue
+		}
+		delete(want, name)
+		lines = append(lines, line)
+	}
+	for _, addr := range slices.Sorted(maps.Keys(want)) {
+		lines = append(lines, want[addr])
+	}
+	content := strings.Join(append(lines, ""), "\n")
+	if content == string(old) {
+		return nil
+	}
+	return k.write([]byte(content))
+}
+
+func (k knownHosts) read() ([]byte, error) {
+	b, err := os.ReadFile(k.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read pinned host keys: %w", err)
+	}
+	return b, nil
+}
+
+func (k knownHosts) write(b []byte) error {
+	if err := renameio.WriteFile(k.file, b, 0o600); err != nil {
+		return fmt.Errorf("pin host key: %w", err)
+	}
+	return nil
+}
+
+// lock keeps other processes from editing the file.
+func (k knownHosts) lock() (unlock func(), err error) {
+	l := flock.New(k.file + ".lock")
+	if err := l.Lock(); err != nil {
+		return nil, fmt.Errorf("lock pinned host keys: %w", err)
+	}
+	return func() { _ = l.Unlock() }, nil
+}
+
+// noKey matches no recorded key: asking for it lists those that are.
+type noKey struct{}
+
+func (noKey) Type() string                         { return "none" }
+func (noKey) Marshal() []byte                      { return nil }
+func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }

@@ -1,0 +1,312 @@
+// Package remote reaches the hosts of one environment over SSH: with the environment's own key, with pinned host
+// keys, over connections that are made when first needed and then shared. The core waits with it for new hosts,
+// asks them small questions and tunnels to their services; what changes hosts is core/ansible. Only core/ansible
+// and the command line import it.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+const (
+	dialTimeout = 10 * time.Second // one attempt: TCP and handshake
+	keepAlive   = 10 * time.Second // between two signs of life; a host that misses one is gone
+	maxOutput   = 16 << 20         // bytes of a command's output that are kept
+)
+
+// Client reaches hosts. It is safe for concurrent use.
+type Client struct {
+	key   keyPair
+	known knownHosts
+
+	mu     sync.Mutex
+	conns  map[string]*conn // by user@address:port
+	closed bool
+}
+
+// conn is the one connection to a host. Whoever holds slot may make or replace client.
+type conn struct {
+	slot   chan struct{}
+	client *ssh.Client
+}
+
+// New reads the SSH key of the environment whose folder is dir, and makes one at the first call. The folder also
+// holds the pinned host keys.
+func New(dir string) (*Client, error) {
+	key, err := openKey(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{key: key, known: knownHosts{file: dir + "/known_hosts"}, conns: map[string]*conn{}}, nil
+}
+
+// PublicKey returns the public half of the key in authorized_keys format, without a newline.
+func (c *Client) PublicKey() string { return c.key.public }
+
+// KeyFile returns the private key's file.
+func (c *Client) KeyFile() string { return c.key.file }
+
+// KnownHostsFile returns the file of pinned host keys.
+func (c *Client) KnownHostsFile() string { return c.known.file }
+
+// Run executes a command in the login shell of the host's user and returns its standard output. A command that
+// fails gives an error with the end of its standard error and wraps *ssh.ExitError. stdin may be nil. When ctx
+// ends, the channel is closed, which sends SIGHUP only to commands that have a terminal.
+func (c *Client) Run(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
+	var stdout, stderr limited
+	err := c.session(ctx, h, func(s *ssh.Session) error {
+		stdout.Reset()
+		stderr.Reset()
+		s.Stdin, s.Stdout, s.Stderr = stdin, &stdout, &stderr
+		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+		defer stop()
+		return s.Run(command)
+	})
+	switch {
+	case err == nil:
+		return stdout.Bytes(), nil
+	case ctx.Err() != nil:
+		return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, context.Cause(ctx))
+	}
+	if said := lastLines(stderr.Bytes(), 3); said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, err)
+}
+
+// RunRoot is Run as root: users other than root go through sudo, which must not ask for a password.
+func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
+	if h.User != "root" {
+		command = "sudo -n sh -c " + Quote(command)
+	}
+	return c.Run(ctx, h, command, stdin)
+}
+
+// DialContext opens a TCP connection from the host to addr, which the host resolves. The connection supports
+// deadlines, so that clients such as go-redis can use it.
+func (c *Client) DialContext(ctx context.Context, h core.Host, network, addr string) (net.Conn, error) {
+	var far net.Conn
+	err := c.try(ctx, h, func(client *ssh.Client) (err error) {
+		far, err = client.DialContext(ctx, network, addr)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s through %s: %w", addr, h.Name, err)
+	}
+	return withDeadlines(far), nil
+}
+
+// Dialer returns DialContext bound to one host.
+func (c *Client) Dialer(h core.Host) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return c.DialContext(ctx, h, network, addr)
+	}
+}
+
+// Close ends all connections. Calls in flight fail.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, x := range c.conns {
+		select {
+		case x.slot <- struct{}{}:
+			if x.client != nil {
+				_ = x.client.Close()
+			}
+			<-x.slot
+		default: // being dialled: the dialler sees closed
+		}
+	}
+	clear(c.conns)
+	return nil
+}
+
+func (c *Client) session(ctx context.Context, h core.Host, do func(*ssh.Session) error) error {
+	var s *ssh.Session
+	err := c.try(ctx, h, func(client *ssh.Client) (err error) {
+		s, err = client.NewSession()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	return do(s)
+}
+
+// try opens something on the host's connection. A connection that has died since its last use is made anew, once.
+func (c *Client) try(ctx context.Context, h core.Host, open func(*ssh.Client) error) error {
+	for attempt := 0; ; attempt++ {
+		client, err := c.connect(ctx, h)
+		if err != nil {
+			return err
+		}
+		err = open(client)
+		if refused := new(ssh.OpenChannelError); err == nil || attempt > 0 || ctx.Err() != nil || errors.As(err, &refused) {
+			return err
+		}
+		_ = client.Close()
+		c.forget(h, client)
+	}
+}
+
+// connect returns the host's connection, made now when there is none.
+func (c *Client) connect(ctx context.Context, h core.Host) (*ssh.Client, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, net.ErrClosed
+	}
+	x := c.conns[login(h)]
+	if x == nil {
+		x = &conn{slot: make(chan struct{}, 1)}
+		c.conns[login(h)] = x
+	}
+	c.mu.Unlock()
+
+	select {
+	case x.slot <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-x.slot }()
+	if x.client != nil {
+		return x.client, nil
+	}
+	client, err := c.dial(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		_ = client.Close()
+		return nil, net.ErrClosed
+	}
+	x.client = client
+	go c.watch(h, client)
+	return client, nil
+}
+
+// dial makes a connection and gives up after dialTimeout.
+func (c *Client) dial(ctx context.Context, h core.Host) (*ssh.Client, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %s", dialTimeout))
+	defer cancel()
+	addr := address(h)
+	conf, err := c.config(h)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, causeOr(ctx, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	defer stop()
+	sc, channels, requests, err := ssh.NewClientConn(nc, addr, conf)
+	if err != nil {
+		_ = nc.Close()
+		return nil, causeOr(ctx, err)
+	}
+	return ssh.NewClient(sc, channels, requests), nil
+}
+
+func (c *Client) config(h core.Host) (*ssh.ClientConfig, error) {
+	algorithms, err := c.known.algorithms(h)
+	if err != nil {
+		return nil, err
+	}
+	return &ssh.ClientConfig{
+		User:              h.User,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(c.key.signer)},
+		HostKeyAlgorithms: algorithms,
+		HostKeyCallback:   func(_ string, remote net.Addr, key ssh.PublicKey) error { return c.known.check(h, remote, key) },
+	}, nil
+}
+
+// watch drops a connection when it ends, and ends it when the host gives no sign of life.
+func (c *Client) watch(h core.Host, client *ssh.Client) {
+	ended := make(chan struct{})
+	go func() {
+		_ = client.Wait()
+		close(ended)
+	}()
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			c.forget(h, client)
+			return
+		case <-tick.C:
+			late := time.AfterFunc(keepAlive, func() { _ = client.Close() })
+			_, _, _ = client.SendRequest("keepalive@openssh.com", true, nil)
+			late.Stop()
+		}
+	}
+}
+
+func (c *Client) forget(h core.Host, client *ssh.Client) {
+	c.mu.Lock()
+	x := c.conns[login(h)]
+	c.mu.Unlock()
+	if x == nil {
+		return
+	}
+	x.slot <- struct{}{}
+	if x.client == client {
+		x.client = nil
+	}
+	<-x.slot
+}
+
+func address(h core.Host) string {
+	port := h.Port
+	if port == 0 {
+		port = 22
+	}
+	return net.JoinHostPort(h.Address, strconv.Itoa(port))
+}
+
+func login(h core.Host) string { return h.User + "@" + address(h) }
+
+// causeOr prefers what ended ctx to an error that only says that it ended.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Quote makes one word of s for a POSIX shell.
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func lastLines(b []byte, n int) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "; ")
+}
+
+// limited keeps the first maxOutput bytes and takes the rest without complaint.
+type limited struct{ bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	if room := maxOutput - l.Len(); room > 0 {
+		l.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,271 @@
+package remote_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
+)
+
+func client(t *testing.T) *remote.Client {
+	t.Helper()
+	c, err := remote.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func line(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
+
+func TestNewMakesOneKey(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lab")
+	var wg sync.WaitGroup
+	public := make([]string, 8)
+	for i := range public {
+		wg.Go(func() {
+			c, err := remote.New(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			public[i] = c.PublicKey()
+		})
+	}
+	wg.Wait()
+	for _, p := range public {
+		if p != public[0] || !strings.HasPrefix(p, "ssh-ed25519 ") {
+			t.Fatalf("keys differ or are no ed25519 keys: %q, %q", p, public[0])
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, "ssh_key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("private key has mode %v", info.Mode())
+	}
+	out, err := exec.Command("ssh-keygen", "-y", "-f", filepath.Join(dir, "ssh_key")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(strings.Fields(string(out))[:2], " "); got != public[0] {
+		t.Errorf("ssh-keygen reads %q, want %q", got, public[0])
+	}
+}
+
+func TestRun(t *testing.T) {
+	c := client(t)
+	s := listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.host("web-1")
+
+	out, err := c.Run(t.Context(), h, "cat; echo two >&2", strings.NewReader("one"))
+	if err != nil || string(out) != "one" {
+		t.Errorf("Run = %q, %v", out, err)
+	}
+	_, err = c.Run(t.Context(), h, "echo first >&2; echo the reason >&2; exit 3", nil)
+	var exit *ssh.ExitError
+	if !errors.As(err, &exit) || exit.ExitStatus() != 3 || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "the reason") {
+		t.Errorf("error of a failed command = %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err = c.Run(ctx, h, "sleep 5", nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error of a cancelled command = %v", err)
+	}
+	if n := s.logins.Load(); n != 1 {
+		t.Errorf("%d connections, want one for all commands", n)
+	}
+	s.drop()
+	if out, err = c.Run(t.Context(), h, "echo again", nil); err != nil || string(out) != "again\n" {
+		t.Errorf("after a lost connection Run = %q, %v", out, err)
+	}
+}
+
+func TestHostKeys(t *testing.T) {
+	c := client(t)
+	s := listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.host("web-1")
+	if _, err := c.Run(t.Context(), h, "true", nil); err != nil {
+		t.Fatalf("first contact: %v", err)
+	}
+	addr := fmt.Sprintf("[127.0.0.1]:%d", h.Port)
+	pinned, err := os.ReadFile(c.KnownHostsFile())
+	if err != nil || string(pinned) != addr+" "+line(s.hostKey)+"\n" {
+		t.Errorf("known_hosts = %q, %v", pinned, err)
+	}
+
+	s.stop()
+	other := listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
+	_, err = c.Run(t.Context(), h, "true", nil)
+	var changed *remote.HostKeyError
+	if !errors.As(err, &changed) || changed.Host != "web-1" || changed.File != c.KnownHostsFile() || changed.Address != addr {
+		t.Fatalf("changed host key: %v", err)
+	}
+	start := time.Now()
+	if err := c.Wait(t.Context(), []core.Host{h}, 20*time.Second, nil); !errors.As(err, &changed) || time.Since(start) > 10*time.Second {
+		t.Errorf("Wait for a host with a changed key: %v after %s", err, time.Since(start))
+	}
+	_, accept, _ := strings.Cut(err.Error(), "accept the new key with: ")
+	if out, err := exec.Command("sh", "-c", accept).CombinedOutput(); err != nil {
+		t.Fatalf("the command that the error names: %v\n%s", err, out)
+	}
+	if _, err := c.Run(t.Context(), h, "true", nil); err != nil {
+		t.Errorf("after the new key was accepted: %v", err)
+	}
+
+	other.stop()
+	third := listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
+	h.HostKey = line(third.hostKey)
+	for range 2 {
+		if err := c.Pin([]core.Host{h}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Run(t.Context(), h, "true", nil); err != nil {
+		t.Errorf("key given by Terraform: %v", err)
+	}
+	if pinned, err := os.ReadFile(c.KnownHostsFile()); err != nil || string(pinned) != addr+" "+h.HostKey+"\n" {
+		t.Errorf("known_hosts = %q, %v", pinned, err)
+	}
+	if err := c.Forget(h); err != nil {
+		t.Fatal(err)
+	}
+	if pinned, err := os.ReadFile(c.KnownHostsFile()); err != nil || len(pinned) > 0 {
+		t.Errorf("known_hosts after Forget = %q, %v", pinned, err)
+	}
+	h.HostKey = "rubbish"
+	if err := c.Pin([]core.Host{h}); err == nil || !strings.Contains(err.Error(), "web-1") {
+		t.Errorf("Pin of a broken key: %v", err)
+	}
+}
+
+func TestWait(t *testing.T) {
+	c := client(t)
+	up := listen(t, "127.0.0.1:0", c.PublicKey())
+	stranger := listen(t, "127.0.0.1:0")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	_ = free.Close()
+	late := core.Host{Name: "late", Address: "127.0.0.1", Port: port, User: "root"}
+
+	ready := time.AfterFunc(300*time.Millisecond, func() { listen(t, fmt.Sprintf("127.0.0.1:%d", port), c.PublicKey()) })
+	t.Cleanup(func() { ready.Stop() })
+	said := map[core.HostName][]string{}
+	err = c.Wait(t.Context(), []core.Host{up.host("up"), late}, 10*time.Second, func(h core.HostName, text string) {
+		said[h] = append(said[h], text)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(said["up"]) != 1 || len(said["late"]) < 2 || !strings.Contains(said["late"][0], "refused") {
+		t.Errorf("progress = %q", said)
+	}
+
+	err = c.Wait(t.Context(), []core.Host{up.host("up"), stranger.host("stranger")}, 400*time.Millisecond, nil)
+	if err == nil || !strings.Contains(err.Error(), "stranger") || !strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "on up ") {
+		t.Errorf("timeout: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("the user has had enough")
+	time.AfterFunc(50*time.Millisecond, func() { cancel(stop) })
+	if err := c.Wait(ctx, []core.Host{stranger.host("stranger")}, time.Minute, nil); !errors.Is(err, stop) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestDial(t *testing.T) {
+	c := client(t)
+	s := listen(t, "127.0.0.1:0", c.PublicKey())
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = echo.Close() })
+	go func() {
+		for {
+			conn, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				in := bufio.NewScanner(conn)
+				for in.Scan() {
+					fmt.Fprintln(conn, in.Text())
+				}
+				_ = conn.Close()
+			}()
+		}
+	}()
+	conn, err := c.Dialer(s.host("router-1"))(t.Context(), "tcp", echo.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	fmt.Fprintln(conn, "hello")
+	if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || got != "hello\n" {
+		t.Errorf("echo = %q, %v", got, err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read past the deadline: %v", err)
+	}
+	_ = echo.Close()
+	if _, err := c.DialContext(t.Context(), s.host("router-1"), "tcp", echo.Addr().String()); err == nil || !strings.Contains(err.Error(), "router-1") {
+		t.Errorf("dial of a closed port: %v", err)
+	}
+	if n := s.logins.Load(); n != 1 {
+		t.Errorf("%d connections, want one", n)
+	}
+}
+
+func TestCommandIsUnderstoodByOpenSSH(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a folder with 100%")
+	c, err := remote.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	s := listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.host("web-1")
+	h.HostKey = line(s.hostKey)
+	argv := c.Command(h, "echo", "hello")
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err == nil {
+		t.Errorf("ssh takes a host whose key is not pinned: %s", out)
+	}
+	if err := c.Pin([]core.Host{h}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil || string(out) != "hello\n" {
+		t.Errorf("ssh = %q, %v", out, err)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for _, s := range []string{"", "a b", `it's`, "$(x) `y` \\ \n"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+remote.Quote(s)).Output()
+		if err != nil || string(out) != s {
+			t.Errorf("Quote(%q) reads as %q, %v", s, out, err)
+		}
+	}
+}
