@@ -1,0 +1,108 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// emit completes, masks, records and shows an event, also when ctx has ended. It is safe for all goroutines.
+func (x *execution) emit(ctx context.Context, e Event) {
+	x.emitting.Lock()
+	defer x.emitting.Unlock()
+	e = x.complete(e)
+	if e.Kind != KindProgress {
+		if err := x.engine.Store.Append(context.WithoutCancel(ctx), e); err != nil {
+			x.abort(&recordError{err})
+		}
+	}
+	if x.engine.Emit != nil {
+		x.engine.Emit(e)
+	}
+}
+
+// complete fills in what is missing and masks the rest.
+func (x *execution) complete(e Event) Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	if e.Severity == "" {
+		e.Severity = Info
+	}
+	if e.Environment == "" {
+		e.Environment = x.info.Environment
+	}
+	e.Run = x.info.ID
+	e.Summary = x.mask.String(e.Summary)
+	e.Key = x.mask.String(e.Key)
+	e.Data = x.mask.values(e.Data)
+	return e
+}
+
+func (x *execution) started(ctx context.Context) {
+	var stages []string
+	for _, s := range x.run.Stages {
+		if s.Status == Pending {
+			stages = append(stages, string(s.ID))
+		}
+	}
+	x.emit(ctx, Event{
+		Source: "run", Kind: KindRunStarted,
+		Summary: fmt.Sprintf("run %s of %s", x.run.ID, x.run.Pipeline),
+		Data: map[string]any{
+			"pipeline": x.run.Pipeline, "commit": x.run.Commit, "subject": x.run.Subject, "branch": x.run.Branch, "stages": stages,
+		},
+	})
+}
+
+func (x *execution) ended(ctx context.Context, s Stage, r StageResult) {
+	e := Event{
+		Source: string(r.ID), Environment: x.environment(s), Summary: r.Reason,
+		Data: map[string]any{"seconds": seconds(r.Started, r.Ended), "attempts": r.Attempts},
+	}
+	switch r.Status {
+	case Passed:
+		e.Kind, e.Summary = KindStagePassed, "passed"
+	case Skipped:
+		e.Kind = KindStageSkipped
+	case Cancelled:
+		e.Kind, e.Severity = KindStageCancelled, Warning
+	default:
+		e.Kind, e.Severity = KindStageFailed, Warning
+		if s.OnFailure == Continue {
+			e.Data["on_failure"] = string(Continue)
+		}
+	}
+	x.emit(ctx, e)
+}
+
+func (x *execution) finished(ctx context.Context) {
+	r := x.run
+	var stages []map[string]any
+	for _, s := range r.Stages {
+		stages = append(stages, map[string]any{
+			"id": string(s.ID), "status": string(s.Status), "reason": s.Reason, "seconds": seconds(s.Started, s.Ended),
+		})
+	}
+	e := Event{
+		Source: "run", Kind: KindRunPassed, Summary: "passed",
+		Data: map[string]any{"seconds": seconds(r.Started, r.Ended), "stages": stages},
+	}
+	switch r.Status {
+	case Failed:
+		e.Kind, e.Severity, e.Summary = KindRunFailed, Warning, r.Reason
+	case Cancelled:
+		e.Kind, e.Severity, e.Summary = KindRunCancelled, Warning, r.Reason
+	}
+	x.emit(ctx, e)
+}
+
+func seconds(from, to time.Time) float64 {
+	if from.IsZero() || to.IsZero() {
+		return 0
+	}
+	return to.Sub(from).Seconds()
+}
