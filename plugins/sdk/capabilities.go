@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,9 +15,20 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
+// capability returns the way to the core, unless the stage did not say that it needs it. The core looks too.
+func (j *Job) capability(c Capability) (wire.CapabilitiesClient, error) {
+	if !slices.Contains(j.declared, c) {
+		return nil, fmt.Errorf("capability %q is not declared: add it to the stage's Capabilities", c)
+	}
+	if j.core == nil {
+		return nil, fmt.Errorf("capability %q is not offered to this call", c)
+	}
+	return j.core, nil
+}
+
 // Hosts returns the hosts of the environment. Capability: Inventory.
 func (j *Job) Hosts(ctx context.Context) ([]Host, error) {
-	c, err := j.caps()
+	c, err := j.capability(Inventory)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +49,7 @@ func (j *Job) Hosts(ctx context.Context) ([]Host, error) {
 // Playbook runs a playbook on some hosts and returns what each task did. The error of a failed run names the
 // first host and task that failed. Capability: Playbook.
 func (j *Job) Playbook(ctx context.Context, p PlaybookRun) ([]TaskResult, error) {
-	c, err := j.caps()
+	c, err := j.capability(Playbook)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +69,7 @@ func (j *Job) Playbook(ctx context.Context, p PlaybookRun) ([]TaskResult, error)
 // InstallAgent puts the plugin's agent on hosts, with this stage's configuration, and starts it; none named:
 // on every host. Capability: Agents.
 func (j *Job) InstallAgent(ctx context.Context, hosts ...string) error {
-	c, err := j.caps()
+	c, err := j.capability(Agents)
 	if err != nil {
 		return err
 	}
@@ -101,7 +113,7 @@ func taskResults(ctx context.Context, what string, s grpc.ServerStreamingClient[
 
 // PutArtifact moves a file into the content-addressed store. Capability: Artifacts.
 func (j *Job) PutArtifact(ctx context.Context, path string) (Artifact, error) {
-	c, err := j.caps()
+	c, err := j.capability(Artifacts)
 	if err != nil {
 		return Artifact{}, err
 	}
@@ -114,7 +126,7 @@ func (j *Job) PutArtifact(ctx context.Context, path string) (Artifact, error) {
 
 // Artifact finds a file in the store by its digest. Capability: Artifacts.
 func (j *Job) Artifact(ctx context.Context, digest string) (Artifact, error) {
-	c, err := j.caps()
+	c, err := j.capability(Artifacts)
 	if err != nil {
 		return Artifact{}, err
 	}
@@ -127,7 +139,7 @@ func (j *Job) Artifact(ctx context.Context, digest string) (Artifact, error) {
 
 // Flag returns the value of a feature flag: nil when it is not set. Capability: Flags.
 func (j *Job) Flag(ctx context.Context, name string) (any, error) {
-	c, err := j.caps()
+	c, err := j.capability(Flags)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +159,7 @@ func (j *Job) Flag(ctx context.Context, name string) (any, error) {
 
 // SetFlag sets a feature flag, for every reader at once. Capability: Flags.
 func (j *Job) SetFlag(ctx context.Context, name string, v any) error {
-	c, err := j.caps()
+	c, err := j.capability(Flags)
 	if err != nil {
 		return err
 	}
@@ -161,7 +173,7 @@ func (j *Job) SetFlag(ctx context.Context, name string, v any) error {
 
 // State returns one value that the plugin shares with its agents; Version 0: not set. Capability: State.
 func (j *Job) State(ctx context.Context, key string) (Entry, error) {
-	c, err := j.caps()
+	c, err := j.capability(State)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -174,7 +186,7 @@ func (j *Job) State(ctx context.Context, key string) (Entry, error) {
 
 // SetState sets one value that the plugin shares with its agents. Capability: State.
 func (j *Job) SetState(ctx context.Context, key string, value []byte) (Entry, error) {
-	c, err := j.caps()
+	c, err := j.capability(State)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -188,7 +200,7 @@ func (j *Job) SetState(ctx context.Context, key string, value []byte) (Entry, er
 // WatchState calls each with the present values under prefix, then with every change, until ctx ends or each
 // returns an error, which it hands back. Capability: State.
 func (j *Job) WatchState(ctx context.Context, prefix string, each func(Entry) error) error {
-	c, err := j.caps()
+	c, err := j.capability(State)
 	if err != nil {
 		return err
 	}
@@ -214,18 +226,18 @@ func (j *Job) WatchState(ctx context.Context, prefix string, each func(Entry) er
 
 // Publish tells an event to everyone who listens: the journal, the terminal, other hosts. Capability: Events.
 func (j *Job) Publish(ctx context.Context, e Event) error {
-	return j.tell(ctx, "publish event", e, wire.CapabilitiesClient.Publish)
+	return j.tell(ctx, Events, "publish event", e, wire.CapabilitiesClient.Publish)
 }
 
 // Notify sends an event to people at once, by the manifest's notify blocks. Capability: Notify.
 func (j *Job) Notify(ctx context.Context, e Event) error {
-	return j.tell(ctx, "notify", e, wire.CapabilitiesClient.Notify)
+	return j.tell(ctx, Notify, "notify", e, wire.CapabilitiesClient.Notify)
 }
 
 type tellCall func(wire.CapabilitiesClient, context.Context, *wire.Event, ...grpc.CallOption) (*wire.PublishReply, error)
 
-func (j *Job) tell(ctx context.Context, what string, e Event, call tellCall) error {
-	c, err := j.caps()
+func (j *Job) tell(ctx context.Context, need Capability, what string, e Event, call tellCall) error {
+	c, err := j.capability(need)
 	if err != nil {
 		return err
 	}
@@ -240,7 +252,7 @@ func (j *Job) tell(ctx context.Context, what string, e Event, call tellCall) err
 // Subscribe calls each with every event that f chooses, until ctx ends or each returns an error, which it
 // hands back. Capability: Events.
 func (j *Job) Subscribe(ctx context.Context, f EventFilter, each func(Event) error) error {
-	c, err := j.caps()
+	c, err := j.capability(Events)
 	if err != nil {
 		return err
 	}
@@ -277,7 +289,7 @@ func (j *Job) Subscribe(ctx context.Context, f EventFilter, each func(Event) err
 
 // Secret returns a secret by name. It must not be logged; the core masks it when it is. Capability: Secrets.
 func (j *Job) Secret(ctx context.Context, name string) (string, error) {
-	c, err := j.caps()
+	c, err := j.capability(Secrets)
 	if err != nil {
 		return "", err
 	}

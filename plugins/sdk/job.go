@@ -21,7 +21,8 @@ const maxLine = 64 << 10
 type Job struct {
 	Info RunInfo
 
-	caps func() (wire.CapabilitiesClient, error) // dials the core once
+	declared []Capability
+	core     wire.CapabilitiesClient // nil: this call has no capabilities
 
 	mu     sync.Mutex
 	stream grpc.ServerStreamingServer[wire.Message]

@@ -23,7 +23,7 @@ func serve[C any](stage Stage[C]) int {
 		return 1
 	}
 	p := &servedPlugin{}
-	srv, err := Server(stage, func(id uint32) (grpc.ClientConnInterface, error) { return p.broker.Dial(id) })
+	srv, err := Server(stage, func(id uint32) (Conn, error) { return p.broker.Dial(id) })
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "plugin %s: %v\n", stage.Name, err)
 		return 1

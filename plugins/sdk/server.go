@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -23,7 +22,7 @@ import (
 
 // Server is a stage as the protocol has it. Serve and sdktest use it; authors have no need to. Dial connects
 // to the core's capabilities by the number that a call carries. An error is a mistake of the stage's author.
-func Server[C any](stage Stage[C], dial func(broker uint32) (grpc.ClientConnInterface, error)) (wire.PluginServer, error) {
+func Server[C any](stage Stage[C], dial func(broker uint32) (Conn, error)) (wire.PluginServer, error) {
 	schema, err := schemaOf(reflect.TypeFor[C]())
 	if err != nil {
 		return nil, err
@@ -54,12 +53,19 @@ func (s *Stage[C]) validate() error {
 	return nil
 }
 
+// Conn is a connection to the core's capabilities.
+type Conn interface {
+	grpc.ClientConnInterface
+	Close() error
+}
+
 type server[C any] struct {
 	wire.UnimplementedPluginServer
 	stage  Stage[C]
 	schema *blockSchema
-	dial   func(uint32) (grpc.ClientConnInterface, error)
+	dial   func(uint32) (Conn, error)
 	log    io.Writer // where stacks of panics go
+	calls  calls
 }
 
 func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
@@ -183,20 +189,19 @@ func completeArgs(docs []Arg, given map[string]string) (Args, error) {
 
 // work does one call: decode, check, run, and the verdict at the end of the stream.
 func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
-	job := &Job{Info: infoFromWire(r.GetInfo()), stream: stream}
+	ctx, end := s.calls.begin(stream.Context(), r.GetCall())
+	defer end()
+	job := &Job{Info: infoFromWire(r.GetInfo()), declared: s.stage.Capabilities, stream: stream}
 	defer job.close()
-	job.caps = sync.OnceValues(func() (wire.CapabilitiesClient, error) {
-		if r.GetCapabilitiesBroker() == 0 {
-			return nil, errors.New("this call has no capabilities")
-		}
-		conn, err := s.dial(r.GetCapabilitiesBroker())
+	if id := r.GetCapabilitiesBroker(); id != 0 {
+		// At once, although few calls need it: go-plugin forgets an address that is not asked for within 5 s.
+		conn, err := s.dial(id)
 		if err != nil {
-			return nil, fmt.Errorf("connect to capabilities: %w", err)
+			return status.Errorf(codes.Internal, "connect to capabilities: %s", err)
 		}
-		return wire.NewCapabilitiesClient(conn), nil
-	})
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
+		defer func() { _ = conn.Close() }()
+		job.core = wire.NewCapabilitiesClient(conn)
+	}
 
 	c, diags, err := s.decode(r.GetConfig(), false)
 	if err != nil {
@@ -227,8 +232,8 @@ func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStre
 			Status: wire.Result_FAILED, Reason: "the configuration is not valid", Diagnostics: diagnosticsToWire(d.diags),
 		})
 	}
-	if stream.Context().Err() != nil {
-		return status.FromContextError(stream.Context().Err()).Err()
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return status.Error(codes.Canceled, cutLine(err.Error()))
 	}
 	if _, ok := status.FromError(err); ok {
 		return err

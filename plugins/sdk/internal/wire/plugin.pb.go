@@ -69,7 +69,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{27, 0}
 }
 
 type DescribeRequest struct {
@@ -1163,6 +1163,7 @@ type RunRequest struct {
 	Config             *Config                `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	Info               *RunInfo               `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
 	CapabilitiesBroker uint32                 `protobuf:"varint,3,opt,name=capabilities_broker,json=capabilitiesBroker,proto3" json:"capabilities_broker,omitempty"` // broker id of the Capabilities service; 0: none
+	Call               uint64                 `protobuf:"varint,4,opt,name=call,proto3" json:"call,omitempty"`                                                       // number of the call, for Cancel; 0: cannot be cancelled this way
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1218,6 +1219,109 @@ func (x *RunRequest) GetCapabilitiesBroker() uint32 {
 	return 0
 }
 
+func (x *RunRequest) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
+}
+
+type CancelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Call          uint64                 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
+	Cause         string                 `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`        // why, for people
+	Deadline      bool                   `protobuf:"varint,3,opt,name=deadline,proto3" json:"deadline,omitempty"` // the time was up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_plugin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CancelRequest) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
+}
+
+func (x *CancelRequest) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetDeadline() bool {
+	if x != nil {
+		return x.Deadline
+	}
+	return false
+}
+
+type CancelReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelReply) Reset() {
+	*x = CancelReply{}
+	mi := &file_plugin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelReply) ProtoMessage() {}
+
+func (x *CancelReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelReply.ProtoReflect.Descriptor instead.
+func (*CancelReply) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{17}
+}
+
 type CallRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *RunRequest            `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1229,7 +1333,7 @@ type CallRequest struct {
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1345,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1358,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CallRequest) GetRun() *RunRequest {
@@ -1297,7 +1401,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1413,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1426,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Message) GetKind() isMessage_Kind {
@@ -1466,7 +1570,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1582,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1595,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Log) GetLine() string {
@@ -1519,7 +1623,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1635,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1648,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Progress) GetDone() float64 {
@@ -1582,7 +1686,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1698,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1711,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Finding) GetPath() string {
@@ -1665,7 +1769,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1781,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1794,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Metric) GetName() string {
@@ -1738,7 +1842,7 @@ type OutputValue struct {
 
 func (x *OutputValue) Reset() {
 	*x = OutputValue{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1854,7 @@ func (x *OutputValue) String() string {
 func (*OutputValue) ProtoMessage() {}
 
 func (x *OutputValue) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1867,7 @@ func (x *OutputValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputValue.ProtoReflect.Descriptor instead.
 func (*OutputValue) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OutputValue) GetName() string {
@@ -1791,7 +1895,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1907,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1920,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Table) GetColumns() []string {
@@ -1842,7 +1946,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1958,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1971,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Row) GetCells() []string {
@@ -1888,7 +1992,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2004,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2017,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -1951,7 +2055,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2067,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2080,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Host) GetName() string {
@@ -2029,7 +2133,7 @@ type InventoryRequest struct {
 
 func (x *InventoryRequest) Reset() {
 	*x = InventoryRequest{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2145,7 @@ func (x *InventoryRequest) String() string {
 func (*InventoryRequest) ProtoMessage() {}
 
 func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2158,7 @@ func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryRequest.ProtoReflect.Descriptor instead.
 func (*InventoryRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 type InventoryReply struct {
@@ -2066,7 +2170,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2182,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2195,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InventoryReply) GetHosts() []*Host {
@@ -2112,7 +2216,7 @@ type PlaybookRequest struct {
 
 func (x *PlaybookRequest) Reset() {
 	*x = PlaybookRequest{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2228,7 @@ func (x *PlaybookRequest) String() string {
 func (*PlaybookRequest) ProtoMessage() {}
 
 func (x *PlaybookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2241,7 @@ func (x *PlaybookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaybookRequest.ProtoReflect.Descriptor instead.
 func (*PlaybookRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PlaybookRequest) GetName() string {
@@ -2175,7 +2279,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2291,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2304,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TaskResult) GetHost() string {
@@ -2254,7 +2358,7 @@ type InstallAgentRequest struct {
 
 func (x *InstallAgentRequest) Reset() {
 	*x = InstallAgentRequest{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2370,7 @@ func (x *InstallAgentRequest) String() string {
 func (*InstallAgentRequest) ProtoMessage() {}
 
 func (x *InstallAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2383,7 @@ func (x *InstallAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallAgentRequest.ProtoReflect.Descriptor instead.
 func (*InstallAgentRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *InstallAgentRequest) GetHosts() []string {
@@ -2298,7 +2402,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2414,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2427,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutArtifactRequest) GetPath() string {
@@ -2342,7 +2446,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2458,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2471,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -2388,7 +2492,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2504,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2517,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Artifact) GetDigest() string {
@@ -2446,7 +2550,7 @@ type GetFlagRequest struct {
 
 func (x *GetFlagRequest) Reset() {
 	*x = GetFlagRequest{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2562,7 @@ func (x *GetFlagRequest) String() string {
 func (*GetFlagRequest) ProtoMessage() {}
 
 func (x *GetFlagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2575,7 @@ func (x *GetFlagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFlagRequest.ProtoReflect.Descriptor instead.
 func (*GetFlagRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetFlagRequest) GetName() string {
@@ -2491,7 +2595,7 @@ type Flag struct {
 
 func (x *Flag) Reset() {
 	*x = Flag{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2607,7 @@ func (x *Flag) String() string {
 func (*Flag) ProtoMessage() {}
 
 func (x *Flag) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2620,7 @@ func (x *Flag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flag.ProtoReflect.Descriptor instead.
 func (*Flag) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Flag) GetName() string {
@@ -2542,7 +2646,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2658,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2671,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetStateRequest) GetKey() string {
@@ -2588,7 +2692,7 @@ type StateEntry struct {
 
 func (x *StateEntry) Reset() {
 	*x = StateEntry{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2704,7 @@ func (x *StateEntry) String() string {
 func (*StateEntry) ProtoMessage() {}
 
 func (x *StateEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2717,7 @@ func (x *StateEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateEntry.ProtoReflect.Descriptor instead.
 func (*StateEntry) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StateEntry) GetKey() string {
@@ -2646,7 +2750,7 @@ type WatchStateRequest struct {
 
 func (x *WatchStateRequest) Reset() {
 	*x = WatchStateRequest{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +2762,7 @@ func (x *WatchStateRequest) String() string {
 func (*WatchStateRequest) ProtoMessage() {}
 
 func (x *WatchStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2775,7 @@ func (x *WatchStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStateRequest.ProtoReflect.Descriptor instead.
 func (*WatchStateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchStateRequest) GetPrefix() string {
@@ -2701,7 +2805,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2817,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2830,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Event) GetId() string {
@@ -2822,7 +2926,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2938,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2951,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PublishReply) GetId() string {
@@ -2868,7 +2972,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +2984,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +2997,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SubscribeRequest) GetKinds() []string {
@@ -2926,7 +3030,7 @@ type SecretRequest struct {
 
 func (x *SecretRequest) Reset() {
 	*x = SecretRequest{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3042,7 @@ func (x *SecretRequest) String() string {
 func (*SecretRequest) ProtoMessage() {}
 
 func (x *SecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3055,7 @@ func (x *SecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRequest.ProtoReflect.Descriptor instead.
 func (*SecretRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecretRequest) GetName() string {
@@ -2970,7 +3074,7 @@ type SecretReply struct {
 
 func (x *SecretReply) Reset() {
 	*x = SecretReply{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3086,7 @@ func (x *SecretReply) String() string {
 func (*SecretReply) ProtoMessage() {}
 
 func (x *SecretReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3099,7 @@ func (x *SecretReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretReply.ProtoReflect.Descriptor instead.
 func (*SecretReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecretReply) GetValue() string {
@@ -3102,12 +3206,18 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04host\x18\b \x01(\tR\x04host\x12\x12\n" +
 	"\x04role\x18\t \x01(\tR\x04role\x12\x1b\n" +
 	"\tstate_dir\x18\n" +
-	" \x01(\tR\bstateDir\"\x9c\x01\n" +
+	" \x01(\tR\bstateDir\"\xb0\x01\n" +
 	"\n" +
 	"RunRequest\x12/\n" +
 	"\x06config\x18\x01 \x01(\v2\x17.troop.plugin.v1.ConfigR\x06config\x12,\n" +
 	"\x04info\x18\x02 \x01(\v2\x18.troop.plugin.v1.RunInfoR\x04info\x12/\n" +
-	"\x13capabilities_broker\x18\x03 \x01(\rR\x12capabilitiesBroker\"\xc9\x01\n" +
+	"\x13capabilities_broker\x18\x03 \x01(\rR\x12capabilitiesBroker\x12\x12\n" +
+	"\x04call\x18\x04 \x01(\x04R\x04call\"U\n" +
+	"\rCancelRequest\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x12\x14\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x1a\n" +
+	"\bdeadline\x18\x03 \x01(\bR\bdeadline\"\r\n" +
+	"\vCancelReply\"\xc9\x01\n" +
 	"\vCallRequest\x12-\n" +
 	"\x03run\x18\x01 \x01(\v2\x1b.troop.plugin.v1.RunRequestR\x03run\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12:\n" +
@@ -3235,13 +3345,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\rSecretRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\vSecretReply\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value2\xdd\x02\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value2\xa5\x03\n" +
 	"\x06Plugin\x12J\n" +
 	"\bDescribe\x12 .troop.plugin.v1.DescribeRequest\x1a\x1c.troop.plugin.v1.Description\x12C\n" +
 	"\x05Check\x12\x1d.troop.plugin.v1.CheckRequest\x1a\x1b.troop.plugin.v1.CheckReply\x12>\n" +
 	"\x03Run\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
 	"\x05Watch\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
-	"\x04Call\x12\x1c.troop.plugin.v1.CallRequest\x1a\x18.troop.plugin.v1.Message0\x012\x92\b\n" +
+	"\x04Call\x12\x1c.troop.plugin.v1.CallRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12F\n" +
+	"\x06Cancel\x12\x1e.troop.plugin.v1.CancelRequest\x1a\x1c.troop.plugin.v1.CancelReply2\x92\b\n" +
 	"\fCapabilities\x12O\n" +
 	"\tInventory\x12!.troop.plugin.v1.InventoryRequest\x1a\x1f.troop.plugin.v1.InventoryReply\x12K\n" +
 	"\bPlaybook\x12 .troop.plugin.v1.PlaybookRequest\x1a\x1b.troop.plugin.v1.TaskResult0\x01\x12S\n" +
@@ -3272,7 +3383,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_plugin_proto_goTypes = []any{
 	(Result_Status)(0),          // 0: troop.plugin.v1.Result.Status
 	(*DescribeRequest)(nil),     // 1: troop.plugin.v1.DescribeRequest
@@ -3291,36 +3402,38 @@ var file_plugin_proto_goTypes = []any{
 	(*CheckReply)(nil),          // 14: troop.plugin.v1.CheckReply
 	(*RunInfo)(nil),             // 15: troop.plugin.v1.RunInfo
 	(*RunRequest)(nil),          // 16: troop.plugin.v1.RunRequest
-	(*CallRequest)(nil),         // 17: troop.plugin.v1.CallRequest
-	(*Message)(nil),             // 18: troop.plugin.v1.Message
-	(*Log)(nil),                 // 19: troop.plugin.v1.Log
-	(*Progress)(nil),            // 20: troop.plugin.v1.Progress
-	(*Finding)(nil),             // 21: troop.plugin.v1.Finding
-	(*Metric)(nil),              // 22: troop.plugin.v1.Metric
-	(*OutputValue)(nil),         // 23: troop.plugin.v1.OutputValue
-	(*Table)(nil),               // 24: troop.plugin.v1.Table
-	(*Row)(nil),                 // 25: troop.plugin.v1.Row
-	(*Result)(nil),              // 26: troop.plugin.v1.Result
-	(*Host)(nil),                // 27: troop.plugin.v1.Host
-	(*InventoryRequest)(nil),    // 28: troop.plugin.v1.InventoryRequest
-	(*InventoryReply)(nil),      // 29: troop.plugin.v1.InventoryReply
-	(*PlaybookRequest)(nil),     // 30: troop.plugin.v1.PlaybookRequest
-	(*TaskResult)(nil),          // 31: troop.plugin.v1.TaskResult
-	(*InstallAgentRequest)(nil), // 32: troop.plugin.v1.InstallAgentRequest
-	(*PutArtifactRequest)(nil),  // 33: troop.plugin.v1.PutArtifactRequest
-	(*GetArtifactRequest)(nil),  // 34: troop.plugin.v1.GetArtifactRequest
-	(*Artifact)(nil),            // 35: troop.plugin.v1.Artifact
-	(*GetFlagRequest)(nil),      // 36: troop.plugin.v1.GetFlagRequest
-	(*Flag)(nil),                // 37: troop.plugin.v1.Flag
-	(*GetStateRequest)(nil),     // 38: troop.plugin.v1.GetStateRequest
-	(*StateEntry)(nil),          // 39: troop.plugin.v1.StateEntry
-	(*WatchStateRequest)(nil),   // 40: troop.plugin.v1.WatchStateRequest
-	(*Event)(nil),               // 41: troop.plugin.v1.Event
-	(*PublishReply)(nil),        // 42: troop.plugin.v1.PublishReply
-	(*SubscribeRequest)(nil),    // 43: troop.plugin.v1.SubscribeRequest
-	(*SecretRequest)(nil),       // 44: troop.plugin.v1.SecretRequest
-	(*SecretReply)(nil),         // 45: troop.plugin.v1.SecretReply
-	nil,                         // 46: troop.plugin.v1.CallRequest.ArgsEntry
+	(*CancelRequest)(nil),       // 17: troop.plugin.v1.CancelRequest
+	(*CancelReply)(nil),         // 18: troop.plugin.v1.CancelReply
+	(*CallRequest)(nil),         // 19: troop.plugin.v1.CallRequest
+	(*Message)(nil),             // 20: troop.plugin.v1.Message
+	(*Log)(nil),                 // 21: troop.plugin.v1.Log
+	(*Progress)(nil),            // 22: troop.plugin.v1.Progress
+	(*Finding)(nil),             // 23: troop.plugin.v1.Finding
+	(*Metric)(nil),              // 24: troop.plugin.v1.Metric
+	(*OutputValue)(nil),         // 25: troop.plugin.v1.OutputValue
+	(*Table)(nil),               // 26: troop.plugin.v1.Table
+	(*Row)(nil),                 // 27: troop.plugin.v1.Row
+	(*Result)(nil),              // 28: troop.plugin.v1.Result
+	(*Host)(nil),                // 29: troop.plugin.v1.Host
+	(*InventoryRequest)(nil),    // 30: troop.plugin.v1.InventoryRequest
+	(*InventoryReply)(nil),      // 31: troop.plugin.v1.InventoryReply
+	(*PlaybookRequest)(nil),     // 32: troop.plugin.v1.PlaybookRequest
+	(*TaskResult)(nil),          // 33: troop.plugin.v1.TaskResult
+	(*InstallAgentRequest)(nil), // 34: troop.plugin.v1.InstallAgentRequest
+	(*PutArtifactRequest)(nil),  // 35: troop.plugin.v1.PutArtifactRequest
+	(*GetArtifactRequest)(nil),  // 36: troop.plugin.v1.GetArtifactRequest
+	(*Artifact)(nil),            // 37: troop.plugin.v1.Artifact
+	(*GetFlagRequest)(nil),      // 38: troop.plugin.v1.GetFlagRequest
+	(*Flag)(nil),                // 39: troop.plugin.v1.Flag
+	(*GetStateRequest)(nil),     // 40: troop.plugin.v1.GetStateRequest
+	(*StateEntry)(nil),          // 41: troop.plugin.v1.StateEntry
+	(*WatchStateRequest)(nil),   // 42: troop.plugin.v1.WatchStateRequest
+	(*Event)(nil),               // 43: troop.plugin.v1.Event
+	(*PublishReply)(nil),        // 44: troop.plugin.v1.PublishReply
+	(*SubscribeRequest)(nil),    // 45: troop.plugin.v1.SubscribeRequest
+	(*SecretRequest)(nil),       // 46: troop.plugin.v1.SecretRequest
+	(*SecretReply)(nil),         // 47: troop.plugin.v1.SecretReply
+	nil,                         // 48: troop.plugin.v1.CallRequest.ArgsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	3,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
@@ -3337,59 +3450,61 @@ var file_plugin_proto_depIdxs = []int32{
 	10, // 11: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
 	15, // 12: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
 	16, // 13: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
-	46, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
-	19, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
-	20, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
-	21, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
-	22, // 18: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
-	23, // 19: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
-	41, // 20: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
-	26, // 21: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
-	24, // 22: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
-	25, // 23: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
+	48, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
+	21, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
+	22, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
+	23, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
+	24, // 18: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
+	25, // 19: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
+	43, // 20: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
+	28, // 21: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
+	26, // 22: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
+	27, // 23: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
 	0,  // 24: troop.plugin.v1.Result.status:type_name -> troop.plugin.v1.Result.Status
 	12, // 25: troop.plugin.v1.Result.diagnostics:type_name -> troop.plugin.v1.Diagnostic
-	27, // 26: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
+	29, // 26: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
 	1,  // 27: troop.plugin.v1.Plugin.Describe:input_type -> troop.plugin.v1.DescribeRequest
 	13, // 28: troop.plugin.v1.Plugin.Check:input_type -> troop.plugin.v1.CheckRequest
 	16, // 29: troop.plugin.v1.Plugin.Run:input_type -> troop.plugin.v1.RunRequest
 	16, // 30: troop.plugin.v1.Plugin.Watch:input_type -> troop.plugin.v1.RunRequest
-	17, // 31: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
-	28, // 32: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
-	30, // 33: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
-	32, // 34: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
-	33, // 35: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
-	34, // 36: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
-	36, // 37: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
-	37, // 38: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
-	38, // 39: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
-	39, // 40: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
-	40, // 41: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
-	41, // 42: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
-	43, // 43: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
-	41, // 44: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
-	44, // 45: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
-	2,  // 46: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
-	14, // 47: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
-	18, // 48: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
-	18, // 49: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
-	18, // 50: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
-	29, // 51: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
-	31, // 52: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
-	31, // 53: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
-	35, // 54: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
-	35, // 55: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
-	37, // 56: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
-	37, // 57: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
-	39, // 58: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
-	39, // 59: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
-	39, // 60: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
-	42, // 61: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
-	41, // 62: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
-	42, // 63: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
-	45, // 64: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
-	46, // [46:65] is the sub-list for method output_type
-	27, // [27:46] is the sub-list for method input_type
+	19, // 31: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
+	17, // 32: troop.plugin.v1.Plugin.Cancel:input_type -> troop.plugin.v1.CancelRequest
+	30, // 33: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
+	32, // 34: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
+	34, // 35: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
+	35, // 36: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
+	36, // 37: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
+	38, // 38: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
+	39, // 39: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
+	40, // 40: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
+	41, // 41: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
+	42, // 42: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
+	43, // 43: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
+	45, // 44: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
+	43, // 45: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
+	46, // 46: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
+	2,  // 47: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
+	14, // 48: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
+	20, // 49: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
+	20, // 50: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
+	20, // 51: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
+	18, // 52: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
+	31, // 53: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
+	33, // 54: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
+	33, // 55: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
+	37, // 56: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
+	37, // 57: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
+	39, // 58: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
+	39, // 59: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
+	41, // 60: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
+	41, // 61: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
+	41, // 62: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
+	44, // 63: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
+	43, // 64: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
+	44, // 65: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
+	47, // 66: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
+	47, // [47:67] is the sub-list for method output_type
+	27, // [27:47] is the sub-list for method input_type
 	27, // [27:27] is the sub-list for extension type_name
 	27, // [27:27] is the sub-list for extension extendee
 	0,  // [0:27] is the sub-list for field type_name
@@ -3400,7 +3515,7 @@ func file_plugin_proto_init() {
 	if File_plugin_proto != nil {
 		return
 	}
-	file_plugin_proto_msgTypes[17].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[19].OneofWrappers = []any{
 		(*Message_Log)(nil),
 		(*Message_Progress)(nil),
 		(*Message_Finding)(nil),
@@ -3416,7 +3531,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

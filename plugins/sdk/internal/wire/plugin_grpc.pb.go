@@ -26,6 +26,7 @@ const (
 	Plugin_Run_FullMethodName      = "/troop.plugin.v1.Plugin/Run"
 	Plugin_Watch_FullMethodName    = "/troop.plugin.v1.Plugin/Watch"
 	Plugin_Call_FullMethodName     = "/troop.plugin.v1.Plugin/Call"
+	Plugin_Cancel_FullMethodName   = "/troop.plugin.v1.Plugin/Cancel"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -42,6 +43,8 @@ type PluginClient interface {
 	Watch(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error)
 	// Call executes an action by name. The stream ends with a Result.
 	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error)
+	// Cancel ends the context of a call in progress, whose stream stays open until its work has been wound up.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelReply, error)
 }
 
 type pluginClient struct {
@@ -129,6 +132,16 @@ func (c *pluginClient) Call(ctx context.Context, in *CallRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_CallClient = grpc.ServerStreamingClient[Message]
 
+func (c *pluginClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelReply)
+	err := c.cc.Invoke(ctx, Plugin_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
@@ -143,6 +156,8 @@ type PluginServer interface {
 	Watch(*RunRequest, grpc.ServerStreamingServer[Message]) error
 	// Call executes an action by name. The stream ends with a Result.
 	Call(*CallRequest, grpc.ServerStreamingServer[Message]) error
+	// Cancel ends the context of a call in progress, whose stream stays open until its work has been wound up.
+	Cancel(context.Context, *CancelRequest) (*CancelReply, error)
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -167,6 +182,9 @@ func (UnimplementedPluginServer) Watch(*RunRequest, grpc.ServerStreamingServer[M
 }
 func (UnimplementedPluginServer) Call(*CallRequest, grpc.ServerStreamingServer[Message]) error {
 	return status.Error(codes.Unimplemented, "method Call not implemented")
+}
+func (UnimplementedPluginServer) Cancel(context.Context, *CancelRequest) (*CancelReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -258,6 +276,24 @@ func _Plugin_Call_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_CallServer = grpc.ServerStreamingServer[Message]
 
+func _Plugin_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -272,6 +308,10 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Check",
 			Handler:    _Plugin_Check_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _Plugin_Cancel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,278 @@
+package sdktest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// Fake stands in the core's place: state, flags, events and artifacts work, in memory; hosts and playbooks are
+// what the test says. Its methods may be called from several goroutines; the zero value is ready.
+type Fake struct {
+	Hosts      []sdk.Host
+	OnPlaybook func(sdk.PlaybookRun) ([]sdk.TaskResult, error) // nil: every playbook passes without a task
+	OnInstall  func(hosts []string) error                      // nil: every installation passes
+	Secrets    map[string]string
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed at the next change of state or events
+	state     map[string]sdk.Entry
+	flags     map[string]any
+	events    []sdk.Event
+	notified  []sdk.Event
+	playbooks []sdk.PlaybookRun
+	installed [][]string
+	artifacts map[string]sdk.Artifact
+}
+
+// Published returns the events that were published or notified, in order.
+func (f *Fake) Published() []sdk.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.events)
+}
+
+// Notified returns the events that were sent to people.
+func (f *Fake) Notified() []sdk.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.notified)
+}
+
+// Playbooks returns the playbook runs that were asked for, in order.
+func (f *Fake) Playbooks() []sdk.PlaybookRun {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.playbooks)
+}
+
+// Installed returns the hosts of each installation of an agent.
+func (f *Fake) Installed() [][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.installed)
+}
+
+// SetFlag sets a flag, as an operator would.
+func (f *Fake) SetFlag(name string, v any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.flags == nil {
+		f.flags = map[string]any{}
+	}
+	f.flags[name] = v
+}
+
+// SetState sets an entry, as the plugin's other face would.
+func (f *Fake) SetState(key string, value []byte) sdk.Entry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == nil {
+		f.state = map[string]sdk.Entry{}
+	}
+	e := sdk.Entry{Key: key, Value: slices.Clone(value), Version: f.state[key].Version + 1}
+	f.state[key] = e
+	f.wake()
+	return e
+}
+
+// State returns an entry; Version 0: not set.
+func (f *Fake) State(key string) sdk.Entry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.state[key]
+	e.Key = key
+	return e
+}
+
+// Publish publishes an event, as another part of the system would.
+func (f *Fake) Publish(e sdk.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	f.events = append(f.events, e)
+	f.wake()
+}
+
+// wake tells those who wait for a change. The caller holds the lock.
+func (f *Fake) wake() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
+}
+
+// wait returns a channel that is closed at the next change. The caller holds the lock.
+func (f *Fake) wait() <-chan struct{} {
+	if f.changed == nil {
+		f.changed = make(chan struct{})
+	}
+	return f.changed
+}
+
+// core is the Fake as the protocol wants it, so that its own methods can be those that tests want.
+type core struct{ f *Fake }
+
+func (c core) Hosts(context.Context) ([]sdk.Host, error) { return c.f.Hosts, nil }
+
+func (c core) Playbook(_ context.Context, p sdk.PlaybookRun, each func(sdk.TaskResult)) error {
+	c.f.mu.Lock()
+	c.f.playbooks = append(c.f.playbooks, p)
+	c.f.mu.Unlock()
+	if c.f.OnPlaybook == nil {
+		return nil
+	}
+	results, err := c.f.OnPlaybook(p)
+	for _, r := range results {
+		each(r)
+	}
+	return err
+}
+
+func (c core) InstallAgent(_ context.Context, hosts []string, _ func(sdk.TaskResult)) error {
+	c.f.mu.Lock()
+	c.f.installed = append(c.f.installed, hosts)
+	c.f.mu.Unlock()
+	if c.f.OnInstall == nil {
+		return nil
+	}
+	return c.f.OnInstall(hosts)
+}
+
+func (c core) PutArtifact(_ context.Context, path string) (sdk.Artifact, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return sdk.Artifact{}, err
+	}
+	sum := sha256.Sum256(b)
+	a := sdk.Artifact{Digest: "sha256:" + hex.EncodeToString(sum[:]), Path: path, Size: int64(len(b))}
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	if c.f.artifacts == nil {
+		c.f.artifacts = map[string]sdk.Artifact{}
+	}
+	c.f.artifacts[a.Digest] = a
+	return a, nil
+}
+
+func (c core) Artifact(_ context.Context, digest string) (sdk.Artifact, error) {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	a, ok := c.f.artifacts[digest]
+	if !ok {
+		return a, fmt.Errorf("artifact %s not found", digest)
+	}
+	return a, nil
+}
+
+func (c core) Flag(_ context.Context, name string) (any, error) {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	return c.f.flags[name], nil
+}
+
+func (c core) SetFlag(_ context.Context, name string, v any) error {
+	c.f.SetFlag(name, v)
+	return nil
+}
+
+func (c core) State(_ context.Context, key string) (sdk.Entry, error) { return c.f.State(key), nil }
+
+func (c core) SetState(_ context.Context, key string, value []byte) (sdk.Entry, error) {
+	return c.f.SetState(key, value), nil
+}
+
+func (c core) WatchState(ctx context.Context, prefix string, each func(sdk.Entry) error) error {
+	seen := map[string]int64{}
+	for {
+		c.f.mu.Lock()
+		var news []sdk.Entry
+		for k, e := range c.f.state {
+			if strings.HasPrefix(k, prefix) && e.Version > seen[k] {
+				seen[k] = e.Version
+				news = append(news, e)
+			}
+		}
+		changed := c.f.wait()
+		c.f.mu.Unlock()
+		sort.Slice(news, func(i, j int) bool { return news[i].Key < news[j].Key })
+		for _, e := range news {
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+func (c core) Publish(_ context.Context, e sdk.Event) error {
+	c.f.Publish(e)
+	return nil
+}
+
+func (c core) Notify(_ context.Context, e sdk.Event) error {
+	c.f.mu.Lock()
+	c.f.notified = append(c.f.notified, e)
+	c.f.mu.Unlock()
+	c.f.Publish(e)
+	return nil
+}
+
+func (c core) Subscribe(ctx context.Context, filter sdk.EventFilter, each func(sdk.Event) error) error {
+	c.f.mu.Lock()
+	next := len(c.f.events)
+	c.f.mu.Unlock()
+	if !filter.Since.IsZero() {
+		next = 0
+	}
+	for {
+		c.f.mu.Lock()
+		news := slices.Clone(c.f.events[next:])
+		next = len(c.f.events)
+		changed := c.f.wait()
+		c.f.mu.Unlock()
+		for _, e := range news {
+			if !chosen(filter, e) {
+				continue
+			}
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+func chosen(f sdk.EventFilter, e sdk.Event) bool {
+	kind := len(f.Kinds) == 0 || slices.ContainsFunc(f.Kinds, func(k string) bool { return strings.HasPrefix(e.Kind, k) })
+	severity := len(f.Severities) == 0 || slices.Contains(f.Severities, e.Severity)
+	return kind && severity && !e.Time.Before(f.Since)
+}
+
+func (c core) Secret(_ context.Context, name string) (string, error) {
+	v, ok := c.f.Secrets[name]
+	if !ok {
+		return "", errors.New("there is no secret " + name)
+	}
+	return v, nil
+}

@@ -1,0 +1,229 @@
+// Package sdktest tests plugins: a stage in the test's own process, over the real protocol, with a Fake in the
+// core's place; and, with Conformance, the built binary. Only tests import it.
+package sdktest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"github.com/zclconf/go-cty/cty/msgpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// File is the name that a body has in positions. Its first byte stands at line 1, column 1.
+const File = "pipeline.hcl"
+
+// Options are the surroundings of a call. The zero value is a run with nothing around it.
+type Options struct {
+	Info  sdk.RunInfo
+	Fake  *Fake                // nil: a new one
+	Scope map[string]cty.Value // what expressions refer to; unknown values allowed
+}
+
+// Result is all that a call said. Err is nil, a *Failure, a *Skip, or trouble.
+type Result struct {
+	Err      error
+	Logs     []string // with Warnf's lines
+	Warnings []string
+	Findings []sdk.Finding
+	Metrics  []sdk.Metric
+	Outputs  map[string]any // as JSON has them
+	Tables   []sdk.Table
+	Events   []sdk.Event // published and notified, in order
+	Progress []client.Progress
+}
+
+// Failure is a gate's verdict, Skip that there was nothing to do.
+type (
+	Failure = client.Failure
+	Skip    = client.SkipError
+)
+
+// Diagnostics are the mistakes in a body, as an error whose lines begin with FILE:LINE,COLUMN-COLUMN.
+type Diagnostics []client.Diagnostic
+
+func (d Diagnostics) Error() string {
+	var lines []string
+	for _, x := range d {
+		r := x.Range
+		end := fmt.Sprint(r.End.Column)
+		if r.End.Line != r.Start.Line {
+			end = fmt.Sprintf("%d,%d", r.End.Line, r.End.Column)
+		}
+		lines = append(lines, fmt.Sprintf("%s:%d,%d-%s: %s; %s", r.File, r.Start.Line, r.Start.Column, end, x.Summary, x.Detail))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Check checks a body: nil, or Diagnostics.
+func Check[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) error {
+	t.Helper()
+	o := one(opts)
+	diags, err := start(t, stage).Check(t.Context(), config(t, body, o))
+	if err != nil {
+		return err
+	}
+	if len(diags) == 0 {
+		return nil
+	}
+	return Diagnostics(diags)
+}
+
+// Run runs a stage once.
+func Run[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
+	t.Helper()
+	return RunContext(t.Context(), t, stage, body, opts...)
+}
+
+// RunContext runs a stage once, until ctx ends.
+func RunContext[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
+	t.Helper()
+	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+		return start(t, stage).Run(ctx, j, emit)
+	})
+}
+
+// Watch runs a stage's agent until ctx ends.
+func Watch[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
+	t.Helper()
+	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+		return start(t, stage).Watch(ctx, j, emit)
+	})
+}
+
+// Call executes an action.
+func Call[C any](t testing.TB, stage sdk.Stage[C], body, action string, args map[string]string, opts ...Options) Result {
+	t.Helper()
+	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+		return start(t, stage).Call(t.Context(), j, action, args, emit)
+	})
+}
+
+// Describe returns what a stage says of itself.
+func Describe[C any](t testing.TB, stage sdk.Stage[C]) client.Description {
+	t.Helper()
+	return start(t, stage).Description()
+}
+
+func one(opts []Options) Options {
+	if len(opts) > 0 {
+		return opts[0]
+	}
+	return Options{}
+}
+
+func collect(t testing.TB, body string, o Options, call func(client.Job, func(client.Message)) error) Result {
+	t.Helper()
+	if o.Fake == nil {
+		o.Fake = &Fake{}
+	}
+	r := Result{Outputs: map[string]any{}}
+	job := client.Job{Config: config(t, body, o), Info: o.Info, Capabilities: core{o.Fake}}
+	before := len(o.Fake.Published())
+	r.Err = call(job, r.add)
+	r.Events = o.Fake.Published()[before:]
+	return r
+}
+
+func (r *Result) add(m client.Message) {
+	switch {
+	case m.Log != nil:
+		r.Logs = append(r.Logs, m.Log.Line)
+		if m.Log.Error {
+			r.Warnings = append(r.Warnings, m.Log.Line)
+		}
+	case m.Finding != nil:
+		r.Findings = append(r.Findings, *m.Finding)
+	case m.Metric != nil:
+		r.Metrics = append(r.Metrics, *m.Metric)
+	case m.Output != nil:
+		r.Outputs[m.Output.Name] = m.Output.Value
+	case m.Table != nil:
+		r.Tables = append(r.Tables, *m.Table)
+	case m.Progress != nil:
+		r.Progress = append(r.Progress, *m.Progress)
+	}
+}
+
+func config(t testing.TB, body string, o Options) client.Config {
+	t.Helper()
+	c := client.Config{Name: "test", File: File, Source: []byte(body), Line: 1, Column: 1}
+	if o.Scope == nil {
+		return c
+	}
+	var err error
+	scope := cty.ObjectVal(o.Scope)
+	if c.ScopeType, err = ctyjson.MarshalType(scope.Type()); err != nil {
+		t.Fatalf("encode type of scope: %v", err)
+	}
+	if c.ScopeValue, err = msgpack.Marshal(scope, scope.Type()); err != nil {
+		t.Fatalf("encode scope: %v", err)
+	}
+	return c
+}
+
+// start serves a stage in this process and connects to it, as the core does to a binary.
+func start[C any](t testing.TB, stage sdk.Stage[C]) *client.Plugin {
+	t.Helper()
+	hub := &hub{listeners: map[uint32]*bufconn.Listener{}}
+	srv, err := sdk.Server(stage, func(id uint32) (sdk.Conn, error) { return hub.dial(id) })
+	if err != nil {
+		t.Fatalf("stage %s: %v", stage.Name, err)
+	}
+	id, stop, err := hub.serve(func(r grpc.ServiceRegistrar) { wire.RegisterPluginServer(r, srv) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	conn, err := hub.dial(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	p, err := client.Attach(t.Context(), wire.Link{Conn: conn, Serve: hub.serve})
+	if err != nil {
+		t.Fatalf("stage %s: %v", stage.Name, err)
+	}
+	return p
+}
+
+// hub is the broker of one process: numbered servers in memory.
+type hub struct {
+	mu        sync.Mutex
+	next      uint32
+	listeners map[uint32]*bufconn.Listener
+}
+
+func (h *hub) serve(register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next++
+	id, l, s := h.next, bufconn.Listen(1<<20), grpc.NewServer()
+	h.listeners[id] = l
+	register(s)
+	go func() { _ = s.Serve(l) }()
+	return id, s.Stop, nil
+}
+
+func (h *hub) dial(id uint32) (*grpc.ClientConn, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.listeners[id]
+	if l == nil {
+		return nil, fmt.Errorf("nothing is served under number %d", id)
+	}
+	return grpc.NewClient("passthrough:plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+}
