@@ -1,0 +1,80 @@
+package main
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+func splitLines(s string) []string { return strings.Split(s, "\n") }
+
+// told collects what an agent publishes.
+type told struct {
+	mu     sync.Mutex
+	events []sdk.Event
+}
+
+func (o *told) add(e sdk.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+func (o *told) kinds() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []string
+	for _, e := range o.events {
+		list = append(list, e.Kind+"/"+string(e.Severity))
+	}
+	return list
+}
+
+func (o *told) find(kind string) *sdk.Event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.events {
+		if o.events[i].Kind == kind {
+			return &o.events[i]
+		}
+	}
+	return nil
+}
+
+// filled gives a config what the SDK's defaults give it.
+func filled(c config) config {
+	if c.Interval == 0 {
+		c.Interval = sdk.Duration(1e9)
+	}
+	if c.Treat == nil {
+		c.Treat = []string{"alert", "renice", "terminate", "kill"}
+	}
+	if c.Pause == 0 {
+		c.Pause = sdk.Duration(2e9)
+	}
+	if c.Grace == 0 {
+		c.Grace = sdk.Duration(5e9)
+	}
+	return c.withDefaults()
+}
+
+// newTestAgent is an agent on this machine that keeps what it tells.
+func newTestAgent(tb testing.TB, c config, role string) *agent {
+	tb.Helper()
+	a, _ := newTellingAgent(tb, c, role, "/etc")
+	return a
+}
+
+func newTellingAgent(tb testing.TB, c config, role, etc string) (*agent, *told) {
+	tb.Helper()
+	a, err := newAgent(filled(c), sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: tb.TempDir()}, paths{proc: "/proc", etc: etc})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o := &told{}
+	a.publish, a.warn = o.add, tb.Logf
+	tb.Cleanup(a.Close)
+	return a, o
+}

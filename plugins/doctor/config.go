@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+type config struct {
+	Interval    sdk.Duration  `hcl:"interval" default:"\"1s\"" doc:"Time between two samples, 250ms to 1m."`
+	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process hogs the CPU; without the block: above 80 for 10s."`
+	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process hogs memory; without the block no process does."`
+	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; without the block: cpu 60, memory 90."`
+	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"The steps of the treatment, in this order: alert, renice, terminate, kill."`
+	Pause       sdk.Duration  `hcl:"pause" default:"\"2s\"" doc:"Time between two steps."`
+	Grace       sdk.Duration  `hcl:"grace" default:"\"5s\"" doc:"Time that a process has to end after terminate, before kill."`
+	Leash       bool          `hcl:"leash" default:"false" doc:"Observe and report only."`
+	Budget      *budgetConfig `hcl:"budget,block" doc:"How often the doctor may act on one host; without the block: 20 actions per 10m."`
+	RestartUnit []string      `hcl:"restart_unit" default:"[]" doc:"Units of the application that may be restarted when they hog, such as shop@a.service."`
+	Protect     *protectExtra `hcl:"protect,block" doc:"What else is never touched."`
+}
+
+type cpuLimit struct {
+	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core."`
+	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"For the whole of this time."`
+}
+
+type memoryLimit struct {
+	Above float64      `hcl:"above" default:"50" doc:"Per cent of the host's memory."`
+	For   sdk.Duration `hcl:"for" default:"\"30s\"" doc:"For the whole of this time."`
+}
+
+type hostLimits struct {
+	CPU      float64      `hcl:"cpu" default:"60" doc:"Per cent of the host's own CPU capacity."`
+	Memory   float64      `hcl:"memory" default:"90" doc:"Per cent of the host's own memory."`
+	For      sdk.Duration `hcl:"for" default:"\"15s\"" doc:"For the whole of this time; as long below nine tenths of the limit is a recovery."`
+	Cooldown sdk.Duration `hcl:"cooldown" default:"\"1m\"" doc:"The least time between a recovery and the next alert."`
+}
+
+type budgetConfig struct {
+	Actions int          `hcl:"actions" default:"20" doc:"Signals and changes of priority."`
+	Per     sdk.Duration `hcl:"per" default:"\"10m\""`
+}
+
+type protectExtra struct {
+	Users       []string `hcl:"users" default:"[]" doc:"Names of users."`
+	Units       []string `hcl:"units" default:"[]" doc:"Names of systemd units; * stands for any text."`
+	Executables []string `hcl:"executables" default:"[]" doc:"Absolute paths; * stands for any text within a folder's name."`
+}
+
+// withDefaults returns c with every absent block as its documentation says.
+func (c config) withDefaults() config {
+	if c.CPU == nil {
+		c.CPU = &cpuLimit{Above: 80, For: sdk.Duration(10 * time.Second)}
+	}
+	if c.Host == nil {
+		c.Host = &hostLimits{CPU: 60, Memory: 90, For: sdk.Duration(15 * time.Second), Cooldown: sdk.Duration(time.Minute)}
+	}
+	if c.Budget == nil {
+		c.Budget = &budgetConfig{Actions: 20, Per: sdk.Duration(10 * time.Minute)}
+	}
+	if c.Protect == nil {
+		c.Protect = &protectExtra{}
+	}
+	return c
+}
+
+// limits returns what processes are held against.
+func (c config) limits() limits {
+	l := limits{cpu: c.CPU.Above, cpuFor: c.CPU.For.Std()}
+	if c.Memory != nil {
+		l.memory, l.memoryFor = c.Memory.Above, c.Memory.For.Std()
+	}
+	return l
+}
+
+var stage = sdk.Stage[config]{
+	Name:         "doctor",
+	Version:      "0.1.0",
+	Summary:      "finds processes that hog a host, tells of them and treats them",
+	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State},
+	Check:        check,
+	Run:          run,
+	Agent: &sdk.Agent[config]{
+		Watch:             watch,
+		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE"},
+	},
+	Actions: []sdk.Action[config]{
+		{
+			Name: "status", Summary: "show what the doctor sees and did on every host", Run: status,
+		},
+		{
+			Name: "rehearse", Summary: "replay recorded samples and list what would have been done", Run: rehearse,
+			Args: []sdk.Arg{{Name: "file", Doc: "recording: an agent's samples.jsonl, from its state folder", Required: true}},
+		},
+	},
+}
+
+func check(c *config) error {
+	var errs []error
+	bad := func(path, format string, args ...any) { errs = append(errs, sdk.BadAttr(path, format, args...)) }
+	// Zero is a value that is not known before the run, or a default that is filled in.
+	if d := c.Interval.Std(); d != 0 && (d < 250*time.Millisecond || d > time.Minute) {
+		bad("interval", "want 250ms to 1m, got %s", d)
+	}
+	percent := func(path string, v, most float64) {
+		if v < 0 || v > most {
+			bad(path, "want more than 0 and at most %g per cent, got %g", most, v)
+		}
+	}
+	window := func(path string, d sdk.Duration) {
+		if d != 0 && (d < 2*c.Interval || d.Std() > time.Hour) {
+			bad(path, "want at least two intervals (%s) and at most 1h, got %s", 2*c.Interval, d)
+		}
+	}
+	if c.CPU != nil {
+		percent("cpu.above", c.CPU.Above, 100*1024)
+		window("cpu.for", c.CPU.For)
+	}
+	if c.Memory != nil {
+		percent("memory.above", c.Memory.Above, 100)
+		window("memory.for", c.Memory.For)
+	}
+	if c.Host != nil {
+		percent("host.cpu", c.Host.CPU, 100)
+		percent("host.memory", c.Host.Memory, 100)
+		window("host.for", c.Host.For)
+	}
+	if c.Budget != nil && c.Budget.Actions < 0 {
+		bad("budget.actions", "want 0 or more, got %d", c.Budget.Actions)
+	}
+	if _, err := ladderOf(c.Treat); err != nil {
+		bad("treat", "%s", err)
+	}
+	for i, u := range c.RestartUnit {
+		if !strings.HasSuffix(u, ".service") || strings.ContainsAny(u, "/*? ") {
+			bad(fmt.Sprintf("restart_unit[%d]", i), "want the full name of one service such as shop@a.service, got %q", u)
+		}
+	}
+	if c.Protect != nil {
+		for i, x := range c.Protect.Executables {
+			if !strings.HasPrefix(x, "/") {
+				bad(fmt.Sprintf("protect.executables[%d]", i), "want an absolute path, got %q", x)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// run puts the agent on every host that runs the application.
+func run(ctx context.Context, c *config, job *sdk.Job) error {
+	hosts, err := job.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, h := range hosts {
+		if h.Role == "production" || h.Role == "canary" {
+			names = append(names, h.Name)
+		}
+	}
+	if len(names) == 0 {
+		return sdk.Skipf("environment %s has no host of role production or canary", job.Info.Environment)
+	}
+	slices.Sort(names)
+	if err := job.InstallAgent(ctx, names...); err != nil {
+		return err
+	}
+	d := c.withDefaults()
+	mode := strings.Join(d.Treat, ", ")
+	if d.Leash {
+		mode = "on the leash: observes only"
+	}
+	job.Logf("doctor watches %s: a process above %g %% of one core for %s (%s); a host above %g %% CPU or %g %% memory for %s",
+		strings.Join(names, ", "), d.CPU.Above, d.CPU.For, mode, d.Host.CPU, d.Host.Memory, d.Host.For)
+	return nil
+}

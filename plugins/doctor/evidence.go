@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/shirou/gopsutil/v4/common"
+	"github.com/shirou/gopsutil/v4/process"
+)
+
+const (
+	maxCommand = 2048 // bytes of a command line in evidence
+	maxFiles   = 20   // open files listed in evidence
+)
+
+// evidence is what is told of a process before something is done to it.
+func evidence(ctx context.Context, proc string, h hog, f facts) map[string]any {
+	chain := make([]string, 0, len(f.Chain))
+	for _, a := range f.Chain {
+		chain = append(chain, a.String())
+	}
+	data := map[string]any{
+		"pid": f.PID, "start": f.Start, "user": f.User, "uid": effective(f.UIDs), "command": commandLine(proc, f),
+		"executable": f.Executable, "cgroup": f.Cgroup, "unit": f.Unit, "parents": chain, "nice": f.Nice, "state": f.State,
+		"resource": h.Resource, "percent": round(h.Value), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
+	}
+	count, files := openFiles(ctx, proc, f.PID)
+	if count >= 0 {
+		data["open_files"] = count
+	}
+	if len(files) > 0 {
+		data["files"] = files
+	}
+	return data
+}
+
+func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }
+
+// effective is the effective uid, -1 when it is not known.
+func effective(uids []uint32) int64 {
+	if len(uids) < 2 {
+		return -1
+	}
+	return int64(uids[1])
+}
+
+// commandLine is the command line without secrets, or the command name in brackets when there is none.
+func commandLine(proc string, f facts) string {
+	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(f.PID), "cmdline"))
+	if err != nil || len(b) == 0 {
+		return "[" + f.Comm + "]"
+	}
+	args := strings.Split(string(bytes.TrimRight(b, "\x00")), "\x00")
+	line := strings.ToValidUTF8(strings.Join(redact(args), " "), "\uFFFD")
+	if len(line) > maxCommand {
+		line = line[:maxCommand] + "…"
+	}
+	return line
+}
+
+var (
+	secretName  = `(?i)(pass(w(or)?d|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?|auth(orization)?)`
+	secretFlag  = regexp.MustCompile(secretName + `$`)
+	secretPair  = regexp.MustCompile(secretName + `\s*[=:]\s*\S.*`)
+	urlPassword = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*):[^/\s]*@`)
+	bearer      = regexp.MustCompile(`(?i)\b(bearer|basic)\s+\S+`)
+)
+
+const masked = "***"
+
+// redact takes values that look like secrets off a command line: --password=X, --token X, PASSWORD=X,
+// scheme://user:X@host, "Authorization: Bearer X", and mysql's -pX.
+func redact(args []string) []string {
+	out := make([]string, 0, len(args))
+	next := false
+	for i, a := range args {
+		switch {
+		case next && !strings.HasPrefix(a, "-"):
+			a, next = masked, false
+			out = append(out, a)
+			continue
+		case i > 0 && strings.HasPrefix(a, "-p") && len(a) > 2 && strings.HasPrefix(filepath.Base(args[0]), "mysql"):
+			a = "-p" + masked
+		}
+		next = strings.HasPrefix(a, "-") && secretFlag.MatchString(a)
+		a = urlPassword.ReplaceAllString(a, "$1:"+masked+"@")
+		a = secretPair.ReplaceAllStringFunc(a, func(m string) string {
+			at := strings.IndexAny(m, "=:")
+			return m[:at+1] + masked
+		})
+		a = bearer.ReplaceAllString(a, "$1 "+masked)
+		out = append(out, a)
+	}
+	return out
+}
+
+// openFiles counts the open files of a process, -1 when it cannot, and lists some of them. The list needs more
+// rights than the doctor has over other users' processes on most hosts; the count, since Linux 6.2, does not.
+func openFiles(ctx context.Context, proc string, pid int) (int, []string) {
+	count := -1
+	if st, err := os.Stat(filepath.Join(proc, strconv.Itoa(pid), "fd")); err == nil && st.Size() > 0 {
+		count = int(st.Size())
+	}
+	ctx = context.WithValue(ctx, common.EnvKey, common.EnvMap{common.HostProcEnvKey: proc})
+	p := process.Process{Pid: int32(pid)}
+	list, err := p.OpenFilesWithContext(ctx)
+	if err != nil {
+		return count, nil
+	}
+	var files []string
+	for _, f := range list[:min(len(list), maxFiles)] {
+		files = append(files, fmt.Sprintf("%d %s", f.Fd, f.Path))
+	}
+	return max(count, len(list)), files
+}

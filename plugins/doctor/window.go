@@ -1,0 +1,136 @@
+package main
+
+import "time"
+
+// hog is a process that stayed above a limit for the whole window.
+type hog struct {
+	ident
+	Resource string        // cpu or memory
+	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
+	Limit    float64       // per cent, as Value
+	Window   time.Duration // that it was watched
+}
+
+// limits are what windows hold a process against. Zero limits hold nothing.
+type limits struct {
+	cpu       float64 // per cent of one core
+	cpuFor    time.Duration
+	memory    float64 // per cent of the host's memory
+	memoryFor time.Duration
+}
+
+// windows follows every process from sample to sample. A process is above its CPU limit for the whole window
+// when its average over the window is, and no sample in it fell under half of the limit: a burst is no hog, and
+// neither does one slow sample on a busy machine acquit one.
+type windows struct {
+	limits limits
+	tracks map[ident]*track
+	last   time.Time
+	hogs   []hog
+}
+
+type track struct {
+	last    time.Duration // CPU at the last sample
+	streak  []point       // since the process was last under half of the limit
+	memory  time.Time     // since when it is above the memory limit; zero: it is not
+	seen    time.Time
+	percent float64 // of one core, since the last sample
+}
+
+type point struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+func newWindows(l limits) *windows { return &windows{limits: l, tracks: map[ident]*track{}} }
+
+// Add takes the next sample and returns the hogs, valid until the next call.
+func (w *windows) Add(s sample) []hog {
+	w.hogs = w.hogs[:0]
+	step := s.Time.Sub(w.last)
+	limit := w.cpuLimit(s.Host)
+	for i := range s.Procs {
+		u := &s.Procs[i]
+		if u.Kernel {
+			continue
+		}
+		t := w.tracks[u.ident]
+		if t == nil {
+			t = &track{last: u.CPU}
+			w.tracks[u.ident] = t
+		} else if step > 0 {
+			t.percent = 100 * float64(u.CPU-t.last) / float64(step)
+			w.cpu(u, t, s.Time, limit)
+		}
+		t.last, t.seen = u.CPU, s.Time
+		w.memory(u, t, s)
+	}
+	for id, t := range w.tracks {
+		if !t.seen.Equal(s.Time) {
+			delete(w.tracks, id)
+		}
+	}
+	w.last = s.Time
+	return w.hogs
+}
+
+// cpuLimit is the limit on a host that has less than one core: then it is that share of what the host has,
+// which a process cannot exceed.
+func (w *windows) cpuLimit(h hostUsage) float64 {
+	if h.Cores > 0 && h.Cores < 1 {
+		return w.limits.cpu * h.Cores
+	}
+	return w.limits.cpu
+}
+
+func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) {
+	if limit <= 0 || t.percent < limit/2 {
+		t.streak = t.streak[:0]
+		return
+	}
+	if len(t.streak) == 0 { // the streak began with the interval that ends now
+		t.streak = append(t.streak, point{at: w.last, cpu: t.last})
+	}
+	t.streak = append(t.streak, point{at: now, cpu: u.CPU})
+	// Keep the youngest point that is a window old, and those after it.
+	from := 0
+	for from+1 < len(t.streak) && now.Sub(t.streak[from+1].at) >= w.limits.cpuFor {
+		from++
+	}
+	t.streak = append(t.streak[:0], t.streak[from:]...)
+	age := now.Sub(t.streak[0].at)
+	if age < w.limits.cpuFor {
+		return
+	}
+	if v := 100 * float64(u.CPU-t.streak[0].cpu) / float64(age); v >= limit {
+		w.hogs = append(w.hogs, hog{ident: u.ident, Resource: "cpu", Value: v, Limit: limit, Window: age})
+	}
+}
+
+func (w *windows) memory(u *usage, t *track, s sample) {
+	if w.limits.memory <= 0 || s.Host.MemoryTotal <= 0 {
+		return
+	}
+	v := 100 * float64(u.RSS) / float64(s.Host.MemoryTotal)
+	if v < w.limits.memory {
+		t.memory = time.Time{}
+		return
+	}
+	if t.memory.IsZero() {
+		t.memory = s.Time
+	}
+	if age := s.Time.Sub(t.memory); age >= w.limits.memoryFor {
+		w.hogs = append(w.hogs, hog{ident: u.ident, Resource: "memory", Value: v, Limit: w.limits.memory, Window: age})
+	}
+}
+
+// Percent returns what a process used since the sample before the last, in per cent of one core.
+func (w *windows) Percent(id ident) float64 {
+	if t := w.tracks[id]; t != nil {
+		return t.percent
+	}
+	return 0
+}
+
+// Alive reports whether the process was in the last sample.
+func (w *windows) Alive(id ident) bool { return w.tracks[id] != nil }
