@@ -88,4 +88,6 @@ func NewKey(comment string) (private, public string, err error) {
 	return string(pem.EncodeToMemory(block)), authorized(sshPub), nil
 }
 
-func authorized(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
+func authorized(k ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k)))
+}

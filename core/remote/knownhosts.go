@@ -213,6 +213,6 @@ func (k knownHosts) lock() (unlock func(), err error) {
 // noKey matches no recorded key: asking for it lists those that are.
 type noKey struct{}
 
-func (noKey) Type() string                         { return "none" }
-func (noKey) Marshal() []byte                      { return nil }
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }

@@ -1,0 +1,201 @@
+// Package ansible configures the hosts of one environment: it writes the inventory, runs playbooks through go-ansible
+// and turns what each task did on each host into core.TaskResult. It is the only package that knows go-ansible. The
+// core runs it, for its own configuration and for plugins that ask for a playbook.
+package ansible
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/apenella/go-ansible/v2/pkg/execute"
+	"github.com/apenella/go-ansible/v2/pkg/playbook"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
+)
+
+// Config is what all runs on one environment share.
+type Config struct {
+	Dir       string         // the environment's folder; its subfolders ansible and fingerprints belong to this package
+	Manifest  string         // the manifest's folder, in which "./x.yml" is looked up
+	Playbooks fs.FS          // the playbooks that ship with troop
+	SSH       *remote.Client // its key and pinned host keys are used; every host's key is pinned, which SSH.Wait does
+	Hosts     []core.Host
+	Vars      map[string]any // extra variables of every run
+}
+
+// Runner runs playbooks. It is safe for concurrent use; runs that overlap are the caller's responsibility.
+type Runner struct {
+	conf    Config
+	shipped tree
+}
+
+// Run asks for one run of a playbook.
+type Run struct {
+	Name     string          // under which its fingerprint is kept; empty: the playbook's, without extension
+	Playbook string          // a bare name ships with troop; "./x.yml" and absolute paths are a team's own
+	Hosts    []core.HostName // empty: all
+	Vars     map[string]any  // extra variables, over those of Config
+	Check    bool            // change nothing; "changed" then means "would change"
+	Retries  int             // how often the hosts that failed are tried again, alone
+	Inputs   []core.Digest   // what else decides the outcome, such as binaries that the playbook copies
+	Healthy  string          // shell command that succeeds on a host that still carries the outcome; optional
+}
+
+// Counts says how many tasks ended in which way on one host.
+type Counts struct{ OK, Changed, Failed, Skipped, Unreachable int }
+
+// Recap holds the counts of a run by host. A host that was tried again has those of its last attempt.
+type Recap map[core.HostName]Counts
+
+// Changed is the number of changed tasks on all hosts.
+func (r Recap) Changed() int {
+	n := 0
+	for _, c := range r {
+		n += c.Changed
+	}
+	return n
+}
+
+// New returns a Runner. It touches nothing yet.
+func New(conf Config) (*Runner, error) {
+	dir, err := filepath.Abs(conf.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open environment folder: %w", err)
+	}
+	conf.Dir = dir
+	shipped, err := readTree(conf.Playbooks)
+	if err != nil {
+		return nil, fmt.Errorf("read playbooks: %w", err)
+	}
+	return &Runner{conf: conf, shipped: shipped}, nil
+}
+
+// Run runs a playbook to its end and hands each task's result to each as it comes, in order, from one goroutine; each
+// may be nil. A failed task gives an *Error. When ctx ends, Ansible is interrupted, then killed, and Run returns the
+// context's cause.
+func (r *Runner) Run(ctx context.Context, run Run, each func(core.TaskResult)) (Recap, error) {
+	if each == nil {
+		each = func(core.TaskResult) {}
+	}
+	if !run.Check {
+		if err := r.drop(run); err != nil {
+			return nil, err
+		}
+	}
+	recap := Recap{}
+	for attempt := 0; ; attempt++ {
+		part, err := r.once(ctx, run, each)
+		maps.Copy(recap, part)
+		var failed *Error
+		if err == nil || attempt >= run.Retries || !errors.As(err, &failed) || len(failed.Failed) == 0 {
+			return recap, err
+		}
+		run.Hosts = failed.Hosts()
+	}
+}
+
+func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) (Recap, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	file, err := r.find(run.Playbook)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := r.limit(run.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	w, err := r.workspace(run)
+	if err != nil {
+		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
+	}
+	defer w.close()
+
+	events, err := listen(w.events, filepath.Dir(w.config), func() { _ = os.Remove(w.vars) }, each)
+	if err != nil {
+		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
+	}
+	var out, errOut tail
+	program := &executable{env: w.environment(r.conf.SSH), dir: filepath.Dir(file)}
+	err = execute.NewDefaultExecute(
+		execute.WithCmd(playbook.NewAnsiblePlaybookCmd(
+			playbook.WithBinary(binary()),
+			playbook.WithPlaybooks(file),
+			playbook.WithPlaybookOptions(&playbook.AnsiblePlaybookOptions{
+				Inventory: w.inventory, ExtraVarsFile: []string{"@" + w.vars}, Limit: limit, Check: run.Check,
+			}),
+		)),
+		execute.WithExecutable(program),
+		execute.WithOutput(verbatim{}),
+		execute.WithWrite(&out),
+		execute.WithWriteError(&errOut),
+	).Execute(ctx)
+	heard := events.finish()
+	if ctx.Err() != nil {
+		return heard.recap(), fmt.Errorf("run playbook %s: %w", run.Playbook, context.Cause(ctx))
+	}
+	if err == nil {
+		err = program.err
+	}
+	if err == nil && heard.stats != nil {
+		return heard.recap(), nil
+	}
+	return heard.recap(), failure(run.Playbook, heard, err, &errOut, &out)
+}
+
+// find returns the file of a playbook.
+func (r *Runner) find(name string) (string, error) {
+	if !filepath.IsAbs(name) && !strings.HasPrefix(name, "./") && !strings.HasPrefix(name, "../") {
+		if _, ok := r.shipped.files[name]; !ok || filepath.Ext(name) != ".yml" {
+			return "", &core.NotFoundError{
+				What: "playbook", Name: name,
+				Remedy: "troop ships with " + strings.Join(r.shipped.playbooks(), ", ") + "; a file of your own starts with ./",
+			}
+		}
+		dir, err := r.shipped.unpack(filepath.Join(r.conf.Dir, "ansible"))
+		if err != nil {
+			return "", fmt.Errorf("unpack playbooks: %w", err)
+		}
+		return filepath.Join(dir, name), nil
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(r.conf.Manifest, name)
+	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", fmt.Errorf("find playbook: %w", err)
+	}
+	if _, err := os.Stat(name); err != nil {
+		return "", &core.NotFoundError{What: "playbook", Name: name, Remedy: "a bare name, such as site.yml, is a playbook that ships with troop"}
+	}
+	return name, nil
+}
+
+// limit writes host names as a pattern of Ansible's.
+func (r *Runner) limit(names []core.HostName) (string, error) {
+	pattern := make([]string, 0, len(names))
+	for _, n := range names {
+		if !slices.ContainsFunc(r.conf.Hosts, func(h core.Host) bool { return h.Name == n }) {
+			return "", &core.NotFoundError{What: "host", Name: string(n)}
+		}
+		pattern = append(pattern, string(n))
+	}
+	return strings.Join(pattern, ","), nil
+}
+
+// hosts are those that a run concerns.
+func (r *Runner) hosts(run Run) []core.Host {
+	if len(run.Hosts) == 0 {
+		return r.conf.Hosts
+	}
+	return slices.DeleteFunc(slices.Clone(r.conf.Hosts), func(h core.Host) bool { return !slices.Contains(run.Hosts, h.Name) })
+}

@@ -1,0 +1,201 @@
+package ansible
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// event is a line of playbooks/callback_plugins/troop.py.
+type event struct {
+	Event   string                    `json:"event"` // result, stats; end is our own
+	Host    string                    `json:"host"`
+	Status  string                    `json:"status"`
+	Task    string                    `json:"task"`
+	Path    string                    `json:"path"`
+	Result  said                      `json:"result"`
+	Facts   map[string]any            `json:"facts"`
+	Item    any                       `json:"item"`
+	Elapsed float64                   `json:"elapsed"` // seconds
+	Ignored bool                      `json:"ignored"`
+	Hosts   map[string]map[string]int `json:"hosts"`
+}
+
+// said is what a module returned to be read by people.
+type said struct {
+	Msg          any    `json:"msg"`
+	Stdout       string `json:"stdout"`
+	Stderr       string `json:"stderr"`
+	ModuleStdout string `json:"module_stdout"`
+	ModuleStderr string `json:"module_stderr"`
+	RC           *int   `json:"rc"`
+	SkipReason   string `json:"skip_reason"`
+	Censored     string `json:"censored"`
+}
+
+// heard is what a run has told.
+type heard struct {
+	results []core.TaskResult         // failed and unreachable ones
+	stats   map[string]map[string]int // nil: the run did not come to its end
+	counts  map[core.HostName]*Counts // as counted here, for runs without stats
+}
+
+func (h *heard) recap() Recap {
+	r := Recap{}
+	for host, c := range h.counts {
+		r[host] = *c
+	}
+	for host, s := range h.stats {
+		r[core.HostName(host)] = Counts{OK: s["ok"] - s["changed"], Changed: s["changed"], Failed: s["failures"], Skipped: s["skipped"], Unreachable: s["unreachable"]}
+	}
+	return r
+}
+
+// listener reads events from a FIFO until finish.
+type listener struct {
+	fifo *os.File
+	done chan heard
+}
+
+// listen reads events. It calls first when the first one comes: Ansible has read its variables then. Paths under root
+// are given relative to it, as playbooks/….
+func listen(fifo, root string, first func(), each func(core.TaskResult)) (*listener, error) {
+	// Open for writing, too: reading never ends while this process holds it, and opening does not wait for Ansible.
+	f, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{fifo: f, done: make(chan heard, 1)}
+	go func() {
+		h := heard{counts: map[core.HostName]*Counts{}}
+		for in := bufio.NewReader(f); ; {
+			line, err := in.ReadBytes('\n')
+			if err != nil {
+				break
+			}
+			var e event
+			if json.Unmarshal(line, &e) != nil {
+				continue // cut off when Ansible was killed
+			}
+			if e.Event == "end" {
+				break
+			}
+			if first != nil {
+				first()
+				first = nil
+			}
+			h.take(e, root, each)
+		}
+		l.done <- h
+	}()
+	return l, nil
+}
+
+// finish returns after the last event that was written before the call. Ansible must have ended.
+func (l *listener) finish() heard {
+	_, _ = l.fifo.WriteString("\n{\"event\":\"end\"}\n") // a killed Ansible may have left half a line
+	h := <-l.done
+	_ = l.fifo.Close()
+	return h
+}
+
+func (h *heard) take(e event, root string, each func(core.TaskResult)) {
+	switch e.Event {
+	case "stats":
+		h.stats = e.Hosts
+	case "result":
+		r := e.taskResult(root)
+		c := h.counts[r.Host]
+		if c == nil {
+			c = &Counts{}
+			h.counts[r.Host] = c
+		}
+		switch r.Status {
+		case "ok":
+			c.OK++
+		case "changed":
+			c.Changed++
+		case "skipped":
+			c.Skipped++
+		case "failed":
+			c.Failed++
+			h.results = append(h.results, r)
+		case "unreachable":
+			c.Unreachable++
+			h.results = append(h.results, r)
+		}
+		each(r)
+	}
+}
+
+func (e event) taskResult(root string) core.TaskResult {
+	r := core.TaskResult{
+		Host: core.HostName(e.Host), Task: e.Task, Status: e.Status, Message: e.Result.message(e.Status),
+		Path: e.Path, Facts: e.Facts, Elapsed: time.Duration(e.Elapsed * float64(time.Second)),
+	}
+	if rest, ok := strings.CutPrefix(e.Path, root+string(filepath.Separator)); ok {
+		r.Path = "playbooks/" + filepath.ToSlash(rest)
+	}
+	if e.Item != nil {
+		r.Message = fmt.Sprintf("%v: %s", e.Item, r.Message)
+	}
+	if e.Ignored {
+		r.Status, r.Message = "ok", "ignored: "+r.Message
+	}
+	return r
+}
+
+// message puts the reason first: what a failed command wrote says more than Ansible's own words for it.
+func (s said) message(status string) string {
+	if s.Censored != "" {
+		return "the result is hidden, since it may hold a secret (no_log)"
+	}
+	var msg string
+	switch m := s.Msg.(type) {
+	case nil:
+	case string:
+		msg = strings.TrimSpace(m)
+	default:
+		b, _ := json.Marshal(m)
+		msg = string(b)
+	}
+	switch status {
+	case "skipped":
+		return s.SkipReason
+	case "failed":
+	default:
+		return msg
+	}
+	var detail string
+	for _, text := range []string{s.Stderr, s.ModuleStderr, s.Stdout, s.ModuleStdout} {
+		if detail = lastLines(text, 5); detail != "" {
+			break
+		}
+	}
+	if s.RC != nil && (msg == "non-zero return code" || msg == "") {
+		msg = fmt.Sprintf("exit status %d", *s.RC)
+	}
+	switch {
+	case detail == "" || strings.Contains(msg, detail):
+		return msg
+	case msg == "" || strings.HasPrefix(msg, "MODULE FAILURE"):
+		return detail
+	}
+	return msg + ": " + detail
+}
+
+func lastLines(s string, n int) string {
+	var kept []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-n):], "\n")
+}

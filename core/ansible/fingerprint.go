@@ -1,0 +1,176 @@
+package ansible
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
+)
+
+// onHosts is where a host keeps the fingerprints of what was done to it.
+const onHosts = "/etc/troop/fingerprints/"
+
+// Fingerprint is the digest of all that decides what a run does: playbooks, inventory, variables, inputs.
+func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
+	file, err := r.find(run.Playbook)
+	if err != nil {
+		return "", err
+	}
+	hosts, err := inventory(r.conf.Hosts)
+	if err != nil {
+		return "", err
+	}
+	vars, err := extraVars(r.conf.Vars, run.Vars)
+	if err != nil {
+		return "", err
+	}
+	limit, err := r.limit(slices.Sorted(slices.Values(run.Hosts)))
+	if err != nil {
+		return "", err
+	}
+	own := ""
+	if !strings.HasPrefix(file, r.conf.Dir+string(filepath.Separator)) {
+		if own, err = teamTree(file); err != nil {
+			return "", fmt.Errorf("read playbook %s: %w", run.Playbook, err)
+		}
+	}
+	sum := sha256.New()
+	parts := []string{"1", string(r.shipped.digest), run.Playbook, own, string(hosts), string(vars), limit}
+	for _, d := range run.Inputs {
+		parts = append(parts, string(d))
+	}
+	for _, p := range parts {
+		_, _ = fmt.Fprintf(sum, "%d\x00%s", len(p), p)
+	}
+	return core.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil))), nil
+}
+
+// teamTree is the digest of a team's playbook and of what Ansible looks for beside it.
+func teamTree(file string) (string, error) {
+	dir := filepath.Dir(file)
+	all := tree{files: map[string][]byte{}}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	all.files[filepath.Base(file)] = content
+	for _, sub := range []string{"roles", "tasks", "handlers", "vars", "group_vars", "host_vars", "files", "templates", "library", "filter_plugins", "action_plugins"} {
+		t, err := readTree(os.DirFS(filepath.Join(dir, sub)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		all.files[sub] = []byte(t.digest)
+	}
+	return string(all.sum()), nil
+}
+
+// Unchanged reports whether a run can be left out, and why it can or cannot: nothing that goes into it has changed since
+// it last succeeded here, and every host still carries its fingerprint and says that it is healthy.
+func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
+	want, err := r.Fingerprint(run)
+	if err != nil {
+		return false, err.Error()
+	}
+	have, err := os.ReadFile(r.record(run))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, "no finished run is on record"
+	case err != nil:
+		return false, err.Error()
+	case string(have) != string(want):
+		return false, "playbooks, inventory or variables have changed"
+	}
+	check := "cat " + onHosts + remote.Quote(run.name())
+	if run.Healthy != "" {
+		check += " && { " + run.Healthy + "\n} >/dev/null"
+	}
+	err = r.onEach(ctx, run, func(h core.Host) error {
+		got, err := r.conf.SSH.Run(ctx, h, check, nil)
+		if err == nil && string(got) != string(want) {
+			err = fmt.Errorf("%s carries another configuration", h.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return false, err.Error()
+	}
+	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", strings.TrimPrefix(string(want), "sha256:"))
+}
+
+// Record notes, here and on the hosts, that a run has succeeded.
+func (r *Runner) Record(ctx context.Context, run Run) error {
+	want, err := r.Fingerprint(run)
+	if err != nil {
+		return err
+	}
+	file := remote.Quote(onHosts + run.name())
+	note := fmt.Sprintf("mkdir -p %s && cat > %s.new && chmod 0644 %[2]s.new && mv %[2]s.new %[2]s", onHosts, file)
+	err = r.onEach(ctx, run, func(h core.Host) error {
+		_, err := r.conf.SSH.RunRoot(ctx, h, note, strings.NewReader(string(want)))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record fingerprint: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(r.record(run)), 0o700); err != nil {
+		return fmt.Errorf("record fingerprint: %w", err)
+	}
+	if err := renameio.WriteFile(r.record(run), []byte(want), 0o600); err != nil {
+		return fmt.Errorf("record fingerprint: %w", err)
+	}
+	return nil
+}
+
+// drop forgets that a run has succeeded: until it ends, the hosts are neither what they were nor what they shall be.
+func (r *Runner) drop(run Run) error {
+	if err := os.Remove(r.record(run)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop fingerprint: %w", err)
+	}
+	return nil
+}
+
+func (r *Runner) record(run Run) string {
+	return filepath.Join(r.conf.Dir, "fingerprints", run.name())
+}
+
+func (run Run) name() string {
+	if run.Name != "" {
+		return run.Name
+	}
+	return strings.TrimSuffix(filepath.Base(run.Playbook), filepath.Ext(run.Playbook))
+}
+
+// onEach calls do for all hosts of a run at once and returns the first error in the order of the hosts.
+func (r *Runner) onEach(ctx context.Context, run Run, do func(core.Host) error) error {
+	hosts := r.hosts(run)
+	errs := make([]error, len(hosts))
+	var wg sync.WaitGroup
+	for i, h := range hosts {
+		wg.Go(func() { errs[i] = do(h) })
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
