@@ -13,10 +13,6 @@ type Pipeline struct {
 	Stages       []Stage // in the order of the manifest
 	Notifiers    []Notifier
 	Secrets      []string // values that must be masked wherever they appear
-
-	// Scope returns what a stage's block may refer to, given the outputs of the stages that ran. Outputs of
-	// the others are unknown values.
-	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error)
 }
 
 // Source is where commits come from.

@@ -1,0 +1,288 @@
+package manifest
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// reserved names are folders that troop keeps beside those of the environments.
+var reserved = []string{"runs", "artifacts", "plugins"}
+
+// maxEnvironment in bytes: the name is a part of machine, network and file names.
+const maxEnvironment = 32
+
+// changes are what a review can forbid.
+var changes = []string{"create", "update", "replace", "destroy"}
+
+// declareEnvironments takes the names: other blocks refer to them.
+func (l *loader) declareEnvironments(blocks []*hclsyntax.Block) {
+	first := map[string]*hclsyntax.Block{}
+	for _, b := range blocks {
+		if !l.labels(b, "NAME") {
+			continue
+		}
+		name := b.Labels[0]
+		switch {
+		case first[name] != nil:
+			l.duplicate(b, "environment", first[name])
+		case slices.Contains(reserved, name):
+			l.errorf(b.LabelRanges[0], "Reserved name", "An environment cannot be called %s: troop uses these names itself.", oneOf(reserved))
+		case !typePattern.MatchString(name) || len(name) > maxEnvironment:
+			l.errorf(b.LabelRanges[0], "Invalid name",
+				"%q cannot name an environment: its name starts with a small letter and holds small letters, digits and single dashes, at most %d of them.",
+				shorten(name), maxEnvironment)
+		}
+		if first[name] == nil {
+			first[name] = b
+			l.environments[name] = true
+		}
+	}
+}
+
+func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
+	seen := map[string]bool{}
+	for _, b := range blocks {
+		if len(b.Labels) != 1 || seen[b.Labels[0]] {
+			continue
+		}
+		name := b.Labels[0]
+		seen[name] = true
+		s := site{environment: name, optional: l.opts.Environment != "" && l.opts.Environment != name}
+		e := core.Environment{Name: name, Range: rangeOf(b.DefRange())}
+		inner := l.content(b.Body, schema{
+			blocks: []string{"terraform", "ansible"},
+			hints: map[string]string{
+				"module":   "The module belongs in a block: terraform { module = … }.",
+				"playbook": "The playbook belongs in a block: ansible { playbook = … }.",
+			},
+		}, "an environment block")
+		terraform, ansible := ofType(inner, "terraform"), ofType(inner, "ansible")
+		l.onlyOne(terraform, "terraform")
+		l.onlyOne(ansible, "ansible")
+		if len(terraform) > 0 {
+			e.Terraform = l.terraform(terraform[0], s)
+		}
+		if len(ansible) > 0 {
+			e.Ansible = l.ansible(ansible[0], s)
+		}
+		l.pipeline.Environments = append(l.pipeline.Environments, e)
+	}
+	if want := l.opts.Environment; want != "" && !l.environments[want] {
+		l.errorAt(core.Range{}, "Unknown environment", l.unknownEnvironment(want))
+	}
+}
+
+func ofType(blocks []*hclsyntax.Block, typ string) []*hclsyntax.Block {
+	var out []*hclsyntax.Block
+	for _, b := range blocks {
+		if b.Type == typ {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
+	l.labels(b)
+	inner := l.content(b.Body, schema{
+		attributes: []string{"module", "variables"},
+		blocks:     []string{"review"},
+		hints: map[string]string{
+			"source":     "The root module is given by: module = \"./FOLDER\".",
+			"backend":    "The backend belongs in the module: terraform { backend … }.",
+			"approve":    "It belongs in a block: review { approve = true }.",
+			"forbid":     "It belongs in a block: review { forbid = [\"destroy\"] }.",
+			"workspace":  "Each environment has a state of its own; workspaces are not used.",
+			"region":     "Values for the module's variables belong in: variables = { region = … }.",
+			"var":        "Values for the module's variables belong in: variables = { … }.",
+			"vars":       "Values for the module's variables belong in: variables = { … }.",
+			"extra_vars": "Values for the module's variables belong in: variables = { … }.",
+		},
+	}, "a terraform block")
+	c := &core.TerraformConfig{Review: core.Review{MaxDestroy: -1}, Range: rangeOf(b.DefRange())}
+	if a := b.Body.Attributes["module"]; a == nil {
+		l.missing(b, "module", `module = "lab"`)
+	} else if module, ok := l.str(a, s); ok {
+		c.Module = l.module(a, module)
+	}
+	if a := b.Body.Attributes["variables"]; a != nil {
+		c.Variables = l.object(a, s)
+		for _, taken := range []string{"environment", "ssh_public_key"} {
+			if _, ok := c.Variables[taken]; ok {
+				l.errorf(a.NameRange, "Reserved variable", "%q is given to every module by troop. Leave it out.", taken)
+			}
+		}
+	}
+	l.onlyOne(inner, "review")
+	if len(inner) > 0 {
+		c.Review = l.review(inner[0], s)
+	}
+	return c
+}
+
+func (l *loader) module(a *hclsyntax.Attribute, module string) string {
+	switch {
+	case module == "":
+		l.errorf(a.Expr.Range(), "Module not found", "The name is empty. %s", l.modules())
+		return ""
+	case strings.Contains(module, "://") || strings.Contains(module, "::") || strings.HasPrefix(module, "git@"):
+		l.errorf(a.Expr.Range(), "Module not found",
+			"A root module is a folder. Clone it, or call it from a module of your own: module = \"./FOLDER\".")
+		return ""
+	case !isPath(module):
+		if l.opts.Modules == nil || slices.Contains(l.opts.Modules, module) {
+			return module
+		}
+		hint := didYouMean(module, l.opts.Modules)
+		if isFolder(l.resolve(module)) {
+			hint = " Did you mean your own folder, \"./" + module + "\"?"
+		}
+		l.errorf(a.Expr.Range(), "Module not found", "There is no module %q.%s %s", shorten(module), hint, l.modules())
+		return ""
+	}
+	full := l.resolve(module)
+	if !isFolder(full) {
+		l.errorf(a.Expr.Range(), "Module not found",
+			"There is no folder %s. The path starts at the manifest's folder.", display(full))
+		return ""
+	}
+	for _, pattern := range []string{"*.tf", "*.tf.json", "*.tofu"} {
+		if found, _ := filepath.Glob(filepath.Join(escapeGlob(full), pattern)); len(found) > 0 {
+			return full
+		}
+	}
+	l.errorf(a.Expr.Range(), "Module not found", "The folder %s holds no Terraform file (*.tf).", display(full))
+	return ""
+}
+
+func (l *loader) modules() string {
+	if len(l.opts.Modules) == 0 {
+		return "Your own is given by its folder, such as \"./infrastructure\"."
+	}
+	return "These ship with troop: " + oneOf(l.opts.Modules) + "; your own is given by its folder, such as \"./infrastructure\"."
+}
+
+// isPath tells a path from a bare word.
+func isPath(s string) bool {
+	return strings.ContainsAny(s, `/\`) || strings.HasPrefix(s, ".") || strings.HasPrefix(s, "~")
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
+	l.labels(b)
+	l.content(b.Body, schema{attributes: []string{"approve", "forbid", "max_destroy"}}, "a review block")
+	r := core.Review{MaxDestroy: -1}
+	if a := b.Body.Attributes["approve"]; a != nil {
+		r.Approve, _ = l.boolean(a, s)
+	}
+	if a := b.Body.Attributes["forbid"]; a != nil {
+		r.Forbid, _ = l.strs(a, s)
+		for _, f := range r.Forbid {
+			if !slices.Contains(changes, f) {
+				l.errorf(a.Expr.Range(), "Unknown kind of change", "%q cannot be forbidden; %s can.%s", shorten(f), oneOf(changes), didYouMean(f, changes))
+			}
+		}
+	}
+	if a := b.Body.Attributes["max_destroy"]; a != nil {
+		if n, ok := l.integer(a, s); ok {
+			r.MaxDestroy = n
+		}
+	}
+	return r
+}
+
+func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {
+	l.labels(b)
+	l.content(b.Body, schema{
+		attributes: []string{"playbook", "variables"},
+		hints: map[string]string{
+			"inventory":  "The inventory is made from the environment's hosts.",
+			"vars":       "Values for the playbook's variables belong in: variables = { … }.",
+			"extra_vars": "Values for the playbook's variables belong in: variables = { … }.",
+			"user":       "The user of a host is told by the Terraform module.",
+			"become":     "Whether a play becomes root is said in the playbook.",
+		},
+	}, "an ansible block")
+	c := &core.AnsibleConfig{Range: rangeOf(b.DefRange())}
+	if a := b.Body.Attributes["playbook"]; a == nil {
+		l.missing(b, "playbook", `playbook = "site.yml"`)
+	} else if playbook, ok := l.str(a, s); ok {
+		c.Playbook = l.playbook(a, playbook)
+	}
+	if a := b.Body.Attributes["variables"]; a != nil {
+		c.Variables = l.object(a, s)
+		for name := range c.Variables {
+			if strings.HasPrefix(name, "troop_") || strings.HasPrefix(name, "ansible_") {
+				l.errorf(a.NameRange, "Reserved variable", "%q: names that start with troop_ and ansible_ are set by troop.", shorten(name))
+			}
+		}
+	}
+	return c
+}
+
+func (l *loader) playbook(a *hclsyntax.Attribute, playbook string) string {
+	if playbook != "" && !isPath(playbook) {
+		if l.opts.Playbooks == nil || slices.Contains(l.opts.Playbooks, playbook) {
+			return playbook
+		}
+		hint := didYouMean(playbook, l.opts.Playbooks)
+		if isFile(l.resolve(playbook)) {
+			hint = " Did you mean your own file, \"./" + playbook + "\"?"
+		}
+		ship := ""
+		if len(l.opts.Playbooks) > 0 {
+			ship = "These ship with troop: " + oneOf(l.opts.Playbooks) + "; your"
+		} else {
+			ship = "Your"
+		}
+		l.errorf(a.Expr.Range(), "Playbook not found", "There is no playbook %q.%s %s own is given by its path, such as \"./site.yml\".",
+			shorten(playbook), hint, ship)
+		return ""
+	}
+	full := l.resolve(playbook)
+	if playbook == "" || !isFile(full) {
+		l.errorf(a.Expr.Range(), "Playbook not found", "There is no file %s. The path starts at the manifest's folder.", display(full))
+		return ""
+	}
+	return full
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// checkEnvironment reports a name that no environment has.
+func (l *loader) checkEnvironment(a *hclsyntax.Attribute, name string) bool {
+	if l.environments[name] {
+		return true
+	}
+	l.errorf(a.Expr.Range(), "Unknown environment", "%s", l.unknownEnvironment(name))
+	return false
+}
+
+func (l *loader) unknownEnvironment(name string) string {
+	var names []string
+	for n := range l.environments {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	text := "There is no environment \"" + shorten(name) + "\"." + didYouMean(name, names)
+	switch {
+	case len(names) == 0:
+		text += " Declare it: environment \"" + shorten(name) + "\" { … }."
+	case nearest(name, names) == "":
+		text += " The environments are: " + strings.Join(names, ", ") + "."
+	}
+	return text
+}

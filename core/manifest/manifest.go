@@ -1,0 +1,237 @@
+// Package manifest turns a pipeline.hcl into a core.Pipeline. It is the only package that knows HCL's grammar of
+// a pipeline: it reads the file, checks everything in it that can be checked without starting a plugin, and reports
+// every mistake at once, with its place and its remedy. What a stage's block says to its plugin stays source text;
+// of it, this package knows only what the text refers to. It runs in the troop program and is imported by its
+// commands; nothing in it prints or touches more than the files that the manifest names.
+package manifest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Options are what a manifest may depend on beside its own text.
+type Options struct {
+	Vars     map[string]string // values of variables, as given by -var; they win over every other source
+	VarFiles []string          // files of variables, as given by -var-file; a later file wins
+	// Env looks up an environment variable. Nil is os.LookupEnv.
+	Env func(name string) (value string, ok bool)
+	// Environment is the one that is going to be used. When set, what is missing in the process environment for
+	// the blocks of others is a warning only.
+	Environment string
+	Modules     []string // root modules that ship with troop; nil: every bare word is taken
+	Playbooks   []string // playbooks that ship with troop; nil: every bare name is taken
+}
+
+// Sources holds the text of the files that diagnostics point into, by the name in their ranges. Files of variables
+// are left out, since a line of theirs may be a secret.
+type Sources map[string][]byte
+
+// Load reads the manifest at path: a file, or a folder as Find takes it. When the file cannot be parsed the pipeline
+// is nil. When there are other mistakes it holds what was understood: good for checking its stages too, not for
+// running them. Load touches nothing and is safe for concurrent use.
+func Load(path string, o Options) (*core.Pipeline, Sources, core.Diagnostics) {
+	file, diags := Find(path)
+	if diags.HasErrors() {
+		return nil, Sources{}, diags
+	}
+	src, diags := read(file)
+	if diags.HasErrors() {
+		return nil, Sources{}, diags
+	}
+	sources := Sources{file: src}
+	body, diags := parse(file, src)
+	if body == nil {
+		return nil, sources, finish(diags, nil)
+	}
+	l := newLoader(file, src, o)
+	l.diags = diags
+	l.load(body)
+	return l.pipeline, sources, finish(l.diags, l.pipeline.Secrets)
+}
+
+// loader holds what is known of one manifest while it is read, and afterwards what Scope needs.
+type loader struct {
+	opts     Options
+	src      []byte
+	pipeline *core.Pipeline
+	diags    core.Diagnostics
+
+	variables    map[string]*variable
+	locals       map[string]*local
+	environments map[string]bool
+	stages       map[string]*stageDecl // by TYPE.NAME as declared
+	order        []*stageDecl
+	functions    map[string]function.Function
+	values       map[string]string // environment variables that were read
+	unset        map[string]bool   // environment variables that were reported as missing
+	edges        map[edge]hcl.Range  // where a stage refers to another
+	secrets      secrets
+}
+
+func newLoader(file string, src []byte, o Options) *loader {
+	if o.Env == nil {
+		o.Env = os.LookupEnv
+	}
+	l := &loader{
+		opts:         o,
+		src:          src,
+		pipeline:     &core.Pipeline{File: file, Dir: filepath.Dir(file)},
+		variables:    map[string]*variable{},
+		locals:       map[string]*local{},
+		environments: map[string]bool{},
+		stages:       map[string]*stageDecl{},
+		values:       map[string]string{},
+		unset:        map[string]bool{},
+		edges:        map[edge]hcl.Range{},
+	}
+	l.functions = functions(l.pipeline.Dir, l.lookupEnv)
+	return l
+}
+
+var topLevel = schema{
+	blocks: []string{"pipeline", "variable", "locals", "environment", "trigger", "stage", "notify"},
+	hints: map[string]string{
+		"resource":  "Terraform resources belong in a module; an environment names it: terraform { module = \"./infrastructure\" }.",
+		"module":    "A Terraform module belongs in an environment: environment \"NAME\" { terraform { module = \"./FOLDER\" } }.",
+		"provider":  "Terraform providers belong in a Terraform module.",
+		"data":      "Terraform data sources belong in a Terraform module.",
+		"terraform": "Settings of Terraform belong in an environment: environment \"NAME\" { terraform { … } }.",
+		"ansible":   "Settings of Ansible belong in an environment: environment \"NAME\" { ansible { … } }.",
+		"source":    "The source belongs in the pipeline: pipeline \"NAME\" { source { path = \".\" } }.",
+		"output":    "A stage's outputs come from its plugin; read them as stage.TYPE.NAME.OUTPUT.",
+		"job":       "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"step":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"task":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"build":     "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"plugin":    "Plugins are found by the type of a stage; a manifest does not list them.",
+	},
+}
+
+// load walks the blocks in the order in which they need each other: names first, then values, then what refers to
+// both.
+func (l *loader) load(body *hclsyntax.Body) {
+	blocks := l.content(body, topLevel, "the manifest")
+	byType := map[string][]*hclsyntax.Block{}
+	for _, b := range blocks {
+		byType[b.Type] = append(byType[b.Type], b)
+	}
+	l.declareVariables(byType["variable"])
+	l.declareLocals(byType["locals"])
+	l.declareEnvironments(byType["environment"])
+	l.declarePipeline(byType["pipeline"])
+	l.readVariables()
+	l.declareStages(byType["stage"])
+	l.checkLocals()
+	l.readSource(byType["pipeline"])
+	l.readEnvironments(byType["environment"])
+	l.readStages()
+	l.readTriggers(byType["trigger"])
+	l.readNotifiers(byType["notify"])
+	l.checkCycles()
+	l.pipeline.Secrets = l.secrets.list()
+}
+
+// declarePipeline takes the name only: expressions may refer to it.
+func (l *loader) declarePipeline(blocks []*hclsyntax.Block) {
+	if len(blocks) == 0 {
+		start := core.Pos{Line: 1, Column: 1}
+		l.errorAt(core.Range{File: l.pipeline.File, Start: start, End: start}, "Missing pipeline block",
+			"A manifest names its pipeline: pipeline \"NAME\" { source { path = \".\" } }.")
+		return
+	}
+	l.onlyOne(blocks, "pipeline")
+	if l.labels(blocks[0], "NAME") && l.name(blocks[0], 0, "pipeline") {
+		l.pipeline.Name = blocks[0].Labels[0]
+	}
+}
+
+func (l *loader) readSource(blocks []*hclsyntax.Block) {
+	l.pipeline.Source.Path = l.pipeline.Dir
+	if len(blocks) == 0 {
+		return
+	}
+	inner := l.content(blocks[0].Body, schema{blocks: []string{"source"}}, "a pipeline block")
+	l.onlyOne(inner, "source")
+	if len(inner) == 0 {
+		return
+	}
+	l.content(inner[0].Body, schema{attributes: []string{"path"}}, "a source block")
+	attr := inner[0].Body.Attributes["path"]
+	if attr == nil {
+		l.missing(inner[0], "path", `path = "."`)
+		return
+	}
+	path, ok := l.str(attr, l.static())
+	if !ok {
+		return
+	}
+	full := l.resolve(path)
+	if info, err := os.Stat(full); err != nil || !info.IsDir() {
+		l.errorf(attr.Expr.Range(), "Source folder not found",
+			"%s is not a folder. The path starts at the manifest's folder and leads to a git work tree.", display(full))
+		return
+	}
+	l.pipeline.Source.Path = full
+}
+
+// resolve makes a path of the manifest absolute.
+func (l *loader) resolve(path string) string {
+	if home, err := os.UserHomeDir(); err == nil && (path == "~" || strings.HasPrefix(path, "~/")) {
+		path = home + path[1:]
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(l.pipeline.Dir, path)
+}
+
+// finish sorts diagnostics by place, drops those said twice and hides secrets in them: an error text of a function
+// may quote its argument.
+func finish(diags core.Diagnostics, hidden []string) core.Diagnostics {
+	slices.SortStableFunc(diags, func(a, b core.Diagnostic) int {
+		if c := strings.Compare(a.Range.File, b.Range.File); c != 0 {
+			return c
+		}
+		return a.Range.Start.Byte - b.Range.Start.Byte
+	})
+	diags = slices.Compact(diags)
+	mask := core.NewMask(hidden...)
+	for i := range diags {
+		diags[i].Detail = mask.String(diags[i].Detail)
+	}
+	return diags
+}
+
+// parse returns nil when the text has no usable syntax tree.
+func parse(file string, src []byte) (*hclsyntax.Body, core.Diagnostics) {
+	if d := tooDeep(file, src); d != nil {
+		return nil, core.Diagnostics{*d}
+	}
+	f, found := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
+	diags, fatal := syntaxErrors(found, src)
+	if fatal {
+		return nil, diags
+	}
+	body, ok := f.Body.(*hclsyntax.Body)
+	if !ok {
+		return nil, diags
+	}
+	if len(bytes.TrimSpace(src)) == 0 || (len(body.Attributes) == 0 && len(body.Blocks) == 0) {
+		return nil, core.Diagnostics{{
+			Summary: "Empty manifest",
+			Detail:  "There is nothing in this file. Start with pipeline \"NAME\" { source { path = \".\" } } and a stage.",
+			Range:   core.Range{File: file, Start: core.Pos{Line: 1, Column: 1}, End: core.Pos{Line: 1, Column: 1}},
+		}}
+	}
+	return body, diags
+}

@@ -1,0 +1,341 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// The roots of references.
+const (
+	rootVar         = "var"
+	rootLocal       = "local"
+	rootEnv         = "env"
+	rootPipeline    = "pipeline"
+	rootEnvironment = "environment"
+	rootStage       = "stage"
+	rootEach        = "each"
+)
+
+var roots = []string{rootVar, rootLocal, rootEnv, rootPipeline, rootEnvironment, rootStage, rootEach}
+
+// foreignRoots are remedies for references that work elsewhere.
+var foreignRoots = map[string]string{
+	"path":      "Relative paths start at the manifest's folder, so that path.module is not needed.",
+	"count":     "Stages are repeated with for_each; its values are each.key and each.value.",
+	"self":      "A block cannot refer to itself.",
+	"data":      "Terraform's data sources belong in a Terraform module.",
+	"module":    "Terraform's modules are not known here; a stage asks for the hosts of its environment.",
+	"terraform": "Terraform's values are not known here; the name of the environment is environment.name.",
+	"vars":      "A variable is referred to as var.NAME.",
+	"locals":    "A local value is referred to as local.NAME.",
+	"stages":    "A stage is referred to as stage.TYPE.NAME.",
+	"secret":    "A secret is referred to as env.NAME.",
+	"secrets":   "A secret is referred to as env.NAME.",
+}
+
+// reference is what a traversal means.
+type reference struct {
+	root  string
+	name  string     // second step
+	stage *stageDecl // root stage
+	key   string     // of one instance of a repeated stage; empty: all
+	keyed bool
+	// output of the stage, or empty for all
+	output string
+	rng   hcl.Range
+}
+
+// site says where an expression stands, and so what it may refer to and what is known there.
+type site struct {
+	run         bool   // evaluated in a run: stages and environment.name may be referred to
+	varsOnly    bool   // conditions of variables
+	environment string // known name of the environment
+	each        map[string]cty.Value
+	optional    bool // belongs to an environment that is not going to be used
+}
+
+// check reports what is wrong with the references and functions in expr, and returns the references.
+func (l *loader) check(expr hclsyntax.Expression, s site) ([]reference, bool) {
+	ok := l.checkFunctions(expr)
+	var refs []reference
+	for _, t := range expr.Variables() {
+		r, good := l.reference(t, s)
+		if good {
+			refs = append(refs, r)
+		}
+		ok = ok && good
+	}
+	return refs, ok
+}
+
+func (l *loader) checkFunctions(expr hclsyntax.Expression) bool {
+	ok := true
+	diags := hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
+		call, is := n.(*hclsyntax.FunctionCallExpr)
+		if !is {
+			return nil
+		}
+		if _, known := l.functions[call.Name]; !known {
+			ok = false
+			names := slices.Sorted(maps.Keys(l.functions))
+			l.errorf(call.NameRange, "Unknown function", "There is no function %q.%s", call.Name, didYouMean(call.Name, names))
+		}
+		return nil
+	})
+	return ok && !diags.HasErrors()
+}
+
+func (l *loader) reference(t hcl.Traversal, s site) (reference, bool) {
+	r := reference{root: t.RootName(), rng: t.SourceRange()}
+	r.name, _ = step(t, 1)
+	if s.varsOnly && r.root != rootVar && slices.Contains(roots, r.root) {
+		l.errorf(r.rng, "Invalid reference", "The condition of a variable may refer to variables only: var.NAME.")
+		return r, false
+	}
+	if slices.Contains(roots, r.root) && r.name == "" {
+		l.errorf(r.rng, "Incomplete reference", "%s", completeForm(r.root))
+		return r, false
+	}
+	switch r.root {
+	case rootVar:
+		return r, l.known(r, l.variables[r.name] != nil, "variable", slices.Collect(maps.Keys(l.variables)))
+	case rootLocal:
+		if !l.known(r, l.locals[r.name] != nil, "local value", slices.Collect(maps.Keys(l.locals))) {
+			return r, false
+		}
+		return r, l.early(r, s)
+	case rootEnv:
+		return r, l.environmentVariable(r, s)
+	case rootPipeline:
+		return r, l.onlyName(r)
+	case rootEnvironment:
+		if !l.onlyName(r) {
+			return r, false
+		}
+		if !s.run && s.environment == "" {
+			l.errorf(r.rng, "Value not known yet",
+				"The environment is chosen when a run starts, so environment.name can be used inside of stages and environments only.")
+			return r, false
+		}
+		return r, true
+	case rootEach:
+		if s.each == nil {
+			l.errorf(r.rng, "Invalid reference", "each.key and each.value are known in a stage with for_each only.")
+			return r, false
+		}
+		return r, l.known(r, r.name == "key" || r.name == "value", "value each."+r.name, []string{"key", "value"})
+	case rootStage:
+		return l.stageReference(t, r, s)
+	}
+	l.unknownRoot(t, r)
+	return r, false
+}
+
+// step returns the i-th step of t when it is a name.
+func step(t hcl.Traversal, i int) (string, bool) {
+	if i >= len(t) {
+		return "", false
+	}
+	switch x := t[i].(type) {
+	case hcl.TraverseAttr:
+		return x.Name, true
+	case hcl.TraverseIndex:
+		if x.Key.Type() == cty.String && x.Key.IsKnown() && !x.Key.IsNull() {
+			return x.Key.AsString(), true
+		}
+	}
+	return "", false
+}
+
+func completeForm(root string) string {
+	switch root {
+	case rootStage:
+		return "A stage is referred to as stage.TYPE.NAME, and its output as stage.TYPE.NAME.OUTPUT."
+	case rootPipeline, rootEnvironment:
+		return fmt.Sprintf("Of the %s, only %s.name can be referred to.", root, root)
+	case rootEach:
+		return "Write each.key or each.value."
+	}
+	return fmt.Sprintf("A name has to follow: %s.NAME.", root)
+}
+
+func (l *loader) known(r reference, ok bool, what string, names []string) bool {
+	if ok {
+		return true
+	}
+	slices.Sort(names)
+	detail := fmt.Sprintf("There is no %s %q.%s", what, r.name, didYouMean(r.name, names))
+	if r.root == rootEach {
+		detail = completeForm(rootEach)
+	} else if nearest(r.name, names) == "" && r.root == rootVar {
+		detail += fmt.Sprintf(" Declare it: variable %q {}.", r.name)
+	} else if nearest(r.name, names) == "" && r.root == rootLocal {
+		detail += fmt.Sprintf(" Set it: locals { %s = … }.", r.name)
+	}
+	l.errorf(r.rng, "Unknown "+map[string]string{rootVar: "variable", rootLocal: "local value", rootEach: "reference"}[r.root], "%s", detail)
+	return false
+}
+
+func (l *loader) onlyName(r reference) bool {
+	if r.name == "name" {
+		return true
+	}
+	l.errorf(r.rng, "Unknown reference", "%s", completeForm(r.root))
+	return false
+}
+
+// early reports a local value that is not known before a run where that is too late.
+func (l *loader) early(r reference, s site) bool {
+	if s.run {
+		return true
+	}
+	late := l.locals[r.name].late(l, map[string]bool{})
+	if late == nil || (late.root == rootEnvironment && s.environment != "") {
+		return true
+	}
+	l.errorf(r.rng, "Value not known yet",
+		"local.%s is known only in a run, because it refers to %s (%s).", r.name, late.text(), place(late.rng))
+	return false
+}
+
+// text is the reference as people write it.
+func (r reference) text() string {
+	if r.root == rootStage {
+		return "stage." + r.stage.id
+	}
+	return r.root + "." + r.name
+}
+
+func (l *loader) stageReference(t hcl.Traversal, r reference, s site) (reference, bool) {
+	name, ok := step(t, 2)
+	if !ok {
+		l.errorf(r.rng, "Incomplete reference", "%s", completeForm(rootStage))
+		return r, false
+	}
+	if !s.run {
+		l.errorf(r.rng, "Value not known yet",
+			"What a stage hands on is known only after it ran, so stage.%s.%s can be used inside of stages only.", r.name, name)
+		return r, false
+	}
+	r.stage = l.stages[r.name+"."+name]
+	if r.stage == nil {
+		l.errorf(r.rng, "Unknown stage", "%s", l.unknownStage(r.name, name))
+		return r, false
+	}
+	if r.stage.repeated() && len(t) > 3 {
+		if i, is := t[3].(hcl.TraverseIndex); is {
+			r.key, r.keyed = step(hcl.Traversal{t[0], i}, 1)
+			r.output, _ = step(t, 4)
+		} else {
+			l.errorf(r.rng, "Incomplete reference",
+				"stage.%s is repeated with for_each; name one of its instances: stage.%s[\"KEY\"].", r.stage.id, r.stage.id)
+			return r, false
+		}
+	}
+	if !r.stage.repeated() {
+		r.output, _ = step(t, 3)
+	}
+	return r, true
+}
+
+// unknownStage finds the stage that was meant by a wrong type or name.
+func (l *loader) unknownStage(typ, name string) string {
+	text := fmt.Sprintf("There is no stage %q %q.", typ, name)
+	var full, sameName, sameType []string
+	for _, d := range l.order {
+		full = append(full, d.id)
+		if d.name == name {
+			sameName = append(sameName, d.id)
+		}
+		if d.typ == typ {
+			sameType = append(sameType, d.id)
+		}
+	}
+	near := nearest(typ+"."+name, full)
+	if near == "" && len(sameName) == 1 {
+		near = sameName[0]
+	}
+	if near == "" && len(sameType) == 1 {
+		near = sameType[0]
+	}
+	switch {
+	case near != "":
+		return text + fmt.Sprintf(" Did you mean stage.%s?", near)
+	case len(sameType) > 0:
+		return text + " Stages of this type: stage." + strings.Join(sameType, ", stage.") + "."
+	case len(full) > 0:
+		return text + " The stages are: stage." + strings.Join(full[:min(len(full), 12)], ", stage.") + "."
+	}
+	return text
+}
+
+func (l *loader) unknownRoot(t hcl.Traversal, r reference) {
+	if hint, ok := foreignRoots[r.root]; ok {
+		l.errorf(r.rng, "Unknown reference", "%s", hint)
+		return
+	}
+	if d := l.stages[r.root+"."+r.name]; d != nil {
+		l.errorf(r.rng, "Unknown reference", "There is no value %q. Did you mean stage.%s?", r.root+"."+r.name, d.id)
+		return
+	}
+	for _, d := range l.order {
+		if r.name != "" && d.typ == r.root {
+			l.errorf(r.rng, "Unknown reference", "%s A stage is referred to with stage. in front.", l.unknownStage(r.root, r.name))
+			return
+		}
+	}
+	for name := range l.variables {
+		if len(t) == 1 && name == r.root {
+			l.errorf(r.rng, "Unknown reference", "There is no value %q. Did you mean var.%s?", r.root, name)
+			return
+		}
+	}
+	for name := range l.locals {
+		if len(t) == 1 && name == r.root {
+			l.errorf(r.rng, "Unknown reference", "There is no value %q. Did you mean local.%s?", r.root, name)
+			return
+		}
+	}
+	if near := nearest(r.root, roots); near != "" && len(t) > 1 {
+		l.errorf(r.rng, "Unknown reference", "There is no value %q. Did you mean %q?", r.root, near)
+		return
+	}
+	l.errorf(r.rng, "Unknown reference",
+		"There is no value %q. A text stands in quotes: \"%s\". References start with var, local, env, stage, pipeline or environment.",
+		r.root, r.root)
+}
+
+// environmentVariable reports one that is not set, once for each name.
+func (l *loader) environmentVariable(r reference, s site) bool {
+	if _, ok := l.lookupEnv(r.name); ok {
+		return true
+	}
+	key := fmt.Sprint(r.name, s.optional)
+	if l.unset[key] {
+		return false
+	}
+	l.unset[key] = true
+	if s.optional {
+		l.warnf(r.rng, "Environment variable not set",
+			"%s is not set. The environment of this block cannot be used until it is: export %s=….", r.name, r.name)
+		return false
+	}
+	l.errorf(r.rng, "Environment variable not set", "%s is not set. Set it before you call troop: export %s=….", r.name, r.name)
+	return false
+}
+
+// lookupEnv remembers what it reads: all of it is secret.
+func (l *loader) lookupEnv(name string) (string, bool) {
+	v, ok := l.opts.Env(name)
+	if ok {
+		l.values[name] = v
+		l.secrets.add(v)
+	}
+	return v, ok
+}

@@ -1,0 +1,263 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"github.com/zclconf/go-cty/cty/msgpack"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// A plugin evaluates the expressions of its block with nothing but the values it is given: it has no functions, no
+// files and no for_each. So what needs those is computed here and stands in the plugin's text as a name, (_0), padded
+// to the length of what it replaces, which keeps every position in the block as it is in the manifest.
+
+// compiled is what a stage's scope is made of.
+type compiled struct {
+	l        *loader
+	each     map[string]cty.Value
+	refs     []reference // that still stand in the text
+	computed []computation
+}
+
+// computation is an expression evaluated by the core, and the name under which the plugin finds its value.
+type computation struct {
+	name string
+	expr hclsyntax.Expression
+	refs []reference
+}
+
+// compile checks the expressions of a stage's block and takes it apart into the text for the plugin and its scope.
+func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
+	body := d.block.Body
+	start, end := d.block.OpenBraceRange.End, d.block.CloseBraceRange.Start
+	text := slices.Clone(l.src[start.Byte:end.Byte])
+	c := &compiled{l: l, each: i.each(d)}
+	where := site{run: true, each: c.each}
+	for _, a := range blockAttributes(body, true) {
+		refs, ok := l.check(a.Expr, where)
+		l.dependencies(s, refs, map[string]bool{})
+		if !ok {
+			continue
+		}
+		replaced := c.split(a.Expr)
+		for _, x := range replaced {
+			r := x.expr.Range()
+			fill(text[r.Start.Byte-start.Byte:r.End.Byte-start.Byte], x.name)
+		}
+		for _, r := range refs {
+			if !slices.ContainsFunc(replaced, func(x computation) bool { return contains(x.expr, r) }) {
+				c.refs = append(c.refs, r)
+			}
+		}
+		for j := range replaced {
+			for _, r := range refs {
+				if contains(replaced[j].expr, r) {
+					replaced[j].refs = append(replaced[j].refs, r)
+				}
+			}
+		}
+		c.computed = append(c.computed, replaced...)
+	}
+	c.try()
+	s.Block = core.Block{Source: text, Start: posOf(start), File: l.pipeline.File}
+	s.Scope = c.scope
+}
+
+// blockAttributes are those of body and of the blocks in it, without the core's own on the top level.
+func blockAttributes(body *hclsyntax.Body, top bool) []*hclsyntax.Attribute {
+	var out []*hclsyntax.Attribute
+	for _, a := range attributes(body) {
+		if !top || !slices.Contains(meta, a.Name) {
+			out = append(out, a)
+		}
+	}
+	for _, b := range body.Blocks {
+		if !top || !slices.Contains(meta, b.Type) {
+			out = append(out, blockAttributes(b.Body, false)...)
+		}
+	}
+	return out
+}
+
+func contains(expr hclsyntax.Expression, r reference) bool {
+	e := expr.Range()
+	return e.Start.Byte <= r.rng.Start.Byte && r.rng.End.Byte <= e.End.Byte
+}
+
+// split finds the outermost expressions in expr that a plugin cannot evaluate: calls, uses of each, and loops with
+// one of them inside, since the loop's variable is known within it only.
+func (c *compiled) split(expr hclsyntax.Expression) []computation {
+	f := &finder{each: c.each != nil}
+	_ = hclsyntax.Walk(expr, f)
+	var out []computation
+	for _, e := range f.found {
+		out = append(out, computation{name: "_" + strconv.FormatInt(int64(len(c.computed)+len(out)), 36), expr: e})
+	}
+	return out
+}
+
+// fill replaces an expression. A name is always shorter than what it stands for, by at least the parentheses.
+func fill(text []byte, name string) {
+	name = "(" + name
+	for i := range text {
+		switch {
+		case i < len(name):
+			text[i] = name[i]
+		case text[i] != '\n' && text[i] != '\r':
+			text[i] = ' '
+		}
+	}
+	text[len(text)-1] = ')'
+}
+
+// dependencies makes a need of every stage that refs lead to, through local values too.
+func (l *loader) dependencies(s *core.Stage, refs []reference, seen map[string]bool) {
+	for _, r := range refs {
+		switch r.root {
+		case rootLocal:
+			if !seen[r.name] {
+				seen[r.name] = true
+				var inner []reference
+				for _, x := range l.locals[r.name].refs {
+					x.rng = r.rng // the place in this stage is the one to show
+					x.output = ""
+					inner = append(inner, x)
+				}
+				l.dependencies(s, inner, seen)
+			}
+		case rootStage:
+			ids := l.instancesOf(r)
+			for _, id := range ids {
+				s.Needs = append(s.Needs, id)
+				l.depend(s.ID(), id, r.rng)
+			}
+			if r.output != "" && len(ids) == 1 {
+				s.References = append(s.References, core.Reference{Stage: ids[0], Output: r.output, Range: rangeOf(r.rng)})
+			}
+		}
+	}
+}
+
+// try computes what can be computed now, to find mistakes before a run.
+func (c *compiled) try() {
+	m := c.l.moment(site{run: true, each: c.each})
+	for _, x := range c.computed {
+		ctx, diags := m.context(x.refs)
+		if diags.HasErrors() {
+			continue // of a local value: reported there
+		}
+		v, diags := x.expr.Value(ctx)
+		c.l.add(diags)
+		c.l.secrets.addMarked(v)
+	}
+}
+
+// scope is core.Stage.Scope.
+func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (core.Scope, error) {
+	m := c.l.moment(site{run: true, environment: env, each: c.each})
+	m.outputs = outputs
+	tree, diags := m.values(c.refs)
+	values := map[string]cty.Value{}
+	for root, names := range tree {
+		values[root] = cty.ObjectVal(names)
+	}
+	for _, x := range c.computed {
+		ctx, found := m.context(x.refs)
+		diags = append(diags, found...)
+		if found.HasErrors() {
+			continue
+		}
+		v, found := x.expr.Value(ctx)
+		diags = append(diags, found...)
+		values[x.name] = v
+	}
+	if diags.HasErrors() {
+		var out core.Diagnostics
+		for _, d := range diags {
+			out = append(out, diagnostic(d))
+		}
+		return core.Scope{}, finish(out, c.l.pipeline.Secrets)
+	}
+	return encode(values)
+}
+
+func encode(values map[string]cty.Value) (core.Scope, error) {
+	v, _ := cty.ObjectVal(values).UnmarkDeep()
+	typ, err := ctyjson.MarshalType(v.Type())
+	if err != nil {
+		return core.Scope{}, fmt.Errorf("encode type of scope: %w", err)
+	}
+	value, err := msgpack.Marshal(v, v.Type())
+	if err != nil {
+		return core.Scope{}, fmt.Errorf("encode scope: %w", err)
+	}
+	return core.Scope{Type: typ, Value: value}, nil
+}
+
+// finder collects expressions for split.
+type finder struct {
+	each   bool
+	inside int // depth of calls, the outermost of which was taken
+	open   []opened
+	found  []hclsyntax.Expression
+}
+
+// opened is a loop or a template that is being walked.
+type opened struct {
+	first int  // of the expressions found inside
+	whole bool // take it whole: a loop inside, written with %{ for }, cannot stand alone
+}
+
+func (f *finder) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	switch x := n.(type) {
+	case *hclsyntax.FunctionCallExpr:
+		if f.inside == 0 {
+			f.found = append(f.found, x)
+		}
+		f.inside++
+	case *hclsyntax.ScopeTraversalExpr:
+		if f.each && f.inside == 0 && x.Traversal.RootName() == rootEach {
+			f.found = append(f.found, x)
+		}
+	case *hclsyntax.ForExpr, *hclsyntax.TemplateExpr, *hclsyntax.TemplateWrapExpr, *hclsyntax.TemplateJoinExpr:
+		f.open = append(f.open, opened{first: len(f.found)})
+	}
+	return nil
+}
+
+func (f *finder) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	switch x := n.(type) {
+	case *hclsyntax.FunctionCallExpr:
+		f.inside--
+	case *hclsyntax.TemplateJoinExpr:
+		if o := f.pop(); len(f.found) > o.first {
+			f.open[len(f.open)-1].whole = true // the template around it
+		}
+	case *hclsyntax.ForExpr:
+		if o := f.pop(); len(f.found) > o.first {
+			f.found = append(f.found[:o.first], x)
+		}
+	case *hclsyntax.TemplateExpr:
+		if o := f.pop(); o.whole {
+			f.found = append(f.found[:o.first], x)
+		}
+	case *hclsyntax.TemplateWrapExpr:
+		if o := f.pop(); o.whole {
+			f.found = append(f.found[:o.first], x)
+		}
+	}
+	return nil
+}
+
+func (f *finder) pop() opened {
+	o := f.open[len(f.open)-1]
+	f.open = f.open[:len(f.open)-1]
+	return o
+}

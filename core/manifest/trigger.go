@@ -1,0 +1,150 @@
+package manifest
+
+import (
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// triggerNames are what can start a run.
+var triggerNames = []string{"push"}
+
+func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
+	for _, b := range blocks {
+		if !l.labels(b, "push") {
+			continue
+		}
+		if !slices.Contains(triggerNames, b.Labels[0]) {
+			l.errorf(b.LabelRanges[0], "Unknown trigger", "There is no trigger %q. A commit on a branch is: trigger \"push\" { … }.", shorten(b.Labels[0]))
+		}
+		l.content(b.Body, schema{
+			attributes: []string{"branches", "environment", "until"},
+			hints:      map[string]string{"branch": "Branches are a list: branches = [\"main\"]."},
+		}, "a trigger block")
+		t := core.Trigger{Name: b.Labels[0]}
+		if a := b.Body.Attributes["branches"]; a == nil {
+			l.missing(b, "branches", `branches = ["main"]`)
+		} else {
+			t.Branches = l.patterns(a)
+		}
+		if a := b.Body.Attributes["environment"]; a == nil {
+			l.missing(b, "environment", `environment = "production"`)
+		} else if name, ok := l.str(a, l.static()); ok && l.checkEnvironment(a, name) {
+			t.Environment = name
+		}
+		if a := b.Body.Attributes["until"]; a != nil {
+			if ids := l.stageIDs(a.Expr); len(ids) == 1 {
+				t.Until = ids[0]
+			} else if len(ids) > 1 {
+				l.errorf(a.Expr.Range(), "Incomplete reference", "\"until\" names one stage; this one is repeated with for_each: name one of its instances.")
+			}
+		}
+		l.pipeline.Triggers = append(l.pipeline.Triggers, t)
+	}
+}
+
+// patterns are names of branches, with * for any part of a name without a slash.
+func (l *loader) patterns(a *hclsyntax.Attribute) []string {
+	list, ok := l.strs(a, l.static())
+	if ok && len(list) == 0 {
+		l.errorf(a.Expr.Range(), "Empty list", "%q names no branch, so that this never holds. Write [\"*\"] for every branch.", a.Name)
+	}
+	for _, p := range list {
+		if _, err := path.Match(p, ""); err != nil || strings.TrimSpace(p) != p || p == "" {
+			l.errorf(a.Expr.Range(), "Invalid pattern", "%q is no pattern of branches. Write a name, or use * and ?: \"main\", \"release/*\".", shorten(p))
+		}
+	}
+	return list
+}
+
+var (
+	notifyTypes = []string{"email", "sms", "webhook", "chat"}
+	severities  = []string{string(core.Info), string(core.Warning), string(core.Alert), string(core.Resolved)}
+	runKinds    = []string{core.KindRunStarted, core.KindRunPassed, core.KindRunFailed, core.KindRunCancelled}
+	stageKinds  = []string{core.KindStageStarted, core.KindStagePassed, core.KindStageFailed, core.KindStageSkipped}
+	kindPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+$`)
+)
+
+// defaultOn is what a notifier hears that does not say it.
+var defaultOn = []string{string(core.Alert), string(core.Resolved), core.KindRunFailed}
+
+func (l *loader) readNotifiers(blocks []*hclsyntax.Block) {
+	first := map[string]*hclsyntax.Block{}
+	for _, b := range blocks {
+		if !l.labels(b, "TYPE", "NAME") || !l.name(b, 1, "notifier") {
+			continue
+		}
+		key := b.Labels[0] + "." + b.Labels[1]
+		if first[key] != nil {
+			l.duplicate(b, "notifier", first[key])
+			continue
+		}
+		first[key] = b
+		if !slices.Contains(notifyTypes, b.Labels[0]) {
+			l.errorf(b.LabelRanges[0], "Unknown type of notifier", "A notifier is %s.%s", oneOf(notifyTypes), didYouMean(b.Labels[0], notifyTypes))
+		}
+		l.pipeline.Notifiers = append(l.pipeline.Notifiers, l.notifier(b))
+	}
+}
+
+func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
+	l.content(b.Body, schema{
+		attributes: []string{"url", "on", "cooldown"},
+		hints: map[string]string{
+			"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
+			"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",
+		},
+	}, "a notify block")
+	n := core.Notifier{Type: b.Labels[0], Name: b.Labels[1], On: slices.Clone(defaultOn), Range: rangeOf(b.DefRange())}
+	if a := b.Body.Attributes["url"]; a == nil {
+		l.missing(b, "url", "url = env.OPS_URL")
+	} else if text, ok := l.str(a, l.static()); ok {
+		n.URL = text
+		l.checkURL(a, text)
+	}
+	if a := b.Body.Attributes["on"]; a != nil {
+		list, ok := l.strs(a, l.static())
+		if ok && len(list) == 0 {
+			l.errorf(a.Expr.Range(), "Empty list", "This notifier would never say anything. Leave \"on\" out for: %s.", oneOf(defaultOn))
+		}
+		for _, on := range list {
+			l.checkOn(a, on)
+		}
+		n.On = list
+	}
+	if a := b.Body.Attributes["cooldown"]; a != nil {
+		n.Cooldown, _ = l.duration(a, l.static())
+	}
+	return n
+}
+
+// checkURL never quotes the address: it may hold a secret.
+func (l *loader) checkURL(a *hclsyntax.Attribute, text string) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" {
+		l.errorf(a.Expr.Range(), "Invalid address", "This is not an address with a scheme, such as smtp://… or https://….")
+		return
+	}
+	if _, has := u.User.Password(); has && len(a.Expr.Variables()) == 0 {
+		l.warnf(a.Expr.Range(), "Password in the manifest",
+			"Everyone who can read the repository can read it. Keep the address in the environment: url = env.OPS_URL.")
+	}
+}
+
+// checkOn takes a severity, or the kind of an event.
+func (l *loader) checkOn(a *hclsyntax.Attribute, on string) {
+	known := slices.Concat(severities, runKinds, stageKinds)
+	family, _, dotted := strings.Cut(on, ".")
+	open := dotted && kindPattern.MatchString(on) && family != "run" && family != "stage"
+	if open || slices.Contains(known, on) {
+		return
+	}
+	l.errorf(a.Expr.Range(), "Unknown event",
+		"%q is neither a severity (%s) nor the kind of an event, such as run.failed.%s", shorten(on), strings.Join(severities, ", "), didYouMean(on, known))
+}
