@@ -227,20 +227,13 @@ func (x *execution) settle(ctx context.Context, o outcome) {
 func (x *execution) finish(ctx context.Context) (Run, error) {
 	r := &x.run
 	r.Ended = time.Now()
-	var failure error // of ours, not of the pipeline
 	switch {
-	case r.Status == Failed && ctx.Err() == nil: // there was nothing to walk in
 	case x.stopped != "":
 		r.Status = Failed
-		n := x.graph.index[x.stopped]
-		r.Reason = fmt.Sprintf("%s: %s", x.stopped, r.Stages[n].Reason)
+		r.Reason = fmt.Sprintf("%s: %s", x.stopped, r.Stages[x.graph.index[x.stopped]].Reason)
 	case ctx.Err() != nil:
-		r.Status = Cancelled
-		r.Reason = x.mask.String(cancelReason(ctx))
-		if broken := (*recordError)(nil); errors.As(context.Cause(ctx), &broken) {
-			failure = broken
-		}
-	default:
+		r.Status, r.Reason = Cancelled, x.mask.String(cancelReason(ctx))
+	case r.Status == Running: // and not failed at once
 		r.Status = Passed
 	}
 	for i := range r.Stages {
@@ -253,10 +246,10 @@ func (x *execution) finish(ctx context.Context) (Run, error) {
 	}
 	x.finished(ctx)
 	x.save(ctx)
-	if broken := (*recordError)(nil); failure == nil && errors.As(context.Cause(ctx), &broken) {
-		failure = broken
+	if broken := (*recordError)(nil); errors.As(context.Cause(ctx), &broken) {
+		return x.run, broken
 	}
-	return x.run, failure
+	return x.run, nil
 }
 
 func cancelReason(ctx context.Context) string {

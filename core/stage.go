@@ -158,7 +158,7 @@ func (x *execution) work(ctx context.Context, s Stage, plugin Plugin, job Job) (
 		}
 	})()
 
-	m := newMessages(x, record, s, func() {
+	m := newMessages(ctx, x, s, func() {
 		flooded(fmt.Errorf("flooded its log: more than %d MiB", logMost>>20))
 	})
 	err := plugin.Run(ctx, job, m.take)
