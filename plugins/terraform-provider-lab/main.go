@@ -1,0 +1,95 @@
+// Command terraform-provider-lab is the Terraform provider behind terraform/lab: hosts for a pipeline on one
+// machine, each a systemd-nspawn machine with its own network, disk, host key and limits. Terraform starts it;
+// a person starts it only to look at what labs left on the machine, and to remove it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+
+	"github.com/seed-b96de936/troop/plugins/terraform-provider-lab/internal/lab"
+)
+
+const (
+	address = "troop.local/troop/lab" // as in required_providers
+	usage   = `usage: terraform-provider-lab COMMAND
+  base           make the tree that hosts start from
+  list           everything that labs have on this machine, as JSON
+  sweep LAB      remove a lab, whatever state its hosts are in
+  sweep --all    remove every lab
+Without a command it is a Terraform provider.
+`
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch {
+	case len(args) == 0:
+		stop() // Terraform asks through the protocol; a signal to its group is not meant for us
+		err = serve(stderr)
+	case len(args) == 1 && args[0] == "base":
+		_, err = lab.EnsureBase(ctx, stdout)
+	case len(args) == 1 && args[0] == "list":
+		err = list(stdout)
+	case len(args) == 2 && args[0] == "sweep":
+		err = sweep(ctx, args[1], stdout)
+	default:
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func serve(stderr io.Writer) error {
+	ctx, err := untilOrphaned(context.Background(), stderr)
+	if err != nil {
+		return err
+	}
+	return providerserver.Serve(ctx, func() provider.Provider { return labProvider{} }, providerserver.ServeOpts{Address: address})
+}
+
+func list(stdout io.Writer) error {
+	things, err := lab.List()
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(stdout)
+	for _, thing := range things {
+		if err := enc.Encode(thing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sweep(ctx context.Context, name string, stdout io.Writer) error {
+	var removed []string
+	var err error
+	if name == "--all" {
+		removed, err = lab.SweepAll(ctx)
+	} else if err = lab.ID(name).Validate(); err == nil {
+		removed, err = lab.Sweep(ctx, lab.ID(name))
+	}
+	for _, host := range removed {
+		fmt.Fprintln(stdout, "removed", host)
+	}
+	return err
+}

@@ -1,0 +1,9 @@
+terraform {
+  required_version = ">= 1.5"
+
+  required_providers {
+    lab = {
+      source = "troop.local/troop/lab" # terraform-provider-lab; troop installs the one beside it
+    }
+  }
+}
