@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"sync"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
@@ -56,8 +55,8 @@ func (j *Job) Exec(ctx context.Context, c Command) error {
 	err := cmd.Run(ctx)
 	out.Flush()
 	errs.Flush()
-	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
-		return &ExitError{Code: e.ExitCode(), Args: c.Args, Last: last, Text: e.Error()}
+	if e := (*proc.ExitError)(nil); errors.As(err, &e) {
+		return &ExitError{Code: e.Code, Args: c.Args, Last: last, Text: e.Error()}
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("run %s: %w", c.Args[0], err)
