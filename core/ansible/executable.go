@@ -49,7 +49,7 @@ func (e *executable) CommandContext(ctx context.Context, name string, args ...st
 		ctx: ctx, owner: e, done: make(chan struct{}), stdout: stdout, stderr: stderr,
 		proc: proc.Cmd{
 			Args: append([]string{name}, args...), Dir: e.dir, Env: e.env,
-			Stdout: outEnd, Stderr: errEnd, Interrupt: os.Interrupt, Grace: grace,
+			Stdout: outEnd, Stderr: errEnd, Interrupt: os.Interrupt, Grace: grace, Guard: true, Linger: true,
 		},
 	}
 }

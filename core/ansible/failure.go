@@ -3,11 +3,11 @@ package ansible
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
 // Error says why a playbook failed: on which hosts, in which tasks; or what Ansible said when it did not come to a task.
@@ -54,7 +54,7 @@ func failure(name string, h heard, err error, stderr, stdout *tail) error {
 	if len(e.Failed) > 0 {
 		return e
 	}
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+	if exit := new(proc.ExitError); err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("run playbook %s: %w", name, err) // ansible-playbook did not start
 	}
 	_, said, found := strings.Cut(stderr.String(), "ERROR! ")
