@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,9 +36,15 @@ type guardOrder struct {
 	Status    bool // report the end on statusFD, instead of by the exit status
 }
 
+// errNoMain keeps a program that would not become a guard from being started again and again.
+var errNoMain = errors.New("no guard: the program, or the TestMain of the test, must call proc.Main first")
+
+var mainCalled atomic.Bool
+
 // Main turns this process into a guard if it was started as one, and then does not return. It must be the
-// first call of main in every program that uses Cmd.Guard or Guard.
+// first call of main, or TestMain, in every program that uses Cmd.Guard or Guard.
 func Main() {
+	mainCalled.Store(true)
 	text, ok := os.LookupEnv(guardName)
 	if !ok {
 		return
@@ -49,6 +56,9 @@ func Main() {
 // than Cmd starts it: the program runs under a guard which ends its tree when it ends, when the guard is
 // interrupted, and when this process is gone.
 func Guard(program string, grace time.Duration) (exe, env string, err error) {
+	if !mainCalled.Load() {
+		return "", "", errNoMain
+	}
 	exe, err = os.Executable()
 	if err != nil {
 		return "", "", fmt.Errorf("find own program: %w", err)
@@ -64,6 +74,9 @@ func (o guardOrder) env() string {
 
 // runGuarded starts the guard and waits for the status that it reports.
 func (c *Cmd) runGuarded(ctx context.Context, out, errs *output) error {
+	if !mainCalled.Load() {
+		return errNoMain
+	}
 	program, err := exec.LookPath(c.Args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return err
