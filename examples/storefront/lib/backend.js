@@ -1,0 +1,56 @@
+// Redis, and what the shop does without it.
+import { createClient } from 'redis';
+import { followFlags, noFlags } from './flags.js';
+import { memoryStore, redisStore, withFallback } from './store.js';
+
+const FIRST_CONNECTION_MS = 2000;
+
+/**
+ * Connects to Redis at url and returns the store and the flags that live there. It waits a moment for the
+ * first connection and goes on without one: the shop opens with Redis away, and finds it when it is back.
+ */
+export async function connect(url, warn) {
+  if (!url) {
+    return { store: memoryStore(), flags: noFlags(), close: async () => {} };
+  }
+  const client = createClient({
+    url,
+    disableOfflineQueue: true, // a command fails at once while Redis is away, instead of piling up
+    pingInterval: 5000, // notices a connection that died in silence
+    socket: { connectTimeout: 2000, reconnectStrategy: (retries) => Math.min(100 * 2 ** retries, 2000) },
+  });
+  const subscriber = client.duplicate();
+
+  // One line for each change of state, not one for each attempt.
+  let away = false;
+  client.on('error', (error) => {
+    if (!away) {
+      away = true;
+      warn(`redis is away: ${error.message || error.code}`);
+    }
+  });
+  client.on('ready', () => {
+    if (away) {
+      away = false;
+      warn('redis is back');
+    }
+  });
+  subscriber.on('error', () => {}); // the same news a second time
+
+  const flags = followFlags(client, subscriber);
+  const connected = Promise.allSettled([client.connect(), subscriber.connect()]);
+  await Promise.race([connected.then(() => flags.refresh()), delay(FIRST_CONNECTION_MS)]);
+
+  return {
+    store: withFallback(redisStore(client), memoryStore()),
+    flags,
+    close: async () => {
+      client.destroy();
+      subscriber.destroy();
+    },
+  };
+}
+
+function delay(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

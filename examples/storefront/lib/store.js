@@ -1,0 +1,88 @@
+// What visitors leave behind: the pages they looked at and the pictures they sent.
+import { randomUUID } from 'node:crypto';
+
+export const RECENT = 5; // pages on the front page
+export const PICTURES = 12; // pictures in the gallery; the oldest makes room
+const TIMEOUT_MS = 500; // after which Redis counts as away
+
+/** A store for one process. */
+export function memoryStore() {
+  let recent = [];
+  let pictures = [];
+  return {
+    async visit(url) {
+      recent = [url, ...recent.filter((other) => other !== url)].slice(0, RECENT);
+    },
+    recent: async () => recent,
+    async addPicture(picture) {
+      const id = randomUUID();
+      pictures = [{ ...picture, id }, ...pictures].slice(0, PICTURES);
+      return id;
+    },
+    pictures: async () => pictures.map(({ id, alt }) => ({ id, alt })),
+    picture: async (id) => pictures.find((picture) => picture.id === id),
+  };
+}
+
+/** A store for all hosts: a picture that one of them took is in the gallery of every other. */
+export function redisStore(client) {
+  const recentKey = 'storefront:recent';
+  const listKey = 'storefront:pictures';
+  const key = (id) => `storefront:picture:${id}`;
+
+  return {
+    async visit(url) {
+      await client.multi().lRem(recentKey, 0, url).lPush(recentKey, url).lTrim(recentKey, 0, RECENT - 1).exec();
+    },
+    recent: () => client.lRange(recentKey, 0, RECENT - 1),
+    async addPicture({ type, alt, data }) {
+      const id = randomUUID();
+      await client.multi()
+        .hSet(key(id), { type, alt, data: data.toString('base64') })
+        .lPush(listKey, JSON.stringify({ id, alt }))
+        .exec();
+      const old = await client.lRange(listKey, PICTURES, -1);
+      if (old.length > 0) {
+        await client.multi()
+          .lTrim(listKey, 0, PICTURES - 1)
+          .del(old.map((text) => key(JSON.parse(text).id)))
+          .exec();
+      }
+      return id;
+    },
+    async pictures() {
+      const list = await client.lRange(listKey, 0, PICTURES - 1);
+      return list.map((text) => JSON.parse(text));
+    },
+    async picture(id) {
+      const { type, alt, data } = await client.hGetAll(key(id));
+      return type && { id, type, alt, data: Buffer.from(data, 'base64') };
+    },
+  };
+}
+
+/**
+ * Asks first, and second when first fails or does not answer in time: a page is never lost to Redis.
+ * Writes go to one of them only; what was written while Redis was away stays on this host.
+ */
+export function withFallback(first, second) {
+  const both = {};
+  Object.keys(first).forEach((name) => {
+    both[name] = async (...args) => {
+      try {
+        return await inTime(first[name](...args));
+      } catch {
+        return second[name](...args);
+      }
+    };
+  });
+  return both;
+}
+
+function inTime(promise) {
+  let timer;
+  const late = new Promise((resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('no answer')), TIMEOUT_MS);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,93 @@
+# From a commit to guarded production. `make demo` runs it in the lab; the same file serves EC2.
+
+pipeline "storefront" {
+  source { path = "." }
+}
+
+environment "lab" {
+  terraform { module = "lab" }
+  ansible   { playbook = "site.yml" }
+}
+
+environment "production" {
+  terraform {
+    module    = "aws"
+    variables = { region = "us-east-1", instance_type = "t3.small" }
+    review {
+      approve = true
+      forbid  = ["destroy"]
+    }
+  }
+  ansible { playbook = "site.yml" }
+}
+
+trigger "push" {
+  branches    = ["main"]
+  environment = "production"
+}
+
+variable "canary_weight" { default = 1 }
+
+stage "build" "app" {
+  command = ["npm", "ci"]
+  package {
+    prepare = ["npm", "prune", "--omit=dev"]
+    exclude = ["test/**", "reports/**", "pipeline.hcl"]
+  }
+}
+
+stage "test" "unit" {
+  needs   = [stage.build.app]
+  command = ["npm", "test"]
+  reports {
+    junit    = "reports/junit.xml"
+    coverage = "reports/coverage-summary.json"
+  }
+  require { statements = 70 }
+}
+
+stage "analysis" "quality" {
+  needs = [stage.build.app]
+  lint { command = ["npx", "jshint", "."] }
+  comments {
+    min = 0.10
+    max = 0.40
+  }
+  secrets {}
+}
+
+stage "deploy" "storefront" {
+  needs    = [stage.test.unit, stage.analysis.quality]
+  artifact = stage.build.app.artifact
+  service {
+    command = ["node", "start.js"]
+    health  = "/healthz"
+  }
+  canary {
+    weights      = { production = 2, canary = var.canary_weight }
+    watch        = "30s"
+    min_requests = 50
+    no_traffic   = "promote"
+  }
+}
+
+stage "doctor" "hosts" {
+  needs = [stage.deploy.storefront]
+  cpu {
+    above = 80 # per cent of one core, for a process
+    for   = "10s"
+  }
+}
+
+stage "maintenance" "logs" {
+  needs = [stage.deploy.storefront]
+  rule "app" {
+    paths = ["/var/log/storefront/*.log"]
+    above = "5MiB"
+  }
+}
+
+notify "email" "ops" {
+  url = env.OPS_SMTP_URL
+  on  = ["alert", "run.failed"]
+}

@@ -1,0 +1,120 @@
+import { expect } from 'chai';
+import { connect } from '../lib/backend.js';
+import { PICTURES } from '../lib/store.js';
+import { fakeRedis } from './support/redis.js';
+import { eventually } from './support/shop.js';
+
+const KEY = 'troop:flag:new-feature';
+const on = JSON.stringify({ name: 'new-feature', value: true, version: 2 });
+const off = JSON.stringify({ name: 'new-feature', value: false, version: 3 });
+
+describe('with Redis', () => {
+  let redis, backend, warnings;
+
+  async function open() {
+    warnings = [];
+    backend = await connect(redis.url, (text) => warnings.push(text));
+  }
+
+  beforeEach(async () => (redis = await fakeRedis()));
+  afterEach(async () => {
+    await backend.close();
+    await redis.stop();
+  });
+
+  it('the recent pages are shared', async () => {
+    await open();
+    for (const url of ['/a', '/b', '/c', '/d', '/e', '/f', '/b']) {
+      await backend.store.visit(url);
+    }
+    expect(await backend.store.recent()).to.deep.equal(['/b', '/f', '/e', '/d', '/c']);
+    expect(redis.list('storefront:recent')).to.have.length(5);
+  });
+
+  it('the pictures are shared, and the oldest goes', async () => {
+    await open();
+    const bytes = Buffer.from([0, 255, 10, 13, 128]);
+    const ids = [];
+    for (let i = 0; i <= PICTURES; i++) {
+      ids.push(await backend.store.addPicture({ type: 'image/gif', alt: `picture ${i}`, data: bytes }));
+    }
+    const list = await backend.store.pictures();
+    expect(list).to.have.length(PICTURES);
+    expect(list[0]).to.deep.equal({ id: ids[PICTURES], alt: `picture ${PICTURES}` });
+    const newest = await backend.store.picture(ids[PICTURES]);
+    expect(newest.data.equals(bytes)).to.equal(true);
+    expect(await backend.store.picture(ids[0])).to.equal(undefined);
+  });
+
+  it('a flag that is on is on from the first request', async () => {
+    redis.set(KEY, on);
+    await open();
+    expect(backend.flags.isOn('new-feature')).to.equal(true);
+  });
+
+  it('a change of a flag arrives by itself', async () => {
+    await open();
+    expect(backend.flags.isOn('new-feature')).to.equal(false);
+    redis.publish('troop:flags', on);
+    await eventually(() => backend.flags.isOn('new-feature'));
+    redis.publish('troop:flags', off);
+    await eventually(() => !backend.flags.isOn('new-feature'));
+  });
+
+  it('nonsense and other flags change nothing', async () => {
+    redis.set(KEY, on);
+    await open();
+    redis.publish('troop:flags', 'not json');
+    redis.publish('troop:flags', 'null');
+    redis.publish('troop:flags', JSON.stringify({ name: 'another', value: true }));
+    redis.publish('troop:flags', JSON.stringify({ name: 'new-feature', value: 'true' }));
+    await eventually(() => !backend.flags.isOn('new-feature'));
+    expect(backend.flags.isOn('another')).to.equal(false);
+  });
+
+  it('a change while the connection was down is seen when it is back', async () => {
+    redis.set(KEY, on);
+    await open();
+    const { port } = redis;
+    await redis.stop();
+    await backend.store.visit('/while-away');
+    expect(await backend.store.recent()).to.deep.equal(['/while-away']);
+    expect(backend.flags.isOn('new-feature'), 'last known value').to.equal(true);
+
+    redis = await fakeRedis(port);
+    redis.set(KEY, off);
+    await eventually(() => !backend.flags.isOn('new-feature'));
+    await eventually(() => warnings.length === 2);
+    expect(warnings[0]).to.match(/^redis is away/);
+    expect(warnings[1]).to.equal('redis is back');
+  });
+
+  it('a page does not wait for a Redis that is silent', async () => {
+    await open();
+    redis.mute();
+    const start = Date.now();
+    expect(await backend.store.recent()).to.deep.equal([]);
+    expect(Date.now() - start).to.be.below(3000);
+  });
+});
+
+describe('without Redis', () => {
+  it('the shop opens with memory alone', async () => {
+    const { store, flags, close } = await connect('', () => {});
+    await store.visit('/');
+    expect(await store.recent()).to.deep.equal(['/']);
+    expect(flags.isOn('new-feature')).to.equal(false);
+    await flags.refresh();
+    await close();
+  });
+
+  it('the shop opens when Redis does not answer', async () => {
+    const redis = await fakeRedis();
+    await redis.stop();
+    const { store, flags, close } = await connect(redis.url, () => {});
+    await store.visit('/');
+    expect(await store.recent()).to.deep.equal(['/']);
+    expect(flags.isOn('new-feature')).to.equal(false);
+    await close();
+  });
+});
