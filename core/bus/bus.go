@@ -11,6 +11,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,9 +21,11 @@ import (
 
 const (
 	stream     = "troop:events"
-	maxEvents  = 100_000         // of the stream, about; older events are trimmed
-	rememberID = 24 * time.Hour  // how long an event's ID is known, so that sending it again does nothing
-	blockFor   = 2 * time.Second // of one blocking read; bounds how long a dead connection goes unseen
+	maxEvents  = 100_000          // of the stream, about; older events are trimmed
+	rememberID = 24 * time.Hour   // how long an event's ID is known, so that sending it again does nothing
+	takeMost   = 100              // events in one read
+	takeOver   = 15 * time.Minute // after which an event that a member took is another's
+	blockFor   = 2 * time.Second  // of one blocking read; bounds how long a dead connection goes unseen
 )
 
 // Options say where an environment's Redis is.
@@ -161,13 +164,17 @@ func (b *Bus) newest(ctx context.Context) (string, error) {
 	return msgs[0].ID, nil
 }
 
-// Consume hands every event to exactly one member of a group, from the first event after the group was made.
-// An event counts as handled when each returns nil; what a dead member left is taken over after a minute.
-// It returns when ctx ends or each returns an error.
+// Consume hands every event to exactly one member of a group, from the first event after the group was made,
+// several at a time, until ctx ends. An event counts as handled when each returns nil; what was not handled,
+// or what a dead member left, is handed on again: to a member of the same name when it starts, to others after
+// a while.
 func (b *Bus) Consume(ctx context.Context, group, member string, each func(core.Event) error) error {
 	wait := backoff{}
 	made := false
 	next := "0" // first what this member took and did not finish
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	slots := make(chan struct{}, 16)
 	for ctx.Err() == nil {
 		if !made {
 			err := b.rdb.XGroupCreateMkStream(ctx, stream, group, "$").Err()
@@ -184,17 +191,22 @@ func (b *Bus) Consume(ctx context.Context, group, member string, each func(core.
 			continue
 		}
 		wait.reset()
-		if next != ">" && len(msgs) == 0 {
-			next = ">"
+		if next != ">" {
+			next = ">" // the stream holds at most one read of unfinished events, which is this one
+			if len(msgs) == takeMost {
+				next = msgs[len(msgs)-1].ID
+			}
 		}
 		for _, m := range msgs {
-			if e, ok := decode(m); ok {
-				if err := each(e); err != nil {
-					return err
+			slots <- struct{}{}
+			busy.Go(func() {
+				defer func() { <-slots }()
+				if e, ok := decode(m); ok && each(e) != nil {
+					return
 				}
-			}
-			// An acknowledgement that is lost costs a repetition, which the receiver recognises by the ID.
-			_ = b.rdb.XAck(ctx, stream, group, m.ID).Err()
+				// A lost acknowledgement costs a repetition, which the receiver recognises by the ID.
+				_ = b.rdb.XAck(context.WithoutCancel(ctx), stream, group, m.ID).Err()
+			})
 		}
 	}
 	return context.Cause(ctx)
@@ -203,14 +215,14 @@ func (b *Bus) Consume(ctx context.Context, group, member string, each func(core.
 func (b *Bus) take(ctx context.Context, group, member, next string) ([]redis.XMessage, error) {
 	if next == ">" {
 		msgs, _, err := b.rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
-			Stream: stream, Group: group, Consumer: member, MinIdle: time.Minute, Start: "0", Count: 100,
+			Stream: stream, Group: group, Consumer: member, MinIdle: takeOver, Start: "0", Count: takeMost,
 		}).Result()
 		if err != nil || len(msgs) > 0 {
 			return msgs, err
 		}
 	}
 	res, err := b.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: group, Consumer: member, Streams: []string{stream, next}, Block: blockFor, Count: 100,
+		Group: group, Consumer: member, Streams: []string{stream, next}, Block: blockFor, Count: takeMost,
 	}).Result()
 	if errors.Is(err, redis.Nil) || (err == nil && len(res) == 0) {
 		return nil, nil

@@ -1,0 +1,165 @@
+// Package agent is troop's face on a host: it keeps one plugin's agent alive there, gives it the services that
+// a host can give, and keeps what it reports in a spool until the environment's Redis has it. On the router
+// the same program runs the relay, which tells people of alerts. cmd/troop-agent imports it.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/notify"
+)
+
+// Config is the file that the core writes for each agent of a host.
+type Config struct {
+	Type        string        `json:"type"`
+	Name        string        `json:"name"`
+	Plugin      string        `json:"plugin,omitempty"` // the binary on the host; empty for the relay
+	Digest      core.Digest   `json:"digest,omitempty"` // of the binary
+	Pipeline    string        `json:"pipeline"`
+	Environment string        `json:"environment"`
+	Host        core.HostName `json:"host"` // filled in per host, with Role
+	Role        string        `json:"role"`
+	Block       core.Block    `json:"block"`
+	Scope       core.Scope    `json:"scope"`
+	Hosts       []core.Host   `json:"hosts"`
+	Redis       Redis         `json:"redis"`
+	// Secrets are those that the plugin may ask for, by name.
+	Secrets   map[string]string `json:"secrets,omitempty"`
+	Notifiers []core.Notifier   `json:"notifiers,omitempty"` // of the relay
+}
+
+// Redis is where the environment's Redis answers.
+type Redis struct {
+	Address  string `json:"address"` // host:port
+	Password string `json:"password"`
+}
+
+// Load reads the file of an agent.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read agent configuration: %w", err)
+	}
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Config{}, fmt.Errorf("read agent configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Agent runs what one Config says.
+type Agent struct {
+	Config   Config
+	StateDir string // survives restarts
+	Log      *slog.Logger
+	// Open starts the plugin.
+	Open func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error)
+}
+
+const (
+	restartFirst = time.Second // pause after an agent ended; doubles
+	restartMost  = time.Minute
+	steady       = 5 * time.Minute // an agent that lived so long is not in a loop of failures
+)
+
+// Run lasts until ctx ends. A plugin that dies is reported and started again, at growing pauses.
+func (a *Agent) Run(ctx context.Context) error {
+	b := bus.Open(bus.Options{Address: a.Config.Redis.Address, Password: a.Config.Redis.Password})
+	defer b.Close()
+	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), b.Publish)
+	if err != nil {
+		return err
+	}
+	spooling := make(chan struct{})
+	go func() {
+		defer close(spooling)
+		spool.Run(ctx)
+	}()
+	defer func() { <-spooling }()
+
+	h := &services{config: a.Config, bus: b, flags: flags.Open(b.Client()), spool: spool}
+	pause := restartFirst
+	for {
+		start := time.Now()
+		err := a.once(ctx, h)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(start) > steady {
+			pause = restartFirst
+		}
+		if err == nil {
+			err = errors.New("ended without being told to")
+		}
+		a.Log.Error("agent failed", "error", err, "again_in", pause)
+		_ = h.Publish(ctx, core.Event{
+			Kind: "agent.failed", Severity: core.Warning, Key: "agent." + a.Config.Type + "." + a.Config.Name,
+			Summary: fmt.Sprintf("agent %s.%s: %v", a.Config.Type, a.Config.Name, err),
+		})
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, restartMost)
+	}
+}
+
+func (a *Agent) once(ctx context.Context, h *services) error {
+	if a.Config.Plugin == "" {
+		return a.relay(ctx, h)
+	}
+	p, err := a.Open(ctx, a.Config.Plugin, a.Config.Digest)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	a.Log.Info("agent started", "type", a.Config.Type, "name", a.Config.Name, "version", p.Description().Version)
+	return p.Watch(ctx, core.Job{
+		Config: core.Config{Name: a.Config.Name, Block: a.Config.Block, Scope: a.Config.Scope},
+		Info: core.RunInfo{
+			Pipeline: a.Config.Pipeline, Stage: core.StageID(a.Config.Type + "." + a.Config.Name),
+			Environment: a.Config.Environment, Host: a.Config.Host, Role: a.Config.Role,
+			StateDir: filepath.Join(a.StateDir, "plugin"),
+		},
+		Capabilities: h,
+	}, a.log)
+}
+
+// log writes what a plugin says to the journal, and its events to the spool where they belong.
+func (a *Agent) log(m core.Message) {
+	switch {
+	case m.Log != nil && m.Log.Error:
+		a.Log.Warn("plugin", "line", m.Log.Line)
+	case m.Log != nil:
+		a.Log.Info("plugin", "line", m.Log.Line)
+	case m.Progress != nil && m.Progress.Text != "":
+		a.Log.Info("plugin", "progress", m.Progress.Text)
+	}
+}
+
+// relay tells people of the environment's events. An event is acknowledged when it was delivered or given up.
+func (a *Agent) relay(ctx context.Context, h *services) error {
+	r := &notify.Router{
+		Notifiers: a.Config.Notifiers, Send: notify.Send,
+		Retries: []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute},
+		Report:  func(e core.Event) { _ = h.Publish(ctx, e) },
+	}
+	a.Log.Info("relay started", "notifiers", len(a.Config.Notifiers))
+	return h.bus.Consume(ctx, "relay", string(a.Config.Host), func(e core.Event) error {
+		if err := r.Handle(ctx, e); err != nil {
+			a.Log.Error("not delivered", "error", err, "event", e.ID)
+		}
+		return context.Cause(ctx) // what a stop interrupted is tried again
+	})
+}

@@ -1,0 +1,149 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/agent"
+	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/bus/redistest"
+)
+
+// plugin is an agent that works once it was started a second time.
+type plugin struct {
+	core.Plugin
+	watch func(ctx context.Context, j core.Job) error
+}
+
+func (p plugin) Watch(ctx context.Context, j core.Job, emit func(core.Message)) error {
+	emit(core.Message{Log: &core.Log{Line: "watching"}})
+	return p.watch(ctx, j)
+}
+func (plugin) Description() core.Description { return core.Description{Name: "doctor"} }
+func (plugin) Close() error                  { return nil }
+
+// start runs an agent until the test ends and waits for it then.
+func start(t *testing.T, a *agent.Agent) {
+	t.Helper()
+	a.StateDir = t.TempDir()
+	a.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("agent ended with %v", err)
+		}
+	})
+}
+
+func setup(t *testing.T) (agent.Config, *bus.Bus) {
+	t.Helper()
+	r := redistest.Start(t)
+	b := bus.Open(bus.Options{Address: r.Addr, Password: redistest.Password})
+	t.Cleanup(func() { _ = b.Close() })
+	return agent.Config{
+		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production",
+		Redis: agent.Redis{Address: r.Addr, Password: redistest.Password}, Secrets: map[string]string{"key": "v"},
+	}, b
+}
+
+func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
+	c, b := setup(t)
+	starts := 0
+	watch := func(ctx context.Context, j core.Job) error {
+		if starts++; starts == 1 {
+			return errors.New("broken pipe")
+		}
+		caps := j.Capabilities
+		if v, err := caps.Secret(ctx, "key"); err != nil || v != "v" {
+			t.Errorf("secret: %q, %v", v, err)
+		}
+		if err := caps.Playbook(ctx, core.PlaybookRun{}, nil); err == nil {
+			t.Error("a playbook ran from a host")
+		}
+		if _, err := caps.SetState(ctx, "k", []byte("v")); err != nil {
+			t.Error(err)
+		}
+		if err := caps.Publish(ctx, core.Event{Kind: "host.cpu", Severity: core.Alert, Host: "forged"}); err != nil {
+			t.Error(err)
+		}
+		<-ctx.Done()
+		return nil
+	}
+	start(t, &agent.Agent{Config: c, Open: func(context.Context, string, core.Digest) (core.Plugin, error) {
+		return plugin{watch: watch}, nil
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var failed, alert bool
+	_ = b.Follow(ctx, core.EventFilter{Since: time.Now().Add(-time.Minute)}, func(e core.Event) error {
+		failed = failed || e.Kind == "agent.failed" && strings.Contains(e.Summary, "broken pipe")
+		alert = e.Kind == "host.cpu"
+		if alert && (e.Host != "web-1" || e.Role != "production" || e.Environment != "lab" || e.Source != "doctor.hosts") {
+			t.Errorf("event says it is from %+v", e)
+		}
+		if alert {
+			return errors.New("seen")
+		}
+		return nil
+	})
+	if !failed || !alert {
+		t.Errorf("failure reported: %v; event after the restart: %v", failed, alert)
+	}
+}
+
+func TestRelayTellsPeople(t *testing.T) {
+	c, b := setup(t)
+	told := make(chan string, 10)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		told <- string(body)
+	}))
+	t.Cleanup(hook.Close)
+	c.Plugin = ""
+	c.Notifiers = []core.Notifier{{Type: "webhook", Name: "ops", URL: hook.URL, On: []string{"alert"}}}
+	start(t, &agent.Agent{Config: c})
+	for i := 0; ; i++ { // until the relay listens
+		now := time.Now()
+		if err := b.Publish(t.Context(), core.Event{ID: core.NewID(now), Time: now, Kind: "host.cpu", Severity: core.Alert, Summary: "busy"}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case body := <-told:
+			if !strings.Contains(body, "busy") {
+				t.Fatalf("told %s", body)
+			}
+		case <-time.After(50 * time.Millisecond):
+			if i < 200 {
+				continue
+			}
+			t.Fatal("nobody was told")
+		}
+		break
+	}
+	got := waitFor(t, b, "notify.sent")
+	if got.Data["notifier"] != "webhook.ops" {
+		t.Errorf("report %+v", got)
+	}
+}
+
+func waitFor(t *testing.T, b *bus.Bus, kind string) (found core.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_ = b.Follow(ctx, core.EventFilter{Kinds: []string{kind}, Since: time.Now().Add(-time.Minute)}, func(e core.Event) error {
+		found = e
+		return errors.New("seen")
+	})
+	return found
+}
