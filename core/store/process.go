@@ -1,0 +1,40 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// processStart tells a process from a later one with the same PID: the machine's boot and the time of its
+// start, in the kernel's ticks since then. It is empty when there is no such process, or no /proc.
+func processStart(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The name, in parentheses, may hold anything; field 3 is the state, field 22 the start.
+	end := bytes.LastIndexByte(stat, ')')
+	fields := strings.Fields(string(stat[end+1:]))
+	if len(fields) < 20 || fields[0] == "Z" {
+		return ""
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + fields[19]
+}
+
+// alive reports whether a process still runs. Where there is no /proc, its PID alone must do.
+func alive(pid int, start string) bool {
+	if pid <= 0 {
+		return false
+	}
+	if start != "" {
+		return processStart(pid) == start
+	}
+	return syscall.Kill(pid, 0) == nil
+}

@@ -1,0 +1,80 @@
+// Package store keeps what happens in runs: their state, their journals of events, and the artifacts they make,
+// as files in the folder .troop beside a manifest. Runs are written by the process that executes them and read
+// by any other at any time. It also holds the locks that keep two runs out of one environment. The core's main
+// program imports it; package storetest is the suite that every store passes.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Files is a store in a folder:
+//
+//	runs/ID/run.json       state of a run, replaced as a whole
+//	runs/ID/events.jsonl   journal, one event per line, each with the hash of the line before
+//	runs/ID/src/           workspace, removed by Prune
+//	artifacts/HEX.EXT      content-addressed, never changed
+//	stages/TYPE.NAME/      what a stage keeps between runs
+//	ENVIRONMENT/lock       who works on an environment
+//
+// Its methods may be called from several goroutines; several processes may use one folder.
+type Files struct {
+	dir string
+
+	mu       sync.Mutex
+	journals map[core.RunID]*journal // of the runs that this process writes
+}
+
+// Open returns the store in a folder. The folder is made when something is first written.
+func Open(dir string) *Files {
+	return &Files{dir: dir, journals: map[core.RunID]*journal{}}
+}
+
+// Close closes the journals.
+func (f *Files) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for id, j := range f.journals {
+		errs = append(errs, j.file.Close())
+		delete(f.journals, id)
+	}
+	return errors.Join(errs...)
+}
+
+// Workspace returns the folder for the commit of a run. It does not exist yet.
+func (f *Files) Workspace(id core.RunID) (string, error) {
+	dir, err := f.makeFolder("runs", string(id))
+	return filepath.Join(dir, "src"), err
+}
+
+// StageState returns the folder that a stage keeps between runs.
+func (f *Files) StageState(id core.StageID) (string, error) {
+	return f.makeFolder("stages", url.PathEscape(string(id)))
+}
+
+// makeFolder makes a folder of the store. The store itself is hidden from git: it lies in a work tree.
+func (f *Files) makeFolder(names ...string) (string, error) {
+	dir := filepath.Join(append([]string{f.dir}, names...)...)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make folder: %w", err)
+	}
+	ignore := filepath.Join(f.dir, ".gitignore")
+	if _, err := os.Lstat(ignore); !errors.Is(err, fs.ErrNotExist) {
+		return dir, nil
+	}
+	if err := renameio.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
+		return "", fmt.Errorf("hide folder from git: %w", err)
+	}
+	return dir, nil
+}
