@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/apenella/go-ansible/v2/pkg/execute"
 	"github.com/apenella/go-ansible/v2/pkg/playbook"
@@ -35,6 +36,9 @@ type Config struct {
 type Runner struct {
 	conf    Config
 	shipped tree
+
+	mu      sync.Mutex
+	sockets *sockets // nil before the first run
 }
 
 // Run asks for one run of a playbook.
@@ -64,7 +68,7 @@ func (r Recap) Changed() int {
 	return n
 }
 
-// New returns a Runner. It touches nothing yet.
+// New returns a Runner. It touches nothing yet. The caller closes it.
 func New(conf Config) (*Runner, error) {
 	dir, err := filepath.Abs(conf.Dir)
 	if err != nil {
@@ -76,6 +80,18 @@ func New(conf Config) (*Runner, error) {
 		return nil, fmt.Errorf("read playbooks: %w", err)
 	}
 	return &Runner{conf: conf, shipped: shipped}, nil
+}
+
+// Close gives up the connections that are kept open between runs. Runs must have ended.
+func (r *Runner) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sockets == nil {
+		return nil
+	}
+	err := r.sockets.close()
+	r.sockets = nil
+	return err
 }
 
 // Run runs a playbook to its end and hands each task's result to each as it comes, in order, from one goroutine; each
@@ -120,7 +136,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	}
 	defer w.close()
 
-	events, err := listen(w.events, filepath.Dir(w.config), func() { _ = os.Remove(w.vars) }, each)
+	events, err := listen(w.events, w.shipped, func() { _ = os.Remove(w.vars) }, each)
 	if err != nil {
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}

@@ -30,8 +30,9 @@ func binary() string {
 }
 
 // executable is go-ansible's way to a process. Its own one leaves ansible-playbook alive when a run is cancelled,
-// hands it the whole environment of this process, and prints that on failure; this one keeps the tree of processes
-// together and remembers the error instead of returning it.
+// hands it the whole environment of this process, and prints that on failure; this one remembers the error instead
+// of returning it, and runs Ansible under a guard that ends its whole tree even when this process is killed. Only the
+// connections that ssh keeps open for the next run outlive a run; they end with this process.
 type executable struct {
 	env []string
 	dir string

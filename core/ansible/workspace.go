@@ -16,17 +16,22 @@ import (
 // socketPath is how long a socket's path may be: that of sockaddr_un, less what ssh appends while it binds.
 const socketPath = 107 - len(".0123456789abcdef")
 
-// workspace is the private folder of one run. A lock marks it as used for as long as this process lives.
-type workspace struct {
-	dir, sockets                    string
-	config, inventory, vars, events string
-	lock                            *flock.Flock
+// sockets is the private folder of a Runner: connections that are shared between runs, and a folder for each run. A
+// lock marks it as used for as long as this process lives.
+type sockets struct {
+	dir  string // under the environment's folder
+	path string // of the sockets: dir, unless that is too long
+	lock *flock.Flock
 }
 
-func (r *Runner) workspace(run Run) (_ *workspace, err error) {
+func (r *Runner) openSockets() (*sockets, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sockets != nil {
+		return r.sockets, nil
+	}
 	parent := filepath.Join(r.conf.Dir, "ansible")
-	shipped, err := r.shipped.unpack(parent)
-	if err != nil {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err
 	}
 	sweep(parent)
@@ -34,56 +39,32 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{
-		dir: dir, sockets: dir, config: filepath.Join(shipped, "ansible.cfg"),
-		inventory: filepath.Join(dir, "inventory.yml"), vars: filepath.Join(dir, "vars.yml"), events: filepath.Join(dir, "events"),
-		lock: flock.New(filepath.Join(dir, "lock")),
-	}
-	defer func() {
-		if err != nil {
-			w.close()
-		}
-	}()
-	if err := w.lock.Lock(); err != nil {
-		return nil, err
-	}
-	hosts, err := inventory(r.conf.Hosts)
-	if err != nil {
-		return nil, err
-	}
-	vars, err := extraVars(r.conf.Vars, run.Vars)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(r.conf.Dir, "inventory.yml"), hosts, 0o600), // for people
-		os.WriteFile(w.inventory, hosts, 0o600),
-		os.WriteFile(w.vars, vars, 0o600),
-		unix.Mkfifo(w.events, 0o600),
-	); err != nil {
-		return nil, err
+	s := &sockets{dir: dir, path: dir, lock: flock.New(filepath.Join(dir, "lock"))}
+	if err := s.lock.Lock(); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	longest := 0
 	for _, h := range r.conf.Hosts {
 		longest = max(longest, len(h.Address))
 	}
 	if len(filepath.Join(dir, "65535-"))+longest > socketPath {
-		if w.sockets, err = os.MkdirTemp("/tmp", "troop-"); err != nil {
-			return nil, err
+		if s.path, err = os.MkdirTemp("/tmp", "troop-"); err != nil {
+			return nil, errors.Join(err, s.close())
 		}
 	}
-	return w, nil
+	r.sockets = s
+	return s, nil
 }
 
-func (w *workspace) close() {
-	if w.sockets != w.dir {
-		_ = os.RemoveAll(w.sockets)
+func (s *sockets) close() error {
+	var err error
+	if s.path != s.dir && s.path != "" {
+		err = os.RemoveAll(s.path)
 	}
-	_ = os.RemoveAll(w.dir)
-	_ = w.lock.Close()
+	return errors.Join(err, os.RemoveAll(s.dir), s.lock.Close())
 }
 
-// sweep removes the workspaces of processes that were killed.
+// sweep removes the folders of processes that were killed.
 func sweep(parent string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, "run-*"))
 	for _, dir := range dirs {
@@ -95,25 +76,72 @@ func sweep(parent string) {
 	}
 }
 
+// workspace is the private folder of one run.
+type workspace struct {
+	dir, sockets, shipped   string
+	inventory, vars, events string
+}
+
+func (r *Runner) workspace(run Run) (_ *workspace, err error) {
+	shipped, err := r.shipped.unpack(filepath.Join(r.conf.Dir, "ansible"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.openSockets()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(s.dir, "playbook-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	w := &workspace{
+		dir: dir, sockets: s.path, shipped: shipped,
+		inventory: filepath.Join(dir, "inventory.yml"), vars: filepath.Join(dir, "vars.yml"), events: filepath.Join(dir, "events"),
+	}
+	hosts, err := inventory(r.conf.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := extraVars(r.conf.Vars, run.Vars)
+	if err != nil {
+		return nil, err
+	}
+	return w, errors.Join(
+		os.WriteFile(filepath.Join(r.conf.Dir, "inventory.yml"), hosts, 0o600), // for people
+		os.WriteFile(w.inventory, hosts, 0o600),
+		os.WriteFile(w.vars, vars, 0o600),
+		unix.Mkfifo(w.events, 0o600),
+	)
+}
+
+func (w *workspace) close() { _ = os.RemoveAll(w.dir) }
+
 // environment is all that Ansible gets to know of this process's environment. Settings that never change are in
 // playbooks/ansible.cfg.
 func (w *workspace) environment(ssh *remote.Client) []string {
-	shipped := filepath.Dir(w.config)
 	args := append(ssh.Options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
-		"-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3")
+		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2")
 	for i, a := range args {
-		args[i] = remote.Quote(a)
+		if strings.ContainsAny(a, " '\"\\") { // Ansible strips quotes that enclose the whole value
+			args[i] = remote.Quote(a)
+		}
 	}
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C.UTF-8",
 		"LC_ALL=C.UTF-8",
 		"PYTHONUNBUFFERED=1",
-		"ANSIBLE_CONFIG=" + w.config,
+		"ANSIBLE_CONFIG=" + filepath.Join(w.shipped, "ansible.cfg"),
 		"ANSIBLE_HOME=" + w.dir,
 		"ANSIBLE_LOCAL_TEMP=" + filepath.Join(w.dir, "tmp"),
-		"ANSIBLE_ROLES_PATH=" + filepath.Join(shipped, "roles"),
-		"ANSIBLE_CALLBACK_PLUGINS=" + filepath.Join(shipped, "callback_plugins"),
+		"ANSIBLE_ROLES_PATH=" + filepath.Join(w.shipped, "roles"),
+		"ANSIBLE_CALLBACK_PLUGINS=" + filepath.Join(w.shipped, "callback_plugins"),
 		"ANSIBLE_CALLBACKS_ENABLED=troop",
 		"ANSIBLE_SSH_ARGS=" + strings.Join(args, " "),
 		"ANSIBLE_SSH_CONTROL_PATH_DIR=" + w.sockets,
