@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/client"
 )
 
 // Fake stands in the core's place: state, flags, events and artifacts work, in memory; hosts and playbooks are
@@ -33,7 +34,11 @@ type Fake struct {
 	playbooks []sdk.PlaybookRun
 	installed [][]string
 	artifacts map[string]sdk.Artifact
+	content   map[string][]byte // of artifacts, by digest
 }
+
+// Capabilities is the Fake as a plugin's client wants it.
+func (f *Fake) Capabilities() client.Capabilities { return core{f} }
 
 // Published returns the events that were published or notified, in order.
 func (f *Fake) Published() []sdk.Event {
@@ -106,6 +111,13 @@ func (f *Fake) Publish(e sdk.Event) {
 	f.wake()
 }
 
+// ArtifactBytes returns the content of an artifact that was put, nil when there is none.
+func (f *Fake) ArtifactBytes(digest string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.content[digest]
+}
+
 // wake tells those who wait for a change. The caller holds the lock.
 func (f *Fake) wake() {
 	if f.changed != nil {
@@ -161,9 +173,9 @@ func (c core) PutArtifact(_ context.Context, path string) (sdk.Artifact, error) 
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
 	if c.f.artifacts == nil {
-		c.f.artifacts = map[string]sdk.Artifact{}
+		c.f.artifacts, c.f.content = map[string]sdk.Artifact{}, map[string][]byte{}
 	}
-	c.f.artifacts[a.Digest] = a
+	c.f.artifacts[a.Digest], c.f.content[a.Digest] = a, b
 	return a, nil
 }
 
