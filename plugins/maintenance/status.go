@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// status shows the last report of every host that has an agent.
+func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
+	hosts, err := job.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	t := sdk.Table{Columns: []string{"host", "role", "seen", "waiting", "moved", "receipts", "last", "problems"}}
+	for _, h := range hosts {
+		if h.Role != "production" && h.Role != "canary" {
+			continue
+		}
+		e, err := job.State(ctx, stateKey("report", job.Info.Stage, h.Name))
+		if err != nil {
+			return err
+		}
+		if e.Version == 0 {
+			t.Rows = append(t.Rows, []string{h.Name, h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
+			continue
+		}
+		var r hostReport
+		if err := json.Unmarshal(e.Value, &r); err != nil {
+			return fmt.Errorf("read report of host %s: %w", h.Name, err)
+		}
+		last := ""
+		if r.Last != nil {
+			last = r.Last.Path + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
+		}
+		t.Rows = append(t.Rows, []string{
+			h.Name, h.Role, time.Since(r.Time).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
+			fmt.Sprint(r.Receipts), last, strings.Join(r.Problems, ", "),
+		})
+	}
+	job.Table(t)
+	return nil
+}
+
+func (a amount) String() string { return fmt.Sprintf("%d files, %s", a.Files, human(a.Bytes)) }
