@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
 // Serve turns a stage into a plugin. It is all that main does, and does not return.
@@ -21,6 +25,10 @@ func serve[C any](stage Stage[C]) int {
 	if os.Getenv(wire.CookieKey) != wire.CookieValue {
 		fmt.Fprintf(os.Stderr, "%s %s is a plugin of troop; troop starts it: put it beside troop, or in ~/.troop/plugins.\n", stage.Name, stage.Version)
 		return 1
+	}
+	proc.Adopt()
+	if pid, err := strconv.Atoi(os.Getenv(wire.ParentKey)); err == nil {
+		go endWithParent(pid)
 	}
 	p := &servedPlugin{}
 	srv, err := Server(stage, func(id uint32) (Conn, error) { return p.broker.Dial(id) })
@@ -34,10 +42,27 @@ func serve[C any](stage Stage[C]) int {
 			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
 		},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: p}},
-		GRPCServer:       plugin.DefaultGRPCServer,
-		Logger:           hclog.NewNullLogger(),
+		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(wire.MaxMessage))...)
+		},
+		Logger: hclog.NewNullLogger(),
 	})
+	proc.EndAll(syscall.SIGTERM, windUp)
 	return 0
+}
+
+// windUp is how long the processes that a plugin has started may take to end with it.
+const windUp = time.Second
+
+// endWithParent ends this process when the core is gone, with all that it has started, and removes the folder
+// of sockets that nobody else will.
+func endWithParent(pid int) {
+	proc.WaitParent(pid)
+	proc.EndAll(syscall.SIGTERM, windUp)
+	if dir := os.Getenv(plugin.EnvUnixSocketDir); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(1) //nolint:forbidigo // nobody is left to answer to
 }
 
 // servedPlugin registers the protocol's server with go-plugin.

@@ -25,8 +25,8 @@ type Plugin struct {
 	desc  Description
 	grace time.Duration
 	calls atomic.Uint64
-	lines <-chan Log        // what the process writes by itself; nil: nothing is captured
-	why   func(error) error // puts a dead process into words
+	voice *voice            // what the process writes by itself
+	why   func(error) error // puts a lost connection into words
 	kill  func()
 	close func() error
 }
@@ -34,7 +34,7 @@ type Plugin struct {
 // Attach makes a Plugin of one that runs in this process. Only sdktest can.
 func Attach(ctx context.Context, link wire.Link) (*Plugin, error) {
 	p := &Plugin{
-		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace,
+		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace, voice: newVoice(),
 		why: func(err error) error { return err }, kill: func() {}, close: func() error { return nil },
 	}
 	return p, p.describe(ctx)
@@ -48,6 +48,8 @@ func (p *Plugin) describe(ctx context.Context) error {
 	p.desc = descriptionFromWire(d)
 	return nil
 }
+
+func (p *Plugin) name() string { return p.desc.Name }
 
 // Description returns what the plugin said of itself when it started.
 func (p *Plugin) Description() Description { return p.desc }
@@ -89,6 +91,8 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	p.voice.begin()
+	defer p.voice.end()
 	// The stream outlives ctx, so that the plugin can say how it wound up.
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -153,7 +157,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 	var verdict *wire.Result
 	for {
 		select {
-		case line := <-p.lines:
+		case line := <-p.voice.lines:
 			emit(Message{Log: &line})
 		case r := <-said:
 			switch {
@@ -188,7 +192,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 func (p *Plugin) drain(emit func(Message)) {
 	for {
 		select {
-		case line := <-p.lines:
+		case line := <-p.voice.lines:
 			emit(Message{Log: &line})
 		default:
 			return

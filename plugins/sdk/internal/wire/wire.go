@@ -12,6 +12,10 @@ const (
 	Name        = "stage"
 	CookieKey   = "TROOP_PLUGIN"
 	CookieValue = "b8f4c1d2-one-stage-one-binary"
+	// ParentKey is the variable that tells a plugin the process that it must not outlive.
+	ParentKey = "TROOP_PARENT"
+	// MaxMessage is the size in bytes of the largest message that either side takes.
+	MaxMessage = 64 << 20
 )
 
 // Link is a way to a plugin that runs already: in a process of its own, or in this one.

@@ -1,0 +1,423 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+var dummy = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "troop-client-test")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "troop-plugin-dummy")
+	out, err := exec.Command("go", "build", "-o", path, "../sdktest/dummy").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := dummy(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+func start(t *testing.T, o client.Options) (*client.Plugin, error) {
+	t.Helper()
+	path, err := dummy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Path == "" {
+		o.Path = path
+	}
+	p, err := client.Start(t.Context(), o)
+	if err == nil {
+		t.Cleanup(func() { _ = p.Close() })
+	}
+	return p, err
+}
+
+func job(body string) client.Job {
+	return client.Job{Config: client.Config{File: "p.hcl", Source: []byte(body), Line: 1, Column: 1}}
+}
+
+// said collects the messages of a call.
+type said struct {
+	logs    bytes.Buffer
+	lines   int
+	outputs map[string]any
+	all     []client.Message
+}
+
+func (s *said) emit(m client.Message) {
+	switch {
+	case m.Log != nil:
+		s.lines++
+		if s.logs.Len() < 1<<20 {
+			s.logs.WriteString(m.Log.Line + "\n")
+		}
+	case m.Output != nil:
+		if s.outputs == nil {
+			s.outputs = map[string]any{}
+		}
+		s.outputs[m.Output.Name] = m.Output.Value
+	default:
+		s.all = append(s.all, m)
+	}
+}
+
+// Each fault fails its own call with a message that says what happened, and takes nothing else down.
+func TestFaults(t *testing.T) {
+	tests := map[string]struct {
+		body string
+		want string // in the error
+		log  string
+		dies bool
+	}{
+		"fail":     {body: `fail = "coverage 60 < 70"`, want: "coverage 60 < 70"},
+		"skip":     {body: `skip = "nothing new"`, want: "nothing new"},
+		"error":    {body: `error = "disk on fire"`, want: "disk on fire"},
+		"panic":    {body: `panic = "boom"`, want: "plugin dummy panicked in Run: boom", log: "goroutine"},
+		"crash":    {body: `crash = "kaboom"`, want: "plugin dummy died (exit status 2): panic: kaboom", dies: true},
+		"exit":     {body: `exit = 3`, want: "plugin dummy died (exit status 3)", dies: true},
+		"exit 0":   {body: `exit = 0`, want: "plugin dummy died (exit status 0)", dies: true},
+		"kill":     {body: `kill = true`, want: "plugin dummy died (signal: killed)", dies: true},
+		"print":    {body: `print = "hello"`, log: "hello\n"},
+		"json":     {body: `noise = 4`, log: "yyyy\n"},
+		"flag":     {body: `flag = "x"`, want: `capability "flags" is not declared`},
+		"no core":  {body: `publish = "x"`, want: `capability "events" is not offered to this call`},
+		"exec":     {body: `exec = ["sh", "-c", "echo one; echo two >&2; exit 4"]`, want: "sh: exit status 4: ", log: "one"},
+		"unknown":  {body: `fial = "x"`, want: "the configuration is not valid"},
+		"long":     {body: `long = "1MiB"`, log: "… (983040 bytes more)\n"},
+		"not utf8": {body: "exec = [\"printf\", \"\\\\377\\\\n\"]", log: "\uFFFD\n"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := start(t, client.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s said
+			err = p.Run(t.Context(), job(test.body), s.emit)
+			if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) && test.want != "" {
+				t.Errorf("error: %v\nwant: %s", err, test.want)
+			}
+			if strings.Contains(fmt.Sprint(err), "rpc error") {
+				t.Errorf("gRPC shows: %v", err)
+			}
+			if !strings.Contains(s.logs.String(), test.log) {
+				t.Errorf("log: %q, want %q", s.logs.String(), test.log)
+			}
+			err = p.Run(t.Context(), job(`log = ["again"]`), s.emit)
+			if dead := err != nil; dead != test.dies {
+				t.Errorf("a second run: %v", err)
+			}
+		})
+	}
+}
+
+// A binary that does not behave at its start is ended, and the error names it and says what it did.
+func TestStartFaults(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "troop-plugin-text")
+	if err := os.WriteFile(text, []byte("not a program"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		how  string
+		path string
+		want string
+	}{
+		"prints":    {how: "print hello world", want: `start plugin troop-plugin-dummy: it printed "hello world" where the handshake belongs`},
+		"noise":     {how: "noise", want: `it printed "xxxx`},
+		"socket":    {how: "socket", want: "start plugin troop-plugin-dummy: "},
+		"version":   {how: "version", want: "it speaks another version of the protocol than 1"},
+		"exits":     {how: "exit no licence", want: "it ended without a handshake (exit status 3): is it a plugin?: no licence"},
+		"panics":    {how: "panic at the disco", want: "it ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
+		"hangs":     {how: "hang", want: "it did not answer within 1s"},
+		"no binary": {path: "/nonexistent/troop-plugin-x", want: "no such file"},
+		"no plugin": {path: "/bin/true", want: "start plugin true: it ended without a handshake (exit status 0): is it a plugin?"},
+		"a text":    {path: text, want: "it is not a program for this machine"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			_, err := start(t, client.Options{Path: test.path, Env: []string{"DUMMY_START=" + test.how}, StartTimeout: time.Second})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error: %v\nwant: %s", err, test.want)
+			}
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// go-plugin 1.8 panics on this line of standard error unless its logger is off.
+func TestHostileLogLine(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{Env: []string{`DUMMY_START=log {"@message":1}`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context(), job(""), func(client.Message) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s said
+	err = p.Run(t.Context(), job(`
+		log     = ["a", "b\nc"]
+		output  = { n = 7 }
+		metric  = 60.5
+		finding = "bad"
+		sleep   = "1ms"
+	`), s.emit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.logs.String(); got != "a\nb\nc\n" {
+		t.Errorf("log %q", got)
+	}
+	if s.outputs["n"] != 7.0 {
+		t.Errorf("outputs %v", s.outputs)
+	}
+	if len(s.all) != 3 || s.all[0].Metric.Value != 60.5 || *s.all[0].Metric.Limit != 70 || s.all[1].Finding.Line != 3 || s.all[2].Progress.Text != "half" {
+		t.Errorf("messages %+v", s.all)
+	}
+	var tables []*sdk.Table
+	err = p.Call(t.Context(), job(""), "echo", map[string]string{"text": "hi"}, func(m client.Message) { tables = append(tables, m.Table) })
+	if err != nil || len(tables) != 1 || fmt.Sprint(tables[0].Rows) != "[[hi 1]]" {
+		t.Errorf("action: %v, %v", tables, err)
+	}
+	for args, want := range map[string]string{"": `argument "text" is missing`, "bad": `there is no argument "bad"`} {
+		given := map[string]string{}
+		if args != "" {
+			given[args] = "x"
+			given["text"] = "x"
+		}
+		if err := p.Call(t.Context(), job(""), "echo", given, s.emit); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("action with %q: %v, want %s", args, err, want)
+		}
+	}
+	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); err == nil || err.Error() != `plugin dummy has no action "sing"` {
+		t.Errorf("unknown action: %v", err)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	emit := func(client.Message) {}
+	if f := (*client.Failure)(nil); !errors.As(p.Run(t.Context(), job(`fail = "no"`), emit), &f) || f.Reason != "no" {
+		t.Errorf("failure: %+v", f)
+	}
+	if s := (*client.SkipError)(nil); !errors.As(p.Run(t.Context(), job(`skip = "why"`), emit), &s) || s.Reason != "why" {
+		t.Errorf("skip: %+v", s)
+	}
+	var f *client.Failure
+	if !errors.As(p.Run(t.Context(), job("\n  invalid = \"log\"\n log = []"), emit), &f) || len(f.Diagnostics) != 1 || f.Diagnostics[0].Range.Start.Line != 3 {
+		t.Errorf("invalid at run time: %+v", f)
+	}
+	if err := p.Run(t.Context(), job(`error = "x"`), emit); errors.As(err, &f) && f.Reason == "x" {
+		t.Error("an error that is no verdict came back as one")
+	}
+}
+
+// A cancelled call may wind up and speak; one that does not end is killed, and both are quick.
+func TestCancel(t *testing.T) {
+	for name, body := range map[string]string{
+		"winds up": `sleep = "1h"`, "hangs": `hang = true`, "runs a command": `exec = ["sh", "-c", "trap '' TERM; sleep 3600"]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := start(t, client.Options{Grace: 1700 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			why := errors.New("the operator pressed Ctrl-C")
+			time.AfterFunc(200*time.Millisecond, func() { cancel(why) })
+			began := time.Now()
+			var s said
+			err = p.Run(ctx, job(body), s.emit)
+			if !errors.Is(err, why) {
+				t.Errorf("error %v, want the cause", err)
+			}
+			if took := time.Since(began); took > 2500*time.Millisecond {
+				t.Errorf("cancelling took %s", took)
+			}
+			if name == "winds up" && !strings.Contains(s.logs.String(), "winding up: the operator pressed Ctrl-C") {
+				t.Errorf("log %q", s.logs.String())
+			}
+		})
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := p.Run(ctx, job(`sleep = "1h"`), func(client.Message) {}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Nothing is lost or reordered when the listener is slow, and a fast plugin does not fill the core's memory.
+func TestFloodAndSlowListener(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	err = p.Run(t.Context(), job(`flood = 20000`), func(m client.Message) {
+		if m.Log.Line != fmt.Sprintf("line %d", next) {
+			t.Errorf("line %d is %q", next, m.Log.Line)
+		}
+		if next++; next%5000 == 0 {
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	if err != nil || next != 20000 {
+		t.Errorf("%d lines, %v", next, err)
+	}
+	var s said
+	if err := p.Run(t.Context(), job(`noise = "8MiB"`), s.emit); err != nil {
+		t.Errorf("long lines on standard error: %v", err)
+	}
+	if s.logs.Len() > 2*(64<<10) {
+		t.Errorf("a line of 8 MiB became %d bytes", s.logs.Len())
+	}
+}
+
+// Two calls of one plugin, and two plugins, run at the same time; one that dies leaves the other alone.
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	a, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	began := time.Now()
+	for _, p := range []*client.Plugin{a, a, b, b} {
+		wg.Go(func() {
+			if err := p.Run(t.Context(), job(`sleep = "500ms"`), func(client.Message) {}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("four sleeps of 500 ms took %s", took)
+	}
+	wg.Go(func() {
+		if err := a.Run(t.Context(), job(`exit = 1`), func(client.Message) {}); err == nil {
+			t.Error("a plugin exited and its call passed")
+		}
+	})
+	wg.Go(func() {
+		if err := b.Run(t.Context(), job(`sleep = "300ms"`), func(client.Message) {}); err != nil {
+			t.Errorf("the other plugin: %v", err)
+		}
+	})
+	wg.Wait()
+}
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := &sdktest.Fake{}
+	j := job(`publish = "told.to"`)
+	j.Capabilities = fake.Capabilities()
+	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
+		t.Fatal(err)
+	}
+	if e := fake.Published(); len(e) != 1 || e[0].Kind != "told.to" {
+		t.Errorf("published %+v", e)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("TROOP_TEST_SECRET", "hunter2")
+	t.Setenv("LANG", "C.UTF-8")
+	p, err := start(t, client.Options{Env: []string{"NAMED=yes"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s said
+	if err := p.Run(t.Context(), job(`exec = ["env"]`), s.emit); err != nil {
+		t.Fatal(err)
+	}
+	for want, present := range map[string]bool{"TROOP_TEST_SECRET": false, "NAMED=yes": true, "LANG=C.UTF-8": true, "PATH=": true} {
+		if strings.Contains(s.logs.String(), want) != present {
+			t.Errorf("%s in the environment: want %v:\n%s", want, present, s.logs.String())
+		}
+	}
+}
+
+// What a plugin leaves running ends with it, whether it is closed or dies.
+func TestDaemonsEndWithPlugin(t *testing.T) {
+	for i, death := range []string{"", "kill = true", "exit = 0"} {
+		t.Run("death "+death, func(t *testing.T) {
+			t.Parallel()
+			p, err := start(t, client.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			marker := fmt.Sprintf("%d.%d", 50000+i, os.Getpid())
+			err = p.Run(t.Context(), job(fmt.Sprintf("daemon = %q\n%s", marker, death)), func(client.Message) {})
+			if (err != nil) != (death != "") {
+				t.Fatal(err)
+			}
+			_ = p.Close()
+			for end := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+				if exec.Command("pgrep", "-f", "^sleep "+marker).Run() != nil {
+					return
+				}
+				if time.Now().After(end) {
+					t.Fatal("the daemon lives on")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,247 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+)
+
+// process is the plugin's process. It is go-plugin's Runner, so that its input is nothing, its session its own,
+// its end known with a reason, and whatever it started ends with it.
+type process struct {
+	o     Options
+	voice *voice
+	mark  string
+
+	cmd            *exec.Cmd
+	stdout, stderr *os.File
+	ends           [2]*os.File // the plugin's side of both pipes
+	first          firstLine
+
+	exited chan struct{} // closed when the process has ended and state is set
+	state  *os.ProcessState
+	mu     sync.Mutex
+	pid    int         // 0: not started
+	asked  atomic.Bool // to end: then the SDK has ended what the plugin has started
+}
+
+func newProcess(o Options, v *voice) *process {
+	return &process{o: o, voice: v, exited: make(chan struct{})}
+}
+
+// prepare makes the command from the variables that go-plugin wants the plugin to have.
+func (p *process) prepare(handshake []string) error {
+	mark, markEnv := proc.Mark()
+	p.mark = mark
+	p.cmd = exec.Command(p.o.Path) //nolint:noctx // ended by kill, or by Close
+	for _, name := range inherited {
+		if v, ok := os.LookupEnv(name); ok {
+			p.cmd.Env = append(p.cmd.Env, name+"="+v)
+		}
+	}
+	p.cmd.Env = append(p.cmd.Env, p.o.Env...)
+	p.cmd.Env = append(p.cmd.Env, handshake...)
+	p.cmd.Env = append(p.cmd.Env, wire.ParentKey+"="+strconv.Itoa(os.Getpid()), markEnv)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+
+	var err error
+	if p.stdout, p.ends[0], err = os.Pipe(); err != nil {
+		return err
+	}
+	if p.stderr, p.ends[1], err = os.Pipe(); err != nil {
+		return err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.ends[0], p.ends[1]
+	p.first.r = bufio.NewReaderSize(p.stdout, 4096)
+	p.first.rest = p.voice.writer(false)
+	return nil
+}
+
+func (p *process) Start(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.cmd.Start()
+	for _, f := range p.ends {
+		_ = f.Close()
+	}
+	if err != nil {
+		return err
+	}
+	p.pid = p.cmd.Process.Pid
+	go func() {
+		_ = p.cmd.Wait()
+		p.state = p.cmd.ProcessState
+		if !p.state.Success() || !p.asked.Load() {
+			proc.End(proc.Tree{Root: p.pid, Mark: p.mark}, syscall.SIGKILL, 0)
+		}
+		// Nothing holds the pipes now but what could not be killed; that must not hold us.
+		_ = p.stdout.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		_ = p.stderr.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		close(p.exited)
+	}()
+	return nil
+}
+
+// kill ends the process and what it has started, at once. It is safe to repeat.
+func (p *process) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid == 0 {
+		return
+	}
+	select {
+	case <-p.exited:
+	default:
+		_ = p.cmd.Process.Kill()
+	}
+}
+
+func (p *process) Wait(context.Context) error {
+	<-p.exited
+	_ = p.stdout.Close()
+	_ = p.stderr.Close()
+	return nil
+}
+
+func (p *process) Kill(context.Context) error {
+	p.kill()
+	return nil
+}
+
+func (p *process) Stdout() io.ReadCloser { return &p.first }
+func (p *process) Stderr() io.ReadCloser { return p.stderr }
+func (p *process) Name() string          { return filepath.Base(p.o.Path) }
+
+func (p *process) ID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid == 0 {
+		return ""
+	}
+	return strconv.Itoa(p.pid)
+}
+
+func (p *process) Diagnose(context.Context) string { return "" }
+
+func (p *process) PluginToHost(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
+
+func (p *process) HostToPlugin(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
+
+// dead reports how the process ended; a process that is just ending is waited for.
+func (p *process) dead() (how string, ok bool) {
+	select {
+	case <-p.exited:
+		return p.state.String(), true
+	case <-time.After(500 * time.Millisecond):
+		return "", false
+	}
+}
+
+// explain puts a lost connection into words.
+func (p *process) explain(name string, err error) error {
+	how, ok := p.dead()
+	if !ok {
+		return fmt.Errorf("lost the connection to plugin %s: %w", name, err)
+	}
+	return fmt.Errorf("plugin %s died (%s)%s", name, how, p.voice.lastWords())
+}
+
+// startError says what a binary did instead of the handshake.
+func (p *process) startError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w%s", context.Cause(ctx), p.voice.lastWords())
+	}
+	line := p.first.line()
+	var e *exec.Error
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		return errors.New("it is not a program for this machine")
+	case errors.As(err, &e), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+		return err
+	case strings.Contains(err.Error(), "incompatible API version"):
+		return fmt.Errorf("it speaks another version of the protocol than %d: rebuild it with this version's SDK", wire.Version)
+	case line != "" && !handshake(line):
+		return fmt.Errorf("it printed %q where the handshake belongs: a plugin must not write to standard output before sdk.Serve", line)
+	case line == "":
+		if how, ok := p.dead(); ok {
+			return fmt.Errorf("it ended without a handshake (%s): is it a plugin?%s", how, p.voice.lastWords())
+		}
+		return errors.New("it closed its standard output without a handshake")
+	}
+	return fmt.Errorf("%w%s", err, p.voice.lastWords())
+}
+
+// handshake reports whether a line is go-plugin's: CORE|PROTOCOL|NETWORK|ADDRESS|….
+func handshake(line string) bool {
+	core, rest, ok := strings.Cut(line, "|")
+	return ok && core == "1" && strings.Count(rest, "|") >= 3
+}
+
+// firstLine is the plugin's standard output as go-plugin wants it: one line of bounded length. What follows
+// is read on, and goes to the log: go-plugin would stop reading at the first long line, and block the plugin.
+type firstLine struct {
+	r    *bufio.Reader
+	rest io.Writer
+
+	mu   sync.Mutex
+	text []byte
+	done bool
+}
+
+// Read gives out the first line, then copies the rest away until the end.
+func (f *firstLine) Read(b []byte) (int, error) {
+	f.mu.Lock()
+	done := f.done
+	f.mu.Unlock()
+	if done {
+		_, err := io.Copy(f.rest, f.r)
+		if err == nil {
+			err = io.EOF
+		}
+		return 0, err
+	}
+	c, err := f.r.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done = c == '\n' || len(f.text) > 16<<10; f.done {
+		c = '\n'
+	} else {
+		f.text = append(f.text, c)
+	}
+	b[0] = c
+	return 1, nil
+}
+
+func (f *firstLine) Close() error { return nil }
+
+// line is what was read of the first line, shortened for a message.
+func (f *firstLine) line() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := strings.ToValidUTF8(string(f.text), "\uFFFD")
+	if len(s) > 80 && !handshake(s) {
+		s = strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,148 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+)
+
+// Options say how a plugin is started.
+type Options struct {
+	Path         string        // the binary, verified by the caller
+	Env          []string      // NAME=VALUE beside what every plugin gets
+	StartTimeout time.Duration // until it has said what it is; 0: 20 s
+	Grace        time.Duration // for a cancelled call to wind up; 0: 2 s
+}
+
+// inherited are the variables of the core that a plugin gets. All others are withheld: they may hold secrets.
+var inherited = []string{
+	"PATH", "HOME", "LANG", "TMPDIR",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+}
+
+// Start starts a plugin binary and asks it what it is. The caller closes it. A binary that does not behave as a
+// plugin is ended, and the error says in plain words what it did instead. Several may be started at once.
+func Start(ctx context.Context, o Options) (*Plugin, error) {
+	if o.StartTimeout == 0 {
+		o.StartTimeout = 20 * time.Second
+	}
+	if o.Grace == 0 {
+		o.Grace = defaultGrace
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout, fmt.Errorf("it did not answer within %s", o.StartTimeout))
+	defer cancel()
+
+	voice := newVoice()
+	proc := newProcess(o, voice)
+	cfg := &plugin.ClientConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
+		},
+		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: &clientPlugin{}}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:         true,
+		SkipHostEnv:      true,
+		StartTimeout:     o.StartTimeout + time.Second, // ours ends first
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			return proc, proc.prepare(cmd.Env)
+		},
+		// go-plugin panics on some lines that look like its own log, unless its logger is off.
+		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
+		Stderr:           voice.writer(true),
+		SyncStdout:       voice.writer(false),
+		SyncStderr:       voice.writer(true),
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketDir()},
+	}
+	c := plugin.NewClient(cfg)
+	stop := context.AfterFunc(ctx, proc.kill) // go-plugin's start takes no context
+	raw, err := dispense(c)
+	stop()
+	if err != nil {
+		proc.kill()
+		c.Kill()
+		return nil, fmt.Errorf("start plugin %s: %w", filepath.Base(o.Path), proc.startError(ctx, err))
+	}
+	p := &Plugin{
+		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, voice: voice, kill: proc.kill,
+		link: wire.Link{Conn: raw.conn, Serve: func(register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
+			return raw.serve(cfg, register)
+		}},
+	}
+	p.why = func(err error) error { return proc.explain(p.name(), err) }
+	p.close = sync.OnceValue(func() error {
+		proc.asked.Store(true)
+		c.Kill()
+		return nil
+	})
+	p.desc.Name = strings.TrimPrefix(filepath.Base(o.Path), "troop-plugin-")
+	if err := p.describe(ctx); err != nil {
+		proc.kill()
+		_ = p.Close()
+		return nil, fmt.Errorf("start plugin %s: %w", filepath.Base(o.Path), err)
+	}
+	return p, nil
+}
+
+// socketDir is where go-plugin makes a private folder for its sockets, whose paths must stay short of 108 bytes.
+func socketDir() string {
+	if dir := os.TempDir(); len(dir) <= 40 {
+		return dir
+	}
+	return "/tmp"
+}
+
+func dispense(c *plugin.Client) (*clientConn, error) {
+	rpc, err := c.Client()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := rpc.Dispense(wire.Name)
+	if err != nil {
+		return nil, err
+	}
+	return raw.(*clientConn), nil
+}
+
+// clientPlugin is go-plugin's way to hand over the connection.
+type clientPlugin struct{ plugin.NetRPCUnsupportedPlugin }
+
+type clientConn struct {
+	conn   *grpc.ClientConn
+	broker *plugin.GRPCBroker
+}
+
+func (*clientPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the core is no plugin")
+}
+
+func (*clientPlugin) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return &clientConn{conn, broker}, nil
+}
+
+// serve offers services over the broker. It is AcceptAndServe with an end, and without its log lines.
+func (c *clientConn) serve(cfg *plugin.ClientConfig, register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
+	id := c.broker.NextId()
+	l, err := c.broker.Accept(id)
+	if err != nil {
+		return 0, nil, err
+	}
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(cfg.TLSConfig)), grpc.MaxRecvMsgSize(wire.MaxMessage))
+	register(s)
+	go func() { _ = s.Serve(l) }()
+	return id, s.Stop, nil
+}
