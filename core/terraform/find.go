@@ -1,0 +1,56 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"github.com/hashicorp/go-version"
+	install "github.com/hashicorp/hc-install/fs"
+	"github.com/hashicorp/hc-install/product"
+)
+
+const minimum = ">= 1.5.0"
+
+// find looks for Terraform, then OpenTofu, in PATH.
+func find(ctx context.Context) (string, error) {
+	constraints, err := version.NewConstraint(minimum)
+	if err != nil {
+		return "", err
+	}
+	var reasons []error
+	for _, name := range []string{"terraform", "tofu"} {
+		source := &install.Version{
+			Product: product.Product{
+				Name:       name,
+				BinaryName: func() string { return name },
+				GetVersion: versionOf,
+			},
+			Constraints: constraints,
+		}
+		path, err := source.Find(ctx)
+		if err == nil {
+			return path, nil
+		}
+		reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
+	}
+	return "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
+}
+
+// versionOf reads standard output alone: Terraform warns on the other one when the environment names a CLI
+// configuration that does not exist.
+func versionOf(ctx context.Context, path string) (*version.Version, error) {
+	out, err := exec.CommandContext(ctx, path, "version", "-json").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its version: %w", path, err)
+	}
+	var answer struct {
+		Version *version.Version `json:"terraform_version"`
+	}
+	if err := json.Unmarshal(out, &answer); err != nil || answer.Version == nil {
+		return nil, fmt.Errorf("ask %s for its version: unexpected answer", path)
+	}
+	return answer.Version, nil
+}

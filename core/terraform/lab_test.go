@@ -1,0 +1,482 @@
+//go:build lab
+
+package terraform_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/core/terraform"
+	modules "github.com/seed-b96de936/troop/terraform"
+)
+
+// These tests make real hosts. They need root, Terraform and the packages that DESIGN names, and a Debian
+// mirror the first time. Run them with: go test -tags lab ./core/terraform
+
+// testLab is a lab of the test's own, which leaves nothing behind.
+type testLab struct {
+	t      *testing.T
+	dir    string
+	ssh    *remote.Client
+	logged []string
+}
+
+var provider string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "troop-lab-test-")
+		if err != nil {
+			panic(err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		provider = filepath.Join(dir, "terraform-provider-lab")
+		cmd := exec.Command("go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v\n%s", err, out))
+		}
+		return m.Run()
+	}())
+}
+
+func newLab(t *testing.T) *testLab {
+	t.Helper()
+	l := &testLab{t: t, dir: t.TempDir()}
+	var err error
+	if l.ssh, err = remote.New(l.dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.ssh.Close()
+		w := l.open(nil)
+		p, err := w.PlanDestroy(context.WithoutCancel(t.Context()))
+		if err == nil {
+			err = w.Apply(context.WithoutCancel(t.Context()), p, nil)
+		}
+		if err != nil {
+			t.Errorf("destroy: %v", err)
+		}
+		if left := l.things(); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+	return l
+}
+
+func (l *testLab) open(variables map[string]any) *terraform.Workspace {
+	l.t.Helper()
+	module, err := modules.Open("lab")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	w, err := terraform.Open(context.WithoutCancel(l.t.Context()), terraform.Options{
+		Dir: filepath.Join(l.dir, "terraform"), Module: module, Environment: "lab", PublicKey: l.ssh.PublicKey(),
+		Variables: variables, Providers: map[string]string{"troop.local/troop/lab": provider},
+		Log: func(line string) { l.logged = append(l.logged, line); l.t.Log(line) },
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return w
+}
+
+func (l *testLab) apply(w *terraform.Workspace) (*terraform.Plan, []core.Host) {
+	l.t.Helper()
+	p, err := w.Plan(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := w.Apply(l.t.Context(), p, nil); err != nil {
+		l.t.Fatal(err)
+	}
+	hosts, err := w.Hosts(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.ssh.Pin(hosts); err != nil {
+		l.t.Fatal(err)
+	}
+	return p, hosts
+}
+
+func (l *testLab) run(h core.Host, command string) string {
+	l.t.Helper()
+	out, err := l.ssh.Run(l.t.Context(), h, command, nil)
+	if err != nil {
+		l.t.Fatalf("%s: %v", h.Name, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// thing is a line of `terraform-provider-lab list`.
+type thing struct{ Lab, Host, Kind, Name string }
+
+func (l *testLab) things() []thing {
+	l.t.Helper()
+	out, err := exec.Command(provider, "list").Output()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var mine []thing
+	for lines := bufio.NewScanner(strings.NewReader(string(out))); lines.Scan(); {
+		var x thing
+		if err := json.Unmarshal(lines.Bytes(), &x); err != nil {
+			l.t.Fatal(err)
+		}
+		if x.Lab == l.id() {
+			mine = append(mine, x)
+		}
+	}
+	return mine
+}
+
+// id is the lab's name, from the roster in the state.
+func (l *testLab) id() string {
+	l.t.Helper()
+	for _, name := range []string{"terraform.tfstate", "terraform.tfstate.backup"} {
+		b, err := os.ReadFile(filepath.Join(l.dir, "terraform", name))
+		if err != nil {
+			continue
+		}
+		var state struct {
+			Resources []struct {
+				Type      string
+				Instances []struct{ Attributes struct{ Lab string } }
+			}
+		}
+		if err := json.Unmarshal(b, &state); err != nil {
+			l.t.Fatal(err)
+		}
+		for _, r := range state.Resources {
+			if r.Type == "lab_roster" {
+				return r.Instances[0].Attributes.Lab
+			}
+		}
+	}
+	l.t.Fatal("the state knows no roster")
+	return ""
+}
+
+// supervisor returns the process number of a host's systemd-nspawn.
+func (l *testLab) supervisor(host string) int {
+	l.t.Helper()
+	for _, x := range l.things() {
+		if x.Host == host && x.Kind == "process" && strings.Contains(x.Name, " systemd-nspawn ") {
+			pid, err := strconv.Atoi(strings.Fields(x.Name)[0])
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	l.t.Fatalf("no systemd-nspawn runs %s", host)
+	return 0
+}
+
+func TestLab(t *testing.T) {
+	l := newLab(t)
+	w := l.open(nil)
+	began := time.Now()
+	p, hosts := l.apply(w)
+	took := time.Since(began)
+	t.Logf("apply took %s", took)
+	if n := p.Count()[terraform.Create]; n != 5 {
+		t.Errorf("the first plan creates %d resources, want 4 hosts and their roster", n)
+	}
+	var roles []string
+	for _, h := range hosts {
+		if comm := l.run(h, "cat /proc/1/comm"); comm != "systemd" {
+			t.Errorf("%s: PID 1 is %s", h.Name, comm)
+		}
+		if name := l.run(h, "hostname"); name != string(h.Name) {
+			t.Errorf("%s calls itself %s", h.Name, name)
+		}
+		if size := l.run(h, "df --output=size -BM / | tail -1 | tr -dc 0-9"); size < "1900" || size > "2048" {
+			t.Errorf("%s: disk of %s MiB, want 2048 less what ext4 needs", h.Name, size)
+		}
+		if state := l.run(h, "systemctl is-system-running --wait || true"); state != "running" {
+			t.Errorf("%s: system is %s", h.Name, state)
+		}
+		roles = append(roles, h.Role)
+	}
+	if want := []string{"canary", "router", "storage", "production"}; !slices.Equal(roles, want) {
+		t.Errorf("roles %v, want %v", roles, want)
+	}
+	l.run(hosts[0], "timeout 2 bash -c 'echo > /dev/tcp/"+hosts[1].PrivateAddress+"/22'")
+	if l.run(hosts[0], "ip route show default") != "" {
+		t.Error("a host has a way out of the lab")
+	}
+
+	began = time.Now()
+	p, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("plan of an unchanged lab took %s", time.Since(began))
+	if !p.Empty() {
+		t.Errorf("second plan is not empty: %+v", p)
+	}
+}
+
+func TestKilledHostIsDrift(t *testing.T) {
+	for _, victim := range []string{"supervisor", "init"} {
+		t.Run(victim, func(t *testing.T) {
+			l := newLab(t)
+			w := l.open(map[string]any{"hosts": map[string]any{
+				"web-1": map[string]any{"role": "production"}, "web-2": map[string]any{"role": "production"},
+			}})
+			_, hosts := l.apply(w)
+			pid := l.supervisor("web-1")
+			if victim == "init" {
+				out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid)).Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if pid, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			p, err := w.Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(p.Drift) != 1 || p.Drift[0].Host != "web-1" || p.Drift[0].Action != terraform.Destroy {
+				t.Errorf("drift: %+v, want that web-1 is gone", p.Drift)
+			}
+			if len(p.Changes) != 1 || p.Changes[0].Host != "web-1" || p.Changes[0].Action != terraform.Create {
+				t.Errorf("changes: %+v, want that web-1 is made", p.Changes)
+			}
+			if err := w.Apply(t.Context(), p, nil); err != nil {
+				t.Fatal(err)
+			}
+			healed, err := w.Hosts(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if healed[1] != hosts[1] || healed[0].HostKey == hosts[0].HostKey || healed[0].Address != hosts[0].Address {
+				t.Errorf("after healing %+v, before %+v", healed, hosts)
+			}
+		})
+	}
+}
+
+func TestHostThatRebootsStays(t *testing.T) {
+	l := newLab(t)
+	w := l.open(map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}})
+	_, hosts := l.apply(w)
+	l.run(hosts[0], "touch /root/kept; systemd-run --quiet --on-active=100ms systemctl reboot")
+	time.Sleep(time.Second)
+	if err := l.ssh.Wait(t.Context(), hosts, 20*time.Second, nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Changes) != 0 {
+		t.Errorf("a reboot leads to %+v", p.Changes)
+	}
+	l.run(hosts[0], "test -e /root/kept")
+}
+
+// TestKilledApply kills Terraform while it makes hosts, then removes those hosts from the configuration.
+func TestKilledApply(t *testing.T) {
+	l := newLab(t)
+	one := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
+	l.apply(l.open(one))
+	four := l.open(nil)
+	p, err := four.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	err = four.Apply(t.Context(), p, func(step terraform.Progress) {
+		if step.Host == "" || step.Status != "started" || killed != 0 {
+			return
+		}
+		time.Sleep(400 * time.Millisecond)
+		killed = l.kill("terraform")
+	})
+	if err == nil || killed == 0 {
+		t.Fatalf("terraform was not killed: %v", err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for l.processOf("terraform-provider-lab_v0.1.0") != 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the provider outlives Terraform")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	var strays []string
+	for _, x := range l.things() {
+		if x.Host != "web-1" && x.Kind == "folder" && x.Host != "" {
+			strays = append(strays, x.Host)
+		}
+	}
+	if len(strays) == 0 {
+		t.Fatal("the killed apply left no host behind: nothing is tested")
+	}
+	p, _ = l.apply(l.open(one))
+	t.Logf("strays %v, plan %+v", strays, p)
+	for _, x := range l.things() {
+		if x.Host != "" && x.Host != "web-1" {
+			t.Errorf("still there: %+v", x)
+		}
+	}
+	if !slices.ContainsFunc(l.logged, func(s string) bool { return strings.Contains(s, "was interrupted") }) {
+		t.Error("nobody was told of the interrupted apply")
+	}
+	if p, err := l.open(one).Plan(t.Context()); err != nil || !p.Empty() {
+		t.Errorf("after that: %+v, %v", p, err)
+	}
+}
+
+// processOf returns a process of that name that works in the lab's folder, or 0.
+func (l *testLab) processOf(program string) int {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		exe, _ := os.Readlink(dir + "/exe")
+		cwd, _ := os.Readlink(dir + "/cwd")
+		if filepath.Base(exe) == program && cwd == filepath.Join(l.dir, "terraform") {
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	return 0
+}
+
+func (l *testLab) kill(program string) int {
+	pid := l.processOf(program)
+	if pid != 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return pid
+}
+
+func TestCancelledApply(t *testing.T) {
+	l := newLab(t)
+	w := l.open(nil)
+	p, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("the operator had enough")
+	began := time.Now()
+	err = w.Apply(ctx, p, func(step terraform.Progress) {
+		if step.Host != "" && step.Status == "started" {
+			cancel(enough)
+		}
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("error %v, want the cause", err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("winding up took %s", took)
+	}
+	if pid := l.processOf("terraform"); pid != 0 {
+		t.Errorf("terraform lives on: %d", pid)
+	}
+}
+
+func TestTwoLabs(t *testing.T) {
+	web := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
+	a, b := newLab(t), newLab(t)
+	_, inA := a.apply(a.open(web))
+	_, inB := b.apply(b.open(web))
+	if inA[0].Address == inB[0].Address {
+		t.Fatalf("both labs have %s", inA[0].Address)
+	}
+	if err := a.ssh.Wait(t.Context(), inA, 5*time.Second, nil); err != nil {
+		t.Error(err)
+	}
+	out, err := a.ssh.Run(t.Context(), inA[0], "timeout 2 bash -c 'echo > /dev/tcp/"+inB[0].Address+"/22'", nil)
+	var status *ssh.ExitError
+	if !errors.As(err, &status) {
+		t.Errorf("a host reaches another lab's: %s %v", out, err)
+	}
+	p, err := a.open(web).PlanDestroy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.open(web).Apply(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.run(inB[0], "true")
+}
+
+func TestHostsComeAndGo(t *testing.T) {
+	l := newLab(t)
+	_, before := l.apply(l.open(map[string]any{"hosts": map[string]any{
+		"web-1": map[string]any{"role": "production"}, "web-2": map[string]any{"role": "production"},
+	}}))
+	p, after := l.apply(l.open(map[string]any{"hosts": map[string]any{
+		"app-1": map[string]any{"role": "canary"}, "web-2": map[string]any{"role": "production", "memory": "256MiB"},
+	}}))
+	if after[1].Address != before[1].Address || after[0].Address == before[0].Address {
+		t.Errorf("addresses before %+v, after %+v", before, after)
+	}
+	var reasons []string
+	for _, c := range p.Changes {
+		if c.Action == terraform.Replace {
+			for _, a := range c.Attributes {
+				if a.Forces {
+					reasons = append(reasons, string(c.Host)+" "+a.Name)
+				}
+			}
+		}
+	}
+	if !slices.Equal(reasons, []string{"web-2 memory"}) {
+		t.Errorf("reasons for replacement: %v", reasons)
+	}
+	if limit := l.run(after[1], "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max"); limit != "268435456" {
+		t.Errorf("memory limit %s", limit)
+	}
+}
+
+// TestRebuiltProvider has Terraform use another binary of the same version.
+func TestRebuiltProvider(t *testing.T) {
+	l := newLab(t)
+	web := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
+	l.apply(l.open(web))
+	b, err := os.ReadFile(provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rebuilt := filepath.Join(t.TempDir(), "terraform-provider-lab")
+	if err := os.WriteFile(rebuilt, append(b, 0), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w := l.open(web)
+	w.Providers = map[string]string{"troop.local/troop/lab": rebuilt}
+	if p, err := w.Plan(t.Context()); err != nil || !p.Empty() {
+		t.Errorf("plan with a rebuilt provider: %+v, %v", p, err)
+	}
+}

@@ -1,0 +1,191 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+)
+
+// BusyError says that another command works in the same folder.
+type BusyError struct {
+	PID   int
+	Since time.Time
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("process %d has been working on this environment since %s; wait for it, or end it with: kill -INT %d",
+		e.PID, e.Since.Local().Format(time.DateTime), e.PID)
+}
+
+// patience is how long a command waits for another one's plan.
+const patience = 10 * time.Second
+
+// lock makes the caller the only one who works in the folder, and clears away what an interrupted command left
+// there. The lock ends with the process that holds it.
+func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
+	file := flock.New(w.path("lock"))
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if ok, err := file.TryLockContext(waiting, 100*time.Millisecond); !ok {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if busy := w.holder(); busy != nil && waiting.Err() != nil {
+			return nil, busy
+		}
+		return nil, fmt.Errorf("lock %s: %w", w.path("lock"), err)
+	}
+	release = func() { _ = file.Close() }
+	if err := w.writeHolder(); err != nil {
+		release()
+		return nil, err
+	}
+	if err := w.clear(); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// holder reads who has the lock. The file is written in place: replacing it would replace the lock.
+func (w *Workspace) holder() *BusyError {
+	b, err := os.ReadFile(w.path("lock"))
+	if err != nil {
+		return nil
+	}
+	e := new(BusyError)
+	if json.Unmarshal(b, e) != nil {
+		return nil
+	}
+	return e
+}
+
+func (w *Workspace) writeHolder() error {
+	b, err := json.Marshal(BusyError{PID: os.Getpid(), Since: time.Now()})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(w.path("lock"), b, 0o600)
+}
+
+// clear finds what an interrupted command left: a provider without its Terraform, and the note of a lock that
+// ended with its holder. A living Terraform is someone else's work and stops the command.
+func (w *Workspace) clear() error {
+	all, err := w.processes()
+	if err != nil {
+		return fmt.Errorf("look for processes: %w", err)
+	}
+	for _, p := range all {
+		if !p.provider {
+			return &BusyError{PID: p.pid, Since: p.since}
+		}
+	}
+	for _, p := range all {
+		if p.orphan {
+			w.Log(fmt.Sprintf("ending the provider %s (process %d), which an interrupted command left behind", p.program, p.pid))
+			p.kill()
+		}
+	}
+	return w.clearNote()
+}
+
+// clearNote removes the note that Terraform writes beside a local state while it holds the lock.
+func (w *Workspace) clearNote() error {
+	file := filepath.Join(w.Dir, ".terraform.tfstate.lock.info")
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var note struct{ Operation, Who, Created string }
+	if json.Unmarshal(b, &note) == nil {
+		w.Log(fmt.Sprintf("%s by %s, begun %s, was interrupted; the next apply mends what it left",
+			note.Operation, note.Who, note.Created))
+	}
+	return os.Remove(file)
+}
+
+// process is a Terraform or a provider that works in the folder.
+type process struct {
+	pid      int
+	program  string
+	since    time.Time
+	provider bool
+	orphan   bool // its Terraform is gone
+}
+
+func (w *Workspace) processes() ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil || cwd != w.Dir {
+			continue
+		}
+		program := programOf(pid)
+		p := process{pid: pid, program: program, provider: strings.HasPrefix(program, "terraform-provider-")}
+		if !p.provider && !isTerraform(program) {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			p.since = info.ModTime()
+		}
+		p.orphan = p.provider && !isTerraform(programOf(parentOf(pid)))
+		found = append(found, p)
+	}
+	return found, nil
+}
+
+func isTerraform(program string) bool { return program == "terraform" || program == "tofu" }
+
+// programOf returns the name of a process's executable, empty when the process is gone.
+func programOf(pid int) string {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(exe), " (deleted)")
+}
+
+func parentOf(pid int) int {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "PPid:"); ok {
+			ppid, _ := strconv.Atoi(strings.TrimSpace(v))
+			return ppid
+		}
+	}
+	return 0
+}
+
+// kill ends exactly this process: the descriptor stands for it, and is looked at again before the signal.
+func (p process) kill() {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if programOf(p.pid) == p.program {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	}
+}

@@ -1,0 +1,189 @@
+package terraform
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Declared returns the names of the variables that a root module declares, sorted.
+func Declared(module fs.FS) ([]string, error) {
+	files, err := fs.Glob(module, "*.tf")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range files {
+		src, err := fs.ReadFile(module, name)
+		if err != nil {
+			return nil, fmt.Errorf("read module: %w", err)
+		}
+		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+		if diags.HasErrors() {
+			return nil, fmt.Errorf("read module: %w", diags)
+		}
+		for _, block := range file.Body.(*hclsyntax.Body).Blocks {
+			if block.Type == "variable" && len(block.Labels) == 1 {
+				names = append(names, block.Labels[0])
+			}
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// UndeclaredError says that the manifest gives a module variables that it does not have: Terraform would only
+// warn, and a misspelt limit would go unnoticed.
+type UndeclaredError struct {
+	Names, Declared []string
+}
+
+func (e *UndeclaredError) Error() string {
+	return fmt.Sprintf("the module has no variable %s; it has %s", strings.Join(e.Names, ", "), strings.Join(e.Declared, ", "))
+}
+
+// checkVariables leaves modules alone that declare variables in JSON.
+func checkVariables(module fs.FS, given map[string]any) error {
+	if files, err := fs.Glob(module, "*.tf.json"); err != nil || len(files) > 0 {
+		return err
+	}
+	declared, err := Declared(module)
+	if err != nil {
+		return err
+	}
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(declared, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return &UndeclaredError{Names: unknown, Declared: declared}
+	}
+	return nil
+}
+
+// writeVariables writes the values of the variables to a file of their own: on the command line every user of
+// this machine could read them.
+func (w *Workspace) writeVariables() (file string, err error) {
+	declared, err := Declared(w.Module)
+	if err != nil {
+		return "", err
+	}
+	values := map[string]any{}
+	for name, value := range map[string]any{"environment": w.Environment, "ssh_public_key": w.PublicKey} {
+		if slices.Contains(declared, name) {
+			values[name] = value
+		}
+	}
+	maps.Copy(values, w.Variables)
+	b, err := json.MarshalIndent(values, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("write variables: %w", err)
+	}
+	file = w.path("variables.tfvars.json")
+	return file, writeFile(file, b)
+}
+
+// sync copies the module to the working folder, removes what an earlier version of it had, and returns a
+// digest of it. Files that did not change are left alone, and so is everything that is not the module's.
+func (w *Workspace) sync() (core.Digest, error) {
+	sums := map[string]string{}
+	err := fs.WalkDir(w.Module, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if base := path.Base(name); base == ".terraform" || base == ".git" || name == own {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() || strings.Contains(path.Base(name), ".tfstate") {
+			return nil
+		}
+		b, err := fs.ReadFile(w.Module, name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
+		sums[name] = hex.EncodeToString(sum[:])
+		return w.copyFile(name, b)
+	})
+	if err != nil {
+		return "", fmt.Errorf("copy module: %w", err)
+	}
+	list, err := json.MarshalIndent(sums, "", "  ") // sorted by name
+	if err != nil {
+		return "", err
+	}
+	if err := w.removeOld(sums); err != nil {
+		return "", fmt.Errorf("copy module: %w", err)
+	}
+	if err := writeFile(w.path("module.json"), list); err != nil {
+		return "", err
+	}
+	return digest(list), nil
+}
+
+const lockFile = ".terraform.lock.hcl"
+
+func (w *Workspace) copyFile(name string, b []byte) error {
+	target := filepath.Join(w.Dir, filepath.FromSlash(name))
+	old, err := os.ReadFile(target)
+	if err == nil && (bytes.Equal(old, b) || name == lockFile) {
+		return nil // a lock file of the module's is where we start; from then on init maintains it
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		return err
+	}
+	return writeFile(target, b)
+}
+
+func (w *Workspace) removeOld(current map[string]string) error {
+	b, err := os.ReadFile(w.path("module.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var old map[string]string
+	if err := json.Unmarshal(b, &old); err != nil {
+		return err
+	}
+	for name := range old {
+		if _, ok := current[name]; ok || name == lockFile || !filepath.IsLocal(name) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(w.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func digest(b []byte) core.Digest {
+	sum := sha256.Sum256(b)
+	return core.Digest("sha256:" + hex.EncodeToString(sum[:]))
+}
+
+// writeFile replaces a file at once. States, plans and variables hold secrets: only the owner may read.
+func writeFile(name string, b []byte) error {
+	return renameio.WriteFile(name, b, 0o600)
+}

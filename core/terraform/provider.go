@@ -1,0 +1,214 @@
+package terraform
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// providerVersion is what Terraform calls every binary of Options.Providers; which one it is, its digest says.
+const providerVersion = "0.1.0"
+
+// mirror puts the providers where Terraform looks for them, a folder per digest, and returns their digests by
+// source address.
+func (w *Workspace) mirror() (map[string]core.Digest, error) {
+	digests := map[string]core.Digest{}
+	for _, source := range slices.Sorted(maps.Keys(w.Providers)) {
+		d, err := w.mirrorOne(source, w.Providers[source])
+		if err != nil {
+			return nil, fmt.Errorf("provide %s: %w", source, err)
+		}
+		digests[source] = d
+	}
+	return digests, nil
+}
+
+func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
+	from, err := os.Open(binary)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = from.Close() }()
+	sum, err := hashTo(io.Discard, from)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(w.mirrored(sum, source)); err == nil {
+		return core.Digest("sha256:" + sum), nil
+	}
+	to, err := os.CreateTemp(w.path(), "provider-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		_ = to.Close()
+		_ = os.Remove(to.Name())
+	}()
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	// The digest is that of the copy, which is executed, whatever happens to the original meanwhile.
+	if sum, err = hashTo(to, from); err != nil {
+		return "", err
+	}
+	if err := to.Chmod(0o700); err != nil {
+		return "", err
+	}
+	if err := to.Close(); err != nil {
+		return "", err
+	}
+	target := w.mirrored(sum, source)
+	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		return "", err
+	}
+	return core.Digest("sha256:" + sum), os.Rename(to.Name(), target)
+}
+
+func hashTo(w io.Writer, r io.Reader) (sum string, err error) {
+	hash := sha256.New()
+	_, err = io.Copy(io.MultiWriter(w, hash), r)
+	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+// mirrored is where Terraform expects a provider in a mirror.
+func (w *Workspace) mirrored(sum, source string) string {
+	return filepath.Join(w.mirrorDir(sum), filepath.FromSlash(source), providerVersion,
+		runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-"+filepath.Base(source)+"_v"+providerVersion)
+}
+
+func (w *Workspace) mirrorDir(sum string) string { return w.path("mirror", sum[:16]) }
+
+// writeCLIConfig writes the configuration that sends Terraform to the mirrors for our providers, and nowhere
+// else. What the user has configured stays valid for all others.
+func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, error) {
+	user, err := userCLIConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read Terraform's CLI configuration: %w", err)
+	}
+	mirrors := map[string]string{}
+	for source, d := range digests {
+		mirrors[source] = w.mirrorDir(strings.TrimPrefix(string(d), "sha256:"))
+	}
+	config, err := cliConfig(user, mirrors)
+	if err != nil {
+		return nil, fmt.Errorf("read Terraform's CLI configuration: %w", err)
+	}
+	return config, writeFile(w.path("cli.tfrc"), config)
+}
+
+// userCLIConfig returns the configuration that Terraform would read. The environment may name one that does
+// not exist.
+func userCLIConfig() ([]byte, error) {
+	file := os.Getenv("TF_CLI_CONFIG_FILE")
+	if file == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, nil //nolint:nilerr // without a home there is no configuration
+		}
+		file = filepath.Join(home, ".terraformrc")
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// cliConfig adds a mirror per source address to a configuration, and excludes those sources from all other
+// ways of installation.
+func cliConfig(user []byte, mirrors map[string]string) ([]byte, error) {
+	file, diags := hclwrite.ParseConfig(user, "CLI configuration", hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	body := file.Body()
+	sources := slices.Sorted(maps.Keys(mirrors))
+	installation := body.FirstMatchingBlock("provider_installation", nil)
+	if installation == nil {
+		installation = body.AppendNewBlock("provider_installation", nil)
+		installation.Body().AppendNewBlock("direct", nil)
+	}
+	for _, method := range installation.Body().Blocks() {
+		if method.Type() == "dev_overrides" {
+			continue
+		}
+		excluded, err := stringsOf(method.Body().GetAttribute("exclude"))
+		if err != nil {
+			return nil, err
+		}
+		if excluded = append(excluded, sources...); len(excluded) > 0 {
+			method.Body().SetAttributeValue("exclude", listOf(excluded))
+		}
+	}
+	for _, source := range sources {
+		block := installation.Body().AppendNewBlock("filesystem_mirror", nil)
+		block.Body().SetAttributeValue("path", cty.StringVal(mirrors[source]))
+		block.Body().SetAttributeValue("include", listOf([]string{source}))
+	}
+	return file.Bytes(), nil
+}
+
+func listOf(values []string) cty.Value {
+	list := make([]cty.Value, len(values))
+	for i, v := range values {
+		list[i] = cty.StringVal(v)
+	}
+	return cty.ListVal(list)
+}
+
+// stringsOf evaluates an attribute that is a list of literal strings; a missing one is empty.
+func stringsOf(attribute *hclwrite.Attribute) ([]string, error) {
+	if attribute == nil {
+		return nil, nil
+	}
+	expr, diags := hclsyntax.ParseExpression(attribute.Expr().BuildTokens(nil).Bytes(), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	value, diags := expr.Value(nil)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if !value.CanIterateElements() {
+		return nil, errors.New("exclude is not a list")
+	}
+	var values []string
+	for _, v := range value.AsValueSlice() {
+		if v.Type() != cty.String {
+			return nil, errors.New("exclude is not a list of strings")
+		}
+		values = append(values, v.AsString())
+	}
+	return values, nil
+}
+
+// unlock strikes our providers from the dependency lock file, and nothing else: their version never changes,
+// so that a rebuilt binary would fail on the old one's checksum.
+func unlock(lock []byte, sources []string) ([]byte, error) {
+	file, diags := hclwrite.ParseConfig(lock, lockFile, hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	for _, block := range file.Body().Blocks() {
+		if block.Type() == "provider" && slices.Equal(block.Labels()[:1], block.Labels()) && slices.Contains(sources, block.Labels()[0]) {
+			file.Body().RemoveBlock(block)
+		}
+	}
+	return file.Bytes(), nil
+}
