@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -87,9 +86,7 @@ func (l *loader) labels(b *hclsyntax.Block, want ...string) bool {
 	for _, w := range want {
 		shape += fmt.Sprintf(" %q", w)
 	}
-	if len(want) == 0 {
-		shape += " { … }"
-	}
+	shape += " { … }"
 	switch {
 	case len(b.Labels) < len(want):
 		l.errorf(b.DefRange(), "Missing "+strings.ToLower(want[len(b.Labels)])+" of "+b.Type, "Write it as: %s.", shape)
@@ -128,8 +125,14 @@ func shorten(s string) string {
 	return s
 }
 
-// missing reports that b lacks an argument, with an example of it.
+// missing reports that b lacks an argument, with an example of it. An argument with almost that name has been
+// reported as unknown, which is enough.
 func (l *loader) missing(b *hclsyntax.Block, name, example string) {
+	for given := range b.Body.Attributes {
+		if given != name && nearest(given, []string{name}) != "" {
+			return
+		}
+	}
 	l.errorf(b.DefRange(), "Missing argument", "%q needs the argument %q, such as: %s.", b.Type, name, example)
 }
 
@@ -159,7 +162,21 @@ func diagnostic(d *hcl.Diagnostic) core.Diagnostic {
 	if d.Subject != nil {
 		out.Range = rangeOf(*d.Subject)
 	}
+	if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok {
+		name := call.CalledFunctionName()
+		out.Summary, out.Detail = "Wrong call of "+name, callDetail(name, d.Detail)
+	}
 	return out
+}
+
+var argumentPattern = regexp.MustCompile(`(?s)^Invalid value for "([^"]*)" parameter: (.*)\.$`)
+
+// callDetail says what is wrong with a call, in fewer words than HCL.
+func callDetail(name, detail string) string {
+	if m := argumentPattern.FindStringSubmatch(detail); m != nil {
+		return fmt.Sprintf("The argument %q of %s: %s.", m[1], name, m[2])
+	}
+	return detail
 }
 
 func rangeOf(r hcl.Range) core.Range {
@@ -174,16 +191,42 @@ func place(r hcl.Range) string { return fmt.Sprintf("%s:%d", display(r.Filename)
 // nearest returns the one of names that was probably meant by given, or "".
 func nearest(given string, names []string) string {
 	best, limit := "", 1+min(len(given), 12)/4
+	if len(given) > maxName {
+		return ""
+	}
 	for _, name := range names {
 		if strings.EqualFold(given, name) {
 			return name
 		}
-		d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(name), nil)
+		d := distance(strings.ToLower(given), strings.ToLower(name))
 		if d <= limit && d < len(name) {
 			best, limit = name, d-1
 		}
 	}
 	return best
+}
+
+// distance counts the letters to insert, remove, replace or swap with their neighbour that make a into b.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
 }
 
 // didYouMean is a clause for the end of a remedy, or "".
@@ -194,14 +237,19 @@ func didYouMean(given string, names []string) string {
 	return ""
 }
 
-// oneOf lists names for a sentence.
-func oneOf(names []string) string {
+// oneOf lists names for a sentence: "a", "b" or "c".
+func oneOf(names []string) string { return list(names, "or") }
+
+// allOf lists names for a sentence: "a", "b" and "c".
+func allOf(names []string) string { return list(names, "and") }
+
+func list(names []string, last string) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {
 		quoted[i] = fmt.Sprintf("%q", n)
 	}
 	if n := len(quoted); n > 1 {
-		return strings.Join(quoted[:n-1], ", ") + " or " + quoted[n-1]
+		return strings.Join(quoted[:n-1], ", ") + " " + last + " " + quoted[n-1]
 	}
 	return strings.Join(quoted, "")
 }

@@ -1,11 +1,13 @@
 package manifest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/seed-b96de936/troop/core"
@@ -115,7 +117,7 @@ func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 		c.Variables = l.object(a, s)
 		for _, taken := range []string{"environment", "ssh_public_key"} {
 			if _, ok := c.Variables[taken]; ok {
-				l.errorf(a.NameRange, "Reserved variable", "%q is given to every module by troop. Leave it out.", taken)
+				l.errorf(entry(a.Expr, taken), "Reserved variable", "%q is given to every module by troop. Leave it out.", taken)
 			}
 		}
 	}
@@ -165,7 +167,7 @@ func (l *loader) modules() string {
 	if len(l.opts.Modules) == 0 {
 		return "Your own is given by its folder, such as \"./infrastructure\"."
 	}
-	return "These ship with troop: " + oneOf(l.opts.Modules) + "; your own is given by its folder, such as \"./infrastructure\"."
+	return "These ship with troop: " + allOf(l.opts.Modules) + "; your own is given by its folder, such as \"./infrastructure\"."
 }
 
 // isPath tells a path from a bare word.
@@ -187,9 +189,9 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 	}
 	if a := b.Body.Attributes["forbid"]; a != nil {
 		r.Forbid, _ = l.strs(a, s)
-		for _, f := range r.Forbid {
+		for i, f := range r.Forbid {
 			if !slices.Contains(changes, f) {
-				l.errorf(a.Expr.Range(), "Unknown kind of change", "%q cannot be forbidden; %s can.%s", shorten(f), oneOf(changes), didYouMean(f, changes))
+				l.errorf(item(a.Expr, i), "Unknown kind of change", "%q cannot be forbidden; %s can.%s", shorten(f), oneOf(changes), didYouMean(f, changes))
 			}
 		}
 	}
@@ -221,9 +223,9 @@ func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {
 	}
 	if a := b.Body.Attributes["variables"]; a != nil {
 		c.Variables = l.object(a, s)
-		for name := range c.Variables {
+		for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
 			if strings.HasPrefix(name, "troop_") || strings.HasPrefix(name, "ansible_") {
-				l.errorf(a.NameRange, "Reserved variable", "%q: names that start with troop_ and ansible_ are set by troop.", shorten(name))
+				l.errorf(entry(a.Expr, name), "Reserved variable", "%q: names that start with troop_ and ansible_ are set by troop.", shorten(name))
 			}
 		}
 	}
@@ -241,7 +243,7 @@ func (l *loader) playbook(a *hclsyntax.Attribute, playbook string) string {
 		}
 		ship := ""
 		if len(l.opts.Playbooks) > 0 {
-			ship = "These ship with troop: " + oneOf(l.opts.Playbooks) + "; your"
+			ship = "These ship with troop: " + allOf(l.opts.Playbooks) + "; your"
 		} else {
 			ship = "Your"
 		}
@@ -263,11 +265,11 @@ func isFile(path string) bool {
 }
 
 // checkEnvironment reports a name that no environment has.
-func (l *loader) checkEnvironment(a *hclsyntax.Attribute, name string) bool {
+func (l *loader) checkEnvironment(r hcl.Range, name string) bool {
 	if l.environments[name] {
 		return true
 	}
-	l.errorf(a.Expr.Range(), "Unknown environment", "%s", l.unknownEnvironment(name))
+	l.errorf(r, "Unknown environment", "%s", l.unknownEnvironment(name))
 	return false
 }
 

@@ -50,7 +50,7 @@ func Find(path string) (string, core.Diagnostics) {
 	case 0:
 		return "", core.Diagnostics{{
 			Summary: "No manifest found",
-			Detail:  fmt.Sprintf("There is no %s in %s. Name the file, or write one with: troop init.", fileName, display(full)),
+			Detail:  fmt.Sprintf("There is no %s in %s. Name the file, or write one with: troop init.", fileName, folder(full)),
 		}}
 	}
 	for i := range several {
@@ -60,6 +60,13 @@ func Find(path string) (string, core.Diagnostics) {
 		Summary: "Several manifests found",
 		Detail:  "Name one of them:\n" + strings.Join(several, "\n"),
 	}}
+}
+
+func folder(path string) string {
+	if shown := display(path); shown != "." {
+		return shown
+	}
+	return "this folder"
 }
 
 func escapeGlob(path string) string {

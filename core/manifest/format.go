@@ -48,11 +48,11 @@ func formatOne(b *strings.Builder, d core.Diagnostic, sources Sources, paint fun
 	fmt.Fprintf(b, "%s %s\n", paint(code, severity+":"), paint("1", printable(d.Summary)))
 	if d.Range.File != "" {
 		src, known := sources[d.Range.File]
-		fmt.Fprintf(b, "\n  on %s line %d", display(d.Range.File), d.Range.Start.Line)
-		if context := enclosing(src, d.Range.Start.Byte); known && context != "" {
+		fmt.Fprintf(b, "\n  on %s:%d,%d", display(d.Range.File), d.Range.Start.Line, d.Range.Start.Column)
+		if context := enclosing(src, d.Range.Start.Byte); known && context != "" && d.Range.End.Byte > 0 {
 			fmt.Fprintf(b, ", in %s", printable(context))
 		}
-		if known && utf8.Valid(src) && len(bytes.TrimSpace(src)) > 0 {
+		if known && utf8.Valid(src) && d.Range.End.Byte > 0 {
 			b.WriteString(":\n")
 			snippet(b, src, d.Range, code, paint)
 		} else {
@@ -171,14 +171,17 @@ var headerPattern = regexp.MustCompile(`(?m)^([a-z_]+(?:[ \t]+(?:"[^"\n]*"|[A-Za
 // a file that cannot be parsed.
 func enclosing(src []byte, at int) string {
 	at = clamp(at, src)
-	lineEnd := at + len(lineAt(src, at)[at-(bytes.LastIndexByte(src[:at], '\n')+1):])
+	lineEnd := len(src)
+	if i := bytes.IndexByte(src[at:], '\n'); i >= 0 {
+		lineEnd = at + i
+	}
 	found := headerPattern.FindAllSubmatchIndex(src[:lineEnd], -1)
 	if len(found) == 0 {
 		return ""
 	}
 	last := found[len(found)-1]
-	if closed := bytes.Index(src[last[1]:at:len(src)][:max(0, at-last[1])], []byte("\n}")); closed >= 0 {
-		return ""
+	if opened := last[1]; opened < at && bytes.Contains(src[opened:at], []byte("\n}")) {
+		return "" // closed before the place
 	}
 	return string(src[last[2]:last[3]])
 }

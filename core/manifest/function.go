@@ -7,7 +7,9 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -50,17 +52,17 @@ var pure = map[string]function.Function{
 	"sum": fold(cty.Number, cty.Zero, cty.Value.Add),
 
 	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
-	"base64encode": stringFunc(func(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }),
-	"base64decode": stringFunc(decodeBase64),
-	"urlencode":    stringFunc(func(s string) (string, error) { return url.QueryEscape(s), nil }),
-	"md5":          stringFunc(func(s string) (string, error) { d := md5.Sum([]byte(s)); return hex.EncodeToString(d[:]), nil }), //nolint:gosec // as above
-	"sha1":         stringFunc(func(s string) (string, error) { d := sha1.Sum([]byte(s)); return hex.EncodeToString(d[:]), nil }), //nolint:gosec // as above
-	"sha256":       stringFunc(func(s string) (string, error) { d := sha256.Sum256([]byte(s)); return hex.EncodeToString(d[:]), nil }),
-	"sha512":       stringFunc(func(s string) (string, error) { d := sha512.Sum512([]byte(s)); return hex.EncodeToString(d[:]), nil }),
+	"base64encode": stringFunc("text", func(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }),
+	"base64decode": stringFunc("text", decodeBase64),
+	"urlencode":    stringFunc("text", func(s string) (string, error) { return url.QueryEscape(s), nil }),
+	"md5":          stringFunc("text", func(s string) (string, error) { d := md5.Sum([]byte(s)); return hex.EncodeToString(d[:]), nil }),  //nolint:gosec // as above
+	"sha1":         stringFunc("text", func(s string) (string, error) { d := sha1.Sum([]byte(s)); return hex.EncodeToString(d[:]), nil }), //nolint:gosec // as above
+	"sha256":       stringFunc("text", func(s string) (string, error) { d := sha256.Sum256([]byte(s)); return hex.EncodeToString(d[:]), nil }),
+	"sha512":       stringFunc("text", func(s string) (string, error) { d := sha512.Sum512([]byte(s)); return hex.EncodeToString(d[:]), nil }),
 
 	"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
-	"basename": stringFunc(func(s string) (string, error) { return filepath.Base(s), nil }),
-	"dirname":  stringFunc(func(s string) (string, error) { return filepath.Dir(s), nil }),
+	"basename": stringFunc("text", func(s string) (string, error) { return filepath.Base(s), nil }),
+	"dirname":  stringFunc("text", func(s string) (string, error) { return filepath.Dir(s), nil }),
 
 	"tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
 	"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number),
@@ -78,7 +80,7 @@ func functions(dir string, env func(string) (string, bool)) map[string]function.
 		}
 		return filepath.Join(dir, path)
 	}
-	all["file"] = stringFunc(func(path string) (string, error) { return readText(at(path), path) })
+	all["file"] = stringFunc("path", func(path string) (string, error) { return readText(at(path), path) })
 	all["fileexists"] = function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "path", Type: cty.String}},
 		Type:   function.StaticReturnType(cty.Bool),
@@ -94,6 +96,9 @@ func functions(dir string, env func(string) (string, bool)) map[string]function.
 
 func readText(full, path string) (string, error) {
 	src, err := readLimited(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no file %s; the path starts at the manifest's folder", path)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
@@ -152,9 +157,9 @@ func envFunc(env func(string) (string, bool)) function.Function {
 	})
 }
 
-func stringFunc(f func(string) (string, error)) function.Function {
+func stringFunc(param string, f func(string) (string, error)) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "text", Type: cty.String}},
+		Params: []function.Parameter{{Name: param, Type: cty.String}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			out, err := f(args[0].AsString())

@@ -72,9 +72,9 @@ type loader struct {
 	stages       map[string]*stageDecl // by TYPE.NAME as declared
 	order        []*stageDecl
 	functions    map[string]function.Function
-	values       map[string]string // environment variables that were read
-	unset        map[string]bool   // environment variables that were reported as missing
-	edges        map[edge]hcl.Range  // where a stage refers to another
+	values       map[string]string  // environment variables that were read
+	unset        map[string]bool    // environment variables that were reported as missing
+	edges        map[edge]hcl.Range // where a stage refers to another
 	secrets      secrets
 }
 

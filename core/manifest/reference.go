@@ -39,6 +39,9 @@ var foreignRoots = map[string]string{
 	"secrets":   "A secret is referred to as env.NAME.",
 }
 
+// restless are functions of Terraform that give something else each time.
+var restless = []string{"bcrypt", "plantimestamp", "timestamp", "uuid"}
+
 // reference is what a traversal means.
 type reference struct {
 	root  string
@@ -48,7 +51,7 @@ type reference struct {
 	keyed bool
 	// output of the stage, or empty for all
 	output string
-	rng   hcl.Range
+	rng    hcl.Range
 }
 
 // site says where an expression stands, and so what it may refer to and what is known there.
@@ -84,7 +87,11 @@ func (l *loader) checkFunctions(expr hclsyntax.Expression) bool {
 		if _, known := l.functions[call.Name]; !known {
 			ok = false
 			names := slices.Sorted(maps.Keys(l.functions))
-			l.errorf(call.NameRange, "Unknown function", "There is no function %q.%s", call.Name, didYouMean(call.Name, names))
+			hint := didYouMean(call.Name, names)
+			if slices.Contains(restless, call.Name) {
+				hint = " A manifest means the same whenever it is read, so that functions with a result of their own are left out."
+			}
+			l.errorf(call.NameRange, "Unknown function", "There is no function %q.%s", call.Name, hint)
 		}
 		return nil
 	})

@@ -117,30 +117,32 @@ func fill(text []byte, name string) {
 	text[len(text)-1] = ')'
 }
 
-// dependencies makes a need of every stage that refs lead to, through local values too.
+// dependencies makes a need of every stage that refs lead to, through local values too. The place of a need is where
+// the stage's block says it; that of an output, where it is named.
 func (l *loader) dependencies(s *core.Stage, refs []reference, seen map[string]bool) {
 	for _, r := range refs {
-		switch r.root {
-		case rootLocal:
-			if !seen[r.name] {
-				seen[r.name] = true
-				var inner []reference
-				for _, x := range l.locals[r.name].refs {
-					x.rng = r.rng // the place in this stage is the one to show
-					x.output = ""
-					inner = append(inner, x)
-				}
-				l.dependencies(s, inner, seen)
-			}
-		case rootStage:
-			ids := l.instancesOf(r)
-			for _, id := range ids {
-				s.Needs = append(s.Needs, id)
-				l.depend(s.ID(), id, r.rng)
-			}
-			if r.output != "" && len(ids) == 1 {
-				s.References = append(s.References, core.Reference{Stage: ids[0], Output: r.output, Range: rangeOf(r.rng)})
-			}
+		l.dependency(s, r, r.rng, seen)
+	}
+}
+
+func (l *loader) dependency(s *core.Stage, r reference, at hcl.Range, seen map[string]bool) {
+	switch r.root {
+	case rootLocal:
+		if seen[r.name] {
+			return
+		}
+		seen[r.name] = true
+		for _, x := range l.locals[r.name].refs {
+			l.dependency(s, x, at, seen)
+		}
+	case rootStage:
+		ids := l.instancesOf(r)
+		for _, id := range ids {
+			s.Needs = append(s.Needs, id)
+			l.depend(s.ID(), id, at)
+		}
+		if r.output != "" && len(ids) == 1 {
+			s.References = append(s.References, core.Reference{Stage: ids[0], Output: r.output, Range: rangeOf(r.rng)})
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 		}
 	}
 	if a := body.Attributes["environment"]; a != nil {
-		if name, ok := l.str(a, place); ok && l.checkEnvironment(a, name) {
+		if name, ok := l.str(a, place); ok && l.checkEnvironment(a.Expr.Range(), name) {
 			s.Environment = name
 		}
 	}
@@ -251,8 +251,8 @@ func (l *loader) when(b *hclsyntax.Block) core.When {
 		if ok && len(list) == 0 {
 			l.errorf(a.Expr.Range(), "Empty list", "\"environments\" names no environment, so that the stage would never run. Leave it out for all.")
 		}
-		for _, name := range list {
-			l.checkEnvironment(a, name)
+		for i, name := range list {
+			l.checkEnvironment(item(a.Expr, i), name)
 		}
 		w.Environments = list
 	}
@@ -321,7 +321,7 @@ func (l *loader) instancesOf(r reference) []core.StageID {
 		}
 	}
 	if r.keyed && len(ids) == 0 && len(keys) > 0 {
-		l.errorf(r.rng, "Unknown stage", "stage.%s has no instance %q; it has %s.%s", r.stage.id, r.key, oneOf(keys), didYouMean(r.key, keys))
+		l.errorf(r.rng, "Unknown stage", "stage.%s has no instance %q; it has %s.%s", r.stage.id, r.key, allOf(keys), didYouMean(r.key, keys))
 	}
 	return ids
 }

@@ -2,8 +2,10 @@ package manifest
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -11,29 +13,35 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// maxDepth of nested brackets, and of other syntax that HCL's parser follows by recursion. A file of 100,000 opening
-// brackets would exhaust the stack, which ends the process.
-const maxDepth = 200
+// Limits of what HCL's parser and evaluator follow by recursion. A file of 100,000 opening brackets would exhaust the
+// stack, which ends the process.
+const (
+	maxDepth  = 200    // brackets, signs, conditions
+	maxTokens = 50_000 // of one argument
+	harmless  = 1 << 16
+)
 
-// tooDeep finds the place where src nests deeper than maxDepth.
+// tooDeep finds the place where src passes one of the limits.
 func tooDeep(file string, src []byte) *core.Diagnostic {
-	if bytes.Count(src, []byte{'('})+bytes.Count(src, []byte{'['})+bytes.Count(src, []byte{'{'})+
-		bytes.Count(src, []byte{'!'})+bytes.Count(src, []byte{'-'})+bytes.Count(src, []byte{'?'}) <= maxDepth {
+	if len(src) <= harmless && !bytesMoreThan(src, "([{!-?%", maxDepth) {
 		return nil
 	}
 	tokens, _ := hclsyntax.LexConfig(src, file, hcl.InitialPos)
-	var depth, unary, conditions int
+	var depth, unary, branches, length int
 	for _, t := range tokens {
+		length++
 		switch t.Type {
-		case hclsyntax.TokenOParen, hclsyntax.TokenOBrack, hclsyntax.TokenOBrace, hclsyntax.TokenTemplateInterp,
-			hclsyntax.TokenTemplateControl:
+		case hclsyntax.TokenOParen, hclsyntax.TokenOBrack, hclsyntax.TokenOBrace, hclsyntax.TokenTemplateInterp:
 			depth++
 		case hclsyntax.TokenCParen, hclsyntax.TokenCBrack, hclsyntax.TokenCBrace, hclsyntax.TokenTemplateSeqEnd:
 			depth--
+		case hclsyntax.TokenTemplateControl:
+			depth++ // its end lowers it
+			branches++
 		case hclsyntax.TokenQuestion:
-			conditions++
+			branches++
 		case hclsyntax.TokenEqual:
-			conditions = 0
+			branches, length = 0, 0
 		default:
 		}
 		if t.Type == hclsyntax.TokenBang || t.Type == hclsyntax.TokenMinus {
@@ -41,10 +49,10 @@ func tooDeep(file string, src []byte) *core.Diagnostic {
 		} else {
 			unary = 0
 		}
-		if max(depth, unary, conditions) > maxDepth {
+		if max(depth, unary, branches) > maxDepth || length > maxTokens {
 			return &core.Diagnostic{
 				Summary: "Manifest nests too deeply",
-				Detail:  "Here more than 200 brackets, signs or conditions are open at once. Is it the right file?",
+				Detail:  "Up to here more brackets, signs or conditions were opened than people write. Is it the right file?",
 				Range:   rangeOf(t.Range),
 			}
 		}
@@ -52,23 +60,42 @@ func tooDeep(file string, src []byte) *core.Diagnostic {
 	return nil
 }
 
+// bytesMoreThan reports whether src holds more than n of the bytes in set.
+func bytesMoreThan(src []byte, set string, n int) bool {
+	for i := range len(set) {
+		n -= bytes.Count(src, []byte{set[i]})
+	}
+	return n < 0
+}
+
 // syntaxErrors translates what the parser found. It is fatal when the tree cannot be trusted: the parser stops
 // making sense of a file at its first real error, so one of them is shown.
 func syntaxErrors(found hcl.Diagnostics, src []byte) (diags core.Diagnostics, fatal bool) {
+	var first *hcl.Diagnostic
 	for _, d := range found {
 		if d.Summary == "Attribute redefined" {
-			x := diagnostic(d)
-			x.Summary = "Duplicate argument"
-			x.Detail = "This argument is set already, a few lines above. Keep one of the two."
-			if m := regexp.MustCompile(`"([^"]+)" was already set at .*?:(\d+),`).FindStringSubmatch(d.Detail); m != nil {
-				x.Detail = "\"" + m[1] + "\" is set already, in line " + m[2] + ". Keep one of the two."
-			}
-			diags = append(diags, x)
+			diags = append(diags, redefined(d))
 			continue
 		}
-		return core.Diagnostics{explain(d, src)}, true
+		if first == nil || (d.Subject != nil && first.Subject != nil && d.Subject.Start.Byte < first.Subject.Start.Byte) {
+			first = d
+		}
+	}
+	if first != nil {
+		return core.Diagnostics{explain(first, src)}, true
 	}
 	return diags, false
+}
+
+var redefinedPattern = regexp.MustCompile(`"([^"]+)" was already set at .*?:(\d+),`)
+
+func redefined(d *hcl.Diagnostic) core.Diagnostic {
+	out := diagnostic(d)
+	out.Summary, out.Detail = "Duplicate argument", "This argument is set already. Keep one of the two."
+	if m := redefinedPattern.FindStringSubmatch(d.Detail); m != nil {
+		out.Detail = fmt.Sprintf("%q is set already, in line %s. Keep one of the two.", m[1], m[2])
+	}
+	return out
 }
 
 // explain turns the parser's sentence into one that says what to write.
@@ -76,6 +103,9 @@ func explain(d *hcl.Diagnostic, src []byte) core.Diagnostic {
 	out := diagnostic(d)
 	if d.Subject == nil {
 		return out
+	}
+	if start, ok := unclosedText(d, src); ok {
+		out.Range = start
 	}
 	at := clamp(d.Subject.Start.Byte, src)
 	line := lineAt(src, at)
@@ -91,6 +121,22 @@ func explain(d *hcl.Diagnostic, src []byte) core.Diagnostic {
 		break
 	}
 	return out
+}
+
+// unclosedText finds the start of a text <<NAME: the parser reports its missing end, which is far from it.
+func unclosedText(d *hcl.Diagnostic, src []byte) (core.Range, bool) {
+	if d.Summary != "Unterminated template string" || d.Context == nil {
+		return core.Range{}, false
+	}
+	at := bytes.LastIndex(src[:clamp(d.Context.Start.Byte, src)], []byte("<<"))
+	if at < 0 || d.Subject.Start.Byte < len(src) {
+		return core.Range{}, false
+	}
+	start := core.Pos{Line: 1 + bytes.Count(src[:at], []byte{'\n'}), Column: 1, Byte: at}
+	start.Column += utf8.RuneCount(src[bytes.LastIndexByte(src[:at], '\n')+1 : at])
+	end := start
+	end.Column, end.Byte = end.Column+2, end.Byte+2
+	return core.Range{File: d.Subject.Filename, Start: start, End: end}, true
 }
 
 func clamp(n int, src []byte) int { return max(0, min(n, len(src))) }
@@ -115,12 +161,20 @@ var syntaxRules = []struct {
 		detail: "The brace opened here is never closed. Add } after the last line of the block, and look at the blocks inside it.",
 	},
 	{
+		summary: "Invalid single-argument block definition", rest: regexp.MustCompile(`^\r?\n`), title: "Block not closed on its line",
+		detail: "A block with an argument on its first line is closed on that line. Put the argument on a line of its own.",
+	},
+	{
 		summary: "Invalid single-argument block definition", title: "Two arguments in a one-line block",
 		detail: "A block on one line holds one argument. Put each argument on a line of its own:\n  lint {\n    command = [\"…\"]\n    format  = \"…\"\n  }",
 	},
 	{
 		summary: "Argument definition required", title: "Block inside a one-line block",
 		detail: "A block on one line holds one argument, and no block. Put what is inside on lines of its own.",
+	},
+	{
+		summary: "Argument or block definition required", rest: regexp.MustCompile(`^---|^- `), title: "Invalid manifest",
+		detail: "A manifest is HCL, as Terraform files are, not YAML: pipeline \"NAME\" { source { path = \".\" } }.",
 	},
 	{
 		summary: "Argument or block definition required", rest: regexp.MustCompile(`^}`), title: "Unexpected closing brace",
@@ -136,7 +190,7 @@ var syntaxRules = []struct {
 	},
 	{
 		summary: "Argument or block definition required", rest: regexp.MustCompile(`^[\w-]+(\.[\w-]+)+`), title: "Invalid argument name",
-		detail: "A name in front of an equals sign or a brace has no dots. What is nested is written as blocks: a { b = … }.",
+		detail: "The name of an argument or a block has no dots. What is nested is written as blocks: a { b = … }.",
 	},
 	{
 		summary: "Argument or block definition required", rest: regexp.MustCompile(`^[\w-]+\s*[\["'\d\w]`), title: "Missing equals sign",
@@ -149,10 +203,6 @@ var syntaxRules = []struct {
 	{
 		summary: "Argument or block definition required", rest: regexp.MustCompile(`^[\[{]`), title: "Invalid manifest",
 		detail: "A manifest is HCL, as Terraform files are, not JSON: pipeline \"NAME\" { source { path = \".\" } }.",
-	},
-	{
-		summary: "Argument or block definition required", rest: regexp.MustCompile(`^---|^- `), title: "Invalid manifest",
-		detail: "A manifest is HCL, as Terraform files are, not YAML: pipeline \"NAME\" { source { path = \".\" } }.",
 	},
 	{
 		summary: "Argument or block definition required",
@@ -225,8 +275,20 @@ var syntaxRules = []struct {
 		detail: "No brace is open on this line. Put the } that closes a block on a line of its own.",
 	},
 	{
-		summary: "Missing newline after argument", rest: regexp.MustCompile(`^,`), title: "Unexpected comma",
+		summary: "Unexpected comma after argument", title: "Unexpected comma",
 		detail: "Arguments stand on lines of their own, without commas.",
+	},
+	{
+		summary: "Missing newline after block definition", rest: regexp.MustCompile(`^}`), title: "Unexpected closing brace",
+		detail: "The block on this line is closed already. Put the } that closes the one around it on a line of its own.",
+	},
+	{
+		summary: "Missing newline after block definition", title: "Block not ended",
+		detail: "After the } of a block a new line is expected.",
+	},
+	{
+		summary: "Missing argument separator", title: "Unclosed function call",
+		detail: "The arguments of a function are separated by commas, and a ) closes them: upper(\"a\").",
 	},
 	{
 		summary: "Missing newline after argument", title: "Argument not ended",

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/seed-b96de936/troop/core"
@@ -35,7 +36,7 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 		}
 		if a := b.Body.Attributes["environment"]; a == nil {
 			l.missing(b, "environment", `environment = "production"`)
-		} else if name, ok := l.str(a, l.static()); ok && l.checkEnvironment(a, name) {
+		} else if name, ok := l.str(a, l.static()); ok && l.checkEnvironment(a.Expr.Range(), name) {
 			t.Environment = name
 		}
 		if a := b.Body.Attributes["until"]; a != nil {
@@ -55,9 +56,9 @@ func (l *loader) patterns(a *hclsyntax.Attribute) []string {
 	if ok && len(list) == 0 {
 		l.errorf(a.Expr.Range(), "Empty list", "%q names no branch, so that this never holds. Write [\"*\"] for every branch.", a.Name)
 	}
-	for _, p := range list {
+	for i, p := range list {
 		if _, err := path.Match(p, ""); err != nil || strings.TrimSpace(p) != p || p == "" {
-			l.errorf(a.Expr.Range(), "Invalid pattern", "%q is no pattern of branches. Write a name, or use * and ?: \"main\", \"release/*\".", shorten(p))
+			l.errorf(item(a.Expr, i), "Invalid pattern", "%q is no pattern of branches. Write a name, or use * and ?: \"main\", \"release/*\".", shorten(p))
 		}
 	}
 	return list
@@ -111,10 +112,10 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 	if a := b.Body.Attributes["on"]; a != nil {
 		list, ok := l.strs(a, l.static())
 		if ok && len(list) == 0 {
-			l.errorf(a.Expr.Range(), "Empty list", "This notifier would never say anything. Leave \"on\" out for: %s.", oneOf(defaultOn))
+			l.errorf(a.Expr.Range(), "Empty list", "This notifier would never say anything. Leave \"on\" out for: %s.", allOf(defaultOn))
 		}
-		for _, on := range list {
-			l.checkOn(a, on)
+		for i, on := range list {
+			l.checkOn(item(a.Expr, i), on)
 		}
 		n.On = list
 	}
@@ -138,13 +139,13 @@ func (l *loader) checkURL(a *hclsyntax.Attribute, text string) {
 }
 
 // checkOn takes a severity, or the kind of an event.
-func (l *loader) checkOn(a *hclsyntax.Attribute, on string) {
+func (l *loader) checkOn(r hcl.Range, on string) {
 	known := slices.Concat(severities, runKinds, stageKinds)
 	family, _, dotted := strings.Cut(on, ".")
 	open := dotted && kindPattern.MatchString(on) && family != "run" && family != "stage"
 	if open || slices.Contains(known, on) {
 		return
 	}
-	l.errorf(a.Expr.Range(), "Unknown event",
+	l.errorf(r, "Unknown event",
 		"%q is neither a severity (%s) nor the kind of an event, such as run.failed.%s", shorten(on), strings.Join(severities, ", "), didYouMean(on, known))
 }

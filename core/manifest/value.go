@@ -229,6 +229,26 @@ func (l *loader) strs(a *hclsyntax.Attribute, s site) ([]string, bool) {
 	return out, true
 }
 
+// item is the place of the i-th item of a list, or of the whole expression when it is not written as one.
+func item(expr hclsyntax.Expression, i int) hcl.Range {
+	if list, ok := expr.(*hclsyntax.TupleConsExpr); ok && i < len(list.Exprs) {
+		return list.Exprs[i].Range()
+	}
+	return expr.Range()
+}
+
+// entry is the place of a key of a map, or of the whole expression when it is not written as one.
+func entry(expr hclsyntax.Expression, key string) hcl.Range {
+	if object, ok := expr.(*hclsyntax.ObjectConsExpr); ok {
+		for _, x := range object.Items {
+			if v, diags := x.KeyExpr.Value(nil); !diags.HasErrors() && v.RawEquals(cty.StringVal(key)) {
+				return x.KeyExpr.Range()
+			}
+		}
+	}
+	return expr.Range()
+}
+
 // integer is a whole number from 0 to a million.
 func (l *loader) integer(a *hclsyntax.Attribute, s site) (int, bool) {
 	v, ok := l.typed(a, s, cty.Number, "a number")

@@ -58,8 +58,9 @@ func (l *loader) declareVariables(blocks []*hclsyntax.Block) {
 		}, "a variable block")
 		if a := b.Body.Attributes["type"]; a != nil {
 			typ, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
-			l.add(diags)
-			if !diags.HasErrors() {
+			if diags.HasErrors() {
+				l.typeError(diags[0], a.Expr)
+			} else {
 				v.typ, v.defaults = typ, defaults
 			}
 		}
@@ -71,6 +72,23 @@ func (l *loader) declareVariables(blocks []*hclsyntax.Block) {
 		}
 		v.fallback = b.Body.Attributes["default"]
 	}
+}
+
+var typeNames = []string{"any", "bool", "list", "map", "number", "object", "optional", "set", "string", "tuple"}
+
+func (l *loader) typeError(d *hcl.Diagnostic, expr hclsyntax.Expression) {
+	where := expr.Range()
+	if d.Subject != nil {
+		where = *d.Subject
+	}
+	hint := ""
+	if v, diags := expr.Value(nil); !diags.HasErrors() && v.Type() == cty.String {
+		hint = " A type stands without quotes."
+	} else if word := hcl.ExprAsKeyword(expr); word != "" {
+		hint = didYouMean(word, typeNames)
+	}
+	l.errorf(where, "Invalid type of variable",
+		"A type is string, number, bool, any, list(…), set(…), map(…), object({ … }) or tuple([ … ]).%s", hint)
 }
 
 func (l *loader) duplicate(b *hclsyntax.Block, what string, first *hclsyntax.Block) {
@@ -150,7 +168,7 @@ func (l *loader) convert(v *variable, value cty.Value, r hcl.Range, from string)
 	}
 	out, err := convert.Convert(value, v.typ)
 	if err != nil {
-		l.errorf(r, "Wrong type of variable", "%s: the variable %q is %s: %s.",
+		l.errorf(r, "Wrong type of variable", "%s: the variable %q is of type %s; %s.",
 			from, v.name, typeexpr.TypeString(v.typ), err.Error())
 		return cty.DynamicVal, false
 	}
@@ -166,7 +184,7 @@ func (l *loader) parseValue(v *variable, text, from string) (cty.Value, bool) {
 	if typ.IsPrimitiveType() || typ == cty.DynamicPseudoType {
 		value, err := convert.Convert(cty.StringVal(text), typ)
 		if err != nil {
-			l.errorf(v.block.DefRange(), "Wrong type of variable", "%s: the variable %q is a %s: %s.",
+			l.errorf(v.block.DefRange(), "Wrong type of variable", "%s: the variable %q is of type %s; %s.",
 				from, v.name, typeexpr.TypeString(typ), err.Error())
 			return cty.DynamicVal, false
 		}
@@ -179,7 +197,7 @@ func (l *loader) parseValue(v *variable, text, from string) (cty.Value, bool) {
 	}
 	if diags.HasErrors() {
 		l.errorf(v.block.DefRange(), "Wrong type of variable",
-			"%s: the variable %q is %s, written as in a manifest; its text cannot be read as that.", from, v.name, typeexpr.TypeString(v.typ))
+			"%s: the variable %q is of type %s. Its value is written as in a manifest; this text cannot be read.", from, v.name, typeexpr.TypeString(v.typ))
 		return cty.DynamicVal, false
 	}
 	return l.convert(v, value, v.block.DefRange(), from)
