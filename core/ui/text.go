@@ -1,0 +1,158 @@
+package ui
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// style colours text when it is true.
+type style bool
+
+func (s style) paint(code, text string) string {
+	if !s || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (s style) red(text string) string    { return s.paint("31", text) }
+func (s style) green(text string) string  { return s.paint("32", text) }
+func (s style) yellow(text string) string { return s.paint("33", text) }
+func (s style) cyan(text string) string   { return s.paint("36", text) }
+func (s style) dim(text string) string    { return s.paint("2", text) }
+func (s style) bold(text string) string   { return s.paint("1", text) }
+
+// status paints a text in the colour of a status.
+func (s style) status(st core.Status, text string) string {
+	switch st {
+	case core.Passed:
+		return s.green(text)
+	case core.Failed:
+		return s.red(text)
+	case core.Cancelled:
+		return s.yellow(text)
+	case core.Running:
+		return s.cyan(text)
+	default:
+		return s.dim(text)
+	}
+}
+
+// mark is a status in one column.
+func mark(s core.Status) string {
+	switch s {
+	case core.Passed:
+		return "✓"
+	case core.Failed:
+		return "✗"
+	case core.Cancelled:
+		return "!"
+	case core.Skipped:
+		return "-"
+	case core.Running:
+		return ">"
+	default:
+		return "·"
+	}
+}
+
+// clean makes one harmless line of a text: what a plugin says must not steer the terminal.
+func clean(s string) string {
+	s = ansi.Strip(s)
+	if i := strings.LastIndexByte(strings.TrimRight(s, "\r\n"), '\r'); i >= 0 {
+		s = s[i+1:] // a progress bar that redraws itself
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r == '\n':
+			return ' '
+		case unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, strings.TrimRight(s, "\r\n "))
+}
+
+// cleanLines is clean for each line of a text.
+func cleanLines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = clean(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// duration is short: 0.4s, 12s, 3m05s, 2h07m.
+func duration(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.0fs", math.Floor(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	default:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+}
+
+// ago is how long ago something was, for lists.
+func ago(now, t time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+	}
+}
+
+// number writes a figure without needless digits.
+func number(v float64) string {
+	return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64)
+}
+
+// short is the beginning of a commit's hash.
+func short(commit string) string { return commit[:min(len(commit), 9)] }
+
+// ShortID is the part of a run's ID that is enough to name it, unless two began in the same second.
+func ShortID(id core.RunID) string { return string(id[:min(len(id), 10)]) }
+
+// figure reads a number of an event's data, which is a float64 once it has been through a journal.
+func figure(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case int:
+		return float64(v), true
+	case int64:
+		return float64(v), true
+	}
+	return 0, false
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
