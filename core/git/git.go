@@ -1,0 +1,194 @@
+// Package git reads the repository that a pipeline's source lies in: it resolves revisions, checks commits out
+// into clean folders, and installs the hook that starts a run. It drives the git program. The core's main
+// program imports it; *Repository is the engine's Checkout.
+package git
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Repository is the repository of a folder.
+type Repository struct {
+	Root string // of the work tree, or the bare repository itself; absolute
+	Path string // the source folder within the work tree; empty: its root
+	Bare bool
+
+	dir    string // git's own folder of this work tree
+	common string // what all work trees share: objects and branches
+}
+
+// Commit is one commit.
+type Commit struct {
+	Hash    string
+	Subject string // first line of the message
+	Branch  string // empty: none is known
+	Time    time.Time
+}
+
+// Error is what is wrong with a repository, and what to do about it.
+type Error struct {
+	Summary, Remedy string
+	Err             error // what git said; may be nil
+}
+
+func (e *Error) Error() string {
+	s := e.Summary
+	if e.Remedy != "" {
+		s += "; " + e.Remedy
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Open finds the repository of a folder of a work tree, or of a bare repository.
+func Open(ctx context.Context, path string) (*Repository, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		return nil, &Error{"git is not installed", "a run builds a commit: install git", err}
+	}
+	// The folder was named by the user: whoever owns it, it is the one meant.
+	out, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--is-bare-repository", "--absolute-git-dir", "--git-common-dir")
+	if err != nil {
+		return nil, &Error{
+			path + " is not in a git repository",
+			"a run builds a commit: git init, git add and git commit there, or let source.path name a repository", err,
+		}
+	}
+	fields := strings.Split(strings.TrimSpace(out), "\n")
+	if len(fields) != 3 {
+		return nil, fmt.Errorf("open repository: git rev-parse answered %q", out)
+	}
+	r := &Repository{Bare: fields[0] == "true", dir: fields[1], common: fields[2]}
+	if !filepath.IsAbs(r.common) {
+		r.common = filepath.Join(path, r.common)
+	}
+	if r.Bare {
+		r.Root = r.dir
+		return r, nil
+	}
+	top, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--show-toplevel")
+	if err != nil {
+		return nil, &Error{path + " is inside git's own folder", "name the work tree", err}
+	}
+	r.Root = strings.TrimSuffix(top, "\n")
+	if r.Path, err = filepath.Rel(r.Root, path); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	if r.Path == "." {
+		r.Path = ""
+	}
+	return r, nil
+}
+
+// Resolve finds the commit that a revision names: a hash, a branch, a tag, HEAD. Its branch is the one named,
+// or, for the commit that is checked out, the current one.
+func (r *Repository) Resolve(ctx context.Context, revision string) (Commit, error) {
+	if _, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"); err != nil && revision == "HEAD" {
+		return Commit{}, &Error{r.Root + " has no commits yet", "a run builds a commit: git add and git commit first", err}
+	}
+	hash, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "--end-of-options", revision+"^{commit}")
+	if err != nil {
+		return Commit{}, r.unknown(ctx, revision, err)
+	}
+	hash = strings.TrimSpace(hash)
+	out, err := r.git(ctx, "log", "-1", "--no-show-signature", "--format=%ct%n%s", hash)
+	if err != nil {
+		return Commit{}, fmt.Errorf("read commit %s: %w", hash, err)
+	}
+	stamp, subject, _ := strings.Cut(strings.TrimSuffix(out, "\n"), "\n")
+	var unix int64
+	if _, err := fmt.Sscan(stamp, &unix); err != nil {
+		return Commit{}, fmt.Errorf("read time of commit %s: %w", hash, err)
+	}
+	return Commit{Hash: hash, Subject: subject, Branch: r.branch(ctx, revision, hash), Time: time.Unix(unix, 0)}, nil
+}
+
+func (r *Repository) unknown(ctx context.Context, revision string, err error) error {
+	e := &Error{fmt.Sprintf("there is no commit %q in %s", revision, r.Root), "git log --oneline lists the commits, git branch the branches", err}
+	if out, shallowErr := r.git(ctx, "rev-parse", "--is-shallow-repository"); shallowErr == nil && strings.TrimSpace(out) == "true" {
+		e.Remedy = "the repository is shallow, older commits are missing: git fetch --unshallow"
+	}
+	return e
+}
+
+func (r *Repository) branch(ctx context.Context, revision, hash string) string {
+	name := strings.TrimPrefix(revision, "refs/heads/")
+	if _, err := r.git(ctx, "show-ref", "--verify", "--quiet", "refs/heads/"+name); err == nil {
+		return name
+	}
+	head, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
+	if err != nil || strings.TrimSpace(head) != hash {
+		return ""
+	}
+	current, err := r.git(ctx, "symbolic-ref", "--quiet", "--short", "HEAD")
+	if err != nil { // detached
+		return ""
+	}
+	return strings.TrimSpace(current)
+}
+
+// Dirty lists what in the source folder differs from HEAD, or is in no commit: a run does not see it. Ignored
+// files do not count.
+func (r *Repository) Dirty(ctx context.Context) ([]string, error) {
+	if r.Bare {
+		return nil, nil
+	}
+	out, err := r.git(ctx, "status", "--porcelain", "-z", "--no-renames", "--", filepath.Join(r.Root, r.Path))
+	if err != nil {
+		return nil, fmt.Errorf("look for changes: %w", err)
+	}
+	var paths []string
+	for entry := range strings.SplitSeq(out, "\x00") {
+		if len(entry) > 3 {
+			paths = append(paths, entry[3:])
+		}
+	}
+	return paths, nil
+}
+
+// git runs git in the repository.
+func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, r.Root, nil, append([]string{"-c", "safe.directory=*"}, args...)...)
+}
+
+// run runs git in a folder, with nothing of the caller's GIT_ environment: in a hook it names another
+// repository, or an index that is being written. No hook and no monitor of the repository is started.
+func run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	args = append([]string{"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"}, args...)
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(cleanEnv(os.Environ()), env...)
+	cmd.WaitDelay = 5 * time.Second
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if said := strings.TrimSpace(errOut.String()); said != "" {
+			return "", fmt.Errorf("git: %s: %w", strings.ReplaceAll(said, "\n", "; "), err)
+		}
+		return "", fmt.Errorf("git: %w", err)
+	}
+	return out.String(), nil
+}
+
+func cleanEnv(env []string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "GIT_") })
+	return append(env, "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0")
+}
