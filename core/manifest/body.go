@@ -82,11 +82,7 @@ func (l *loader) onlyOne(blocks []*hclsyntax.Block, what string) {
 
 // labels checks that b has the labels that want names, such as TYPE and NAME.
 func (l *loader) labels(b *hclsyntax.Block, want ...string) bool {
-	shape := b.Type
-	for _, w := range want {
-		shape += fmt.Sprintf(" %q", w)
-	}
-	shape += " { … }"
+	shape := headerOf(b.Type, want) + " { … }"
 	switch {
 	case len(b.Labels) < len(want):
 		l.errorf(b.DefRange(), "Missing "+strings.ToLower(want[len(b.Labels)])+" of "+b.Type, "Write it as: %s.", shape)

@@ -66,7 +66,7 @@ func TestFormatLongLine(t *testing.T) {
 	got := Format(core.Diagnostics{{Summary: "Wrong", Range: at(t, src, "x")}}, Sources{"x.hcl": []byte(src)}, false)
 	lines := strings.Split(got, "\n")
 	code, under := lines[3], lines[4]
-	if len(code) > 200 || strings.IndexRune(code, 'x') < 0 || len([]rune(code[:strings.IndexByte(code, 'x')])) != len([]rune(under))-1 {
+	if len(code) > 200 || !strings.Contains(code, "x") || len([]rune(code[:strings.IndexByte(code, 'x')])) != len([]rune(under))-1 {
 		t.Errorf("got\n%s\n%s", code, under)
 	}
 }

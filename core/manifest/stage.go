@@ -177,7 +177,7 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 		l.needs(&s, a)
 	}
 	if a := body.Attributes["timeout"]; a != nil {
-		s.Timeout, _ = l.duration(a, place)
+		s.Timeout = l.duration(a, place)
 	}
 	if a := body.Attributes["retries"]; a != nil {
 		s.Retries, _ = l.integer(a, place)

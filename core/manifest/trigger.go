@@ -120,7 +120,7 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 		n.On = list
 	}
 	if a := b.Body.Attributes["cooldown"]; a != nil {
-		n.Cooldown, _ = l.duration(a, l.static())
+		n.Cooldown = l.duration(a, l.static())
 	}
 	return n
 }

@@ -263,10 +263,10 @@ func (l *loader) integer(a *hclsyntax.Attribute, s site) (int, bool) {
 	return int(n), true
 }
 
-func (l *loader) duration(a *hclsyntax.Attribute, s site) (time.Duration, bool) {
+func (l *loader) duration(a *hclsyntax.Attribute, s site) time.Duration {
 	v, ok := l.typed(a, s, cty.String, `a duration, such as "90s"`)
 	if !ok {
-		return 0, false
+		return 0
 	}
 	text := v.AsString()
 	d, err := time.ParseDuration(text)
@@ -274,12 +274,10 @@ func (l *loader) duration(a *hclsyntax.Attribute, s site) (time.Duration, bool) 
 	case err != nil:
 		l.errorf(a.Expr.Range(), "Invalid duration",
 			"%q is not a duration. Write a number with a unit, one of ms, s, m and h: \"90s\", \"1h30m\".", shorten(text))
-		return 0, false
 	case d <= 0:
 		l.errorf(a.Expr.Range(), "Invalid duration", "%q wants a duration above zero; leave it out for none.", a.Name)
-		return 0, false
 	}
-	return d, true
+	return d
 }
 
 // object is a map of any values, as Go values.

@@ -96,12 +96,15 @@ func (l *loader) duplicate(b *hclsyntax.Block, what string, first *hclsyntax.Blo
 }
 
 // header is the first line of a block, without its brace.
-func header(b *hclsyntax.Block) string {
-	text := b.Type
-	for _, label := range b.Labels {
-		text += fmt.Sprintf(" %q", label)
+func header(b *hclsyntax.Block) string { return headerOf(b.Type, b.Labels) }
+
+func headerOf(typ string, labels []string) string {
+	var text strings.Builder
+	text.WriteString(typ)
+	for _, label := range labels {
+		fmt.Fprintf(&text, " %q", label)
 	}
-	return text
+	return text.String()
 }
 
 // readVariables finds the values: the default, then the environment, then the files in their order, then -var.
