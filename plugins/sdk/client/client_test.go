@@ -146,16 +146,16 @@ func TestStartFaults(t *testing.T) {
 		path string
 		want string
 	}{
-		"prints":    {how: "print hello world", want: `start plugin troop-plugin-dummy: it printed "hello world" where the handshake belongs`},
-		"noise":     {how: "noise", want: `it printed "xxxx`},
-		"socket":    {how: "socket", want: "start plugin troop-plugin-dummy: "},
-		"version":   {how: "version", want: "it speaks another version of the protocol than 1"},
-		"exits":     {how: "exit no licence", want: "it ended without a handshake (exit status 3): is it a plugin?: no licence"},
-		"panics":    {how: "panic at the disco", want: "it ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
-		"hangs":     {how: "hang", want: "it did not answer within 1s"},
+		"prints":    {how: "print hello world", want: `troop-plugin-dummy printed "hello world" where the handshake belongs`},
+		"noise":     {how: "noise", want: `printed "xxxx`},
+		"socket":    {how: "socket", want: "troop-plugin-dummy did not tell what it is: lost the connection"},
+		"version":   {how: "version", want: "speaks another version of the protocol than 1"},
+		"exits":     {how: "exit no licence", want: "ended without a handshake (exit status 3): is it a plugin?: no licence"},
+		"panics":    {how: "panic at the disco", want: "ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
+		"hangs":     {how: "hang", want: "did not answer within 1s"},
 		"no binary": {path: "/nonexistent/troop-plugin-x", want: "no such file"},
-		"no plugin": {path: "/bin/true", want: "start plugin true: it ended without a handshake (exit status 0): is it a plugin?"},
-		"a text":    {path: text, want: "it is not a program for this machine"},
+		"no plugin": {path: "/bin/true", want: "true ended without a handshake (exit status 0): is it a plugin?"},
+		"a text":    {path: text, want: "is not a program for this machine"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -43,7 +43,7 @@ func Attach(ctx context.Context, link wire.Link) (*Plugin, error) {
 func (p *Plugin) describe(ctx context.Context) error {
 	d, err := p.rpc.Describe(ctx, &wire.DescribeRequest{})
 	if err != nil {
-		return fmt.Errorf("describe plugin: %w", p.failed(ctx, err))
+		return p.failed(ctx, err)
 	}
 	p.desc = descriptionFromWire(d)
 	return nil

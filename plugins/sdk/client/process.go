@@ -167,26 +167,26 @@ func (p *process) explain(name string, err error) error {
 // startError says what a binary did instead of the handshake.
 func (p *process) startError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w%s", context.Cause(ctx), p.voice.lastWords())
+		return fmt.Errorf("was not started: %w%s", context.Cause(ctx), p.voice.lastWords())
 	}
 	line := p.first.line()
 	var e *exec.Error
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
-		return errors.New("it is not a program for this machine")
+		return errors.New("is not a program for this machine")
 	case errors.As(err, &e), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
-		return err
+		return fmt.Errorf("was not started: %w", err)
 	case strings.Contains(err.Error(), "incompatible API version"):
-		return fmt.Errorf("it speaks another version of the protocol than %d: rebuild it with this version's SDK", wire.Version)
+		return fmt.Errorf("speaks another version of the protocol than %d: rebuild it with this version's SDK", wire.Version)
 	case line != "" && !handshake(line):
-		return fmt.Errorf("it printed %q where the handshake belongs: a plugin must not write to standard output before sdk.Serve", line)
+		return fmt.Errorf("printed %q where the handshake belongs: a plugin must not write to standard output before sdk.Serve", line)
 	case line == "":
 		if how, ok := p.dead(); ok {
-			return fmt.Errorf("it ended without a handshake (%s): is it a plugin?%s", how, p.voice.lastWords())
+			return fmt.Errorf("ended without a handshake (%s): is it a plugin?%s", how, p.voice.lastWords())
 		}
-		return errors.New("it closed its standard output without a handshake")
+		return errors.New("closed its standard output without a handshake")
 	}
-	return fmt.Errorf("%w%s", err, p.voice.lastWords())
+	return fmt.Errorf("was not started: %w%s", err, p.voice.lastWords())
 }
 
 // handshake reports whether a line is go-plugin's: CORE|PROTOCOL|NETWORK|ADDRESS|….

@@ -36,7 +36,8 @@ var inherited = []string{
 }
 
 // Start starts a plugin binary and asks it what it is. The caller closes it. A binary that does not behave as a
-// plugin is ended, and the error says in plain words what it did instead. Several may be started at once.
+// plugin is ended, and the error says in plain words what it did instead: its first word is the binary's name.
+// Several may be started at once.
 func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 20 * time.Second
@@ -44,7 +45,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout, fmt.Errorf("it did not answer within %s", o.StartTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout, fmt.Errorf("did not answer within %s", o.StartTimeout))
 	defer cancel()
 
 	voice := newVoice()
@@ -75,7 +76,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if err != nil {
 		proc.kill()
 		c.Kill()
-		return nil, fmt.Errorf("start plugin %s: %w", filepath.Base(o.Path), proc.startError(ctx, err))
+		return nil, fmt.Errorf("%s %w", filepath.Base(o.Path), proc.startError(ctx, err))
 	}
 	p := &Plugin{
 		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, voice: voice, kill: proc.kill,
@@ -93,7 +94,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if err := p.describe(ctx); err != nil {
 		proc.kill()
 		_ = p.Close()
-		return nil, fmt.Errorf("start plugin %s: %w", filepath.Base(o.Path), err)
+		return nil, fmt.Errorf("%s did not tell what it is: %w", filepath.Base(o.Path), err)
 	}
 	return p, nil
 }
