@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// actions are what an operator may ask.
+func actions() []sdk.Action[config] {
+	yes := sdk.Arg{Name: "yes", Doc: "do it; without, only show what would be done", Default: "false", Flag: true}
+	return []sdk.Action[config]{
+		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: act(status)},
+		{
+			Name: "weights", Summary: "set the shares of production and canary, and open a closed canary",
+			Args: []sdk.Arg{{Name: "weights", Doc: "PRODUCTION:CANARY such as 2:1; 1:0 closes the canary", Required: true}},
+			Run:  act(setWeights),
+		},
+		{Name: "promote", Summary: "bring the release on the canary to production now", Run: act(promote)},
+		{Name: "abort", Summary: "take the release on the canary back", Run: act(abort)},
+		{Name: "rollback", Summary: "go back to the last good release, everywhere", Args: []sdk.Arg{yes}, Run: act(rollback)},
+	}
+}
+
+// act reads the state before an action.
+func act(f func(ctx context.Context, d *deployer, args sdk.Args) error) func(context.Context, *config, sdk.Args, *sdk.Job) error {
+	return func(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
+		d, err := newDeployer(ctx, c, job)
+		if err != nil {
+			return err
+		}
+		return f(ctx, d, args)
+	}
+}
+
+func status(ctx context.Context, d *deployer, _ sdk.Args) error {
+	if d.version == 0 {
+		return sdk.Failf("nothing was deployed in this environment yet; `troop run` does")
+	}
+	a, err := d.readActual(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := d.readTraffic(ctx)
+	if err != nil {
+		return err
+	}
+	table := sdk.Table{Columns: []string{"host", "pool", "slot", "release", "state"}}
+	for _, h := range d.all() {
+		p := d.want.Hosts[h]
+		release := "none"
+		if r, ok := d.want.Releases[p.Release]; ok {
+			release = r.String()
+		}
+		table.Rows = append(table.Rows, []string{h, p.Pool, orElse(p.Slot, "none"), release, hostState(p, a.Hosts[h])})
+	}
+	d.job.Table(table)
+	d.job.Logf("weights %s, wanted %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
+	if a.Closed != nil {
+		d.job.Logf("the canary was closed at %s: %s", a.Closed.Time.Format(time.DateTime), a.Closed.Reason)
+	}
+	if a.Problem != "" {
+		d.job.Warnf("%s", a.Problem)
+	}
+	if age := time.Since(t.Time); age > silence {
+		d.job.Warnf("the agent on %s was last heard at %s", d.router.Name, t.Time.Format(time.DateTime))
+	}
+	return nil
+}
+
+func hostState(p placement, h hostActual) string {
+	switch {
+	case p.Slot == "":
+		return "serves nothing"
+	case h.Problem != "":
+		return h.Problem
+	case h.Sessions > 0:
+		return fmt.Sprintf("up, the other slot finishes %d requests", h.Sessions)
+	case h.Up && h.Slot == p.Slot:
+		return "up"
+	default:
+		return "on its way"
+	}
+}
+
+func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
+	w, err := parseWeights(args["weights"])
+	if err != nil {
+		return sdk.Failf("weights: %v", err)
+	}
+	if d.version == 0 {
+		return sdk.Failf("nothing was deployed in this environment yet; `troop run` does")
+	}
+	d.want.Weights = w
+	d.want.open(time.Now().UTC())
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	d.job.Logf("weights %s, until the next deploy sets those of the manifest", w)
+	return nil
+}
+
+// driven reports whether a deploy is under way that can take an order.
+func (d *deployer) driven(ctx context.Context) (bool, error) {
+	var v driver
+	if err := d.readInto(ctx, keyDriver, &v); err != nil {
+		return false, err
+	}
+	return v.Run != "" && time.Since(v.Time) < silence, nil
+}
+
+// give tells the deploy that is under way what to do, when there is one.
+func (d *deployer) give(ctx context.Context, action string) (bool, error) {
+	driven, err := d.driven(ctx)
+	if err != nil || !driven {
+		return false, err
+	}
+	if d.want.Phase != phaseCanary {
+		return true, sdk.Failf("a deploy is under way and past its verdict (phase %s); wait for its end", d.want.Phase)
+	}
+	if _, err := d.job.SetState(ctx, keyOrder, encode(order{Action: action, Time: time.Now().UTC()})); err != nil {
+		return true, err
+	}
+	d.job.Logf("told the deploy that is under way to %s", action)
+	return true, nil
+}
+
+func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
+	if given, err := d.give(ctx, orderPromote); given || err != nil {
+		return err
+	}
+	r, ok := d.want.Releases[d.want.Candidate]
+	if !ok {
+		return sdk.Failf("there is no candidate to promote")
+	}
+	if r.identity(d.c.Service.Environment) != r.ID {
+		return sdk.Failf("the manifest's service block changed since release %s was made; run the pipeline again", r)
+	}
+	a, err := d.readActual(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range d.canary {
+		if !d.serves(a, h, r.ID) {
+			return sdk.Failf("release %s does not serve on %s: %s", r, h, orElse(a.Hosts[h].Problem, "run the pipeline again"))
+		}
+	}
+	// The operator's word stands above what closed the canary.
+	d.want.open(time.Now().UTC())
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	lacking, err := d.lacking(ctx, d.production, r.ID)
+	if err != nil {
+		return err
+	}
+	defer d.drive(ctx)()
+	return d.promote(ctx, lacking, r)
+}
+
+func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
+	if given, err := d.give(ctx, orderAbort); given || err != nil {
+		return err
+	}
+	if d.want.Candidate == "" {
+		return sdk.Failf("there is nothing to abort: no candidate is on its way")
+	}
+	defer d.drive(ctx)()
+	done, err := d.putBack(ctx)
+	if err != nil {
+		return err
+	}
+	d.job.Logf("%s", done)
+	return nil
+}
+
+func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
+	driven, err := d.driven(ctx)
+	if err != nil {
+		return err
+	}
+	if driven {
+		return sdk.Failf("a deploy is under way; `troop deploy abort` ends it")
+	}
+	// With a candidate on its way the last good release is the one that production serves; else the one before.
+	id := d.want.Good
+	if d.want.Candidate == "" {
+		if len(d.want.History) == 0 {
+			return sdk.Failf("there is no earlier good release to go back to")
+		}
+		id = d.want.History[0]
+	}
+	r, ok := d.want.Releases[id]
+	if !ok {
+		return sdk.Failf("there is no good release to go back to")
+	}
+	var move []string
+	for _, h := range d.all() {
+		if d.want.Hosts[h].Release != id {
+			move = append(move, h)
+		}
+	}
+	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
+	for _, h := range move {
+		d.job.Logf("  %s: %s → %s", h, d.want.Releases[d.want.Hosts[h].Release], r)
+	}
+	d.job.Logf("  weights: %s", d.c.weights())
+	if !slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(args["yes"])) {
+		d.job.Logf("nothing was done; add --yes to do it")
+		return nil
+	}
+	defer d.drive(ctx)()
+	d.want.Phase, d.want.Open = phaseAborting, false
+	if err := d.bring(ctx, move, r); err != nil {
+		return err
+	}
+	if id != d.want.Good {
+		d.want.rolledBack(id)
+	}
+	d.want.Candidate = ""
+	if err := d.rest(ctx, d.c.weights()); err != nil {
+		return err
+	}
+	d.tidy(ctx)
+	d.job.Logf("release %s serves on every host", r)
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+type config struct {
+	Artifact   string      `hcl:"artifact" doc:"Digest of the archive to release, as a build stage hands it on."`
+	Service    service     `hcl:"service,block" doc:"What runs on the application hosts."`
+	Canary     canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
+	Production *production `hcl:"production,block" doc:"How production is updated."`
+}
+
+type service struct {
+	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name when absent."`
+	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
+	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve."`
+	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, LOG_DIR, RELEASE and VERSION."`
+	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name when absent."`
+}
+
+type canary struct {
+	Weights       map[string]int `hcl:"weights" default:"{ production = 2, canary = 1 }" doc:"Shares of the traffic, as whole numbers."`
+	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the release is watched before the verdict."`
+	MinRequests   int64          `hcl:"min_requests" default:"50" doc:"Requests that the canary must answer for a verdict."`
+	NoTraffic     string         `hcl:"no_traffic" doc:"What a canary with too few requests means: promote, hold or abort."`
+	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Answers of 500 and above that the canary may give beyond production's share of them, from 0 to 1."`
+	LatencyFactor float64        `hcl:"latency_factor" default:"2" doc:"How many times production's 95th percentile the canary's may be."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"100ms\"" doc:"Latency beyond production's that is never held against the canary."`
+}
+
+type production struct {
+	Drain sdk.Duration `hcl:"drain" default:"\"30s\"" doc:"How long the old slot may finish its requests."`
+}
+
+const defaultDrain = 30 * time.Second
+
+func (c *config) drain() time.Duration {
+	if c.Production == nil {
+		return defaultDrain
+	}
+	return c.Production.Drain.Std()
+}
+
+func (c *config) weights() weights {
+	return weights{Production: c.Canary.Weights["production"], Canary: c.Canary.Weights["canary"]}
+}
+
+func (c *config) limits() limits {
+	return limits{
+		minRequests:   c.Canary.MinRequests,
+		minErrors:     1,
+		maxErrorRate:  c.Canary.MaxErrorRate,
+		latencyFactor: c.Canary.LatencyFactor,
+		latencySlack:  c.Canary.LatencySlack.Std(),
+	}
+}
+
+// What an inconclusive verdict means.
+const (
+	noTrafficPromote = "promote"
+	noTrafficHold    = "hold"
+	noTrafficAbort   = "abort"
+)
+
+var unixName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+
+// check looks at what the manifest says. Values that are not known yet are zero and pass.
+func check(c *config) error {
+	var errs []error
+	bad := func(path, format string, args ...any) { errs = append(errs, sdk.BadAttr(path, format, args...)) }
+
+	for path, name := range map[string]string{"service.name": c.Service.Name, "service.user": c.Service.User} {
+		if name != "" && !unixName.MatchString(name) {
+			bad(path, "want a-z, 0-9 and -, at most 31 characters, beginning with a letter; got %q", name)
+		}
+	}
+	if c.Service.User == "root" {
+		bad("service.user", "a release does not run as root; name another user")
+	}
+	if c.Service.Command != nil && (len(c.Service.Command) == 0 || c.Service.Command[0] == "") {
+		bad("service.command", "name a program, such as [\"node\", \"start.js\"]")
+	}
+	if h := c.Service.Health; h != "" && (!strings.HasPrefix(h, "/") || strings.ContainsAny(h, " \t\r\n")) {
+		bad("service.health", "want a path such as /healthz, got %q", h)
+	}
+	for name := range c.Service.Environment {
+		if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) {
+			bad("service.environment", "%q is no name of an environment variable", name)
+		}
+	}
+	if c.Canary.Weights != nil {
+		if err := checkWeights(c.Canary.Weights); err != nil {
+			bad("canary.weights", "%v", err)
+		}
+	}
+	switch c.Canary.NoTraffic {
+	case "", noTrafficPromote, noTrafficHold, noTrafficAbort:
+	default:
+		bad("canary.no_traffic", "want promote, hold or abort, got %q", c.Canary.NoTraffic)
+	}
+	if c.Canary.Watch < 0 {
+		bad("canary.watch", "want a length of time, got %s", c.Canary.Watch.Std())
+	}
+	if c.Canary.MinRequests < 0 {
+		bad("canary.min_requests", "want 0 or more, got %d", c.Canary.MinRequests)
+	}
+	if r := c.Canary.MaxErrorRate; r < 0 || r > 1 {
+		bad("canary.max_error_rate", "want a share from 0 to 1, got %g", r)
+	}
+	if f := c.Canary.LatencyFactor; f != 0 && f < 1 {
+		bad("canary.latency_factor", "want 1 or more, got %g", f)
+	}
+	return errors.Join(errs...)
+}
+
+func checkWeights(w map[string]int) error {
+	for pool := range w {
+		if pool != poolProduction && pool != poolCanary {
+			return fmt.Errorf("the pools are production and canary, got %q", pool)
+		}
+	}
+	return weights{Production: w[poolProduction], Canary: w[poolCanary]}.check()
+}

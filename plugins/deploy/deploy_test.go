@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+var oneEach = map[string]string{"router-1": roleRouter, "web-1": poolProduction, "canary-1": poolCanary}
+
+// twoEach has a second production host, of which one may fail.
+var twoProduction = map[string]string{"router-1": roleRouter, "web-1": poolProduction, "web-2": poolProduction, "canary-1": poolCanary}
+
+func expect(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func (s *site) expectSplit(n, production, canary int) {
+	s.t.Helper()
+	a := s.ask(n)
+	if a.pool[poolProduction] != production || a.pool[poolCanary] != canary || len(a.failed) > 0 {
+		s.t.Errorf("%d requests: %v, failed %q; want %d:%d", n, a.pool, a.failed, production, canary)
+	}
+}
+
+func TestDeployUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	s.expectSplit(300, 200, 100)
+
+	stop := s.load()
+	s.mustDeploy(artifact2)
+	r := s.call("rollback", map[string]string{"yes": "true"})
+	if r.Err != nil {
+		t.Errorf("rollback: %v", r.Err)
+	}
+	a := stop()
+	if len(a.failed) > 0 {
+		t.Errorf("%d of %d requests failed: %q", len(a.failed), a.pool[poolProduction]+a.pool[poolCanary], a.failed)
+	}
+	if a.release[artifact1] == 0 || a.release[artifact2] == 0 {
+		t.Errorf("answers by release: %v, want both", a.release)
+	}
+	for _, h := range []string{"web-1", "web-2", "canary-1"} {
+		expect(t, h, s.serving(h), artifact1)
+	}
+	s.expectSplit(300, 200, 100)
+}
+
+func TestFirstDeployIsJudgedWhenItHasTraffic(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	stop := s.load()
+	r := s.deploy(faulty)
+	stop()
+	var failure *sdktest.Failure
+	if !errors.As(r.Err, &failure) || !strings.Contains(failure.Reason, "no release was good before") {
+		t.Errorf("got %v, want an abort with nothing to go back to", r.Err)
+	}
+	expect(t, "web-1", s.serving("web-1"), "")
+	expect(t, "canary-1", s.serving("canary-1"), "")
+	s.mustDeploy(artifact1)
+	s.expectSplit(30, 20, 10)
+}
+
+func TestBadReleaseIsAborted(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		commit string
+		reason string
+	}{
+		"unhealthy": {unhealthy, "/healthz: 500"},
+		"faulty":    {faulty, "the canary failed"},
+		"slow":      {slow, "95 % of its answers"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneEach)
+			s.mustDeploy(artifact1)
+			stop := s.load()
+			r := s.deploy(tt.commit)
+			a := stop()
+			var failure *sdktest.Failure
+			if !errors.As(r.Err, &failure) || !strings.Contains(failure.Reason, tt.reason) {
+				t.Errorf("got %v, want a failure with %q", r.Err, tt.reason)
+			}
+			for _, f := range a.failed {
+				if !strings.Contains(f, "500 Internal Server Error from canary ("+faulty) {
+					t.Errorf("a request failed that the release did not fail itself: %s", f)
+				}
+			}
+			expect(t, "web-1", s.serving("web-1"), artifact1)
+			expect(t, "canary-1", s.serving("canary-1"), artifact1)
+			s.expectSplit(30, 20, 10)
+			for _, p := range s.fake.Playbooks() {
+				if p.Vars["release_commit"] == tt.commit && slices.Contains(p.Hosts, "web-1") {
+					t.Error("the release reached production")
+				}
+			}
+		})
+	}
+}
+
+func TestSameReleaseAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	playbooks, version := len(s.fake.Playbooks()), s.fake.State(keyDesired).Version
+	r := s.deploy(artifact1)
+	if r.Err != nil || !strings.Contains(strings.Join(r.Logs, "\n"), "nothing to do") {
+		t.Errorf("got %v and %q", r.Err, r.Logs)
+	}
+	expect(t, "playbooks", len(s.fake.Playbooks()), playbooks)
+	expect(t, "version", s.fake.State(keyDesired).Version, version)
+}
+
+func TestHostsThatLostTheirReleaseAreHealed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	s.stop("web-2-" + s.desired().Hosts["web-2"].Slot)
+	s.eventually("the router finds web-2 down", func() bool { return !s.actual().Hosts["web-2"].Up })
+	s.mustDeploy(artifact1)
+	expect(t, "web-2", s.serving("web-2"), artifact1)
+	last := s.fake.Playbooks()
+	install := last[len(last)-2]
+	if !slices.Equal(install.Hosts, []string{"web-2"}) {
+		t.Errorf("installed on %v, want web-2 alone", install.Hosts)
+	}
+}
+
+// TestInterruptedDeploy cancels a deploy between its steps; the next one goes on from there.
+func TestInterruptedDeploy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	before := s.fake.OnPlaybook
+	interrupt := func(host string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+			if slices.Contains(p.Hosts, host) && p.Vars["release_step"] == "install" {
+				cancel()
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return before(p)
+		}
+		if r := s.deployBody(ctx, artifact2, s.body(artifact2)); r.Err == nil {
+			t.Fatalf("the deploy was not interrupted on its way to %s", host)
+		}
+		s.fake.OnPlaybook = before
+		expect(t, "web-1", s.serving("web-1"), artifact1)
+	}
+	interrupt("canary-1") // nothing has changed yet
+	expect(t, "canary-1", s.serving("canary-1"), artifact1)
+	s.expectSplit(30, 20, 10)
+	interrupt("web-1") // the canary was judged good
+	expect(t, "canary-1", s.serving("canary-1"), artifact2)
+	s.expectSplit(30, 20, 10)
+	s.mustDeploy(artifact2)
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+	expect(t, "canary-1", s.serving("canary-1"), artifact2)
+	s.expectSplit(30, 20, 10)
+}
+
+// TestUnjudgedCanaryIsClosed leaves a candidate on the canary with nobody to judge it, once in good order and once
+// as a killed deploy does.
+func TestUnjudgedCanaryIsClosed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(2*time.Second, cancel)
+	long := strings.Replace(s.body(artifact2), `"500ms"`, `"1m"`, 1)
+	if r := s.deployBody(ctx, artifact2, long); r.Err == nil {
+		t.Fatal("the watch was not interrupted")
+	}
+	s.eventually("the canary has no traffic", func() bool { return s.actual().Settled && s.actual().Weights.Canary == 0 })
+	s.expectSplit(30, 30, 0)
+
+	s.stopAgent()
+	d := s.desired()
+	d.open(time.Now())
+	s.fake.SetState(keyDesired, encode(d))
+	s.setting.silence = 500 * time.Millisecond
+	s.startAgent()
+	s.eventually("the agent closes it", func() bool { return s.actual().Closed != nil })
+	s.expectSplit(30, 30, 0)
+}
+
+func TestOperatorDecidesAboutAHeldCanary(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]string{"promote": artifact2, "abort": artifact1, "rollback": artifact1} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneEach)
+			s.mustDeploy(artifact1)
+			held := strings.Replace(s.body(artifact2), `"promote"`, `"hold"`, 1)
+			r := s.deployBody(t.Context(), artifact2, held)
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "is held on the canary") {
+				t.Fatalf("got %v, want a held release", r.Err)
+			}
+			expect(t, "canary-1 while held", s.serving("canary-1"), artifact2)
+			expect(t, "web-1 while held", s.serving("web-1"), artifact1)
+			args := map[string]string{}
+			if action == "rollback" {
+				args["yes"] = "true"
+			}
+			if r := s.call(action, args); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			expect(t, "web-1", s.serving("web-1"), want)
+			expect(t, "canary-1", s.serving("canary-1"), want)
+			s.expectSplit(30, 20, 10)
+		})
+	}
+}
+
+func TestOrderEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	long := strings.Replace(s.body(artifact2), `"500ms"`, `"1m"`, 1)
+	done := make(chan sdktest.Result)
+	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
+	s.eventually("the canary is open", func() bool {
+		return s.desired().Phase == phaseCanary && s.desired().Generation == 3 && s.actual().Settled
+	})
+	if r := s.call("promote", nil); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if r := <-done; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+}
+
+func TestRollbackShowsFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	if r := s.call("rollback", nil); r.Err == nil {
+		t.Error("rolled back without a release")
+	}
+	s.mustDeploy(artifact1)
+	s.mustDeploy(artifact2)
+	r := s.call("rollback", nil)
+	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+artifact2) || !strings.Contains(text, "--yes") {
+		t.Errorf("got %v and %s", r.Err, text)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+}
+
+func TestStatusAndWeights(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	if r := s.call("weights", map[string]string{"weights": "1:1"}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.expectSplit(30, 15, 15)
+	if r := s.call("weights", map[string]string{"weights": "66"}); r.Err == nil {
+		t.Error("weights 66 were taken")
+	}
+	r := s.call("status", nil)
+	if r.Err != nil || len(r.Tables) != 1 {
+		t.Fatalf("got %v and %v", r.Err, r.Tables)
+	}
+	for _, row := range r.Tables[0].Rows {
+		expect(t, row[0], row[len(row)-1], "up")
+	}
+}

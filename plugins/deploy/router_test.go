@@ -1,0 +1,131 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+func TestSplitWithHostsDown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	s.stop("web-1-" + s.desired().Hosts["web-1"].Slot)
+	s.expectSplit(300, 200, 100) // from the first request on: what web-1 does not take goes to web-2
+	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
+	s.expectSplit(300, 300, 0) // the first goes on to production through the rescue server
+}
+
+func TestReloadKeepsSlotsAndWeights(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	s.mustDeploy(artifact2) // the slots b serve: not those with which a configuration begins
+	s.eventually("the state is saved", func() bool { return s.actual().Settled })
+	s.stopAgent()
+	stop := s.load()
+	s.reload()
+	a := stop()
+	s.expectSplit(30, 20, 10)
+	if len(a.failed) > 0 {
+		t.Errorf("the reload lost requests: %q", a.failed)
+	}
+	if a.release[artifact2] != a.pool[poolProduction]+a.pool[poolCanary] {
+		t.Errorf("answers by release: %v", a.release)
+	}
+}
+
+func TestRestartIsReconciled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	s.stopRouter()
+	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
+	s.write("servers.state", "1\n")
+	s.startRouter()
+	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.expectSplit(30, 20, 10)
+}
+
+func TestAlertClosesTheCanary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	s.fake.Publish(sdk.Event{Host: "web-1", Role: poolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
+	time.Sleep(100 * time.Millisecond)
+	s.expectSplit(30, 20, 10)
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
+	s.expectSplit(30, 30, 0)
+	s.eventually("the closing is told", func() bool {
+		return slices.ContainsFunc(s.fake.Published(), func(e sdk.Event) bool { return e.Kind == "canary.closed" && e.Severity == sdk.Alert })
+	})
+
+	s.stopAgent() // a new agent neither forgets the closing nor opens the canary
+	s.startAgent()
+	s.reload()
+	s.expectSplit(30, 30, 0)
+	if r := s.call("weights", map[string]string{"weights": "2:1"}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.expectSplit(30, 20, 10)
+}
+
+func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	if err := s.start("canary-1", s.desired().Hosts["canary-1"].Slot, faulty); err != nil {
+		t.Fatal(err)
+	}
+	defer s.load()()
+	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+}
+
+func TestReleaseThatIsNotHealthyGetsNoTraffic(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	d := s.desired()
+	p := d.Hosts["web-1"]
+	d.Hosts["web-1"] = placement{Pool: p.Pool, Slot: p.idle(), Release: p.Release} // nothing runs there
+	s.fake.SetState(keyDesired, encode(d))
+	s.eventually("the problem is told", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
+	s.expectSplit(30, 20, 10)
+}
+
+// BenchmarkAlertToLastRequest measures the time from an alert's publication to the moment from which no request is
+// answered by the canary any more.
+func BenchmarkAlertToLastRequest(b *testing.B) {
+	s := newSite(b, oneEach)
+	s.mustDeploy(artifact1)
+	var took []time.Duration
+	for b.Loop() {
+		if r := s.call("weights", map[string]string{"weights": "1:1000"}); r.Err != nil {
+			b.Fatal(r.Err)
+		}
+		began := time.Now()
+		s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+		last := began
+		for misses := 0; misses < 5; {
+			pool, _, err := s.get(http.DefaultClient)
+			switch {
+			case err != nil:
+				b.Fatal(err)
+			case pool == poolCanary:
+				last, misses = time.Now(), 0
+			default:
+				misses++
+			}
+		}
+		took = append(took, last.Sub(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(milliseconds(took[len(took)*99/100]), "p99-ms")
+	b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+}

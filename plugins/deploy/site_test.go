@@ -1,0 +1,447 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+// TestMain lets all sites stand at once: their tests wait most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+// site is an environment on the loopback interface: the real HAProxy with the role's own configuration, the real
+// agent and stage; only Ansible and the application are played.
+type site struct {
+	t       testing.TB
+	dir     string
+	setting setting
+	fake    *sdktest.Fake
+	url     string
+	haproxy *exec.Cmd
+	ip      map[string]string
+	port    int
+
+	mu     sync.Mutex
+	slots  map[string]*app // HOST-SLOT
+	agents context.CancelFunc
+	ended  chan struct{}
+}
+
+// app is one release in one slot.
+type app struct {
+	commit string
+	server *http.Server
+	served atomic.Int64
+}
+
+// What a commit's name says about its behaviour.
+const (
+	unhealthy = "unhealthy"  // its health check fails
+	faulty    = "faulty"     // a tenth of its answers is 500
+	slow      = "slow"       // it needs 300 ms
+	artifact1 = "good-one"   // commits that
+	artifact2 = "good-two"   // have nothing
+	artifact3 = "good-three" // wrong with them
+)
+
+var siteNumber atomic.Int32
+
+func newSite(t testing.TB, roles map[string]string) *site {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "site") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s := &site{
+		t: t, dir: dir, setting: setting{dir: dir, socket: filepath.Join(dir, "admin.sock"), silence: silence},
+		ip: map[string]string{}, slots: map[string]*app{},
+	}
+	s.fake = &sdktest.Fake{OnPlaybook: s.playbook}
+	// Every test process and every site has loopback addresses of its own.
+	net24 := fmt.Sprintf("127.%d.%d", 1+os.Getpid()%200, siteNumber.Add(1))
+	s.port = 21000
+	groups := map[string][]string{}
+	hostvars := map[string]any{}
+	for name, role := range roles {
+		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
+		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: name, Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
+		groups[role] = append(groups[role], name)
+		hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
+	}
+	bind := net24 + ".2:21080"
+	s.url = "http://" + bind
+	s.render(map[string]any{
+		"groups": groups, "hostvars": hostvars, "router_bind": bind, "router_app_port": s.port,
+		"router_app_health": "/healthz", "router_sticky": false, "router_maxconn": 1000, "router_group": "root",
+		"router_state_dir": dir, "router_run_dir": dir,
+	})
+	s.write("weights.map", "canary 0\ntotal 1\n")
+	s.write("servers.state", "1\n")
+	s.startRouter()
+	s.startAgent()
+	return s
+}
+
+func (s *site) write(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// render makes the configuration from the role's template, as Ansible does.
+func (s *site) render(vars map[string]any) {
+	s.t.Helper()
+	const program = `import sys, json, jinja2
+env = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sys.stdin)))`
+	in, err := json.Marshal(vars)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(s.t.Context(), "python3", "-c", program, "../../playbooks/roles/router/templates/haproxy.cfg.j2")
+	cmd.Stdin = strings.NewReader(string(in))
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("render: %v", err)
+	}
+	s.write("haproxy.cfg", string(out))
+}
+
+func (s *site) startRouter() {
+	s.t.Helper()
+	cmd := exec.Command("haproxy", "-W", "-f", filepath.Join(s.dir, "haproxy.cfg"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := os.Create(filepath.Join(s.dir, "haproxy.out"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = out.Close()
+	s.haproxy = cmd
+	s.t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	})
+	s.eventually("the router listens", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+func (s *site) stopRouter() {
+	_ = syscall.Kill(-s.haproxy.Process.Pid, syscall.SIGKILL)
+	_ = s.haproxy.Wait()
+}
+
+// reload starts a new worker and waits until it alone answers.
+func (s *site) reload() {
+	s.t.Helper()
+	pid := func() string {
+		out, _ := haproxy{socket: s.setting.socket}.ask(s.t.Context(), "show info")
+		for l := range strings.Lines(out) {
+			if strings.HasPrefix(l, "Pid:") {
+				return l
+			}
+		}
+		return ""
+	}
+	old := pid()
+	if err := s.haproxy.Process.Signal(syscall.SIGUSR2); err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually("a new worker answers", func() bool { now := pid(); return now != "" && now != old })
+}
+
+const stateDir = "agent"
+
+func (s *site) startAgent() {
+	s.t.Helper()
+	if err := os.MkdirAll(filepath.Join(s.dir, stateDir), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	s.agents, s.ended = cancel, ended
+	go func() {
+		defer close(ended)
+		r := sdktest.Watch(ctx, s.t, stage(s.setting), body, sdktest.Options{
+			Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Host: "router-1", Role: roleRouter, StateDir: filepath.Join(s.dir, stateDir)},
+		})
+		if r.Err != nil && !errors.Is(r.Err, context.Canceled) && ctx.Err() == nil {
+			s.t.Errorf("agent: %v", r.Err)
+		}
+	}()
+	before := s.fake.State(keyTraffic).Version
+	s.eventually("the agent reports", func() bool { return s.fake.State(keyTraffic).Version > before })
+	s.t.Cleanup(s.stopAgent)
+}
+
+func (s *site) stopAgent() {
+	s.agents()
+	<-s.ended
+}
+
+// playbook plays release.yml.
+func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+	slots := map[string]string{}
+	for h, v := range p.Vars["release_slots"].(map[string]any) {
+		slots[h], _ = v.(string)
+	}
+	for _, h := range p.Hosts {
+		if p.Vars["release_step"] == "settle" {
+			for _, slot := range []string{"a", "b"} {
+				if slot != slots[h] {
+					s.stop(h + "-" + slot)
+				}
+			}
+			continue
+		}
+		if err := s.start(h, slots[h], p.Vars["release_commit"].(string)); err != nil {
+			return []sdk.TaskResult{{Host: h, Task: "Wait until the release is healthy", Status: "failed", Message: err.Error()}}, errors.New("1 task failed")
+		}
+	}
+	return nil, nil
+}
+
+func (s *site) start(host, slot, commit string) error {
+	if commit == unhealthy {
+		return errors.New("/healthz: 500")
+	}
+	s.stop(host + "-" + slot)
+	a := &app{commit: commit}
+	port := s.port
+	if slot == "b" {
+		port++
+	}
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		n := a.served.Add(1)
+		switch {
+		case commit == faulty && n%10 == 0:
+			w.WriteHeader(http.StatusInternalServerError)
+		case commit == slow:
+			time.Sleep(300 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, commit)
+	})
+	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	s.mu.Lock()
+	s.slots[host+"-"+slot] = a
+	s.mu.Unlock()
+	go func() { _ = a.server.Serve(l) }()
+	s.t.Cleanup(func() { _ = a.server.Close() })
+	return nil
+}
+
+// stop ends a slot at once, like a machine that dies.
+func (s *site) stop(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.slots[name]; a != nil {
+		_ = a.server.Close()
+		delete(s.slots, name)
+	}
+}
+
+// serving is the commit in the slot of a host that serves.
+func (s *site) serving(host string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.slots[host+"-"+s.desired().Hosts[host].Slot]; a != nil {
+		return a.commit
+	}
+	return ""
+}
+
+func (s *site) desired() desired {
+	s.t.Helper()
+	var d desired
+	if err := json.Unmarshal(s.fake.State(keyDesired).Value, &d); err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func (s *site) actual() actual {
+	s.t.Helper()
+	var a actual
+	if v := s.fake.State(keyActual).Value; v != nil {
+		if err := json.Unmarshal(v, &a); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return a
+}
+
+const body = `
+artifact = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+service { command = ["node", "start.js"] }
+canary {
+  watch        = "500ms"
+  min_requests = 10
+  no_traffic   = "promote"
+}
+`
+
+// release puts an artifact of its own for each commit into the store, and returns the stage's body for it.
+func (s *site) body(commit string) string {
+	s.t.Helper()
+	file := filepath.Join(s.dir, commit+".tar.zst")
+	s.write(commit+".tar.zst", commit)
+	var digest string
+	put := sdk.Stage[struct{}]{
+		Name: "put", Version: "1.0.0", Capabilities: []sdk.Capability{sdk.Artifacts},
+		Run: func(ctx context.Context, _ *struct{}, job *sdk.Job) error {
+			a, err := job.PutArtifact(ctx, file)
+			digest = a.Digest
+			return err
+		},
+	}
+	if r := sdktest.Run(s.t, put, "", sdktest.Options{Fake: s.fake}); r.Err != nil {
+		s.t.Fatal(r.Err)
+	}
+	return strings.Replace(body, "sha256:"+strings.Repeat("0", 64), digest, 1)
+}
+
+func (s *site) deploy(commit string) sdktest.Result {
+	s.t.Helper()
+	return s.deployBody(s.t.Context(), commit, s.body(commit))
+}
+
+func (s *site) deployBody(ctx context.Context, commit, body string) sdktest.Result {
+	s.t.Helper()
+	return sdktest.RunContext(ctx, s.t, stage(s.setting), body, sdktest.Options{
+		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: "run-" + commit},
+	})
+}
+
+func (s *site) call(action string, args map[string]string) sdktest.Result {
+	s.t.Helper()
+	return sdktest.Call(s.t, stage(s.setting), body, action, args, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop"}})
+}
+
+// mustDeploy deploys a good release.
+func (s *site) mustDeploy(commit string) {
+	s.t.Helper()
+	if r := s.deploy(commit); r.Err != nil {
+		s.t.Fatalf("deploy %s: %v\n%s", commit, r.Err, strings.Join(r.Logs, "\n"))
+	}
+}
+
+// answers are what a number of requests got, by pool and by release.
+type answers struct {
+	pool, release map[string]int
+	failed        []string
+}
+
+// get sends one request.
+func (s *site) get(client *http.Client) (pool, release string, err error) {
+	resp, err := client.Get(s.url + "/")
+	if err != nil {
+		return "", "", err
+	}
+	b, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil {
+		return "", "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s from %s (%s)", resp.Status, resp.Header.Get("X-Troop-Pool"), b)
+	}
+	return resp.Header.Get("X-Troop-Pool"), string(b), err
+}
+
+// ask sends n requests one after the other.
+func (s *site) ask(n int) answers {
+	a := answers{pool: map[string]int{}, release: map[string]int{}}
+	for range n {
+		a.add(s.get(http.DefaultClient))
+	}
+	return a
+}
+
+func (a *answers) add(pool, release string, err error) {
+	a.pool[pool]++
+	a.release[release]++
+	if err != nil {
+		a.failed = append(a.failed, err.Error())
+	}
+}
+
+// load sends 50 requests a second, each on a connection of its own, until the returned function is called.
+func (s *site) load() (stop func() answers) {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := answers{pool: map[string]int{}, release: map[string]int{}}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	wg.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				wg.Go(func() {
+					pool, release, err := s.get(client)
+					mu.Lock()
+					defer mu.Unlock()
+					a.add(pool, release, err)
+				})
+			}
+		}
+	})
+	return func() answers {
+		cancel()
+		wg.Wait()
+		return a
+	}
+}
+
+func (s *site) eventually(what string, f func() bool) {
+	s.t.Helper()
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	out, _ := os.ReadFile(filepath.Join(s.dir, "haproxy.out"))
+	s.t.Fatalf("waited in vain: %s\nactual: %+v\nhaproxy: %s", what, s.actual(), out)
+}
