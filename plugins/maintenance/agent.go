@@ -23,7 +23,7 @@ const (
 	unreachable = 2               // connections that fail in a row before it is told
 	firstPause  = 5 * time.Second // after a failure, doubled with every further one
 	longestWait = 10 * time.Minute
-	heldPause   = time.Second     // between two looks at a file that its writer is about to let go
+	heldPause   = time.Second      // between two looks at a file that its writer is about to let go
 	givenBack   = 10 * time.Minute // that a file is left alone after it was given back
 	stuckAfter  = 3                // failures of one file before it is told
 	shownFiles  = 200              // receipts that the restore action can list, per host
@@ -357,6 +357,7 @@ func (a *agent) advance(ctx context.Context) {
 			a.gone.add(m.claim.File.Size)
 			a.tellMoved(m)
 			a.resolve(key, fmt.Sprintf("%s on %s went", m.claim.Path, a.info.Host))
+			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
 		case done == returned:
 			a.heldBack[m.claim.Path] = a.now().Add(givenBack)
 			a.publish(sdk.Event{

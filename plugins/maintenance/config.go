@@ -46,7 +46,7 @@ type storageConfig struct {
 	Address string `hcl:"address,optional" doc:"Instead: its address."`
 	User    string `hcl:"user" default:"\"troop-backup\""`
 	Port    int    `hcl:"port" default:"22"`
-	Path    string `hcl:"path" default:"\"/data\"" doc:"Folder on it, as its SFTP server shows it."`
+	Path    string `hcl:"path" default:"\"/\"" doc:"Folder on it that holds one for each host, as its SFTP server shows it."`
 }
 
 // freeGoal is the free space that a file system should have: a share of it, or bytes.
@@ -84,7 +84,7 @@ func (g *freeGoal) missing(size, free int64) int64 {
 
 func (c config) withDefaults() config {
 	if c.Storage == nil {
-		c.Storage = &storageConfig{Role: "storage", User: "troop-backup", Port: 22, Path: "/data"}
+		c.Storage = &storageConfig{Role: "storage", User: "troop-backup", Port: 22, Path: "/"}
 	}
 	return c
 }
@@ -103,7 +103,7 @@ var stage = sdk.Stage[config]{
 		// Logs belong to their writers: reading, renaming and removing them, asking the kernel whether someone
 		// writes (leases), giving a restored file back, and telling a writer to reopen.
 		LinuxCapabilities: []string{"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_CHOWN", "CAP_LEASE", "CAP_KILL", "CAP_SYS_PTRACE"},
-		WritablePaths:     []string{"/var/log", "-/var/crash", "-/var/dumps", "-/data", "-/mnt"},
+		WritablePaths:     slices.Concat(hostPlaces.secondary, hostPlaces.teams),
 	},
 	Actions: []sdk.Action[config]{
 		{

@@ -51,11 +51,11 @@ type outcome int
 
 // The outcomes.
 const (
-	waiting outcome = iota // for a writer, or for the end of the quarantine
-	moved                  // removed here, with a receipt
-	returned               // given back to its writer under its old name
-	vanished               // somebody else removed it before it was sent
-	dropped                // the claim had not begun
+	waiting  outcome = iota // for a writer, or for the end of the quarantine
+	moved                   // removed here, with a receipt
+	returned                // given back to its writer under its old name
+	vanished                // somebody else removed it before it was sent
+	dropped                 // the claim had not begun
 )
 
 // Claim takes a file away from its writer: by a rename in its folder, or by a copy and a cut.
@@ -142,7 +142,7 @@ func (v *mover) Advance(m *move) (outcome, error) {
 	if err != nil {
 		return waiting, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()                //nolint:errcheck // read only
 	if m.claim.Copy && !m.copied { // the agent died while it copied: the file itself is whole
 		if err := d.remove(m.claim.Claimed); err != nil {
 			return waiting, err
@@ -276,13 +276,13 @@ func (v *mover) Adopt(f found, rule string) error {
 	}})
 }
 
-// remote is the name of a file on the storage host: ENVIRONMENT/HOST/RULE/YEAR-MONTH/NAME.ID.zst.
+// remote is the name of a file on the storage host: HOST/RULE/YEAR-MONTH/NAME.ID.zst.
 func (v *mover) remote(m *move) string {
 	name := path.Base(m.claim.Path) + "." + m.id
 	if v.compress != "none" {
 		name += ".zst"
 	}
-	return path.Join(v.environment, v.host, m.claim.Rule, m.claimed.UTC().Format("2006-01"), name)
+	return path.Join(v.host, m.claim.Rule, m.claimed.UTC().Format("2006-01"), name)
 }
 
 // notifyWriter sends the signal of a rule to its writer.

@@ -48,8 +48,8 @@ var keptParts = []string{
 	"node_modules", "releases", ".git", "site-packages",
 }
 
-// secondaryName is what a file below a team's own folder must be called to be a log or a dump.
-var secondaryName = regexp.MustCompile(`\.(log|out|err|trace|dmp|dump|core|hprof|csv)([.-][0-9][0-9A-Za-z_.:-]*)?(\.(gz|zst|xz|bz2))?$`)
+// secondaryName is what a file below a team's own folder must be called to be a log or a dump; a pattern, too.
+var secondaryName = regexp.MustCompile(`\.(log|out|err|trace|dmp|dump|core|hprof|csv)([.-][0-9[][]0-9A-Za-z_.:*?[-]*)?(\.(gz|zst|xz|bz2))?$`)
 
 const remedy = `rules may name logs and dumps below /var/log, /var/crash and /var/dumps, and below /data and /mnt by their extension (such as /data/shop/*.log)`
 

@@ -196,7 +196,7 @@ func (s *storage) Put(name string, src io.Reader) error {
 		return fmt.Errorf("create %s on storage host: %w", name, err)
 	}
 	_, err = f.ReadFromWithConcurrency(src, chunkInFlight)
-	if err == nil {
+	if _, can := s.sftp.HasExtension("fsync@openssh.com"); can && err == nil {
 		err = f.Sync()
 	}
 	if errClose := f.Close(); err == nil {

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCheckPattern(t *testing.T) {
+	for pattern, want := range map[string]string{ // "" is allowed, else a part of the error
+		"/var/log/storefront/*.log":       "",
+		"/var/log/storefront/app.log":     "",
+		"/var/log/**/*.log.*":             "",
+		"/var/log/nginx/{access,error}.*": "",
+		"/var/crash/*":                    "",
+		"/var/dumps/nightly/*.tar.gz":     "",
+		"/data/shop/logs/*.log":           "",
+		"/data/shop/logs/*.log.[0-9]*.gz": "",
+		"/mnt/dumps/heap-*.hprof":         "",
+
+		"app.log":                         "absolute",
+		"/var/log/../lib/x.log":           "without",
+		"/var/log//x.log":                 "without",
+		"/var/log/[":                      "pattern",
+		"/*":                              "could reach",
+		"/**":                             "could reach",
+		"/var/*/x.log":                    "could reach",
+		"/var/{log,lib}/x":                "could reach",
+		"/opt/storefront/*.log":           "the application's folder",
+		"/opt/storefront/**":              "the application's folder",
+		"/srv/app/log/x.log":              "the application's folder",
+		"/home/ann/*.log":                 "people's files",
+		"/etc/*.log":                      "configuration",
+		"/usr/lib/x.log":                  "more than logs",
+		"/boot/x.log":                     "more than logs",
+		"/lib/x.log":                      "more than logs",
+		"/tmp/*.log":                      "more than logs",
+		"/var/log.d/x.log":                "more than logs",
+		"/var/lib/redis/dump.rdb":         "databases",
+		"/var/lib/redis/appendonlydir/*":  "databases",
+		"/var/lib/postgresql/15/main/**":  "databases",
+		"/var/lib/mysql/*":                "databases",
+		"/var/log/redis/dump.rdb":         "lives on",
+		"/var/log/app/{app.log,cart.db}":  "lives on",
+		"/var/log/app/*.sqlite3":          "lives on",
+		"/var/log/app/*.db-wal":           "lives on",
+		"/var/log/wtmp":                   "lives on",
+		"/var/log/journal/**":             "belongs to the system",
+		"/var/log/app/pg_wal/*":           "folder of a database",
+		"/data/pg/base/5/*.log":           "folder of a database",
+		"/data/shop/releases/a/out.log":   "folder of a database or an application",
+		"/data/*":                         "names everything",
+		"/data/*.log":                     "names everything",
+		"/data/shop/*":                    "may be more than a log",
+		"/data/shop/**":                   "may be more than a log",
+		"/data/shop/orders.dat":           "may be more than a log",
+		"/data/shop/dump.rdb":             "lives on",
+	} {
+		err := hostPlaces.checkPattern(pattern)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", pattern, err)
+		case want != "" && err == nil:
+			t.Errorf("%s: allowed, want an error about %q", pattern, want)
+		case want != "" && !strings.Contains(err.Error(), want):
+			t.Errorf("%s: %v, want it to say %q", pattern, err, want)
+		}
+	}
+}
+
+// TestInspect puts things in a rule's folder that it must not take, whatever the rule says.
+func TestInspect(t *testing.T) {
+	root := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "orders.log")
+	if err := os.WriteFile(outside, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write := func(content string) func(string) error {
+		return func(p string) error { return os.WriteFile(p, []byte(content), 0o600) }
+	}
+	for name, test := range map[string]struct {
+		file   string
+		make   func(p string) error
+		refuse string
+	}{
+		"a log":             {"app.log", write("GET /\n"), ""},
+		"an empty log":      {"empty.log", write(""), ""},
+		"a core dump":       {"core.1.log", write("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00more"), ""},
+		"a symbolic link":   {"link.log", func(p string) error { return os.Symlink(outside, p) }, "symbolic link"},
+		"a hard link":       {"hard.log", func(p string) error { return os.Link(outside, p) }, "hard links"},
+		"a pipe":            {"pipe.log", func(p string) error { return unix.Mkfifo(p, 0o600) }, "no regular file"},
+		"SQLite":            {"s.log", write("SQLite format 3\x00rest"), "SQLite"},
+		"SQLite's WAL":      {"w.log", write("\x37\x7f\x06\x82rest"), "SQLite"},
+		"Redis dump":        {"r.log", write("REDIS0011\xfa"), "Redis"},
+		"Redis append-only": {"a.log", write("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"), "Redis"},
+		"a program":         {"p.log", write("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00more"), "program"},
+		"MySQL binlog":      {"b.log", write("\xfebinxxxx"), "MySQL"},
+		"by name":           {"dump.rdb", write("x"), "lives on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := test.make(filepath.Join(root, test.file)); err != nil {
+				t.Fatal(err)
+			}
+			d, err := openFolder(root, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = d.Close() })
+			_, err = d.inspect(test.file, places{secondary: []string{root}})
+			switch {
+			case test.refuse == "" && err != nil:
+				t.Error(err)
+			case test.refuse != "" && (err == nil || !strings.Contains(err.Error(), test.refuse)):
+				t.Errorf("got %v, want it refused for %q", err, test.refuse)
+			}
+			if _, err := d.inspect(test.file, places{secondary: []string{"/elsewhere"}}); err == nil {
+				t.Error("taken outside of the allowed folders")
+			}
+		})
+	}
+}
+
+// TestLinkedFolder has a symbolic link on the way, as the root of a rule and below it.
+func TestLinkedFolder(t *testing.T) {
+	dir := t.TempDir()
+	app := filepath.Join(dir, "opt", "app")
+	logs := filepath.Join(dir, "logs")
+	for _, d := range []string{app, logs} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(app, "a.log"), []byte(longLog), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{filepath.Join(dir, "link"), filepath.Join(logs, "sub")} {
+		if err := os.Symlink(app, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openFolder(filepath.Join(dir, "link"), filepath.Join(dir, "link")); err == nil {
+		t.Error("a linked root was opened")
+	}
+	if _, err := openFolder(logs, filepath.Join(logs, "sub")); err == nil {
+		t.Error("a linked folder was opened")
+	}
+	if _, err := openFolder(logs, app); err == nil {
+		t.Error("a folder outside of the root was opened")
+	}
+	l, err := list(ruleConfig{Paths: []string{filepath.Join(logs, "**/*.log")}}, places{secondary: []string{logs}})
+	if err != nil || len(l.files) != 0 {
+		t.Errorf("found %v, %v", l.files, err)
+	}
+}
