@@ -48,6 +48,9 @@ func formatOne(b *strings.Builder, d core.Diagnostic, sources Sources, paint fun
 	fmt.Fprintf(b, "%s %s\n", paint(code, severity+":"), paint("1", printable(d.Summary)))
 	if d.Range.File != "" {
 		src, known := sources[d.Range.File]
+		if known {
+			d.Range = exact(d.Range, src)
+		}
 		fmt.Fprintf(b, "\n  on %s:%d,%d", display(d.Range.File), d.Range.Start.Line, d.Range.Start.Column)
 		if context := enclosing(src, d.Range.Start.Byte); known && context != "" && d.Range.End.Byte > 0 {
 			fmt.Fprintf(b, ", in %s", printable(context))
@@ -65,6 +68,18 @@ func formatOne(b *strings.Builder, d core.Diagnostic, sources Sources, paint fun
 			wrap(b, printable(line))
 		}
 	}
+}
+
+// exact counts the columns of r again, from its bytes: those of a plugin are off when the core computed an expression
+// with letters beyond ASCII in the same line, since it keeps the bytes of a block's text but not its letters.
+func exact(r core.Range, src []byte) core.Range {
+	for _, p := range []*core.Pos{&r.Start, &r.End} {
+		if p.Byte > 0 && p.Byte <= len(src) && utf8.Valid(src) {
+			line := bytes.LastIndexByte(src[:p.Byte], '\n') + 1
+			p.Column = 1 + uniseg.GraphemeClusterCount(string(src[line:p.Byte]))
+		}
+	}
+	return r
 }
 
 // snippet writes the lines of r with the range underlined.
@@ -224,7 +239,7 @@ func JSON(diags core.Diagnostics, sources Sources) ([]byte, error) {
 			r.ErrorCount++
 		}
 		if d.Range.File != "" {
-			shown := d.Range
+			shown := exact(d.Range, sources[d.Range.File])
 			shown.File = display(shown.File)
 			j.Range = &shown
 			if src, ok := sources[d.Range.File]; ok && utf8.Valid(src) {
