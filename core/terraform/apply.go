@@ -64,7 +64,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("apply: %w", out.explain(err))
+		return fmt.Errorf("apply: %w", out.explain(ctx, err))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,8 +130,11 @@ func (*StaleError) Error() string {
 	return "the plan is stale: something was applied since it was made; plan again"
 }
 
-// explain puts what Terraform said in the place of its exit status.
-func (m *messages) explain(err error) error {
+// explain puts what Terraform said, or why it was interrupted, in the place of its exit status.
+func (m *messages) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	var texts []error
 	for _, p := range m.errors {
 		switch p.Summary {

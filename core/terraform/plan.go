@@ -116,7 +116,7 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("plan: %w", out.explain(err))
+		return nil, fmt.Errorf("plan: %w", out.explain(ctx, err))
 	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {

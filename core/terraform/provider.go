@@ -106,8 +106,11 @@ func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, erro
 		mirrors[source] = w.mirrorDir(strings.TrimPrefix(string(d), "sha256:"))
 	}
 	config, err := cliConfig(user, mirrors)
-	if err != nil {
-		return nil, fmt.Errorf("read Terraform's CLI configuration: %w", err)
+	if err != nil { // it may be in an older syntax, which only Terraform reads
+		w.Log(fmt.Sprintf("Terraform's CLI configuration is left out: %v", err))
+		if config, err = cliConfig(nil, mirrors); err != nil {
+			return nil, err
+		}
 	}
 	return config, writeFile(w.path("cli.tfrc"), config)
 }
@@ -145,9 +148,6 @@ func cliConfig(user []byte, mirrors map[string]string) ([]byte, error) {
 		installation.Body().AppendNewBlock("direct", nil)
 	}
 	for _, method := range installation.Body().Blocks() {
-		if method.Type() == "dev_overrides" {
-			continue
-		}
 		excluded, err := stringsOf(method.Body().GetAttribute("exclude"))
 		if err != nil {
 			return nil, err

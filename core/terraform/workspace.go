@@ -5,7 +5,6 @@ package terraform
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -93,10 +92,9 @@ func (w *Workspace) run(ctx context.Context, f func(*tfexec.Terraform) error) er
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := f(tf); err != nil {
-		if ctx.Err() != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
+	if err := f(tf); err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
 		return err
 	}
 	return nil

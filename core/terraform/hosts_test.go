@@ -1,0 +1,47 @@
+package terraform
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+func TestParseHosts(t *testing.T) {
+	got, err := parseHosts([]byte(`{
+	  "web-1": {"role": "production", "address": "203.0.113.7", "private_address": "10.0.0.7", "user": "admin", "port": 2222, "host_key": "ssh-ed25519 AAAA\n"},
+	  "router-1": {"role": "router", "address": "router.example.com", "user": "root", "extra": true}
+	}`))
+	want := []core.Host{
+		{Name: "router-1", Role: "router", Address: "router.example.com", PrivateAddress: "router.example.com", User: "root", Port: 22},
+		{Name: "web-1", Role: "production", Address: "203.0.113.7", PrivateAddress: "10.0.0.7", User: "admin", Port: 2222, HostKey: "ssh-ed25519 AAAA"},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestParseBadHosts(t *testing.T) {
+	tests := map[string]struct{ value, want string }{
+		"a list":           {`[]`, `output "hosts": want a map of host name to object`},
+		"a text":           {`{"web-1": "10.0.0.7"}`, `output "hosts": host "web-1": want an object`},
+		"wrong type":       {`{"web-1": {"role": "router", "address": "a", "user": "root", "port": "22"}}`, `output "hosts": host "web-1": port is a string`},
+		"no role":          {`{"web-1": {"address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role is "", want one of production, canary, router, storage`},
+		"no address":       {`{"web-1": {"role": "router", "user": "root"}}`, `output "hosts": host "web-1": address is "", want an IP address or a DNS name`},
+		"option for ssh":   {`{"web-1": {"role": "router", "user": "root", "address": "-oProxyCommand=x"}}`, `output "hosts": host "web-1": address is "-oProxyCommand=x", want an IP address or a DNS name`},
+		"user is option":   {`{"web-1": {"role": "router", "user": "-l", "address": "a"}}`, `output "hosts": host "web-1": user is "-l", want who logs in over SSH`},
+		"name is a path":   {`{"../x": {"role": "router", "user": "root", "address": "a"}}`, `output "hosts": host "../x": a name is lower-case letters, digits and dashes`},
+		"everything wrong": {`{"b": {}, "a": 1}`, "output \"hosts\": host \"a\": want an object\noutput \"hosts\": host \"b\": role is \"\", want one of production, canary, router, storage"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if _, err := parseHosts([]byte(tt.value)); err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+	if _, err := parseHosts([]byte(`{}`)); !errors.Is(err, ErrNoHosts) {
+		t.Errorf("empty map: %v", err)
+	}
+}

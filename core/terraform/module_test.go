@@ -1,0 +1,121 @@
+package terraform
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/fstest"
+)
+
+func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+
+func workspace(t *testing.T, module fs.FS) *Workspace {
+	t.Helper()
+	w := &Workspace{Options: Options{Dir: t.TempDir(), Module: module, Log: func(string) {}}}
+	if err := os.MkdirAll(w.path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// names lists the files of a working folder but our own.
+func names(t *testing.T, w *Workspace) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(w.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(w.Dir, path)
+		if filepath.Dir(name) != own {
+			all = append(all, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestSync(t *testing.T) {
+	w := workspace(t, fstest.MapFS{
+		"main.tf": file("a"), "old.tf": file("b"), "files/motd": file("c"), ".terraform/x": file("d"),
+		"terraform.tfstate": file("of someone else"), lockFile: file("first"),
+	})
+	first, err := w.sync()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := names(t, w), []string{lockFile, "files/motd", "main.tf", "old.tf"}; !slices.Equal(got, want) {
+		t.Errorf("copied %v, want %v", got, want)
+	}
+	for name, text := range map[string]string{lockFile: "maintained by init", "terraform.tfstate": "ours"} {
+		if err := os.WriteFile(filepath.Join(w.Dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err := w.sync(); err != nil || again != first {
+		t.Errorf("the same module has digest %s, then %s: %v", first, again, err)
+	}
+	w.Module = fstest.MapFS{"main.tf": file("a, changed"), lockFile: file("first")}
+	if second, err := w.sync(); err != nil || second == first {
+		t.Errorf("another module has the same digest: %v", err)
+	}
+	if got, want := names(t, w), []string{lockFile, "main.tf", "terraform.tfstate"}; !slices.Equal(got, want) {
+		t.Errorf("left %v, want %v", got, want)
+	}
+	for name, want := range map[string]string{lockFile: "maintained by init", "terraform.tfstate": "ours", "main.tf": "a, changed"} {
+		if b, err := os.ReadFile(filepath.Join(w.Dir, name)); err != nil || string(b) != want {
+			t.Errorf("%s holds %q, want %q: %v", name, b, want, err)
+		}
+	}
+}
+
+func TestVariables(t *testing.T) {
+	module := fstest.MapFS{"variables.tf": file(`
+variable "environment" { type = string }
+variable "region"      { type = string }
+`)}
+	w := workspace(t, module)
+	w.Environment, w.PublicKey, w.Variables = "lab", "ssh-ed25519 AAAA", map[string]any{"region": "us-east-1"}
+	if err := checkVariables(module, w.Variables); err != nil {
+		t.Fatal(err)
+	}
+	path, err := w.writeVariables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]any{"environment": "lab", "region": "us-east-1"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("wrote %v, want %v", got, want)
+	}
+	var undeclared *UndeclaredError
+	err = checkVariables(module, map[string]any{"regoin": 1})
+	if !errors.As(err, &undeclared) || err.Error() != "the module has no variable regoin; it has environment, region" {
+		t.Errorf("misspelt variable: %v", err)
+	}
+	if err := checkVariables(fstest.MapFS{"main.tf.json": file("{}")}, map[string]any{"x": 1}); err != nil {
+		t.Errorf("a module in JSON: %v", err)
+	}
+	if err := checkVariables(fstest.MapFS{"main.tf": file("variable {")}, nil); err == nil {
+		t.Error("a module that cannot be read is accepted")
+	}
+}

@@ -1,0 +1,94 @@
+package terraform
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	tfjson "github.com/hashicorp/terraform-json"
+)
+
+// shown is a plan as `terraform show -json` prints it, cut down to what is read.
+const shown = `{
+  "format_version": "1.2",
+  "timestamp": "2026-01-01T00:00:00Z",
+  "resource_drift": [
+    {"address": "lab_host.this[\"web-1\"]", "mode": "managed", "type": "lab_host", "index": "web-1",
+     "change": {"actions": ["delete"], "before": {"name": "web-1"}, "after": null}}
+  ],
+  "resource_changes": [
+    {"address": "lab_roster.this", "mode": "managed", "type": "lab_roster", "change": {"actions": ["no-op"]}},
+    {"address": "data.aws_ami.debian", "mode": "data", "type": "aws_ami", "change": {"actions": ["read"]}},
+    {"address": "lab_host.this[\"web-1\"]", "mode": "managed", "type": "lab_host", "index": "web-1",
+     "change": {"actions": ["create"], "before": null, "after": {"name": "web-1"}}},
+    {"address": "lab_host.this[\"canary-1\"]", "mode": "managed", "type": "lab_host", "index": "canary-1",
+     "change": {"actions": ["delete", "create"],
+       "before": {"memory": "512MiB", "pid": 7, "token": "hunter2", "tags": {"a": "s3cret"}, "role": "canary"},
+       "after": {"memory": "1GiB", "token": "hunter3", "tags": {"a": "s3cret too"}, "role": "canary"},
+       "after_unknown": {"pid": true, "tags": {}},
+       "before_sensitive": {"token": true, "tags": {"a": true}}, "after_sensitive": {"tags": {}},
+       "replace_paths": [["memory"]]}},
+    {"address": "aws_eip.router[0]", "mode": "managed", "type": "aws_eip", "index": 0,
+     "change": {"actions": ["update"], "before": {"name": "a"}, "after": {"name": "b"}}}
+  ],
+  "output_changes": {
+    "hosts": {"actions": ["update"], "before": {"canary-1": {"role": "canary"}}, "after": {"web-1": {"role": "production"}}},
+    "subnet": {"actions": ["no-op"]}
+  }
+}`
+
+func readShown(t *testing.T, text string) *Plan {
+	t.Helper()
+	var p tfjson.Plan
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := read(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func TestReadPlan(t *testing.T) {
+	got := readShown(t, shown)
+	want := &Plan{
+		Digest: got.Digest,
+		Changes: []Change{
+			{Address: "aws_eip.router[0]", Type: "aws_eip", Action: Update, Attributes: []Attribute{{Name: "name", Before: `"a"`, After: `"b"`}}},
+			{Address: `lab_host.this["canary-1"]`, Type: "lab_host", Host: "canary-1", Role: "canary", Action: Replace, Attributes: []Attribute{
+				{Name: "memory", Before: `"512MiB"`, After: `"1GiB"`, Forces: true},
+				{Name: "pid", Before: "7", After: unknown},
+				{Name: "tags", Before: sensitive, After: sensitive},
+				{Name: "token", Before: sensitive, After: sensitive},
+			}},
+			{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Create},
+		},
+		Drift:   []Change{{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Destroy}},
+		Outputs: []string{"hosts"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if b, err := json.Marshal(got); err != nil || strings.Contains(string(b), "hunter") || strings.Contains(string(b), "s3cret") {
+		t.Errorf("a sensitive value is shown: %s %v", b, err)
+	}
+}
+
+func TestDigestOfPlan(t *testing.T) {
+	first := readShown(t, shown).Digest
+	if later := readShown(t, strings.Replace(shown, "2026-01-01", "2026-01-02", 1)).Digest; later != first {
+		t.Error("the same plan, made later, has another digest")
+	}
+	if other := readShown(t, strings.Replace(shown, "hunter3", "hunter4", 1)).Digest; other == first {
+		t.Error("a plan with another effect has the same digest")
+	}
+}
+
+func TestEmptyPlan(t *testing.T) {
+	p := readShown(t, `{"format_version": "1.2", "output_changes": {"hosts": {"actions": ["no-op"]}}}`)
+	if !p.Empty() {
+		t.Errorf("not empty: %+v", p)
+	}
+}
