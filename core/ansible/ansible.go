@@ -136,7 +136,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	}
 	defer w.close()
 
-	events, err := listen(w.events, w.shipped, func() { _ = os.Remove(w.vars) }, each)
+	events, err := listen(w.events, r.place, func() { _ = os.Remove(w.vars) }, each)
 	if err != nil {
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}
@@ -194,6 +194,18 @@ func (r *Runner) find(name string) (string, error) {
 		return "", &core.NotFoundError{What: "playbook", Name: name, Remedy: "a bare name, such as site.yml, is a playbook that ships with troop"}
 	}
 	return name, nil
+}
+
+// place shortens the file:line of a task: to playbooks/… for those that ship with troop, to a path that starts in the
+// manifest's folder for a team's own.
+func (r *Runner) place(path string) string {
+	if rest, ok := strings.CutPrefix(path, r.shipped.dir(filepath.Join(r.conf.Dir, "ansible"))+"/"); ok {
+		return "playbooks/" + rest
+	}
+	if rest, ok := strings.CutPrefix(path, r.conf.Manifest+"/"); ok && r.conf.Manifest != "" {
+		return rest
+	}
+	return path
 }
 
 // limit writes host names as a pattern of Ansible's.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -63,9 +62,9 @@ type listener struct {
 	done chan heard
 }
 
-// listen reads events. It calls first when the first one comes: Ansible has read its variables then. Paths under root
-// are given relative to it, as playbooks/….
-func listen(fifo, root string, first func(), each func(core.TaskResult)) (*listener, error) {
+// listen reads events. It calls first when the first one comes: Ansible has read its variables then. place shortens the
+// path of a task.
+func listen(fifo string, place func(string) string, first func(), each func(core.TaskResult)) (*listener, error) {
 	// Open for writing, too: reading never ends while this process holds it, and opening does not wait for Ansible.
 	f, err := os.OpenFile(fifo, os.O_RDWR, 0)
 	if err != nil {
@@ -90,7 +89,7 @@ func listen(fifo, root string, first func(), each func(core.TaskResult)) (*liste
 				first()
 				first = nil
 			}
-			h.take(e, root, each)
+			h.take(e, place, each)
 		}
 		l.done <- h
 	}()
@@ -105,12 +104,12 @@ func (l *listener) finish() heard {
 	return h
 }
 
-func (h *heard) take(e event, root string, each func(core.TaskResult)) {
+func (h *heard) take(e event, place func(string) string, each func(core.TaskResult)) {
 	switch e.Event {
 	case "stats":
 		h.stats = e.Hosts
 	case "result":
-		r := e.taskResult(root)
+		r := e.taskResult(place)
 		c := h.counts[r.Host]
 		if c == nil {
 			c = &Counts{}
@@ -134,13 +133,10 @@ func (h *heard) take(e event, root string, each func(core.TaskResult)) {
 	}
 }
 
-func (e event) taskResult(root string) core.TaskResult {
+func (e event) taskResult(place func(string) string) core.TaskResult {
 	r := core.TaskResult{
 		Host: core.HostName(e.Host), Task: e.Task, Status: e.Status, Message: e.Result.message(e.Status),
-		Path: e.Path, Facts: e.Facts, Elapsed: time.Duration(e.Elapsed * float64(time.Second)),
-	}
-	if rest, ok := strings.CutPrefix(e.Path, root+string(filepath.Separator)); ok {
-		r.Path = "playbooks/" + filepath.ToSlash(rest)
+		Path: place(e.Path), Facts: e.Facts, Elapsed: time.Duration(e.Elapsed * float64(time.Second)),
 	}
 	if e.Item != nil {
 		r.Message = fmt.Sprintf("%v: %s", e.Item, r.Message)

@@ -56,9 +56,14 @@ func (t tree) playbooks() []string {
 	return names
 }
 
+// dir is where unpack puts the tree.
+func (t tree) dir(parent string) string {
+	return filepath.Join(parent, "playbooks-"+string(t.digest[len("sha256:"):])[:12])
+}
+
 // unpack writes the tree under parent, in a folder named by its digest, unless it stands there already.
 func (t tree) unpack(parent string) (string, error) {
-	dir := filepath.Join(parent, "playbooks-"+string(t.digest[len("sha256:"):])[:12])
+	dir := t.dir(parent)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}

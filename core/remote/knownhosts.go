@@ -216,3 +216,15 @@ type noKey struct{}
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
+
+// HostKey returns the pinned key of a host in authorized_keys format.
+func (c *Client) HostKey(h core.Host) (string, error) {
+	keys, err := c.known.pinned(h)
+	if err != nil {
+		return "", err
+	}
+	if len(keys) == 0 {
+		return "", fmt.Errorf("host key of %s: %w", h.Name, errUnknown)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(keys[0].Key))), nil
+}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/core/remote/remotetest"
 )
 
 func client(t *testing.T) *remote.Client {
@@ -29,8 +30,6 @@ func client(t *testing.T) *remote.Client {
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
-
-func line(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
 
 func TestNewMakesOneKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
@@ -70,8 +69,8 @@ func TestNewMakesOneKey(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	c := client(t)
-	s := listen(t, "127.0.0.1:0", c.PublicKey())
-	h := s.host("web-1")
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.Host("web-1")
 
 	out, err := c.Run(t.Context(), h, "cat; echo two >&2", strings.NewReader("one"))
 	if err != nil || string(out) != "one" {
@@ -87,10 +86,10 @@ func TestRun(t *testing.T) {
 	if _, err = c.Run(ctx, h, "sleep 5", nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error of a cancelled command = %v", err)
 	}
-	if n := s.logins.Load(); n != 1 {
+	if n := s.Logins(); n != 1 {
 		t.Errorf("%d connections, want one for all commands", n)
 	}
-	s.drop()
+	s.Drop()
 	if out, err = c.Run(t.Context(), h, "echo again", nil); err != nil || string(out) != "again\n" {
 		t.Errorf("after a lost connection Run = %q, %v", out, err)
 	}
@@ -98,19 +97,19 @@ func TestRun(t *testing.T) {
 
 func TestHostKeys(t *testing.T) {
 	c := client(t)
-	s := listen(t, "127.0.0.1:0", c.PublicKey())
-	h := s.host("web-1")
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.Host("web-1")
 	if _, err := c.Run(t.Context(), h, "true", nil); err != nil {
 		t.Fatalf("first contact: %v", err)
 	}
 	addr := fmt.Sprintf("[127.0.0.1]:%d", h.Port)
 	pinned, err := os.ReadFile(c.KnownHostsFile())
-	if err != nil || string(pinned) != addr+" "+line(s.hostKey)+"\n" {
+	if err != nil || string(pinned) != addr+" "+s.HostKey+"\n" {
 		t.Errorf("known_hosts = %q, %v", pinned, err)
 	}
 
-	s.stop()
-	other := listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
+	s.Stop()
+	other := remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
 	_, err = c.Run(t.Context(), h, "true", nil)
 	var changed *remote.HostKeyError
 	if !errors.As(err, &changed) || changed.Host != "web-1" || changed.File != c.KnownHostsFile() || changed.Address != addr {
@@ -128,9 +127,9 @@ func TestHostKeys(t *testing.T) {
 		t.Errorf("after the new key was accepted: %v", err)
 	}
 
-	other.stop()
-	third := listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
-	h.HostKey = line(third.hostKey)
+	other.Stop()
+	third := remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
+	h.HostKey = third.HostKey
 	for range 2 {
 		if err := c.Pin([]core.Host{h}); err != nil {
 			t.Fatal(err)
@@ -156,8 +155,8 @@ func TestHostKeys(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	c := client(t)
-	up := listen(t, "127.0.0.1:0", c.PublicKey())
-	stranger := listen(t, "127.0.0.1:0")
+	up := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	stranger := remotetest.Listen(t, "127.0.0.1:0")
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -166,10 +165,10 @@ func TestWait(t *testing.T) {
 	_ = free.Close()
 	late := core.Host{Name: "late", Address: "127.0.0.1", Port: port, User: "root"}
 
-	ready := time.AfterFunc(300*time.Millisecond, func() { listen(t, fmt.Sprintf("127.0.0.1:%d", port), c.PublicKey()) })
+	ready := time.AfterFunc(300*time.Millisecond, func() { remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", port), c.PublicKey()) })
 	t.Cleanup(func() { ready.Stop() })
 	said := map[core.HostName][]string{}
-	err = c.Wait(t.Context(), []core.Host{up.host("up"), late}, 10*time.Second, func(h core.HostName, text string) {
+	err = c.Wait(t.Context(), []core.Host{up.Host("up"), late}, 10*time.Second, func(h core.HostName, text string) {
 		said[h] = append(said[h], text)
 	})
 	if err != nil {
@@ -179,21 +178,21 @@ func TestWait(t *testing.T) {
 		t.Errorf("progress = %q", said)
 	}
 
-	err = c.Wait(t.Context(), []core.Host{up.host("up"), stranger.host("stranger")}, 400*time.Millisecond, nil)
+	err = c.Wait(t.Context(), []core.Host{up.Host("up"), stranger.Host("stranger")}, 400*time.Millisecond, nil)
 	if err == nil || !strings.Contains(err.Error(), "stranger") || !strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "on up ") {
 		t.Errorf("timeout: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("the user has had enough")
 	time.AfterFunc(50*time.Millisecond, func() { cancel(stop) })
-	if err := c.Wait(ctx, []core.Host{stranger.host("stranger")}, time.Minute, nil); !errors.Is(err, stop) {
+	if err := c.Wait(ctx, []core.Host{stranger.Host("stranger")}, time.Minute, nil); !errors.Is(err, stop) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
 
 func TestDial(t *testing.T) {
 	c := client(t)
-	s := listen(t, "127.0.0.1:0", c.PublicKey())
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +213,7 @@ func TestDial(t *testing.T) {
 			}()
 		}
 	}()
-	conn, err := c.Dialer(s.host("router-1"))(t.Context(), "tcp", echo.Addr().String())
+	conn, err := c.Dialer(s.Host("router-1"))(t.Context(), "tcp", echo.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,10 +229,10 @@ func TestDial(t *testing.T) {
 		t.Errorf("read past the deadline: %v", err)
 	}
 	_ = echo.Close()
-	if _, err := c.DialContext(t.Context(), s.host("router-1"), "tcp", echo.Addr().String()); err == nil || !strings.Contains(err.Error(), "router-1") {
+	if _, err := c.DialContext(t.Context(), s.Host("router-1"), "tcp", echo.Addr().String()); err == nil || !strings.Contains(err.Error(), "router-1") {
 		t.Errorf("dial of a closed port: %v", err)
 	}
-	if n := s.logins.Load(); n != 1 {
+	if n := s.Logins(); n != 1 {
 		t.Errorf("%d connections, want one", n)
 	}
 }
@@ -245,9 +244,9 @@ func TestCommandIsUnderstoodByOpenSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	s := listen(t, "127.0.0.1:0", c.PublicKey())
-	h := s.host("web-1")
-	h.HostKey = line(s.hostKey)
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	h := s.Host("web-1")
+	h.HostKey = s.HostKey
 	argv := c.Command(h, "echo", "hello")
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err == nil {
 		t.Errorf("ssh takes a host whose key is not pinned: %s", out)

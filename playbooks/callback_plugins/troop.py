@@ -19,7 +19,7 @@ description: Tells the core of troop what each task did on each host.
 """
 
 # What a result may hand on. Everything else (invocation, facts, file contents) stays here.
-KEPT = ("msg", "stdout", "stderr", "module_stdout", "module_stderr", "rc", "skip_reason", "reason", "censored", "diff")
+KEPT = ("msg", "stdout", "stderr", "module_stdout", "module_stderr", "rc", "skip_reason", "reason", "censored")
 
 
 class CallbackModule(CallbackBase):

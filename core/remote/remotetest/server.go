@@ -1,9 +1,13 @@
-package remote_test
+// Package remotetest is an SSH server for tests. It lives in the test's process, runs commands with sh on this machine
+// and forwards TCP connections.
+package remotetest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,20 +22,24 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// server is an SSH server that runs commands with sh and forwards TCP connections.
-type server struct {
-	t        *testing.T
+// Server is a running server.
+type Server struct {
+	HostKey string // authorized_keys format
+	// Command, when set, changes a command before it is run, such as the folders that it touches.
+	Command func(string) string
+
+	ctx      context.Context // of the test
 	listener net.Listener
 	conf     *ssh.ServerConfig
-	hostKey  ssh.PublicKey
 	logins   atomic.Int32
 
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-// listen starts a server on addr with a new host key. It lets in who holds one of the keys.
-func listen(t *testing.T, addr string, keys ...string) *server {
+// Listen starts a server with a new host key on addr, a host and a port, that lets in who holds one of the keys. It
+// ends with the test.
+func Listen(t *testing.T, addr string, keys ...string) *Server {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -41,36 +49,41 @@ func listen(t *testing.T, addr string, keys ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, hostKey: signer.PublicKey()}
+	s := &Server{ctx: t.Context(), HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))}
 	s.conf = &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		for _, k := range keys {
 			if k == strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) {
 				return nil, nil
 			}
 		}
-		return nil, fmt.Errorf("unknown key")
+		return nil, errors.New("unknown key")
 	}}
 	s.conf.AddHostKey(signer)
-	if s.listener, err = net.Listen("tcp", addr); err != nil {
+	if s.listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", addr); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.stop)
+	t.Cleanup(s.Stop)
 	go s.serve()
 	return s
 }
 
-func (s *server) host(name core.HostName) core.Host {
+// Host describes the server as a host of an environment.
+func (s *Server) Host(name core.HostName) core.Host {
 	a := s.listener.Addr().(*net.TCPAddr)
 	return core.Host{Name: name, Address: "127.0.0.1", Port: a.Port, User: "root"}
 }
 
-func (s *server) stop() {
+// Logins counts the connections that were let in.
+func (s *Server) Logins() int { return int(s.logins.Load()) }
+
+// Stop ends the server and its connections.
+func (s *Server) Stop() {
 	_ = s.listener.Close()
-	s.drop()
+	s.Drop()
 }
 
-// drop cuts all connections.
-func (s *server) drop() {
+// Drop cuts all connections.
+func (s *Server) Drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
@@ -79,7 +92,7 @@ func (s *server) drop() {
 	s.conns = nil
 }
 
-func (s *server) serve() {
+func (s *Server) serve() {
 	for {
 		c, err := s.listener.Accept()
 		if err != nil {
@@ -98,9 +111,9 @@ func (s *server) serve() {
 			for ch := range channels {
 				switch ch.ChannelType() {
 				case "session":
-					go session(ch)
+					go s.session(ch)
 				case "direct-tcpip":
-					go forward(ch)
+					go s.forward(ch)
 				default:
 					_ = ch.Reject(ssh.UnknownChannelType, "unknown")
 				}
@@ -109,7 +122,7 @@ func (s *server) serve() {
 	}
 }
 
-func session(nc ssh.NewChannel) {
+func (s *Server) session(nc ssh.NewChannel) {
 	ch, requests, err := nc.Accept()
 	if err != nil {
 		return
@@ -121,7 +134,11 @@ func session(nc ssh.NewChannel) {
 		}
 		_ = r.Reply(true, nil)
 		go func() {
-			cmd := exec.Command("sh", "-c", string(r.Payload[4:]))
+			command := string(r.Payload[4:])
+			if s.Command != nil {
+				command = s.Command(command)
+			}
+			cmd := exec.CommandContext(s.ctx, "sh", "-c", command)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 			_ = cmd.Run()
 			status := binary.BigEndian.AppendUint32(nil, uint32(cmd.ProcessState.ExitCode()))
@@ -131,7 +148,7 @@ func session(nc ssh.NewChannel) {
 	}
 }
 
-func forward(nc ssh.NewChannel) {
+func (s *Server) forward(nc ssh.NewChannel) {
 	var to struct {
 		Host  string
 		Port  uint32
@@ -142,7 +159,7 @@ func forward(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.ConnectionFailed, err.Error())
 		return
 	}
-	out, err := net.Dial("tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port)))
+	out, err := new(net.Dialer).DialContext(s.ctx, "tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port)))
 	if err != nil {
 		_ = nc.Reject(ssh.ConnectionFailed, err.Error())
 		return

@@ -1,0 +1,13 @@
+package ansible_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+)
+
+func TestMain(m *testing.M) {
+	proc.Main()
+	os.Exit(m.Run())
+}
