@@ -75,8 +75,8 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if errors.Is(err, fs.ErrNotExist) { // it died before its first record, or is being removed
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err != nil { // one damaged record must not hide the others
+			rec.Run = core.Run{ID: id, Status: core.Cancelled, Reason: err.Error()}
 		}
 		if filter.takes(rec.Run) {
 			runs = append(runs, rec.Run)

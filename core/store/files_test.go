@@ -1,0 +1,318 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/store/storetest"
+)
+
+func open(t *testing.T, dir string) *store.Files {
+	t.Helper()
+	f := store.Open(dir)
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		dir := filepath.Join(t.TempDir(), ".troop")
+		return func() storetest.Store { return open(t, dir) }
+	})
+}
+
+func TestReadingMakesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), ".troop")
+	f := open(t, dir)
+	if _, err := f.Runs(t.Context(), store.Filter{}); err != nil {
+		t.Error(err)
+	}
+	_, _ = f.Find(t.Context(), "01")
+	_, _ = f.Artifact(t.Context(), core.Digest("sha256:"+strings.Repeat("0", 64)))
+	if err := f.Prune(t.Context(), store.Keep{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
+	if _, err := f.StageState(`test.unit["a/b"]`); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(b) != "*\n" {
+		t.Errorf(".gitignore: %q, %v", b, err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "stages")); err != nil || len(entries) != 1 {
+		t.Errorf("stages: %v, %v", entries, err)
+	}
+}
+
+// A run whose process was killed reads as cancelled, also when its PID belongs to another process by now.
+func TestInterruptedRun(t *testing.T) {
+	t.Parallel()
+	sleep := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	f := open(t, dir)
+	r := storetest.NewRun(1)
+	r.PID = sleep.Process.Pid
+	if err := f.PutRun(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Find(t.Context(), ""); err != nil || got.Status != core.Running {
+		t.Errorf("while it runs: %s, %v", got.Status, err)
+	}
+
+	reused := storetest.NewRun(2)
+	reused.PID = sleep.Process.Pid
+	if err := f.PutRun(t.Context(), reused); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "runs", string(reused.ID), "run.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte(`"process": "`)) + len(`"process": "`)
+	b[at] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Find(t.Context(), string(reused.ID)); err != nil || got.Status != core.Cancelled {
+		t.Errorf("with a PID that was used again: %s, %v", got.Status, err)
+	}
+
+	if err := sleep.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"as a zombie", "after that"} {
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			got, err := f.Find(t.Context(), string(r.ID))
+			if err == nil && got.Status == core.Cancelled && strings.HasPrefix(got.Reason, "interrupted: process ") &&
+				got.Stages[0].Status == core.Cancelled && got.Stages[1].Status == core.Pending {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %+v, %v", when, got, err)
+			}
+		}
+		_ = sleep.Wait()
+	}
+	for range f.Follow(t.Context(), r.ID) {
+		t.Error("events of a run that has none")
+	}
+}
+
+// journalOf writes a run with five events and returns the paths of its two files.
+func journalOf(t *testing.T, dir string) (run core.Run, record, journal string) {
+	t.Helper()
+	f := open(t, dir)
+	r := storetest.NewRun(1)
+	for n := range 5 {
+		if err := f.Append(t.Context(), core.Event{ID: "e", Run: r.ID, Summary: strings.Repeat("x", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Status, r.Ended = core.Passed, r.Started.Add(time.Second)
+	if err := f.PutRun(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	in := filepath.Join(dir, "runs", string(r.ID))
+	return r, filepath.Join(in, "run.json"), filepath.Join(in, "events.jsonl")
+}
+
+func TestVerifyFindsEveryChange(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(lines []string) []string
+		want   string
+	}{
+		"none":         {func(l []string) []string { return l }, ""},
+		"torn tail":    {func(l []string) []string { return append(l, `{"prev":"12`) }, ""},
+		"changed":      {func(l []string) []string { l[1] = strings.Replace(l[1], `"x"`, `"y"`, 1); return l }, "line 3"},
+		"taken away":   {func(l []string) []string { return slices.Delete(l, 1, 2) }, "line 2"},
+		"added":        {func(l []string) []string { return slices.Insert(l, 2, l[1]) }, "line 3"},
+		"moved":        {func(l []string) []string { l[2], l[3] = l[3], l[2]; return l }, "line 3"},
+		"cut off":      {func(l []string) []string { return l[:4] }, "missing at the end"},
+		"last one":     {func(l []string) []string { l[4] = strings.Replace(l[4], "xxxx", "yyyy", 1); return l }, "missing at the end"},
+		"first one":    {func(l []string) []string { return l[1:] }, "line 1"},
+		"not an event": {func(l []string) []string { l[0] = "\x00"; return l }, "line 1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r, _, path := journalOf(t, dir)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := tt.change(strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"))
+			text := strings.Join(lines, "\n")
+			if name != "torn tail" {
+				text += "\n"
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err = open(t, dir).Verify(t.Context(), r.ID)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A crash in the middle of a line loses that line and no other.
+func TestTornLine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r, _, path := journalOf(t, dir)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range 3 { // of whole lines and of parts
+		if err := os.WriteFile(path, whole[:len(whole)-1-40*cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := open(t, dir)
+		n := 0
+		for _, err := range f.Events(t.Context(), r.ID) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if err := f.Append(t.Context(), core.Event{Run: r.ID, Summary: "next"}); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for e, err := range f.Events(t.Context(), r.ID) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e.Summary)
+		}
+		if len(got) != n+1 || got[n] != "next" {
+			t.Errorf("cut %d: %q after %d", cut, got, n)
+		}
+	}
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := open(t, dir)
+	old := time.Now().Add(-2 * time.Hour)
+	artifact := func(content string) core.Artifact {
+		p := filepath.Join(t.TempDir(), "x.tar.zst")
+		if err := os.WriteFile(p, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := f.PutArtifact(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(a.Path, old, old); err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	var runs []core.Run
+	var artifacts []core.Artifact
+	for n, status := range []core.Status{core.Passed, core.Passed, core.Failed, core.Failed, core.Failed} {
+		r := storetest.NewRun(n)
+		r.Status, r.Ended = status, r.Started.Add(time.Second)
+		a := artifact(strings.Repeat("x", n))
+		r.Stages[0].Outputs = map[string]any{"made": map[string]any{"list": []any{string(a.Digest)}}}
+		runs, artifacts = append(runs, r), append(artifacts, a)
+	}
+	runs[1].Status, runs[1].Ended = core.Running, time.Time{} // the other one that passed is older than all
+	for _, r := range runs {
+		if err := f.PutRun(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		src, err := f.Workspace(r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		locked := filepath.Join(src, "modules", "cache")
+		if err := os.MkdirAll(locked, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(locked, "file"), nil, 0o400); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(locked, 0o500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orphan, fresh := artifact("orphan"), artifact("fresh")
+	if err := os.Chtimes(fresh.Path, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // twice is harmless
+		if err := f.Prune(t.Context(), store.Keep{Workspaces: 2, Runs: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, r := range runs {
+		src, _ := f.Workspace(r.ID)
+		_, err := os.Stat(src)
+		if kept, want := err == nil, i == 1 || i >= 3; kept != want {
+			t.Errorf("workspace of run %d: kept %t, want %t", i, kept, want)
+		}
+		if _, err := f.Find(t.Context(), string(r.ID)); err != nil {
+			t.Errorf("record of run %d: %v", i, err)
+		}
+		_, err = f.Artifact(t.Context(), artifacts[i].Digest)
+		if kept, want := err == nil, i == 0 || i == 1 || i == 4; kept != want {
+			t.Errorf("artifact of run %d: kept %t, want %t", i, kept, want)
+		}
+	}
+	if _, err := f.Artifact(t.Context(), orphan.Digest); err == nil {
+		t.Error("an artifact that nobody names was kept")
+	}
+	if _, err := f.Artifact(t.Context(), fresh.Digest); err != nil {
+		t.Error("an artifact that was made just now is gone")
+	}
+}
+
+func TestDamagedRecord(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r, record, _ := journalOf(t, dir)
+	if err := os.WriteFile(record, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, dir)
+	if _, err := f.Find(t.Context(), ""); err == nil || !strings.Contains(err.Error(), string(r.ID)) {
+		t.Errorf("Find: %v", err)
+	}
+	next := storetest.NewRun(9)
+	if err := f.PutRun(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := f.Runs(t.Context(), store.Filter{})
+	if err != nil || len(runs) != 2 || runs[0].ID != next.ID || !strings.Contains(runs[1].Reason, "read run") {
+		t.Errorf("Runs: %+v, %v", runs, err)
+	}
+}
