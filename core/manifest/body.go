@@ -13,54 +13,42 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// schema is what a block of the core's own grammar may hold.
-type schema struct {
-	attributes []string
-	blocks     []string
-	hints      map[string]string // remedies for names that people bring along from elsewhere
-}
-
-// content checks the names in body against s, and returns the blocks that s knows, in the order of the file. where
-// names the body for people: "a trigger block".
-func (l *loader) content(body *hclsyntax.Body, s schema, where string) []*hclsyntax.Block {
+// content checks the names in body against s, and returns the blocks that s knows, in the order of the file.
+func (l *loader) content(body *hclsyntax.Body, s *schema) []*hclsyntax.Block {
 	for _, a := range attributes(body) {
-		if slices.Contains(s.attributes, a.Name) {
-			continue
-		}
-		if slices.Contains(s.blocks, a.Name) {
+		switch {
+		case s.hasArgument(a.Name):
+		case s.hasBlock(a.Name):
 			l.errorf(a.NameRange, "Block written as an argument",
 				"%q is a block: write it without the equals sign, %s { … }.", a.Name, a.Name)
-			continue
+		default:
+			l.errorf(a.NameRange, "Unknown argument", "%s", unknown("argument", a.Name, s))
 		}
-		l.errorf(a.NameRange, "Unknown argument", "%s", l.unknown("argument", a.Name, where, s))
 	}
 	var known []*hclsyntax.Block
 	for _, b := range body.Blocks {
-		if slices.Contains(s.blocks, b.Type) {
+		switch {
+		case s.hasBlock(b.Type):
 			known = append(known, b)
-			continue
-		}
-		if slices.Contains(s.attributes, b.Type) {
+		case s.hasArgument(b.Type):
 			l.errorf(b.TypeRange, "Argument written as a block",
 				"%q is an argument: write it with an equals sign, %s = ….", b.Type, b.Type)
-			continue
+		default:
+			l.errorf(b.TypeRange, "Unknown block", "%s", unknown("block", b.Type, s))
 		}
-		l.errorf(b.TypeRange, "Unknown block", "%s", l.unknown("block", b.Type, where, s))
 	}
 	return known
 }
 
-func (l *loader) unknown(what, name, where string, s schema) string {
+func unknown(what, name string, s *schema) string {
 	if hint, ok := s.hints[name]; ok {
 		return hint
 	}
-	names := slices.Concat(s.attributes, s.blocks)
-	slices.Sort(names)
-	text := fmt.Sprintf("There is no %s %q in %s.", what, name, where)
-	if near := nearest(name, names); near != "" {
+	text := fmt.Sprintf("There is no %s %q in %s.", what, name, s.name)
+	if near := nearest(name, s.names()); near != "" {
 		return text + fmt.Sprintf(" Did you mean %q?", near)
 	}
-	return text + " It may hold: " + strings.Join(names, ", ") + "."
+	return text + " It may hold: " + strings.Join(s.names(), ", ") + "."
 }
 
 // attributes returns those of body in the order of the file.

@@ -57,13 +57,7 @@ func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
 		seen[name] = true
 		s := site{environment: name, optional: l.opts.Environment != "" && l.opts.Environment != name}
 		e := core.Environment{Name: name, Range: rangeOf(b.DefRange())}
-		inner := l.content(b.Body, schema{
-			blocks: []string{"terraform", "ansible"},
-			hints: map[string]string{
-				"module":   "The module belongs in a block: terraform { module = … }.",
-				"playbook": "The playbook belongs in a block: ansible { playbook = … }.",
-			},
-		}, "an environment block")
+		inner := l.content(b.Body, &environmentGrammar)
 		terraform, ansible := ofType(inner, "terraform"), ofType(inner, "ansible")
 		l.onlyOne(terraform, "terraform")
 		l.onlyOne(ansible, "ansible")
@@ -92,21 +86,7 @@ func ofType(blocks []*hclsyntax.Block, typ string) []*hclsyntax.Block {
 
 func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 	l.labels(b)
-	inner := l.content(b.Body, schema{
-		attributes: []string{"module", "variables"},
-		blocks:     []string{"review"},
-		hints: map[string]string{
-			"source":     "The root module is given by: module = \"./FOLDER\".",
-			"backend":    "The backend belongs in the module: terraform { backend … }.",
-			"approve":    "It belongs in a block: review { approve = true }.",
-			"forbid":     "It belongs in a block: review { forbid = [\"destroy\"] }.",
-			"workspace":  "Each environment has a state of its own; workspaces are not used.",
-			"region":     "Values for the module's variables belong in: variables = { region = … }.",
-			"var":        "Values for the module's variables belong in: variables = { … }.",
-			"vars":       "Values for the module's variables belong in: variables = { … }.",
-			"extra_vars": "Values for the module's variables belong in: variables = { … }.",
-		},
-	}, "a terraform block")
+	inner := l.content(b.Body, &terraformGrammar)
 	c := &core.TerraformConfig{Review: core.Review{MaxDestroy: -1}, Range: rangeOf(b.DefRange())}
 	if a := b.Body.Attributes["module"]; a == nil {
 		l.missing(b, "module", `module = "lab"`)
@@ -182,7 +162,7 @@ func isFolder(path string) bool {
 
 func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 	l.labels(b)
-	l.content(b.Body, schema{attributes: []string{"approve", "forbid", "max_destroy"}}, "a review block")
+	l.content(b.Body, &reviewGrammar)
 	r := core.Review{MaxDestroy: -1}
 	if a := b.Body.Attributes["approve"]; a != nil {
 		r.Approve, _ = l.boolean(a, s)
@@ -205,16 +185,7 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 
 func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {
 	l.labels(b)
-	l.content(b.Body, schema{
-		attributes: []string{"playbook", "variables"},
-		hints: map[string]string{
-			"inventory":  "The inventory is made from the environment's hosts.",
-			"vars":       "Values for the playbook's variables belong in: variables = { … }.",
-			"extra_vars": "Values for the playbook's variables belong in: variables = { … }.",
-			"user":       "The user of a host is told by the Terraform module.",
-			"become":     "Whether a play becomes root is said in the playbook.",
-		},
-	}, "an ansible block")
+	l.content(b.Body, &ansibleGrammar)
 	c := &core.AnsibleConfig{Range: rangeOf(b.DefRange())}
 	if a := b.Body.Attributes["playbook"]; a == nil {
 		l.missing(b, "playbook", `playbook = "site.yml"`)

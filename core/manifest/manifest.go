@@ -98,29 +98,10 @@ func newLoader(file string, src []byte, o Options) *loader {
 	return l
 }
 
-var topLevel = schema{
-	blocks: []string{"pipeline", "variable", "locals", "environment", "trigger", "stage", "notify"},
-	hints: map[string]string{
-		"resource":  "Terraform resources belong in a module; an environment names it: terraform { module = \"./infrastructure\" }.",
-		"module":    "A Terraform module belongs in an environment: environment \"NAME\" { terraform { module = \"./FOLDER\" } }.",
-		"provider":  "Terraform providers belong in a Terraform module.",
-		"data":      "Terraform data sources belong in a Terraform module.",
-		"terraform": "Settings of Terraform belong in an environment: environment \"NAME\" { terraform { … } }.",
-		"ansible":   "Settings of Ansible belong in an environment: environment \"NAME\" { ansible { … } }.",
-		"source":    "The source belongs in the pipeline: pipeline \"NAME\" { source { path = \".\" } }.",
-		"output":    "A stage's outputs come from its plugin; read them as stage.TYPE.NAME.OUTPUT.",
-		"job":       "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
-		"step":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
-		"task":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
-		"build":     "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
-		"plugin":    "Plugins are found by the type of a stage; a manifest does not list them.",
-	},
-}
-
 // load walks the blocks in the order in which they need each other: names first, then values, then what refers to
 // both.
 func (l *loader) load(body *hclsyntax.Body) {
-	blocks := l.content(body, topLevel, "the manifest")
+	blocks := l.content(body, &manifestGrammar)
 	byType := map[string][]*hclsyntax.Block{}
 	for _, b := range blocks {
 		byType[b.Type] = append(byType[b.Type], b)
@@ -160,12 +141,12 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 	if len(blocks) == 0 {
 		return
 	}
-	inner := l.content(blocks[0].Body, schema{blocks: []string{"source"}}, "a pipeline block")
+	inner := l.content(blocks[0].Body, &pipelineGrammar)
 	l.onlyOne(inner, "source")
 	if len(inner) == 0 {
 		return
 	}
-	l.content(inner[0].Body, schema{attributes: []string{"path"}}, "a source block")
+	l.content(inner[0].Body, &sourceGrammar)
 	attr := inner[0].Body.Attributes["path"]
 	if attr == nil {
 		l.missing(inner[0], "path", `path = "."`)

@@ -74,12 +74,12 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 func blockAttributes(body *hclsyntax.Body, top bool) []*hclsyntax.Attribute {
 	var out []*hclsyntax.Attribute
 	for _, a := range attributes(body) {
-		if !top || !slices.Contains(meta, a.Name) {
+		if !top || !stageGrammar.hasArgument(a.Name) {
 			out = append(out, a)
 		}
 	}
 	for _, b := range body.Blocks {
-		if !top || !slices.Contains(meta, b.Type) {
+		if !top || !stageGrammar.hasBlock(b.Type) {
 			out = append(out, blockAttributes(b.Body, false)...)
 		}
 	}

@@ -13,17 +13,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// meta are the arguments of every stage that belong to the core. A plugin never sees them.
-var meta = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each"}
-
-// stageHints are for arguments that people bring along from elsewhere. A plugin cannot have them.
-var stageHints = map[string]string{
-	"depends_on": "What a stage waits for is given by: needs = [stage.TYPE.NAME].",
-	"dynamic":    "Blocks are not made by dynamic. Repeat the whole stage with for_each.",
-	"lifecycle":  "A stage has no lifecycle; see needs, when, timeout, retries and on_failure.",
-	"provider":   "The plugin of a stage is chosen by its TYPE: stage \"TYPE\" \"NAME\".",
-}
-
 // keyPattern of the keys of for_each.
 var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
@@ -203,21 +192,22 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 	return s
 }
 
-// checkMeta reports arguments of the core written as blocks or the other way round, and those known from elsewhere.
+// checkMeta reports arguments of the core written as blocks or the other way round, and those known from elsewhere,
+// which no plugin can have.
 func (l *loader) checkMeta(body *hclsyntax.Body) {
 	for _, a := range attributes(body) {
-		if a.Name == "when" {
-			l.errorf(a.NameRange, "Block written as an argument", "\"when\" is a block: when { branches = [\"main\"] }.")
+		if stageGrammar.hasBlock(a.Name) {
+			l.errorf(a.NameRange, "Block written as an argument", "%q is a block: %s { branches = [\"main\"] }.", a.Name, a.Name)
 		}
-		if hint, ok := stageHints[a.Name]; ok {
+		if hint, ok := stageGrammar.hints[a.Name]; ok {
 			l.errorf(a.NameRange, "Unknown argument", "%s", hint)
 		}
 	}
 	for _, b := range body.Blocks {
-		if b.Type != "when" && slices.Contains(meta, b.Type) {
+		if stageGrammar.hasArgument(b.Type) {
 			l.errorf(b.TypeRange, "Argument written as a block", "%q is an argument: write it with an equals sign, %s = ….", b.Type, b.Type)
 		}
-		if hint, ok := stageHints[b.Type]; ok {
+		if hint, ok := stageGrammar.hints[b.Type]; ok {
 			l.errorf(b.TypeRange, "Unknown block", "%s", hint)
 		}
 	}
@@ -235,13 +225,7 @@ func (l *loader) onFailure(a *hclsyntax.Attribute, text string) core.OnFailure {
 
 func (l *loader) when(b *hclsyntax.Block) core.When {
 	l.labels(b)
-	l.content(b.Body, schema{
-		attributes: []string{"branches", "environments"},
-		hints: map[string]string{
-			"branch":      "Branches are a list: branches = [\"main\"].",
-			"environment": "Environments are a list: environments = [\"production\"].",
-		},
-	}, "a when block")
+	l.content(b.Body, &whenGrammar)
 	var w core.When
 	if a := b.Body.Attributes["branches"]; a != nil {
 		w.Branches = l.patterns(a)

@@ -24,10 +24,7 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 		if !slices.Contains(triggerNames, b.Labels[0]) {
 			l.errorf(b.LabelRanges[0], "Unknown trigger", "There is no trigger %q. A commit on a branch is: trigger \"push\" { … }.", shorten(b.Labels[0]))
 		}
-		l.content(b.Body, schema{
-			attributes: []string{"branches", "environment", "until"},
-			hints:      map[string]string{"branch": "Branches are a list: branches = [\"main\"]."},
-		}, "a trigger block")
+		l.content(b.Body, &triggerGrammar)
 		t := core.Trigger{Name: b.Labels[0]}
 		if a := b.Body.Attributes["branches"]; a == nil {
 			l.missing(b, "branches", `branches = ["main"]`)
@@ -95,13 +92,7 @@ func (l *loader) readNotifiers(blocks []*hclsyntax.Block) {
 }
 
 func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
-	l.content(b.Body, schema{
-		attributes: []string{"url", "on", "cooldown"},
-		hints: map[string]string{
-			"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
-			"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",
-		},
-	}, "a notify block")
+	l.content(b.Body, &notifyGrammar)
 	n := core.Notifier{Type: b.Labels[0], Name: b.Labels[1], On: slices.Clone(defaultOn), Range: rangeOf(b.DefRange())}
 	if a := b.Body.Attributes["url"]; a == nil {
 		l.missing(b, "url", "url = env.OPS_URL")

@@ -48,14 +48,7 @@ func (l *loader) declareVariables(blocks []*hclsyntax.Block) {
 		}
 		v := &variable{name: b.Labels[0], block: b, typ: cty.DynamicPseudoType, value: cty.DynamicVal, from: b.DefRange()}
 		l.variables[v.name] = v
-		v.rules = l.content(b.Body, schema{
-			attributes: []string{"type", "default", "description", "sensitive"},
-			blocks:     []string{"validation"},
-			hints: map[string]string{
-				"nullable": "A variable may always be null; refuse it with a validation block.",
-				"value":    "The value of a variable is given by default, by -var or by " + envPrefix + v.name + ".",
-			},
-		}, "a variable block")
+		v.rules = l.content(b.Body, &variableGrammar)
 		if a := b.Body.Attributes["type"]; a != nil {
 			typ, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
 			if diags.HasErrors() {
@@ -310,7 +303,7 @@ func hasErrorFor(diags core.Diagnostics, name string) bool {
 // validate applies the variable's own conditions.
 func (l *loader) validate(v *variable) {
 	for _, b := range v.rules {
-		l.content(b.Body, schema{attributes: []string{"condition", "error_message"}}, "a validation block")
+		l.content(b.Body, &validationGrammar)
 		condition, message := b.Body.Attributes["condition"], b.Body.Attributes["error_message"]
 		if condition == nil {
 			l.missing(b, "condition", fmt.Sprintf("condition = var.%s > 0", v.name))

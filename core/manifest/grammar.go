@@ -1,0 +1,238 @@
+package manifest
+
+import "slices"
+
+// schema is what a block of the core's own grammar may hold. The loader checks names against it, and the JSON Schema
+// for editors is made of it.
+type schema struct {
+	name      string // "a trigger block", for sentences
+	doc       string
+	arguments []argument
+	blocks    []block
+	hints     map[string]string // remedies for names that people bring along from elsewhere
+}
+
+type argument struct {
+	name string
+	typ  string // as the Type of a core.Attribute
+	doc  string
+	must bool
+}
+
+// block is a kind of block within another one.
+type block struct {
+	typ    string
+	labels []string // what they are, such as TYPE and NAME
+	many   bool
+	body   *schema
+}
+
+// names of everything that a block may hold.
+func (s *schema) names() []string {
+	var names []string
+	for _, a := range s.arguments {
+		names = append(names, a.name)
+	}
+	for _, b := range s.blocks {
+		names = append(names, b.typ)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s *schema) hasArgument(name string) bool {
+	return slices.ContainsFunc(s.arguments, func(a argument) bool { return a.name == name })
+}
+
+func (s *schema) hasBlock(typ string) bool {
+	return slices.ContainsFunc(s.blocks, func(b block) bool { return b.typ == typ })
+}
+
+var manifestGrammar = schema{
+	name: "the manifest",
+	doc:  "A pipeline: what happens to a commit on its way to production.",
+	blocks: []block{
+		{typ: "pipeline", labels: []string{"NAME"}, body: &pipelineGrammar},
+		{typ: "variable", labels: []string{"NAME"}, many: true, body: &variableGrammar},
+		{typ: "locals", many: true, body: &localsGrammar},
+		{typ: "environment", labels: []string{"NAME"}, many: true, body: &environmentGrammar},
+		{typ: "trigger", labels: []string{"EVENT"}, many: true, body: &triggerGrammar},
+		{typ: "stage", labels: []string{"TYPE", "NAME"}, many: true, body: &stageGrammar},
+		{typ: "notify", labels: []string{"TYPE", "NAME"}, many: true, body: &notifyGrammar},
+	},
+	hints: map[string]string{
+		"resource":  "Terraform resources belong in a module; an environment names it: terraform { module = \"./infrastructure\" }.",
+		"module":    "A Terraform module belongs in an environment: environment \"NAME\" { terraform { module = \"./FOLDER\" } }.",
+		"provider":  "Terraform providers belong in a Terraform module.",
+		"data":      "Terraform data sources belong in a Terraform module.",
+		"terraform": "Settings of Terraform belong in an environment: environment \"NAME\" { terraform { … } }.",
+		"ansible":   "Settings of Ansible belong in an environment: environment \"NAME\" { ansible { … } }.",
+		"source":    "The source belongs in the pipeline: pipeline \"NAME\" { source { path = \".\" } }.",
+		"output":    "A stage's outputs come from its plugin; read them as stage.TYPE.NAME.OUTPUT.",
+		"job":       "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"step":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"task":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"plugin":    "Plugins are found by the type of a stage; a manifest does not list them.",
+	},
+}
+
+var pipelineGrammar = schema{
+	name:   "a pipeline block",
+	doc:    "Names the pipeline.",
+	blocks: []block{{typ: "source", body: &sourceGrammar}},
+}
+
+var sourceGrammar = schema{
+	name:      "a source block",
+	doc:       "Where commits come from. Without it, the manifest's folder.",
+	arguments: []argument{{"path", "string", "folder of a git work tree or a bare repository, from the manifest's folder on", true}},
+}
+
+var variableGrammar = schema{
+	name: "a variable block",
+	doc:  "A value that is given when troop is called: by -var, by -var-file or as TROOP_VAR_NAME in the environment. Referred to as var.NAME.",
+	arguments: []argument{
+		{"type", "type", "string, number, bool, any, list(…), set(…), map(…), object({ … }) or tuple([ … ])", false},
+		{"default", "any", "value when none is given; without it, one has to be", false},
+		{"description", "string", "what it is for", false},
+		{"sensitive", "bool", "mask the value in every output", false},
+	},
+	blocks: []block{{typ: "validation", many: true, body: &validationGrammar}},
+	hints: map[string]string{
+		"nullable": "A variable may always be null; refuse it with a validation block.",
+		"value":    "The value of a variable is given by default, by -var or by " + envPrefix + "NAME.",
+	},
+}
+
+var validationGrammar = schema{
+	name: "a validation block",
+	doc:  "A condition that the value has to meet.",
+	arguments: []argument{
+		{"condition", "bool", "an expression over variables", true},
+		{"error_message", "string", "what to do when it is false", true},
+	},
+}
+
+var localsGrammar = schema{
+	name: "a locals block",
+	doc:  "Values with a name, referred to as local.NAME.",
+}
+
+var environmentGrammar = schema{
+	name: "an environment block",
+	doc:  "A named set of hosts: how they are made and configured.",
+	blocks: []block{
+		{typ: "terraform", body: &terraformGrammar},
+		{typ: "ansible", body: &ansibleGrammar},
+	},
+	hints: map[string]string{
+		"module":   "The module belongs in a block: terraform { module = … }.",
+		"playbook": "The playbook belongs in a block: ansible { playbook = … }.",
+	},
+}
+
+var terraformGrammar = schema{
+	name: "a terraform block",
+	doc:  "The root module that makes the hosts.",
+	arguments: []argument{
+		{"module", "string", "a bare word is a module that ships with troop; else a folder, from the manifest's folder on", true},
+		{"variables", "map(any)", "values for the module's variables", false},
+	},
+	blocks: []block{{typ: "review", body: &reviewGrammar}},
+	hints: map[string]string{
+		"source":     "The root module is given by: module = \"./FOLDER\".",
+		"backend":    "The backend belongs in the module: terraform { backend … }.",
+		"approve":    "It belongs in a block: review { approve = true }.",
+		"forbid":     "It belongs in a block: review { forbid = [\"destroy\"] }.",
+		"workspace":  "Each environment has a state of its own; workspaces are not used.",
+		"region":     "Values for the module's variables belong in: variables = { region = … }.",
+		"var":        "Values for the module's variables belong in: variables = { … }.",
+		"vars":       "Values for the module's variables belong in: variables = { … }.",
+		"extra_vars": "Values for the module's variables belong in: variables = { … }.",
+	},
+}
+
+var reviewGrammar = schema{
+	name: "a review block",
+	doc:  "What may be applied without asking.",
+	arguments: []argument{
+		{"approve", "bool", "apply waits for an approval", false},
+		{"forbid", "list(string)", "kinds of changes that are refused: create, update, replace, destroy", false},
+		{"max_destroy", "number", "the most resources that one apply may destroy", false},
+	},
+}
+
+var ansibleGrammar = schema{
+	name: "an ansible block",
+	doc:  "The playbook that configures the hosts.",
+	arguments: []argument{
+		{"playbook", "string", "a bare name is a playbook that ships with troop; else a file, from the manifest's folder on", true},
+		{"variables", "map(any)", "values for the playbook's variables", false},
+	},
+	hints: map[string]string{
+		"inventory":  "The inventory is made from the environment's hosts.",
+		"vars":       "Values for the playbook's variables belong in: variables = { … }.",
+		"extra_vars": "Values for the playbook's variables belong in: variables = { … }.",
+		"user":       "The user of a host is told by the Terraform module.",
+		"become":     "Whether a play becomes root is said in the playbook.",
+	},
+}
+
+var triggerGrammar = schema{
+	name: "a trigger block",
+	doc:  "Chooses the environment of a commit by its branch.",
+	arguments: []argument{
+		{"branches", "list(string)", "names of branches, with * for any part of a name", true},
+		{"environment", "string", "where the run goes", true},
+		{"until", "reference", "the last stage to run: stage.TYPE.NAME", false},
+	},
+	hints: map[string]string{"branch": "Branches are a list: branches = [\"main\"]."},
+}
+
+// stageGrammar holds the arguments of every stage that belong to the core. A plugin never sees them.
+var stageGrammar = schema{
+	name: "a stage block",
+	doc:  "One step of the pipeline, done by the plugin TYPE.",
+	arguments: []argument{
+		{"needs", "list(reference)", "stages that have to pass before this one starts: [stage.TYPE.NAME]", false},
+		{"timeout", "duration", "the most time for one attempt", false},
+		{"retries", "number", "how often it is tried again", false},
+		{"on_failure", "string", "stop ends the run, continue lets stages run that do not need this one", false},
+		{"environment", "string", "where it works, when not in the environment of the run", false},
+		{"for_each", "any", "a list of strings or a map: the stage is repeated for each item, as each.key and each.value", false},
+	},
+	blocks: []block{{typ: "when", body: &whenGrammar}},
+	hints: map[string]string{
+		"depends_on": "What a stage waits for is given by: needs = [stage.TYPE.NAME].",
+		"dynamic":    "Blocks are not made by dynamic. Repeat the whole stage with for_each.",
+		"lifecycle":  "A stage has no lifecycle; see needs, when, timeout, retries and on_failure.",
+		"provider":   "The plugin of a stage is chosen by its TYPE: stage \"TYPE\" \"NAME\".",
+	},
+}
+
+var whenGrammar = schema{
+	name: "a when block",
+	doc:  "When the stage runs; else it is skipped.",
+	arguments: []argument{
+		{"branches", "list(string)", "names of branches, with * for any part of a name", false},
+		{"environments", "list(string)", "names of environments", false},
+	},
+	hints: map[string]string{
+		"branch":      "Branches are a list: branches = [\"main\"].",
+		"environment": "Environments are a list: environments = [\"production\"].",
+	},
+}
+
+var notifyGrammar = schema{
+	name: "a notify block",
+	doc:  "A place where alerts and results are sent: email, sms, webhook or chat.",
+	arguments: []argument{
+		{"url", "string", "address, which may hold a secret: env.NAME", true},
+		{"on", "list(string)", "severities (alert, resolved, warning, info) and kinds of events (run.failed)", false},
+		{"cooldown", "duration", "the least time between two messages about the same thing", false},
+	},
+	hints: map[string]string{
+		"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
+		"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",
+	},
+}
