@@ -96,7 +96,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	s.url = "http://" + bind
 	s.render(map[string]any{
 		"groups": groups, "hostvars": hostvars, "router_bind": bind, "router_app_port": s.port,
-		"router_app_health": "/healthz", "router_sticky": false, "router_maxconn": 1000, "router_group": "root",
+		"router_app_health": "/healthz", "router_sticky": false, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	})
 	s.write("weights.map", "canary 0\ntotal 1\n")
