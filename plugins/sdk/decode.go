@@ -204,18 +204,14 @@ func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.V
 		return
 	}
 	v, _ = v.UnmarkDeep()
-	want, err := ctyType(a.typ)
-	if err == nil {
-		v, err = convert.Convert(v, want)
-	}
+	want, _ := ctyType(a.typ) // schemaOf has looked at the type
+	converted, err := convert.Convert(v, want)
 	if err != nil {
-		where := attr.Expr
-		if p := (cty.PathError{}); errors.As(err, &p) {
-			where = exprAt(attr.Expr, p.Path)
-		}
-		d.errorf(where.Range(), "Wrong type", "The argument %q is a %s: %s.", a.name, typeName(a.typ), err)
+		path, err := wrongPart(v, want, err)
+		d.errorf(exprAt(attr.Expr, path).Range(), "Wrong type", "The argument %q is a %s: %s.", a.name, typeName(a.typ), err)
 		return
 	}
+	v = converted
 	if !v.IsWhollyKnown() {
 		d.unknown[path] = true
 		if !d.partial {
@@ -234,6 +230,21 @@ func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.V
 	for _, p := range assign(field, v, nil) {
 		d.errorf(exprAt(attr.Expr, p.path).Range(), "Wrong value", "%s.", upperFirst(p.text))
 	}
+}
+
+// wrongPart finds the innermost element that cannot be converted, and why: err is why the whole cannot.
+func wrongPart(v cty.Value, want cty.Type, err error) (cty.Path, error) {
+	if !want.IsCollectionType() || !v.CanIterateElements() {
+		return nil, err
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		key, elem := it.Element()
+		if _, elemErr := convert.Convert(elem, want.ElementType()); elemErr != nil {
+			path, err := wrongPart(elem, want.ElementType(), elemErr)
+			return append(cty.Path{cty.IndexStep{Key: key}}, path...), err
+		}
+	}
+	return nil, err
 }
 
 func upperFirst(s string) string {

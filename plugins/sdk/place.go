@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -17,32 +18,31 @@ type step struct {
 	keys []cty.Value
 }
 
-// parsePath splits `rule[1].paths["a"]`. Brackets that make no sense belong to the name.
+// pathStep is a name and its keys, such as rule[1].
+var pathStep = regexp.MustCompile(`^([^.\[]+)((?:\[[^\]]*\])*)\.?`)
+
+// parsePath splits `rule[1].paths["a"]`. What makes no sense ends the path.
 func parsePath(path string) []step {
 	var steps []step
-	for path != "" {
-		end := strings.IndexAny(path, ".[")
-		if end < 0 {
-			return append(steps, step{name: path})
+	for {
+		m := pathStep.FindStringSubmatch(path)
+		if m == nil {
+			return steps
 		}
-		s := step{name: path[:end]}
-		path = path[end:]
-		for strings.HasPrefix(path, "[") {
-			text, rest, ok := strings.Cut(path[1:], "]")
-			if !ok {
-				break
+		path = path[len(m[0]):]
+		s := step{name: m[1]}
+		for key := range strings.SplitSeq(strings.Trim(m[2], "[]"), "][") {
+			if key == "" {
+				continue
 			}
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			if n, err := strconv.ParseInt(key, 10, 64); err == nil {
 				s.keys = append(s.keys, cty.NumberIntVal(n))
 			} else {
-				s.keys = append(s.keys, cty.StringVal(strings.Trim(text, `"`)))
+				s.keys = append(s.keys, cty.StringVal(strings.Trim(key, `"`)))
 			}
-			path = rest
 		}
-		path = strings.TrimPrefix(path, ".")
 		steps = append(steps, s)
 	}
-	return steps
 }
 
 // place finds where in the manifest a path points: an attribute, an element of it, or a block; when a part is
