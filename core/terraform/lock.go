@@ -40,7 +40,7 @@ func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if busy := w.holder(); busy != nil && waiting.Err() != nil {
+		if busy, e := w.holder(); e == nil && waiting.Err() != nil {
 			return nil, busy
 		}
 		return nil, fmt.Errorf("lock %s: %w", w.path("lock"), err)
@@ -58,16 +58,13 @@ func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
 }
 
 // holder reads who has the lock. The file is written in place: replacing it would replace the lock.
-func (w *Workspace) holder() *BusyError {
+func (w *Workspace) holder() (*BusyError, error) {
 	b, err := os.ReadFile(w.path("lock"))
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	e := new(BusyError)
-	if json.Unmarshal(b, e) != nil {
-		return nil
-	}
-	return e
+	return e, json.Unmarshal(b, e)
 }
 
 func (w *Workspace) writeHolder() error {

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 	"github.com/seed-b96de936/troop/plugins/terraform-provider-lab/internal/lab"
 )
 
@@ -40,7 +41,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case len(args) == 0:
 		stop() // Terraform asks through the protocol; a signal to its group is not meant for us
-		err = serve(stderr)
+		err = serve(os.Getppid())
 	case len(args) == 1 && args[0] == "base":
 		_, err = lab.EnsureBase(ctx, stdout)
 	case len(args) == 1 && args[0] == "list":
@@ -58,12 +59,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func serve(stderr io.Writer) error {
-	ctx, err := untilOrphaned(context.Background(), stderr)
-	if err != nil {
-		return err
-	}
-	return providerserver.Serve(ctx, func() provider.Provider { return labProvider{} }, providerserver.ServeOpts{Address: address})
+// serve ends when Terraform is gone, however it went: a provider that lives on could still be making hosts that
+// are in no state, while the next apply removes them.
+func serve(terraform int) error {
+	go func() {
+		proc.WaitParent(terraform)
+		os.Exit(1) // work in flight stops at once; the next apply clears it away
+	}()
+	return providerserver.Serve(context.Background(), func() provider.Provider { return labProvider{} },
+		providerserver.ServeOpts{Address: address})
 }
 
 func list(stdout io.Writer) error {

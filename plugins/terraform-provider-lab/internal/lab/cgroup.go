@@ -160,7 +160,7 @@ func (h hierarchy) delegate(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range strings.Fields(string(available)) {
+	for c := range strings.FieldsSeq(string(available)) {
 		if !slices.Contains([]string{"cpu", "memory", "pids", "io"}, c) || slices.Contains(strings.Fields(string(given)), c) {
 			continue
 		}
