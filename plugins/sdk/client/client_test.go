@@ -31,7 +31,16 @@ var dummy = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// The test binary is also a core that a test kills: it runs the plugin at a path with a body.
 func TestMain(m *testing.M) {
+	if path := os.Getenv("CLIENT_TEST_PLUGIN"); path != "" {
+		p, err := client.Start(context.Background(), client.Options{Path: path})
+		if err == nil {
+			err = p.Run(context.Background(), job(os.Getenv("CLIENT_TEST_BODY")), func(client.Message) {})
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if path, err := dummy(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
@@ -410,14 +419,51 @@ func TestDaemonsEndWithPlugin(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = p.Close()
-			for end := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-				if exec.Command("pgrep", "-f", "^sleep "+marker).Run() != nil {
-					return
-				}
-				if time.Now().After(end) {
-					t.Fatal("the daemon lives on")
-				}
-			}
+			eventually(t, 3*time.Second, "the daemon ends", func() bool { return !running("^sleep " + marker) })
 		})
+	}
+}
+
+func running(pattern string) bool { return exec.Command("pgrep", "-f", pattern).Run() == nil }
+
+func eventually(t *testing.T, patience time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}
+
+// A core that is killed leaves neither plugin nor daemon nor socket behind, even when the plugin hangs.
+func TestKilledCore(t *testing.T) {
+	t.Parallel()
+	path, err := dummy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), "troop-plugin-dummy") // a path that only this test's plugin has
+	if err := os.Link(path, own); err != nil {
+		t.Fatal(err)
+	}
+	tmp, err := os.MkdirTemp("", "core")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
+	marker := fmt.Sprintf("50009.%d", os.Getpid())
+	core := exec.Command("/proc/self/exe")
+	core.Env = append(os.Environ(), "CLIENT_TEST_PLUGIN="+own, "CLIENT_TEST_BODY=hang = true\ndaemon = \""+marker+"\"", "TMPDIR="+tmp)
+	if err := core.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = core.Process.Kill(); _ = core.Wait() })
+	eventually(t, 10*time.Second, "plugin and daemon", func() bool { return running(own) && running("^sleep "+marker) })
+	if err := core.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "both end", func() bool { return !running(own) && !running("^sleep "+marker) })
+	if left, _ := os.ReadDir(tmp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
