@@ -327,10 +327,10 @@ func (f *fixture) checkNothingLost(at int) {
 // works again the file goes.
 func TestFaults(t *testing.T) {
 	for name, test := range map[string]struct {
-		harm func(f *fixture)
-		mend   func(f *fixture)
-		told   []string
-		after  string
+		harm  func(f *fixture)
+		mend  func(f *fixture)
+		told  []string
+		after string
 	}{
 		"away": {
 			func(f *fixture) { f.away = true }, func(f *fixture) { f.away = false },

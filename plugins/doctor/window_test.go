@@ -1,0 +1,128 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+// play feeds one process's use per second, in per cent of one core, and returns the second in which it first
+// is a hog, -1 when it never is.
+func play(l limits, host hostUsage, percents []float64) int {
+	w := newWindows(l)
+	at := time.Unix(1000, 0)
+	var used time.Duration
+	for i, p := range append([]float64{0}, percents...) {
+		if i > 0 {
+			at = at.Add(time.Second)
+			used += time.Duration(p * float64(time.Second) / 100)
+		}
+		s := sample{Time: at, Host: host, Procs: []usage{{ident: ident{7, 1}, CPU: used, RSS: int64(p) << 20}}}
+		if len(w.Add(s)) > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+func times(n int, v ...float64) []float64 {
+	var list []float64
+	for range n {
+		list = append(list, v...)
+	}
+	return list
+}
+
+func TestWindowsCPU(t *testing.T) {
+	l := limits{cpu: 80, cpuFor: 10 * time.Second}
+	for name, test := range map[string]struct {
+		percents []float64
+		cores    float64
+		want     int
+	}{
+		"a busy loop":                      {times(20, 100), 2, 10},
+		"after a quiet time":               {append(times(30, 2), times(20, 100)...), 2, 40},
+		"nine seconds are no window":       {times(9, 100), 2, -1},
+		"below the limit":                  {times(60, 79), 2, -1},
+		"one slow second acquits none":     {append(append(times(5, 100), 45), times(20, 100)...), 2, 10},
+		"a pause begins it anew":           {append(append(times(5, 100), 0), times(20, 100)...), 2, 16},
+		"a burst of four threads":          {times(10, 400, 400, 0, 0), 4, -1},
+		"half a core of capacity is all":   {times(20, 49), 0.5, 10},
+		"half a core, and it takes a part": {times(60, 30), 0.5, -1},
+		"rises late":                       {append(times(30, 50), times(20, 100)...), 2, 36},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := play(l, hostUsage{Cores: test.cores}, test.percents); got != test.want {
+				t.Errorf("a hog after %d s, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWindowsMemory(t *testing.T) {
+	l := limits{memory: 50, memoryFor: 5 * time.Second}
+	host := hostUsage{MemoryTotal: 100 << 20} // so that play's per cent are of it
+	for name, test := range map[string]struct {
+		percents []float64
+		want     int
+	}{
+		"keeps half":    {times(10, 60), 6},
+		"lets go once":  {append(append(times(4, 60), 10), times(10, 60)...), 11},
+		"takes a third": {times(30, 33), -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := play(l, host, test.percents); got != test.want {
+				t.Errorf("a hog after %d s, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestWindowsReusedPID counts nothing of a process against the next one that has its pid.
+func TestWindowsReusedPID(t *testing.T) {
+	w := newWindows(limits{cpu: 80, cpuFor: 3 * time.Second})
+	at := time.Unix(1000, 0)
+	for i := range 20 {
+		at = at.Add(time.Second)
+		// Every two seconds another process has the pid; each is busy.
+		u := usage{ident: ident{7, uint64(i / 2)}, CPU: time.Duration(i%2) * time.Second}
+		if hogs := w.Add(sample{Time: at, Procs: []usage{u}}); len(hogs) > 0 {
+			t.Fatalf("second %d: %v is a hog", i, hogs[0].ident)
+		}
+	}
+	if len(w.tracks) != 1 {
+		t.Errorf("%d processes followed, want 1", len(w.tracks))
+	}
+}
+
+func TestAlarm(t *testing.T) {
+	for name, test := range map[string]struct {
+		values []float64
+		want   string // one letter a second: . unchanged, R raised, C cleared
+	}{
+		"stays above":       {times(8, 70), "...R...."},
+		"stays below":       {times(8, 59), "........"},
+		"a spike":           {[]float64{0, 100, 0, 0, 0, 0, 0}, "......."},
+		"between":           {append(times(5, 70), times(6, 57)...), "...R......."},
+		"recovers":          {append(times(5, 70), times(6, 10)...), "...R...C..."},
+		"not before cooled": {append(append(times(5, 70), times(4, 10)...), times(9, 70)...), "...R...C.........R"},
+		"unknown":           {times(6, -1), "......"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := alarm{limit: 60, window: 3 * time.Second, cooldown: 10 * time.Second}
+			got := ""
+			at := time.Unix(1000, 0)
+			for _, v := range test.values {
+				at = at.Add(time.Second)
+				c, _ := a.Add(at, v)
+				got += string(".RC"[c])
+			}
+			if got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+	off := alarm{window: time.Second}
+	if c, _ := off.Add(time.Now(), 100); c != unchanged {
+		t.Error("an alarm without a limit went up")
+	}
+}
