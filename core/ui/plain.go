@@ -34,7 +34,7 @@ func (u *UI) line(source, text string) {
 
 // width of the column of sources.
 func (b *board) width() int {
-	w := 12
+	w := 16
 	for _, r := range b.rows {
 		w = max(w, len(r.source))
 	}
@@ -125,7 +125,7 @@ func runTitle(e core.Event) string {
 	if e.Environment != "" {
 		s += " in " + e.Environment
 	}
-	return s + ", run " + string(e.Run)
+	return s + ", run " + ShortID(e.Run)
 }
 
 func after(word string, e core.Event) string {

@@ -55,8 +55,8 @@ func (u *UI) stages(r core.Run, b *board) string {
 	}
 	var entries []entry
 	for _, row := range b.rows {
-		if name, ok := strings.CutPrefix(row.source, "environment."); ok {
-			entries = append(entries, entry{"(" + name + ")", row.reason, row.status, row.took})
+		if strings.HasPrefix(row.source, "environment.") {
+			entries = append(entries, entry{row.source, row.reason, row.status, row.took})
 		}
 	}
 	for _, s := range r.Stages {

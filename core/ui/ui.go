@@ -79,10 +79,18 @@ func (u *UI) Close() {
 	u.mu.Unlock()
 }
 
+// clear makes room for lines that stay; the live lines come back below them.
+func (u *UI) clear() {
+	if u.live != nil {
+		u.live.erase()
+	}
+}
+
 // Printf prints a line of result, in no mode but for people.
 func (u *UI) Printf(format string, args ...any) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.clear()
 	if !u.options.JSON {
 		fmt.Fprintf(u.out, format+"\n", args...)
 	}
@@ -109,6 +117,7 @@ func (u *UI) encode(v any) {
 func (u *UI) Warnf(format string, args ...any) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.clear()
 	fmt.Fprintf(u.errOut, "%s %s\n", u.style.yellow("troop:"), clean(fmt.Sprintf(format, args...)))
 }
 
@@ -116,6 +125,7 @@ func (u *UI) Warnf(format string, args ...any) {
 func (u *UI) Error(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.clear()
 	if u.options.JSON {
 		e := json.NewEncoder(u.errOut)
 		_ = e.Encode(map[string]string{"error": err.Error()}) // there is nowhere left to complain
