@@ -42,20 +42,18 @@ type testLab struct {
 var provider string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "troop-lab-test-")
-		if err != nil {
-			panic(err)
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		provider = filepath.Join(dir, "terraform-provider-lab")
-		cmd := exec.Command("go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("%v\n%s", err, out))
-		}
-		return m.Run()
-	}())
+	dir, err := os.MkdirTemp("", "troop-lab-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	provider = filepath.Join(dir, "terraform-provider-lab")
+	cmd := exec.Command("go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v\n%s", err, out))
+	}
+	m.Run()
 }
 
 func newLab(t *testing.T) *testLab {
@@ -399,8 +397,7 @@ func TestTwoLabs(t *testing.T) {
 		t.Error(err)
 	}
 	out, err := a.ssh.Run(t.Context(), inA[0], "timeout 2 bash -c 'echo > /dev/tcp/"+inB[0].Address+"/22'", nil)
-	var status *ssh.ExitError
-	if !errors.As(err, &status) {
+	if _, ok := errors.AsType[*ssh.ExitError](err); !ok {
 		t.Errorf("a host reaches another lab's: %s %v", out, err)
 	}
 	p, err := a.open(web).PlanDestroy(t.Context())
@@ -442,6 +439,27 @@ func TestHostsComeAndGo(t *testing.T) {
 	}
 }
 
+// TestModule runs the module's own tests.
+func TestModule(t *testing.T) {
+	dir := t.TempDir()
+	w, err := terraform.Open(t.Context(), terraform.Options{
+		Dir: dir, Module: os.DirFS("../../terraform/lab"), Environment: "lab", PublicKey: "ssh-ed25519 AAAA test",
+		Providers: map[string]string{"troop.local/troop/lab": provider},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Plan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("terraform", "test", "-no-color")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(dir, ".troop", "cli.tfrc"))
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Success!") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestRebuiltProvider has Terraform use another binary of the same version.
 func TestRebuiltProvider(t *testing.T) {
 	l := newLab(t)
@@ -460,4 +478,43 @@ func TestRebuiltProvider(t *testing.T) {
 	if p, err := w.Plan(t.Context()); err != nil || !p.Empty() {
 		t.Errorf("plan with a rebuilt provider: %+v, %v", p, err)
 	}
+}
+
+// BenchmarkApply measures from apply to four hosts that answer over SSH, and back to nothing.
+func BenchmarkApply(b *testing.B) {
+	module, err := modules.Open("lab")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ssh, err := remote.New(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := terraform.Open(b.Context(), terraform.Options{
+		Dir: b.TempDir(), Module: module, Environment: "lab", PublicKey: ssh.PublicKey(),
+		Providers: map[string]string{"troop.local/troop/lab": provider},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	apply := func(plan func(context.Context) (*terraform.Plan, error)) time.Duration {
+		ctx := context.WithoutCancel(b.Context())
+		p, err := plan(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		if err := w.Apply(ctx, p, nil); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	b.Cleanup(func() { apply(w.PlanDestroy) })
+	var up, down time.Duration
+	for b.Loop() {
+		up += apply(w.Plan)
+		down += apply(w.PlanDestroy)
+	}
+	b.ReportMetric(up.Seconds()/float64(b.N), "s/apply")
+	b.ReportMetric(down.Seconds()/float64(b.N), "s/destroy")
 }

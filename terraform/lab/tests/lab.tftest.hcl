@@ -1,0 +1,94 @@
+# Run by `go test -tags lab ./core/terraform`, which gives Terraform the provider. No host is made.
+
+mock_provider "lab" {
+  mock_resource "lab_roster" {
+    defaults = {
+      addresses = { web-1 = "10.64.0.10", canary-1 = "10.64.0.11", router-1 = "10.64.0.12", storage-1 = "10.64.0.13" }
+    }
+  }
+}
+
+variables {
+  environment    = "lab"
+  ssh_public_key = "ssh-ed25519 AAAA test"
+}
+
+run "four_hosts_by_default" {
+  assert {
+    condition     = { for name, host in output.hosts : name => host.role } == { web-1 = "production", canary-1 = "canary", router-1 = "router", storage-1 = "storage" }
+    error_message = "The default lab has one host of each role."
+  }
+
+  assert {
+    condition     = alltrue([for host in output.hosts : host.user == "root" && host.port == 22 && host.host_key != "" && host.address == host.private_address])
+    error_message = "The output is what troop asks of a root module."
+  }
+
+  assert {
+    condition     = can(regex("^10\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\\.[0-9]+\\.0/24$", lab_roster.this.subnet))
+    error_message = "The subnet is a /24 of 10.64.0.0/10."
+  }
+}
+
+run "a_subnet_of_ones_own" {
+  command = plan
+
+  variables {
+    subnet = "172.30.5.0/24"
+  }
+
+  assert {
+    condition     = lab_roster.this.subnet == "172.30.5.0/24"
+    error_message = "The given subnet is used."
+  }
+}
+
+run "subnet_of_another_size" {
+  command = plan
+
+  variables {
+    subnet = "172.16.0.0/12"
+  }
+
+  expect_failures = [var.subnet]
+}
+
+run "unknown_role" {
+  command = plan
+
+  variables {
+    hosts = { web-1 = { role = "database" } }
+  }
+
+  expect_failures = [var.hosts]
+}
+
+run "size_without_unit" {
+  command = plan
+
+  variables {
+    hosts = { web-1 = { role = "production", memory = "512" } }
+  }
+
+  expect_failures = [var.hosts]
+}
+
+run "name_that_is_none" {
+  command = plan
+
+  variables {
+    hosts = { "Web_1" = { role = "production" } }
+  }
+
+  expect_failures = [var.hosts]
+}
+
+run "key_that_is_none" {
+  command = plan
+
+  variables {
+    ssh_public_key = "-----BEGIN OPENSSH PRIVATE KEY-----"
+  }
+
+  expect_failures = [var.ssh_public_key]
+}
