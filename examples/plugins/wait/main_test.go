@@ -55,3 +55,11 @@ func TestRun(t *testing.T) {
 		t.Errorf("an address that is dead: error %v, log %q; want a deadline and a line", r.Err, r.Logs)
 	}
 }
+
+func TestConformance(t *testing.T) {
+	sdktest.Conformance(t, sdktest.Build(t, ".", "wait"), sdktest.Binary{
+		Valid:   `address = "127.0.0.1:1"`,
+		Invalid: map[string]string{`address = "localhost"`: `pipeline.hcl:1,1-22: Invalid wait stage; want host:port, got "localhost"`},
+		Cancel:  true,
+	})
+}
