@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/seed-b96de936/troop/core"
@@ -50,17 +51,16 @@ func Schema(plugins []core.Description) ([]byte, error) {
 }
 
 func stageDoc(p core.Description) string {
-	doc := strings.TrimSpace(p.Summary + " (" + p.Name + " " + p.Version + ")")
+	var doc strings.Builder
+	fmt.Fprintf(&doc, "%s (%s %s)", p.Summary, p.Name, p.Version)
 	for _, o := range p.Outputs {
-		doc += fmt.Sprintf("\nOutput %s: %s", o.Name, o.Doc)
+		fmt.Fprintf(&doc, "\nOutput %s: %s", o.Name, o.Doc)
 	}
-	return doc
+	return doc.String()
 }
 
 func (s *jsonSchema) merge(other *jsonSchema) {
-	for name, p := range other.Properties {
-		s.Properties[name] = p
-	}
+	maps.Copy(s.Properties, other.Properties)
 	s.Required = append(s.Required, other.Required...)
 }
 

@@ -46,7 +46,7 @@ func TestSchema(t *testing.T) {
 		{"stage", `{"stage": {"wait": {"db": {"address": "db:1", "times": "${var.n}", "labels": {"a": "b"}, "needs": ["stage.a.b"], "timeout": "1m",
 			"rule": {"x": {"paths": ["a"]}}, "retry": [{}, {}], "when": {"branches": ["main"]}}}}}`, true},
 		{"unknown type", `{"stage": {"agent-only": {"db": {}}}}`, false},
-		{"unknown argument", `{"stage": {"wait": {"db": {"address": "db:1", "adress": "x"}}}}`, false},
+		{"unknown argument", `{"stage": {"wait": {"db": {"address": "db:1", "host": "x"}}}}`, false},
 		{"missing argument", `{"stage": {"wait": {"db": {}}}}`, false},
 		{"wrong type", `{"stage": {"wait": {"db": {"address": "db:1", "retries": ["x"]}}}}`, false},
 		{"unknown block", `{"stages": {}}`, false},
