@@ -350,7 +350,7 @@ func TestStoreFailureEndsTheRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "b.b < a.a")
 	full := errors.New("no space left on device")
-	w.scripts["a.a"] = func(ctx context.Context, _ core.Job, emit func(core.Message)) error {
+	w.scripts["a.a"] = func(context.Context, core.Job, func(core.Message)) error {
 		w.mu.Lock()
 		w.putError = full
 		w.mu.Unlock()
@@ -499,7 +499,7 @@ func TestValidate(t *testing.T) {
 	}
 
 	_, err := w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc"})
-	if diags := (core.Diagnostics)(nil); !errors.As(err, &diags) || !strings.Contains(err.Error(), "Stage e.e needs an environment") {
+	if diags := core.Diagnostics(nil); !errors.As(err, &diags) || !strings.Contains(err.Error(), "Stage e.e needs an environment") {
 		t.Errorf("Run: %v", err)
 	}
 	if len(w.runs)+len(w.events)+len(w.prepared) > 0 {

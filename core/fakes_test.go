@@ -156,9 +156,14 @@ func (w *world) Append(_ context.Context, e core.Event) error {
 	return nil
 }
 
-func (w *world) Workspace(id core.RunID) (string, error)       { return "/runs/" + string(id) + "/src", nil }
-func (w *world) StageState(id core.StageID) (string, error)    { return "/stages/" + string(id), nil }
-func (w *world) Publish(_ context.Context, e core.Event) error { w.published = append(w.published, e); return nil }
+func (w *world) Workspace(id core.RunID) (string, error) { return "/runs/" + string(id) + "/src", nil }
+
+func (w *world) StageState(id core.StageID) (string, error) { return "/stages/" + string(id), nil }
+
+func (w *world) Publish(_ context.Context, e core.Event) error {
+	w.published = append(w.published, e)
+	return nil
+}
 
 func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 	return dir + "/app", w.checkout

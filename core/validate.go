@@ -106,7 +106,7 @@ func checkStages(ctx context.Context, plugin Plugin, stages []Stage, o *RunOptio
 
 func checkStage(ctx context.Context, plugin Plugin, s Stage, env string) (Diagnostics, error) {
 	scope, err := s.Scope(env, nil)
-	if diags := (Diagnostics)(nil); errors.As(err, &diags) {
+	if diags := Diagnostics(nil); errors.As(err, &diags) {
 		return diags, nil
 	}
 	if err != nil {

@@ -115,8 +115,8 @@ func TestInterruptedRun(t *testing.T) {
 		}
 		_ = sleep.Wait()
 	}
-	for range f.Follow(t.Context(), r.ID) {
-		t.Error("events of a run that has none")
+	for e, err := range f.Follow(t.Context(), r.ID) {
+		t.Errorf("a run that has no events has %+v, %v", e, err)
 	}
 }
 

@@ -156,8 +156,11 @@ func (f *Files) read(id core.RunID) (record, error) {
 	if rec.Ended.IsZero() && !alive(rec.PID, rec.Process) {
 		rec.Status, rec.Reason = core.Cancelled, fmt.Sprintf("interrupted: process %d is gone", rec.PID)
 		for i, s := range rec.Stages {
-			if s.Status == core.Running {
+			switch {
+			case s.Status == core.Running:
 				rec.Stages[i].Status, rec.Stages[i].Reason = core.Cancelled, "interrupted"
+			case s.Status == core.Pending && s.Reason == "":
+				rec.Stages[i].Reason = "not reached"
 			}
 		}
 	}

@@ -15,7 +15,7 @@ func (u *UI) plain(e core.Event) {
 		return
 	}
 	if e.Kind == core.KindTable {
-		for _, l := range strings.Split(strings.TrimRight(tableOf(e).text(u.style), "\n"), "\n") {
+		for l := range strings.SplitSeq(strings.TrimRight(tableOf(e).text(u.style), "\n"), "\n") {
 			u.line(e.Source, l)
 		}
 		return

@@ -149,10 +149,3 @@ func text(v any) string {
 	s, _ := v.(string)
 	return s
 }
-
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}

@@ -172,7 +172,10 @@ func testJournal(t *testing.T, open func() Store) {
 	if err := other.Verify(t.Context(), r.ID); err != nil {
 		t.Errorf("Verify: %v", err)
 	}
-	for range other.Events(t.Context(), r.ID) {
+	for e, err := range other.Events(t.Context(), r.ID) {
+		if err != nil || e.ID != want[0].ID {
+			t.Errorf("the first again: %+v, %v", e, err)
+		}
 		break // a reader may leave at any time
 	}
 	for _, err := range other.Events(t.Context(), NewRun(2).ID) {
