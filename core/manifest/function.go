@@ -72,7 +72,7 @@ var pure = map[string]function.Function{
 }
 
 // functions are all that a manifest may call. Relative paths start at dir.
-func functions(dir string, env func(string) (string, bool)) map[string]function.Function {
+func functions(dir string, env func(string) (string, bool, error)) map[string]function.Function {
 	all := maps.Clone(pure)
 	at := func(path string) string {
 		if filepath.IsAbs(path) {
@@ -139,14 +139,18 @@ func globFunc(dir string) function.Function {
 }
 
 // envFunc is env.NAME for a computed name, with an optional value for when it is not set.
-func envFunc(env func(string) (string, bool)) function.Function {
+func envFunc(env func(string) (string, bool, error)) function.Function {
 	return function.New(&function.Spec{
 		Params:   []function.Parameter{{Name: "name", Type: cty.String}},
 		VarParam: &function.Parameter{Name: "default", Type: cty.String},
 		Type:     function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			name := args[0].AsString()
-			if value, ok := env(name); ok {
+			value, ok, err := env(name)
+			if err != nil {
+				return cty.UnknownVal(cty.String), function.NewArgError(0, err)
+			}
+			if ok {
 				return cty.StringVal(value).Mark(sensitive), nil
 			}
 			if len(args) > 1 {

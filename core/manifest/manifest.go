@@ -72,8 +72,9 @@ type loader struct {
 	stages       map[string]*stageDecl // by TYPE.NAME as declared
 	order        []*stageDecl
 	functions    map[string]function.Function
-	values       map[string]string  // environment variables that were read
-	unset        map[string]bool    // environment variables that were reported as missing
+	environ      map[string]*string // environment variables that were looked up; nil: not set
+	unset        map[missing]bool   // environment variables that were reported
+	loaded       bool               // nothing of this changes any more, so that scopes can be made concurrently
 	edges        map[edge]hcl.Range // where a stage refers to another
 	secrets      secrets
 }
@@ -90,8 +91,8 @@ func newLoader(file string, src []byte, o Options) *loader {
 		locals:       map[string]*local{},
 		environments: map[string]bool{},
 		stages:       map[string]*stageDecl{},
-		values:       map[string]string{},
-		unset:        map[string]bool{},
+		environ:      map[string]*string{},
+		unset:        map[missing]bool{},
 		edges:        map[edge]hcl.Range{},
 	}
 	l.functions = functions(l.pipeline.Dir, l.lookupEnv)
@@ -120,6 +121,7 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.readNotifiers(byType["notify"])
 	l.checkCycles()
 	l.pipeline.Secrets = l.secrets.list()
+	l.loaded = true
 }
 
 // declarePipeline takes the name only: expressions may refer to it.
@@ -152,7 +154,7 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 		l.missing(inner[0], "path", `path = "."`)
 		return
 	}
-	path, ok := l.str(attr, l.static())
+	path, ok := l.str(attr, site{})
 	if !ok {
 		return
 	}
@@ -185,7 +187,12 @@ func finish(diags core.Diagnostics, hidden []string) core.Diagnostics {
 		}
 		return a.Range.Start.Byte - b.Range.Start.Byte
 	})
-	diags = slices.Compact(diags)
+	seen := map[core.Diagnostic]bool{}
+	diags = slices.DeleteFunc(diags, func(d core.Diagnostic) bool {
+		again := seen[d]
+		seen[d] = true
+		return again
+	})
 	mask := core.NewMask(hidden...)
 	for i := range diags {
 		diags[i].Detail = mask.String(diags[i].Detail)

@@ -318,12 +318,18 @@ func (l *loader) unknownRoot(t hcl.Traversal, r reference) {
 		r.root, r.root)
 }
 
+// missing is an environment variable that is not set, for an environment that is going to be used or not.
+type missing struct {
+	name     string
+	optional bool
+}
+
 // environmentVariable reports one that is not set, once for each name.
 func (l *loader) environmentVariable(r reference, s site) bool {
-	if _, ok := l.lookupEnv(r.name); ok {
+	if _, ok, _ := l.lookupEnv(r.name); ok {
 		return true
 	}
-	key := fmt.Sprint(r.name, s.optional)
+	key := missing{r.name, s.optional}
 	if l.unset[key] {
 		return false
 	}
@@ -337,12 +343,22 @@ func (l *loader) environmentVariable(r reference, s site) bool {
 	return false
 }
 
-// lookupEnv remembers what it reads: all of it is secret.
-func (l *loader) lookupEnv(name string) (string, bool) {
-	v, ok := l.opts.Env(name)
-	if ok {
-		l.values[name] = v
-		l.secrets.add(v)
+// lookupEnv remembers what it reads: all of it is secret. In a run it reads nothing more, since what is not known to
+// be secret before a run would not be masked in it.
+func (l *loader) lookupEnv(name string) (string, bool, error) {
+	known, looked := l.environ[name]
+	if !looked && l.loaded {
+		return "", false, fmt.Errorf("the name of an environment variable has to be known before the run; %s was not", name)
 	}
-	return v, ok
+	if !looked {
+		if v, ok := l.opts.Env(name); ok {
+			known = &v
+			l.secrets.add(v)
+		}
+		l.environ[name] = known
+	}
+	if known == nil {
+		return "", false, nil
+	}
+	return *known, true, nil
 }

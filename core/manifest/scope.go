@@ -28,9 +28,10 @@ type compiled struct {
 
 // computation is an expression evaluated by the core, and the name under which the plugin finds its value.
 type computation struct {
-	name string
-	expr hclsyntax.Expression
-	refs []reference
+	name  string
+	expr  hclsyntax.Expression
+	refs  []reference
+	value cty.Value // NilVal: not known before a run
 }
 
 // compile checks the expressions of a stage's block and takes it apart into the text for the plugin and its scope.
@@ -147,10 +148,10 @@ func (l *loader) dependency(s *core.Stage, r reference, at hcl.Range, seen map[s
 	}
 }
 
-// try computes what can be computed now, to find mistakes before a run.
+// try computes what can be computed now: mistakes are found before a run, and files are read once.
 func (c *compiled) try() {
 	m := c.l.moment(site{run: true, each: c.each})
-	for _, x := range c.computed {
+	for i, x := range c.computed {
 		ctx, diags := m.context(x.refs)
 		if diags.HasErrors() {
 			continue // of a local value: reported there
@@ -158,6 +159,9 @@ func (c *compiled) try() {
 		v, diags := x.expr.Value(ctx)
 		c.l.add(diags)
 		c.l.secrets.addMarked(v)
+		if !diags.HasErrors() && v.IsWhollyKnown() {
+			c.computed[i].value = v
+		}
 	}
 }
 
@@ -171,6 +175,10 @@ func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (c
 		values[root] = cty.ObjectVal(names)
 	}
 	for _, x := range c.computed {
+		if x.value != cty.NilVal {
+			values[x.name] = x.value
+			continue
+		}
 		ctx, found := m.context(x.refs)
 		diags = append(diags, found...)
 		if found.HasErrors() {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
@@ -202,5 +203,39 @@ stage "x" "b" {
 	var diags core.Diagnostics
 	if !errors.As(err, &diags) || len(diags) != 1 || diags[0].Range.Start.Line != 5 || strings.Contains(err.Error(), "secret-of-a") {
 		t.Errorf("got %v; want one diagnostic in line 5 without the secret", err)
+	}
+}
+
+// TestScopeConcurrently is for the race detector: the stages of a run start at the same time.
+func TestScopeConcurrently(t *testing.T) {
+	p := loadText(t, `pipeline "p" {}
+locals {
+  a = upper("${stage.x.a.out}${environment.name}")
+}
+stage "x" "a" {
+  token = env("TOKEN_A")
+  other = env("TOKEN_C", "none")
+  files = glob("*")
+}
+stage "x" "b" {
+  a    = lower(local.a)
+  name = env("TOKEN_${stage.x.a.out}")
+}
+`)
+	outputs := map[core.StageID]map[string]any{"x.a": {"out": "A"}}
+	var wg sync.WaitGroup
+	for range 4 {
+		for _, s := range p.Stages {
+			wg.Go(func() {
+				if _, err := s.Scope("lab", outputs); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	_, err := p.Stages[1].Scope("lab", map[core.StageID]map[string]any{"x.a": {"out": "B"}})
+	if err == nil || !strings.Contains(err.Error(), "known before the run") {
+		t.Errorf("a secret that nobody would mask: got %v", err)
 	}
 }

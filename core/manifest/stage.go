@@ -107,7 +107,7 @@ func (l *loader) expand(d *stageDecl) {
 		return
 	}
 	expr := d.forEach.Expr
-	v, ok := l.value(expr, l.static())
+	v, ok := l.value(expr, site{})
 	if !ok {
 		return
 	}
@@ -231,7 +231,7 @@ func (l *loader) when(b *hclsyntax.Block) core.When {
 		w.Branches = l.patterns(a)
 	}
 	if a := b.Body.Attributes["environments"]; a != nil {
-		list, ok := l.strs(a, l.static())
+		list, ok := l.strs(a, site{})
 		if ok && len(list) == 0 {
 			l.errorf(a.Expr.Range(), "Empty list", "\"environments\" names no environment, so that the stage would never run. Leave it out for all.")
 		}

@@ -33,7 +33,7 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 		}
 		if a := b.Body.Attributes["environment"]; a == nil {
 			l.missing(b, "environment", `environment = "production"`)
-		} else if name, ok := l.str(a, l.static()); ok && l.checkEnvironment(a.Expr.Range(), name) {
+		} else if name, ok := l.str(a, site{}); ok && l.checkEnvironment(a.Expr.Range(), name) {
 			t.Environment = name
 		}
 		if a := b.Body.Attributes["until"]; a != nil {
@@ -49,7 +49,7 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 
 // patterns are names of branches, with * for any part of a name without a slash.
 func (l *loader) patterns(a *hclsyntax.Attribute) []string {
-	list, ok := l.strs(a, l.static())
+	list, ok := l.strs(a, site{})
 	if ok && len(list) == 0 {
 		l.errorf(a.Expr.Range(), "Empty list", "%q names no branch, so that this never holds. Write [\"*\"] for every branch.", a.Name)
 	}
@@ -96,12 +96,12 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 	n := core.Notifier{Type: b.Labels[0], Name: b.Labels[1], On: slices.Clone(defaultOn), Range: rangeOf(b.DefRange())}
 	if a := b.Body.Attributes["url"]; a == nil {
 		l.missing(b, "url", "url = env.OPS_URL")
-	} else if text, ok := l.str(a, l.static()); ok {
+	} else if text, ok := l.str(a, site{}); ok {
 		n.URL = text
 		l.checkURL(a, text)
 	}
 	if a := b.Body.Attributes["on"]; a != nil {
-		list, ok := l.strs(a, l.static())
+		list, ok := l.strs(a, site{})
 		if ok && len(list) == 0 {
 			l.errorf(a.Expr.Range(), "Empty list", "This notifier would never say anything. Leave \"on\" out for: %s.", allOf(defaultOn))
 		}
@@ -111,7 +111,7 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 		n.On = list
 	}
 	if a := b.Body.Attributes["cooldown"]; a != nil {
-		n.Cooldown = l.duration(a, l.static())
+		n.Cooldown = l.duration(a, site{})
 	}
 	return n
 }

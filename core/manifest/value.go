@@ -32,9 +32,6 @@ func (l *loader) moment(s site) *moment {
 	return &moment{l: l, environment: environment, each: s.each, locals: map[string]cty.Value{}}
 }
 
-// static is the site of arguments that are needed before a run.
-func (l *loader) static() site { return site{} }
-
 // context holds the values of refs, and no others.
 func (m *moment) context(refs []reference) (*hcl.EvalContext, hcl.Diagnostics) {
 	tree, diags := m.values(refs)
@@ -63,8 +60,8 @@ func (m *moment) values(refs []reference) (map[string]map[string]cty.Value, hcl.
 			tree[r.root][r.name] = v
 		case rootEnv:
 			v := cty.UnknownVal(cty.String)
-			if text, ok := m.l.values[r.name]; ok {
-				v = cty.StringVal(text)
+			if text := m.l.environ[r.name]; text != nil {
+				v = cty.StringVal(*text)
 			}
 			tree[r.root][r.name] = v.Mark(sensitive)
 		case rootPipeline:

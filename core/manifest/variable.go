@@ -32,8 +32,9 @@ type variable struct {
 	sensitive bool
 	rules     []*hclsyntax.Block
 
-	value cty.Value // unknown after a mistake
-	from  hcl.Range // where the value stands, or the variable
+	value   cty.Value // unknown after a mistake
+	refused bool      // a value was given, but a wrong one
+	from    hcl.Range // where the value stands, or the variable
 }
 
 // declareVariables takes names, types and defaults: what needs no other block.
@@ -164,6 +165,7 @@ func (l *loader) convert(v *variable, value cty.Value, r hcl.Range, from string)
 	}
 	out, err := convert.Convert(value, v.typ)
 	if err != nil {
+		v.refused = true
 		l.errorf(r, "Wrong type of variable", "%s: the variable %q is of type %s; %s.",
 			from, v.name, typeexpr.TypeString(v.typ), err.Error())
 		return cty.DynamicVal, false
@@ -180,6 +182,7 @@ func (l *loader) parseValue(v *variable, text, from string) (cty.Value, bool) {
 	if typ.IsPrimitiveType() || typ == cty.DynamicPseudoType {
 		value, err := convert.Convert(cty.StringVal(text), typ)
 		if err != nil {
+			v.refused = true
 			l.errorf(v.block.DefRange(), "Wrong type of variable", "%s: the variable %q is of type %s; %s.",
 				from, v.name, typeexpr.TypeString(typ), err.Error())
 			return cty.DynamicVal, false
@@ -192,6 +195,7 @@ func (l *loader) parseValue(v *variable, text, from string) (cty.Value, bool) {
 		value, diags = expr.Value(nil)
 	}
 	if diags.HasErrors() {
+		v.refused = true
 		l.errorf(v.block.DefRange(), "Wrong type of variable",
 			"%s: the variable %q is of type %s. Its value is written as in a manifest; this text cannot be read.", from, v.name, typeexpr.TypeString(v.typ))
 		return cty.DynamicVal, false
@@ -275,7 +279,7 @@ func readLimited(file string) ([]byte, error) {
 func (l *loader) settle(v *variable, given map[string]cty.Value) {
 	if value, ok := given[v.name]; ok {
 		v.value, v.from = value, v.block.DefRange()
-	} else if v.fallback == nil && !l.wasGiven(v.name) {
+	} else if v.fallback == nil && !v.refused {
 		l.errorf(v.block.DefRange(), "No value for a variable",
 			"Give it with -var %s=…, with %s%s=… in the environment, or with a default.", v.name, envPrefix, v.name)
 	}
@@ -283,21 +287,6 @@ func (l *loader) settle(v *variable, given map[string]cty.Value) {
 		l.secrets.addValue(v.value)
 		v.value = v.value.Mark(sensitive)
 	}
-}
-
-// wasGiven tells a value that was refused from one that is missing.
-func (l *loader) wasGiven(name string) bool {
-	if _, ok := l.opts.Env(envPrefix + name); ok {
-		return true
-	}
-	_, ok := l.opts.Vars[name]
-	return ok || len(l.opts.VarFiles) > 0 && l.variables[name].typ != cty.DynamicPseudoType && hasErrorFor(l.diags, name)
-}
-
-func hasErrorFor(diags core.Diagnostics, name string) bool {
-	return slices.ContainsFunc(diags, func(d core.Diagnostic) bool {
-		return d.Summary == "Wrong type of variable" && strings.Contains(d.Detail, fmt.Sprintf("variable %q", name))
-	})
 }
 
 // validate applies the variable's own conditions.
