@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -21,6 +22,9 @@ type Command struct {
 	// Line is called for every line that the command writes, from one goroutine at a time. Optional: lines go
 	// to the log of the stage.
 	Line func(line string, stderr bool)
+	// Stdout gets the standard output byte by byte, for output that is data and has lines of any length, or none;
+	// Line and the log then get standard error alone. Optional.
+	Stdout io.Writer
 }
 
 // Exec runs a command to its end. When ctx ends, or the plugin does, all processes that it has started are
@@ -39,6 +43,9 @@ func (j *Job) Exec(ctx context.Context, c Command) error {
 			if last = append(last, line); len(last) > lastLines {
 				last = last[1:]
 			}
+			if c.Stdout != nil && !stderr {
+				return
+			}
 			if c.Line != nil {
 				c.Line(line, stderr)
 				return
@@ -52,6 +59,9 @@ func (j *Job) Exec(ctx context.Context, c Command) error {
 		dir = j.Info.Workspace
 	}
 	cmd := proc.Cmd{Args: c.Args, Dir: dir, Env: append(os.Environ(), c.Env...), Stdout: out, Stderr: errs}
+	if c.Stdout != nil {
+		cmd.Stdout = io.MultiWriter(c.Stdout, out)
+	}
 	err := cmd.Run(ctx)
 	out.Flush()
 	errs.Flush()

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+func TestMain(m *testing.M) {
+	proc.Main()
+	os.Exit(m.Run())
+}
+
+// Put together here, so that the tree that holds this test passes its own gate.
+var (
+	awsID = "AKIA" + "Z7Q3M5XW2RTB6VNK"
+	key   = "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5v\n"
+)
+
+func TestCheck(t *testing.T) {
+	tests := map[string]struct{ body, want string }{
+		"whole":          {body: "lint {\n  command = [\"npx\", \"jshint\", \".\"]\n}\nlint {\n  command = [\"x\"]\n  format = \"sarif\"\n}\ncomments {\n  min = 0.1\n  max = 0.4\n}\nsecrets {}"},
+		"empty":          {},
+		"no command":     {body: "lint {}", want: `"command"`},
+		"unknown format": {body: "lint { command = [\"a\"] }\nlint {\n  command = [\"x\"]\n  format = \"tap\"\n}", want: `pipeline.hcl:4,3-17: Invalid analysis stage; want auto, jshint, eslint, unix, checkstyle, sarif, got "tap"`},
+		"bounds":         {body: "comments {\n  min = 0.5\n  max = 0.4\n}", want: "0.5 is more than max, 0.4"},
+		"no ratio":       {body: "comments { max = 40 }", want: "want a ratio from 0 to 1, got 40"},
+		"pattern":        {body: "secrets { allow = [\"/etc/*\"] }", want: "want a pattern relative to the source"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := sdktest.Check(t, stage, test.body)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("unexpected: %v", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// commit makes a workspace whose commit holds these files.
+func commit(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		write(t, dir, name, text)
+	}
+	git(t, dir, "init", "-q")
+	git(t, dir, "add", "-A")
+	git(t, dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "--allow-empty", "-m", "x")
+	return dir
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %v: %v: %s", args, err, out)
+	}
+}
+
+func options(dir string) sdktest.Options {
+	return sdktest.Options{Info: sdk.RunInfo{Workspace: dir}}
+}
+
+func text(list []sdk.Finding) string {
+	var lines []string
+	for _, f := range list {
+		lines = append(lines, fmt.Sprintf("%s:%d:%d %s %s", f.Path, f.Line, f.Column, f.Severity, f.Rule))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestLint(t *testing.T) {
+	recorded, err := filepath.Abs("lint/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := func(script string) string {
+		return fmt.Sprintf("lint { command = [\"sh\", \"-c\", %q] }", strings.ReplaceAll(script, "$D", recorded))
+	}
+	tests := map[string]struct {
+		body, want string // want in the reason; "" passes
+		findings   int
+	}{
+		"clean":                    {body: sh("true")},
+		"JSHint":                   {body: sh("cat $D/jshint.txt; exit 2"), want: "7 findings, first lib/bad.js:3:15: Expected '{' and instead saw 'return'.", findings: 7},
+		"warnings only, status 1":  {body: sh("echo 'a.c:1:2: warning: unused'; exit 1"), want: "1 finding, first a.c:1:2: unused", findings: 1},
+		"warnings only, status 0":  {body: sh("echo 'a.c:1:2: warning: unused'"), findings: 1},
+		"error, status 0":          {body: sh("cat $D/results.sarif"), want: "3 findings, first lib/bad.js:7:3: eval is evil", findings: 3},
+		"crash":                    {body: sh("echo 'cannot read configuration' >&2; exit 1"), want: "exit status 1 without a finding that could be read: cannot read configuration"},
+		"crash with half a report": {body: "lint {\n command = [\"sh\", \"-c\", \"echo '{'; echo boom >&2; exit 3\"]\n format = \"sarif\"\n}", want: "exit status 3 without a finding that could be read"},
+		"wrong format, status 0":   {body: "lint {\n command = [\"echo\", \"fine\"]\n format = \"sarif\"\n}", want: "its output is no sarif"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := sdktest.Run(t, stage, test.body, options(t.TempDir()))
+			failure := (*sdktest.Failure)(nil)
+			switch {
+			case test.want == "" && r.Err != nil:
+				t.Errorf("unexpected: %v", r.Err)
+			case test.want != "" && (!errors.As(r.Err, &failure) || !strings.Contains(failure.Reason, test.want)):
+				t.Errorf("got %v, want %s", r.Err, test.want)
+			}
+			if len(r.Findings) != test.findings {
+				t.Errorf("findings:\n%s", text(r.Findings))
+			}
+		})
+	}
+	if r := sdktest.Run(t, stage, `lint { command = ["no-such-linter"] }`, options(t.TempDir())); r.Err == nil || !strings.Contains(r.Err.Error(), "no-such-linter") {
+		t.Errorf("a linter that is not installed: %v", r.Err)
+	}
+}
+
+func TestLintPathsAreRelativeToTheWorkspace(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "app/lib/a.js", "")
+	link := filepath.Join(t.TempDir(), "workspace")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	r := sdktest.Run(t, stage, `lint {
+		command = ["sh", "-c", "echo $(pwd -P)/lib/a.js:1:1: absolute; echo lib/a.js:2:1: relative; echo /etc/passwd:3: outside"]
+		dir     = "app"
+	}`, options(link))
+	want := "app/lib/a.js:1:1 error \napp/lib/a.js:2:1 error \n/etc/passwd:3:0 error "
+	if got := text(r.Findings); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestComments(t *testing.T) {
+	tenth := strings.Repeat("// why\n", 2) + strings.Repeat("code();\n", 18)
+	bare, chatty := strings.Repeat("code();\n", 20), strings.Repeat("// why\n", 20)
+	tests := map[string]struct {
+		files map[string]string
+		body  string
+		want  string // in the reason; "" passes
+		found string
+	}{
+		"within":         {map[string]string{"a.js": tenth}, "min = 0.1\n max = 0.1", "", ""},
+		"too few":        {map[string]string{"a.js": tenth, "b.js": bare}, "min = 0.06", "the ratio is 0.050, required 0.06 to 1.00, most of all b.js:1: too few comments: 0 of 20 lines (0.000)", "b.js:1:0 error comments"},
+		"too many":       {map[string]string{"a.js": tenth, "b.js": chatty}, "max = 0.4", "the ratio is 0.550, required 0.00 to 0.40, most of all b.js:1: too many comments", "b.js:1:0 error comments"},
+		"even together":  {map[string]string{"a.js": chatty, "b.js": bare}, "min = 0.4\n max = 0.6", "", ""},
+		"not each":       {map[string]string{"a.js": chatty, "b.js": bare}, "min = 0.4\n max = 0.6\n per_file = true", "2 files out of bounds", "a.js:1:0 error comments\nb.js:1:0 error comments"},
+		"small let off":  {map[string]string{"a.js": "code();\n", "b.js": tenth}, "min = 0.1\n per_file = true", "", ""},
+		"chosen":         {map[string]string{"a.js": bare, "lib/b.js": tenth}, "min = 0.1\n files = [\"lib/**\"]", "", ""},
+		"excluded":       {map[string]string{"a.js": bare, "lib/b.js": tenth}, "min = 0.1\n exclude = [\"*.js\"]", "", ""},
+		"no source":      {map[string]string{"a.json": "{}"}, "min = 0.1", "no file of a known language", ""},
+		"markup, data":   {map[string]string{"a.css": bare, "b.yaml": "a: 1\n", "c.js": tenth}, "min = 0.1", "", ""},
+		"generated":      {map[string]string{"a.pb.go": "// Code generated by protoc. DO NOT EDIT.\n" + bare, "c.js": tenth}, "min = 0.1\n max = 0.1", "", ""},
+		"never assigned": {map[string]string{"a.js": chatty}, "", "", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := sdktest.Run(t, stage, "comments {\n"+test.body+"\n}", options(commit(t, test.files)))
+			switch {
+			case test.want == "" && r.Err != nil:
+				t.Errorf("unexpected: %v", r.Err)
+			case test.want != "" && (r.Err == nil || !strings.Contains(r.Err.Error(), test.want)):
+				t.Errorf("got %v, want %s", r.Err, test.want)
+			}
+			if got := text(r.Findings); got != test.found {
+				t.Errorf("findings:\n%s\nwant:\n%s", got, test.found)
+			}
+		})
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	dir := commit(t, map[string]string{
+		"lib/a.js": "\nconst id = '" + awsID + "';\n", "ok.js": "const id = env.ID;\n",
+		"deploy.pem": key, "test/fixture.pem": key, ".ssh/id_ed25519": "x",
+	})
+	write(t, dir, "node_modules/x/key.pem", key) // installed, not committed
+	write(t, dir, "loose.pem", key)
+	r := sdktest.Run(t, stage, `secrets { allow = ["test/**"] }`, options(dir))
+	want := ".ssh/id_ed25519:0:0 error key-file\ndeploy.pem:1:1 error private-key\nlib/a.js:2:13 error aws-access-token"
+	if got := text(r.Findings); got != want {
+		t.Errorf("findings:\n%s\nwant:\n%s", got, want)
+	}
+	if r.Err == nil || !strings.Contains(r.Err.Error(), "secrets: 3 findings, first .ssh/id_ed25519: Private SSH key") {
+		t.Errorf("verdict %v", r.Err)
+	}
+	if all := fmt.Sprintf("%+v", r); strings.Contains(all, awsID) || strings.Contains(all, "b3BlbnNzaC1r") {
+		t.Errorf("a secret is shown: %s", all)
+	}
+	if r := sdktest.Run(t, stage, `secrets { allow = ["**"] }`, options(dir)); r.Err != nil {
+		t.Errorf("everything is allowed: %v", r.Err)
+	}
+}
+
+func TestSecretsWithoutRepository(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.pem", key)
+	write(t, dir, "node_modules/x/key.pem", key)
+	r := sdktest.Run(t, stage, `secrets {}`, options(dir))
+	if got := text(r.Findings); got != "a.pem:1:1 error private-key" {
+		t.Errorf("findings:\n%s", got)
+	}
+}
+
+func TestEveryGateReports(t *testing.T) {
+	dir := commit(t, map[string]string{"a.js": strings.Repeat("code();\n", 20), "b.pem": key})
+	r := sdktest.Run(t, stage, `
+		lint { command = ["sh", "-c", "echo 'a.js: line 1, col 2, Bad.'; exit 2"] }
+		lint { command = ["true"] }
+		comments { min = 0.1 }
+		secrets {}`, options(dir))
+	if len(r.Findings) != 3 || r.Outputs["findings"] != 3.0 || r.Outputs["comment_ratio"] != 0.0 {
+		t.Errorf("outputs %v, findings:\n%s", r.Outputs, text(r.Findings))
+	}
+	for _, want := range []string{"first a.js:1:2: Bad.", "comments: the ratio is 0.000", "secrets: 1 finding, first b.pem:1:1"} {
+		if r.Err == nil || !strings.Contains(r.Err.Error(), want) {
+			t.Errorf("got %v, want %s in it", r.Err, want)
+		}
+	}
+	skip := (*sdktest.Skip)(nil)
+	if r := sdktest.Run(t, stage, "", options(dir)); !errors.As(r.Err, &skip) {
+		t.Errorf("nothing to do: %v", r.Err)
+	}
+}
+
+func TestScan(t *testing.T) {
+	dir := commit(t, map[string]string{"a.js": "x();\n", "old.pem": key})
+	scan := func(body string, args map[string]string) sdktest.Result {
+		args["path"] = dir
+		return sdktest.Call(t, stage, body, "scan", args)
+	}
+	if r := scan("", map[string]string{}); text(r.Findings) != "old.pem:1:1 error private-key" || r.Err == nil {
+		t.Errorf("the folder: %v, %s", r.Err, text(r.Findings))
+	}
+	if r := scan("", map[string]string{"staged": "true"}); r.Err != nil || len(r.Findings) > 0 {
+		t.Errorf("nothing is staged: %v, %s", r.Err, text(r.Findings))
+	}
+
+	write(t, dir, "sub/new.js", "const id = '"+awsID+"';\n")
+	git(t, dir, "add", "sub/new.js")
+	git(t, dir, "rm", "-q", "a.js")
+	write(t, dir, "sub/new.js", "clean();\n") // mended, but not staged again
+	if r := scan("", map[string]string{"staged": "true"}); text(r.Findings) != "sub/new.js:1:13 error aws-access-token" || r.Err == nil {
+		t.Errorf("staged: %v, %s", r.Err, text(r.Findings))
+	}
+	if r := scan(`secrets { allow = ["sub/*"] }`, map[string]string{"staged": "true"}); r.Err != nil {
+		t.Errorf("staged, allowed: %v", r.Err)
+	}
+
+	// git commit -a gives its hooks an index of its own.
+	if err := os.WriteFile(filepath.Join(dir, ".git/other-index"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("git", "read-tree", "HEAD")
+	other.Dir, other.Env = dir, append(os.Environ(), "GIT_INDEX_FILE=.git/other-index")
+	if err := os.Remove(filepath.Join(dir, ".git/other-index")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := other.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if r := scan("", map[string]string{"staged": "true", "index": ".git/other-index"}); r.Err != nil {
+		t.Errorf("another index, in which nothing is staged: %v", r.Err)
+	}
+
+	if r := sdktest.Call(t, stage, "", "scan", map[string]string{"path": filepath.Join(dir, "none")}); r.Err == nil {
+		t.Error("a folder that is not there passed")
+	}
+}

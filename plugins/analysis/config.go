@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/seed-b96de936/troop/plugins/analysis/lint"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+var stage = sdk.Stage[config]{
+	Name:    "analysis",
+	Version: "0.1.0",
+	Summary: "Gates on linters, on the ratio of comments and on secrets in the tree",
+	Outputs: []sdk.Output{
+		{Name: "findings", Doc: "number of findings of all gates, also of those that passed"},
+		{Name: "comment_ratio", Doc: "comment ratio of all files together, 0 to 1; only with a comments block"},
+	},
+	Check: check,
+	Run:   run,
+	Actions: []sdk.Action[config]{{
+		Name:    "scan",
+		Summary: "Look for secrets in a folder, or in what is about to be committed",
+		Args: []sdk.Arg{
+			{Name: "path", Doc: "folder or file; the current folder when it is not given", Default: "."},
+			{Name: "staged", Doc: "true: look at what the index holds, not at the files (for a pre-commit hook)", Flag: true, Default: "false"},
+			{Name: "index", Doc: "index file to look at, in a hook that git gives its own: $GIT_INDEX_FILE", Flag: true},
+		},
+		Run: scan,
+	}},
+}
+
+type config struct {
+	Lint     []lintGate   `hcl:"lint,block" doc:"a linter, and what it prints"`
+	Comments *commentGate `hcl:"comments,block" doc:"bounds for the ratio of comments"`
+	Secrets  *secretGate  `hcl:"secrets,block" doc:"no secret and no key file in the tree"`
+}
+
+type lintGate struct {
+	Command []string          `hcl:"command" doc:"the linter, as a list of words; no shell is involved"`
+	Dir     string            `hcl:"dir,optional" doc:"folder, relative to the source, where it runs"`
+	Env     map[string]string `hcl:"env,optional" doc:"environment variables for it"`
+	Format  string            `hcl:"format,optional" doc:"what it prints: auto, jshint, eslint, unix (FILE:LINE:COLUMN: MESSAGE), checkstyle (or JSLint's XML) or sarif" default:"\"auto\""`
+}
+
+type commentGate struct {
+	Min     float64  `hcl:"min,optional" doc:"least ratio of lines with a comment to lines that are not blank" default:"0"`
+	Max     float64  `hcl:"max,optional" doc:"largest ratio" default:"1"`
+	Files   []string `hcl:"files,optional" doc:"patterns of files to measure; all source code when empty"`
+	Exclude []string `hcl:"exclude,optional" doc:"patterns of files to leave out"`
+	PerFile bool     `hcl:"per_file,optional" doc:"hold every file against the bounds, not only all of them together"`
+}
+
+type secretGate struct {
+	Allow []string `hcl:"allow,optional" doc:"patterns of files that may hold what looks like a secret; a single line is allowed by the comment gitleaks:allow"`
+}
+
+func check(c *config) error {
+	var errs []error
+	for i, l := range c.Lint {
+		path := fmt.Sprintf("lint[%d]", i)
+		if l.Command != nil && len(l.Command) == 0 {
+			errs = append(errs, sdk.BadAttr(path+".command", "want a command, got an empty list"))
+		}
+		if l.Dir != "" && !filepath.IsLocal(l.Dir) {
+			errs = append(errs, sdk.BadAttr(path+".dir", "want a folder inside the source, got %q", l.Dir))
+		}
+		if l.Format != "" && l.Format != "auto" && !slices.Contains(lint.Formats(), l.Format) {
+			errs = append(errs, sdk.BadAttr(path+".format", "want auto, %s, got %q", strings.Join(lint.Formats(), ", "), l.Format))
+		}
+	}
+	if g := c.Comments; g != nil {
+		if g.Min < 0 || g.Min > 1 {
+			errs = append(errs, sdk.BadAttr("comments.min", "want a ratio from 0 to 1, got %v", g.Min))
+		}
+		if g.Max < 0 || g.Max > 1 {
+			errs = append(errs, sdk.BadAttr("comments.max", "want a ratio from 0 to 1, got %v", g.Max))
+		}
+		if g.Max > 0 && g.Min > g.Max {
+			errs = append(errs, sdk.BadAttr("comments.min", "%v is more than max, %v: no file could pass", g.Min, g.Max))
+		}
+		errs = append(errs, checkPatterns("comments.files", g.Files), checkPatterns("comments.exclude", g.Exclude))
+	}
+	if g := c.Secrets; g != nil {
+		errs = append(errs, checkPatterns("secrets.allow", g.Allow))
+	}
+	return errors.Join(errs...)
+}
+
+func checkPatterns(path string, patterns []string) error {
+	var errs []error
+	for i, p := range patterns {
+		if !doublestar.ValidatePattern(p) || strings.HasPrefix(p, "/") || strings.HasPrefix(p, "./") {
+			errs = append(errs, sdk.BadAttr(fmt.Sprintf("%s[%d]", path, i), "want a pattern relative to the source, such as lib/**, got %q", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// matches reports whether one of the patterns matches path. Patterns have been checked.
+func matches(patterns []string, path string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := doublestar.Match(p, path)
+		return ok
+	})
+}
