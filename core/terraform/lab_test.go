@@ -41,7 +41,16 @@ type testLab struct {
 
 var provider string
 
+// applyIn makes the test binary apply the default lab in a folder, and nothing else.
+const applyIn = "TROOP_TEST_APPLY_IN"
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(applyIn); dir != "" {
+		if err := applyDefault(dir); err != nil {
+			panic(err)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "troop-lab-test-")
 	if err != nil {
 		panic(err)
@@ -54,6 +63,29 @@ func TestMain(m *testing.M) {
 		panic(fmt.Sprintf("%v\n%s", err, out))
 	}
 	m.Run()
+}
+
+func applyDefault(dir string) error {
+	module, err := modules.Open("lab")
+	if err != nil {
+		return err
+	}
+	ssh, err := remote.New(dir)
+	if err != nil {
+		return err
+	}
+	w, err := terraform.Open(context.Background(), terraform.Options{
+		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: "lab", PublicKey: ssh.PublicKey(),
+		Providers: map[string]string{"troop.local/troop/lab": os.Getenv("TROOP_TEST_PROVIDER")},
+	})
+	if err != nil {
+		return err
+	}
+	p, err := w.Plan(context.Background())
+	if err != nil {
+		return err
+	}
+	return w.Apply(context.Background(), p, nil)
 }
 
 func newLab(t *testing.T) *testLab {
@@ -328,6 +360,42 @@ func TestKilledApply(t *testing.T) {
 	}
 	if p, err := l.open(one).Plan(t.Context()); err != nil || !p.Empty() {
 		t.Errorf("after that: %+v, %v", p, err)
+	}
+}
+
+// TestKilledCore kills the process that drives Terraform while hosts are made.
+func TestKilledCore(t *testing.T) {
+	l := newLab(t)
+	core := exec.Command(os.Args[0])
+	core.Env = append(os.Environ(), applyIn+"="+l.dir, "TROOP_TEST_PROVIDER="+provider)
+	if err := core.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("timed out: %s", what)
+			}
+		}
+	}
+	await("a host is being made", func() bool {
+		return slices.ContainsFunc(l.things(), func(x thing) bool { return x.Kind == "process" })
+	})
+	if err := core.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = core.Wait()
+	killed := time.Now()
+	await("terraform and its provider are gone", func() bool {
+		return l.processOf("terraform") == 0 && l.processOf("terraform-provider-lab_v0.1.0") == 0
+	})
+	if took := time.Since(killed); took > 5*time.Second {
+		t.Errorf("terraform and its provider lived on for %s", took)
+	}
+	_, hosts := l.apply(l.open(nil))
+	for _, h := range hosts {
+		l.run(h, "true")
 	}
 }
 

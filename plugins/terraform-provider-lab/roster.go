@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 
@@ -133,7 +132,7 @@ func (r rosterResource) Create(ctx context.Context, req resource.CreateRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if _, err := lab.EnsureBase(ctx, io.Discard); err != nil {
+	if _, err := lab.EnsureBase(ctx, nil); err != nil {
 		resp.Diagnostics.AddError("The base of the lab could not be made", err.Error())
 		return
 	}

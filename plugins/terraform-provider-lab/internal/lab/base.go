@@ -38,7 +38,7 @@ const partial = ".partial" // of a base that is not complete
 
 // EnsureBase makes the tree that hosts start from, once for this machine and this version of the recipe, and
 // returns its folder. It takes a minute or two and needs a Debian mirror the first time. Progress goes to
-// progress, line by line.
+// lab-base.log in the cache, and to progress when that is not nil.
 func EnsureBase(ctx context.Context, progress io.Writer) (string, error) {
 	dir := base()
 	if _, err := os.Stat(dir); err == nil {
@@ -82,11 +82,19 @@ func buildBase(ctx context.Context, dir string, progress io.Writer) error {
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return fmt.Errorf("%w; install the package debootstrap", err)
 	}
+	log, err := os.Create(filepath.Join(cache, "lab-base.log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
 	last := &tail{limit: 4 << 10}
+	output := io.MultiWriter(log, last)
+	if progress != nil {
+		output = io.MultiWriter(output, progress)
+	}
 	cmd := exec.CommandContext(ctx, "sh", "-s", "--", dir, strings.Join(packages, ","))
 	cmd.Stdin = strings.NewReader(baseScript)
-	cmd.Stdout = io.MultiWriter(progress, last)
-	cmd.Stderr = cmd.Stdout
+	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,

@@ -75,8 +75,6 @@ func createCgroups(h host, l limits) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find cgroups: %w", err)
 	}
-	quota := strconv.Itoa(int(l.cpus * period))
-	memory := strconv.FormatInt(l.memory, 10)
 	var groups []string
 	limited := map[string]bool{}
 	for _, tree := range trees {
@@ -85,20 +83,8 @@ func createCgroups(h host, l limits) ([]string, error) {
 			return nil, err
 		}
 		groups = append(groups, group)
-		for _, setting := range []struct{ controller, file, value string }{
-			{"cpu", "cpu.max", quota + " " + strconv.Itoa(period)},
-			{"memory", "memory.max", memory},
-			{"cpu", "cpu.cfs_period_us", strconv.Itoa(period)},
-			{"cpu", "cpu.cfs_quota_us", quota},
-			{"memory", "memory.limit_in_bytes", memory},
-		} {
-			err := os.WriteFile(filepath.Join(group, setting.file), []byte(setting.value), 0o600)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-				continue // this hierarchy does not have the controller
-			} else if err != nil {
-				return nil, fmt.Errorf("limit %s: %w", setting.controller, err)
-			}
-			limited[setting.controller] = true
+		if err := l.apply(group, limited); err != nil {
+			return nil, err
 		}
 	}
 	for _, controller := range []string{"cpu", "memory"} {
@@ -107,6 +93,39 @@ func createCgroups(h host, l limits) ([]string, error) {
 		}
 	}
 	return groups, nil
+}
+
+// apply sets the limits of a group and notes in limited which controllers it has.
+func (l limits) apply(group string, limited map[string]bool) error {
+	quota := strconv.Itoa(int(l.cpus * period))
+	memory := strconv.FormatInt(l.memory, 10)
+	for _, setting := range []struct{ controller, file, value string }{
+		{"cpu", "cpu.max", quota + " " + strconv.Itoa(period)},
+		{"memory", "memory.max", memory},
+		{"cpu", "cpu.cfs_period_us", strconv.Itoa(period)},
+		{"cpu", "cpu.cfs_quota_us", quota},
+		{"memory", "memory.limit_in_bytes", memory},
+	} {
+		err := os.WriteFile(filepath.Join(group, setting.file), []byte(setting.value), 0o600)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			continue // this group does not have the controller
+		} else if err != nil {
+			return fmt.Errorf("limit %s: %w", setting.controller, err)
+		}
+		limited[setting.controller] = true
+	}
+	return nil
+}
+
+// showLimits sets the limits once more where a host sees them: with version 2, systemd-nspawn puts the host
+// into a group below ours, which is the root of all that the host can see.
+func showLimits(groups []string, l limits) error {
+	for _, group := range groups {
+		if err := l.apply(filepath.Join(group, "payload"), map[string]bool{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // create makes the group and what stands above it, down from the root of the hierarchy.
@@ -147,7 +166,8 @@ func retryRemoved(f func() error) error {
 	return err
 }
 
-// delegate lets the children of a version 2 group have the controllers that it has itself.
+// delegate lets the children of a version 2 group have the controllers that it has itself. One that the kernel
+// does not give away is missed later, when its limit is set.
 func (h hierarchy) delegate(dir string) error {
 	if !h.unified {
 		return nil
@@ -156,16 +176,9 @@ func (h hierarchy) delegate(dir string) error {
 	if err != nil {
 		return err
 	}
-	given, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
-	if err != nil {
-		return err
-	}
 	for c := range strings.FieldsSeq(string(available)) {
-		if !slices.Contains([]string{"cpu", "memory", "pids", "io"}, c) || slices.Contains(strings.Fields(string(given)), c) {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o600); err != nil {
-			return fmt.Errorf("enable controller %s: %w", c, err)
+		if slices.Contains([]string{"cpu", "memory", "pids", "io"}, c) {
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o600)
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -54,7 +53,7 @@ const (
 // first, and what a Create that fails has made is removed again.
 func Create(ctx context.Context, s Spec) (_ Machine, err error) {
 	h := host{s.Lab, s.Name}
-	dir, err := EnsureBase(ctx, io.Discard)
+	dir, err := EnsureBase(ctx, nil)
 	if err != nil {
 		return Machine{}, err
 	}
@@ -94,7 +93,8 @@ func Create(ctx context.Context, s Spec) (_ Machine, err error) {
 
 // start runs the host and fills in its processes. They belong to no session, terminal or parent of ours.
 func start(ctx context.Context, h host, s Spec, base string, m *Machine) error {
-	groups, err := createCgroups(h, limits{s.CPUs, s.Memory})
+	limits := limits{s.CPUs, s.Memory}
+	groups, err := createCgroups(h, limits)
 	if err != nil {
 		return err
 	}
@@ -131,6 +131,9 @@ func start(ctx context.Context, h host, s Spec, base string, m *Machine) error {
 	})
 	if err == nil {
 		m.Init, err = findInit(h)
+	}
+	if err == nil {
+		err = showLimits(groups, limits)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, lastWords(h.console()))
