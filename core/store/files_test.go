@@ -316,3 +316,41 @@ func TestDamagedRecord(t *testing.T) {
 		t.Errorf("Runs: %+v, %v", runs, err)
 	}
 }
+
+// A lock ends with the process that holds it, however that dies.
+func TestLockOfADeadProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "lab"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.CommandContext(t.Context(), "sh", "-c", "exec 9>lock; flock 9; echo held; exec sleep 60")
+	holder.Dir = filepath.Join(dir, "lab")
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Wait() })
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, dir)
+	locked := (*store.LockedError)(nil)
+	if _, err := f.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) || locked.Holder.What != "somebody" {
+		t.Fatalf("while it lives: %v", err)
+	}
+	release, err := f.Lock(t.Context(), "lab", store.Holder{}, func(store.Holder) {
+		if err := holder.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatalf("after its death: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}

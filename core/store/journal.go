@@ -91,23 +91,21 @@ func (f *Files) journalPath(id core.RunID) string {
 	return filepath.Join(f.dir, "runs", string(id), "events.jsonl")
 }
 
-// syncJournal makes the journal of a run safe and returns the hash of its last line. It is closed at the run's
-// end; a later event opens it again.
-func (f *Files) syncJournal(id core.RunID, ended bool) (string, error) {
+// settle returns the hash of the last line of a run's journal. At the run's end the journal is made safe
+// and closed; a later event opens it again.
+func (f *Files) settle(id core.RunID, ended bool) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j, ok := f.journals[id]
 	if !ok {
 		return "", nil
 	}
-	if err := j.file.Sync(); err != nil {
-		return "", fmt.Errorf("sync journal: %w", err)
+	if !ended {
+		return j.last, nil
 	}
-	if ended {
-		delete(f.journals, id)
-		if err := j.file.Close(); err != nil {
-			return "", fmt.Errorf("close journal: %w", err)
-		}
+	delete(f.journals, id)
+	if err := errors.Join(j.file.Sync(), j.file.Close()); err != nil {
+		return "", fmt.Errorf("close journal: %w", err)
 	}
 	return j.last, nil
 }

@@ -24,7 +24,8 @@ type record struct {
 	Journal string `json:"journal,omitempty"` // hash of the journal's last line when this was written
 }
 
-// PutRun saves the state of a run.
+// PutRun saves the state of a run. The end of a run is on the disk when it returns; a state on the way to it
+// survives the death of this process, but may be lost when the machine loses power.
 func (f *Files) PutRun(_ context.Context, r core.Run) error {
 	dir, err := f.makeFolder("runs", string(r.ID))
 	if err != nil {
@@ -34,17 +35,30 @@ func (f *Files) PutRun(_ context.Context, r core.Run) error {
 	if r.Ended.IsZero() {
 		rec.Process = processStart(r.PID)
 	}
-	if rec.Journal, err = f.syncJournal(r.ID, !r.Ended.IsZero()); err != nil {
+	if rec.Journal, err = f.settle(r.ID, !r.Ended.IsZero()); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode run %s: %w", r.ID, err)
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, "run.json"), append(b, '\n'), 0o644); err != nil {
+	write := replace
+	if !r.Ended.IsZero() {
+		write = func(path string, b []byte) error { return renameio.WriteFile(path, b, 0o644) }
+	}
+	if err := write(filepath.Join(dir, "run.json"), append(b, '\n')); err != nil {
 		return fmt.Errorf("write run %s: %w", r.ID, err)
 	}
 	return nil
+}
+
+// replace is renameio.WriteFile without waiting for the disk, which would take most of the time of a short run.
+func replace(path string, b []byte) error {
+	next := path + ".next" // one process writes a run, and one goroutine at a time
+	if err := os.WriteFile(next, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
 }
 
 // Filter chooses runs; the zero value takes all.
