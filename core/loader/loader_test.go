@@ -30,11 +30,10 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	m.Run()
 	if dir, err := build(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
-	os.Exit(code)
 }
 
 func binary(t testing.TB) string {
@@ -195,7 +194,7 @@ func TestCapabilities(t *testing.T) {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	dir, s := t.TempDir(), &store{}
+	dir := t.TempDir()
 	path := install(t, dir, "troop-plugin-x", "one")
 	s, err := openStore(t.TempDir())
 	if err != nil {

@@ -137,11 +137,12 @@ func (d *decoder) nested(b *hclsyntax.Body, header hcl.Range, n *nestedSchema, f
 }
 
 func blockUsage(n *nestedSchema) string {
-	s := n.name
+	var b strings.Builder
+	b.WriteString(n.name)
 	for _, l := range n.block.labels {
-		s += ` "` + strings.ToUpper(l.name) + `"`
+		b.WriteString(` "` + strings.ToUpper(l.name) + `"`)
 	}
-	return s + " { … }"
+	return b.String() + " { … }"
 }
 
 // unknownNames reports arguments and blocks that the schema does not have.
@@ -275,7 +276,7 @@ func assign(field reflect.Value, v cty.Value, path cty.Path) []problem {
 		field.Set(elem)
 		return p
 	}
-	if u, ok := field.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](field.Addr()); ok {
 		if err := u.UnmarshalText([]byte(v.AsString())); err != nil {
 			return []problem{{path, err.Error()}}
 		}

@@ -42,7 +42,7 @@ func TestExec(t *testing.T) {
 		})
 		e := (*sdk.ExitError)(nil)
 		if !errors.As(err, &e) || e.Code != 3 || len(e.Last) != 20 || e.Last[19] != "30" || len(lines) != 30 {
-			return fmt.Errorf("ended with %+v, %d lines", e, len(lines))
+			return fmt.Errorf("%d lines, and %w", len(lines), err)
 		}
 		if err := job.Exec(ctx, sdk.Command{Args: []string{"/no/such/program"}}); !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("missing program: %w", err)

@@ -41,10 +41,15 @@ var sizeUnits = []struct {
 	bytes float64
 }{
 	{"B", 1},
-	{"kB", 1e3}, {"KB", 1e3}, {"KiB", 1 << 10},
-	{"MB", 1e6}, {"MiB", 1 << 20},
-	{"GB", 1e9}, {"GiB", 1 << 30},
-	{"TB", 1e12}, {"TiB", 1 << 40},
+	{"kB", 1e3},
+	{"KB", 1e3},
+	{"KiB", 1 << 10},
+	{"MB", 1e6},
+	{"MiB", 1 << 20},
+	{"GB", 1e9},
+	{"GiB", 1 << 30},
+	{"TB", 1e12},
+	{"TiB", 1 << 40},
 }
 
 // String writes s in the largest binary unit that holds it without a fraction.

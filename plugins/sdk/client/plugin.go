@@ -124,7 +124,7 @@ func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call 
 				p.kill()
 			}
 		})
-		defer context.AfterFunc(streamCtx, func() { patience.Stop() })
+		context.AfterFunc(streamCtx, func() { patience.Stop() })
 		_, err := p.rpc.Cancel(streamCtx, &wire.CancelRequest{
 			Call: call, Cause: context.Cause(ctx).Error(), Deadline: errors.Is(ctx.Err(), context.DeadlineExceeded),
 		})

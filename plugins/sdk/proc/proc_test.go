@@ -26,11 +26,10 @@ func TestMain(m *testing.M) {
 		if err := c.Run(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
-		fmt.Println("ended")
 		time.Sleep(time.Minute)
-		os.Exit(0)
+		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func TestRun(t *testing.T) {
@@ -119,7 +118,7 @@ func TestCancelEndsTree(t *testing.T) {
 			if err := <-done; !errors.Is(err, why) {
 				t.Errorf("error %v, want the cause", err)
 			}
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("cancelling took %s", took)
 			}
 			if pids := living(t, marker); len(pids) > 0 {

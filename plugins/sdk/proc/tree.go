@@ -210,7 +210,7 @@ func EndAll(interrupt syscall.Signal, grace time.Duration) {
 // hasChildren asks the kernel, which is quicker than /proc.
 func hasChildren() bool {
 	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	return err != unix.ECHILD //nolint:errorlint // a bare errno
+	return err != unix.ECHILD
 }
 
 // descendants are all processes below this one.

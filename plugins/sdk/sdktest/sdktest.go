@@ -71,7 +71,7 @@ func (d Diagnostics) Error() string {
 func Check[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) error {
 	t.Helper()
 	o := one(opts)
-	diags, err := start(t, stage).Check(t.Context(), config(t, body, o))
+	diags, err := start(t.Context(), t, stage).Check(t.Context(), config(t, body, o))
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func Run[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) 
 func RunContext[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
 	t.Helper()
 	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
-		return start(t, stage).Run(ctx, j, emit)
+		return start(context.WithoutCancel(ctx), t, stage).Run(ctx, j, emit)
 	})
 }
 
@@ -99,7 +99,7 @@ func RunContext[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], bo
 func Watch[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
 	t.Helper()
 	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
-		return start(t, stage).Watch(ctx, j, emit)
+		return start(context.WithoutCancel(ctx), t, stage).Watch(ctx, j, emit)
 	})
 }
 
@@ -107,14 +107,14 @@ func Watch[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body st
 func Call[C any](t testing.TB, stage sdk.Stage[C], body, action string, args map[string]string, opts ...Options) Result {
 	t.Helper()
 	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
-		return start(t, stage).Call(t.Context(), j, action, args, emit)
+		return start(t.Context(), t, stage).Call(t.Context(), j, action, args, emit)
 	})
 }
 
 // Describe returns what a stage says of itself.
 func Describe[C any](t testing.TB, stage sdk.Stage[C]) client.Description {
 	t.Helper()
-	return start(t, stage).Description()
+	return start(t.Context(), t, stage).Description()
 }
 
 func one(opts []Options) Options {
@@ -175,7 +175,7 @@ func config(t testing.TB, body string, o Options) client.Config {
 }
 
 // start serves a stage in this process and connects to it, as the core does to a binary.
-func start[C any](t testing.TB, stage sdk.Stage[C]) *client.Plugin {
+func start[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C]) *client.Plugin {
 	t.Helper()
 	hub := &hub{listeners: map[uint32]*bufconn.Listener{}}
 	srv, err := sdk.Server(stage, func(id uint32) (sdk.Conn, error) { return hub.dial(id) })
@@ -192,7 +192,7 @@ func start[C any](t testing.TB, stage sdk.Stage[C]) *client.Plugin {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	p, err := client.Attach(t.Context(), wire.Link{Conn: conn, Serve: hub.serve})
+	p, err := client.Attach(ctx, wire.Link{Conn: conn, Serve: hub.serve})
 	if err != nil {
 		t.Fatalf("stage %s: %v", stage.Name, err)
 	}

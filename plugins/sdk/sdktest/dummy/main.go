@@ -64,7 +64,7 @@ func main() {
 		time.Sleep(time.Minute)
 	case "exit":
 		fmt.Fprintln(os.Stderr, arg)
-		os.Exit(3)
+		os.Exit(3) //nolint:forbidigo // as it is told
 	case "panic":
 		panic(arg)
 	case "hang":
@@ -183,7 +183,7 @@ func die(c *config) {
 		go func() { panic(c.Crash) }()
 		time.Sleep(time.Hour)
 	case c.Exit != nil:
-		os.Exit(*c.Exit)
+		os.Exit(*c.Exit) //nolint:forbidigo // as it is told
 	case c.Kill:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case c.Hang:
