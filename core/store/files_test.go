@@ -339,7 +339,8 @@ func TestLockOfADeadProcess(t *testing.T) {
 	}
 	f := open(t, dir)
 	locked := (*store.LockedError)(nil)
-	if _, err := f.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) || locked.Holder.What != "somebody" {
+	if _, err := f.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) ||
+		err.Error() != "environment lab is in use by somebody; wait for it, or end that process" {
 		t.Fatalf("while it lives: %v", err)
 	}
 	release, err := f.Lock(t.Context(), "lab", store.Holder{}, func(store.Holder) {

@@ -26,6 +26,9 @@ type Holder struct {
 }
 
 func (h Holder) String() string {
+	if h.PID == 0 { // it holds the lock and has not yet said who it is
+		return h.What
+	}
 	s := fmt.Sprintf("%s (process %d, since %s)", h.What, h.PID, h.Since.Local().Format(time.TimeOnly))
 	if h.Run != "" {
 		s = fmt.Sprintf("run %s, %s", h.Run, s)
