@@ -30,7 +30,7 @@ type Options struct {
 	Cache        string        // folder for copies and descriptions; "": troop in the user's cache folder
 	Env          []string      // NAME=VALUE for every plugin, beside the allow-list
 	StartTimeout time.Duration // 0: 20 s
-	Grace        time.Duration // for a cancelled call to wind up; 0: 2 s
+	Grace        time.Duration // for a cancelled call to wind up, such as to put a canary back; 0: 20 s
 }
 
 // Loader implements core.Plugins. Its methods may be called from several goroutines.
@@ -227,7 +227,13 @@ func OpenPath(ctx context.Context, path string, want core.Digest, o Options) (co
 	return start(ctx, c.path, c.digest, o)
 }
 
+// defaultGrace is what the engine gives a stage to clean up.
+const defaultGrace = 20 * time.Second
+
 func start(ctx context.Context, path string, digest core.Digest, o Options) (*plugin, error) {
+	if o.Grace == 0 {
+		o.Grace = defaultGrace
+	}
 	p, err := client.Start(ctx, client.Options{Path: path, Env: o.Env, StartTimeout: o.StartTimeout, Grace: o.Grace})
 	if err != nil {
 		return nil, err
