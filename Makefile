@@ -1,0 +1,81 @@
+# troop: `make help` lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GOLANGCI := v2.15.0
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BINARIES := troop troop-agent $(addprefix troop-plugin-,build test analysis deploy doctor maintenance) terraform-provider-lab
+PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server redis-server shellcheck stress-ng systemd-container zstd
+LINTERS  := ansible-lint shellcheck
+BENCH    := packer
+export PATH
+# Static binaries run on any host, and one build cache serves builds and tests.
+export CGO_ENABLED := 0
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup build ## make the lab and take the HEAD commit of the example to guarded production
+	@examples/demo.sh up
+
+demo-down: build ## remove the lab and all that the demo made
+	@examples/demo.sh down
+
+build: ## compile troop and its plugins into bin/
+	@mkdir -p bin
+	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./core/cmd/troop ./core/cmd/troop-agent
+	@for p in build test analysis deploy doctor maintenance; do \
+	  go build -ldflags '-s -w' -o bin/troop-plugin-$$p ./plugins/$$p; done
+	@go build -ldflags '-s -w' -o bin/terraform-provider-lab ./plugins/terraform-provider-lab
+
+test: setup build ## every test: unit, integration, and end to end in the lab
+	@go vet ./...
+	@go test -timeout 10m ./...
+	@go test -tags lab -timeout 40m -p 1 -v ./core/e2e/...
+
+lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
+	@.tools/golangci-lint-$(GOLANGCI) run ./...
+	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./core/e2e/...
+	@cd playbooks && ansible-lint --offline -q
+	@terraform fmt -check -recursive terraform
+	@shellcheck .ci/run examples/*.sh
+
+bench: setup build ## what DESIGN calls budgets, each beside a peer where there is one
+	@$(call need,$(BENCH))
+	@go test -run '^$$' -bench . -benchtime 3x -tags lab ./core/e2e/... ./core/manifest/...
+
+fmt: tools ## format everything
+	@.tools/golangci-lint-$(GOLANGCI) fmt ./...
+	@terraform fmt -recursive terraform
+
+generate: ## renew generated code and reference pages
+	@go generate ./...
+
+clean: ## remove what was built (the lab: make demo-down)
+	@rm -rf bin .tools
+
+setup: ## install what is missing on this machine (Debian, root)
+	@$(call need,$(PACKAGES))
+	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or newer" >&2; exit 1; }
+	@command -v node >/dev/null || { echo "node is missing: install Node.js 20 or newer" >&2; exit 1; }
+	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform is missing: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
+
+tools:
+	@$(call need,$(LINTERS))
+	@mkdir -p .tools
+	@test -x .tools/golangci-lint-$(GOLANGCI) || { echo "building golangci-lint $(GOLANGCI)"; \
+	  GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) && \
+	  mv .tools/golangci-lint .tools/golangci-lint-$(GOLANGCI); }
+
+# need installs the Debian packages of a list that are missing.
+define need
+missing=$$(for p in $(1); do dpkg-query -Wf '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+    echo "missing:" $$missing >&2; echo "install them, or run make as root on Debian" >&2; exit 1; fi; \
+  echo "installing" $$missing; apt-get update -q >/dev/null; \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
+endef
+
+.PHONY: help demo demo-down build test lint bench fmt generate clean setup tools

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/store"
+)
+
+func (a *app) runsCmd() *cobra.Command {
+	var limit int
+	var branch string
+	c := &cobra.Command{
+		Use: "runs [MANIFEST]", Short: "List past runs, the newest first",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, rest, err := a.read(args)
+			if err == nil {
+				err = want(rest)
+			}
+			if err != nil {
+				return err
+			}
+			runs, err := p.files.Runs(c.Context(), store.Filter{Environment: a.env, Branch: branch, Limit: limit})
+			if err != nil {
+				return err
+			}
+			a.ui.Runs(runs)
+			return nil
+		},
+	}
+	c.Flags().IntVarP(&limit, "limit", "n", 20, "show at most so many; 0: all")
+	c.Flags().StringVar(&branch, "branch", "", "of one branch only")
+	return c
+}
+
+// findRun finds the run that the arguments after the manifest name: by the first characters of its ID, or the
+// newest.
+func (a *app) findRun(c *cobra.Command, args []string) (*project, core.Run, []string, error) {
+	p, rest, err := a.read(args)
+	if err != nil {
+		return nil, core.Run{}, nil, err
+	}
+	id := ""
+	if len(rest) > 0 {
+		id, rest = rest[0], rest[1:]
+	}
+	run, err := p.files.Find(c.Context(), id)
+	return p, run, rest, err
+}
+
+func (a *app) events(c *cobra.Command, p *project, id core.RunID) ([]core.Event, error) {
+	var events []core.Event
+	for e, err := range p.files.Events(c.Context(), id) {
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+func (a *app) showCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show [MANIFEST] [RUN]", Short: "Show a run: stages, figures, findings (default: the newest)",
+		RunE: func(c *cobra.Command, args []string) error { return a.tellRun(c, args, a.ui.Show) },
+	}
+}
+
+func (a *app) whyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "why [MANIFEST] [RUN]", Short: "Explain the verdict of a run: every figure with its limit",
+		RunE: func(c *cobra.Command, args []string) error { return a.tellRun(c, args, a.ui.Why) },
+	}
+}
+
+func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []core.Event)) error {
+	p, run, rest, err := a.findRun(c, args)
+	if err == nil {
+		err = want(rest)
+	}
+	if err != nil {
+		return err
+	}
+	events, err := a.events(c, p, run.ID)
+	if err != nil {
+		return err
+	}
+	tell(run, events)
+	return nil
+}
+
+func (a *app) logsCmd() *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use: "logs [MANIFEST] [RUN [STAGE]]", Short: "Print what the stages of a run said (default: the newest)",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, run, rest, err := a.findRun(c, args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 1 {
+				return usage{errors.New("want a run and one stage at most")}
+			}
+			events := p.files.Events
+			if follow {
+				events = p.files.Follow
+			}
+			for e, err := range events(c.Context(), run.ID) {
+				switch {
+				case err != nil:
+					return err
+				case len(rest) == 0:
+					a.ui.Lines(e)
+				case e.Source == rest[0]:
+					a.ui.Log(e)
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends")
+	return c
+}

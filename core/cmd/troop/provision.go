@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/terraform"
+	modules "github.com/seed-b96de936/troop/terraform"
+)
+
+// labProvider is the source address of the provider behind terraform/lab.
+const labProvider = "troop.local/troop/lab"
+
+// workspace opens the root module of an environment.
+func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log func(string)) (*terraform.Workspace, error) {
+	t := conf.Terraform
+	if t == nil {
+		return nil, fmt.Errorf("environment %s has no terraform block, so that there is nothing to make", conf.Name)
+	}
+	var module fs.FS = os.DirFS(t.Module)
+	if !filepath.IsAbs(t.Module) {
+		var err error
+		if module, err = modules.Open(t.Module); err != nil {
+			return nil, err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir := environmentDir(p, conf.Name)
+	ssh, err := remote.New(dir)
+	if err != nil {
+		return nil, err
+	}
+	key := ssh.PublicKey()
+	if err := ssh.Close(); err != nil {
+		return nil, err
+	}
+	providers := map[string]string{}
+	if lab := filepath.Join(filepath.Dir(self), "terraform-provider-lab"); exists(lab) {
+		providers[labProvider] = lab
+	}
+	return terraform.Open(ctx, terraform.Options{
+		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: conf.Name, PublicKey: key,
+		Variables: t.Variables, Providers: providers, Log: log,
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// applyPlan makes the hosts what the plan says, records and pins them.
+func applyPlan(ctx context.Context, p *core.Pipeline, conf core.Environment, w *terraform.Workspace, plan *terraform.Plan, emit func(core.Event)) error {
+	if plan != nil && !plan.Empty() {
+		err := w.Apply(ctx, plan, func(s terraform.Progress) {
+			if s.Status == "running" {
+				return // said every ten seconds
+			}
+			emit(core.TaskEvent(core.TaskResult{
+				Host: s.Host, Task: fmt.Sprintf("%s %s", s.Action, s.Address), Status: s.Status, Elapsed: s.Elapsed,
+			}))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	hosts, err := w.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	dir := environmentDir(p, conf.Name)
+	ssh, err := remote.New(dir)
+	if err != nil {
+		return err
+	}
+	defer ssh.Close()
+	if err := ssh.Pin(hosts); err != nil {
+		return err
+	}
+	return writeHosts(dir, hosts)
+}
+
+// lockEnvironment keeps other commands out of an environment.
+func lockEnvironment(ctx context.Context, p *project, env, what string, run core.RunID, tell func(string)) (release func() error, err error) {
+	return p.files.Lock(ctx, env, store.Holder{PID: os.Getpid(), Run: run, What: what, Since: time.Now()}, func(h store.Holder) {
+		tell(fmt.Sprintf("environment %s: waiting for %s", env, h))
+	})
+}
+
+func (a *app) planCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "plan [MANIFEST]", Short: "Show what apply would change (exit status 2: something)",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, conf, err := a.loadEnvironment(args)
+			if err != nil {
+				return err
+			}
+			w, err := workspace(c.Context(), p.Pipeline, conf, a.note)
+			if err != nil {
+				return err
+			}
+			plan, err := w.Plan(c.Context())
+			if err != nil {
+				return err
+			}
+			a.showPlan(conf, plan)
+			if !plan.Empty() {
+				return changes
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) applyCmd() *cobra.Command {
+	var yes, force, configure bool
+	c := &cobra.Command{
+		Use: "apply [MANIFEST]", Short: "Make the hosts of an environment and configure them",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, conf, err := a.loadEnvironment(args)
+			if err != nil {
+				return err
+			}
+			ctx := c.Context()
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", "", a.note)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = release() }()
+			w, err := workspace(ctx, p.Pipeline, conf, a.note)
+			if err != nil {
+				return err
+			}
+			plan, err := w.Plan(ctx)
+			if err != nil {
+				return err
+			}
+			if !plan.Empty() {
+				a.showPlan(conf, plan)
+			}
+			if err := terraform.Review(plan, conf.Terraform.Review); err != nil {
+				return err
+			}
+			if !plan.Empty() && !yes {
+				if err := a.confirm("Apply this plan?"); err != nil {
+					return err
+				}
+			}
+			show := func(e core.Event) {
+				e.Source = "environment." + conf.Name
+				a.ui.Lines(e)
+			}
+			if err := applyPlan(ctx, p.Pipeline, conf, w, plan, show); err != nil {
+				return err
+			}
+			e, err := openEnvironment(p.Pipeline, conf)
+			if err != nil {
+				return err
+			}
+			defer e.close()
+			if configure {
+				if err := e.configure(ctx, force, show); err != nil {
+					return err
+				}
+			}
+			a.ui.Hosts(e.hosts)
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "apply without asking")
+	c.Flags().BoolVar(&force, "force", false, "configure also what has not changed")
+	c.Flags().BoolVar(&configure, "configure", true, "run the environment's playbook")
+	return c
+}
+
+func (a *app) destroyCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "destroy [MANIFEST]", Short: "Remove all hosts of an environment",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, conf, err := a.loadEnvironment(args)
+			if err != nil {
+				return err
+			}
+			ctx := c.Context()
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", "", a.note)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = release() }()
+			w, err := workspace(ctx, p.Pipeline, conf, a.note)
+			if err != nil {
+				return err
+			}
+			plan, err := w.PlanDestroy(ctx)
+			if err != nil {
+				return err
+			}
+			if !plan.Empty() {
+				a.showPlan(conf, plan)
+				if err := terraform.Review(plan, conf.Terraform.Review); err != nil {
+					return err
+				}
+				if !yes {
+					if err := a.confirm("Destroy all this?"); err != nil {
+						return err
+					}
+				}
+				err = w.Apply(ctx, plan, func(s terraform.Progress) {
+					if s.Status != "running" {
+						a.note(fmt.Sprintf("%s: %s %s", s.Address, s.Action, s.Status))
+					}
+				})
+				if err != nil {
+					return err
+				}
+			}
+			if err := forgetHosts(environmentDir(p.Pipeline, conf.Name)); err != nil {
+				return err
+			}
+			a.ui.Printf("environment %s has no hosts", conf.Name)
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "destroy without asking")
+	return c
+}
+
+// forgetHosts removes what was known of hosts that are no more: the list, their keys, what they carried, and the
+// secrets that only they had.
+func forgetHosts(dir string) error {
+	var errs []error
+	for _, name := range []string{"hosts.json", "known_hosts", "fingerprints", "secrets.json"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *app) hostsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "hosts [MANIFEST]", Short: "List the hosts of an environment",
+		RunE: func(_ *cobra.Command, args []string) error {
+			e, rest, err := a.loadFor(args)
+			if err != nil {
+				return err
+			}
+			defer e.close()
+			if err := want(rest); err != nil {
+				return err
+			}
+			a.ui.Hosts(e.hosts)
+			return nil
+		},
+	}
+}
+
+func (a *app) sshCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "ssh [MANIFEST] HOST [-- COMMAND…]", Short: "Log in to a host, or run a command there",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			e, rest, err := a.loadFor(args)
+			if err != nil {
+				return err
+			}
+			defer e.close()
+			if len(rest) == 0 {
+				return usage{errors.New("want the name of a host; troop hosts lists them")}
+			}
+			var names []string
+			for _, h := range e.hosts {
+				if string(h.Name) == rest[0] {
+					return execSSH(e.ssh.Command(h, rest[1:]...))
+				}
+				names = append(names, string(h.Name))
+			}
+			return &core.NotFoundError{What: "host", Name: rest[0], Remedy: "there are " + strings.Join(names, ", ")}
+		},
+	}
+}
+
+// loadEnvironment is load for a command about an environment that may have no hosts yet.
+func (a *app) loadEnvironment(args []string) (*project, core.Environment, error) {
+	p, rest, err := a.load(args)
+	if err != nil {
+		return nil, core.Environment{}, err
+	}
+	if err := want(rest); err != nil {
+		return nil, core.Environment{}, err
+	}
+	conf, err := findEnvironment(p.Pipeline, a.env)
+	return p, conf, err
+}
+
+// note tells people what goes on; programs hear of the outcome only.
+func (a *app) note(line string) {
+	if !a.json && !a.quiet {
+		fmt.Fprintln(a.errOut, line)
+	}
+}
+
+// confirm asks a person. Where nobody can answer, it refuses.
+func (a *app) confirm(question string) error {
+	f, ok := a.in.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return usage{errors.New("nobody is there to say yes; review with troop plan, then use --yes")}
+	}
+	fmt.Fprintf(a.errOut, "%s Only \"yes\" goes on: ", question)
+	line, err := bufio.NewReader(f).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "yes" {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
+
+var marks = map[terraform.Action]string{
+	terraform.Create: "+", terraform.Update: "~", terraform.Replace: "±", terraform.Destroy: "-", terraform.Forget: "∅",
+}
+
+// showPlan prints a plan by host: what happens to each resource, and which attribute forces a replacement.
+func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
+	a.ui.JSON(plan)
+	if plan.Empty() {
+		a.ui.Printf("environment %s: nothing to change", conf.Name)
+		return
+	}
+	for _, d := range plan.Drift {
+		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)
+	}
+	host := ""
+	for _, c := range plan.Changes {
+		if h := string(c.Host); h != host {
+			host = h
+			a.ui.Printf("%s (%s)", h, c.Role)
+		}
+		a.ui.Printf("  %s %s %s", marks[c.Action], c.Action, c.Address)
+		for _, at := range c.Attributes {
+			if c.Action == terraform.Create || c.Action == terraform.Destroy {
+				continue
+			}
+			forces := ""
+			if at.Forces {
+				forces = "  # forces replacement"
+			}
+			a.ui.Printf("      %s: %s → %s%s", at.Name, at.Before, at.After, forces)
+		}
+	}
+	var parts []string
+	for action, n := range plan.Count() {
+		parts = append(parts, fmt.Sprintf("%d to %s", n, action))
+	}
+	sort.Strings(parts)
+	a.ui.Printf("environment %s: %s", conf.Name, strings.Join(parts, ", "))
+}
