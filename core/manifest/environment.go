@@ -14,7 +14,7 @@ import (
 )
 
 // reserved names are folders that troop keeps beside those of the environments.
-var reserved = []string{"runs", "artifacts", "plugins"}
+var reserved = []string{"runs", "artifacts", "plugins", "stages"}
 
 // maxEnvironment in bytes: the name is a part of machine, network and file names.
 const maxEnvironment = 32
