@@ -59,6 +59,9 @@ type recorder struct {
 }
 
 func openRecorder(dir, role string) (*recorder, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open recording: %w", err)
+	}
 	r := &recorder{path: filepath.Join(dir, "samples.jsonl"), role: role}
 	return r, r.open()
 }

@@ -100,6 +100,9 @@ type journal struct {
 // openJournal reads a journal and rewrites it without what is over. One that is damaged is moved aside and named
 // in the error beside an empty, usable journal: its claimed files are found again by their names.
 func openJournal(dir string) (*journal, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
 	j := &journal{path: filepath.Join(dir, "journal.jsonl")}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
