@@ -155,8 +155,9 @@ func TestLive(t *testing.T) {
 		}
 		r, _ := script()
 		r.Started, r.Ended = began, began.Add(time.Minute)
+		s.resize(100)
 		u.Summary(r)
-		if got := s.String(); !strings.HasSuffix(got, "see more: troop logs 01JGZ3V0M8 test.unit") {
+		if got := s.String(); !strings.HasSuffix(got, "see more: troop logs /shop/pipeline.hcl 01JGZ3V0M8 test.unit") {
 			t.Errorf("summary:\n%s", got)
 		}
 	})

@@ -2,6 +2,8 @@ package ui
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -120,11 +122,28 @@ func (u *UI) verdict(r core.Run, b *board) string {
 	}
 	fmt.Fprintln(&out, u.style.status(r.Status, fmt.Sprintf("%s %s after %s: %s", what, r.Status, took, clean(r.Reason))))
 	if next != "" {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim(fmt.Sprintf("see more: troop logs %s %s", ShortID(r.ID), next)))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), ShortID(r.ID), next)))
 	} else {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim("see more: troop show "+ShortID(r.ID)))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim("see more: troop show "+manifest(r)+ShortID(r.ID)))
 	}
 	return out.String()
+}
+
+// manifest is the argument by which a command finds the run again from this folder, with a space, or nothing.
+func manifest(r core.Run) string {
+	const usual = "pipeline.hcl"
+	here, err := os.Getwd()
+	if err != nil {
+		return r.Manifest + " "
+	}
+	rel, err := filepath.Rel(here, r.Manifest)
+	switch {
+	case err != nil || strings.HasPrefix(rel, ".."):
+		return r.Manifest + " "
+	case rel == usual:
+		return ""
+	}
+	return rel + " "
 }
 
 // findings lists the errors of a stage, or, when it has none, whatever it found.
