@@ -71,8 +71,9 @@ var pure = map[string]function.Function{
 	"sensitive": markFunc(func(v cty.Value) cty.Value { return v.Mark(sensitive) }),
 }
 
-// functions are all that a manifest may call. Relative paths start at dir.
-func functions(dir string, env func(string) (string, bool, error)) map[string]function.Function {
+// functions are all that a manifest may call. Relative paths start at dir. With lenient, an environment variable that
+// is not set is unknown.
+func functions(dir string, env func(string) (string, bool, error), lenient bool) map[string]function.Function {
 	all := maps.Clone(pure)
 	at := func(path string) string {
 		if filepath.IsAbs(path) {
@@ -90,7 +91,7 @@ func functions(dir string, env func(string) (string, bool, error)) map[string]fu
 		},
 	})
 	all["glob"] = globFunc(dir)
-	all["env"] = envFunc(env)
+	all["env"] = envFunc(env, lenient)
 	return all
 }
 
@@ -139,7 +140,7 @@ func globFunc(dir string) function.Function {
 }
 
 // envFunc is env.NAME for a computed name, with an optional value for when it is not set.
-func envFunc(env func(string) (string, bool, error)) function.Function {
+func envFunc(env func(string) (string, bool, error), lenient bool) function.Function {
 	return function.New(&function.Spec{
 		Params:   []function.Parameter{{Name: "name", Type: cty.String}},
 		VarParam: &function.Parameter{Name: "default", Type: cty.String},
@@ -155,6 +156,9 @@ func envFunc(env func(string) (string, bool, error)) function.Function {
 			}
 			if len(args) > 1 {
 				return args[1], nil
+			}
+			if lenient {
+				return cty.UnknownVal(cty.String).Mark(sensitive), nil
 			}
 			return cty.UnknownVal(cty.String), function.NewArgErrorf(0, "the environment variable %s is not set; export it, or give a default: env(%q, \"…\")", name, name)
 		},

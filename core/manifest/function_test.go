@@ -25,7 +25,7 @@ func TestFunctions(t *testing.T) {
 		}
 	}
 	env := func(name string) (string, bool, error) { return "secret", name == "SET", nil }
-	ctx := &hcl.EvalContext{Functions: functions(dir, env), Variables: map[string]cty.Value{
+	ctx := &hcl.EvalContext{Functions: functions(dir, env, false), Variables: map[string]cty.Value{
 		"unknown": cty.DynamicVal, "null": cty.NullVal(cty.String),
 	}}
 	for expr, want := range map[string]string{
@@ -76,7 +76,7 @@ func TestFunctions(t *testing.T) {
 // TestSensitive holds that what is made of a secret stays one.
 func TestSensitive(t *testing.T) {
 	env := func(string) (string, bool, error) { return "secret", true, nil }
-	ctx := &hcl.EvalContext{Functions: functions(t.TempDir(), env)}
+	ctx := &hcl.EvalContext{Functions: functions(t.TempDir(), env, false)}
 	for _, expr := range []string{`env("X")`, `upper(env("X"))`, `"a ${env("X")}"`, `sensitive("x")`, `length(env("X"))`, `replace(env("X"), "s", "t")`, `lookup({ a = env("X") }, "a")`} {
 		e, diags := hclsyntax.ParseExpression([]byte(expr), "x", hcl.InitialPos)
 		if diags.HasErrors() {

@@ -28,8 +28,11 @@ type Options struct {
 	// Environment is the one that is going to be used. When set, what is missing in the process environment for
 	// the blocks of others is a warning only.
 	Environment string
-	Modules     []string // root modules that ship with troop; nil: every bare word is taken
-	Playbooks   []string // playbooks that ship with troop; nil: every bare name is taken
+	// Lenient makes every environment variable that is missing a warning: for commands that run no stage, such as
+	// listing hosts, which should not ask for secrets.
+	Lenient   bool
+	Modules   []string // root modules that ship with troop; nil: every bare word is taken
+	Playbooks []string // playbooks that ship with troop; nil: every bare name is taken
 }
 
 // Sources holds the text of the files that diagnostics point into, by the name in their ranges. Files of variables
@@ -95,7 +98,7 @@ func newLoader(file string, src []byte, o Options) *loader {
 		unset:        map[missing]bool{},
 		edges:        map[edge]hcl.Range{},
 	}
-	l.functions = functions(l.pipeline.Dir, l.lookupEnv)
+	l.functions = functions(l.pipeline.Dir, l.lookupEnv, o.Lenient)
 	return l
 }
 

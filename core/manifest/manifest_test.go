@@ -16,7 +16,7 @@ import (
 
 // fixture is one archive of testdata: a folder with a manifest, the options to load it with, and what is expected.
 //
-//	args: lines "-var NAME=VALUE", "-var-file FILE", "-environment NAME", "env NAME=VALUE", "load PATH"
+//	args: lines "-var NAME=VALUE", "-var-file FILE", "-environment NAME", "-lenient", "env NAME=VALUE", "load PATH"
 //	want: what Format says of a bad manifest, or the pipeline that a good one makes
 type fixture struct {
 	file    string
@@ -86,6 +86,8 @@ func (f *fixture) argument(t *testing.T, line string, env map[string]string) {
 		f.options.Vars[name] = value
 	case "-var-file":
 		f.options.VarFiles = append(f.options.VarFiles, rest)
+	case "-lenient":
+		f.options.Lenient = true
 	case "-environment":
 		f.options.Environment = rest
 	case "env":

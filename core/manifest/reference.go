@@ -318,26 +318,27 @@ func (l *loader) unknownRoot(t hcl.Traversal, r reference) {
 		r.root, r.root)
 }
 
-// missing is an environment variable that is not set, for an environment that is going to be used or not.
+// missing is an environment variable that is not set, for something that is going to be used or not.
 type missing struct {
 	name     string
 	optional bool
 }
 
-// environmentVariable reports one that is not set, once for each name.
+// environmentVariable reports one that is not set, once for each name. One that may be missing is unknown then.
 func (l *loader) environmentVariable(r reference, s site) bool {
 	if _, ok, _ := l.lookupEnv(r.name); ok {
 		return true
 	}
-	key := missing{r.name, s.optional}
+	optional := s.optional || l.opts.Lenient
+	key := missing{r.name, optional}
 	if l.unset[key] {
-		return false
+		return optional
 	}
 	l.unset[key] = true
-	if s.optional {
+	if optional {
 		l.warnf(r.rng, "Environment variable not set",
-			"%s is not set. The environment of this block cannot be used until it is: export %s=….", r.name, r.name)
-		return false
+			"%s is not set. What stands here cannot be used until it is: export %s=….", r.name, r.name)
+		return true
 	}
 	l.errorf(r.rng, "Environment variable not set", "%s is not set. Set it before you call troop: export %s=….", r.name, r.name)
 	return false

@@ -40,7 +40,7 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 	start, end := d.block.OpenBraceRange.End, d.block.CloseBraceRange.Start
 	text := slices.Clone(l.src[start.Byte:end.Byte])
 	c := &compiled{l: l, each: i.each(d)}
-	where := site{run: true, each: c.each}
+	where := site{run: true, each: c.each, optional: l.idle(s.When)}
 	for _, a := range blockAttributes(body, true) {
 		refs, ok := l.check(a.Expr, where)
 		l.dependencies(s, refs, map[string]bool{})
@@ -69,6 +69,11 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 	c.try()
 	s.Block = core.Block{Source: text, Start: posOf(start), File: l.pipeline.File}
 	s.Scope = c.scope
+}
+
+// idle tells a stage that will not run in the environment that is going to be used.
+func (l *loader) idle(w core.When) bool {
+	return l.opts.Environment != "" && len(w.Environments) > 0 && !slices.Contains(w.Environments, l.opts.Environment)
 }
 
 // blockAttributes are those of body and of the blocks in it, without the core's own on the top level.

@@ -239,3 +239,19 @@ stage "x" "b" {
 		t.Errorf("a secret that nobody would mask: got %v", err)
 	}
 }
+
+// TestScopeLenient holds that a secret that may be missing is an unknown value to the plugin, not a wrong name.
+func TestScopeLenient(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pipeline.hcl")
+	src := "pipeline \"p\" {}\nstage \"x\" \"a\" {\n  a = env.NONE\n  b = upper(env(\"NONE\"))\n}\n"
+	if err := os.WriteFile(file, []byte(src), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, _, diags := Load(file, Options{Lenient: true, Env: func(string) (string, bool) { return "", false }})
+	if diags.HasErrors() || len(diags) != 1 {
+		t.Fatalf("got %v, want one warning", diags)
+	}
+	if got, want := string(scopeJSON(t, p.Stages[0], "lab", nil)), `{"_0":"(unknown)","env":{"NONE":"(unknown)"}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
