@@ -93,6 +93,9 @@ func (e *environment) close() error {
 	if e.bus != nil {
 		err = e.bus.Close()
 	}
+	if e.ansible != nil {
+		err = errors.Join(err, e.ansible.Close())
+	}
 	return errors.Join(err, e.ssh.Close())
 }
 
