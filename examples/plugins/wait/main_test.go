@@ -21,7 +21,7 @@ func TestCheck(t *testing.T) {
 		"valid":    {body: `address = "localhost:80"`},
 		"no port":  {body: "\n\n  address = \"localhost\"\n", want: `pipeline.hcl:3,3-24: Invalid wait stage; want host:port, got "localhost"`},
 		"missing":  {body: ``, want: `pipeline.hcl:1,1-1: Missing argument; A wait stage needs the argument "address" (string).`},
-		"misspelt": {body: `addres = "localhost:80"`, want: "pipeline.hcl:1,1-7: Unsupported argument; A wait stage has no argument \"addres\". Did you mean \"address\"?\npipeline.hcl:1,1-1: Missing argument; A wait stage needs the argument \"address\" (string)."},
+		"misspelt": {body: `adr = "localhost:80"`, want: "pipeline.hcl:1,1-4: Unsupported argument; A wait stage has no argument \"adr\". It has address.\npipeline.hcl:1,1-1: Missing argument; A wait stage needs the argument \"address\" (string)."},
 		"unknown":  {body: `address = var.a`, scope: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{"a": cty.UnknownVal(cty.String)})}},
 	}
 	for name, test := range tests {
