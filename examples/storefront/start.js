@@ -13,6 +13,7 @@ async function main() {
   process.on('SIGHUP', () => log.reopen());
 
   const load = createLoad();
+  // Not ready before it listens, and not any more once it is told to end.
   const state = { ready: false };
   const { store, flags, close } = await connect(config.redisUrl, (text) => log.write({ level: 'warn', message: text }));
   const server = http.createServer(createApp({ config, state, store, flags, load, log }));

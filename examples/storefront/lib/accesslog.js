@@ -8,6 +8,9 @@ const CHECK_MS = 1000;
  * Opens the log. A file that was renamed or removed is let go within a second, busy or idle, and a new one
  * is made under the old name: whoever moves the log away gets a file that nobody writes to any more.
  * A disk that is full costs lines, never requests.
+ *
+ * @param {string} dir empty: standard output
+ * @param {{write: function(string)}} [out] instead of standard output
  */
 export function createAccessLog(dir, out = process.stdout) {
   if (!dir) {
@@ -68,6 +71,7 @@ function open(file) {
   return fs.openSync(file, 'a', 0o640);
 }
 
+// A name can be given to another file, an inode cannot while the file is open.
 function isSame(fd, file) {
   const mine = fs.fstatSync(fd);
   const there = fs.statSync(file, { throwIfNoEntry: false });

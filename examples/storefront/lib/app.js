@@ -13,8 +13,14 @@ const UPLOAD_BYTES = 1024 * 1024;
 const publicDir = fileURLToPath(new URL('../public', import.meta.url));
 
 /**
- * @param state.ready whether the process wants requests; /healthz says so to the router
- * @returns an Express application
+ * @param {Object} parts
+ * @param {Object} parts.config what lib/config.js returns
+ * @param {{ready: boolean}} parts.state whether the process wants requests; /healthz says so to the router
+ * @param {Object} parts.store pages and pictures, of lib/store.js
+ * @param {{isOn: function(string): boolean}} parts.flags of lib/flags.js
+ * @param {Object} parts.load of lib/load.js
+ * @param {{write: function(Object)}} parts.log of lib/accesslog.js
+ * @returns {express.Application}
  */
 export function createApp({ config, state, store, flags, load, log }) {
   const app = express();
@@ -33,6 +39,7 @@ export function createApp({ config, state, store, flags, load, log }) {
     res.json({ release: config.release, commit: config.version });
   });
 
+  // A visit is recorded after its page was sent: the list is for the next visitor, and nobody waits for it.
   app.get('/', async (req, res) => {
     const recent = await store.recent();
     res.send(pages.front(context(req), { recent, feature: flags.isOn(FEATURE) }));
@@ -48,6 +55,7 @@ export function createApp({ config, state, store, flags, load, log }) {
     await store.visit(req.path);
   });
 
+  // Asked anew for every request: the flag may change between two of them.
   app.get('/feature', async (req, res) => {
     if (!flags.isOn(FEATURE)) {
       return missing(req, res);
@@ -81,6 +89,7 @@ export function createApp({ config, state, store, flags, load, log }) {
   }
 
   function gallery() {
+    // In memory: a picture is at most 1 MiB, and the release's folder cannot be written to.
     const receive = multer({
       storage: multer.memoryStorage(),
       limits: { fileSize: UPLOAD_BYTES, files: 1, fieldSize: 1024 },
@@ -91,6 +100,7 @@ export function createApp({ config, state, store, flags, load, log }) {
       await store.visit(req.path);
     });
 
+    // Multer answers through its callback, so that each of its errors gets the status that fits.
     app.post('/upload', sameSite, (req, res, next) => {
       receive(req, res, async (error) => {
         const type = req.file && imageType(req.file.buffer);
@@ -114,6 +124,7 @@ export function createApp({ config, state, store, flags, load, log }) {
       await store.visit(req.path);
     });
 
+    // Pictures never change, so browsers may keep them for good.
     app.get('/pictures/:id', async (req, res) => {
       const found = await store.picture(req.params.id);
       if (!found) {
@@ -128,6 +139,7 @@ export function createApp({ config, state, store, flags, load, log }) {
   }
 
   function provokeLoad() {
+    // Without `seconds` it is a form. 202: work was started and goes on; 429: enough is running already.
     app.get('/load', (req, res) => {
       let started = null;
       if (req.query.seconds !== undefined) {
@@ -144,6 +156,7 @@ export function createApp({ config, state, store, flags, load, log }) {
   }
 }
 
+// The pages need no script at all, so none is allowed.
 function headers(req, res, next) {
   res.set({
     'Content-Security-Policy': "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -161,7 +174,14 @@ function sameSite(req, res, next) {
   next();
 }
 
-/** The whole number in text, brought between least and most; least when there is none. */
+/**
+ * The whole number in text, brought between least and most.
+ *
+ * @param {string} [text]
+ * @param {number} least also the answer to what is no number
+ * @param {number} most
+ * @returns {number}
+ */
 function within(text, least, most) {
   const n = Number.parseInt(text, 10);
   return Number.isNaN(n) ? least : Math.min(Math.max(n, least), most);

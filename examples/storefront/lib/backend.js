@@ -8,6 +8,9 @@ const FIRST_CONNECTION_MS = 2000;
 /**
  * Connects to Redis at url and returns the store and the flags that live there. It waits a moment for the
  * first connection and goes on without one: the shop opens with Redis away, and finds it when it is back.
+ *
+ * @param {string} url redis://:PASSWORD@HOST:PORT, or empty for none
+ * @param {function(string)} warn gets a line when Redis goes away, and one when it is back
  */
 export async function connect(url, warn) {
   if (!url) {
@@ -19,6 +22,7 @@ export async function connect(url, warn) {
     pingInterval: 5000, // notices a connection that died in silence
     socket: { connectTimeout: 2000, reconnectStrategy: (retries) => Math.min(100 * 2 ** retries, 2000) },
   });
+  // A connection that listens to a channel can do nothing else.
   const subscriber = client.duplicate();
 
   // One line for each change of state, not one for each attempt.

@@ -42,6 +42,7 @@ export function followFlags(client, subscriber) {
   };
 }
 
+// null: the key is not there, the flag was never set or is unset.
 function parse(text) {
   return text === null ? undefined : decode(text).value;
 }

@@ -50,7 +50,10 @@ export const goods = [
   },
 ];
 
-/** The one with this slug, or undefined. */
+/**
+ * @param {string} slug as in the address
+ * @returns {Object|undefined} the one with this slug
+ */
 export function find(slug) {
   return goods.find((item) => item.slug === slug);
 }

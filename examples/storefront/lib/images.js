@@ -7,7 +7,10 @@ const SIGNATURES = [
   ['image/webp', (b) => b.toString('latin1', 0, 4) === 'RIFF' && b.toString('latin1', 8, 12) === 'WEBP'],
 ];
 
-/** @returns {string|undefined} the media type of bytes, undefined when it is none that the gallery shows. */
+/**
+ * @param {Buffer} bytes
+ * @returns {string|undefined} the media type of bytes, undefined when it is none that the gallery shows
+ */
 export function imageType(bytes) {
   const known = SIGNATURES.find(([, matches]) => matches(bytes));
   return known && known[0];

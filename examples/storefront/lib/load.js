@@ -9,7 +9,12 @@ export function createLoad() {
   return {
     running: () => running.size,
 
-    /** Starts what fits and returns how many threads that was. */
+    /**
+     * Starts what fits.
+     *
+     * @param {{seconds: number, workers: number, mebibytes: number}} wanted within LIMITS
+     * @returns {number} how many threads that was
+     */
     start({ seconds, workers, mebibytes }) {
       const count = Math.min(workers, LIMITS.workers - running.size);
       for (let i = 0; i < count; i++) {

@@ -3,6 +3,7 @@
 import { goods } from './goods.js';
 import { LIMITS } from './load.js';
 
+// HTML that has been escaped. A class of its own, because a string says nothing about where it came from.
 class Markup {
   constructor(text) {
     this.text = text;
@@ -15,11 +16,18 @@ class Markup {
 
 const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
-/** Template tag: escapes what it is given, joins lists, leaves out null, undefined and false. */
+/**
+ * Template tag: escapes what it is given, joins lists, leaves out null, undefined and false.
+ *
+ * @param {string[]} parts our own text, which goes in as it is
+ * @param {...*} values anything, also what html`` returned
+ * @returns {Markup}
+ */
 export function html(parts, ...values) {
   return new Markup(parts.reduce((text, part, i) => text + render(values[i - 1]) + part));
 }
 
+// Zero is a value like any other: a price may be 0.
 function render(value) {
   if (value instanceof Markup) {
     return value.text;
@@ -38,6 +46,7 @@ function trusted(text) {
   return new Markup(text);
 }
 
+// Address and name, in the order of the menu.
 const NAVIGATION = [
   ['/', 'Shop'],
   ['/meow', 'Gallery'],
@@ -45,6 +54,7 @@ const NAVIGATION = [
   ['/load', 'Load'],
 ];
 
+// What all pages have in common. The release in the footer tells at a glance which pool has answered.
 function layout({ title, path, config }, body) {
   return html`<!doctype html>
 <html lang="en">
@@ -75,10 +85,12 @@ ${body}
 `.toString();
 }
 
+// The start of a digest is enough for people, as in git.
 function short(digest) {
   return digest.replace(/^sha256:/, '').slice(0, 12);
 }
 
+// Hidden from screen readers: the name stands beside it.
 function picture(item, className) {
   return html`<svg class="${className}" viewBox="0 0 160 120" aria-hidden="true">${trusted(item.art)}</svg>`;
 }
@@ -91,7 +103,13 @@ ${picture(item, 'art')}
 </a></li>`;
 }
 
-/** The front page: the goods, the feature when it is on, and the pages that were looked at last. */
+/**
+ * The front page: the goods, the feature when it is on, and the pages that were looked at last.
+ *
+ * @param {{config: Object, path: string}} context of the request; the other pages take the same
+ * @param {{recent: string[], feature: boolean}} data
+ * @returns {string} a whole document, like all pages
+ */
 export function front(context, { recent, feature }) {
   return layout({ ...context, title: 'Shop' }, html`
 <section class="hero">
@@ -136,7 +154,11 @@ the flag <code>new-feature</code> is on.</p>
 <p><a class="button" href="/">Choose three</a></p>`);
 }
 
-/** The form that takes a picture. */
+/**
+ * The form that takes a picture.
+ *
+ * @param {string} [error] why the last picture was refused
+ */
 export function upload(context, error) {
   return layout({ ...context, title: 'Add a picture' }, html`
 <h1>Add a picture</h1>
@@ -152,7 +174,11 @@ ${error && html`<p class="error" role="alert">${error}</p>`}
 </form>`);
 }
 
-/** The gallery. */
+/**
+ * The gallery.
+ *
+ * @param {{id: string, alt: string}[]} pictures newest first
+ */
 export function gallery(context, pictures) {
   return layout({ ...context, title: 'Gallery' }, html`
 <h1>Gallery</h1>
@@ -162,7 +188,12 @@ ${pictures.map(({ id, alt }) => html`<li><img src="/pictures/${id}" alt="${alt}"
 <p><a class="button" href="/upload">Add a picture</a></p>`);
 }
 
-/** The page that provokes load; started is null before anything was asked for. */
+/**
+ * The page that provokes load.
+ *
+ * @param {{running: number, started: ?{count: number, seconds: number}}} data started is null before anything
+ *   was asked for; a count of 0 says that it was too much
+ */
 export function load(context, { running, started }) {
   return layout({ ...context, title: 'Load' }, html`
 <h1>Load</h1>

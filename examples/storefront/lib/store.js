@@ -5,7 +5,15 @@ export const RECENT = 5; // pages on the front page
 export const PICTURES = 12; // pictures in the gallery; the oldest makes room
 const TIMEOUT_MS = 500; // after which Redis counts as away
 
-/** A store for one process. */
+/**
+ * A store for one process. Both stores have the same methods, all of them asynchronous:
+ *
+ * - visit(url) puts a page in front of the recent ones
+ * - recent() returns them, newest first
+ * - addPicture({type, alt, data}) keeps a picture and returns its id
+ * - pictures() returns {id, alt} of the newest
+ * - picture(id) returns {id, type, alt, data}, or undefined
+ */
 export function memoryStore() {
   let recent = [];
   let pictures = [];
@@ -31,6 +39,7 @@ export function redisStore(client) {
   const key = (id) => `storefront:picture:${id}`;
 
   return {
+    // One transaction: two visitors at once must not leave a page in the list twice.
     async visit(url) {
       await client.multi().lRem(recentKey, 0, url).lPush(recentKey, url).lTrim(recentKey, 0, RECENT - 1).exec();
     },
@@ -41,6 +50,7 @@ export function redisStore(client) {
         .hSet(key(id), { type, alt, data: data.toString('base64') })
         .lPush(listKey, JSON.stringify({ id, alt }))
         .exec();
+      // The list says which pictures there are, so it is cut before they are deleted.
       const old = await client.lRange(listKey, PICTURES, -1);
       if (old.length > 0) {
         await client.multi()
@@ -79,6 +89,7 @@ export function withFallback(first, second) {
   return both;
 }
 
+// A connection can be up and silent, as when a host is cut off; the client would wait for minutes.
 function inTime(promise) {
   let timer;
   const late = new Promise((resolve, reject) => {
