@@ -282,7 +282,7 @@ func TestTimeout(t *testing.T) {
 			}, 95 * time.Second,
 		},
 		"a stage that does not listen is ended with its process": {
-			func(ctx context.Context, _ core.Job, _ func(core.Message)) error { return hang(ctx) }, 110 * time.Second,
+			func(ctx context.Context, _ core.Job, _ func(core.Message)) error { return hang(ctx) }, 115 * time.Second,
 		},
 	}
 	for name, tt := range tests {

@@ -13,8 +13,9 @@ const (
 	// retryFirst and retryMost bound the pause before another attempt; it doubles in between.
 	retryFirst = time.Second
 	retryMost  = 30 * time.Second
-	// cancelGrace is how long a stage has to clean up once its context has ended. Its plugin is closed then.
-	cancelGrace = 20 * time.Second
+	// cancelGrace is how long a stage has to clean up once its context has ended. Its plugin is closed then. It
+	// is more than a plugin's own patience with its process, whose message is the better one.
+	cancelGrace = 25 * time.Second
 	// logMost is how much a stage may log in one attempt, in bytes.
 	logMost = 64 << 20
 	// progressPause is the least time between two reports of a stage's progress.
