@@ -30,7 +30,7 @@ Try next:
   for i in {1..6}; do curl -sI http://$router/ | grep -i x-troop-pool; done
   bin/troop flag set $manifest new-feature true --env lab
   bin/troop deploy status $manifest --env lab
-  bin/troop deploy weights $manifest 1 1 --env lab
+  bin/troop deploy weights $manifest 1:1 --env lab
   bin/troop show $manifest
   bin/troop events $manifest --env lab
   make demo-down

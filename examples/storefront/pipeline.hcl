@@ -6,7 +6,10 @@ pipeline "storefront" {
 
 environment "lab" {
   terraform { module = "lab" }
-  ansible   { playbook = "site.yml" }
+  ansible {
+    playbook  = "site.yml"
+    variables = { storage_mailbox = true } # mails stay in the lab, on storage-1
+  }
 }
 
 environment "production" {

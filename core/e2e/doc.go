@@ -1,0 +1,3 @@
+// Package e2e takes the example through everything that troop promises, on real hosts: its tests are built with
+// the tag "lab", need root, and use the binaries in bin/. `make test` runs them. Nothing imports it.
+package e2e

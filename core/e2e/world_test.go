@@ -1,0 +1,331 @@
+//go:build lab
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// world is a project of its own, with a lab of its own, that one test leads through a life.
+type world struct {
+	dir      string // the git work tree
+	bin      string
+	manifest string
+	hosts    map[string]core.Host
+}
+
+// newWorld copies the example into a new repository. The test's end destroys its lab.
+func newWorld(t *testing.T, edit func(manifest string) string) *world {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{bin: filepath.Join(root, "bin"), dir: t.TempDir()}
+	w.manifest = filepath.Join(w.dir, "pipeline.hcl")
+	sh(t, root, "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
+	w.write(t, ".gitignore", "node_modules/\nreports/\n.troop/\n")
+	w.write(t, "pipeline.hcl", edit(w.read(t, "pipeline.hcl")))
+	sh(t, w.dir, "git init -q -b main && git config user.name test && git config user.email test@localhost")
+	w.commit(t, "The storefront")
+	t.Cleanup(func() {
+		if out, code := w.troop(t, "destroy", w.manifest, "--env", "lab", "--yes"); code != 0 {
+			t.Errorf("destroy: exit status %d\n%s", code, out)
+		}
+	})
+	return w
+}
+
+func (w *world) read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (w *world) write(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace edits a file of the project.
+func (w *world) replace(t *testing.T, name, old, replacement string) {
+	t.Helper()
+	text := w.read(t, name)
+	if !strings.Contains(text, old) {
+		t.Fatalf("%s does not hold %q", name, old)
+	}
+	w.write(t, name, strings.Replace(text, old, replacement, 1))
+}
+
+func (w *world) commit(t *testing.T, subject string) {
+	t.Helper()
+	sh(t, w.dir, "git add -A && git commit -q --no-verify -m '"+subject+"'")
+}
+
+// revert goes back to the commit before.
+func (w *world) revert(t *testing.T) {
+	t.Helper()
+	sh(t, w.dir, "git reset -q --hard HEAD~1")
+}
+
+// environ is what troop sees: mails go to the server on the lab's storage host.
+func environ() []string {
+	return append(os.Environ(), "OPS_SMTP_URL=smtp://storage-1:1025/?from=troop@lab.example&to=ops@lab.example", "NO_COLOR=1")
+}
+
+// troop runs a command of troop and returns what it printed, and its exit status.
+func (w *world) troop(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), args...)
+	c.Dir, c.Env = w.dir, environ()
+	out, err := c.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("troop %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out), c.ProcessState.ExitCode()
+}
+
+// must is troop that has to succeed.
+func (w *world) must(t *testing.T, args ...string) string {
+	t.Helper()
+	start := time.Now()
+	out, code := w.troop(t, args...)
+	if code != 0 {
+		t.Fatalf("troop %s: exit status %d\n%s", strings.Join(args, " "), code, tail(out, 60))
+	}
+	t.Logf("troop %s: %.1f s", args[0], time.Since(start).Seconds())
+	return out
+}
+
+// run takes the current commit through the pipeline.
+func (w *world) run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	start := time.Now()
+	out, code := w.troop(t, append([]string{"run", w.manifest, "--env", "lab"}, args...)...)
+	t.Logf("run: exit status %d after %.1f s", code, time.Since(start).Seconds())
+	return out, code
+}
+
+// learn reads the hosts of the environment.
+func (w *world) learn(t *testing.T) {
+	t.Helper()
+	out, code := w.troop(t, "hosts", w.manifest, "--env", "lab", "--json")
+	if code != 0 {
+		t.Fatalf("troop hosts: %s", out)
+	}
+	w.hosts = map[string]core.Host{}
+	var list []core.Host
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatalf("troop hosts --json: %v\n%s", err, out)
+	}
+	for _, h := range list {
+		w.hosts[string(h.Name)] = h
+	}
+}
+
+// on runs a shell command on a host and returns its output.
+func (w *world) on(t *testing.T, host, command string) string {
+	t.Helper()
+	out, err := w.try(t, host, command)
+	if err != nil {
+		t.Fatalf("%s: %s: %v\n%s", host, command, err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (w *world) try(t *testing.T, host, command string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), "ssh", w.manifest, "--env", "lab", host, "--", command)
+	c.Dir, c.Env = w.dir, environ()
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+// events returns the environment's events of some kinds since a time.
+func (w *world) events(t *testing.T, since time.Time, kinds string) []core.Event {
+	t.Helper()
+	out, code := w.troop(t, "events", w.manifest, "--env", "lab", "--json", "--kind", kinds, "--since", time.Since(since).Round(time.Millisecond).String())
+	if code != 0 {
+		t.Fatalf("troop events: %s", out)
+	}
+	var events []core.Event
+	for line := range strings.Lines(out) {
+		var e core.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("troop events --json: %v: %s", err, line)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// url is a path on the router.
+func (w *world) url(path string) string { return "http://" + w.hosts["router-1"].Address + path }
+
+// pools counts which pool answers n sequential requests; errors are counted as "error".
+func (w *world) pools(n int) map[string]int {
+	count := map[string]int{}
+	for range n {
+		count[get(w.url("/"))]++
+	}
+	return count
+}
+
+var client = &http.Client{Timeout: 10 * time.Second}
+
+// get returns the pool that answered with success, or what went wrong.
+func get(url string) string {
+	res, err := client.Get(url) //nolint:noctx // the client has a time-out
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	if res.StatusCode != http.StatusOK {
+		return fmt.Sprintf("status %d from %s", res.StatusCode, res.Header.Get("X-Troop-Pool"))
+	}
+	return res.Header.Get("X-Troop-Pool")
+}
+
+// load sends 50 requests a second to the front page until it is stopped, and counts the answers.
+func (w *world) load() (stop func() map[string]int) {
+	var mu sync.Mutex
+	count := map[string]int{}
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			all.Go(func() {
+				got := get(w.url("/"))
+				mu.Lock()
+				defer mu.Unlock()
+				count[got]++
+			})
+		}
+	})
+	return func() map[string]int {
+		close(done)
+		all.Wait()
+		return count
+	}
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, within time.Duration, what string, holds func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for !holds() {
+		if time.Since(start) > within {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+func sh(t *testing.T, dir, command string) string {
+	t.Helper()
+	c := exec.Command("bash", "-euo", "pipefail", "-c", command)
+	c.Dir = dir
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+func contains(t *testing.T, text string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("no %q in:\n%s", want, tail(text, 40))
+		}
+	}
+}
+
+// traces are what labs leave on a machine while they stand, one per line.
+func traces(t *testing.T) string {
+	t.Helper()
+	list := sh(t, "/", `
+		grep -o ' /[^ ]*troop[^ ]*' /proc/mounts || true
+		ip -o link | awk '{print $2}' | grep -v '^lo' || true
+		ip netns list || true
+		losetup -l -n -O BACK-FILE 2>/dev/null | grep troop || true
+		find /sys/fs/cgroup -maxdepth 4 -type d -path '*troop*' || true
+		find /var/lib/troop -mindepth 1 2>/dev/null || true
+		ls /run/systemd/nspawn 2>/dev/null || true
+	`)
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	sort.Strings(lines)
+	return strings.Join(lines, "\n")
+}
+
+// processes lists the processes whose command line or working folder names a folder.
+func processes(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, e := range entries {
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil || len(cmdline) == 0 {
+			continue
+		}
+		cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
+		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		line := string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
+		// The hosts themselves outlive every command.
+		if strings.Contains(line, "systemd-nspawn") {
+			continue
+		}
+		if strings.Contains(line, dir) || strings.HasPrefix(cwd, dir) || bytes.Contains(environ, []byte(dir)) {
+			found = append(found, e.Name()+" "+line)
+		}
+	}
+	return found
+}
