@@ -14,67 +14,92 @@ import (
 )
 
 // folder is an open directory. It was reached without following a symbolic link and, below a rule's root, without
-// leaving the file system; what is done in it is done by its descriptor, so that nobody can swap the path.
+// leaving the mount; what is done in it is done by its descriptor, so that nobody can swap the path. Every part is
+// opened by itself: openat2 would do it in one call, but containers of older systemd refuse it.
 type folder struct {
 	*os.File
 	path string
 }
 
-const noLinks = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
 // openFolder opens dir, which must be root or lie below it.
 func openFolder(root, dir string) (*folder, error) {
-	if !below(dir, root) {
+	if !path.IsAbs(root) || !below(dir, root) {
 		return nil, fmt.Errorf("open folder %s: it is not below %s", dir, root)
 	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, root, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: noLinks})
+	fd, err := unix.Open("/", openDir, 0)
 	if err != nil {
-		return nil, folderError(root, err)
+		return nil, folderError("/", err)
 	}
-	top := &folder{os.NewFile(uintptr(fd), root), root}
-	if dir == root {
-		return top, nil
+	d := &folder{os.NewFile(uintptr(fd), "/"), "/"}
+	for part := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
+		next, err := d.enter(part, below(path.Join(d.path, part), root) && path.Join(d.path, part) != root)
+		_ = d.Close() // read only
+		if err != nil {
+			return nil, err
+		}
+		d = next
 	}
-	defer top.Close() //nolint:errcheck // read only
-	return top.sub(strings.TrimPrefix(dir, root+"/"))
+	return d, nil
 }
 
-func (d *folder) sub(rel string) (*folder, error) {
-	fd, err := unix.Openat2(int(d.Fd()), rel, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: noLinks | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV,
-	})
-	name := filepath.Join(d.path, rel)
+// sub opens a folder in the folder, on the same mount.
+func (d *folder) sub(name string) (*folder, error) { return d.enter(name, true) }
+
+func (d *folder) enter(name string, sameMount bool) (*folder, error) {
+	full := path.Join(d.path, name)
+	fd, err := unix.Openat(int(d.Fd()), name, openDir, 0)
 	if err != nil {
-		return nil, folderError(name, err)
+		return nil, folderError(full, err)
 	}
-	return &folder{os.NewFile(uintptr(fd), name), name}, nil
+	next := &folder{os.NewFile(uintptr(fd), full), full}
+	if sameMount {
+		if err := d.checkMount(next.File); err != nil {
+			return nil, errors.Join(err, next.Close())
+		}
+	}
+	return next, nil
+}
+
+// checkMount refuses what is mounted in the folder, a bind mount of the same file system too.
+func (d *folder) checkMount(f *os.File) error {
+	var here, there unix.Statx_t
+	const mask = unix.STATX_MNT_ID | unix.STATX_INO
+	for fd, st := range map[uintptr]*unix.Statx_t{d.Fd(): &here, f.Fd(): &there} {
+		if err := unix.Statx(int(fd), "", unix.AT_EMPTY_PATH, mask, st); err != nil {
+			return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+		}
+	}
+	other := here.Mnt_id != there.Mnt_id
+	if here.Mask&there.Mask&unix.STATX_MNT_ID == 0 { // before Linux 5.8
+		other = here.Dev_major != there.Dev_major || here.Dev_minor != there.Dev_minor
+	}
+	if other { // devices say less: on an overlay, a file has another one than its folder
+		return fmt.Errorf("%s: %w: it is another mount", f.Name(), errUnsafe)
+	}
+	return nil
 }
 
 // errUnsafe marks what is refused for its place, not for a fault.
 var errUnsafe = errors.New("refused")
 
 func folderError(name string, err error) error {
-	switch {
-	case errors.Is(err, unix.ELOOP):
-		return fmt.Errorf("open folder %s: %w: the way there is a symbolic link", name, errUnsafe)
-	case errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("open folder %s: %w: it is another mount", name, errUnsafe)
+	// O_NOFOLLOW with O_DIRECTORY says ENOTDIR of a symbolic link.
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("open folder %s: %w: it is a symbolic link, or no folder", name, errUnsafe)
 	}
 	return fmt.Errorf("open folder %s: %w", name, err)
 }
 
-// open opens a file of the folder for reading, and nothing but a regular file with one name.
+// open opens a file of the folder, and nothing but a regular file with one name.
 func (d *folder) open(name string, flags int) (*os.File, fileID, error) {
-	full := filepath.Join(d.path, name)
+	full := path.Join(d.path, name)
 	// Without O_NONBLOCK a FIFO would block the agent.
-	fd, err := unix.Openat2(int(d.Fd()), name, &unix.OpenHow{
-		Flags: uint64(flags | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY), Resolve: noLinks | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV,
-	})
+	fd, err := unix.Openat(int(d.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return nil, fileID{}, fmt.Errorf("%s: %w: it is a symbolic link", full, errUnsafe)
-	case errors.Is(err, unix.EXDEV):
-		return nil, fileID{}, fmt.Errorf("%s: %w: it is another mount", full, errUnsafe)
 	case errors.Is(err, unix.ENXIO):
 		return nil, fileID{}, fmt.Errorf("%s: %w: it is no regular file", full, errUnsafe)
 	case err != nil:
@@ -82,6 +107,9 @@ func (d *folder) open(name string, flags int) (*os.File, fileID, error) {
 	}
 	f := os.NewFile(uintptr(fd), full)
 	id, err := identify(f)
+	if err == nil {
+		err = d.checkMount(f)
+	}
 	if err != nil {
 		return nil, fileID{}, errors.Join(err, f.Close())
 	}

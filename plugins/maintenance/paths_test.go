@@ -123,6 +123,39 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestMount has an application's folder and file mounted into a rule's.
+func TestMount(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test mounts: run it as root")
+	}
+	dir := t.TempDir()
+	app, logs := filepath.Join(dir, "app"), filepath.Join(dir, "logs")
+	sub := filepath.Join(logs, "sub")
+	for _, d := range []string{app, sub} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{filepath.Join(app, "a.log"), filepath.Join(logs, "a.log"), filepath.Join(logs, "b.log")} {
+		if err := os.WriteFile(f, []byte(longLog), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from, to := range map[string]string{app: sub, filepath.Join(app, "a.log"): filepath.Join(logs, "a.log")} {
+		if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(to, unix.MNT_DETACH) })
+	}
+	l, err := list(ruleConfig{Paths: []string{filepath.Join(logs, "**/*.log")}}, places{secondary: []string{logs}})
+	if err != nil || len(l.files) != 1 || l.files[0].path != filepath.Join(logs, "b.log") {
+		t.Errorf("found %v, %v; want b.log only", l.files, err)
+	}
+	if err := l.refused[filepath.Join(logs, "a.log")]; err == nil || !strings.Contains(err.Error(), "another mount") {
+		t.Errorf("a mounted file: %v", err)
+	}
+}
+
 // TestLinkedFolder has a symbolic link on the way, as the root of a rule and below it.
 func TestLinkedFolder(t *testing.T) {
 	dir := t.TempDir()
