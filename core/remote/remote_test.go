@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,23 @@ func TestWait(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { cancel(stop) })
 	if err := c.Wait(ctx, []core.Host{stranger.Host("stranger")}, time.Minute, nil); !errors.Is(err, stop) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestWaitForCloudInit(t *testing.T) {
+	for status, want := range map[int]string{0: "", 1: "cloud-init has failed: .*disk is missing", 2: ""} {
+		c := client(t)
+		s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+		s.Command = func(command string) string {
+			return fmt.Sprintf("cloud-init() { echo 'disk is missing'; return %d; }\n", status) + command
+		}
+		err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 10*time.Second, nil)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("cloud-init with status %d: %v", status, err)
+		case want != "" && (err == nil || !regexp.MustCompile(want).MatchString(err.Error())):
+			t.Errorf("cloud-init with status %d: %v, want %s", status, err, want)
+		}
 	}
 }
 
