@@ -40,8 +40,8 @@ def main(unit, url, seconds):
     if not problem:
         return 0
     print(f"{url}: {problem}; its last lines:", flush=True)
-    # The unit was started by the task before, at most some seconds ago.
-    subprocess.run(["journalctl", "--unit", unit, "--since", f"@{began - 5:.0f}", "--lines", "15", "--no-pager",
+    # The unit was started by the task before, less than half a minute ago.
+    subprocess.run(["journalctl", "--unit", unit, "--since", f"@{began - 30:.0f}", "--lines", "15", "--no-pager",
                     "--output", "cat"], check=False, env={**os.environ, "SYSTEMD_COLORS": "0"})
     return 1
 
