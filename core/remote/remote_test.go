@@ -195,9 +195,12 @@ func TestWaitForCloudInit(t *testing.T) {
 	for status, want := range map[int]string{0: "", 1: "cloud-init has failed: .*disk is missing", 2: ""} {
 		c := client(t)
 		s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
-		s.Command = func(command string) string {
-			return fmt.Sprintf("cloud-init() { echo 'disk is missing'; return %d; }\n", status) + command
+		bin := t.TempDir()
+		script := fmt.Sprintf("#!/bin/sh\necho 'disk is missing'\nexit %d\n", status)
+		if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
 		}
+		s.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
 		err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 10*time.Second, nil)
 		switch {
 		case want == "" && err != nil:
