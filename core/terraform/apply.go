@@ -46,7 +46,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	for _, c := range p.Changes {
 		known[c.Host] = true
 	}
-	out := &messages{log: w.Log, each: func(step Progress) {
+	out := &messages{dir: w.Dir, log: w.Log, each: func(step Progress) {
 		if !known[step.Host] {
 			step.Host = ""
 		}
@@ -93,23 +93,6 @@ func (w *Workspace) backup() error {
 		if err := os.Remove(file); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// Unlock removes a lock that someone left on a state that is kept elsewhere. The ID is in the LockedError.
-func (w *Workspace) Unlock(ctx context.Context, id string) error {
-	release, err := w.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := w.prepare(ctx); err != nil {
-		return err
-	}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error { return tf.ForceUnlock(ctx, id) })
-	if err != nil {
-		return fmt.Errorf("unlock state: %w", err)
 	}
 	return nil
 }

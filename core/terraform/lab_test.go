@@ -268,9 +268,22 @@ func TestKilledHostIsDrift(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
+			drift, err := w.Drift(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(drift.Changes) != 0 || len(drift.Drift) != 1 || drift.Drift[0].Host != "web-1" {
+				t.Errorf("drift: %+v", drift)
+			}
 			p, err := w.Plan(t.Context())
 			if err != nil {
 				t.Fatal(err)
+			}
+			if err := w.Apply(t.Context(), drift, nil); !errors.As(err, new(*terraform.StaleError)) {
+				t.Errorf("a plan that is no longer the saved one is applied: %v", err)
+			}
+			if saved, err := w.Saved(); err != nil || saved.Digest != p.Digest {
+				t.Errorf("saved plan: %+v, %v", saved, err)
 			}
 			if len(p.Drift) != 1 || p.Drift[0].Host != "web-1" || p.Drift[0].Action != terraform.Destroy {
 				t.Errorf("drift: %+v, want that web-1 is gone", p.Drift)
@@ -280,6 +293,9 @@ func TestKilledHostIsDrift(t *testing.T) {
 			}
 			if err := w.Apply(t.Context(), p, nil); err != nil {
 				t.Fatal(err)
+			}
+			if _, err := w.Saved(); !errors.Is(err, terraform.ErrNoPlan) {
+				t.Errorf("an applied plan is still there: %v", err)
 			}
 			healed, err := w.Hosts(t.Context())
 			if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Declared returns the names of the variables that a root module declares, sorted.
-func Declared(module fs.FS) ([]string, error) {
+// declared returns the names of the variables that a root module declares, sorted.
+func declared(module fs.FS) ([]string, error) {
 	files, err := fs.Glob(module, "*.tf")
 	if err != nil {
 		return nil, err
@@ -58,23 +58,25 @@ func (e *UndeclaredError) Error() string {
 	return fmt.Sprintf("the module has no variable %s; it has %s", strings.Join(e.Names, ", "), strings.Join(e.Declared, ", "))
 }
 
-// checkVariables leaves modules alone that declare variables in JSON.
-func checkVariables(module fs.FS, given map[string]any) error {
+// Check finds what is wrong with a root module and the manifest's variables for it, as far as it can be seen
+// without Terraform: syntax, and variables that the module does not have, as an *UndeclaredError. Modules that
+// declare variables in JSON are left to Terraform.
+func Check(module fs.FS, variables map[string]any) error {
 	if files, err := fs.Glob(module, "*.tf.json"); err != nil || len(files) > 0 {
 		return err
 	}
-	declared, err := Declared(module)
+	known, err := declared(module)
 	if err != nil {
 		return err
 	}
 	var unknown []string
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if !slices.Contains(declared, name) {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
 	if len(unknown) > 0 {
-		return &UndeclaredError{Names: unknown, Declared: declared}
+		return &UndeclaredError{Names: unknown, Declared: known}
 	}
 	return nil
 }
@@ -82,13 +84,13 @@ func checkVariables(module fs.FS, given map[string]any) error {
 // writeVariables writes the values of the variables to a file of their own: on the command line every user of
 // this machine could read them.
 func (w *Workspace) writeVariables() (file string, err error) {
-	declared, err := Declared(w.Module)
+	known, err := declared(w.Module)
 	if err != nil {
 		return "", err
 	}
 	values := map[string]any{}
 	for name, value := range map[string]any{"environment": w.Environment, "ssh_public_key": w.PublicKey} {
-		if slices.Contains(declared, name) {
+		if slices.Contains(known, name) {
 			values[name] = value
 		}
 	}

@@ -85,7 +85,7 @@ variable "region"      { type = string }
 `)}
 	w := workspace(t, module)
 	w.Environment, w.PublicKey, w.Variables = "lab", "ssh-ed25519 AAAA", map[string]any{"region": "us-east-1"}
-	if err := checkVariables(module, w.Variables); err != nil {
+	if err := Check(module, w.Variables); err != nil {
 		t.Fatal(err)
 	}
 	path, err := w.writeVariables()
@@ -108,14 +108,14 @@ variable "region"      { type = string }
 		t.Errorf("wrote %v, want %v", got, want)
 	}
 	var undeclared *UndeclaredError
-	err = checkVariables(module, map[string]any{"regoin": 1})
+	err = Check(module, map[string]any{"regoin": 1})
 	if !errors.As(err, &undeclared) || err.Error() != "the module has no variable regoin; it has environment, region" {
 		t.Errorf("misspelt variable: %v", err)
 	}
-	if err := checkVariables(fstest.MapFS{"main.tf.json": file("{}")}, map[string]any{"x": 1}); err != nil {
+	if err := Check(fstest.MapFS{"main.tf.json": file("{}")}, map[string]any{"x": 1}); err != nil {
 		t.Errorf("a module in JSON: %v", err)
 	}
-	if err := checkVariables(fstest.MapFS{"main.tf": file("variable {")}, nil); err == nil {
+	if err := Check(fstest.MapFS{"main.tf": file("variable {")}, nil); err == nil {
 		t.Error("a module that cannot be read is accepted")
 	}
 }

@@ -110,7 +110,7 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 		return nil, err
 	}
 	options = append(options, tfexec.VarFile(variables), tfexec.Out(file))
-	out := &messages{log: w.Log}
+	out := &messages{dir: w.Dir, log: w.Log}
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
 		_, err := tf.PlanJSON(ctx, out, options...)
 		return err

@@ -45,7 +45,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	if err := checkVariables(o.Module, o.Variables); err != nil {
+	if err := Check(o.Module, o.Variables); err != nil {
 		return nil, err
 	}
 	dir, err := filepath.Abs(o.Dir)
