@@ -1,7 +1,6 @@
 package ansible_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
@@ -9,5 +8,5 @@ import (
 
 func TestMain(m *testing.M) {
 	proc.Main()
-	os.Exit(m.Run())
+	m.Run()
 }
