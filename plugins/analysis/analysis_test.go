@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	proc.Main()
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // Put together here, so that the tree that holds this test passes its own gate.
@@ -285,5 +285,40 @@ func TestScan(t *testing.T) {
 
 	if r := sdktest.Call(t, stage, "", "scan", map[string]string{"path": filepath.Join(dir, "none")}); r.Err == nil {
 		t.Error("a folder that is not there passed")
+	}
+}
+
+func TestHook(t *testing.T) {
+	dir := commit(t, map[string]string{"it's/pipeline.hcl": ""})
+	t.Chdir(filepath.Join(dir, "it's"))
+	hook := filepath.Join(dir, ".git/hooks/pre-commit")
+	for _, time := range []string{"first", "second"} {
+		if r := sdktest.Call(t, stage, "", "hook", nil); r.Err != nil {
+			t.Fatalf("%s time: %v", time, r.Err)
+		}
+	}
+
+	// In troop's place stands a program that tells how it was called, and refuses.
+	bin := t.TempDir()
+	write(t, bin, "troop", "#!/bin/sh\necho \"$PWD: $*\" > "+bin+"/called\nexit 1\n")
+	if err := os.Chmod(filepath.Join(bin, "troop"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	write(t, dir, "new", "")
+	git(t, dir, "add", "new")
+	if err := exec.Command("git", "-C", dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "x", "new").Run(); err == nil {
+		t.Error("the hook said no, and the commit was made")
+	}
+	called, err := os.ReadFile(filepath.Join(bin, "called"))
+	if err != nil || !strings.Contains(string(called), "/it's: analysis scan --quiet --staged --index /") {
+		t.Errorf("called as %q, %v", called, err)
+	}
+
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\nmake check\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := sdktest.Call(t, stage, "", "hook", nil); r.Err == nil || !strings.Contains(r.Err.Error(), "somebody else's") {
+		t.Errorf("a hook that is not ours: %v", r.Err)
 	}
 }

@@ -32,6 +32,10 @@ var stage = sdk.Stage[config]{
 			{Name: "index", Doc: "index file to look at, in a hook that git gives its own: $GIT_INDEX_FILE", Flag: true},
 		},
 		Run: scan,
+	}, {
+		Name:    "hook",
+		Summary: "Install a pre-commit hook that scans what is about to be committed",
+		Run:     installHook,
 	}},
 }
 

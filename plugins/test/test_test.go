@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	proc.Main()
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func TestCheck(t *testing.T) {

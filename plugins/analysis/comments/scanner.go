@@ -68,10 +68,10 @@ func (s *scanner) step() {
 // advance takes n bytes of one kind, line by line. Blanks are of no kind.
 func (s *scanner) advance(n int, kind *bool) {
 	for _, c := range []byte(s.text[s.at : s.at+n]) {
-		switch {
-		case c == '\n':
+		switch c {
+		case '\n':
 			s.newline()
-		case c == ' ' || c == '\t' || c == '\r':
+		case ' ', '\t', '\r':
 			s.apart = true
 		default:
 			*kind = true

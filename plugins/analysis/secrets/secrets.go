@@ -48,12 +48,13 @@ func (s *Scanner) Scan(ctx context.Context, name string, content []byte) []Findi
 		return list
 	}
 	lines := bytes.Split(content, []byte("\n"))
-	for _, f := range s.gitleaks.DetectContext(ctx, detect.Fragment{Raw: string(content), FilePath: name}) {
+	for _, f := range s.gitleaks.DetectContext(ctx, detect.Fragment{Raw: string(content), FilePath: name}) { //nolint:staticcheck // DetectContext takes no other until v9
 		column := f.StartColumn
 		if f.StartLine > 0 {
 			column-- // gitleaks counts from the line break, which the first line has not
 		}
-		list = append(list, Finding{name, f.StartLine + 1, column, f.RuleID, f.Description})
+		what, _, _ := strings.Cut(f.Description, ", ") // what follows is the harm it may do
+		list = append(list, Finding{name, f.StartLine + 1, column, f.RuleID, strings.TrimSuffix(what, ".")})
 	}
 	for _, r := range ownRules {
 		for _, at := range r.form.FindAllIndex(content, -1) {
