@@ -103,7 +103,7 @@ func newAgent(c config, info sdk.RunInfo, at paths) (*agent, error) {
 	}
 	return &agent{
 		interval: c.Interval.Std(), info: info, paths: at, sampler: newSampler(at.proc), meter: meter,
-		windows: newWindows(c.limits()), policy: p, guard: builtin, recorder: rec, held: map[string]*held{},
+		windows: newWindows(c.limits(), func(id ident) (demand, error) { return readDemand(at.proc, id) }), policy: p, guard: builtin, recorder: rec, held: map[string]*held{},
 		alarms: [2]alarm{host(c.Host.CPU), host(c.Host.Memory)}, report: report{Leash: c.Leash},
 	}, nil
 }
@@ -298,6 +298,9 @@ func describe(f facts) string {
 func use(h hog) string {
 	if h.Resource == "memory" {
 		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
+	}
+	if h.Waited > 0 {
+		return fmt.Sprintf("%.0f %% of one core, never sleeps and waits for the rest (%.0f %%)", h.Value, h.Waited)
 	}
 	return fmt.Sprintf("%.0f %% of one core", h.Value)
 }

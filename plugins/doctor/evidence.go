@@ -28,7 +28,7 @@ func evidence(ctx context.Context, proc string, h hog, f facts) map[string]any {
 	data := map[string]any{
 		"pid": f.PID, "start": f.Start, "user": f.User, "uid": effective(f.UIDs), "command": commandLine(proc, f),
 		"executable": f.Executable, "cgroup": f.Cgroup, "unit": f.Unit, "parents": chain, "nice": f.Nice, "state": f.State,
-		"resource": h.Resource, "percent": round(h.Value), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
+		"resource": h.Resource, "percent": round(h.Value), "waited_percent": round(h.Waited), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
 	}
 	count, files := openFiles(ctx, proc, f.PID)
 	if count >= 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // facts are what the protection rules look at: who a process is, read anew before each step.
@@ -140,6 +141,34 @@ func (f *facts) readStatus(file string) error {
 		return fmt.Errorf("parse %s: want Uid, Gid and Groups", file)
 	}
 	return nil
+}
+
+// readDemand reads how long the main thread of a process waited for a core and how often it slept.
+func readDemand(proc string, id ident) (demand, error) {
+	dir := filepath.Join(proc, strconv.Itoa(id.PID))
+	sched, err := os.ReadFile(filepath.Join(dir, "schedstat"))
+	if err != nil {
+		return demand{}, asGone(err)
+	}
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return demand{}, asGone(err)
+	}
+	f := strings.Fields(string(sched)) // ns on a core, ns in the queue, turns
+	if len(f) != 3 {
+		return demand{}, fmt.Errorf("parse schedstat of process %d: %d fields, want 3", id.PID, len(f))
+	}
+	wait, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return demand{}, fmt.Errorf("parse schedstat of process %d: %w", id.PID, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if v, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return demand{Wait: time.Duration(wait), Sleeps: n}, err
+		}
+	}
+	return demand{}, fmt.Errorf("parse status of process %d: no voluntary_ctxt_switches", id.PID)
 }
 
 func numbers(text string) ([]uint32, error) {

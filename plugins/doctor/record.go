@@ -17,8 +17,8 @@ const (
 	recordBytes = 8 << 20 // of one file; there are two
 	// Processes that use less of one core are not recorded, nor less of the memory: a rehearsal of limits under
 	// twice of this says less than the agent would have done.
-	recordCPU    = 10 // per cent of one core
-	recordMemory = 5  // per cent of the host's memory
+	recordCPU    = 5 // per cent of one core
+	recordMemory = 5 // per cent of the host's memory
 	quietEvery   = 10 * time.Second
 )
 
@@ -35,6 +35,8 @@ type recorded struct {
 	ident
 	CPU   time.Duration `json:"cpu_ns"`
 	RSS   int64         `json:"rss"`
+	Wait  time.Duration `json:"wait_ns,omitempty"` // see demand
+	Sleep int64         `json:"sleeps,omitempty"`
 	Facts *facts        `json:"facts,omitempty"` // once for each process and file
 	Rule  rule          `json:"rule,omitempty"`  // by which it is protected, beyond the manifest
 	Why   string        `json:"why,omitempty"`
@@ -96,6 +98,11 @@ func (r *recorder) Add(s sample, w *windows, look func(ident) (facts, *spared, e
 			continue
 		}
 		p := recorded{ident: u.ident, CPU: u.CPU, RSS: u.RSS}
+		if w.demand != nil {
+			if d, err := w.demand(u.ident); err == nil {
+				p.Wait, p.Sleep = d.Wait, d.Sleeps
+			}
+		}
 		if !r.known[u.ident] {
 			if f, no, err := look(u.ident); err == nil {
 				p.Facts = &f

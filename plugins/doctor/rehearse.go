@@ -44,7 +44,8 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 	var (
 		rows    [][]string
 		p       *policy
-		w       = newWindows(d.limits())
+		wanted  = map[ident]demand{}
+		w       = newWindows(d.limits(), func(id ident) (demand, error) { return wanted[id], nil })
 		known   = map[ident]facts{}
 		ended   = map[ident]bool{}
 		samples int
@@ -69,6 +70,7 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 					judge.verdicts[r.ident] = &spared{Rule: r.Rule, Reason: r.Why}
 				}
 			}
+			wanted[r.ident] = demand{Wait: r.Wait, Sleeps: r.Sleep}
 			if !ended[r.ident] {
 				s.Procs = append(s.Procs, usage{ident: r.ident, CPU: r.CPU, RSS: r.RSS})
 			}

@@ -9,6 +9,13 @@ type hog struct {
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
 	Window   time.Duration // that it was watched
+	Waited   float64       // cpu: per cent of the window that it stood in the queue for a core, when that decided
+}
+
+// demand is what a process would have used.
+type demand struct {
+	Wait   time.Duration // ready to run, but without a core
+	Sleeps int64         // how often it went to sleep by itself
 }
 
 // limits are what windows hold a process against. Zero limits hold nothing.
@@ -22,8 +29,13 @@ type limits struct {
 // windows follows every process from sample to sample. A process is above its CPU limit for the whole window
 // when its average over the window is, and no sample in it fell under half of the limit: a burst is no hog, and
 // neither does one slow sample on a busy machine acquit one.
+//
+// Where a core has too many takers, no process reaches the limit, and the host is at its worst. So a process
+// that spins is a hog too: one that never sleeps by itself, and runs or waits for a core for the limit's share
+// of the window. One that works and sleeps is not, however long it has to wait.
 type windows struct {
 	limits limits
+	demand func(ident) (demand, error) // nil: not known
 	tracks map[ident]*track
 	last   time.Time
 	hogs   []hog
@@ -32,6 +44,7 @@ type windows struct {
 type track struct {
 	last    time.Duration // CPU at the last sample
 	streak  []point       // since the process was last under half of the limit
+	spin    *spinning     // since it last slept; nil: it does not spin
 	memory  time.Time     // since when it is above the memory limit; zero: it is not
 	seen    time.Time
 	percent float64 // of one core, since the last sample
@@ -42,7 +55,22 @@ type point struct {
 	cpu time.Duration
 }
 
-func newWindows(l limits) *windows { return &windows{limits: l, tracks: map[ident]*track{}} }
+// spinning is how a process stood when it began to spin.
+type spinning struct {
+	point
+	demand
+	last   time.Duration // CPU and wait at the last sample
+	lastAt time.Time
+}
+
+const (
+	spinShare  = 10 // a process that gets less than this part of the limit is not asked whether it spins
+	spinSleeps = 1  // a second, at most
+)
+
+func newWindows(l limits, d func(ident) (demand, error)) *windows {
+	return &windows{limits: l, demand: d, tracks: map[ident]*track{}}
+}
 
 // Add takes the next sample and returns the hogs, valid until the next call.
 func (w *windows) Add(s sample) []hog {
@@ -60,7 +88,9 @@ func (w *windows) Add(s sample) []hog {
 			w.tracks[u.ident] = t
 		} else if step > 0 {
 			t.percent = 100 * float64(u.CPU-t.last) / float64(step)
-			w.cpu(u, t, s.Time, limit)
+			if !w.cpu(u, t, s.Time, limit) {
+				w.spins(u, t, s.Time, limit)
+			}
 		}
 		t.last, t.seen = u.CPU, s.Time
 		w.memory(u, t, s)
@@ -83,10 +113,11 @@ func (w *windows) cpuLimit(h hostUsage) float64 {
 	return w.limits.cpu
 }
 
-func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) {
+// cpu follows what a process used, and reports whether it is a hog for it.
+func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) bool {
 	if limit <= 0 || t.percent < limit/2 {
 		t.streak = t.streak[:0]
-		return
+		return false
 	}
 	if len(t.streak) == 0 { // the streak began with the interval that ends now
 		t.streak = append(t.streak, point{at: w.last, cpu: t.last})
@@ -100,11 +131,48 @@ func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) {
 	t.streak = append(t.streak[:0], t.streak[from:]...)
 	age := now.Sub(t.streak[0].at)
 	if age < w.limits.cpuFor {
-		return
+		return false
 	}
-	if v := 100 * float64(u.CPU-t.streak[0].cpu) / float64(age); v >= limit {
+	v := 100 * float64(u.CPU-t.streak[0].cpu) / float64(age)
+	if v >= limit {
 		w.hogs = append(w.hogs, hog{ident: u.ident, Resource: "cpu", Value: v, Limit: limit, Window: age})
 	}
+	return v >= limit
+}
+
+// spins follows what a process wanted.
+func (w *windows) spins(u *usage, t *track, now time.Time, limit float64) {
+	if w.demand == nil || limit <= 0 || t.percent < limit/spinShare {
+		t.spin = nil
+		return
+	}
+	d, err := w.demand(u.ident)
+	if err != nil { // without it the process is judged by what it used
+		t.spin = nil
+		return
+	}
+	sum := u.CPU + d.Wait
+	s := t.spin
+	if s != nil {
+		step, age := now.Sub(s.lastAt), now.Sub(s.at)
+		wanted := 100 * float64(sum-s.last) / float64(step)
+		if step <= 0 || wanted < limit/2 || float64(d.Sleeps-s.Sleeps) > spinSleeps*age.Seconds() {
+			s = nil
+		}
+	}
+	if s == nil {
+		t.spin = &spinning{point: point{at: now, cpu: u.CPU}, demand: d, last: sum, lastAt: now}
+		return
+	}
+	s.last, s.lastAt = sum, now
+	age := now.Sub(s.at)
+	if age < w.limits.cpuFor || 100*float64(sum-s.cpu-s.Wait)/float64(age) < limit {
+		return
+	}
+	w.hogs = append(w.hogs, hog{
+		ident: u.ident, Resource: "cpu", Value: 100 * float64(u.CPU-s.cpu) / float64(age), Limit: limit, Window: age,
+		Waited: 100 * float64(d.Wait-s.Wait) / float64(age),
+	})
 }
 
 func (w *windows) memory(u *usage, t *track, s sample) {

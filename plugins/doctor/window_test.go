@@ -8,7 +8,7 @@ import (
 // play feeds one process's use per second, in per cent of one core, and returns the second in which it first
 // is a hog, -1 when it never is.
 func play(l limits, host hostUsage, percents []float64) int {
-	w := newWindows(l)
+	w := newWindows(l, nil)
 	at := time.Unix(1000, 0)
 	var used time.Duration
 	for i, p := range append([]float64{0}, percents...) {
@@ -58,6 +58,45 @@ func TestWindowsCPU(t *testing.T) {
 	}
 }
 
+// TestWindowsStarved has a host on which a process gets a fifth of a core, whatever it wants.
+func TestWindowsStarved(t *testing.T) {
+	for name, test := range map[string]struct {
+		wait   time.Duration // a second
+		sleeps int64         // a second
+		used   float64
+		want   bool
+	}{
+		"spins":                         {800 * time.Millisecond, 0, 20, true},
+		"works and sleeps":              {700 * time.Millisecond, 50, 20, false},
+		"sleeps half of the time":       {300 * time.Millisecond, 1, 20, false},
+		"gets next to nothing":          {950 * time.Millisecond, 0, 5, false},
+		"spins, and once in a while IO": {790 * time.Millisecond, 1, 20, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var now demand
+			w := newWindows(limits{cpu: 80, cpuFor: 10 * time.Second}, func(ident) (demand, error) { return now, nil })
+			at := time.Unix(1000, 0)
+			var used time.Duration
+			first := -1
+			for s := range 30 {
+				at = at.Add(time.Second)
+				used += time.Duration(test.used * float64(time.Second) / 100)
+				now.Wait += test.wait
+				now.Sleeps += test.sleeps
+				if hogs := w.Add(sample{Time: at, Procs: []usage{{ident: ident{7, 1}, CPU: used}}}); len(hogs) > 0 && first < 0 {
+					first = s
+					if hogs[0].Waited < 50 {
+						t.Errorf("waited %.0f %%", hogs[0].Waited)
+					}
+				}
+			}
+			if got := first >= 0; got != test.want || got && first > 12 {
+				t.Errorf("a hog in sample %d, want one: %v", first, test.want)
+			}
+		})
+	}
+}
+
 func TestWindowsMemory(t *testing.T) {
 	l := limits{memory: 50, memoryFor: 5 * time.Second}
 	host := hostUsage{MemoryTotal: 100 << 20} // so that play's per cent are of it
@@ -79,7 +118,7 @@ func TestWindowsMemory(t *testing.T) {
 
 // TestWindowsReusedPID counts nothing of a process against the next one that has its pid.
 func TestWindowsReusedPID(t *testing.T) {
-	w := newWindows(limits{cpu: 80, cpuFor: 3 * time.Second})
+	w := newWindows(limits{cpu: 80, cpuFor: 3 * time.Second}, nil)
 	at := time.Unix(1000, 0)
 	for i := range 20 {
 		at = at.Add(time.Second)
