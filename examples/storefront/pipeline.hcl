@@ -1,4 +1,4 @@
-# From a commit to guarded production. `make demo` runs it in the lab; the same file serves EC2.
+# From a commit to guarded production. `make demo` runs it in the lab.
 
 pipeline "storefront" {
   source { path = "." }
@@ -12,21 +12,9 @@ environment "lab" {
   }
 }
 
-environment "production" {
-  terraform {
-    module    = "aws"
-    variables = { region = "us-east-1", instance_type = "t3.small" }
-    review {
-      approve = true
-      forbid  = ["destroy"]
-    }
-  }
-  ansible { playbook = "site.yml" }
-}
-
 trigger "push" {
   branches    = ["main"]
-  environment = "production"
+  environment = "lab"
 }
 
 variable "canary_weight" { default = 1 }
