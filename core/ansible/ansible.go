@@ -130,6 +130,10 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	if err != nil {
 		return nil, err
 	}
+	ansiblePlaybook, err := binary()
+	if err != nil {
+		return nil, err
+	}
 	w, err := r.workspace(run)
 	if err != nil {
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
@@ -144,7 +148,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	program := &executable{env: w.environment(r.conf.SSH), dir: filepath.Dir(file)}
 	err = execute.NewDefaultExecute(
 		execute.WithCmd(playbook.NewAnsiblePlaybookCmd(
-			playbook.WithBinary(binary()),
+			playbook.WithBinary(ansiblePlaybook),
 			playbook.WithPlaybooks(file),
 			playbook.WithPlaybookOptions(&playbook.AnsiblePlaybookOptions{
 				Inventory: w.inventory, ExtraVarsFile: []string{"@" + w.vars}, Limit: limit, Check: run.Check,

@@ -12,6 +12,7 @@ import (
 	goexec "github.com/apenella/go-ansible/v2/pkg/execute/exec"
 	"github.com/apenella/go-ansible/v2/pkg/execute/result"
 
+	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -19,14 +20,15 @@ import (
 const grace = 5 * time.Second
 
 // binary finds ansible-playbook: the distribution's before one that a version manager of the user puts in front.
-func binary() string {
-	if _, err := os.Stat("/usr/bin/ansible-playbook"); err == nil {
-		return "/usr/bin/ansible-playbook"
+func binary() (string, error) {
+	for _, name := range []string{"/usr/bin/ansible-playbook", "ansible-playbook"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
 	}
-	if path, err := exec.LookPath("ansible-playbook"); err == nil {
-		return path
+	return "", &core.NotFoundError{
+		What: "program", Name: "ansible-playbook", Remedy: "install ansible-core, 2.14 or later: apt-get install ansible-core",
 	}
-	return "ansible-playbook"
 }
 
 // executable is go-ansible's way to a process. Its own one leaves ansible-playbook alive when a run is cancelled,

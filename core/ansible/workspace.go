@@ -155,5 +155,8 @@ func (w *workspace) environment(ssh *remote.Client) []string {
 			env = append(env, fmt.Sprintf("%s=%s", name, v))
 		}
 	}
+	if home, err := os.UserHomeDir(); err == nil { // a team's own playbook may use what it has installed there
+		env = append(env, "ANSIBLE_COLLECTIONS_PATH="+filepath.Join(home, ".ansible/collections")+":/usr/share/ansible/collections")
+	}
 	return env
 }

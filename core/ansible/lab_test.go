@@ -1,0 +1,414 @@
+//go:build lab
+
+package ansible_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/smtp"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/core/terraform"
+	"github.com/seed-b96de936/troop/playbooks"
+	modules "github.com/seed-b96de936/troop/terraform"
+)
+
+// These tests configure real hosts. They need root, Terraform and the packages that the lab needs. Run them with:
+// go test -tags lab -run TestLab ./core/ansible
+
+type lab struct {
+	*testing.T
+	dir   string
+	ssh   *remote.Client
+	hosts map[string]core.Host // by role
+	all   []core.Host
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	l := &lab{T: t, dir: t.TempDir(), hosts: map[string]core.Host{}}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	provider := filepath.Join(t.TempDir(), "terraform-provider-lab")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build provider: %v\n%s", err, out)
+	}
+	module, err := modules.Open("lab")
+	must(err)
+	l.ssh, err = remote.New(l.dir)
+	must(err)
+	ctx := context.WithoutCancel(t.Context()) // for the end, too
+	w, err := terraform.Open(ctx, terraform.Options{
+		Dir: filepath.Join(l.dir, "terraform"), Module: module, Environment: "lab", PublicKey: l.ssh.PublicKey(),
+		Providers: map[string]string{"troop.local/troop/lab": provider}, Log: func(string) {},
+	})
+	must(err)
+	t.Cleanup(func() {
+		_ = l.ssh.Close()
+		p, err := w.PlanDestroy(ctx)
+		if err == nil {
+			err = w.Apply(ctx, p, nil)
+		}
+		if err != nil {
+			t.Errorf("destroy: %v", err)
+		}
+	})
+	p, err := w.Plan(ctx)
+	must(err)
+	must(w.Apply(ctx, p, nil))
+	l.all, err = w.Hosts(ctx)
+	must(err)
+	must(l.ssh.Pin(l.all))
+	must(l.ssh.Wait(ctx, l.all, time.Minute, nil))
+	for _, h := range l.all {
+		l.hosts[h.Role] = h
+	}
+	return l
+}
+
+func (l *lab) runner(public string) *ansible.Runner {
+	return runner(l.T, ansible.Config{
+		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all,
+		Vars: map[string]any{
+			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
+			"troop_redis_port": 6379, "troop_redis_password": redisPassword, "troop_storage_public_key": public, "storage_mailbox": true,
+		},
+	})
+}
+
+const redisPassword = `pass "word" {{ not_a_template }} \`
+
+func (l *lab) on(role, command string) (string, error) {
+	out, err := l.ssh.Run(l.Context(), l.hosts[role], command, nil)
+	return strings.TrimSpace(string(out)), err
+}
+
+// tasks logs what changes and what takes long.
+func (l *lab) tasks(x core.TaskResult) {
+	if x.Status != "ok" && x.Status != "skipped" {
+		l.Logf("%s %s %s %q (%s)", x.Host, x.Status, x.Task, x.Message, x.Elapsed.Round(10*time.Millisecond))
+	}
+}
+
+func TestLab(t *testing.T) {
+	l := newLab(t)
+	private, public, err := remote.NewKey("backups")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.runner(public)
+	site := ansible.Run{Playbook: "site.yml"}
+
+	start := time.Now()
+	recap, err := r.Run(t.Context(), site, l.tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("first run: %d changed in %s", recap.Changed(), time.Since(start).Round(10*time.Millisecond))
+	if err := r.Record(t.Context(), site); err != nil {
+		t.Fatal(err)
+	}
+	start = time.Now()
+	if ok, why := r.Unchanged(t.Context(), site); !ok || time.Since(start) > time.Second {
+		t.Errorf("Unchanged after a run = %v, %s in %s", ok, why, time.Since(start))
+	}
+	start = time.Now()
+	if recap, err = r.Run(t.Context(), site, l.tasks); err != nil || recap.Changed() != 0 {
+		t.Errorf("second run: %d changed, %v", recap.Changed(), err)
+	}
+	t.Logf("second run in %s", time.Since(start).Round(10*time.Millisecond))
+
+	if _, err := l.on("router", "echo '# by hand' >> /etc/redis/redis.conf && rm -r /etc/troop/agents"); err != nil {
+		t.Fatal(err)
+	}
+	site.Check = true
+	var drift []string
+	if _, err = r.Run(t.Context(), site, func(x core.TaskResult) {
+		if x.Status == "changed" {
+			drift = append(drift, string(x.Host)+" "+x.Task)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	want := []string{"router-1 base : Create the folders", "router-1 redis : Configure Redis", "router-1 redis : Start Redis now and at boot"}
+	if !slices.Equal(drift, want) {
+		t.Errorf("drift = %q, want %q", drift, want)
+	}
+	site.Check = false
+	if recap, err = r.Run(t.Context(), site, l.tasks); err != nil || recap[l.hosts["router"].Name].Changed != 3 {
+		t.Errorf("drift mended: %+v, %v; want 3 changes on the router: file, restart, folder", recap, err)
+	}
+
+	t.Run("redis", l.redis)
+	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
+	t.Run("mailbox", l.mailbox)
+	t.Run("agent", func(t *testing.T) { l.agent(t, r) })
+	t.Run("killed", l.killed)
+}
+
+func (l *lab) redis(t *testing.T) {
+	address := l.hosts["router"].PrivateAddress
+	ping := func(addr, password string) error {
+		c := redis.NewClient(&redis.Options{Addr: addr, Password: password, Dialer: l.ssh.Dialer(l.hosts["router"]), MaxRetries: -1})
+		defer func() { _ = c.Close() }()
+		return c.Ping(t.Context()).Err()
+	}
+	for _, addr := range []string{address + ":6379", "127.0.0.1:6379"} {
+		if err := ping(addr, redisPassword); err != nil {
+			t.Errorf("%s through the tunnel: %v", addr, err)
+		}
+	}
+	if err := ping(address+":6379", ""); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("without a password: %v", err)
+	}
+	if out, err := l.on("router", "systemctl restart redis-server && ss -Hltn 'sport = :6379' | awk '{print $4}' | sort"); err != nil || out != "10"+strings.TrimPrefix(address, "10")+":6379\n127.0.0.1:6379" {
+		t.Errorf("redis listens on %q, %v", out, err)
+	}
+	l.confined(t, "router", "redis-server")
+}
+
+func (l *lab) storage(t *testing.T, private string) {
+	h := l.hosts["storage"]
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(private), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options := []string{"-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + l.ssh.KnownHostsFile()}
+	sftp := func(batch string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "sftp", append(options, "-b", "-", "troop-backup@"+h.Address)...)
+		cmd.Stdin = strings.NewReader(batch)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	file := filepath.Join(t.TempDir(), "a.log")
+	if err := os.WriteFile(file, []byte("a line\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := sftp("put " + file + " /web-1/a.log\nls -l /web-1\n"); err != nil || !strings.Contains(out, "a.log") {
+		t.Errorf("upload: %v\n%s", err, out)
+	}
+	if out, err := l.on("storage", "stat -c '%U %a' /srv/backups/web-1/a.log /srv/backups"); err != nil || out != "troop-backup 640\nroot 755" {
+		t.Errorf("on the host: %q, %v", out, err)
+	}
+	if out, err := sftp("put " + file + " /elsewhere\n"); err == nil {
+		t.Errorf("the root takes uploads: %s", out)
+	}
+	if out, err := sftp("get /etc/passwd " + filepath.Join(t.TempDir(), "passwd") + "\n"); err == nil {
+		t.Errorf("uploads see the host's files: %s", out)
+	}
+	cmd := exec.CommandContext(t.Context(), "ssh", append(options, "troop-backup@"+h.Address, "id")...)
+	if out, err := cmd.CombinedOutput(); err == nil || strings.Contains(string(out), "uid=") {
+		t.Errorf("the user of the uploads runs commands: %s", out)
+	}
+}
+
+func (l *lab) mailbox(t *testing.T) {
+	h := l.hosts["storage"]
+	conn, err := l.ssh.DialContext(t.Context(), h, "tcp", h.PrivateAddress+":1025")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := smtp.NewClient(conn, h.PrivateAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := io.WriteCloser(nil)
+	err = errors.Join(c.Mail("troop@lab.invalid"), c.Rcpt("ops@lab.invalid"))
+	if err == nil {
+		w, err = c.Data()
+	}
+	if err == nil {
+		_, err = io.WriteString(w, "Subject: a hog\r\n\r\nterminated\r\n")
+		err = errors.Join(err, w.Close(), c.Quit())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := l.on("storage", "cat /var/mail/troop/new/*"); err != nil || !strings.Contains(out, "Subject: a hog") {
+		t.Errorf("mailbox holds %q, %v", out, err)
+	}
+	l.confined(t, "storage", "troop-mailbox")
+}
+
+func (l *lab) agent(t *testing.T, r *ansible.Runner) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "troop-agent")
+	write := func(script string) {
+		t.Helper()
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cp $1 $STATE_DIRECTORY/seen; exec sleep 1000")
+	run := ansible.Run{
+		Name: "agent-wait-x", Playbook: "agent.yml", Hosts: []core.HostName{l.hosts["production"].Name, l.hosts["canary"].Name},
+		Healthy: "systemctl is-active troop-agent@wait-x",
+		Vars: map[string]any{
+			"agent_type": "wait", "agent_name": "x", "agent_binary": program, "agent_config": map[string]any{"block": `a = "{{ b }}"`},
+			"agent_capabilities": []string{"CAP_KILL"}, "agent_writable_paths": []string{"/var/log/a b%"},
+		},
+	}
+	pid := func() string {
+		t.Helper()
+		out, err := l.on("canary", "systemctl show -P MainPID troop-agent@wait-x")
+		if err != nil || out == "0" {
+			t.Fatalf("pid of the agent = %q, %v", out, err)
+		}
+		return out
+	}
+	recap, err := r.Run(t.Context(), run, l.tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(recap) != 2 {
+		t.Errorf("ran on %v", recap)
+	}
+	want := "{\n    \"block\": \"a = \\\"{{ b }}\\\"\",\n    \"host\": \"canary-1\",\n    \"role\": \"canary\"\n}"
+	if out, err := l.on("canary", "cat /var/lib/troop/wait-x/seen"); err != nil || out != want {
+		t.Errorf("the agent reads %q, %v", out, err)
+	}
+	if out, err := l.on("canary", "cd /proc/$(systemctl show -P MainPID troop-agent@wait-x); stat -c %U .; grep CapEff status"); err != nil || out != "troop\nCapEff:\t0000000000000020" {
+		t.Errorf("the agent runs as %q, %v", out, err)
+	}
+	l.confined(t, "canary", "troop-agent@wait-x")
+
+	before := pid()
+	if recap, err = r.Run(t.Context(), run, l.tasks); err != nil || recap.Changed() != 0 || pid() != before {
+		t.Errorf("second run: %+v, %v; pid %s, was %s", recap, err, pid(), before)
+	}
+	if err := r.Record(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := r.Unchanged(t.Context(), run); !ok {
+		t.Error(why)
+	}
+	if _, err := l.on("canary", "systemctl stop troop-agent@wait-x"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := r.Unchanged(t.Context(), run); ok || !strings.Contains(why, "canary-1") {
+		t.Errorf("with a stopped agent: Unchanged = %v, %s", ok, why)
+	}
+
+	write("echo the reason >&2; exit 3")
+	_, err = r.Run(t.Context(), run, l.tasks)
+	var failed *ansible.Error
+	if !errors.As(err, &failed) || len(failed.Failed) != 2 || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "playbooks/roles/agent/tasks/main.yml:") {
+		t.Errorf("an agent that ends at once: %v", err)
+	}
+}
+
+// confined checks the unit's exposure as systemd judges it.
+func (l *lab) confined(t *testing.T, role, unit string) {
+	t.Helper()
+	out, err := l.on(role, "systemd-analyze security --no-pager "+unit)
+	m := regexp.MustCompile(`exposure level for .*: ([0-9.]+)`).FindStringSubmatch(out)
+	if err != nil || m == nil {
+		t.Fatalf("exposure of %s: %v\n%s", unit, err, out)
+	}
+	if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > 4 {
+		t.Errorf("exposure of %s is %s, want 4.0 at most", unit, m[1])
+	}
+}
+
+const victimDir = "TROOP_TEST_VICTIM"
+
+// killed kills a process that runs a playbook, with a second run's connections still open, and looks for what it
+// leaves.
+func (l *lab) killed(t *testing.T) {
+	h := l.hosts["production"]
+	dir := t.TempDir()
+	for _, name := range []string{"ssh_key", "known_hosts"} {
+		b, err := os.ReadFile(filepath.Join(l.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLabVictim$")
+	victim.Env = append(os.Environ(), victimDir+"="+dir, "TROOP_TEST_ADDRESS="+h.Address)
+	out := &bytes.Buffer{}
+	victim.Stdout, victim.Stderr = out, out
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	mine := func() string { // ssh, its masters and Ansible all name the folder
+		b, _ := exec.CommandContext(t.Context(), "pgrep", "-af", dir).Output()
+		return string(b)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for !strings.Contains(mine(), "sleep 977") && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !strings.Contains(mine(), "[mux]") {
+		t.Errorf("no open connection before the kill:\n%s%s", mine(), out)
+	}
+	if err := victim.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = victim.Wait()
+	for end := time.Now().Add(5 * time.Second); mine() != "" && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if left := mine(); left != "" {
+		t.Errorf("left after kill -9:\n%s", left)
+	}
+	r := runner(t, ansible.Config{Dir: dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all})
+	if _, err := r.Run(t.Context(), ansible.Run{Playbook: l.playbook(t, "true")}, nil); err != nil {
+		t.Errorf("the next run: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "ansible", "run-*")); len(left) != 1 {
+		t.Errorf("folders of runs: %v, want the living one", left)
+	}
+}
+
+func (l *lab) playbook(t *testing.T, command string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "p.yml")
+	content := fmt.Sprintf("- hosts: production\n  gather_facts: false\n  tasks:\n    - ansible.builtin.raw: %q\n", command)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestLabVictim is the process that TestLab kills.
+func TestLabVictim(t *testing.T) {
+	dir := os.Getenv(victimDir)
+	if dir == "" {
+		return
+	}
+	ssh, err := remote.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runner(t, ansible.Config{Dir: dir, Playbooks: playbooks.FS, SSH: ssh, Hosts: []core.Host{{Name: "web-1", Role: "production", Address: os.Getenv("TROOP_TEST_ADDRESS"), User: "root", Port: 22}}})
+	for _, command := range []string{"true", "sleep 977"} {
+		if _, err := r.Run(t.Context(), ansible.Run{Playbook: (&lab{}).playbook(t, command)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
