@@ -247,11 +247,13 @@ func TestStore(t *testing.T) {
 }
 
 func TestTrust(t *testing.T) {
-	now := time.Now()
+	now := time.Unix(1_000_000, 7_000_000)
 	old := identity{Ino: 1, Size: 2, Ctime: now.Add(-time.Hour).UnixNano()}
-	fresh := identity{Ino: 1, Size: 2, Ctime: now.Add(-time.Second).UnixNano()}
+	second := identity{Ino: 1, Size: 2, Ctime: now.Add(-time.Second).UnixNano()}
+	fresh := identity{Ino: 1, Size: 2, Ctime: now.Add(-10 * time.Millisecond).UnixNano()}
+	coarse := identity{Ino: 1, Size: 2, Ctime: now.Truncate(time.Second).Add(-time.Second).UnixNano()}
 	r := record{Hashed: now}
-	if !r.trusts(old, old) || r.trusts(fresh, fresh) || r.trusts(old, fresh) {
+	if !r.trusts(old, old) || !r.trusts(second, second) || r.trusts(fresh, fresh) || r.trusts(coarse, coarse) || r.trusts(old, second) {
 		t.Error("only an unchanged file that was at rest when it was hashed is trusted")
 	}
 }

@@ -25,8 +25,13 @@ import (
 const keepCopies = 3
 
 // settled is how old the last change of a file must be, when it is hashed, for its times to tell every later
-// change: the kernel's clock for files is coarse.
-const settled = 2 * time.Second
+// change: the kernel's clock for files ticks every 10 ms at the slowest, that of some file systems every 2 s.
+func settled(changed int64) time.Duration {
+	if changed%int64(time.Second) == 0 {
+		return 2 * time.Second
+	}
+	return 50 * time.Millisecond
+}
 
 // store holds the private copies of plugin binaries, in a folder that only its user can enter:
 //
@@ -96,7 +101,7 @@ type record struct {
 // trusts reports whether a file still is what was hashed. Its times only tell if the last change before the
 // hashing was not too fresh.
 func (r record) trusts(now, then identity) bool {
-	return now == then && r.Hashed.Sub(time.Unix(0, now.Ctime)) > settled
+	return now == then && r.Hashed.Sub(time.Unix(0, now.Ctime)) > settled(now.Ctime)
 }
 
 // copy returns a verified copy of the binary at path. A copy is hashed whenever its state is not the one that

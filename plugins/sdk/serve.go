@@ -37,6 +37,11 @@ func serve[C any](stage Stage[C]) int {
 		return 1
 	}
 	p.server = srv
+	tlsProvider, err := inheritedTLS()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "plugin %s: %v\n", stage.Name, err)
+		return 1
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
@@ -45,7 +50,8 @@ func serve[C any](stage Stage[C]) int {
 		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(wire.MaxMessage))...)
 		},
-		Logger: hclog.NewNullLogger(),
+		TLSProvider: tlsProvider,
+		Logger:      hclog.NewNullLogger(),
 	})
 	proc.EndAll(syscall.SIGTERM, windUp)
 	return 0

@@ -29,7 +29,7 @@ type process struct {
 
 	cmd            *exec.Cmd
 	stdout, stderr *os.File
-	ends           [2]*os.File // the plugin's side of both pipes
+	ends           [3]*os.File // the plugin's side of the pipes
 	first          firstLine
 
 	exited chan struct{} // closed when the process has ended and state is set
@@ -43,8 +43,9 @@ func newProcess(o Options, v *voice) *process {
 	return &process{o: o, voice: v, exited: make(chan struct{})}
 }
 
-// prepare makes the command from the variables that go-plugin wants the plugin to have.
-func (p *process) prepare(handshake []string) error {
+// prepare makes the command from the variables that go-plugin wants the plugin to have, and the secrets that
+// the plugin reads from a pipe.
+func (p *process) prepare(handshake []string, secrets []byte) error {
 	mark, markEnv := proc.Mark()
 	p.mark = mark
 	p.cmd = exec.Command(p.o.Path) //nolint:noctx // ended by kill, or by Close
@@ -55,7 +56,7 @@ func (p *process) prepare(handshake []string) error {
 	}
 	p.cmd.Env = append(p.cmd.Env, p.o.Env...)
 	p.cmd.Env = append(p.cmd.Env, handshake...)
-	p.cmd.Env = append(p.cmd.Env, wire.ParentKey+"="+strconv.Itoa(os.Getpid()), markEnv)
+	p.cmd.Env = append(p.cmd.Env, wire.ParentKey+"="+strconv.Itoa(os.Getpid()), markEnv, wire.TLSKey+"=3")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 
 	var err error
@@ -65,7 +66,18 @@ func (p *process) prepare(handshake []string) error {
 	if p.stderr, p.ends[1], err = os.Pipe(); err != nil {
 		return err
 	}
-	p.cmd.Stdout, p.cmd.Stderr = p.ends[0], p.ends[1]
+	secretsEnd, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(secrets); err != nil { // less than a pipe holds: it does not wait for a reader
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	p.ends[2] = secretsEnd
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = p.ends[0], p.ends[1], []*os.File{secretsEnd}
 	p.first.r = bufio.NewReaderSize(p.stdout, 4096)
 	p.first.rest = p.voice.writer(false)
 	return nil

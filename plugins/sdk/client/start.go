@@ -48,6 +48,10 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout, fmt.Errorf("did not answer within %s", o.StartTimeout))
 	defer cancel()
 
+	secrets, err := newSecrets()
+	if err != nil {
+		return nil, fmt.Errorf("start plugin: %w", err)
+	}
 	voice := newVoice()
 	proc := newProcess(o, voice)
 	cfg := &plugin.ClientConfig{
@@ -56,11 +60,11 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: &clientPlugin{}}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		AutoMTLS:         true,
+		TLSConfig:        secrets.config,
 		SkipHostEnv:      true,
 		StartTimeout:     o.StartTimeout + time.Second, // ours ends first
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			return proc, proc.prepare(cmd.Env)
+			return proc, proc.prepare(append(cmd.Env, clientCertName+"="+string(secrets.core)), secrets.plugin)
 		},
 		// go-plugin panics on some lines that look like its own log, unless its logger is off.
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
@@ -98,6 +102,9 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	}
 	return p, nil
 }
+
+// clientCertName is the variable in which go-plugin's AutoMTLS expects the certificate of the only client.
+const clientCertName = "PLUGIN_CLIENT_CERT"
 
 // socketDir is where go-plugin makes a private folder for its sockets, whose paths must stay short of 108 bytes.
 func socketDir() string {
