@@ -189,6 +189,20 @@ func TestHostileLogLine(t *testing.T) {
 	}
 }
 
+// A plugin whose SDK does not take the core's keys makes its own, by go-plugin's AutoMTLS.
+func TestAutoMTLS(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{Env: []string{"DUMMY_START=foreign"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := job(`publish = "x"`)
+	j.Capabilities = (&sdktest.Fake{}).Capabilities()
+	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMessages(t *testing.T) {
 	t.Parallel()
 	p, err := start(t, client.Options{})

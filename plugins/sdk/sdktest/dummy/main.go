@@ -69,6 +69,8 @@ func main() {
 		panic(arg)
 	case "hang":
 		time.Sleep(time.Hour)
+	case "foreign": // a plugin that does not know how this SDK shares keys
+		_ = os.Unsetenv("TROOP_TLS_FD")
 	case "log":
 		fmt.Fprintln(os.Stderr, arg)
 	}
