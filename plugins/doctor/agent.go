@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -31,6 +32,7 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 		}
 	}
 	a.warn = job.Warnf
+	a.takeOver()
 	tick := time.NewTicker(a.interval)
 	defer tick.Stop()
 	var reported time.Time
@@ -74,6 +76,7 @@ type agent struct {
 	procs    []usage
 	broke    bool // the budget is spent
 	report   report
+	standing map[string]string // alerts, by key: their kind
 
 	publish func(sdk.Event)
 	warn    func(format string, args ...any)
@@ -104,7 +107,7 @@ func newAgent(c config, info sdk.RunInfo, at paths) (*agent, error) {
 	return &agent{
 		interval: c.Interval.Std(), info: info, paths: at, sampler: newSampler(at.proc), meter: meter,
 		windows: newWindows(c.limits(), func(id ident) (demand, error) { return readDemand(at.proc, id) }), policy: p, guard: builtin, recorder: rec, held: map[string]*held{},
-		alarms: [2]alarm{host(c.Host.CPU), host(c.Host.Memory)}, report: report{Leash: c.Leash},
+		alarms: [2]alarm{host(c.Host.CPU), host(c.Host.Memory)}, report: report{Leash: c.Leash}, standing: map[string]string{},
 	}, nil
 }
 
@@ -157,7 +160,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s := sample{Time: now, Procs: a.procs}
-	if s.Host, err = a.meter.Read(now); err != nil {
+	if s.Host, err = a.meter.Read(ctx, now); err != nil {
 		return err
 	}
 	hogs := a.windows.Add(s)
@@ -388,7 +391,7 @@ func (a *agent) restart(ctx context.Context, f facts, again bool) error {
 	if err != nil {
 		return err
 	}
-	defer h.Close() //nolint:errcheck // a pidfd holds no data
+	defer h.Close()
 	main, no, err := a.look(h.id)
 	if err != nil {
 		return err
@@ -419,7 +422,49 @@ func (a *agent) recovered(pt *patient) {
 	})
 }
 
+// standingFile holds the alerts that stand, by key: their kind.
+func (a *agent) standingFile() string { return filepath.Join(a.info.StateDir, "alerts.json") }
+
+// takeOver takes back the alerts that an agent before this one left: what is still so is told again.
+func (a *agent) takeOver() {
+	b, err := os.ReadFile(a.standingFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	left := map[string]string{}
+	if err == nil {
+		err = json.Unmarshal(b, &left)
+	}
+	if err != nil {
+		a.warn("read standing alerts: %v", err)
+		return
+	}
+	for key, kind := range left {
+		a.tell(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: key, Summary: "the doctor of host " + a.info.Host + " started anew and looks again"})
+	}
+}
+
+// stand keeps on disk which alerts stand.
+func (a *agent) stand(e sdk.Event) {
+	switch e.Severity {
+	case sdk.Alert:
+		a.standing[e.Key] = e.Kind
+	case sdk.Resolved:
+		delete(a.standing, e.Key)
+	case sdk.Info, sdk.Warning:
+		return
+	}
+	b, err := json.Marshal(a.standing)
+	if err == nil {
+		err = renameio.WriteFile(a.standingFile(), b, 0o600)
+	}
+	if err != nil {
+		a.warn("keep standing alerts: %v", err)
+	}
+}
+
 func (a *agent) tell(e sdk.Event) {
+	a.stand(e)
 	a.recorder.Tell(e)
 	a.report.Last = e.Summary
 	a.publish(e)

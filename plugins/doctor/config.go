@@ -44,7 +44,7 @@ type hostLimits struct {
 
 type budgetConfig struct {
 	Actions int          `hcl:"actions" default:"20" doc:"Signals and changes of priority."`
-	Per     sdk.Duration `hcl:"per" default:"\"10m\""`
+	Per     sdk.Duration `hcl:"per" default:"\"10m\"" doc:"Counted over this time."`
 }
 
 type protectExtra struct {

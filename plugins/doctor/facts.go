@@ -173,7 +173,7 @@ func readDemand(proc string, id ident) (demand, error) {
 
 func numbers(text string) ([]uint32, error) {
 	var list []uint32
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		n, err := strconv.ParseUint(w, 10, 32)
 		if err != nil {
 			return nil, err

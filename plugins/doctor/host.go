@@ -40,10 +40,10 @@ type hostMeter struct {
 }
 
 // cpuSource reads the CPU time used so far and the capacity in cores.
-type cpuSource func() (used time.Duration, cores float64, err error)
+type cpuSource func(ctx context.Context) (used time.Duration, cores float64, err error)
 
 // memorySource reads memory in use and the capacity, in bytes.
-type memorySource func() (used, total int64, err error)
+type memorySource func(ctx context.Context) (used, total int64, err error)
 
 func newHostMeter(proc string) (*hostMeter, error) {
 	m := &hostMeter{proc: proc}
@@ -54,17 +54,17 @@ func newHostMeter(proc string) (*hostMeter, error) {
 	}
 	switch {
 	case v2.controls("cpu"):
-		m.cpu = func() (time.Duration, float64, error) { return cpuV2(v2.dir, machine) }
+		m.cpu = func(context.Context) (time.Duration, float64, error) { return cpuV2(v2.dir, machine) }
 	case v1["cpuacct"] != "" && !isRootV1(v1["cpuacct"]):
-		m.cpu = func() (time.Duration, float64, error) { return cpuV1(v1["cpuacct"], v1["cpu"], machine) }
+		m.cpu = func(context.Context) (time.Duration, float64, error) { return cpuV1(v1["cpuacct"], v1["cpu"], machine) }
 	default:
 		m.cpu = machine.cpuTime
 	}
 	switch {
 	case v2.controls("memory"):
-		m.memory = func() (int64, int64, error) { return memoryV2(v2.dir, machine) }
+		m.memory = func(ctx context.Context) (int64, int64, error) { return memoryV2(ctx, v2.dir, machine) }
 	case v1["memory"] != "" && !isRootV1(v1["memory"]):
-		m.memory = func() (int64, int64, error) { return memoryV1(v1["memory"], machine) }
+		m.memory = func(ctx context.Context) (int64, int64, error) { return memoryV1(ctx, v1["memory"], machine) }
 	default:
 		m.memory = machine.memory
 	}
@@ -72,12 +72,12 @@ func newHostMeter(proc string) (*hostMeter, error) {
 }
 
 // Read measures the host; CPU is that since the call before.
-func (m *hostMeter) Read(now time.Time) (hostUsage, error) {
-	used, cores, err := m.cpu()
+func (m *hostMeter) Read(ctx context.Context, now time.Time) (hostUsage, error) {
+	used, cores, err := m.cpu(ctx)
 	if err != nil {
 		return hostUsage{}, fmt.Errorf("measure host cpu: %w", err)
 	}
-	inUse, total, err := m.memory()
+	inUse, total, err := m.memory(ctx)
 	if err != nil {
 		return hostUsage{}, fmt.Errorf("measure host memory: %w", err)
 	}
@@ -235,7 +235,7 @@ func quota(q, p string, all float64) float64 {
 	return quota / period
 }
 
-func memoryV2(dir string, m *machine) (used, total int64, err error) {
+func memoryV2(ctx context.Context, dir string, m *machine) (used, total int64, err error) {
 	if used, err = readInt(filepath.Join(dir, "memory.current")); err != nil {
 		return 0, 0, err
 	}
@@ -247,10 +247,10 @@ func memoryV2(dir string, m *machine) (used, total int64, err error) {
 	if err != nil {
 		limit = 1<<63 - 1 // "max"
 	}
-	return workingSet(used, values["inactive_file"], limit, m)
+	return workingSet(ctx, used, values["inactive_file"], limit, m)
 }
 
-func memoryV1(dir string, m *machine) (used, total int64, err error) {
+func memoryV1(ctx context.Context, dir string, m *machine) (used, total int64, err error) {
 	if used, err = readInt(filepath.Join(dir, "memory.usage_in_bytes")); err != nil {
 		return 0, 0, err
 	}
@@ -262,13 +262,13 @@ func memoryV1(dir string, m *machine) (used, total int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	return workingSet(used, values["total_inactive_file"], limit, m)
+	return workingSet(ctx, used, values["total_inactive_file"], limit, m)
 }
 
 // workingSet takes the page cache that nobody used lately off what a cgroup is charged for: the kernel drops
 // it before it runs short. A limit above the machine's memory is none.
-func workingSet(used, cache, limit int64, m *machine) (int64, int64, error) {
-	_, total, err := m.memory()
+func workingSet(ctx context.Context, used, cache, limit int64, m *machine) (int64, int64, error) {
+	_, total, err := m.memory(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -278,14 +278,14 @@ func workingSet(used, cache, limit int64, m *machine) (int64, int64, error) {
 // machine reads the figures of the whole machine, by gopsutil.
 type machine struct{ proc string }
 
-func (m *machine) ctx() context.Context {
-	return context.WithValue(context.Background(), common.EnvKey, common.EnvMap{common.HostProcEnvKey: m.proc})
+func (m *machine) at(ctx context.Context) context.Context {
+	return context.WithValue(ctx, common.EnvKey, common.EnvMap{common.HostProcEnvKey: m.proc})
 }
 
 func (m *machine) cores() float64 { return float64(runtime.NumCPU()) }
 
-func (m *machine) cpuTime() (time.Duration, float64, error) {
-	t, err := cpu.TimesWithContext(m.ctx(), false)
+func (m *machine) cpuTime(ctx context.Context) (time.Duration, float64, error) {
+	t, err := cpu.TimesWithContext(m.at(ctx), false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -297,8 +297,8 @@ func (m *machine) cpuTime() (time.Duration, float64, error) {
 	return time.Duration(busy * float64(time.Second)), m.cores(), nil
 }
 
-func (m *machine) memory() (used, total int64, err error) {
-	v, err := mem.VirtualMemoryWithContext(m.ctx())
+func (m *machine) memory(ctx context.Context) (used, total int64, err error) {
+	v, err := mem.VirtualMemoryWithContext(m.at(ctx))
 	if err != nil {
 		return 0, 0, err
 	}

@@ -119,7 +119,7 @@ const (
 	ruleCanary   rule = "canary"
 )
 
-func key(h hog) string { return h.ident.String() + "/" + h.Resource }
+func key(h hog) string { return h.String() + "/" + h.Resource }
 
 // Due returns the patients whose next step is due, after it has taken in the hogs of one sample.
 func (p *policy) Due(now time.Time, hogs []hog) []*patient {

@@ -39,7 +39,7 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 	if err != nil {
 		return fmt.Errorf("open recording: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close()
 	judge := &recordedJudge{verdicts: map[ident]*spared{}, now: &guard{extra: *d.Protect}}
 	var (
 		rows    [][]string

@@ -52,9 +52,13 @@ type sampler struct {
 }
 
 type heldStat struct {
-	fd   int
-	seen uint64
+	fd     int
+	seen   uint64
+	kernel bool
 }
+
+// Kernel threads are looked at again only so often, in samples: they are left alone, and do not end.
+const kernelEvery = 64
 
 func newSampler(root string) *sampler {
 	return &sampler{root: root, page: int64(os.Getpagesize()), held: map[int]*heldStat{}, buf: make([]byte, 4096)}
@@ -68,7 +72,7 @@ func (s *sampler) Close() {
 	}
 }
 
-// Processes appends every process to procs. One that ends meanwhile is left out.
+// Processes appends every process to procs. One that ends meanwhile is left out, and so are most kernel threads.
 func (s *sampler) Processes(procs []usage) ([]usage, error) {
 	dir, err := os.Open(s.root)
 	if err != nil {
@@ -88,12 +92,19 @@ func (s *sampler) Processes(procs []usage) ([]usage, error) {
 		if err != nil {
 			continue
 		}
+		if h := s.held[pid]; h != nil && h.kernel && (s.tick+uint64(pid))%kernelEvery != 0 {
+			h.seen = s.tick
+			continue
+		}
 		u, err := s.read(pid)
 		if gone(err) {
 			continue
 		}
 		if err != nil {
 			return nil, err
+		}
+		if h := s.held[pid]; h != nil {
+			h.kernel = u.Kernel
 		}
 		procs = append(procs, u)
 	}

@@ -68,7 +68,7 @@ func tickOnly(t *testing.T, a *agent, pids []int) error {
 	var others []string
 	for _, u := range a.procs {
 		if !slices.Contains(pids, u.PID) {
-			others = append(others, u.ident.String()+"/cpu")
+			others = append(others, u.String()+"/cpu")
 		}
 	}
 	for _, k := range others {

@@ -8,11 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -31,9 +34,13 @@ const (
 
 // watch is the agent's life on one host.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
+	return watchIn(ctx, c, job, hostPlaces)
+}
+
+func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error {
 	debug.SetMemoryLimit(memoryLimit)
 	d := c.withDefaults()
-	a, err := newAgent(d, job.Info, hostPlaces)
+	a, err := newAgent(d, job.Info, allowed)
 	if err != nil {
 		return err
 	}
@@ -43,6 +50,7 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 			job.Warnf("%s: %s: %v", e.Kind, e.Summary, err)
 		}
 	}
+	a.warn = job.Warnf
 	a.dial = func(ctx context.Context) (remoteStore, error) {
 		t, err := findTarget(ctx, *d.Storage, job)
 		if err != nil {
@@ -127,6 +135,7 @@ type agent struct {
 	heldBack map[string]time.Time
 	refused  map[string]bool   // told
 	alerts   map[string]string // that stand, by key: their kind
+	left     map[string]string // that the agent before this one left
 	drilled  time.Time
 	reported string // the last receipt that the state has
 	backlog  amount // what should go, or is on its way
@@ -134,6 +143,7 @@ type agent struct {
 
 	now     func() time.Time
 	publish func(sdk.Event)
+	warn    func(format string, args ...any)
 	dial    func(ctx context.Context) (remoteStore, error)
 }
 
@@ -156,11 +166,46 @@ func newAgent(c config, info sdk.RunInfo, allowed places) (*agent, error) {
 		quarantine: c.Quarantine.Std(), now: func() time.Time { return a.now() }, notify: notifyWriter,
 	}
 	a.drilled = a.now()
+	if err := readStanding(a.standing(), &a.left); err != nil {
+		a.damaged = errors.Join(a.damaged, err)
+	}
 	return a, nil
 }
 
-// start tells what was found when the agent started.
+// standing is the file that holds the alerts which stand: a recovery must be told by whoever comes after.
+func (a *agent) standing() string { return filepath.Join(a.info.StateDir, "alerts.json") }
+
+func readStanding(file string, to *map[string]string) error {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, to)
+	}
+	if err != nil {
+		return fmt.Errorf("read standing alerts: %w", err)
+	}
+	return nil
+}
+
+// keepStanding writes the alerts that stand. On a full disk they are told again after a restart, at worst.
+func (a *agent) keepStanding() {
+	b, err := json.Marshal(a.alerts)
+	if err == nil {
+		err = renameio.WriteFile(a.standing(), b, 0o600)
+	}
+	if err != nil {
+		a.warn("keep standing alerts: %v", err)
+	}
+}
+
+// start tells what was found when the agent started. Alerts of the agent before it are taken over: what is still
+// so keeps its alert, the rest recovers as ever.
 func (a *agent) start() {
+	if len(a.left) > 0 {
+		a.alerts = a.left
+	}
 	if a.damaged != nil {
 		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
 	}
@@ -186,7 +231,7 @@ func (a *agent) Tick(ctx context.Context) {
 	due := a.scan()
 	a.backlog = amount{}
 	for _, f := range due {
-		a.backlog.add(f.found.id.Size)
+		a.backlog.add(f.id.Size)
 	}
 	for _, m := range a.journal.moves {
 		a.backlog.add(m.claim.File.Size)
@@ -208,7 +253,7 @@ func (a *agent) Tick(ctx context.Context) {
 	a.advance(ctx)
 	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.drilled) >= d && len(a.journal.receipts) > 0 {
 		a.drilled = a.now()
-		a.drill(a.journal.receipts[rand.IntN(len(a.journal.receipts))]) //nolint:gosec // a sample, no secret
+		_ = a.drill(a.journal.receipts[rand.IntN(len(a.journal.receipts))]) // it tells
 	}
 }
 
@@ -422,6 +467,7 @@ func (a *agent) alert(kind, key, summary string, data map[string]any) {
 		return
 	}
 	a.alerts[key] = kind
+	a.keepStanding()
 	a.publish(sdk.Event{Kind: kind, Severity: sdk.Alert, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary, Data: data})
 }
 
@@ -432,6 +478,7 @@ func (a *agent) resolve(key, summary string) {
 		return
 	}
 	delete(a.alerts, key)
+	a.keepStanding()
 	a.publish(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary})
 }
 

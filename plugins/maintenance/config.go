@@ -44,8 +44,8 @@ type signalConfig struct {
 type storageConfig struct {
 	Role    string `hcl:"role" default:"\"storage\"" doc:"The storage host is the first of this role."`
 	Address string `hcl:"address,optional" doc:"Instead: its address."`
-	User    string `hcl:"user" default:"\"troop-backup\""`
-	Port    int    `hcl:"port" default:"22"`
+	User    string `hcl:"user" default:"\"troop-backup\"" doc:"Who logs in to it, with the agent's own key."`
+	Port    int    `hcl:"port" default:"22" doc:"Where its SSH server listens."`
 	Path    string `hcl:"path" default:"\"/\"" doc:"Folder on it that holds one for each host, as its SFTP server shows it."`
 }
 

@@ -129,6 +129,7 @@ type fileID struct {
 
 // same reports whether it is the same file; unchanged, whether it also holds the same.
 func (a fileID) same(b fileID) bool { return a.Dev == b.Dev && a.Inode == b.Inode }
+
 func (a fileID) unchanged(b fileID) bool {
 	return a.same(b) && a.Size == b.Size && a.MTime.Equal(b.MTime)
 }
@@ -162,7 +163,7 @@ func (d *folder) inspect(name string, allowed places) (fileID, error) {
 	if err != nil {
 		return fileID{}, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	head := make([]byte, 64)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -64,7 +64,7 @@ func (v *mover) Claim(ctx context.Context, r ruleConfig, f found) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // read only
+	defer d.Close()
 	base := path.Base(f.path)
 	id, err := d.inspect(base, v.places)
 	if err != nil {
@@ -99,7 +99,7 @@ func (v *mover) copyAndCut(d *folder, id string, c claim) error {
 	if err != nil {
 		return err
 	}
-	defer src.Close() //nolint:errcheck // the cut is synced
+	defer src.Close()
 	fd, err := unix.Openat(int(d.Fd()), c.Claimed, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: path.Join(d.path, c.Claimed), Err: err}
@@ -134,7 +134,7 @@ func (v *mover) Advance(m *move) (outcome, error) {
 	if err != nil {
 		return waiting, err
 	}
-	defer d.Close() //nolint:errcheck // read only
+	defer d.Close()
 	f, id, err := d.open(m.claim.Claimed, unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.absent(d, m)
@@ -142,7 +142,7 @@ func (v *mover) Advance(m *move) (outcome, error) {
 	if err != nil {
 		return waiting, err
 	}
-	defer f.Close()                //nolint:errcheck // read only
+	defer f.Close()
 	if m.claim.Copy && !m.copied { // the agent died while it copied: the file itself is whole
 		if err := d.remove(m.claim.Claimed); err != nil {
 			return waiting, err

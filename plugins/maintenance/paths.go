@@ -107,8 +107,12 @@ func (p places) checkName(name string) error {
 // owner says whose a folder is.
 func owner(dir string) string {
 	for _, x := range []struct{ dir, whose string }{
-		{"/opt", "the application's folder"}, {"/srv", "the application's folder"}, {"/home", "people's files"},
-		{"/root", "people's files"}, {"/var/lib", "databases and the state of services"}, {"/var/www", "the application's folder"},
+		{"/opt", "the application's folder"},
+		{"/srv", "the application's folder"},
+		{"/home", "people's files"},
+		{"/root", "people's files"},
+		{"/var/lib", "databases and the state of services"},
+		{"/var/www", "the application's folder"},
 		{"/etc", "the system's configuration"},
 	} {
 		if below(dir, x.dir) {

@@ -121,7 +121,7 @@ func (a *agent) bringBack(rec receipt, to string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // read only
+	defer d.Close()
 	temp := claimPrefix + "restore-" + ulid.Make().String()
 	fd, err := unix.Openat(int(d.Fd()), temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -236,7 +236,7 @@ func drill(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 		job.Logf("no file has been moved yet")
 		return nil
 	}
-	rand.Shuffle(len(list), func(i, k int) { list[i], list[k] = list[k], list[i] }) //nolint:gosec // a sample, no secret
+	rand.Shuffle(len(list), func(i, k int) { list[i], list[k] = list[k], list[i] })
 	t := sdk.Table{Columns: []string{"receipt", "host", "path", "size", "result"}}
 	taken := map[string]int{}
 	bad := 0

@@ -143,7 +143,7 @@ func pinned(lines []byte, names []string) ([]ssh.PublicKey, error) {
 // keepAlive ends the connection when ctx ends, or the other side does not answer: a partition ends no TCP
 // connection by itself.
 func keepAlive(ctx context.Context, client *ssh.Client) {
-	defer client.Close() //nolint:errcheck // it ends; nothing waits for a result
+	defer client.Close()
 	tick := time.NewTicker(aliveEvery)
 	defer tick.Stop()
 	for {

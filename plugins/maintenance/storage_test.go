@@ -78,12 +78,12 @@ func newSFTPHost(tb testing.TB, dir string) *sftpHost {
 }
 
 func (h *sftpHost) serve(c net.Conn, conf *ssh.ServerConfig) {
-	defer c.Close() //nolint:errcheck // a test's
+	defer c.Close()
 	conn, chans, reqs, err := ssh.NewServerConn(c, conf)
 	if err != nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // a test's
+	defer conn.Close()
 	go ssh.DiscardRequests(reqs)
 	for nc := range chans {
 		ch, reqs, err := nc.Accept()
