@@ -94,15 +94,13 @@ func (p setting) watch(ctx context.Context, c *config, job *sdk.Job) error {
 }
 
 // identity tells one program with one configuration from any other, so that the stage knows whether the agent on
-// the router is the one it would install. The artifact is not the agent's business.
+// the router is the one it would install. The artifact and the service are not the agent's business.
 func identity(c *config) (string, error) {
 	program, err := ownDigest()
 	if err != nil {
 		return "", fmt.Errorf("read own program: %w", err)
 	}
-	plain := *c
-	plain.Artifact = ""
-	sum := sha256.Sum256(append([]byte(program), encode(plain)...))
+	sum := sha256.Sum256(append([]byte(program), encode([]any{c.Canary, c.Production})...))
 	return hex.EncodeToString(sum[:])[:16], nil
 }
 
@@ -418,6 +416,9 @@ func (a *agent) remember() {
 }
 
 func (a *agent) load() error {
+	if err := os.MkdirAll(a.job.Info.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
 	b, err := os.ReadFile(a.memoryFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -57,7 +57,7 @@ func (h haproxy) tell(ctx context.Context, commands ...string) error {
 type server struct {
 	Address  string // host:port
 	Admin    admin
-	Up       bool // HAProxy's own check found it healthy
+	Up, Down bool // what HAProxy's own check found; neither before the first
 	Sessions int  // requests in flight
 }
 
@@ -147,8 +147,9 @@ func (h haproxy) statistics(ctx context.Context) (map[string]server, error) {
 		queued, _ := strconv.Atoi(get("qcur"))
 		servers[get("pxname")+"/"+get("svname")] = server{
 			Address: get("addr"), Sessions: current + queued,
-			// A server that left maintenance is "UP 1/3" until its first check.
-			Up: strings.HasPrefix(get("status"), "UP") && strings.HasSuffix(get("check_status"), "OK"),
+			// A server that left maintenance counts as up until its first check, and shows the result of a former life.
+			Up:   strings.HasPrefix(get("status"), "UP") && strings.HasSuffix(get("check_status"), "OK"),
+			Down: strings.HasPrefix(get("status"), "DOWN"),
 		}
 	}
 	return servers, nil

@@ -109,7 +109,9 @@ func (r *router) placeHost(ctx context.Context, servers map[string]server, host 
 		return h, false
 	}
 	if !s.Up {
-		h.Problem = name + " fails the router's health check"
+		if s.Down {
+			h.Problem = name + " fails the router's health check"
+		}
 		return h, false
 	}
 	h.Up = true
