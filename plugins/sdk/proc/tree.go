@@ -134,12 +134,15 @@ func marked(pid int, mark string) bool {
 // signal sends a signal to exactly this process: never to a later one that has its number.
 func (p process) signal(sig syscall.Signal) {
 	fd, err := unix.PidfdOpen(p.pid, 0)
-	if err != nil {
-		return
+	if err == nil {
+		defer func() { _ = unix.Close(fd) }()
 	}
-	defer func() { _ = unix.Close(fd) }()
-	if now, ok := readProcess(p.pid); ok && now.start == p.start {
+	switch now, ok := readProcess(p.pid); {
+	case !ok || now.start != p.start:
+	case err == nil:
 		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+	default: // a kernel or a sandbox without pidfd: the moment since the look is all that is left to chance
+		_ = unix.Kill(p.pid, sig)
 	}
 }
 
