@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-//go:embed lab/*.tf
+//go:embed aws/*.tf lab/*.tf
 var files embed.FS
 
 // Open returns the module of that name.

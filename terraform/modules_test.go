@@ -84,7 +84,7 @@ func inputs(t *testing.T, module string) string {
 				t.Errorf("variable %s has no %s", block.Labels[0], name)
 			}
 		}
-		if !slices.ContainsFunc(block.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "validation" }) {
+		if text("type") != "bool" && !slices.ContainsFunc(block.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "validation" }) {
 			t.Errorf("variable %s has no validation", block.Labels[0])
 		}
 		code := "required"

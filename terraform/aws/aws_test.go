@@ -1,0 +1,94 @@
+// Package aws_test proves the module without an account and without a registry: Terraform gets a provider that
+// knows the schema of the real one, which is this test's own binary.
+package aws_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// schemaVariable tells the binary that Terraform starts where the schema is.
+const schemaVariable = "TROOP_TEST_AWS_SCHEMA"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(schemaVariable); file != "" && os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" {
+		if err := serve(file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// workspace is a copy of the module that Terraform has initialised.
+type workspace struct {
+	dir string
+	env []string
+}
+
+func newWorkspace(t *testing.T) workspace {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "module"), os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := filepath.Abs(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, _, err := readSchema(schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const version = "5.32.1"
+	mirror := filepath.Join(dir, "mirror")
+	to := filepath.Join(mirror, filepath.FromSlash(source), version, runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-aws_v"+version)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, to); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "cli.tfrc")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", mirror), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := workspace{dir: filepath.Join(dir, "module"), env: []string{"TF_CLI_CONFIG_FILE=" + config, "CHECKPOINT_DISABLE=1", schemaVariable + "=" + schema}}
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TF_") {
+			w.env = append(w.env, v)
+		}
+	}
+	w.terraform(t, "init", "-backend=false", "-input=false")
+	return w
+}
+
+// terraform runs a command, which must succeed, and returns what it prints.
+func (w workspace) terraform(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "terraform", append(args, "-no-color")...)
+	cmd.Dir, cmd.Env = w.dir, w.env
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("terraform %s: %v\n%s", strings.Join(args, " "), err, out.Bytes())
+	}
+	return out.Bytes()
+}
+
+func TestModule(t *testing.T) {
+	w := newWorkspace(t)
+	w.terraform(t, "validate")
+	t.Logf("%s", w.terraform(t, "test"))
+}

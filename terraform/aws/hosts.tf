@@ -1,0 +1,78 @@
+resource "aws_key_pair" "this" {
+  key_name_prefix = "${local.name}-"
+  public_key      = trimspace(var.ssh_public_key)
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_instance" "host" {
+  for_each = var.hosts
+
+  ami                    = data.aws_ami.this.id
+  instance_type          = local.types[each.key]
+  subnet_id              = lookup(local.subnets, local.zone_of[each.key], null)
+  key_name               = aws_key_pair.this.key_name
+  vpc_security_group_ids = [aws_security_group.host.id, aws_security_group.role[local.group_of[each.value.role]].id]
+  iam_instance_profile   = each.value.role == "storage" ? one(aws_iam_instance_profile.backups[*].name) : null
+  ebs_optimized          = true
+
+  user_data                   = local.user_data[each.key]
+  user_data_replace_on_change = true # a host reads it once in its life
+
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  root_block_device {
+    volume_type           = "gp3"
+    volume_size           = tonumber(trimsuffix(each.value.disk, "GiB"))
+    encrypted             = true
+    kms_key_id            = var.kms_key_arn == "" ? null : var.kms_key_arn
+    delete_on_termination = true
+    tags                  = merge(local.tags, { Name = "${local.name}-${each.key}" }) # default_tags do not reach it
+  }
+
+  tags = { Name = "${local.name}-${each.key}", "troop:host" = each.key, "troop:role" = each.value.role }
+
+  depends_on = [aws_route.internet, aws_route_table_association.this] # a host looks for packages at once
+
+  lifecycle {
+    ignore_changes       = [ami]
+    replace_triggered_by = [terraform_data.image]
+
+    precondition {
+      condition     = contains(keys(local.subnets), local.zone_of[each.key])
+      error_message = "Host ${each.key} wants zone ${local.zone_of[each.key]}, and there are subnets in ${join(", ", sort(keys(local.subnets)))}. Name one of these, or add the zone to zones or a subnet to subnet_ids."
+    }
+
+    precondition {
+      condition     = var.public_addresses || !local.own_vpc
+      error_message = "A VPC of its own gives hosts no way out without public addresses. Give subnet_ids, or leave public_addresses at true."
+    }
+  }
+}
+
+locals {
+  group_of = { production = "app", canary = "app", router = "router", storage = "storage" }
+}
+
+# DNS names point at the router: it keeps its address when it is replaced.
+resource "aws_eip" "router" {
+  for_each = var.public_addresses ? local.routers : {}
+
+  domain = "vpc"
+  tags   = { Name = "${local.name}-${each.key}" }
+
+  depends_on = [aws_internet_gateway.this]
+}
+
+resource "aws_eip_association" "router" {
+  for_each = aws_eip.router
+
+  allocation_id = each.value.id
+  instance_id   = aws_instance.host[each.key].id
+}

@@ -1,0 +1,24 @@
+output "hosts" {
+  description = "What troop knows of the hosts, by name."
+  value = {
+    for name, host in aws_instance.host : name => {
+      role            = var.hosts[name].role
+      address         = !var.public_addresses ? host.private_ip : try(aws_eip.router[name].public_ip, host.public_ip)
+      private_address = host.private_ip
+      user            = local.user
+      port            = 22
+      host_key        = lookup(local.host_keys, name, null)
+    }
+  }
+}
+
+output "capacity" {
+  description = "What the hosts are to AWS, by instance type: for a look at quotas (which count vcpus) and prices before an apply."
+  value = {
+    for type, names in { for name, type in local.types : type => name... } : type => {
+      hosts = length(names)
+      vcpus = length(names) * data.aws_ec2_instance_type.this[type].default_vcpus
+      zones = { for zone in sort(distinct([for name in names : local.zone_of[name]])) : zone => length([for name in names : name if local.zone_of[name] == zone]) }
+    }
+  }
+}
