@@ -22,6 +22,17 @@ var stage = sdk.Stage[config]{
 	},
 	Check: check,
 	Run:   run,
+	Actions: []sdk.Action[config]{{
+		Name:    "generate",
+		Summary: "Write property-based tests for the functions that a Node module exports",
+		Args: []sdk.Arg{
+			{Name: "module", Doc: "file of the module", Required: true},
+			{Name: "out", Doc: "file to write; test/MODULE.property.test.js when it is not given", Flag: true},
+			{Name: "only", Doc: "names of functions, with commas between them, also such as touch more than their arguments; all when it is not given", Flag: true},
+			{Name: "force", Doc: "write over a file that is there", Flag: true, Default: "false"},
+		},
+		Run: generate,
+	}},
 }
 
 type config struct {

@@ -115,7 +115,7 @@ func TestVerdict(t *testing.T) {
 	const covered = "\nreports { coverage = \"reports/c\" }\n"
 	tests := map[string]struct{ body, want string }{
 		"passes":               {`command = ["true"]`, ""},
-		"fails, no report":     {`command = ["sh", "-c", "echo one; echo cannot find module >&2; exit 1"]`, "exit status 1: one | cannot find module"},
+		"fails, no report":     {`command = ["sh", "-c", "echo one >&2; echo cannot find module >&2; exit 1"]`, "exit status 1: one | cannot find module"},
 		"report is missing":    {`command = ["true"]` + junit, "the command wrote no reports/r.xml"},
 		"fails before reports": {`command = ["sh", "-c", "echo syntax error; exit 1"]` + junit, "exit status 1: syntax error"},
 		"no tests":             {`command = ["sh", "-c", "mkdir reports; echo '<testsuites/>' > reports/r.xml"]` + junit, "no test that ran"},
