@@ -240,7 +240,9 @@ func (d *deployer) install(ctx context.Context, hosts []string, r release) error
 			return err
 		}
 		vars["release_archive"] = a.Path
-		vars["release_environment"] = d.c.Service.Environment
+		environment := map[string]string{} // Ansible takes no null for a dictionary
+		maps.Copy(environment, d.c.Service.Environment)
+		vars["release_environment"] = environment
 	}
 	d.job.Logf("release %s goes into the idle slot of %s", r, strings.Join(hosts, ", "))
 	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
