@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+// TestFaces runs the agent of one host against a real SFTP server, through the SDK, and gives it the commands of
+// an operator: what was moved can be listed, drilled and brought back.
+func TestFaces(t *testing.T) {
+	dir := t.TempDir()
+	logs := filepath.Join(dir, "logs")
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := newSFTPHost(t, filepath.Join(dir, "storage"))
+	host, port, err := net.SplitHostPort(h.target.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	fake := &sdktest.Fake{
+		Hosts: []sdk.Host{
+			{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "storage-1", Role: "storage", PrivateAddress: host},
+		},
+		Secrets: map[string]string{"storage_private_key": h.target.privateKey, "storage_known_hosts": h.target.knownHosts},
+	}
+	// The agent of this test may take files of a temporary folder, too.
+	here := stage
+	here.Check = nil
+	agent := *stage.Agent
+	agent.Watch = func(ctx context.Context, c *config, job *sdk.Job) error {
+		return watchIn(ctx, c, job, places{secondary: []string{logs}})
+	}
+	here.Agent = &agent
+	body := "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.target.path + "\"\n}\n" +
+		"rule \"app\" {\n  paths = [\"" + logs + "/*.log\"]\n  above = \"1KiB\"\n}\n"
+	file := filepath.Join(logs, "app.log")
+	if err := os.WriteFile(file, []byte(longLog), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info := sdk.RunInfo{Stage: "maintenance.logs", Environment: "lab", Host: "web-1", Role: "production", StateDir: filepath.Join(dir, "state")}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan sdktest.Result, 1)
+	go func() { ended <- sdktest.Watch(ctx, t, here, body, sdktest.Options{Info: info, Fake: fake}) }()
+	stop := func() {
+		cancel()
+		if r := <-ended; r.Err != nil {
+			t.Errorf("agent: %v", r.Err)
+		}
+	}
+	stopped := false
+	t.Cleanup(func() {
+		if !stopped {
+			stop()
+		}
+	})
+
+	core := sdktest.Options{Info: sdk.RunInfo{Stage: "maintenance.logs", Environment: "lab"}, Fake: fake}
+	table := func(action string, args map[string]string) [][]string {
+		t.Helper()
+		r := sdktest.Call(t, here, body, action, args, core)
+		if r.Err != nil {
+			t.Fatalf("%s: %v", action, r.Err)
+		}
+		if len(r.Tables) != 1 {
+			t.Fatalf("%s: %d tables", action, len(r.Tables))
+		}
+		return r.Tables[0].Rows
+	}
+	var list [][]string
+	for deadline := time.Now().Add(20 * time.Second); len(list) == 0 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		list = table("restore", nil)
+	}
+	if len(list) != 1 || list[0][1] != "web-1" || list[0][2] != file {
+		t.Fatalf("receipts: %v", list)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the file is still here")
+	}
+	if rows := table("restore", map[string]string{"host": "canary-1"}); len(rows) != 0 {
+		t.Errorf("receipts of another host: %v", rows)
+	}
+	r := sdktest.Call(t, here, body, "restore", map[string]string{"receipt": list[0][0]}, core)
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if b, err := os.ReadFile(file + ".restored"); err != nil || string(b) != longLog {
+		t.Errorf("restored %d bytes, %v", len(b), err)
+	}
+	if r := sdktest.Call(t, here, body, "restore", map[string]string{"receipt": list[0][0]}, core); r.Err == nil || !strings.Contains(r.Err.Error(), "exists") {
+		t.Errorf("restored over a file: %v", r.Err)
+	}
+	if r := sdktest.Call(t, here, body, "restore", map[string]string{"receipt": "01J"}, core); r.Err == nil {
+		t.Error("restored an unknown receipt")
+	}
+	if rows := table("drill", map[string]string{"count": "2"}); len(rows) != 1 || rows[0][4] != "intact" {
+		t.Errorf("drill: %v", rows)
+	}
+	rows := table("status", nil)
+	if len(rows) != 2 || !slices.Equal(rows[0][:2], []string{"web-1", "production"}) || rows[1][2] != "never" {
+		t.Errorf("status: %v", rows)
+	}
+	var kinds []string
+	for _, e := range fake.Published() {
+		kinds = append(kinds, e.Kind)
+	}
+	if !slices.Equal(kinds, []string{"file.moved", "file.restored", "drill.passed"}) {
+		t.Errorf("told %v", kinds)
+	}
+	stopped = true
+	stop()
+}
