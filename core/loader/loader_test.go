@@ -177,7 +177,7 @@ type heardCore struct {
 	events []core.Event
 }
 
-func (h *heardCore) Publish(_ context.Context, e core.Event) error {
+func (h *heardCore) Notify(_ context.Context, e core.Event) error {
 	h.events = append(h.events, e)
 	return nil
 }
@@ -186,7 +186,7 @@ func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	p := open(t, newLoader(t, filepath.Dir(binary(t))), "dummy")
 	h := &heardCore{}
-	j := core.Job{Config: core.Config{Block: core.Block{Source: []byte(`publish = "a.b"`)}}, Capabilities: h}
+	j := core.Job{Config: core.Config{Block: core.Block{Source: []byte(`notify = "a.b"`)}}, Capabilities: h}
 	if err := p.Run(t.Context(), j, func(core.Message) {}); err != nil || len(h.events) != 1 || h.events[0].Severity != core.Info {
 		t.Errorf("%+v, %v", h.events, err)
 	}

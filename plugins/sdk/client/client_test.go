@@ -111,7 +111,7 @@ func TestFaults(t *testing.T) {
 		"print":    {body: `print = "hello"`, log: "hello\n"},
 		"json":     {body: `noise = 4`, log: "yyyy\n"},
 		"flag":     {body: `flag = "x"`, want: `capability "flags" is not declared`},
-		"no core":  {body: `publish = "x"`, want: `capability "events" is not offered to this call`},
+		"no core":  {body: `notify = "x"`, want: `capability "notify" is not offered to this call`},
 		"exec":     {body: `exec = ["sh", "-c", "echo one; echo two >&2; exit 4"]`, want: "sh: exit status 4: ", log: "one"},
 		"unknown":  {body: `fial = "x"`, want: "the configuration is not valid"},
 		"long":     {body: `long = "1MiB"`, log: "… (983040 bytes more)\n"},
@@ -196,7 +196,7 @@ func TestAutoMTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := job(`publish = "x"`)
+	j := job(`notify = "x"`)
 	j.Capabilities = (&sdktest.Fake{}).Capabilities()
 	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
 		t.Error(err)
@@ -386,7 +386,7 @@ func TestCapabilities(t *testing.T) {
 		t.Fatal(err)
 	}
 	fake := &sdktest.Fake{}
-	j := job(`publish = "told.to"`)
+	j := job(`notify = "told.to"`)
 	j.Capabilities = fake.Capabilities()
 	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
 		t.Fatal(err)

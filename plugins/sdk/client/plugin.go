@@ -167,9 +167,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 			case errors.Is(r.err, io.EOF):
 				return fmt.Errorf("plugin %s ended the call without a result", p.desc.Name)
 			case r.err != nil:
-				err := p.failed(ctx, r.err)
-				p.drain(emit)
-				return err
+				return p.ended(ctx, r.err, emit)
 			}
 			if r.m.GetResult() != nil {
 				verdict = r.m.GetResult()
@@ -184,6 +182,21 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 			}
 		case <-streamCtx.Done():
 			return p.failed(ctx, streamCtx.Err())
+		}
+	}
+}
+
+// ended finds out why a call broke, and hands on what the process still writes meanwhile.
+func (p *Plugin) ended(ctx context.Context, err error, emit func(Message)) error {
+	why := make(chan error, 1)
+	go func() { why <- p.failed(ctx, err) }()
+	for {
+		select {
+		case line := <-p.voice.lines:
+			emit(Message{Log: &line})
+		case err := <-why:
+			p.drain(emit)
+			return err
 		}
 	}
 }

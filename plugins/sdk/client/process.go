@@ -34,13 +34,14 @@ type process struct {
 
 	exited chan struct{} // closed when the process has ended and state is set
 	state  *os.ProcessState
+	silent chan struct{} // closed when all that it wrote to standard error is read
 	mu     sync.Mutex
 	pid    int         // 0: not started
 	asked  atomic.Bool // to end: then the SDK has ended what the plugin has started
 }
 
 func newProcess(o Options, v *voice) *process {
-	return &process{o: o, voice: v, exited: make(chan struct{})}
+	return &process{o: o, voice: v, exited: make(chan struct{}), silent: make(chan struct{})}
 }
 
 // prepare makes the command from the variables that go-plugin wants the plugin to have, and the secrets that
@@ -135,7 +136,7 @@ func (p *process) Kill(context.Context) error {
 }
 
 func (p *process) Stdout() io.ReadCloser { return &p.first }
-func (p *process) Stderr() io.ReadCloser { return p.stderr }
+func (p *process) Stderr() io.ReadCloser { return &untilEnd{ReadCloser: p.stderr, ended: p.silent} }
 func (p *process) Name() string          { return filepath.Base(p.o.Path) }
 
 func (p *process) ID() string {
@@ -161,10 +162,29 @@ func (p *process) HostToPlugin(network, addr string) (string, string, error) {
 func (p *process) dead() (how string, ok bool) {
 	select {
 	case <-p.exited:
-		return p.state.String(), true
 	case <-time.After(500 * time.Millisecond):
 		return "", false
 	}
+	select {
+	case <-p.silent: // its last words are read
+	case <-time.After(time.Second):
+	}
+	return p.state.String(), true
+}
+
+// untilEnd tells when a reader has come to its end.
+type untilEnd struct {
+	io.ReadCloser
+	once  sync.Once
+	ended chan struct{}
+}
+
+func (u *untilEnd) Read(b []byte) (int, error) {
+	n, err := u.ReadCloser.Read(b)
+	if err != nil {
+		u.once.Do(func() { close(u.ended) })
+	}
+	return n, err
 }
 
 // explain puts a lost connection into words.

@@ -29,7 +29,7 @@ type config struct {
 	Daemon  string         `hcl:"daemon,optional" doc:"Argument of a sleep(1) that is left behind as a daemon."`
 	Exec    []string       `hcl:"exec,optional" doc:"A command to run."`
 	Flag    string         `hcl:"flag,optional" doc:"A flag to read, which needs a capability that is not declared."`
-	Publish string         `hcl:"publish,optional" doc:"Kind of an event to publish."`
+	Notify  string         `hcl:"notify,optional" doc:"Kind of an event to send to people."`
 	Invalid string         `hcl:"invalid,optional" doc:"Path of an attribute that Check complains about."`
 	Skip    string         `hcl:"skip,optional" doc:"Reason to skip."`
 	Fail    string         `hcl:"fail,optional" doc:"Verdict of a gate."`
@@ -79,7 +79,7 @@ func main() {
 
 var stage = sdk.Stage[config]{
 	Name: "dummy", Version: "1.0.0", Summary: "do what it is told, good or bad",
-	Capabilities: []sdk.Capability{sdk.Events, sdk.State},
+	Capabilities: []sdk.Capability{sdk.Notify},
 	Outputs:      []sdk.Output{{Name: "any", Doc: "What output says."}},
 	Check:        check,
 	Run:          run,
@@ -109,8 +109,8 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 			return err
 		}
 	}
-	if c.Publish != "" {
-		if err := job.Publish(ctx, sdk.Event{Kind: c.Publish, Severity: sdk.Info, Summary: "told to"}); err != nil {
+	if c.Notify != "" {
+		if err := job.Notify(ctx, sdk.Event{Kind: c.Notify, Severity: sdk.Info, Summary: "told to"}); err != nil {
 			return err
 		}
 	}
@@ -151,7 +151,7 @@ func speak(c *config, job *sdk.Job) {
 	}
 	if c.Print != "" {
 		fmt.Fprintln(os.Stdout, c.Print)
-		time.Sleep(100 * time.Millisecond) // go-plugin carries it on a stream of its own
+		time.Sleep(100 * time.Millisecond) // the end of the call does not wait for it
 	}
 	for i := range c.Flood {
 		job.Logf("line %d", i)
@@ -161,6 +161,7 @@ func speak(c *config, job *sdk.Job) {
 	}
 	if c.Noise > 0 {
 		_, _ = syscall.Write(2, []byte(strings.Repeat("y", int(c.Noise))+"\n"))
+		time.Sleep(100 * time.Millisecond) // the end of the call does not wait for it
 	}
 	for name, v := range c.Output {
 		job.Output(name, v)
