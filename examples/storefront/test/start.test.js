@@ -54,7 +54,7 @@ describe('the program', () => {
     child.kill('SIGTERM');
     await eventually(() => lines.some(({ message }) => message === 'stopping'));
     const [refused] = await once(http.get({ port, path: '/healthz' }), 'error');
-    expect(refused.code).to.equal('ECONNREFUSED');
+    expect(refused.code).to.be.oneOf(['ECONNREFUSED', 'ECONNRESET']); // reset: it came while the port was closing
 
     req.end('--x--\r\n');
     const [res] = await answered;
