@@ -33,6 +33,14 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 	a.warn = job.Warnf
 	a.takeOver()
+	// What the shared state is told must never hold up a treatment: it may be away.
+	reports := make(chan report, 1)
+	reporting := make(chan struct{})
+	go func() {
+		defer close(reporting)
+		sendReports(ctx, job, reports)
+	}()
+	defer func() { close(reports); <-reporting }()
 	tick := time.NewTicker(a.interval)
 	defer tick.Stop()
 	var reported time.Time
@@ -50,9 +58,25 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 			continue
 		}
 		reported = now
-		if err := a.send(ctx, job); err != nil && ctx.Err() == nil {
+		select {
+		case reports <- a.report:
+		default: // the last one is still on its way
+		}
+	}
+}
+
+// sendReports hands reports to the status action. An outage is logged once.
+func sendReports(ctx context.Context, job *sdk.Job, reports <-chan report) {
+	failed := false
+	for r := range reports {
+		b, err := json.Marshal(r)
+		if err == nil {
+			_, err = job.SetState(ctx, reportKey(job.Info.Stage, job.Info.Host), b)
+		}
+		if err != nil && !failed && ctx.Err() == nil {
 			job.Warnf("report status: %v", err)
 		}
+		failed = err != nil
 	}
 }
 
@@ -468,13 +492,4 @@ func (a *agent) tell(e sdk.Event) {
 	a.recorder.Tell(e)
 	a.report.Last = e.Summary
 	a.publish(e)
-}
-
-func (a *agent) send(ctx context.Context, job *sdk.Job) error {
-	b, err := json.Marshal(a.report)
-	if err != nil {
-		return err
-	}
-	_, err = job.SetState(ctx, reportKey(a.info.Stage, a.info.Host), b)
-	return err
 }

@@ -67,11 +67,14 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error
 		followRequests(watching, job, requests)
 	}()
 	defer func() { stop(); <-done }()
+	reported := true
 	for {
 		a.Tick(ctx)
-		if err := a.report(ctx, job); err != nil && ctx.Err() == nil {
+		err := a.report(ctx, job)
+		if err != nil && reported && ctx.Err() == nil { // an outage is logged once
 			job.Warnf("report status: %v", err)
 		}
+		reported = err == nil
 		select {
 		case <-ctx.Done():
 			return nil

@@ -45,6 +45,7 @@ const (
 // left out.
 func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 	prefix := stateKey("restore", job.Info.Stage, job.Info.Host) + "/"
+	failed := false
 	for ctx.Err() == nil {
 		err := job.WatchState(ctx, prefix, func(e sdk.Entry) error {
 			var r request
@@ -64,9 +65,10 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 			}
 			return nil
 		})
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !failed && ctx.Err() == nil { // an outage is logged once
 			job.Warnf("follow restore requests: %v", err)
 		}
+		failed = err != nil
 		select {
 		case <-ctx.Done():
 		case <-time.After(5 * time.Second):

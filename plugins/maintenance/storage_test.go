@@ -238,35 +238,3 @@ func TestPartition(t *testing.T) {
 		t.Error("no error after the context ended")
 	}
 }
-
-// BenchmarkMove sends, reads back and verifies a log of 256 MiB over SSH within this process: both ends share
-// its processors.
-func BenchmarkMove(b *testing.B) {
-	dir := b.TempDir()
-	h := newSFTPHost(b, filepath.Join(dir, "storage"))
-	line := []byte(`{"time":"2026-11-23T08:00:00.000Z","level":"info","method":"GET","path":"/recent","status":200,"ms":1.234}` + "\n")
-	file := filepath.Join(dir, "app.log")
-	const size = 256 << 20
-	if err := os.WriteFile(file, bytes.Repeat(line, size/len(line)), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	s, err := connect(b.Context(), h.target)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = s.Close() })
-	b.SetBytes(size)
-	for b.Loop() {
-		f, err := os.Open(file)
-		if err != nil {
-			b.Fatal(err)
-		}
-		sent, err := send(s, f, "x", "zstd")
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := errors.Join(fetch(s, sent, io.Discard), f.Close()); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

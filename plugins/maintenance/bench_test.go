@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// benchSize is the size of the log that is moved. The memory that a move takes does not depend on it.
+const benchSize = 256 << 20
+
+// BenchmarkMove holds a verified move (compress, send, read back, compare) against scp, which sends and trusts:
+// the same log, to the same OpenSSH server on this machine. The budget is a ratio of 1 or more, and 64 MiB.
+func BenchmarkMove(b *testing.B) {
+	dir := b.TempDir()
+	t, port := openSSH(b, dir)
+	file := filepath.Join(dir, "app.log")
+	writeLog(b, file)
+	s, err := connect(b.Context(), t)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	var ours, scp time.Duration
+	b.SetBytes(benchSize)
+	for b.Loop() {
+		begin := time.Now()
+		f, err := os.Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sent, err := send(s, f, "ours", "zstd")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(fetch(s, sent, io.Discard), f.Close()); err != nil {
+			b.Fatal(err)
+		}
+		ours += time.Since(begin)
+
+		begin = time.Now()
+		cmd := exec.CommandContext(b.Context(), "scp", "-q", "-P", port, "-i", filepath.Join(dir, "key"), "-o", "UserKnownHostsFile="+filepath.Join(dir, "known_hosts"),
+			"-o", "IdentitiesOnly=yes", file, "root@127.0.0.1:"+filepath.Join(dir, "storage", "scp"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("scp: %v: %s", err, out)
+		}
+		scp += time.Since(begin)
+	}
+	b.ReportMetric(scp.Seconds()/ours.Seconds(), "x-scp")
+	b.ReportMetric(peakMiB(b), "MiB-peak")
+}
+
+// peakMiB is the most memory that this process has had.
+func peakMiB(b *testing.B) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var kib float64
+	for line := range strings.Lines(string(status)) {
+		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			if _, err := fmt.Sscan(v, &kib); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	return kib / 1024
+}
+
+// writeLog writes an access log as an application does: alike lines with different times and values.
+func writeLog(b *testing.B, file string) {
+	b.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	paths := []string{"/", "/recent", "/upload", "/healthz", "/set?key=cart", "/get?key=cart"}
+	at := time.Unix(1_790_000_000, 0).UTC()
+	for n := 0; n < benchSize; {
+		at = at.Add(time.Duration(rand.IntN(20)) * time.Millisecond)
+		m, err := fmt.Fprintf(w, `{"time":%q,"level":"info","method":"GET","path":%q,"status":200,"ms":%.3f,"id":"%016x"}`+"\n",
+			at.Format(time.RFC3339Nano), paths[rand.IntN(len(paths))], rand.ExpFloat64()*3, rand.Uint64())
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += m
+	}
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// openSSH starts Debian's SSH server for one benchmark, as root and on a port of its own.
+func openSSH(b *testing.B, dir string) (target, string) {
+	b.Helper()
+	if os.Getuid() != 0 {
+		b.Fatal("this benchmark starts an SSH server: run it as root")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range []string{"key", "host"} {
+		if out, err := exec.CommandContext(b.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			b.Fatalf("ssh-keygen: %v: %s", err, out)
+		}
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return string(text)
+	}
+	known := fmt.Sprintf("[127.0.0.1]:%s %s", port, read("host.pub"))
+	conf := fmt.Sprintf("ListenAddress 127.0.0.1:%s\nHostKey %s/host\nAuthorizedKeysFile %s/key.pub\nStrictModes no\nUsePAM no\nPidFile none\nSubsystem sftp internal-sftp\n", port, dir, dir)
+	for name, text := range map[string]string{"known_hosts": known, "conf": conf} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "storage"), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		b.Fatal(err)
+	}
+	server := exec.CommandContext(b.Context(), "/usr/sbin/sshd", "-D", "-e", "-f", filepath.Join(dir, "conf"))
+	if err := server.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	t := target{address: "127.0.0.1:" + port, user: "root", path: filepath.Join(dir, "storage"), privateKey: read("key"), knownHosts: known}
+	if _, err := ssh.ParsePrivateKey([]byte(t.privateKey)); err != nil {
+		b.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.Dial("tcp", t.address)
+		if err == nil {
+			_ = c.Close()
+			return t, port
+		}
+		if time.Now().After(deadline) {
+			b.Fatal(err)
+		}
+	}
+}
