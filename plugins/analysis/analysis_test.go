@@ -322,3 +322,11 @@ func TestHook(t *testing.T) {
 		t.Errorf("a hook that is not ours: %v", r.Err)
 	}
 }
+
+func TestBinary(t *testing.T) {
+	sdktest.Conformance(t, sdktest.Build(t, ".", "analysis"), sdktest.Binary{
+		Valid:   `lint { command = ["sleep", "60"] }`,
+		Invalid: map[string]string{`comments { max = 40 }`: "want a ratio from 0 to 1", `secret {}`: `Did you mean "secrets"?`},
+		Cancel:  true,
+	})
+}

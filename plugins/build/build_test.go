@@ -226,3 +226,11 @@ func TestSameInputSameArtifact(t *testing.T) {
 		t.Errorf("another text did not change the artifact")
 	}
 }
+
+func TestBinary(t *testing.T) {
+	sdktest.Conformance(t, sdktest.Build(t, ".", "build"), sdktest.Binary{
+		Valid:   `command = ["sleep", "60"]`,
+		Invalid: map[string]string{`dir = "/"`: "want a folder inside the source", `comand = []`: `Did you mean "command"?`},
+		Cancel:  true,
+	})
+}

@@ -203,3 +203,11 @@ func TestPercentNeverRoundsUp(t *testing.T) {
 		}
 	}
 }
+
+func TestBinary(t *testing.T) {
+	sdktest.Conformance(t, sdktest.Build(t, ".", "test"), sdktest.Binary{
+		Valid:   `command = ["sleep", "60"]`,
+		Invalid: map[string]string{``: `needs the argument "command"`, `command = []`: "got an empty list"},
+		Cancel:  true,
+	})
+}
