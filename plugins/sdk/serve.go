@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ func serve[C any](stage Stage[C]) int {
 		return 1
 	}
 	proc.Adopt()
+	// A service manager signals the whole group. The core hears it too, and lets this plugin wind up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP)
 	if pid, err := strconv.Atoi(os.Getenv(wire.ParentKey)); err == nil {
 		go endWithParent(pid)
 	}
