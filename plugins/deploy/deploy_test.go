@@ -79,7 +79,7 @@ func TestBadReleaseIsAborted(t *testing.T) {
 		commit string
 		reason string
 	}{
-		"unhealthy": {unhealthy, "/healthz: 500"},
+		"unhealthy": {unhealthy, "aborted: canary-1: /healthz: 500; nothing"},
 		"faulty":    {faulty, "the canary failed"},
 		"slow":      {slow, "95 % of its answers"},
 	}

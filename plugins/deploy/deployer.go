@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,7 +70,7 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 
 // read takes over the desired state and fits it to the hosts that exist.
 func (d *deployer) read(ctx context.Context) error {
-	e, err := d.job.State(ctx, keyDesired)
+	e, err := d.state(ctx, keyDesired)
 	if err != nil {
 		return err
 	}
@@ -101,12 +102,38 @@ func (d *deployer) read(ctx context.Context) error {
 
 // write makes want the desired state.
 func (d *deployer) write(ctx context.Context) error {
-	e, err := d.job.SetState(ctx, keyDesired, encode(d.want))
-	if err != nil {
+	return d.patiently(ctx, func() error {
+		e, err := d.job.SetState(ctx, keyDesired, encode(d.want))
+		if err == nil {
+			d.version = e.Version
+		}
 		return err
+	})
+}
+
+// state reads one value of the shared state.
+func (d *deployer) state(ctx context.Context, key string) (e sdk.Entry, err error) {
+	err = d.patiently(ctx, func() error {
+		e, err = d.job.State(ctx, key)
+		return err
+	})
+	return e, err
+}
+
+// patience is how long the shared state may be out of reach before a deploy gives up. The router keeps what stands.
+const patience = 30 * time.Second
+
+// patiently repeats f while it fails.
+func (d *deployer) patiently(ctx context.Context, f func() error) error {
+	began := time.Now()
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || time.Since(began) > patience {
+			return err
+		}
+		d.job.Warnf("%v; trying again", err)
+		sleep(ctx, time.Second)
 	}
-	d.version = e.Version
-	return nil
 }
 
 // readActual returns how the router stands.
@@ -122,7 +149,7 @@ func (d *deployer) readTraffic(ctx context.Context) (traffic, error) {
 }
 
 func (d *deployer) readInto(ctx context.Context, key string, v any) error {
-	e, err := d.job.State(ctx, key)
+	e, err := d.state(ctx, key)
 	if err != nil || len(e.Value) == 0 {
 		return err
 	}
@@ -245,8 +272,34 @@ func (d *deployer) install(ctx context.Context, hosts []string, r release) error
 		vars["release_environment"] = environment
 	}
 	d.job.Logf("release %s goes into the idle slot of %s", r, strings.Join(hosts, ", "))
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	if err != nil && ctx.Err() == nil {
+		return d.explain(results, err)
+	}
 	return err
+}
+
+// explain makes one sentence of a failed installation: for each host what its last failed task said first. What a
+// release said itself goes to the log.
+func (d *deployer) explain(results []sdk.TaskResult, err error) error {
+	failed := map[string]string{}
+	for _, r := range results {
+		if r.Status == "failed" || r.Status == "unreachable" {
+			failed[r.Host] = r.Message
+		}
+	}
+	if len(failed) == 0 {
+		return err
+	}
+	var reasons []string
+	for _, host := range slices.Sorted(maps.Keys(failed)) {
+		reason, rest, _ := strings.Cut(failed[host], "\n")
+		reasons = append(reasons, host+": "+strings.TrimSpace(reason))
+		for line := range strings.Lines(rest) {
+			d.job.Warnf("%s: %s", host, line)
+		}
+	}
+	return errors.New(strings.Join(reasons, "; "))
 }
 
 func (d *deployer) slots(hosts []string, slot func(placement) string) map[string]string {

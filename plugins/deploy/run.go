@@ -132,7 +132,7 @@ func (d *deployer) heal(ctx context.Context, lacking []string, r release) error 
 
 // watch gives the canary its share and judges it.
 func (d *deployer) watch(ctx context.Context, r release) (card, error) {
-	given, err := d.job.State(ctx, keyOrder)
+	given, err := d.state(ctx, keyOrder)
 	if err != nil {
 		return card{}, err
 	}
@@ -168,7 +168,7 @@ func (d *deployer) watch(ctx context.Context, r release) (card, error) {
 			v.Outcome, v.Reason = fail, "the router closed the canary: "+a.Closed.Reason
 		}
 		var o order
-		e, err := d.job.State(ctx, keyOrder)
+		e, err := d.state(ctx, keyOrder)
 		if err != nil {
 			return card{}, err
 		}
@@ -277,7 +277,7 @@ func (d *deployer) abort(ctx context.Context, r release, why error) error {
 	d.job.Warnf("aborting release %s: %v", r, why)
 	done, err := d.putBack(ctx)
 	if err != nil {
-		return sdk.Failf("release %s aborted: %v; the canary has no traffic, but not all could be put back: %v", r, why, err)
+		return sdk.Failf("release %s aborted: %v; not all could be put back: %v; `troop deploy abort` goes on from there", r, why, err)
 	}
 	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
 }

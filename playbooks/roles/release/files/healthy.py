@@ -39,7 +39,7 @@ def main(unit, url, seconds):
             break
     if not problem:
         return 0
-    print(f"{url}: {problem}; its last lines:", flush=True)
+    print(f"{url}: {problem}", flush=True)
     # The unit was started by the task before, less than half a minute ago.
     subprocess.run(["journalctl", "--unit", unit, "--since", f"@{began - 30:.0f}", "--lines", "15", "--no-pager",
                     "--output", "cat"], check=False, env={**os.environ, "SYSTEMD_COLORS": "0"})
