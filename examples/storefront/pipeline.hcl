@@ -12,6 +12,21 @@ environment "lab" {
   }
 }
 
+environment "production" {
+  terraform {
+    module = "aws"
+    variables = {
+      region    = "us-east-1"
+      ssh_cidrs = ["203.0.113.0/24"] # who may log in: put your own network here
+    }
+    review {
+      approve = true
+      forbid  = ["destroy"]
+    }
+  }
+  ansible { playbook = "site.yml" }
+}
+
 trigger "push" {
   branches    = ["main"]
   environment = "lab"
