@@ -86,7 +86,7 @@ func pack(dst io.Writer, src io.Reader, compress string) error {
 		return err
 	}
 	// Faster levels cost 1 to 3 % of size on logs against the default and are as fast as the disk.
-	z, err := zstd.NewWriter(dst, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+	z, err := zstd.NewWriter(dst, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2),
 		zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func unpack(dst io.Writer, src io.Reader, compress string) error {
 		_, err := io.CopyBuffer(dst, src, make([]byte, 128<<10))
 		return err
 	}
-	z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
+	z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return err
 	}
