@@ -119,8 +119,11 @@ func TestLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := l.runner(public)
-	site := ansible.Run{Playbook: "site.yml"}
-
+	site := ansible.Run{Playbook: "site.yml", Check: true}
+	if _, err := r.Run(t.Context(), site, l.tasks); err != nil {
+		t.Errorf("check of new hosts: %v", err)
+	}
+	site.Check = false
 	start := time.Now()
 	recap, err := r.Run(t.Context(), site, l.tasks)
 	if err != nil {
@@ -349,7 +352,7 @@ func (l *lab) killed(t *testing.T) {
 		}
 	}
 	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLabVictim$")
-	victim.Env = append(os.Environ(), victimDir+"="+dir, "TROOP_TEST_ADDRESS="+h.Address)
+	victim.Env = append(os.Environ(), victimDir+"="+dir, "TROOP_TEST_ADDRESS="+h.Address, "TMPDIR="+t.TempDir())
 	out := &bytes.Buffer{}
 	victim.Stdout, victim.Stderr = out, out
 	if err := victim.Start(); err != nil {
