@@ -110,6 +110,8 @@ resource "aws_iam_role" "backups" {
 
   name_prefix = "${local.name}-"
   description = "Storage hosts of ${local.name}"
+  # Who may make roles may give them only what the boundary has.
+  permissions_boundary = var.permissions_boundary == "" ? null : var.permissions_boundary
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Principal = { Service = "ec2.amazonaws.com" }, Action = "sts:AssumeRole" }]

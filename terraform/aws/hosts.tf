@@ -16,7 +16,6 @@ resource "aws_instance" "host" {
   key_name               = aws_key_pair.this.key_name
   vpc_security_group_ids = [aws_security_group.host.id, aws_security_group.role[local.group_of[each.value.role]].id]
   iam_instance_profile   = each.value.role == "storage" ? one(aws_iam_instance_profile.backups[*].name) : null
-  ebs_optimized          = true
 
   user_data                   = local.user_data[each.key]
   user_data_replace_on_change = true # a host reads it once in its life
@@ -42,11 +41,17 @@ resource "aws_instance" "host" {
 
   lifecycle {
     ignore_changes       = [ami]
-    replace_triggered_by = [terraform_data.image]
+    replace_triggered_by = [terraform_data.birth[each.key]]
 
     precondition {
       condition     = contains(keys(local.subnets), local.zone_of[each.key])
       error_message = "Host ${each.key} wants zone ${local.zone_of[each.key]}, and there are subnets in ${join(", ", sort(keys(local.subnets)))}. Name one of these, or add the zone to zones or a subnet to subnet_ids."
+    }
+
+    # Set on the instance, it would replace every host that somebody stops.
+    precondition {
+      condition     = local.own_vpc || !var.public_addresses || each.value.role == "router" || try(local.given[local.zone_of[each.key]].map_public_ip_on_launch, true)
+      error_message = "Host ${each.key} would have no public address: the subnet gives none. Set public_addresses = false and run troop where it reaches private ones, or let the subnet give addresses."
     }
 
     precondition {
@@ -54,6 +59,13 @@ resource "aws_instance" "host" {
       error_message = "A VPC of its own gives hosts no way out without public addresses. Give subnet_ids, or leave public_addresses at true."
     }
   }
+}
+
+# What a host cannot change in its life. A newer image of the same system is no reason to replace hosts.
+resource "terraform_data" "birth" {
+  for_each = var.hosts
+
+  input = { role = each.value.role, image = var.image, architecture = var.architecture }
 }
 
 locals {

@@ -16,6 +16,9 @@ data "aws_ami" "this" {
   owners      = local.publisher == null ? null : [local.publisher.owner]
   most_recent = true
 
+  # Makers deprecate an image after a time. Its id stays good until they remove it.
+  include_deprecated = local.publisher == null
+
   filter {
     name   = local.publisher == null ? "image-id" : "name"
     values = [local.publisher == null ? var.image : local.publisher.name]
@@ -32,9 +35,4 @@ data "aws_ami" "this" {
       error_message = "Image ${self.id} has no EBS root volume, which hosts need to survive a stop. Choose another image."
     }
   }
-}
-
-# A newer image of the same system replaces no host, another system replaces all.
-resource "terraform_data" "image" {
-  input = { image = var.image, architecture = var.architecture }
 }

@@ -6,10 +6,9 @@ locals {
     length(var.zones) > 0 ? var.zones : slice(data.aws_availability_zones.this[0].names, 0, min(2, length(data.aws_availability_zones.this[0].names)))
   ) : sort(distinct([for subnet in data.aws_subnet.given : subnet.availability_zone]))
 
-  # By zone. Of several given subnets in one zone the first by id is used.
-  subnets = local.own_vpc ? { for zone, subnet in aws_subnet.this : zone => subnet.id } : {
-    for zone, ids in { for id, subnet in data.aws_subnet.given : subnet.availability_zone => id... } : zone => ids[0]
-  }
+  # By zone. Of several in one zone the first by id is used.
+  given   = { for zone, subnets in { for subnet in data.aws_subnet.given : subnet.availability_zone => subnet... } : zone => subnets[0] }
+  subnets = local.own_vpc ? { for zone, subnet in aws_subnet.this : zone => subnet.id } : { for zone, subnet in local.given : zone => subnet.id }
 }
 
 data "aws_availability_zones" "this" {
@@ -36,16 +35,6 @@ resource "aws_vpc" "this" {
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = { Name = local.name }
-}
-
-# The group that AWS makes with a VPC lets its members talk to each other. Nobody shall be its member.
-resource "aws_default_security_group" "this" {
-  count = local.own_vpc ? 1 : 0
-
-  vpc_id  = aws_vpc.this[0].id
-  ingress = []
-  egress  = []
-  tags    = { Name = "${local.name}-unused" }
 }
 
 resource "aws_internet_gateway" "this" {

@@ -299,6 +299,18 @@ variable "backups" {
   }
 }
 
+variable "permissions_boundary" {
+  description = "Policy that bounds the storage hosts' role, by its ARN. The IAM policy in the README asks for it. Empty: none."
+  type        = string
+  nullable    = false
+  default     = ""
+
+  validation {
+    condition     = var.permissions_boundary == "" || can(regex("^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary))
+    error_message = "Give a policy's ARN, such as arn:aws:iam::123456789012:policy/troop-boundary."
+  }
+}
+
 variable "tags" {
   description = "Tags of everything that can have them, besides troop:environment, troop:module and, of hosts, troop:role and Name."
   type        = map(string)
