@@ -32,7 +32,7 @@ type canary struct {
 	NoTraffic     string         `hcl:"no_traffic" doc:"What a canary with too few requests means: promote, hold or abort."`
 	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Answers of 500 and above that the canary may give beyond production's share of them, from 0 to 1."`
 	LatencyFactor float64        `hcl:"latency_factor" default:"2" doc:"How many times production's 95th percentile the canary's may be."`
-	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"100ms\"" doc:"Latency beyond production's that is never held against the canary."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"250ms\"" doc:"Latency beyond production's that is never held against the canary."`
 }
 
 type production struct {
@@ -69,7 +69,10 @@ const (
 	noTrafficAbort   = "abort"
 )
 
-var unixName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+var (
+	unixName     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
 
 // check looks at what the manifest says. Values that are not known yet are zero and pass.
 func check(c *config) error {
@@ -91,7 +94,7 @@ func check(c *config) error {
 		bad("service.health", "want a path such as /healthz, got %q", h)
 	}
 	for name := range c.Service.Environment {
-		if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) {
+		if !variableName.MatchString(name) {
 			bad("service.environment", "%q is no name of an environment variable", name)
 		}
 	}
@@ -104,9 +107,6 @@ func check(c *config) error {
 	case "", noTrafficPromote, noTrafficHold, noTrafficAbort:
 	default:
 		bad("canary.no_traffic", "want promote, hold or abort, got %q", c.Canary.NoTraffic)
-	}
-	if c.Canary.Watch < 0 {
-		bad("canary.watch", "want a length of time, got %s", c.Canary.Watch.Std())
 	}
 	if c.Canary.MinRequests < 0 {
 		bad("canary.min_requests", "want 0 or more, got %d", c.Canary.MinRequests)

@@ -61,7 +61,7 @@ type app struct {
 const (
 	unhealthy = "unhealthy"  // its health check fails
 	faulty    = "faulty"     // a tenth of its answers is 500
-	slow      = "slow"       // it needs 300 ms
+	slow      = "slow"       // it needs 450 ms
 	artifact1 = "good-one"   // commits that
 	artifact2 = "good-two"   // have nothing
 	artifact3 = "good-three" // wrong with them
@@ -71,7 +71,7 @@ var siteNumber atomic.Int32
 
 func newSite(t testing.TB, roles map[string]string) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "site") // t.TempDir is too long for a socket's path
+	dir, err := os.MkdirTemp("", "site") //nolint:usetesting // t.TempDir is too long for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func (s *site) start(host, slot, commit string) error {
 		case commit == faulty && n%10 == 0:
 			w.WriteHeader(http.StatusInternalServerError)
 		case commit == slow:
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(450 * time.Millisecond)
 		}
 		_, _ = io.WriteString(w, commit)
 	})

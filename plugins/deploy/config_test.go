@@ -1,0 +1,56 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ old, replacement, want string }{
+		"good":                  {"", "", ""},
+		"name":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  name = \"My Shop\"", `pipeline.hcl:5,3-19: `},
+		"root":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  user = \"root\"", "does not run as root"},
+		"no program":            {`["node", "start.js"]`, "[]", "name a program"},
+		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"healthz\"", "want a path such as /healthz"},
+		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "no name of an environment variable"},
+		"unknown pool":          {"min_requests = 10", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
+		"no production":         {"min_requests = 10", "weights = { production = 0, canary = 1 }", "production from 1"},
+		"percentages that fit":  {"min_requests = 10", "weights = { production = 66, canary = 33 }", ""},
+		"no_traffic":            {`"promote"`, `"guess"`, "want promote, hold or abort"},
+		"no_traffic is missing": {"no_traffic   = \"promote\"", "", `needs the argument "no_traffic"`},
+		"negative":              {"min_requests = 10", "min_requests = -1", "want 0 or more"},
+		"rate":                  {"min_requests = 10", "max_error_rate = 5", "want a share from 0 to 1"},
+		"factor":                {"min_requests = 10", "latency_factor = 0.5", "want 1 or more"},
+		"misspelt":              {"min_requests = 10", "min_request = 10", "min_requests"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Replace(body, "service { command = [\"node\", \"start.js\"] }", "service {\n  command = [\"node\", \"start.js\"]\n}", 1)
+			err := sdktest.Check(t, stage(onRouter), strings.Replace(text, tt.old, tt.replacement, 1))
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseWeights(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]weights{"2:1": {2, 1}, "1:0": {1, 0}, "66:33": {66, 33}} {
+		if got, err := parseWeights(text); err != nil || got != want {
+			t.Errorf("%q: got %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "2", "2:", "a:b", "0:1", "1:-1", "1:2:3", "1:99999"} {
+		if got, err := parseWeights(text); err == nil {
+			t.Errorf("%q was taken as %v", text, got)
+		}
+	}
+}
