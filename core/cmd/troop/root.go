@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -31,6 +32,7 @@ type app struct {
 	ui      *ui.UI // set before a command runs
 	plugins *loader.Loader
 
+	strict     bool // the command needs everything that the manifest reads from the process environment
 	env        string
 	vars       []string
 	varFiles   []string
@@ -75,8 +77,9 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "troop", Short: "Take a commit to guarded production", Long: long, Version: version,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			a.start()
+			a.strict = slices.Contains([]string{"validate", "run", "apply"}, c.Name())
 			_, err := a.loader()
 			return err
 		},
@@ -109,9 +112,9 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	in("pipeline", a.validateCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
+	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
 	in("environment", a.planCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
-	root.AddCommand(a.pluginCmd(), a.agentCmd(), a.versionCmd())
+	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx)...)
 	}
@@ -180,7 +183,7 @@ func (a *app) fail(err error) int {
 func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
 	if a.json {
 		if data, err := manifest.JSON(diags, sources); err == nil {
-			_, _ = a.out.Write(append(data, '\n')) // a closed pipe has no reader to tell
+			_, _ = a.out.Write(data) // a closed pipe has no reader to tell
 		}
 		return
 	}
@@ -233,7 +236,7 @@ func (a *app) read(args []string) (*project, []string, error) {
 		return nil, rest, err
 	}
 	p, sources, diags := manifest.Load(file, manifest.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Modules: modules.Names(), Playbooks: books,
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Lenient: !a.strict, Modules: modules.Names(), Playbooks: books,
 	})
 	if p == nil {
 		return nil, rest, &diagnosed{diags, sources}
