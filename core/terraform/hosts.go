@@ -37,15 +37,16 @@ func (w *Workspace) Hosts(ctx context.Context) ([]core.Host, error) {
 	if !ok {
 		return nil, ErrNoHosts
 	}
-	return parseHosts(hosts.Value)
+	return ParseHosts(hosts.Value)
 }
 
 var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 var roles = []string{"production", "canary", "router", "storage"}
 
-// parseHosts reads the output. Everything that is wrong with it is said at once.
-func parseHosts(value []byte) ([]core.Host, error) {
+// ParseHosts reads the output "hosts" of a root module from JSON. Everything that is wrong with it is said at once;
+// no hosts at all are ErrNoHosts.
+func ParseHosts(value []byte) ([]core.Host, error) {
 	var entries map[string]json.RawMessage
 	if err := json.Unmarshal(value, &entries); err != nil {
 		return nil, fmt.Errorf("output %q: want a map of host name to object", output)

@@ -9,7 +9,7 @@ import (
 )
 
 func TestParseHosts(t *testing.T) {
-	got, err := parseHosts([]byte(`{
+	got, err := ParseHosts([]byte(`{
 	  "web-1": {"role": "production", "address": "203.0.113.7", "private_address": "10.0.0.7", "user": "admin", "port": 2222, "host_key": "ssh-ed25519 AAAA\n"},
 	  "router-1": {"role": "router", "address": "router.example.com", "user": "root", "extra": true}
 	}`))
@@ -36,12 +36,12 @@ func TestParseBadHosts(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := parseHosts([]byte(tt.value)); err == nil || err.Error() != tt.want {
+			if _, err := ParseHosts([]byte(tt.value)); err == nil || err.Error() != tt.want {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
 		})
 	}
-	if _, err := parseHosts([]byte(`{}`)); !errors.Is(err, ErrNoHosts) {
+	if _, err := ParseHosts([]byte(`{}`)); !errors.Is(err, ErrNoHosts) {
 		t.Errorf("empty map: %v", err)
 	}
 }

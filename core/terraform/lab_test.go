@@ -26,6 +26,7 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/terraform"
 	modules "github.com/seed-b96de936/troop/terraform"
+	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
 // These tests make real hosts. They need root, Terraform and the packages that DESIGN names, and a Debian
@@ -536,12 +537,7 @@ func TestModule(t *testing.T) {
 	if _, err := w.Plan(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("terraform", "test", "-no-color")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(dir, ".troop", "cli.tfrc"))
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Success!") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	moduletest.Run(t, dir, append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(dir, ".troop", "cli.tfrc")))
 }
 
 // TestRebuiltProvider has Terraform use another binary of the same version.

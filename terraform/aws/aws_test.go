@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
 // schemaVariable tells the binary that Terraform starts where the schema is.
@@ -19,12 +21,11 @@ const schemaVariable = "TROOP_TEST_AWS_SCHEMA"
 func TestMain(m *testing.M) {
 	if file := os.Getenv(schemaVariable); file != "" && os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" {
 		if err := serve(file); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			panic(err)
 		}
 		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // workspace is a copy of the module that Terraform has initialised.
@@ -90,5 +91,6 @@ func (w workspace) terraform(t *testing.T, args ...string) []byte {
 func TestModule(t *testing.T) {
 	w := newWorkspace(t)
 	w.terraform(t, "validate")
-	t.Logf("%s", w.terraform(t, "test"))
+	w.terraform(t, "fmt", "-check", "-recursive")
+	moduletest.Run(t, w.dir, w.env)
 }
