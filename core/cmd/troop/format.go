@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/manifest"
+)
+
+func (a *app) fmtCmd() *cobra.Command {
+	var check bool
+	c := &cobra.Command{
+		Use: "fmt [MANIFEST]", Short: "Bring a manifest into its usual layout",
+		Long: `Fmt indents by two spaces, puts equals signs below each other, and ends the file with one new line. It names the
+manifest when it has changed it. With - it reads standard input and writes standard output, for editors.
+
+Exit status: 0 the layout is the usual one now, 1 with --check: it is not, 2 the manifest cannot be parsed.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "-" {
+				return a.formatInput()
+			}
+			path, rest := manifestArg(args)
+			if err := want(rest); err != nil {
+				return err
+			}
+			return a.formatFile(path, check)
+		},
+	}
+	c.Flags().BoolVar(&check, "check", false, "change nothing, only tell")
+	return c
+}
+
+func (a *app) formatInput() error {
+	src, err := io.ReadAll(a.in)
+	if err != nil {
+		return fmt.Errorf("read standard input: %w", err)
+	}
+	const name = "standard input"
+	text, diags := manifest.Reformat(name, src)
+	if diags.HasErrors() {
+		return &diagnosed{diags, manifest.Sources{name: src}}
+	}
+	_, err = a.out.Write(text)
+	return err
+}
+
+func (a *app) formatFile(path string, check bool) error {
+	file, diags := manifest.Find(path)
+	if diags.HasErrors() {
+		return &diagnosed{diags, nil}
+	}
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	text, diags := manifest.Reformat(file, src)
+	if diags.HasErrors() {
+		return &diagnosed{diags, manifest.Sources{file: src}}
+	}
+	changed := !bytes.Equal(src, text)
+	a.ui.JSON(map[string]any{"file": file, "changed": changed})
+	if !changed {
+		return nil
+	}
+	a.ui.Printf("%s", file)
+	if check {
+		return failed
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(file, text, info.Mode().Perm())
+}
