@@ -24,7 +24,6 @@ type capabilities struct {
 	typ     string
 	files   *store.Files
 	plugins *loader.Loader
-	force   bool
 	// env reaches the hosts; it fails when the job has no environment.
 	env func() (*environment, error)
 }
@@ -78,7 +77,7 @@ func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, 
 	if err != nil {
 		return err
 	}
-	done, err := e.play(ctx, run, c.force, each)
+	done, err := e.play(ctx, run, false, each)
 	if err == nil {
 		each(core.TaskResult{Task: done, Status: "ok"})
 	}

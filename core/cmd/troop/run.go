@@ -209,7 +209,7 @@ func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf cor
 func (s *environments) Capabilities(p *core.Pipeline, job core.Job) core.Capabilities {
 	name := job.Info.Environment
 	typ, _ := splitID(job.Info.Stage)
-	return &capabilities{job: job, typ: typ, files: s.project.files, plugins: s.plugins, force: s.force, env: func() (*environment, error) {
+	return &capabilities{job: job, typ: typ, files: s.project.files, plugins: s.plugins, env: func() (*environment, error) {
 		if name == "" {
 			return nil, errors.New("this run has no environment: use --env, or a trigger in the manifest")
 		}
