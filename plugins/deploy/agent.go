@@ -145,8 +145,22 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// follow takes over every desired state.
+// follow takes over every desired state. A shared state that lost its data gets back what is remembered here:
+// otherwise the next deploy would believe that nothing serves.
 func (a *agent) follow(ctx context.Context) error {
+	e, err := a.job.State(ctx, keyDesired)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	m := a.memory
+	a.mu.Unlock()
+	if e.Version == 0 && m.Version != 0 {
+		a.job.Warnf("the shared state lost what was desired; it gets it back")
+		if _, err := a.job.SetState(ctx, keyDesired, encode(m.Desired)); err != nil {
+			return err
+		}
+	}
 	defer func() {
 		a.mu.Lock()
 		a.connected = false

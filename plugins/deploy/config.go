@@ -20,7 +20,7 @@ type config struct {
 type service struct {
 	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name when absent."`
 	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
-	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve."`
+	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve. The router checks app_health of the environment's ansible variables, /healthz unless set: keep both the same."`
 	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, LOG_DIR, RELEASE and VERSION."`
 	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name when absent."`
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
 func TestSplitWithHostsDown(t *testing.T) {
@@ -47,6 +48,22 @@ func TestRestartIsReconciled(t *testing.T) {
 	s.write("servers.state", "1\n")
 	s.startRouter()
 	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.expectSplit(30, 20, 10)
+}
+
+// TestLostStateComesBack gives the agent a shared state without any data, as after the loss of its disk.
+func TestLostStateComesBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	want := s.desired()
+	s.stopAgent()
+	s.fake = &sdktest.Fake{Hosts: s.fake.Hosts, OnPlaybook: s.fake.OnPlaybook}
+	s.startAgent()
+	s.eventually("what was desired is back", func() bool { return s.fake.State(keyDesired).Version == 1 })
+	if got := s.desired(); got.Good != want.Good || got.Hosts["web-1"] != want.Hosts["web-1"] {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
 	s.expectSplit(30, 20, 10)
 }
 

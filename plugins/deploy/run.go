@@ -87,7 +87,9 @@ func (d *deployer) deploy(ctx context.Context, r release) error {
 		switch {
 		case c.Outcome == fail:
 			return d.abort(ctx, r, errors.New(c.Reason))
-		case c.Outcome == pass, d.want.Good == "":
+		case c.Outcome == pass:
+		case d.want.Good == "":
+			d.job.Logf("nothing served before: there is nothing to protect, release %s goes on", r)
 		case d.c.Canary.NoTraffic == noTrafficAbort:
 			return d.abort(ctx, r, errors.New(c.Reason))
 		case d.c.Canary.NoTraffic == noTrafficHold:
