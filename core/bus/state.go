@@ -94,8 +94,7 @@ func (s *State) Watch(ctx context.Context, prefix string, each func(core.Entry) 
 				continue
 			}
 		}
-		var stop stopError
-		if errors.As(err, &stop) {
+		if stop, ok := errors.AsType[stopError](err); ok {
 			return stop.error
 		}
 		if err != nil {

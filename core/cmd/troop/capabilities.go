@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
@@ -95,15 +96,16 @@ func (e *environment) shareable() map[string]string {
 // knownHosts are the pinned keys of the hosts of a role under their private addresses, as sshd's clients on
 // other hosts need them.
 func (e *environment) knownHosts(role string) string {
-	var lines string
+	var lines strings.Builder
 	for _, h := range e.hosts {
-		if h.Role == role {
-			if key, err := e.ssh.HostKey(h); err == nil {
-				lines += h.PrivateAddress + " " + key + "\n"
-			}
+		if h.Role != role {
+			continue
+		}
+		if key, err := e.ssh.HostKey(h); err == nil {
+			fmt.Fprintf(&lines, "%s %s\n", h.PrivateAddress, key)
 		}
 	}
-	return lines
+	return lines.String()
 }
 
 // installRelay puts the built-in agent on the router that tells people of alerts.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,9 +76,7 @@ func openEnvironment(p *core.Pipeline, conf core.Environment) (*environment, err
 		e.flags = flags.Open(e.bus.Client())
 	}
 	if conf.Ansible != nil {
-		for k, v := range conf.Ansible.Variables {
-			vars[k] = v
-		}
+		maps.Copy(vars, conf.Ansible.Variables)
 	}
 	e.ansible, err = ansible.New(ansible.Config{
 		Dir: dir, Manifest: p.Dir, Playbooks: playbooks.FS, SSH: ssh, Hosts: hosts, Vars: vars,
@@ -220,7 +219,7 @@ type secrets struct {
 	StoragePublicKey  string `json:"storage_public_key"`
 }
 
-// values lists what must be masked.
+// values lists what must be masked wherever it appears.
 func (s secrets) values() []string { return []string{s.RedisPassword, s.StoragePrivateKey} }
 
 // environmentSecrets reads an environment's secrets and makes them the first time.

@@ -71,10 +71,7 @@ func (a *app) flagCmd() *cobra.Command {
 			a.ui.JSON(f)
 			a.ui.Printf("%s  %s = %v  by %s", f.Updated.Format(time.TimeOnly), f.Name, f.Value, f.By)
 		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	})
 	sub("audit [MANIFEST]", "Show who changed what, the newest first", nil, func(ctx context.Context, e *environment, _ []string) error {
 		list, err := e.flags.Audit(ctx, 100)
@@ -85,6 +82,14 @@ func (a *app) flagCmd() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+// unlessEnded forgets the error of what was to last until the interrupt.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 func (a *app) showFlags(list []flags.Flag) {
@@ -123,10 +128,7 @@ func (a *app) eventsCmd() *cobra.Command {
 					a.showEvent(ev)
 					return nil
 				})
-				if c.Context().Err() != nil {
-					return nil
-				}
-				return err
+				return unlessEnded(c.Context(), err)
 			}
 			list, err := b.Events(c.Context(), filter, 0)
 			if err != nil {

@@ -36,7 +36,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	})
+	}, a.describeCmd())
 	return c
 }
 
@@ -88,8 +88,8 @@ func (a *app) actionCmds(ctx context.Context) []*cobra.Command {
 }
 
 func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
-	use := action.Name + " [MANIFEST]"
-	var doc strings.Builder
+	var use, doc strings.Builder
+	use.WriteString(action.Name + " [MANIFEST]")
 	for _, arg := range action.Args {
 		if arg.Flag {
 			continue
@@ -98,14 +98,14 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 		if !arg.Required {
 			name = "[" + name + "]"
 		}
-		use += " " + name
+		use.WriteString(" " + name)
 		fmt.Fprintf(&doc, "\n  %-14s %s", name, arg.Doc)
 	}
 	var stage string
 	flags := map[string]*string{}
 	switches := map[string]*bool{}
 	c := &cobra.Command{
-		Use: use, Short: action.Summary,
+		Use: use.String(), Short: action.Summary,
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.load(args)
 			if err != nil {
@@ -200,13 +200,11 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 	job.Capabilities = envs.Capabilities(p.Pipeline, job)
 	mask := core.NewMask(p.Secrets...)
 	err = plugin.Call(ctx, job, action, args, func(m core.Message) { a.show(stage.ID(), mask, m) })
-	var failure *core.Failure
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*core.Failure](err); ok {
 		a.ui.Warnf("%s", mask.String(failure.Reason))
 		return failed
 	}
-	var skip *core.SkipError
-	if errors.As(err, &skip) {
+	if skip, ok := errors.AsType[*core.SkipError](err); ok {
 		a.ui.Printf("%s", mask.String(skip.Reason))
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -31,7 +30,7 @@ func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log
 	if t == nil {
 		return nil, fmt.Errorf("environment %s has no terraform block, so that there is nothing to make", conf.Name)
 	}
-	var module fs.FS = os.DirFS(t.Module)
+	module := os.DirFS(t.Module)
 	if !filepath.IsAbs(t.Module) {
 		var err error
 		if module, err = modules.Open(t.Module); err != nil {

@@ -114,14 +114,20 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	defer func() { _ = p.files.Close() }()
 	envs := &environments{project: p, plugins: a.plugins, force: force, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
+	for _, name := range used(p.Pipeline, o.Environment) {
+		s, err := environmentSecrets(environmentDir(p.Pipeline, name))
+		if err != nil {
+			return err
+		}
+		p.Secrets = append(p.Secrets, s.values()...)
+	}
 	engine := &core.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
 	}
 	run, err := engine.Run(ctx, p.Pipeline, o)
 	a.ui.Close()
 	if err != nil {
-		var diags core.Diagnostics
-		if errors.As(err, &diags) {
+		if diags, ok := errors.AsType[core.Diagnostics](err); ok {
 			return &diagnosed{diags, p.sources}
 		}
 		return err
@@ -135,6 +141,21 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 		return failed
 	}
 	return nil
+}
+
+// used lists the environments that the stages of a run may work in.
+func used(p *core.Pipeline, env string) []string {
+	var names []string
+	for _, s := range p.Stages {
+		name := s.Environment
+		if name == "" {
+			name = env
+		}
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // environments serves the engine: it makes environments ready and gives stages their capabilities.
