@@ -44,6 +44,7 @@ type agent struct {
 
 	mu        sync.Mutex
 	memory    memory
+	unsaved   bool // memory is not on disk yet
 	connected bool // the desired state is being followed
 	driverAt  time.Time
 	actual    actual
@@ -185,8 +186,7 @@ func (a *agent) follow(ctx context.Context) error {
 		if d.Generation != a.memory.Desired.Generation {
 			a.driverAt = time.Now() // whoever opened the canary lives
 		}
-		a.memory.Desired, a.memory.Version = d, e.Version
-		a.remember()
+		a.memory.Desired, a.memory.Version, a.unsaved = d, e.Version, true
 		poke(a.wake)
 		return nil
 	})
@@ -227,11 +227,10 @@ func (a *agent) close(ctx context.Context, reason string) {
 		return
 	}
 	c := &closing{Generation: d.Generation, Reason: reason, Time: time.Now().UTC()}
-	a.memory.Closed = c
+	a.memory.Closed, a.unsaved = c, true
 	if err := a.router.setWeights(ctx, d.effective(c)); err != nil {
 		a.job.Warnf("close the canary: %v; trying again", err) // the next step does
 	}
-	a.remember()
 	poke(a.wake)
 	go a.publish(ctx, sdk.Event{
 		Kind: "canary.closed", Severity: sdk.Alert, Key: "canary",
@@ -267,7 +266,8 @@ func (a *agent) steps(ctx context.Context) {
 	}
 }
 
-// step does what can be done now, and returns how the router stands.
+// step does what can be done now, and returns how the router stands. It alone writes to the disk, outside the lock:
+// a closing never waits for that.
 func (a *agent) step(ctx context.Context) actual {
 	a.mu.Lock()
 	if !a.driverAlive() {
@@ -285,8 +285,15 @@ func (a *agent) step(ctx context.Context) actual {
 		}
 		err = a.keepWeights(ctx, now.Weights)
 	}
+	unsaved := a.unsaved
+	a.unsaved = false
 	a.mu.Unlock()
 
+	if unsaved {
+		if err := replaceFile(a.memoryFile(), string(encode(m))); err != nil {
+			a.job.Warnf("write memory: %v", err)
+		}
+	}
 	if err == nil && m.Version != 0 {
 		now.Hosts, now.Settled, err = a.router.place(ctx, &m.Desired)
 	}
@@ -422,13 +429,7 @@ func (a *agent) readLog(conn *net.UnixConn) {
 
 func (a *agent) memoryFile() string { return filepath.Join(a.job.Info.StateDir, "memory.json") }
 
-// remember writes what a restart must not forget. The caller holds the lock.
-func (a *agent) remember() {
-	if err := replaceFile(a.memoryFile(), string(encode(a.memory))); err != nil {
-		a.job.Warnf("write memory: %v", err)
-	}
-}
-
+// load takes over what the agent knew before its restart.
 func (a *agent) load() error {
 	if err := os.MkdirAll(a.job.Info.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make state folder: %w", err)

@@ -44,7 +44,7 @@ func newRouter(p setting, drain time.Duration) *router {
 // must not bring back what stood before.
 func (r *router) setWeights(ctx context.Context, w weights) error {
 	total := w.Production + w.Canary
-	if err := replaceFile(r.weights(), fmt.Sprintf("canary %d\ntotal %d\n", w.Canary, total)); err != nil {
+	if err := overwriteFile(r.weights(), fmt.Sprintf("canary %5d\ntotal  %5d\n", w.Canary, total)); err != nil {
 		return fmt.Errorf("write weights: %w", err)
 	}
 	file := r.weights()
@@ -175,6 +175,23 @@ func withoutTimes(state string) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// overwriteFile writes content over a file of the same length. To replace the file may wait for the disk, 100 ms and
+// more; traffic must not wait for that.
+func overwriteFile(path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if info, serr := f.Stat(); err == nil && serr == nil && info.Size() != int64(len(content)) {
+		err = f.Truncate(int64(len(content)))
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // replaceFile puts content in a file's place, so that a reader sees the old or the new whole. It does not wait for

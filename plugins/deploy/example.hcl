@@ -1,0 +1,15 @@
+stage "deploy" "shop" {
+  needs    = [stage.test.unit, stage.analysis.quality]
+  artifact = stage.build.app.artifact # this reference makes build.app a need, too
+  service {
+    command     = ["node", "start.js"]
+    health      = "/healthz"
+    environment = { LOG_LEVEL = "info" }
+  }
+  canary {
+    weights      = { production = 2, canary = 1 }
+    watch        = "2m"
+    min_requests = 200
+    no_traffic   = "hold"
+  }
+}
