@@ -92,5 +92,8 @@ func TestModule(t *testing.T) {
 	w := newWorkspace(t)
 	w.terraform(t, "validate")
 	w.terraform(t, "fmt", "-check", "-recursive")
+	if err := os.WriteFile(filepath.Join(w.dir, "tests", "readme.tftest.hcl"), examples(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	moduletest.Run(t, w.dir, w.env)
 }
