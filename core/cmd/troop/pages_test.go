@@ -1,0 +1,87 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/loader"
+	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/reference"
+)
+
+//go:generate env UPDATE=1 go test -count=1 -run ^TestReferencePages$ .
+
+func shippedLoader(t *testing.T) *loader.Loader {
+	t.Helper()
+	dir, err := plugins()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := loader.New(loader.Options{Dirs: []string{dir}, Cache: filepath.Join(dir, "..", "cache", "troop")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestReferencePages holds plugins/*/README.md to what the plugins say of themselves. UPDATE=1 renews them.
+func TestReferencePages(t *testing.T) {
+	l := shippedLoader(t)
+	for _, name := range shipped {
+		d, _, err := l.Describe(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := "<!-- Generated from the plugin and example.hcl: make generate -->\n" + reference.Markdown(d, example(t, name))
+		file := filepath.Join("../../../plugins", name, "README.md")
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != page {
+			t.Errorf("%s is not current: make generate renews it (%v)", file, err)
+		}
+	}
+}
+
+// TestExamples puts the examples of all pages into one pipeline, which has to be without fault.
+func TestExamples(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("pipeline \"examples\" {\n  source { path = \".\" }\n}\n")
+	for _, name := range shipped {
+		text.WriteString("\n" + example(t, name))
+	}
+	file := filepath.Join(t.TempDir(), "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, sources, diags := manifest.Load(file, manifest.Options{})
+	if p == nil {
+		t.Fatal(manifest.Format(diags, sources, false))
+	}
+	diags = append(diags, (&core.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+	if len(diags) > 0 {
+		t.Error(manifest.Format(diags, sources, false))
+	}
+	for i, name := range shipped {
+		if len(p.Stages) != len(shipped) || p.Stages[i].Type != name {
+			t.Fatalf("the example of %s is not one stage of that type", name)
+		}
+	}
+	if usual, _ := manifest.Reformat(file, []byte(text.String())); string(usual) != text.String() {
+		t.Errorf("the usual layout of the examples is\n%s", usual)
+	}
+}
+
+func example(t *testing.T, plugin string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../../plugins", plugin, "example.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,101 @@
+package reference
+
+import (
+	"encoding/json"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// The shape of the page as data. Its names are kept.
+type (
+	page struct {
+		Name         string   `json:"name"`
+		Version      string   `json:"version"`
+		Summary      string   `json:"summary"`
+		Stage        bool     `json:"stage"` // can stand in a manifest
+		Config       block    `json:"config"`
+		Outputs      []named  `json:"outputs"`
+		Actions      []action `json:"actions"`
+		Agent        *runs    `json:"agent,omitempty"`
+		Capabilities []string `json:"capabilities"`
+	}
+	block struct {
+		Attributes []attribute `json:"attributes"`
+		Blocks     []nested    `json:"blocks"`
+	}
+	attribute struct {
+		Name      string `json:"name"`
+		Type      string `json:"type"`
+		Default   string `json:"default,omitempty"` // HCL
+		Doc       string `json:"doc"`
+		Required  bool   `json:"required"`
+		Sensitive bool   `json:"sensitive"`
+	}
+	nested struct {
+		Type     string   `json:"type"`
+		Labels   []string `json:"labels"`
+		Doc      string   `json:"doc"`
+		Required bool     `json:"required"`
+		Many     bool     `json:"many"`
+		block
+	}
+	named struct {
+		Name string `json:"name"`
+		Doc  string `json:"doc"`
+	}
+	action struct {
+		Name    string     `json:"name"`
+		Summary string     `json:"summary"`
+		Args    []argument `json:"args"`
+	}
+	argument struct {
+		Name     string `json:"name"`
+		Doc      string `json:"doc"`
+		Default  string `json:"default,omitempty"`
+		Flag     bool   `json:"flag"`
+		Required bool   `json:"required"`
+	}
+	runs struct {
+		User              string   `json:"user"` // empty: troop
+		LinuxCapabilities []string `json:"linux_capabilities"`
+		Groups            []string `json:"groups"`
+		WritablePaths     []string `json:"writable_paths"`
+	}
+)
+
+// JSON is the page for programs.
+func JSON(d core.Description) ([]byte, error) {
+	p := page{
+		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Config: blockOf(d.Config),
+		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.Capabilities),
+	}
+	for _, o := range d.Outputs {
+		p.Outputs = append(p.Outputs, named(o))
+	}
+	for _, a := range d.Actions {
+		x := action{Name: a.Name, Summary: a.Summary, Args: []argument{}}
+		for _, arg := range a.Args {
+			x.Args = append(x.Args, argument(arg))
+		}
+		p.Actions = append(p.Actions, x)
+	}
+	if a := d.Agent; a != nil {
+		p.Agent = &runs{a.User, filled(a.LinuxCapabilities), filled(a.Groups), filled(a.WritablePaths)}
+	}
+	text, err := json.MarshalIndent(p, "", "  ")
+	return append(text, '\n'), err
+}
+
+func blockOf(s core.BlockSchema) block {
+	b := block{Attributes: []attribute{}, Blocks: []nested{}}
+	for _, a := range s.Attributes {
+		b.Attributes = append(b.Attributes, attribute(a))
+	}
+	for _, n := range s.Blocks {
+		b.Blocks = append(b.Blocks, nested{n.Type, filled(n.Labels), n.Doc, n.Required, n.Many, blockOf(n.Block)})
+	}
+	return b
+}
+
+// filled is a list that JSON writes as [] when it is empty.
+func filled(list []string) []string { return append([]string{}, list...) }

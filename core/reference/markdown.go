@@ -1,0 +1,111 @@
+package reference
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Markdown is the page for a README. example is a block of a manifest in HCL; empty: the page has none.
+func Markdown(d core.Description, example string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n\nVersion %s. `troop plugin describe %s` prints this page.\n", d.Name, sentence(d.Summary), d.Version, d.Name)
+	if example != "" {
+		fmt.Fprintf(&b, "\n```hcl\n%s\n```\n", strings.TrimSpace(example))
+	}
+	if d.Stage {
+		fmt.Fprintf(&b, "\n## Arguments of `stage %q \"NAME\"`\n\n", d.Name)
+		markdownFields(&b, d.Config)
+		b.WriteString("Like every stage it also takes `needs`, `when`, `timeout`, `retries`, `on_failure`, `environment` and `for_each`.\n")
+		markdownBlocks(&b, "", d.Config)
+	}
+	if len(d.Outputs) > 0 {
+		b.WriteString("\n## Outputs\n\n| reference | value |\n|---|---|\n")
+		for _, o := range d.Outputs {
+			fmt.Fprintf(&b, "| `stage.%s.NAME.%s` | %s |\n", d.Name, o.Name, cell(o.Doc))
+		}
+	}
+	if len(d.Actions) > 0 {
+		b.WriteString("\n## Actions\n")
+	}
+	for _, a := range d.Actions {
+		fmt.Fprintf(&b, "\n### `troop %s %s`\n\n%s\n\n    %s\n", d.Name, a.Name, sentence(a.Summary), commandLine(d.Name, a))
+		markdownArgs(&b, a.Args)
+	}
+	if d.Agent != nil {
+		fmt.Fprintf(&b, "\n## Agent\n\n%s\n", agent(*d.Agent))
+	}
+	if len(d.Capabilities) > 0 {
+		b.WriteString("\n## What it may do\n\n| capability | lets it |\n|---|---|\n")
+		for _, c := range d.Capabilities {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", c, uses[c])
+		}
+	}
+	return b.String()
+}
+
+func markdownFields(b *strings.Builder, s core.BlockSchema) {
+	list := fields(s)
+	if len(list) == 0 {
+		b.WriteString("No arguments.\n\n")
+		return
+	}
+	b.WriteString("| name | type | default | |\n|---|---|---|---|\n")
+	for _, f := range list {
+		presence := f.presence()
+		switch {
+		case f.required:
+			presence = "**required**"
+		case f.fallback != "":
+			presence = "`" + cell(presence) + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.name, f.typ, presence, cell(f.note()))
+	}
+	b.WriteString("\n")
+}
+
+// markdownBlocks gives every block within a block a section of its own, named by the way to it.
+func markdownBlocks(b *strings.Builder, way string, s core.BlockSchema) {
+	for _, n := range s.Blocks {
+		here := way + header(n)
+		fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", here, n.Doc)
+		var inner strings.Builder
+		markdownFields(&inner, n.Block)
+		b.WriteString(strings.TrimSuffix(inner.String(), "\n"))
+		markdownBlocks(b, here+" → ", n.Block)
+	}
+}
+
+func markdownArgs(b *strings.Builder, args []core.ActionArg) {
+	if len(args) == 0 {
+		return
+	}
+	b.WriteString("\n| argument | default | |\n|---|---|---|\n")
+	for _, arg := range args {
+		name, fallback := strings.ToUpper(arg.Name), ""
+		if arg.Flag {
+			name = "--" + arg.Name
+		}
+		switch {
+		case arg.Required:
+			fallback = "**required**"
+		case arg.Default != "":
+			fallback = "`" + cell(arg.Default) + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, fallback, cell(arg.Doc))
+	}
+}
+
+// sentence makes one of a summary.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(s[size:], ".") + "."
+}
+
+// cell keeps a text from ending the cell of a table.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s)
+}

@@ -1,0 +1,105 @@
+// Package reference writes what a plugin says of itself as a page for people: plain text for a terminal, Markdown
+// for a README, or data for programs. Its functions are pure; the troop program prints what they return, and a test
+// of its keeps the pages of the plugins in this tree current.
+package reference
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// field is an argument, or a block that may stand in a block.
+type field struct {
+	name, typ, fallback, doc string
+	required, sensitive      bool
+	block                    *core.NestedBlock // nil: an argument
+}
+
+// fields lists what may stand in a block: the arguments first, each group in the plugin's own order.
+func fields(b core.BlockSchema) []field {
+	var list []field
+	for _, a := range b.Attributes {
+		list = append(list, field{name: a.Name, typ: a.Type, fallback: a.Default, doc: a.Doc, required: a.Required, sensitive: a.Sensitive})
+	}
+	for i, n := range b.Blocks {
+		list = append(list, field{name: header(n), typ: "block", doc: n.Doc, required: n.Required, block: &b.Blocks[i]})
+	}
+	return list
+}
+
+// header is how a block begins, such as rule "NAME".
+func header(n core.NestedBlock) string {
+	words := []string{n.Type}
+	for _, l := range n.Labels {
+		words = append(words, strconv.Quote(strings.ToUpper(l)))
+	}
+	return strings.Join(words, " ")
+}
+
+// presence says whether something must be written, and what it is when it is not.
+func (f field) presence() string {
+	switch {
+	case f.required:
+		return "required"
+	case f.block != nil && f.block.Many:
+		return "any number"
+	case f.fallback != "":
+		return f.fallback
+	}
+	return "optional"
+}
+
+func (f field) note() string {
+	if f.sensitive {
+		return f.doc + " (sensitive)"
+	}
+	return f.doc
+}
+
+// commandLine is how an action is called.
+func commandLine(plugin string, a core.Action) string {
+	words := []string{"troop", plugin, a.Name, "[MANIFEST]"}
+	for _, arg := range a.Args {
+		word := strings.ToUpper(arg.Name)
+		if arg.Flag {
+			word = "--" + arg.Name
+		}
+		if !arg.Required {
+			word = "[" + word + "]"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+// agent says in one sentence how the plugin's agent runs on a host.
+func agent(a core.Agent) string {
+	parts := []string{"It runs on hosts under systemd as the user " + cmp.Or(a.User, "troop")}
+	for _, part := range []struct {
+		what string
+		list []string
+	}{
+		{"the capabilities ", a.LinuxCapabilities}, {"the groups ", a.Groups}, {"write access to ", a.WritablePaths},
+	} {
+		if len(part.list) > 0 {
+			parts = append(parts, "with "+part.what+strings.Join(part.list, ", "))
+		}
+	}
+	return strings.Join(parts, "; ") + "."
+}
+
+// uses says what each capability lets a plugin do.
+var uses = map[string]string{
+	"inventory": "list the hosts of the environment",
+	"playbook":  "run playbooks on them",
+	"agents":    "install its agent on them",
+	"artifacts": "keep and read artifacts",
+	"flags":     "read and set feature flags",
+	"state":     "share state with its agents",
+	"events":    "publish and read events",
+	"notify":    "tell people",
+	"secrets":   "read the secrets that the environment shares with agents",
+}
