@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -122,30 +123,32 @@ func expectPools(t *testing.T, got map[string]int, production, canary int) {
 
 func split(t *testing.T, w *world) {
 	expectPools(t, w.pools(300), 200, 100)
-	stop := "systemctl stop 'storefront@*'"
-	start := "for s in $(ls /etc/systemd/system/multi-user.target.wants | grep storefront@); do systemctl start $s; done"
-
-	w.on(t, "web-2", stop)
-	eventually(t, 20*time.Second, "web-2 is seen as down", func() bool { return strings.Contains(w.serverStates(t), "web-2=0") })
-	expectPools(t, w.pools(300), 200, 100)
-	w.on(t, "web-2", start)
-
-	w.on(t, "canary-1", stop)
-	eventually(t, 20*time.Second, "the canary is seen as down", func() bool { return strings.Contains(w.serverStates(t), "canary-1=0") })
-	expectPools(t, w.pools(300), 300, 0)
-	w.on(t, "canary-1", start)
-	eventually(t, 30*time.Second, "all hosts are up again", func() bool {
-		s := w.serverStates(t)
-		return strings.Contains(s, "web-2=1") && strings.Contains(s, "canary-1=1")
-	})
+	for _, c := range []struct {
+		host               string
+		production, canary int
+	}{{"web-2", 200, 100}, {"canary-1", 300, 0}} {
+		unit := "storefront@" + w.status(t)[c.host]["slot"]
+		w.on(t, c.host, "systemctl stop "+unit)
+		eventually(t, 20*time.Second, c.host+" is seen as down", func() bool { return w.status(t)[c.host]["state"] != "up" })
+		expectPools(t, w.pools(300), c.production, c.canary)
+		w.on(t, c.host, "systemctl start "+unit)
+		eventually(t, 30*time.Second, c.host+" is up again", func() bool { return w.status(t)[c.host]["state"] == "up" })
+	}
 }
 
-// serverStates tells for each host how many of its slots take requests, as HOST=N.
-func (w *world) serverStates(t *testing.T) string {
+// status is what `troop deploy status` says of each host.
+func (w *world) status(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	// https://docs.haproxy.org/2.6/management.html, 9.1: fields 1 (svname) and 17 (status).
-	return w.on(t, "router-1", `echo "show stat -1 4 -1" | socat - unix-connect:$(ls /run/haproxy*/*admin* /run/troop-router/*admin* 2>/dev/null | head -1) |
-		awk -F, '{h=$2; sub(/-[ab]$/, "", h); n[h] += ($18 == "UP")} END {for (h in n) printf "%s=%d ", h, n[h]}'`)
+	out := w.results(t, "deploy", "status", w.manifest, "--env", "lab", "--json")
+	var rows []map[string]string
+	if err := json.Unmarshal([]byte(out), &rows); err != nil {
+		t.Fatalf("deploy status --json: %v\n%s", err, out)
+	}
+	hosts := map[string]map[string]string{}
+	for _, r := range rows {
+		hosts[r["host"]] = r
+	}
+	return hosts
 }
 
 func secondRun(t *testing.T, w *world) {

@@ -114,6 +114,20 @@ func (w *world) troop(t *testing.T, args ...string) (string, int) {
 	return string(out), c.ProcessState.ExitCode()
 }
 
+// results is must without what is said on standard error.
+func (w *world) results(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), args...)
+	c.Dir, c.Env = w.dir, environ()
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("troop %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
 // must is troop that has to succeed.
 func (w *world) must(t *testing.T, args ...string) string {
 	t.Helper()
@@ -138,10 +152,7 @@ func (w *world) run(t *testing.T, args ...string) (string, int) {
 // learn reads the hosts of the environment.
 func (w *world) learn(t *testing.T) {
 	t.Helper()
-	out, code := w.troop(t, "hosts", w.manifest, "--env", "lab", "--json")
-	if code != 0 {
-		t.Fatalf("troop hosts: %s", out)
-	}
+	out := w.results(t, "hosts", w.manifest, "--env", "lab", "--json")
 	w.hosts = map[string]core.Host{}
 	var list []core.Host
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
@@ -175,10 +186,7 @@ func (w *world) try(t *testing.T, host, command string) (string, error) {
 // events returns the environment's events of some kinds since a time.
 func (w *world) events(t *testing.T, since time.Time, kinds string) []core.Event {
 	t.Helper()
-	out, code := w.troop(t, "events", w.manifest, "--env", "lab", "--json", "--kind", kinds, "--since", time.Since(since).Round(time.Millisecond).String())
-	if code != 0 {
-		t.Fatalf("troop events: %s", out)
-	}
+	out := w.results(t, "events", w.manifest, "--env", "lab", "--json", "--kind", kinds, "--since", time.Since(since).Round(time.Millisecond).String())
 	var events []core.Event
 	for line := range strings.Lines(out) {
 		var e core.Event

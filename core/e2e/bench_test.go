@@ -1,0 +1,101 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+// timed runs a command to its end and returns its wall time.
+func timed(b *testing.B, dir string, argv ...string) time.Duration {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // Debian's packer has been seen to spin for ever
+	defer cancel()
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	c.Dir = dir
+	c.WaitDelay = time.Second
+	start := time.Now()
+	if out, err := c.CombinedOutput(); err != nil {
+		b.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+	return time.Since(start)
+}
+
+// sixStages makes a repository with six stages that do nothing.
+func sixStages(b *testing.B) (troop []string, dir string) {
+	b.Helper()
+	bin, err := filepath.Abs("../../bin/troop")
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir = b.TempDir()
+	plugins := filepath.Join(dir, "plugins")
+	if err := os.Mkdir(plugins, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	dummy := sdktest.Build(b, "../../plugins/sdk/sdktest/dummy", "dummy")
+	var m strings.Builder
+	m.WriteString("pipeline \"six\" {\n  source { path = \".\" }\n}\n")
+	for i := range 6 {
+		fmt.Fprintf(&m, "stage \"dummy\" \"s%d\" {\n", i)
+		if i > 0 {
+			fmt.Fprintf(&m, "  needs = [stage.dummy.s%d]\n", i-1)
+		}
+		m.WriteString("}\n")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pipeline.hcl"), []byte(m.String()), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for _, argv := range [][]string{
+		{"cp", dummy, plugins},
+		{"git", "init", "-q", "."},
+		{"git", "add", "pipeline.hcl"},
+		{"git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "six stages"},
+	} {
+		timed(b, dir, argv...)
+	}
+	return []string{bin, "--plugin-dir", plugins, "--quiet"}, dir
+}
+
+// BenchmarkSixStages runs six stages one after the other, a plugin process each, beside Packer's six shell-local
+// provisioners, in turn. Budget: x/packer at most 0.5.
+func BenchmarkSixStages(b *testing.B) {
+	troop, dir := sixStages(b)
+	template := filepath.Join(dir, "six.pkr.hcl")
+	text := "source \"null\" \"n\" {\n  communicator = \"none\"\n}\nbuild {\n  sources = [\"source.null.n\"]\n" +
+		strings.Repeat("  provisioner \"shell-local\" {\n    inline = [\"true\"]\n  }\n", 6) + "}\n"
+	if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	b.Setenv("CHECKPOINT_DISABLE", "1")
+	timed(b, dir, append(troop, "run")...) // fills the caches
+	var ours, theirs time.Duration
+	for b.Loop() {
+		ours += timed(b, dir, append(troop, "run")...)
+		theirs += timed(b, dir, "packer", "build", template)
+	}
+	b.ReportMetric(ours.Seconds()*1000/float64(b.N), "troop-ms")
+	b.ReportMetric(theirs.Seconds()*1000/float64(b.N), "packer-ms")
+	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "x/packer")
+}
+
+// BenchmarkValidate checks the six stages beside a bare start of the program. Budget: extra-ms at most 50.
+func BenchmarkValidate(b *testing.B) {
+	troop, dir := sixStages(b)
+	timed(b, dir, append(troop, "validate")...)
+	var validate, version time.Duration
+	for b.Loop() {
+		validate += timed(b, dir, append(troop, "validate")...)
+		version += timed(b, dir, append(troop, "version")...)
+	}
+	b.ReportMetric((validate-version).Seconds()*1000/float64(b.N), "extra-ms")
+}
