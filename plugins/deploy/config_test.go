@@ -54,3 +54,11 @@ func TestParseWeights(t *testing.T) {
 		}
 	}
 }
+
+func TestBinary(t *testing.T) {
+	t.Parallel()
+	sdktest.Conformance(t, sdktest.Build(t, ".", "deploy"), sdktest.Binary{
+		Valid:   body,
+		Invalid: map[string]string{"": `needs the argument "artifact"`, strings.Replace(body, "promote", "guess", 1): "want promote, hold or abort"},
+	})
+}
