@@ -170,9 +170,8 @@ func secondRun(t *testing.T, w *world) {
 }
 
 func drift(t *testing.T, w *world) {
-	pid := sh(t, "/", `pgrep -f 'systemd-nspawn.*storage-1' | while read p; do
-		tr '\0' ' ' < /proc/$p/cmdline | grep -q "`+w.labOf(t)+`" && echo $p; done | head -1`)
-	n, err := strconv.Atoi(strings.TrimSpace(pid))
+	n, err := strconv.Atoi(strings.TrimSpace(sh(t, w.dir, `jq -r '.resources[] | select(.type == "lab_host") | .instances[] |
+		select(.index_key == "storage-1") | .attributes.pid' .troop/lab/terraform/terraform.tfstate`)))
 	if err != nil {
 		t.Fatalf("the machine of storage-1: %v", err)
 	}
@@ -190,12 +189,6 @@ func drift(t *testing.T, w *world) {
 	}
 	w.learn(t)
 	w.on(t, "storage-1", "systemctl is-active ssh")
-}
-
-// labOf returns what the command lines of a lab's machines have in common and no other lab's have.
-func (w *world) labOf(t *testing.T) string {
-	t.Helper()
-	return strings.TrimSpace(sh(t, w.dir, `jq -r '[.resources[] | select(.type == "lab_host") | .instances[].attributes.lab][0]' .troop/lab/terraform/terraform.tfstate`))
 }
 
 func flag(t *testing.T, w *world) {
@@ -257,10 +250,9 @@ func gates(t *testing.T, w *world) {
 		w.commit(t, c.name)
 		commits[i] = strings.TrimSpace(sh(t, w.dir, "git rev-parse HEAD"))
 		// Thresholds live in the manifest that is run, which is not the commit's.
-		sh(t, w.dir, "cp pipeline.hcl case-"+strconv.Itoa(i)+".pipeline.hcl")
+		sh(t, w.dir, "cp pipeline.hcl case-"+strconv.Itoa(i)+".hcl")
 		w.revert(t)
 	}
-	t.Cleanup(func() { sh(t, w.dir, "rm -f case-*.pipeline.hcl") })
 	t.Run("at once", func(t *testing.T) {
 		slots := make(chan struct{}, 2)
 		for i, c := range cases {
@@ -268,7 +260,7 @@ func gates(t *testing.T, w *world) {
 				t.Parallel()
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				m := filepath.Join(w.dir, fmt.Sprintf("case-%d.pipeline.hcl", i))
+				m := filepath.Join(w.dir, fmt.Sprintf("case-%d.hcl", i))
 				out, code := w.troop(t, "run", m, "--env", "lab", "--commit", commits[i])
 				if code != 1 {
 					t.Errorf("exit status %d, want 1", code)
@@ -527,7 +519,7 @@ func forbiddenRules(t *testing.T, w *world) {
 		"/opt/storefront/releases/*.log", "/var/lib/redis/dump.rdb", "/var/lib/postgresql/15/main/base/*",
 		"/var/log/storefront/shop.sqlite", "/etc/*.log", "/var/log/storefront/../../lib/redis/*",
 	} {
-		m := filepath.Join(w.dir, "forbidden.pipeline.hcl")
+		m := filepath.Join(w.dir, "case-forbidden.hcl")
 		text := strings.Replace(w.read(t, "pipeline.hcl"), "/var/log/storefront/*.log", path, 1)
 		if err := os.WriteFile(m, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -536,9 +528,8 @@ func forbiddenRules(t *testing.T, w *world) {
 		if code != 2 {
 			t.Errorf("%s: exit status %d, want 2\n%s", path, code, out)
 		}
-		contains(t, out, `forbidden\.pipeline\.hcl:\d+,\d+`)
+		contains(t, out, `case-forbidden\.hcl:\d+,\d+`)
 	}
-	sh(t, w.dir, "rm -f forbidden.pipeline.hcl")
 }
 
 func killedRun(t *testing.T, w *world) {

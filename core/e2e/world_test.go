@@ -41,7 +41,7 @@ func newWorld(t *testing.T, edit func(manifest string) string) *world {
 	w := &world{bin: filepath.Join(root, "bin"), dir: t.TempDir()}
 	w.manifest = filepath.Join(w.dir, "pipeline.hcl")
 	sh(t, root, "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
-	w.write(t, ".gitignore", "node_modules/\nreports/\n.troop/\n")
+	w.write(t, ".gitignore", "node_modules/\nreports/\n.troop/\ncase-*.hcl\n")
 	w.write(t, "pipeline.hcl", edit(w.read(t, "pipeline.hcl")))
 	sh(t, w.dir, "git init -q -b main && git config user.name test && git config user.email test@localhost")
 	w.commit(t, "The storefront")
