@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,4 +97,26 @@ func TestModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	moduletest.Run(t, w.dir, w.env)
+}
+
+// TestData finds the one thing that `terraform test` cannot: what must not be destroyed could not be cleaned up.
+func TestData(t *testing.T) {
+	var kept []string
+	for _, block := range blocks(t) {
+		if block.Type != "resource" {
+			continue
+		}
+		for _, inner := range block.Body.Blocks {
+			attribute, ok := inner.Body.Attributes["prevent_destroy"]
+			if !ok {
+				continue
+			}
+			if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.True() {
+				kept = append(kept, strings.Join(block.Labels, "."))
+			}
+		}
+	}
+	if want := []string{"aws_s3_bucket.backups", "aws_ebs_volume.storage"}; !slices.Equal(kept, want) {
+		t.Errorf("%v cannot be destroyed, want %v", kept, want)
+	}
 }

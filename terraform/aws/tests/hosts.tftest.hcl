@@ -83,6 +83,16 @@ run "default" {
   }
 
   assert {
+    condition     = alltrue([for host in aws_instance.host : host.user_data_replace_on_change])
+    error_message = "A host that is to be told something else is another host: it listens once."
+  }
+
+  assert {
+    condition     = aws_volume_attachment.storage["storage-1"].volume_id == aws_ebs_volume.storage["storage-1"].id && aws_volume_attachment.storage["storage-1"].stop_instance_before_detaching
+    error_message = "The volume is its host's, and is let go only when nothing writes to it."
+  }
+
+  assert {
     condition     = keys(aws_ebs_volume.storage) == ["storage-1"] && aws_ebs_volume.storage["storage-1"].encrypted && aws_ebs_volume.storage["storage-1"].size == 50
     error_message = "A storage host, and no other, has an encrypted volume for what it keeps."
   }
