@@ -35,9 +35,10 @@ type Options struct {
 
 // Loader implements core.Plugins. Its methods may be called from several goroutines.
 type Loader struct {
-	o     Options
-	dirs  []string
-	store *store
+	o      Options
+	dirs   []string
+	store  *store
+	accept func(typ, path string, d core.Digest) error // judges a copy; nil: every one is good
 }
 
 // New returns a Loader over the folders that the caller names, the folder of the running program and
@@ -127,13 +128,9 @@ var escapeGlob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // Open starts the plugin of a type. The caller closes it.
 func (l *Loader) Open(ctx context.Context, typ string) (core.Plugin, error) {
-	path, err := l.Path(typ)
+	c, err := l.copy(typ)
 	if err != nil {
 		return nil, err
-	}
-	c, err := l.store.copy(path)
-	if err != nil {
-		return nil, fmt.Errorf("copy plugin: %w", err)
 	}
 	p, err := start(ctx, c.path, c.digest, l.o)
 	if err != nil {
@@ -141,7 +138,7 @@ func (l *Loader) Open(ctx context.Context, typ string) (core.Plugin, error) {
 	}
 	if got := p.Description().Name; got != typ {
 		_ = p.Close()
-		return nil, fmt.Errorf("%s calls itself %q: name the binary %s%s", path, got, prefix, got)
+		return nil, fmt.Errorf("%s%s calls itself %q: name the binary %s%s", prefix, typ, got, prefix, got)
 	}
 	l.store.saveDescription(c.digest, p.Description())
 	return p, nil
@@ -149,13 +146,9 @@ func (l *Loader) Open(ctx context.Context, typ string) (core.Plugin, error) {
 
 // Describe returns what the plugin of a type says of itself. A plugin that is known already is not started.
 func (l *Loader) Describe(ctx context.Context, typ string) (core.Description, core.Digest, error) {
-	path, err := l.Path(typ)
+	c, err := l.copy(typ)
 	if err != nil {
 		return core.Description{}, "", err
-	}
-	c, err := l.store.copy(path)
-	if err != nil {
-		return core.Description{}, "", fmt.Errorf("copy plugin: %w", err)
 	}
 	if d, ok := l.store.description(c.digest); ok && d.Name == typ {
 		return d, c.digest, nil

@@ -14,8 +14,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/store"
 )
 
@@ -36,7 +38,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	}, a.describeCmd())
+	}, a.describeCmd(), a.lockCmd())
 	return c
 }
 
@@ -67,15 +69,26 @@ func (a *app) wantsActions(root *cobra.Command, args []string) bool {
 	return err != nil || found == root || strings.HasPrefix(found.Name(), "__complete") || found.Name() == "help"
 }
 
-// actionCmds makes a command of every plugin that has actions.
-func (a *app) actionCmds(ctx context.Context) []*cobra.Command {
+// actionCmds makes a command of every plugin that has actions. That of a plugin that cannot be used says why.
+func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
+	a.pluginDirs = pluginDirsIn(args)
 	l, err := a.loader()
 	if err != nil {
 		return nil
 	}
+	if err := a.enforceAhead(args); err != nil {
+		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself will say what is wrong with the lock
+	}
 	var cmds []*cobra.Command
-	for _, f := range l.List(ctx) {
-		if f.Err != nil || len(f.Description.Actions) == 0 {
+	for _, f := range a.plugins.List(ctx) {
+		if f.Err != nil {
+			cmds = append(cmds, &cobra.Command{
+				Use: f.Type, Hidden: true, DisableFlagParsing: true,
+				RunE: func(*cobra.Command, []string) error { return f.Err },
+			})
+			continue
+		}
+		if len(f.Description.Actions) == 0 {
 			continue
 		}
 		c := &cobra.Command{Use: f.Type, Short: f.Description.Summary}
@@ -85,6 +98,16 @@ func (a *app) actionCmds(ctx context.Context) []*cobra.Command {
 		cmds = append(cmds, c)
 	}
 	return cmds
+}
+
+// pluginDirsIn reads --plugin-dir, which decides which commands there are, ahead of all other flags.
+func pluginDirsIn(args []string) []string {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.ParseErrorsAllowlist.UnknownFlags = true
+	f.Usage = func() {}
+	dirs := f.StringArray("plugin-dir", nil, "")
+	_ = f.Parse(args) // what is wrong with them, the command says
+	return *dirs
 }
 
 func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {

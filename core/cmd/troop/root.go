@@ -116,7 +116,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	in("environment", a.planCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
-		in("plugin", a.actionCmds(ctx)...)
+		in("plugin", a.actionCmds(ctx, args)...)
 	}
 	return root
 }
@@ -215,9 +215,17 @@ type project struct {
 	files   *store.Files
 }
 
-// read reads the manifest that the arguments name. A project is returned beside mistakes when the rest of it can
-// be checked all the same.
+// read reads the manifest that the arguments name, and makes its lock hold. A project is returned beside mistakes
+// when the rest of it can be checked all the same.
 func (a *app) read(args []string) (*project, []string, error) {
+	p, rest, err := a.readUnlocked(args)
+	if err == nil {
+		err = a.enforce(p.Dir)
+	}
+	return p, rest, err
+}
+
+func (a *app) readUnlocked(args []string) (*project, []string, error) {
 	path, rest := manifestArg(args)
 	file, diags := manifest.Find(path)
 	if diags.HasErrors() {

@@ -7,7 +7,11 @@ import (
 	"context"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
+
+// Protocol is the version of the protocol that the core speaks.
+const Protocol = wire.Version
 
 // Config is a block of a manifest as it was written.
 type Config struct {
