@@ -29,13 +29,28 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	go func() {
 		s := <-signals
 		signal.Stop(signals) // the second one ends the process at once
-		stop(errors.New("interrupted: " + s.String()))
+		stop(interruption(s))
 	}()
 	a := &app{in: stdin, out: stdout, errOut: stderr}
 	root := a.root(ctx, args)
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
+	err := root.ExecuteContext(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = context.Cause(ctx) // says by what
+	}
+	if err != nil {
 		return a.fail(err)
 	}
 	return 0
+}
+
+// interruption says to people what a signal means.
+func interruption(s os.Signal) error {
+	switch s {
+	case os.Interrupt:
+		return errors.New("interrupted by Ctrl-C (SIGINT)")
+	case syscall.SIGHUP:
+		return errors.New("interrupted: the terminal was closed (SIGHUP)")
+	}
+	return errors.New("interrupted: another process asked troop to end (SIGTERM)")
 }

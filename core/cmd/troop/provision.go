@@ -18,11 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/terraform"
-	modules "github.com/seed-b96de936/troop/terraform"
 )
-
-// labProvider is the source address of the provider behind terraform/lab.
-const labProvider = "troop.local/troop/lab"
 
 // workspace opens the root module of an environment.
 func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log func(string)) (*terraform.Workspace, error) {
@@ -30,14 +26,11 @@ func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log
 	if t == nil {
 		return nil, fmt.Errorf("environment %s has no terraform block, so that there is nothing to make", conf.Name)
 	}
-	module := os.DirFS(t.Module)
-	if !filepath.IsAbs(t.Module) {
-		var err error
-		if module, err = modules.Open(t.Module); err != nil {
-			return nil, err
-		}
+	module, err := openModule(t)
+	if err != nil {
+		return nil, err
 	}
-	self, err := os.Executable()
+	providers, err := localProviders(module)
 	if err != nil {
 		return nil, err
 	}
@@ -50,19 +43,10 @@ func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log
 	if err := ssh.Close(); err != nil {
 		return nil, err
 	}
-	providers := map[string]string{}
-	if lab := filepath.Join(filepath.Dir(self), "terraform-provider-lab"); exists(lab) {
-		providers[labProvider] = lab
-	}
 	return terraform.Open(ctx, terraform.Options{
 		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: conf.Name, PublicKey: key,
 		Variables: t.Variables, Providers: providers, Log: log,
 	})
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // applyPlan makes the hosts what the plan says, records and pins them.

@@ -249,6 +249,7 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 	if p == nil {
 		return nil, rest, &diagnosed{diags, sources}
 	}
+	diags = append(diags, checkModules(p)...)
 	return &project{Pipeline: p, sources: sources, diags: diags, files: store.Open(troopDir(p))}, rest, nil
 }
 
