@@ -214,7 +214,7 @@ var client = &http.Client{Timeout: 10 * time.Second}
 
 // get returns the pool that answered with success, or what went wrong.
 func get(url string) string {
-	res, err := client.Get(url) //nolint:noctx // the client has a time-out
+	res, err := client.Get(url)
 	if err != nil {
 		return "error: " + err.Error()
 	}

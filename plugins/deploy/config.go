@@ -32,6 +32,7 @@ type canary struct {
 	NoTraffic     string         `hcl:"no_traffic" doc:"What a canary with too few requests means: promote, hold or abort."`
 	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Answers of 500 and above that the canary may give beyond production's share of them, from 0 to 1."`
 	LatencyFactor float64        `hcl:"latency_factor" default:"2" doc:"How many times production's 95th percentile the canary's may be."`
+	Alerts        []string       `hcl:"alerts,optional" doc:"Kinds of alerts of a canary host that take its traffic away, by their beginnings, such as host or process; every kind when absent."`
 	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"250ms\"" doc:"Latency beyond production's that is never held against the canary."`
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,20 @@ func TestAlertClosesTheCanary(t *testing.T) {
 		t.Fatal(r.Err)
 	}
 	s.expectSplit(30, 20, 10)
+}
+
+func TestChosenAlertsCloseTheCanary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.stopAgent()
+	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  alerts = [\"host.\"]", 1)
+	s.startAgent()
+	s.mustDeploy(artifact1)
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
+	time.Sleep(100 * time.Millisecond)
+	s.expectSplit(30, 20, 10)
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
 }
 
 func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {

@@ -35,14 +35,15 @@ func TestMain(m *testing.M) {
 // site is an environment on the loopback interface: the real HAProxy with the role's own configuration, the real
 // agent and stage; only Ansible and the application are played.
 type site struct {
-	t       testing.TB
-	dir     string
-	setting setting
-	fake    *sdktest.Fake
-	url     string
-	haproxy *exec.Cmd
-	ip      map[string]string
-	port    int
+	t        testing.TB
+	dir      string
+	setting  setting
+	fake     *sdktest.Fake
+	manifest string // the stage's body
+	url      string
+	haproxy  *exec.Cmd
+	ip       map[string]string
+	port     int
 
 	mu     sync.Mutex
 	slots  map[string]*app // HOST-SLOT
@@ -77,7 +78,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &site{
-		t: t, dir: dir, setting: setting{dir: dir, socket: filepath.Join(dir, "admin.sock"), silence: silence},
+		t: t, dir: dir, manifest: body, setting: setting{dir: dir, socket: filepath.Join(dir, "admin.sock"), silence: silence},
 		ip: map[string]string{}, slots: map[string]*app{},
 	}
 	s.fake = &sdktest.Fake{OnPlaybook: s.playbook}
@@ -195,7 +196,7 @@ func (s *site) startAgent() {
 	s.agents, s.ended = cancel, ended
 	go func() {
 		defer close(ended)
-		r := sdktest.Watch(ctx, s.t, stage(s.setting), body, sdktest.Options{
+		r := sdktest.Watch(ctx, s.t, stage(s.setting), s.manifest, sdktest.Options{
 			Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Host: "router-1", Role: roleRouter, StateDir: filepath.Join(s.dir, stateDir)},
 		})
 		if r.Err != nil && !errors.Is(r.Err, context.Canceled) && ctx.Err() == nil {
@@ -336,7 +337,7 @@ func (s *site) body(commit string) string {
 	if r := sdktest.Run(s.t, put, "", sdktest.Options{Fake: s.fake}); r.Err != nil {
 		s.t.Fatal(r.Err)
 	}
-	return strings.Replace(body, "sha256:"+strings.Repeat("0", 64), digest, 1)
+	return strings.Replace(s.manifest, "sha256:"+strings.Repeat("0", 64), digest, 1)
 }
 
 func (s *site) deploy(commit string) sdktest.Result {
@@ -353,7 +354,7 @@ func (s *site) deployBody(ctx context.Context, commit, body string) sdktest.Resu
 
 func (s *site) call(action string, args map[string]string) sdktest.Result {
 	s.t.Helper()
-	return sdktest.Call(s.t, stage(s.setting), body, action, args, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop"}})
+	return sdktest.Call(s.t, stage(s.setting), s.manifest, action, args, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop"}})
 }
 
 // mustDeploy deploys a good release.
