@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -20,15 +22,16 @@ const defaultGrace = 2 * time.Second
 
 // Plugin is a plugin that runs. Its methods may be called from several goroutines.
 type Plugin struct {
-	link  wire.Link
-	rpc   wire.PluginClient
-	desc  Description
-	grace time.Duration
-	calls atomic.Uint64
-	voice *voice            // what the process writes by itself
-	why   func(error) error // puts a lost connection into words
-	kill  func()
-	close func() error
+	link    wire.Link
+	rpc     wire.PluginClient
+	desc    Description
+	foreign *sdk.Foreign // decodes blocks for a plugin that has no HCL; nil: it has
+	grace   time.Duration
+	calls   atomic.Uint64
+	voice   *voice            // what the process writes by itself
+	why     func(error) error // puts a lost connection into words
+	kill    func()
+	close   func() error
 }
 
 // Attach makes a Plugin of one that runs in this process. Only sdktest can.
@@ -46,7 +49,10 @@ func (p *Plugin) describe(ctx context.Context) error {
 		return p.failed(ctx, err)
 	}
 	p.desc = descriptionFromWire(d)
-	return nil
+	if d.GetValues() {
+		p.foreign, err = sdk.NewForeign(d)
+	}
+	return err
 }
 
 func (p *Plugin) name() string { return p.desc.Name }
@@ -56,11 +62,34 @@ func (p *Plugin) Description() Description { return p.desc }
 
 // Check returns what is wrong with a block, as far as it is known before the run.
 func (p *Plugin) Check(ctx context.Context, c Config) ([]Diagnostic, error) {
-	r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: configToWire(c)})
-	if err != nil {
-		return nil, p.failed(ctx, err)
+	diags, err := p.check(ctx, configToWire(c), true)
+	return diagnosticsFromWire(diags), err
+}
+
+func (p *Plugin) check(ctx context.Context, c *wire.Config, partial bool) ([]*wire.Diagnostic, error) {
+	ask := func() ([]*wire.Diagnostic, error) {
+		r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: c})
+		if err != nil {
+			return nil, p.failed(ctx, err)
+		}
+		return r.GetDiagnostics(), nil
 	}
-	return diagnosticsFromWire(r.GetDiagnostics()), nil
+	if p.foreign == nil {
+		return ask()
+	}
+	return p.foreign.Decode(c, partial, ask)
+}
+
+// prepare does before a call what the SDK of a plugin with HCL does at its beginning.
+func (p *Plugin) prepare(ctx context.Context, c *wire.Config) error {
+	if p.foreign == nil {
+		return nil
+	}
+	diags, err := p.check(ctx, c, false)
+	if err != nil || !slices.ContainsFunc(diags, func(d *wire.Diagnostic) bool { return !d.GetWarning() }) {
+		return err
+	}
+	return &Failure{Reason: "the configuration is not valid", Diagnostics: diagnosticsFromWire(diags)}
 }
 
 // Run executes the stage once. Messages come in order, from one goroutine; while emit works, the plugin's
@@ -98,6 +127,9 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	defer cancel()
 
 	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j), Call: p.calls.Add(1)}
+	if err := p.prepare(ctx, r.GetConfig()); err != nil {
+		return err
+	}
 	if j.Capabilities != nil && len(p.desc.Capabilities) > 0 {
 		id, stop, err := p.serve(j.Capabilities)
 		if err != nil {
