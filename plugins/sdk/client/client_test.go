@@ -158,7 +158,9 @@ func TestStartFaults(t *testing.T) {
 		"prints":    {how: "print hello world", want: `troop-plugin-dummy printed "hello world" where the handshake belongs`},
 		"noise":     {how: "noise", want: `printed "xxxx`},
 		"socket":    {how: "socket", want: "troop-plugin-dummy did not tell what it is: lost the connection"},
-		"version":   {how: "version", want: "speaks another version of the protocol than 1"},
+		"newer":     {how: "version 99", want: "troop-plugin-dummy speaks protocol 99, and this troop protocol 1: update troop, or build the plugin with the SDK of this version"},
+		"older":     {how: "version 0", want: "troop-plugin-dummy speaks protocol 0, and this troop protocol 1: build the plugin with the SDK of this version"},
+		"net/rpc":   {how: "print 1|1|unix|/nonexistent/socket|netrpc|", want: `troop-plugin-dummy was not started: unsupported plugin protocol "netrpc"`},
 		"exits":     {how: "exit no licence", want: "ended without a handshake (exit status 3): is it a plugin?: no licence"},
 		"panics":    {how: "panic at the disco", want: "ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
 		"hangs":     {how: "hang", patience: time.Second, want: "did not answer within 1s"},
@@ -170,8 +172,8 @@ func TestStartFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := start(t, client.Options{Path: test.path, Env: []string{"DUMMY_START=" + test.how}, StartTimeout: test.patience})
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error: %v\nwant: %s", err, test.want)
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error: %v\nwant one line with: %s", err, test.want)
 			}
 		})
 	}

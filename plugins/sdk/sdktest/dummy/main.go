@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -60,8 +64,7 @@ func main() {
 		fmt.Fprintln(os.Stdout, "1|1|unix|/nonexistent/socket|grpc|")
 		time.Sleep(time.Minute)
 	case "version":
-		fmt.Fprintln(os.Stdout, "1|99|unix|/nonexistent/socket|grpc|")
-		time.Sleep(time.Minute)
+		serveVersion(arg)
 	case "exit":
 		fmt.Fprintln(os.Stderr, arg)
 		os.Exit(3) //nolint:forbidigo // as it is told
@@ -75,6 +78,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, arg)
 	}
 	sdk.Serve(stage)
+}
+
+// serveVersion is a plugin that was built with the SDK of another version of the protocol.
+func serveVersion(version string) {
+	n, err := strconv.Atoi(version)
+	if err != nil {
+		panic(err)
+	}
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: "TROOP_PLUGIN", MagicCookieValue: os.Getenv("TROOP_PLUGIN")},
+		VersionedPlugins: map[int]plugin.PluginSet{n: {}},
+		GRPCServer:       plugin.DefaultGRPCServer,
+		Logger:           hclog.NewNullLogger(),
+	})
 }
 
 var stage = sdk.Stage[config]{
