@@ -123,6 +123,7 @@ func TestForeignTrouble(t *testing.T) {
 		`default "\"soon\"": want a duration`:          attr(&wire.Attribute{Name: "a", Type: "duration", Default: `"soon"`}),
 		`"a b": want an identifier`:                    attr(&wire.Attribute{Name: "a b", Type: "string"}),
 		`"a": want an identifier, once in a block`:     attr(&wire.Attribute{Name: "a", Type: "string"}, &wire.Attribute{Name: "a", Type: "string"}),
+		`default "1e9999999": `:                        attr(&wire.Attribute{Name: "a", Type: "string", Default: "1e9999999"}),
 		"nested more than 16 deep":                     deep,
 	} {
 		if _, err := sdk.NewForeign(&wire.Description{Config: block}); err == nil || !strings.Contains(err.Error(), want) {

@@ -60,6 +60,7 @@ func FuzzConfig(f *testing.F) {
 	for _, path := range []string{"", "text", "rule[0].paths[0]", `rule["one"]`, `map["a"][0]`, "inner.deep", "[[.]"} {
 		f.Add([]byte(fuzzedBody), typ, value, path, int32(7))
 	}
+	f.Add([]byte("text = 1e9999999\nnumber = 1e-9999999"), typ, value, "text", int32(1)) // took minutes
 	f.Add([]byte("text = \"a"), []byte(nil), []byte(nil), "text", int32(-1))
 	f.Add([]byte("rule {}\ntext {}\ninner = 1\nsizes = [null, {}]"), []byte(`"dynamic"`), []byte("\xc0"), "rule", int32(0))
 	schema, err := schemaOf(reflect.TypeFor[fuzzed]())

@@ -127,6 +127,10 @@ func (a *attrSchema) setDefault(has bool) error {
 	if diags.HasErrors() {
 		return fmt.Errorf("default %q: %w", a.fallback, diags)
 	}
+	var d decoder
+	if d.immense(expr) {
+		return fmt.Errorf("default %q: %w", a.fallback, d.diags)
+	}
 	v, diags := expr.Value(nil)
 	if diags.HasErrors() {
 		return fmt.Errorf("default %q: %w", a.fallback, diags)
