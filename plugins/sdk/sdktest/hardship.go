@@ -153,20 +153,23 @@ func (b Binary) job(t *testing.T, text string, core client.Capabilities) client.
 	}
 }
 
-// begin starts a run; end cancels it, and the time that it takes to end counts from then.
-func begin(t *testing.T, p *client.Plugin, j client.Job) (ended chan error, end func() error) {
+// begin starts a run; end cancels it, and sees that it then ends in time.
+func begin(t *testing.T, p *client.Plugin, j client.Job) (ended chan error, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended = make(chan error, 1)
 	go func() { ended <- p.Run(ctx, j, func(client.Message) {}) }()
-	return ended, func() error {
+	return ended, func() {
+		t.Helper()
+		early := len(ended) > 0
 		cancel()
 		select {
 		case err := <-ended:
-			return err
+			if err == nil && !early {
+				t.Error("a cancelled run passed")
+			}
 		case <-time.After(patience):
 			t.Fatalf("a cancelled run goes on after %s", patience)
-			return nil
 		}
 	}
 }
@@ -182,9 +185,7 @@ func alive(t *testing.T, p *client.Plugin, b Binary) {
 func cancelled(t *testing.T, p *client.Plugin, b Binary) {
 	_, end := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
 	time.Sleep(100 * time.Millisecond)
-	if err := end(); err == nil {
-		t.Error("a cancelled run passed")
-	}
+	end()
 	alive(t, p, b)
 }
 
@@ -193,36 +194,32 @@ func cancelledAlone(t *testing.T, p *client.Plugin, b Binary) {
 	_, endOne := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
 	other, endOther := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
 	time.Sleep(100 * time.Millisecond)
-	if err := endOne(); err == nil {
-		t.Error("a cancelled run passed")
-	}
+	endOne()
 	select {
 	case err := <-other:
-		if err == nil || strings.Contains(err.Error(), "cancel") {
+		if err != nil && strings.Contains(err.Error(), "cancel") {
 			t.Errorf("the other run ended with %v", err)
 		}
 		other <- err
 	case <-time.After(200 * time.Millisecond):
 	}
-	if err := endOther(); err == nil {
-		t.Error("a cancelled run passed")
-	}
+	endOther()
 	alive(t, p, b)
 }
 
-// denied runs where the core offers nothing, and where it refuses everything.
+// denied runs where the core offers nothing, and where it refuses everything: the run may fail, but not break.
 func denied(t *testing.T, p *client.Plugin, b Binary) {
 	for _, core := range []client.Capabilities{nil, refusing{}} {
 		ended, end := begin(t, p, b.job(t, b.Valid, core))
-		var err error
 		select {
-		case err = <-ended:
-		case <-time.After(time.Second):
-			err = end()
+		case err := <-ended:
+			if err != nil && strings.Contains(err.Error(), "panic") {
+				t.Errorf("a core that denies everything: %v", err)
+			}
+			ended <- err
+		case <-time.After(500 * time.Millisecond):
 		}
-		if err == nil || strings.Contains(err.Error(), "panic") {
-			t.Errorf("a core that denies everything: %v, want an error", err)
-		}
+		end()
 		alive(t, p, b)
 	}
 }
