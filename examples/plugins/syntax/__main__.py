@@ -27,6 +27,7 @@ def run(config, info):
     read, bad = 0, 0
     for path in files(info.workspace, config["files"], config["exclude"]):
         read += 1
+        yield troop.progress(read, path)
         with open(os.path.join(info.workspace, path), "rb") as f:
             mistake = first_mistake(path, f.read())
         if mistake:

@@ -2,9 +2,11 @@
 package syntax_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
@@ -25,12 +27,21 @@ func build(t *testing.T) string {
 }
 
 func TestConformance(t *testing.T) {
+	work := t.TempDir()
+	for i := range 3000 { // for some seconds
+		text := strings.Repeat("- a: {b: [c, d]}\n", 50)
+		if err := os.WriteFile(filepath.Join(work, fmt.Sprintf("%d.yml", i)), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sdktest.Conformance(t, build(t), sdktest.Binary{
-		Valid: `files = ["*.json"]`,
+		Valid: `exclude = []`,
 		Invalid: map[string]string{
 			`files = ["*.json", ""]`: `pipeline.hcl:1,20-22: Invalid syntax stage; want a pattern such as "*.json" or "deploy/*.yml", got ""`,
 			`file = []`:              `pipeline.hcl:1,1-5: Unsupported argument; A syntax stage has no argument "file". Did you mean "files"?`,
 		},
-		Cancel: true,
+		Cancel:    true,
+		Workspace: work,
+		Pass:      `files = ["1?.yml"]`,
 	})
 }

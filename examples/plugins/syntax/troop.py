@@ -41,6 +41,10 @@ def finding(path, line, column, rule, message, severity="error"):
         path=path, line=line, column=column, severity=severity, rule=rule, message=message))
 
 
+def progress(done, text, total=0):
+    return wire.Message(progress=wire.Progress(done=done, total=total, text=text))
+
+
 def output(name, value):
     return wire.Message(output=wire.OutputValue(name=name, json=json.dumps(value).encode()))
 
