@@ -42,7 +42,7 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		if r := m.GetResult(); r != nil {
-			_ = resultError(r)
+			_ = new(Plugin).verdict(r)
 			return
 		}
 		said, err := messageFromWire(&m)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -195,7 +196,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 			switch {
 			case errors.Is(r.err, io.EOF) && verdict != nil:
 				p.drain(emit)
-				return resultError(verdict)
+				return p.verdict(verdict)
 			case errors.Is(r.err, io.EOF):
 				return fmt.Errorf("plugin %s ended the call without a result", p.desc.Name)
 			case r.err != nil:
@@ -245,14 +246,20 @@ func (p *Plugin) drain(emit func(Message)) {
 	}
 }
 
-func resultError(r *wire.Result) error {
-	switch r.GetStatus() {
-	case wire.Result_FAILED:
-		return &Failure{Reason: r.GetReason(), Diagnostics: diagnosticsFromWire(r.GetDiagnostics())}
-	case wire.Result_SKIPPED:
-		return &SkipError{Reason: r.GetReason()}
+func (p *Plugin) verdict(r *wire.Result) error {
+	reason := r.GetReason()
+	if reason == "" {
+		reason = fmt.Sprintf("plugin %s gave no reason", p.desc.Name)
 	}
-	return nil
+	switch r.GetStatus() {
+	case wire.Result_PASSED:
+		return nil
+	case wire.Result_FAILED:
+		return &Failure{Reason: reason, Diagnostics: diagnosticsFromWire(r.GetDiagnostics())}
+	case wire.Result_SKIPPED:
+		return &SkipError{Reason: reason}
+	}
+	return fmt.Errorf("plugin %s sent garbage: a result of status %d", p.desc.Name, r.GetStatus())
 }
 
 // failed gives an error of the wire the words of whoever caused it: the caller who cancelled, the plugin that
@@ -269,9 +276,11 @@ func (p *Plugin) failed(ctx context.Context, err error) error {
 	if !ok {
 		return p.why(err)
 	}
-	switch st.Code() {
-	case codes.Unavailable, codes.Canceled:
+	switch {
+	case st.Code() == codes.Unavailable, st.Code() == codes.Canceled:
 		return p.why(errors.New(st.Message()))
+	case st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message larger than max"):
+		return fmt.Errorf("plugin %s sent garbage: a message of more than %d MiB", p.desc.Name, wire.MaxMessage>>20)
 	}
 	return errors.New(st.Message())
 }
