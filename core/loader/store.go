@@ -37,6 +37,7 @@ func settled(changed int64) time.Duration {
 //
 //	DIGEST/troop-plugin-TYPE     the copy
 //	DIGEST/description.json      what it said of itself
+//	DIGEST/good.json             blocks of manifests in which it found nothing, by hash
 //	sources/NAME.json            which file had which digest
 //
 // The digest that counts is always that of the copy.

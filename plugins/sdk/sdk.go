@@ -17,7 +17,8 @@ type Stage[C any] struct {
 	Outputs      []Output
 
 	// Check finds what is wrong with a decoded configuration beyond its types. Values that are not known
-	// before the run are zero then. It must touch nothing. Optional.
+	// before the run are zero then. It must touch nothing and depend on c alone: a block that was good once is not
+	// always asked about again. Optional.
 	Check func(c *C) error
 	// Run does the stage's work for one run. Optional.
 	Run func(ctx context.Context, c *C, job *Job) error

@@ -34,7 +34,7 @@ func (a *app) validateCmd() *cobra.Command {
 			if err := want(rest); err != nil {
 				return err
 			}
-			engine := &core.Engine{Plugins: a.plugins}
+			engine := &core.Engine{Plugins: a.plugins.Lazy()}
 			diags := append(p.diags, engine.Validate(c.Context(), p.Pipeline)...)
 			if len(diags) > 0 || a.json {
 				a.diagnose(diags, p.sources)
