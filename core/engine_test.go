@@ -507,6 +507,36 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// together lets no plugin start before a number of them are about to.
+type together struct {
+	core.Plugins
+	all *sync.WaitGroup
+}
+
+func (p together) Open(ctx context.Context, typ string) (core.Plugin, error) {
+	p.all.Done()
+	p.all.Wait()
+	return p.Plugins.Open(ctx, typ)
+}
+
+func TestPluginsStartTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a.a", "b.b < a.a", "c.c < b.b")
+	var all sync.WaitGroup
+	all.Add(3)
+	w.engine.Plugins = together{w, &all}
+	done := make(chan core.Diagnostics)
+	go func() { done <- w.engine.Validate(t.Context(), w.pipeline) }()
+	select {
+	case diags := <-done:
+		if len(diags) > 0 {
+			t.Error(diags)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("each plugin waits for the one before it")
+	}
+}
+
 func TestGraphIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
