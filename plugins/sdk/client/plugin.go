@@ -97,7 +97,7 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j), Call: p.calls.Add(1)}
+	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j.Info, p.desc), Call: p.calls.Add(1)}
 	if j.Capabilities != nil && len(p.desc.Capabilities) > 0 {
 		id, stop, err := p.serve(j.Capabilities)
 		if err != nil {

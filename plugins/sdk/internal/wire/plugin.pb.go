@@ -117,8 +117,9 @@ type Description struct {
 	Outputs       []*Output              `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	Actions       []*Action              `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
 	Capabilities  []string               `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"` // has Run
-	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`  // absent: has no Watch
+	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`          // has Run
+	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`           // absent: has no Watch
+	Cacheable     bool                   `protobuf:"varint,11,opt,name=cacheable,proto3" json:"cacheable,omitempty"` // what Run comes to depends on the commit, the configuration and the plugin alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +215,13 @@ func (x *Description) GetAgent() *Agent {
 		return x.Agent
 	}
 	return nil
+}
+
+func (x *Description) GetCacheable() bool {
+	if x != nil {
+		return x.Cacheable
+	}
+	return false
 }
 
 type Block struct {
@@ -3114,7 +3122,7 @@ var File_plugin_proto protoreflect.FileDescriptor
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x0ftroop.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xd3\x02\n" +
+	"\x0fDescribeRequest\"\xf1\x02\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -3124,7 +3132,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\aactions\x18\x06 \x03(\v2\x17.troop.plugin.v1.ActionR\aactions\x12\"\n" +
 	"\fcapabilities\x18\a \x03(\tR\fcapabilities\x12\x14\n" +
 	"\x05stage\x18\b \x01(\bR\x05stage\x12,\n" +
-	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\"y\n" +
+	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\x12\x1c\n" +
+	"\tcacheable\x18\v \x01(\bR\tcacheable\"y\n" +
 	"\x05Block\x12:\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2\x1a.troop.plugin.v1.AttributeR\n" +
