@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 GOLANGCI := v2.15.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARIES := troop troop-agent $(addprefix troop-plugin-,build test analysis deploy doctor maintenance) terraform-provider-lab
-PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server redis-server shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
 LINTERS  := ansible-lint shellcheck
 BENCH    := packer
 # These make hosts, one package at a time.
