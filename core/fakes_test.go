@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,20 @@ func (w *world) PutRun(_ context.Context, r core.Run) error {
 	defer w.mu.Unlock()
 	w.runs = append(w.runs, r)
 	return w.putError
+}
+
+func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, run := range slices.Backward(w.runs) {
+		for _, r := range run.Stages {
+			if inputs != "" && r.ID == id && r.Inputs == inputs && r.Status == core.Passed {
+				r.Reused = run.ID
+				return &r, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 func (w *world) Append(_ context.Context, e core.Event) error {

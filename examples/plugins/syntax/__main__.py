@@ -75,4 +75,4 @@ def first_mistake(path, data):
 
 if __name__ == "__main__":
     troop.serve("syntax", "0.1.0", "check that JSON and YAML files parse", ARGUMENTS, check, run,
-                outputs={"files": "How many files were read."})
+                outputs={"files": "How many files were read."}, capabilities=["workspace"], cacheable=True)

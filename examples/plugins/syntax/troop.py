@@ -52,9 +52,10 @@ def output(name, value):
 class Plugin:
     """The service that troop calls. Each method is one call of the protocol."""
 
-    def __init__(self, name, version, summary, arguments, outputs, check, run):
+    def __init__(self, name, version, summary, arguments, outputs, capabilities, cacheable, check, run):
         self.description = wire.Description(
             name=name, version=version, summary=summary, stage=True, values=True,
+            capabilities=capabilities, cacheable=cacheable,
             config=wire.Block(attributes=arguments),
             outputs=[wire.Output(name=n, doc=d) for n, d in outputs.items()])
         self.check, self.run = check, run
@@ -129,11 +130,11 @@ def credentials():
         require_client_auth=True)
 
 
-def serve(name, version, summary, arguments, check, run, outputs={}):
+def serve(name, version, summary, arguments, check, run, outputs={}, capabilities=(), cacheable=False):
     """Serve is all that a plugin's main does. It returns when troop says so, or is gone."""
     if os.environ.get("TROOP_PLUGIN") != COOKIE:
         sys.exit(f"{name} {version} is a plugin of troop; troop starts it: put it beside troop, or in ~/.troop/plugins.")
-    plugin = Plugin(name, version, summary, arguments, outputs, check, run)
+    plugin = Plugin(name, version, summary, arguments, outputs, capabilities, cacheable, check, run)
     server = grpc.server(futures.ThreadPoolExecutor(), options=[("grpc.max_receive_message_length", 64 << 20)])
     server.add_generic_rpc_handlers(plugin.handlers())
     socket = os.path.join(os.environ["PLUGIN_UNIX_SOCKET_DIR"], "plugin")

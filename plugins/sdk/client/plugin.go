@@ -127,11 +127,11 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j), Call: p.calls.Add(1)}
+	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j.Info, p.desc), Call: p.calls.Add(1)}
 	if err := p.prepare(ctx, r.GetConfig()); err != nil {
 		return err
 	}
-	if j.Capabilities != nil && len(p.desc.Capabilities) > 0 {
+	if j.Capabilities != nil && slices.ContainsFunc(p.desc.Capabilities, isService) {
 		id, stop, err := p.serve(j.Capabilities)
 		if err != nil {
 			return p.failed(ctx, fmt.Errorf("serve capabilities: %w", err))
@@ -147,6 +147,9 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	defer stop()
 	return p.listen(ctx, streamCtx, stream, emit)
 }
+
+// isService tells whether a capability is called; that of the workspace is a folder.
+func isService(c sdk.Capability) bool { return c != sdk.Workspace }
 
 // cancelWith tells the plugin when ctx ends, and loses patience with it after the grace period.
 func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call uint64) (stop func() bool) {

@@ -137,7 +137,7 @@ func startedByHand(t *testing.T, path string) {
 var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
 var capabilities = []sdk.Capability{
-	sdk.Inventory, sdk.Playbook, sdk.Agents, sdk.Artifacts, sdk.Flags, sdk.State, sdk.Events, sdk.Notify, sdk.Secrets,
+	sdk.Workspace, sdk.Inventory, sdk.Playbook, sdk.Agents, sdk.Artifacts, sdk.Flags, sdk.State, sdk.Events, sdk.Notify, sdk.Secrets,
 }
 
 func described(t *testing.T, again, d client.Description) {

@@ -117,9 +117,10 @@ type Description struct {
 	Outputs       []*Output              `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	Actions       []*Action              `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
 	Capabilities  []string               `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`    // has Run
-	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`     // absent: has no Watch
-	Values        bool                   `protobuf:"varint,10,opt,name=values,proto3" json:"values,omitempty"` // it has no HCL: the core decodes blocks as config says, and the plugin gets Config.values
+	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`          // has Run
+	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`           // absent: has no Watch
+	Values        bool                   `protobuf:"varint,10,opt,name=values,proto3" json:"values,omitempty"`       // it has no HCL: the core decodes blocks as config says, and the plugin gets Config.values
+	Cacheable     bool                   `protobuf:"varint,11,opt,name=cacheable,proto3" json:"cacheable,omitempty"` // what Run comes to depends on the commit, the configuration and the plugin alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +221,13 @@ func (x *Description) GetAgent() *Agent {
 func (x *Description) GetValues() bool {
 	if x != nil {
 		return x.Values
+	}
+	return false
+}
+
+func (x *Description) GetCacheable() bool {
+	if x != nil {
+		return x.Cacheable
 	}
 	return false
 }
@@ -3138,7 +3146,7 @@ var File_plugin_proto protoreflect.FileDescriptor
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x0ftroop.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xeb\x02\n" +
+	"\x0fDescribeRequest\"\x89\x03\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -3150,7 +3158,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05stage\x18\b \x01(\bR\x05stage\x12,\n" +
 	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\x12\x16\n" +
 	"\x06values\x18\n" +
-	" \x01(\bR\x06values\"y\n" +
+	" \x01(\bR\x06values\x12\x1c\n" +
+	"\tcacheable\x18\v \x01(\bR\tcacheable\"y\n" +
 	"\x05Block\x12:\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2\x1a.troop.plugin.v1.AttributeR\n" +
