@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
@@ -172,6 +174,62 @@ func TestLockedRace(t *testing.T) {
 	var changed *LockError
 	if _, err := l.Open(t.Context(), "dummy"); !errors.As(err, &changed) || changed.Want != digest || changed.Path != path {
 		t.Errorf("swapped before: %v", err)
+	}
+	if _, err := os.Stat(trace); err == nil {
+		t.Error("the swapped binary was executed")
+	}
+}
+
+// While somebody swaps a binary to and fro, each start is that of the locked one, or refused.
+func TestLockedUnderSwaps(t *testing.T) {
+	t.Parallel()
+	dir, stock := t.TempDir(), t.TempDir()
+	path := copyBinary(t, dir, "troop-plugin-dummy")
+	digest, err := hashFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := filepath.Join(t.TempDir(), "executed")
+	good, evil := copyBinary(t, stock, "good"), install(t, stock, "evil", "#!/bin/sh\ntouch "+trace+"\n")
+	lock := &Lock{File: filepath.Join(dir, LockFile)}
+	lock.Accept("dummy", "1.0.0", digest)
+	l := newLoader(t, dir).Locked(lock)
+	stop := make(chan struct{})
+	var swaps sync.WaitGroup
+	swaps.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			next := filepath.Join(stock, "next")
+			if err := errors.Join(os.Link([]string{evil, good}[i%2], next), os.Rename(next, path)); err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(time.Duration(i%7) * time.Millisecond)
+		}
+	})
+	started, refused := 0, 0
+	for end := time.Now().Add(20 * time.Second); (started < 3 || refused < 3) && time.Now().Before(end); {
+		p, err := l.Open(t.Context(), "dummy")
+		switch {
+		case err == nil:
+			started++
+			if err := p.Close(); err != nil || p.Digest() != digest {
+				t.Errorf("digest %s, %v", p.Digest(), err)
+			}
+		case errors.As(err, new(*LockError)):
+			refused++
+		default:
+			t.Error(err)
+		}
+	}
+	close(stop)
+	swaps.Wait()
+	if started == 0 || refused == 0 {
+		t.Errorf("%d starts, %d refusals: nothing raced", started, refused)
 	}
 	if _, err := os.Stat(trace); err == nil {
 		t.Error("the swapped binary was executed")
