@@ -65,6 +65,7 @@ const (
 type When struct {
 	Branches     []string // patterns
 	Environments []string
+	Paths        Paths // of files that changed since the stage last passed
 }
 
 // Block is the body of a stage as it stands in the manifest; its plugin decodes it.

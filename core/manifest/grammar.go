@@ -239,10 +239,13 @@ var whenGrammar = schema{
 	arguments: []argument{
 		{"branches", "list(string)", "names of branches, with * for any part of a name", false},
 		{"environments", "list(string)", "names of environments", false},
+		{"paths", "list(string)", "patterns of files in the source folder, one of which has changed since the stage last passed; ** is any folders, !PATTERN leaves out", false},
 	},
 	hints: map[string]string{
 		"branch":      "Branches are a list: branches = [\"main\"].",
 		"environment": "Environments are a list: environments = [\"production\"].",
+		"path":        "Paths are a list: paths = [\"web/**\"].",
+		"changes":     "Files are given by: paths = [\"web/**\"].",
 	},
 }
 

@@ -208,7 +208,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 		return err
 	}
 	defer plugin.Close()
-	state, err := p.files.StageState(stage.ID())
+	state, err := p.files.StageState(p.Name, stage.ID())
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 
 // lastOutputs are the outputs of the last run that passed in an environment: what stands there now.
 func lastOutputs(ctx context.Context, p *project, env string) map[core.StageID]map[string]any {
-	runs, err := p.files.Runs(ctx, store.Filter{Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
+	runs, err := p.files.Runs(ctx, store.Filter{Pipeline: p.Name, Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
 	if err != nil || len(runs) == 0 {
 		return nil
 	}

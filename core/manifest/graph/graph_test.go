@@ -15,14 +15,14 @@ func shop() *core.Pipeline {
 		{Type: "deploy", Name: "app", Needs: []core.StageID{"build.app", "lint.all", "test.unit"}, When: core.When{Branches: []string{"main", "a<b"}}},
 		{Type: "build", Name: "app"},
 		{Type: "test", Name: "unit", Needs: []core.StageID{"build.app"}},
-		{Type: "lint", Name: "all"},
+		{Type: "lint", Name: "all", When: core.When{Paths: core.Paths{"**", "!docs"}}},
 		{Type: "watch", Name: "hosts", Needs: []core.StageID{"build.app", "deploy.app"}},
 	}}
 }
 
 func TestText(t *testing.T) {
 	want := `  1  build.app
-     lint.all
+     lint.all     when changes in **, !docs
   2  test.unit    after build.app
   3  deploy.app   after lint.all, test.unit  when branches main, a<b
   4  watch.hosts  after deploy.app
@@ -37,7 +37,7 @@ func TestDOT(t *testing.T) {
   rankdir = LR
   node [shape = box, fontname = "sans-serif"]
   "build.app"
-  "lint.all"
+  "lint.all" [style = dashed, tooltip = "when changes in **, !docs"]
   "test.unit"
   "build.app" -> "test.unit"
   "deploy.app" [style = dashed, tooltip = "when branches main, a<b"]
