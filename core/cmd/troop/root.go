@@ -205,6 +205,9 @@ func (a *app) fail(err error) int {
 }
 
 func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
+	for i := range diags {
+		diags[i].Detail = a.mask.String(diags[i].Detail)
+	}
 	if a.json {
 		if data, err := manifest.JSON(diags, sources); err == nil {
 			_, _ = a.out.Write(data) // a closed pipe has no reader to tell
