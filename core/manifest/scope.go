@@ -164,7 +164,10 @@ func (c *compiled) try(where site) {
 		v, diags := x.expr.Value(ctx)
 		c.l.add(diags)
 		c.l.secrets.addMarked(v)
-		if !diags.HasErrors() && v.IsWhollyKnown() {
+		switch {
+		case diags.HasErrors():
+			c.computed[i].value = cty.DynamicVal // so that nobody says it again
+		case v.IsWhollyKnown():
 			c.computed[i].value = v
 		}
 	}
