@@ -74,7 +74,7 @@ type Since struct {
 type RunOptions struct {
 	Commit, Branch, Subject string
 	Environment             string  // of the stages that name none; may be empty
-	Until                   StageID // this stage and what it needs; empty: all
+	Until                   StageID // this stage, or those of this type, and what they need; empty: all
 }
 
 // Run executes a pipeline for one commit. It checks everything first: mistakes are returned as Diagnostics,

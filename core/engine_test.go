@@ -436,8 +436,16 @@ func TestUntil(t *testing.T) {
 	if got := statuses(r); got != "a.a passed, b.b passed, c.c skipped, d.d skipped" {
 		t.Errorf("got %s", got)
 	}
-	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "b.c"})
-	if err == nil || err.Error() != "stage b.c not found; did you mean b.b?" {
+	w = newWorld(t, "a.a", "b.b < a.a", "b.c", "d.d < b.b")
+	r, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := statuses(r); got != "a.a passed, b.b passed, b.c passed, d.d skipped" {
+		t.Errorf("up to a type: got %s", got)
+	}
+	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "c.c"})
+	if err == nil || err.Error() != "stage c.c not found; did you mean b.c?" {
 		t.Errorf("got %v", err)
 	}
 	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Environment: "lap"})

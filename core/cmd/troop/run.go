@@ -87,7 +87,7 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 	f := c.Flags()
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
-	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME` and what it needs")
+	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
 	f.BoolVar(&force, "force", false, "also what has not changed: configure hosts, run stages with when.paths")
 	return c
 }
