@@ -173,7 +173,9 @@ func (w *world) Append(_ context.Context, e core.Event) error {
 
 func (w *world) Workspace(id core.RunID) (string, error) { return "/runs/" + string(id) + "/src", nil }
 
-func (w *world) StageState(id core.StageID) (string, error) { return "/stages/" + string(id), nil }
+func (w *world) StageState(_ string, id core.StageID) (string, error) {
+	return "/stages/" + string(id), nil
+}
 
 func (w *world) Publish(_ context.Context, e core.Event) error {
 	w.published = append(w.published, e)

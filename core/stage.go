@@ -133,7 +133,7 @@ func (x *execution) job(s Stage, inputs map[StageID]map[string]any) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("evaluate block: %w", err)
 	}
-	state, err := x.engine.Folders.StageState(s.ID())
+	state, err := x.engine.Folders.StageState(x.pipeline.Name, s.ID())
 	if err != nil {
 		return Job{}, fmt.Errorf("make folder of stage: %w", err)
 	}
