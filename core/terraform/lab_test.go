@@ -42,14 +42,8 @@ type testLab struct {
 
 var provider string
 
-// applyIn makes the test binary apply the default lab in a folder, and nothing else.
-const applyIn = "TROOP_TEST_APPLY_IN"
-
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(applyIn); dir != "" {
-		if err := applyDefault(dir); err != nil {
-			panic(err)
-		}
+	if applied() {
 		return
 	}
 	dir, err := os.MkdirTemp("", "troop-lab-test-")
@@ -64,29 +58,6 @@ func TestMain(m *testing.M) {
 		panic(fmt.Sprintf("%v\n%s", err, out))
 	}
 	m.Run()
-}
-
-func applyDefault(dir string) error {
-	module, err := modules.Open("lab")
-	if err != nil {
-		return err
-	}
-	ssh, err := remote.New(dir)
-	if err != nil {
-		return err
-	}
-	w, err := terraform.Open(context.Background(), terraform.Options{
-		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: "lab", PublicKey: ssh.PublicKey(),
-		Providers: map[string]string{"troop.local/troop/lab": os.Getenv("TROOP_TEST_PROVIDER")},
-	})
-	if err != nil {
-		return err
-	}
-	p, err := w.Plan(context.Background())
-	if err != nil {
-		return err
-	}
-	return w.Apply(context.Background(), p, nil)
 }
 
 func newLab(t *testing.T) *testLab {
@@ -128,6 +99,19 @@ func (l *testLab) open(variables map[string]any) *terraform.Workspace {
 		l.t.Fatal(err)
 	}
 	return w
+}
+
+// engine is what applies in a process of its own.
+func (l *testLab) engine(variables map[string]any) engine {
+	l.t.Helper()
+	module, err := filepath.Abs("../../terraform/lab")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return engine{
+		Dir: filepath.Join(l.dir, "terraform"), Module: module, PublicKey: l.ssh.PublicKey(), What: "the test",
+		Variables: variables, Providers: map[string]string{"troop.local/troop/lab": provider},
+	}
 }
 
 func (l *testLab) apply(w *terraform.Workspace) (*terraform.Plan, []core.Host) {
@@ -383,11 +367,7 @@ func TestKilledApply(t *testing.T) {
 // TestKilledCore kills the process that drives Terraform while hosts are made.
 func TestKilledCore(t *testing.T) {
 	l := newLab(t)
-	core := exec.Command(os.Args[0])
-	core.Env = append(os.Environ(), applyIn+"="+l.dir, "TROOP_TEST_PROVIDER="+provider)
-	if err := core.Start(); err != nil {
-		t.Fatal(err)
-	}
+	core := l.engine(nil).start(t)
 	await := func(what string, done func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
