@@ -35,8 +35,10 @@ const (
 )
 
 func (w *Workspace) copyPath(number int, ext string) string {
-	return w.path("states", fmt.Sprintf("%06d%s", number, ext))
+	return filepath.Join(copiesIn(w.Dir), fmt.Sprintf("%06d%s", number, ext))
 }
+
+func copiesIn(dir string) string { return filepath.Join(dir, own, "states") }
 
 // setAside keeps a copy of the state, wherever the module keeps it, and returns what it has copied; nil: there is
 // no state yet. The caller holds the lock.
@@ -49,10 +51,10 @@ func (w *Workspace) setAside(ctx context.Context, tf *tfexec.Terraform) (*header
 }
 
 func (w *Workspace) keepCopy(state []byte, h header) error {
-	if err := os.MkdirAll(w.path("states"), 0o700); err != nil {
+	if err := os.MkdirAll(copiesIn(w.Dir), 0o700); err != nil {
 		return fmt.Errorf("copy state aside: %w", err)
 	}
-	all, err := w.Copies()
+	all, err := Copies(w.Dir)
 	if err != nil {
 		return err
 	}
@@ -103,9 +105,9 @@ func spare(all []Copy, now time.Time) []Copy {
 	return spared
 }
 
-// Copies lists the copies of the state, the newest first.
-func (w *Workspace) Copies() ([]Copy, error) {
-	files, err := filepath.Glob(w.path("states", "*.json"))
+// Copies lists the copies of the state that the working folder of a module has, the newest first. It only looks.
+func Copies(dir string) ([]Copy, error) {
+	files, err := filepath.Glob(filepath.Join(copiesIn(dir), "*.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +232,7 @@ func (w *Workspace) damaged() (bool, error) {
 	} else if err != nil || len(b) > 0 {
 		return err == nil, err
 	}
-	all, err := w.Copies()
+	all, err := Copies(w.Dir)
 	return len(all) > 0, err
 }
 
@@ -245,7 +247,7 @@ func (w *Workspace) mend() error {
 	if err != nil {
 		return err
 	}
-	all, err := w.Copies()
+	all, err := Copies(w.Dir)
 	if err != nil {
 		return err
 	}

@@ -133,9 +133,9 @@ func inState(s *terraform.State) []string {
 	return names
 }
 
-func copies(t *testing.T, w *terraform.Workspace) []terraform.Copy {
+func copies(t *testing.T, e engine) []terraform.Copy {
 	t.Helper()
-	all, err := w.Copies()
+	all, err := terraform.Copies(e.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func testState(t *testing.T, e engine) {
 		t.Errorf("before the first apply: %+v", s)
 	}
 	apply(t, e.with(t, "a"))
-	if all := copies(t, e.with(t)); len(all) != 0 {
+	if all := copies(t, e); len(all) != 0 {
 		t.Errorf("there was no state to copy: %+v", all)
 	}
 	first := state(t, e.with(t))
@@ -176,7 +176,7 @@ func testState(t *testing.T, e engine) {
 		t.Errorf("resource %+v", r)
 	}
 
-	all := copies(t, e.with(t))
+	all := copies(t, e)
 	if len(all) != 1 || all[0].Number != 1 || all[0].Before.Run != "01JTEST" || all[0].Before.What != "troop test" ||
 		!slices.Equal(all[0].Hosts, []core.HostName{"a"}) || all[0].Serial != first.Serial || all[0].Resources != 1 {
 		t.Errorf("copies %+v", all)
