@@ -70,7 +70,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 	}
 	for _, r := range h.Resources {
 		if r.Mode == "managed" {
-			c.Resources++
+			c.Resources += len(r.Instances)
 		}
 	}
 	about, err := json.MarshalIndent(c, "", "  ")

@@ -80,6 +80,9 @@ func newLab(t *testing.T) *testLab {
 		if left := l.things(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		if left := l.processes(); len(left) > 0 {
+			t.Errorf("still running: %v", left)
+		}
 	})
 	return l
 }
@@ -367,7 +370,7 @@ func TestKilledApply(t *testing.T) {
 // TestKilledCore kills the process that drives Terraform while hosts are made.
 func TestKilledCore(t *testing.T) {
 	l := newLab(t)
-	core := l.engine(nil).start(t)
+	core, _ := l.engine(nil).start(t)
 	await := func(what string, done func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
@@ -396,24 +399,38 @@ func TestKilledCore(t *testing.T) {
 	}
 }
 
+// TestHostsHoldNothingOfOurs gives the provider a lock to inherit, as flock(1) does with what it runs.
+func TestHostsHoldNothingOfOurs(t *testing.T) {
+	l := newLab(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := l.engine(map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}).command(t)
+	cmd.ExtraFiles = []*os.File{file}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.Open(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = again.Close() }()
+	if err := syscall.Flock(int(again.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Errorf("a host holds the lock: %v", err)
+	}
+}
+
 // processOf returns a process of that name that works in the lab's folder, or 0.
 func (l *testLab) processOf(program string) int {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	for _, dir := range dirs {
-		exe, _ := os.Readlink(dir + "/exe")
-		cwd, _ := os.Readlink(dir + "/cwd")
-		if filepath.Base(exe) == program && cwd == filepath.Join(l.dir, "terraform") {
-			pid, err := strconv.Atoi(filepath.Base(dir))
-			if err != nil {
-				l.t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	return 0
+	l.t.Helper()
+	return programIn(l.t, filepath.Join(l.dir, "terraform"), program)
 }
 
 func (l *testLab) kill(program string) int {

@@ -1,6 +1,7 @@
 package terraform_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"os"
@@ -17,6 +18,7 @@ type engine struct {
 	Run                          core.RunID
 	Variables                    map[string]any
 	Providers                    map[string]string
+	Destroy                      bool // everything, instead of to apply
 }
 
 const engineEnv = "TROOP_TEST_ENGINE"
@@ -49,15 +51,21 @@ func (e engine) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := w.Plan(ctx)
+	plan := w.Plan
+	if e.Destroy {
+		plan = w.PlanDestroy
+	}
+	p, err := plan(ctx)
 	if err != nil {
+		return err
+	}
+	if _, err := os.Stdout.WriteString("applying\n"); err != nil {
 		return err
 	}
 	return w.Apply(ctx, p, nil)
 }
 
-// start begins to apply. Whoever starts it, ends it and waits for it.
-func (e engine) start(t *testing.T) *exec.Cmd {
+func (e engine) command(t *testing.T) *exec.Cmd {
 	t.Helper()
 	text, err := json.Marshal(e)
 	if err != nil {
@@ -65,9 +73,25 @@ func (e engine) start(t *testing.T) *exec.Cmd {
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), engineEnv+"="+string(text))
+	return cmd
+}
+
+// start begins to plan, and then to apply, which applying tells. Whoever starts it, ends it and waits for it.
+func (e engine) start(t *testing.T) (process *exec.Cmd, applying <-chan struct{}) {
+	t.Helper()
+	cmd := e.command(t)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return cmd
+	told := make(chan struct{})
+	go func() {
+		defer close(told) // also when it ends before
+		_, _ = bufio.NewReader(out).ReadString('\n')
+	}()
+	return cmd, told
 }

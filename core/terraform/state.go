@@ -61,7 +61,8 @@ type header struct {
 		Value json.RawMessage `json:"value"`
 	} `json:"outputs"`
 	Resources []struct {
-		Mode string `json:"mode"`
+		Mode      string            `json:"mode"`
+		Instances []json.RawMessage `json:"instances"`
 	} `json:"resources"`
 }
 

@@ -199,6 +199,9 @@ func testState(t *testing.T, e engine) {
 	if err := e.with(t).Restore(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
+	if all = copies(t, e); len(all) != 2 || all[0].Number != 2 || all[0].Resources != 2 || all[0].Serial != second.Serial {
+		t.Errorf("the restore has set aside %+v", all)
+	}
 	restored := state(t, e.with(t))
 	if !terraform.Diff(restored, first).Empty() || restored.Serial <= second.Serial {
 		t.Errorf("restored %+v, want %+v with a serial above %d", restored, first, second.Serial)
@@ -261,7 +264,7 @@ func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
 		"hosts": map[string]any{"a": "production", "b": "production"},
 		"wait":  fmt.Sprintf("echo $$ >%s; touch %s; exec sleep 60", pid, started),
 	}
-	cmd := e.start(t)
+	cmd, _ := e.start(t)
 	t.Cleanup(func() { // what a killed Terraform has started itself outlives it
 		b, err := os.ReadFile(pid)
 		if err != nil {
@@ -281,8 +284,8 @@ func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
 	}
 }
 
-// terraformIn returns the Terraform that works in a folder, or 0.
-func terraformIn(t *testing.T, dir string) int {
+// programIn returns a process of that program that works in a folder, or 0.
+func programIn(t *testing.T, dir, program string) int {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -291,7 +294,7 @@ func terraformIn(t *testing.T, dir string) int {
 	for _, p := range all {
 		exe, _ := os.Readlink(p + "/exe")
 		cwd, _ := os.Readlink(p + "/cwd")
-		if filepath.Base(exe) == "terraform" && cwd == dir {
+		if filepath.Base(exe) == program && cwd == dir {
 			pid, err := strconv.Atoi(filepath.Base(p))
 			if err != nil {
 				t.Fatal(err)
@@ -317,7 +320,7 @@ func TestKilledWithTheLock(t *testing.T) {
 			}
 			pid := cmd.Process.Pid
 			if victim == "terraform" {
-				pid = terraformIn(t, e.Dir)
+				pid = programIn(t, e.Dir, "terraform")
 			}
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -325,7 +328,7 @@ func TestKilledWithTheLock(t *testing.T) {
 			if err := cmd.Wait(); err == nil {
 				t.Fatal("the apply has succeeded")
 			}
-			for terraformIn(t, e.Dir) != 0 {
+			for programIn(t, e.Dir, "terraform") != 0 {
 				time.Sleep(10 * time.Millisecond)
 			}
 
@@ -412,7 +415,7 @@ func TestCutOffState(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
-			for terraformIn(t, e.Dir) != 0 {
+			for programIn(t, e.Dir, "terraform") != 0 {
 				time.Sleep(10 * time.Millisecond)
 			}
 			if err := os.WriteFile(file, []byte(rest), 0o600); err != nil {
