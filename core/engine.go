@@ -60,7 +60,7 @@ type Environments interface {
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
 	// Summary of the events are the callee's; the engine fills in the rest.
-	Prepare(ctx context.Context, p *Pipeline, env string, emit func(Event)) error
+	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
 	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
 	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
 	Capabilities(p *Pipeline, job Job) Capabilities

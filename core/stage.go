@@ -252,7 +252,7 @@ func (x *execution) prepareNow(ctx context.Context, env string) error {
 	source := "environment." + env
 	begun := time.Now()
 	x.emit(ctx, Event{Source: source, Environment: env, Kind: KindEnvironmentPreparing, Summary: "preparing"})
-	err := x.engine.Environments.Prepare(ctx, x.pipeline, env, func(e Event) {
+	err := x.engine.Environments.Prepare(ctx, x.pipeline, x.info.ID, env, func(e Event) {
 		if e.Source == "" {
 			e.Source = source
 		}

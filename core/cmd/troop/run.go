@@ -200,13 +200,13 @@ var _ core.Environments = (*environments)(nil)
 
 // Prepare makes and configures the hosts of an environment. It holds the environment's lock from then on, so
 // that no other run deploys there.
-func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name string, emit func(core.Event)) error {
+func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {
 	conf, err := findEnvironment(p, name)
 	if err != nil {
 		return err
 	}
 	say := func(line string) { emit(core.Event{Source: "environment." + name, Kind: core.KindLog, Summary: line}) }
-	release, err := lockEnvironment(ctx, s.project, name, "troop run", "", say)
+	release, err := lockEnvironment(ctx, s.project, name, "troop run", run, say)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		emit(e)
 	}
 	if conf.Terraform != nil {
-		if err := s.provision(ctx, p, conf, say, from); err != nil {
+		if err := s.provision(ctx, p, run, conf, say, from); err != nil {
 			return err
 		}
 	}
@@ -232,11 +232,12 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 	return e.configure(ctx, s.force, from)
 }
 
-func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf core.Environment, say func(string), emit func(core.Event)) error {
+func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core.RunID, conf core.Environment, say func(string), emit func(core.Event)) error {
 	w, err := workspace(ctx, p, conf, say)
 	if err != nil {
 		return err
 	}
+	w.What, w.Run = "troop run", run
 	plan, err := w.Plan(ctx)
 	if err != nil {
 		return err

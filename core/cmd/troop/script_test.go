@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
@@ -61,7 +64,8 @@ var plugins = sync.OnceValues(func() (string, error) {
 })
 
 // TestScripts runs the command lines in testdata/*.txtar. In them, PLUGINS is a folder with the plugins of this
-// tree, which are also in ~/.troop/plugins, and REPO is this checkout.
+// tree, which are also in ~/.troop/plugins, and REPO is this checkout. The command s3 starts a server with the
+// bucket "states" in it.
 func TestScripts(t *testing.T) {
 	dir, err := plugins()
 	if err != nil {
@@ -79,6 +83,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("UPDATE") != "",
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -93,4 +98,15 @@ func TestScripts(t *testing.T) {
 			return os.Symlink(filepath.Clean(dir), filepath.Join(home, ".troop", "plugins"))
 		},
 	})
+}
+
+// s3 serves the state of a module, and the conditional writes that its lock needs, until the script ends.
+func s3(ts *testscript.TestScript, _ bool, _ []string) {
+	backend := s3mem.New()
+	ts.Check(backend.CreateBucket("states"))
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	ts.Defer(server.Close)
+	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 }
