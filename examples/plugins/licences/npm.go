@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 type lockEntry struct {
 	Name    string // when it is not that of the folder
 	Version string
-	License spoken
+	License any
 	Dev     bool
 	Link    bool // to another entry
 }
@@ -31,7 +32,7 @@ func npmPackages(workspace, file string, dev bool) ([]dependency, error) {
 		if i < 0 || e.Link || e.Dev && !dev {
 			return // of the project itself, or not asked for
 		}
-		d := dependency{name: folder[i+len("node_modules/"):], version: e.Version, file: file, line: line, licence: string(e.License)}
+		d := dependency{name: folder[i+len("node_modules/"):], version: e.Version, file: file, line: line, licence: expression(e.License)}
 		if e.Name != "" {
 			d.name = e.Name
 		}
@@ -104,36 +105,30 @@ func installedLicence(dir string) (licence, unknown string) {
 	if err != nil {
 		return "", "no licence in the lock file, and not installed: run npm ci before this stage"
 	}
-	var p struct{ License, Licenses spoken }
+	var p struct{ License, Licenses any }
 	if err := json.Unmarshal(text, &p); err != nil {
 		return "", "its package.json cannot be read: " + err.Error()
 	}
-	switch {
-	case p.License != "" && !strings.HasPrefix(string(p.License), "SEE LICEN"):
-		return string(p.License), ""
-	case p.Licenses != "":
-		return string(p.Licenses), ""
+	licence = cmp.Or(expression(p.License), expression(p.Licenses))
+	if licence == "" || strings.HasPrefix(licence, "SEE LICEN") {
+		return licenceOf(dir)
 	}
-	return licenceOf(dir)
+	return licence, ""
 }
 
-// spoken is a licence as package.json has it: an expression, in old ones an object, or a list to choose from.
-type spoken string
-
-func (s *spoken) UnmarshalJSON(text []byte) error {
-	var list []spoken
-	var object struct{ Type string }
-	switch {
-	case json.Unmarshal(text, (*string)(s)) == nil:
-	case json.Unmarshal(text, &list) == nil:
-		for i, one := range list {
-			if i > 0 {
-				*s += " OR "
-			}
-			*s += one
+// expression is a licence as package.json has it: an expression, in old ones an object, or a list to choose from.
+func expression(said any) string {
+	switch said := said.(type) {
+	case string:
+		return said
+	case map[string]any:
+		return expression(said["type"])
+	case []any:
+		var list []string
+		for _, one := range said {
+			list = append(list, expression(one))
 		}
-	case json.Unmarshal(text, &object) == nil:
-		*s = spoken(object.Type)
+		return strings.Join(list, " OR ")
 	}
-	return nil // anything else says nothing
+	return ""
 }
