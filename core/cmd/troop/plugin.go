@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) pluginCmd() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Look at plugins"}
+	c := &cobra.Command{Use: "plugin", Short: "Look at plugins, accept them, begin one"}
 	c.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the plugins that can be used, and where they are", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -38,7 +38,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	}, a.describeCmd(), a.lockCmd())
+	}, a.describeCmd(), a.lockCmd(), a.newCmd())
 	return c
 }
 
