@@ -90,6 +90,9 @@ func judge(ctx context.Context, c *config, job *sdk.Job) ([]verdict, error) {
 	var verdicts []verdict
 	for _, file := range files {
 		deps, err := dependencies(ctx, c, job, file)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // what was found is not the whole
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -138,5 +141,5 @@ func dependencies(ctx context.Context, c *config, job *sdk.Job, file string) ([]
 	if filepath.Base(file) == "go.mod" {
 		return goModules(ctx, c, job, file)
 	}
-	return npmPackages(job.Info.Workspace, file, c.Dev)
+	return npmPackages(ctx, job.Info.Workspace, file, c.Dev)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -136,6 +137,16 @@ func TestNothingToLookAt(t *testing.T) {
 	skip := (*sdktest.Skip)(nil)
 	if !errors.As(r.Err, &skip) {
 		t.Errorf("%v, want a skip", r.Err)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	o := shop(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := judge(ctx, &config{ModuleCache: t.TempDir()}, &sdk.Job{Info: o.Info})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the end of the run", err)
 	}
 }
 

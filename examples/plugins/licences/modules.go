@@ -51,7 +51,7 @@ func goModules(ctx context.Context, c *config, job *sdk.Job, file string) ([]dep
 		case dir == "":
 			continue
 		default:
-			d.licence, d.unknown = licenceOf(dir)
+			d.licence, d.unknown = licenceOf(ctx, dir)
 		}
 		list = append(list, d)
 	}
@@ -129,11 +129,26 @@ func cached(ctx context.Context, c *config, job *sdk.Job, dir string) (finder, e
 // licenceFile matches the names that licences go by.
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]es?|copying|unlicen[cs]e)(-[\w.-]+)?(\.(md|markdown|txt|rst|lesser|mit|bsd|apache))?$`)
 
+// scan finds licences in a text, unless ctx ends: the first scan of a process takes a second or two.
+func scan(ctx context.Context, text []byte) (licensecheck.Coverage, bool) {
+	if ctx.Err() != nil {
+		return licensecheck.Coverage{}, false
+	}
+	found := make(chan licensecheck.Coverage, 1)
+	go func() { found <- licensecheck.Scan(text) }()
+	select {
+	case <-ctx.Done():
+		return licensecheck.Coverage{}, false
+	case c := <-found:
+		return c, true
+	}
+}
+
 // wholeLicence is how much of a file, in per cent, has to be the text of known licences.
 const wholeLicence = 75
 
 // licenceOf reads the licence files at the top of a package. Several of them hold together.
-func licenceOf(dir string) (licence, unknown string) {
+func licenceOf(ctx context.Context, dir string) (licence, unknown string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", "it cannot be read: " + err.Error()
@@ -147,7 +162,10 @@ func licenceOf(dir string) (licence, unknown string) {
 		if err != nil {
 			return "", "it cannot be read: " + err.Error()
 		}
-		found := licensecheck.Scan(text)
+		found, ok := scan(ctx, text)
+		if !ok {
+			return "", "it was not looked at"
+		}
 		if found.Percent < wholeLicence {
 			return "", e.Name() + " is the text of no known licence"
 		}

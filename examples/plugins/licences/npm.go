@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type lockEntry struct {
 }
 
 // npmPackages reads a lock file. What it does not say of a licence, the installed package does.
-func npmPackages(workspace, file string, dev bool) ([]dependency, error) {
+func npmPackages(ctx context.Context, workspace, file string, dev bool) ([]dependency, error) {
 	text, err := os.ReadFile(filepath.Join(workspace, file))
 	if err != nil {
 		return nil, fmt.Errorf("read lock file: %w", err)
@@ -37,7 +38,7 @@ func npmPackages(workspace, file string, dev bool) ([]dependency, error) {
 			d.name = e.Name
 		}
 		if d.licence == "" {
-			d.licence, d.unknown = installedLicence(filepath.Join(workspace, filepath.Dir(file), folder))
+			d.licence, d.unknown = installedLicence(ctx, filepath.Join(workspace, filepath.Dir(file), folder))
 		}
 		list = append(list, d)
 	})
@@ -100,7 +101,7 @@ func eachKey(d *json.Decoder, value func(key string) error) error {
 }
 
 // installedLicence is what a package in node_modules says in its package.json, or else in its licence file.
-func installedLicence(dir string) (licence, unknown string) {
+func installedLicence(ctx context.Context, dir string) (licence, unknown string) {
 	text, err := os.ReadFile(filepath.Join(dir, "package.json"))
 	if err != nil {
 		return "", "no licence in the lock file, and not installed: run npm ci before this stage"
@@ -111,7 +112,7 @@ func installedLicence(dir string) (licence, unknown string) {
 	}
 	licence = cmp.Or(expression(p.License), expression(p.Licenses))
 	if licence == "" || strings.HasPrefix(licence, "SEE LICEN") {
-		return licenceOf(dir)
+		return licenceOf(ctx, dir)
 	}
 	return licence, ""
 }
