@@ -154,7 +154,11 @@ func (p Plugin) require(ctx context.Context, dir string) error {
 	list.Env = append(os.Environ(), "GOWORK=off")
 	var complaint bytes.Buffer
 	list.Stderr = &complaint
-	if err := list.Run(); err != nil {
+	err = list.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("complete go.mod: go is missing: install Go %s or newer", p.SDK.Go)
+	}
+	if err != nil {
 		return fmt.Errorf("complete go.mod: %w: %s", err, bytes.TrimSpace(complaint.Bytes()))
 	}
 	return nil

@@ -80,22 +80,38 @@ func TestNew(t *testing.T) {
 }
 
 func TestNewLeavesNothing(t *testing.T) {
+	here, err := FindSDK()
+	if err != nil {
+		t.Fatal(err)
+	}
 	empty := t.TempDir() // a checkout without packages
 	for name, text := range map[string]string{"go.mod": "module " + sdkModule + "\n\ngo 1.26.0\n", "go.sum": ""} {
 		if err := os.WriteFile(filepath.Join(empty, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sdk, err := OpenSDK(empty)
+	broken, err := OpenSDK(empty)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "plugin")
-	err = New(t.Context(), dir, Plugin{Name: "hello", SDK: sdk})
-	if err == nil || !strings.Contains(err.Error(), "plugins/sdk") {
-		t.Errorf("%v, want what is missing", err)
+	tests := map[string]struct {
+		sdk        SDK
+		path, want string
+	}{
+		"a checkout that is not whole": {broken, os.Getenv("PATH"), "plugins/sdk"},
+		"no Go":                        {here, t.TempDir(), "go is missing: install Go " + here.Go},
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the folder is still there: %v", err)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PATH", test.path)
+			dir := filepath.Join(t.TempDir(), "plugin")
+			err := New(t.Context(), dir, Plugin{Name: "hello", SDK: test.sdk})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %s", err, test.want)
+			}
+			if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the folder is still there: %v", err)
+			}
+		})
 	}
 }
