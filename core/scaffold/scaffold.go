@@ -96,7 +96,7 @@ func firstSDK(places []string) (SDK, error) {
 			return sdk, nil
 		}
 	}
-	return SDK{}, errors.New("the checkout that this troop was built from is gone; name one with --sdk FOLDER")
+	return SDK{}, errors.New("the checkout that this troop was built from cannot be found; name one with --sdk FOLDER")
 }
 
 // New writes the module of a plugin to a folder that must not be there yet; else the error is fs.ErrExist. On any
