@@ -105,6 +105,7 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
 	file := w.path("plan")
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

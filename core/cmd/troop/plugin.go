@@ -215,7 +215,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 		return err
 	}
 	defer plugin.Close()
-	state, err := p.files.StageState(stage.ID())
+	state, err := p.files.StageState(p.Name, stage.ID())
 	if err != nil {
 		return err
 	}
@@ -228,14 +228,13 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 	envs := &environments{project: p, plugins: a.plugins, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
 	job.Capabilities = envs.Capabilities(p.Pipeline, job)
-	mask := core.NewMask(p.Secrets...)
-	err = plugin.Call(ctx, job, action, args, func(m core.Message) { a.show(stage.ID(), mask, m) })
+	err = plugin.Call(ctx, job, action, args, func(m core.Message) { a.show(stage.ID(), m) })
 	if failure, ok := errors.AsType[*core.Failure](err); ok {
-		a.ui.Warnf("%s", mask.String(failure.Reason))
+		a.ui.Warnf("%s", a.mask.String(failure.Reason))
 		return failed
 	}
 	if skip, ok := errors.AsType[*core.SkipError](err); ok {
-		a.ui.Printf("%s", mask.String(skip.Reason))
+		a.ui.Printf("%s", a.mask.String(skip.Reason))
 		return nil
 	}
 	return err
@@ -243,7 +242,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 
 // lastOutputs are the outputs of the last run that passed in an environment: what stands there now.
 func lastOutputs(ctx context.Context, p *project, env string) map[core.StageID]map[string]any {
-	runs, err := p.files.Runs(ctx, store.Filter{Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
+	runs, err := p.files.Runs(ctx, store.Filter{Pipeline: p.Name, Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
 	if err != nil || len(runs) == 0 {
 		return nil
 	}
@@ -256,24 +255,28 @@ func lastOutputs(ctx context.Context, p *project, env string) map[core.StageID]m
 	return outputs
 }
 
-// show prints what an action says.
-func (a *app) show(source core.StageID, mask *core.Mask, m core.Message) {
+// show prints what an action says, without the secrets in it.
+func (a *app) show(source core.StageID, m core.Message) {
 	switch {
 	case m.Table != nil:
-		a.ui.Table(*m.Table)
+		rows, _ := a.mask.Value(m.Table.Rows).([][]string)
+		a.ui.Table(core.Table{Columns: m.Table.Columns, Rows: rows})
 	case m.Log != nil:
-		a.note(mask.String(m.Log.Line))
+		a.note(a.mask.String(m.Log.Line))
 	case m.Progress != nil && m.Progress.Text != "":
-		a.note(mask.String(m.Progress.Text))
+		a.note(a.mask.String(m.Progress.Text))
 	case m.Output != nil:
-		a.ui.JSON(map[string]any{m.Output.Name: m.Output.Value})
+		a.ui.JSON(map[string]any{m.Output.Name: a.mask.Value(m.Output.Value)})
 	case m.Finding != nil:
-		f := m.Finding
+		f := *m.Finding
+		f.Message = a.mask.String(f.Message)
 		a.ui.JSON(f)
-		a.ui.Printf("%s:%d:%d: %s: %s (%s)", f.Path, f.Line, f.Column, f.Severity, mask.String(f.Message), f.Rule)
+		a.ui.Printf("%s:%d:%d: %s: %s (%s)", f.Path, f.Line, f.Column, f.Severity, f.Message, f.Rule)
 	case m.Event != nil:
-		m.Event.Source = string(source)
-		a.showEvent(*m.Event)
+		e := *m.Event
+		e.Source, e.Summary = string(source), a.mask.String(e.Summary)
+		e.Data, _ = a.mask.Value(e.Data).(map[string]any)
+		a.showEvent(e)
 	}
 }
 

@@ -223,8 +223,11 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	sdktest.Conformance(t, sdktest.Build(t, ".", "licences"), sdktest.Binary{
-		Valid: `allow = ["MIT", "BSD-*"]`,
+	b := sdktest.Binary{
+		Workspace: filepath.Join(shop(t).Info.Workspace, "vendored"),
+		Pass:      `deny = ["GPL-*"]`,
+		Cancel:    true,
+		Valid:     `allow = ["MIT", "BSD-*"]`,
 		Invalid: map[string]string{
 			"allow = [\"MIT\",\n  \"Apache2\"]": `pipeline.hcl:2,3-12: Invalid licences stage; no SPDX licence is called "Apache2"`,
 			`deny = ["MIT OR ISC"]`:             `pipeline.hcl:1,9-21: Invalid licences stage; no SPDX licence is called "MIT OR ISC"`,
@@ -234,5 +237,7 @@ func TestConformance(t *testing.T) {
 			`files = ["../go.mod"]`:             "inside the source",
 			`files = ["yarn.lock"]`:             "want a package-lock.json or go.mod",
 		},
-	})
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "licences"), b) })
 }
