@@ -33,30 +33,31 @@ func (t tests) Run() int {
 	return t.M.Run()
 }
 
-// shipped are the plugins of this tree.
-var shipped = []string{"build", "test", "analysis", "deploy", "doctor", "maintenance"}
+// documented are the folders of the plugins that have a reference page, the stages in the order of a pipeline.
+var documented = []string{
+	"../../../plugins/build", "../../../plugins/test", "../../../plugins/analysis", "../../../plugins/deploy",
+	"../../../plugins/doctor", "../../../plugins/maintenance", "../../../examples/plugins/licences",
+}
 
 // scratch is a folder for all tests of this process; it goes with the last one.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "troop-script") })
 
-// plugins builds the plugins of this tree, and the dummy, once, with the flags of the Makefile.
+// plugins builds the plugins of documented, and the dummy, once, with the flags of the Makefile.
 var plugins = sync.OnceValues(func() (string, error) {
 	dir, err := scratch()
 	if err != nil {
 		return "", err
 	}
 	out := filepath.Join(dir, "plugins") + "/"
-	args := []string{"build", "-ldflags", "-s -w", "-o", out, "../../../plugins/sdk/sdktest/dummy"}
-	for _, p := range shipped {
-		args = append(args, "../../../plugins/"+p)
-	}
-	build := exec.Command("go", args...)
+	folders := append([]string{"../../../plugins/sdk/sdktest/dummy"}, documented...)
+	build := exec.Command("go", append([]string{"build", "-ldflags", "-s -w", "-o", out}, folders...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plugins: %w: %s", err, text)
 	}
-	for _, p := range append([]string{"dummy"}, shipped...) {
-		if err := os.Rename(out+p, out+"troop-plugin-"+p); err != nil {
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		if err := os.Rename(out+name, out+"troop-plugin-"+name); err != nil {
 			return "", err
 		}
 	}
