@@ -190,6 +190,20 @@ run "image_by_id" {
   }
 }
 
+run "image_of_ones_own" {
+  command = plan
+
+  variables {
+    image  = "golden"
+    images = { golden = { owner = "self", name = "golden-ARCH-*", user = "ops" } }
+  }
+
+  assert {
+    condition     = data.aws_ami.this.owners == tolist(["self"]) && one(data.aws_ami.this.filter).values == toset(["golden-amd64-*"]) && output.hosts["web-1"].user == "ops"
+    error_message = "A team has images of its own, by name."
+  }
+}
+
 run "host_keys" {
   command = plan
 
