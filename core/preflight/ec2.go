@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // EC2 is an environment whose hosts are made on EC2.
@@ -41,12 +42,12 @@ func (e EC2) Steps() []Step {
 		a.hosts = nil
 	}
 	return []Step{
+		{Name: "processor", Look: a.processor},
 		{Name: "credentials", Gate: true, Look: a.credentials},
 		{Name: "region", Gate: true, Look: a.inRegion},
 		{Name: "network", Look: a.network},
 		{Name: "image", Look: a.image},
 		{Name: "instance types", Look: a.types},
-		{Name: "processor", Look: a.processor},
 		{Name: "quotas", Look: a.quotas},
 		{Name: "key", Look: a.key},
 		{Name: "orphans", Look: a.orphans},
@@ -89,7 +90,7 @@ const signIn = "sign in with aws sso login and set AWS_PROFILE, or set AWS_ACCES
 
 func (a *account) credentials(ctx context.Context) (string, error) {
 	var err error
-	if a.config, err = config.LoadDefaultConfig(ctx); err != nil {
+	if a.config, err = config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})); err != nil {
 		return "", &Problem{err.Error(), signIn}
 	}
 	a.region = cmp.Or(a.text("region"), a.config.Region)

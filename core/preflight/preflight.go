@@ -6,6 +6,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -55,6 +56,7 @@ func check(name, found string, err error) core.Check {
 	var (
 		skip    Skip
 		problem *Problem
+		missing *core.NotFoundError
 	)
 	switch {
 	case err == nil:
@@ -63,6 +65,8 @@ func check(name, found string, err error) core.Check {
 		return core.Check{Name: name, Status: core.Skipped, Detail: string(skip)}
 	case errors.As(err, &problem):
 		return core.Check{Name: name, Status: core.Failed, Detail: problem.Text, Remedy: problem.Remedy}
+	case errors.As(err, &missing) && missing.Remedy != "":
+		return core.Check{Name: name, Status: core.Failed, Detail: strings.TrimSuffix(err.Error(), "; "+missing.Remedy), Remedy: missing.Remedy}
 	}
 	return core.Check{Name: name, Status: core.Failed, Detail: err.Error()}
 }
