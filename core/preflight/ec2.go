@@ -259,8 +259,7 @@ func refused(err error) error {
 
 // reason is what AWS says, or what is behind a call that did not reach it, without the layers of the SDK.
 func reason(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": ")
 	}
 	return innermost(err).Error()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -35,9 +36,7 @@ func look(t *testing.T, account *fakeaws.Account, given map[string]any, change f
 		t.Fatal(err)
 	}
 	all := map[string]any{"region": "eu-central-1", "ssh_cidrs": []string{"203.0.113.7/32"}}
-	for name, value := range given {
-		all[name] = value
-	}
+	maps.Copy(all, given)
 	e := preflight.EC2{
 		Environment: "production", Processor: "amd64", PublicKey: publicKey + " troop",
 		Managed: func(context.Context) ([]string, error) { return []string{"i-1"}, nil },

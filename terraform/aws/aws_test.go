@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
@@ -119,4 +121,20 @@ func TestData(t *testing.T) {
 	if want := []string{"aws_s3_bucket.backups", "aws_ebs_volume.storage"}; !slices.Equal(kept, want) {
 		t.Errorf("%v cannot be destroyed, want %v", kept, want)
 	}
+}
+
+// TestDefaultTags finds what a provider that is mocked does not show: that everything gets the tags.
+func TestDefaultTags(t *testing.T) {
+	for _, block := range blocks(t) {
+		if block.Type != "provider" {
+			continue
+		}
+		for _, inner := range block.Body.Blocks {
+			if traversal, diags := hcl.AbsTraversalForExpr(inner.Body.Attributes["tags"].Expr); inner.Type == "default_tags" && !diags.HasErrors() &&
+				traversal.RootName() == "local" && traversal[1].(hcl.TraverseAttr).Name == "tags" {
+				return
+			}
+		}
+	}
+	t.Error("no provider has local.tags as its default_tags")
 }

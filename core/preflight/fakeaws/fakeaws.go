@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -310,9 +311,7 @@ func tagged(tags []Tag, f fields) fields {
 	for _, t := range tags {
 		all["tag:"+t.Key] = t.Value
 	}
-	for k, v := range f {
-		all[k] = v
-	}
+	maps.Copy(all, f)
 	return all
 }
 
