@@ -76,7 +76,7 @@ func TestAllIsWell(t *testing.T) {
 		"region":         "eu-central-1",
 		"network":        "a VPC of its own, 10.80.0.0/16, in eu-central-1a, eu-central-1b",
 		"image":          "ami-0aaaaaaaaaaaaaaa2 debian-12-amd64-20260901-1",
-		"instance types": "4 × t3.small in eu-central-1a, eu-central-1b",
+		"instance types": "4 × t3.small, offered in eu-central-1a, eu-central-1b",
 		"processor":      "hosts and this machine are amd64",
 		"quotas":         "8 vCPUs (2 of 32 in use), 1 elastic addresses (0 of 5 in use), 1 VPCs (1 of 5 in use)",
 		"key":            "hosts know it as troop-production-1",
@@ -157,6 +157,7 @@ func TestProblems(t *testing.T) {
 		{"subnet that is not there", "network", core.Failed, "there is no subnet subnet-2", "aws ec2 describe-subnets", subnets, two(func(s *fakeaws.Subnet) { s.ID = "subnet-3" }), nil},
 		{"subnets of two VPCs", "network", core.Failed, "several VPCs: vpc-1, vpc-2", "subnet_ids", subnets, two(func(s *fakeaws.Subnet) { s.VPC = "vpc-2" }), nil},
 		{"subnet without public addresses", "network", core.Failed, "subnet-2 gives hosts no public address", "public_addresses = false", subnets, two(func(s *fakeaws.Subnet) { s.Public = false }), nil},
+		{"second subnet of a zone", "network", core.Passed, "1 subnets of vpc-1 in eu-central-1a", "", subnets, two(func(s *fakeaws.Subnet) { s.Zone, s.Public = "eu-central-1a", false }), nil},
 		{"full subnets", "network", core.Failed, "3 free addresses for 4 hosts", "", subnets, func(a *account) {
 			two(func(s *fakeaws.Subnet) { s.Free = 1 })(a)
 			a.Subnets[0].Free = 2
@@ -172,7 +173,7 @@ func TestProblems(t *testing.T) {
 
 		{"misspelt type", "instance types", core.Failed, "there is no instance type t3.smalll", "describe-instance-types", hosts("", "t3.smalll"), nil, nil},
 		{"type that a zone has not", "instance types", core.Failed, "eu-central-1b does not offer m7i.large", "zones that have it: eu-central-1a", hosts("", "m7i.large"), nil, nil},
-		{"type that the host's zone has", "instance types", core.Passed, "1 × m7i.large in eu-central-1a; 1 × t3.small in eu-central-1a, eu-central-1b", "", hosts("eu-central-1a", "m7i.large"), nil, nil},
+		{"type that the host's zone has", "instance types", core.Passed, "1 × m7i.large, offered in eu-central-1a; 1 × t3.small, offered in eu-central-1a, eu-central-1b", "", hosts("eu-central-1a", "m7i.large"), nil, nil},
 		{"type of another processor", "instance types", core.Failed, "t4g.small has no amd64 processor", "set architecture", hosts("", "t4g.small"), nil, nil},
 		{"old type for storage", "instance types", core.Failed, "t2.small, of a storage host", "Nitro", map[string]any{"instance_type": "t2.small"}, nil, nil},
 

@@ -106,7 +106,7 @@ func (a *account) types(ctx context.Context) (string, error) {
 				}
 			}
 		}
-		glance = append(glance, fmt.Sprintf("%d × %s in %s", count[name], name, strings.Join(zones[name], ", ")))
+		glance = append(glance, fmt.Sprintf("%d × %s, offered in %s", count[name], name, strings.Join(zones[name], ", ")))
 	}
 	return strings.Join(glance, "; "), nil
 }

@@ -134,17 +134,23 @@ func (a *account) given(ctx context.Context, ids []string) (string, error) {
 		}
 		subnets = append(subnets, page.Subnets...)
 	}
-	const list = "aws ec2 describe-subnets lists what there is; then set subnet_ids"
 	vpcs := map[string]bool{}
+	for _, s := range subnets {
+		vpcs[aws.ToString(s.VpcId)] = true
+		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == aws.ToString(s.SubnetId) })
+	}
+	// Of several in one zone the module uses the first by ID.
+	zone := func(s types.Subnet) string { return aws.ToString(s.AvailabilityZone) }
+	slices.SortFunc(subnets, func(x, y types.Subnet) int {
+		return cmp.Or(cmp.Compare(zone(x), zone(y)), cmp.Compare(aws.ToString(x.SubnetId), aws.ToString(y.SubnetId)))
+	})
+	subnets = slices.CompactFunc(subnets, func(x, y types.Subnet) bool { return zone(x) == zone(y) })
 	free := 0
 	for _, s := range subnets {
-		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == aws.ToString(s.SubnetId) })
-		vpcs[aws.ToString(s.VpcId)] = true
-		a.zones = append(a.zones, aws.ToString(s.AvailabilityZone))
+		a.zones = append(a.zones, zone(s))
 		free += int(aws.ToInt32(s.AvailableIpAddressCount))
 	}
-	slices.Sort(a.zones)
-	a.zones = slices.Compact(a.zones)
+	const list = "aws ec2 describe-subnets lists what there is; then set subnet_ids"
 	switch private := slices.IndexFunc(subnets, func(s types.Subnet) bool { return !aws.ToBool(s.MapPublicIpOnLaunch) }); {
 	case len(ids) > 0:
 		return "", &Problem{fmt.Sprintf("there is no subnet %s in %s", strings.Join(ids, ", "), a.region), list}

@@ -85,6 +85,9 @@ func (f *flight) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(sources) == 0 {
+		f.take(core.Check{Name: "providers", Status: core.Skipped, Detail: "the module has no required_providers, which would say what it needs"})
+	}
 	for _, source := range sources {
 		if err := f.provider(ctx, module, source, request); err != nil {
 			return err
