@@ -217,18 +217,35 @@ func (a *account) orphans(ctx context.Context) (string, error) {
 }
 
 func (a *account) instances(ctx context.Context, filters []types.Filter) ([]types.Instance, error) {
-	var all []types.Instance
-	pages := ec2.NewDescribeInstancesPaginator(a.ec2, &ec2.DescribeInstancesInput{Filters: filters})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	reservations, err := all(func(token *string) ([]types.Reservation, *string, error) {
+		page, err := a.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{NextToken: token, Filters: filters})
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Reservations, page.NextToken, nil
+	})
+	var instances []types.Instance
+	for _, r := range reservations {
+		instances = append(instances, r.Instances...)
+	}
+	return instances, err
+}
+
+// all follows the tokens of a paged call. The SDK's own paginators take the client as an interface, and the linker
+// then keeps each of its 800 calls, which are 30 MB.
+func all[T any](page func(token *string) (items []T, next *string, err error)) ([]T, error) {
+	var found []T
+	for token := (*string)(nil); ; {
+		items, next, err := page(token)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range page.Reservations {
-			all = append(all, r.Instances...)
+		found = append(found, items...)
+		if aws.ToString(next) == "" {
+			return found, nil
 		}
+		token = next
 	}
-	return all, nil
 }
 
 func filter(name string, values ...string) []types.Filter {

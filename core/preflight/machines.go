@@ -80,18 +80,21 @@ func (a *account) types(ctx context.Context) (string, error) {
 	if err := a.typesExist(ctx, names, storage); err != nil {
 		return "", err
 	}
-	offered := map[string][]string{} // zones by type
-	pages := ec2.NewDescribeInstanceTypeOfferingsPaginator(a.ec2, &ec2.DescribeInstanceTypeOfferingsInput{
-		LocationType: types.LocationTypeAvailabilityZone, Filters: filter("instance-type", names...),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	offerings, err := all(func(token *string) ([]types.InstanceTypeOffering, *string, error) {
+		page, err := a.ec2.DescribeInstanceTypeOfferings(ctx, &ec2.DescribeInstanceTypeOfferingsInput{
+			NextToken: token, LocationType: types.LocationTypeAvailabilityZone, Filters: filter("instance-type", names...),
+		})
 		if err != nil {
-			return "", refused(err)
+			return nil, nil, err
 		}
-		for _, o := range page.InstanceTypeOfferings {
-			offered[string(o.InstanceType)] = append(offered[string(o.InstanceType)], aws.ToString(o.Location))
-		}
+		return page.InstanceTypeOfferings, page.NextToken, nil
+	})
+	if err != nil {
+		return "", refused(err)
+	}
+	offered := map[string][]string{} // zones by type
+	for _, o := range offerings {
+		offered[string(o.InstanceType)] = append(offered[string(o.InstanceType)], aws.ToString(o.Location))
 	}
 	var glance []string
 	for _, name := range names {
@@ -112,25 +115,28 @@ func (a *account) types(ctx context.Context) (string, error) {
 }
 
 func (a *account) typesExist(ctx context.Context, names []string, storage map[string]bool) error {
-	vcpus := map[string]int{}
-	pages := ec2.NewDescribeInstanceTypesPaginator(a.ec2, &ec2.DescribeInstanceTypesInput{Filters: filter("instance-type", names...)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	known, err := all(func(token *string) ([]types.InstanceTypeInfo, *string, error) {
+		page, err := a.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{NextToken: token, Filters: filter("instance-type", names...)})
 		if err != nil {
-			return refused(err)
+			return nil, nil, err
 		}
-		for _, t := range page.InstanceTypes {
-			name := string(t.InstanceType)
-			if t.VCpuInfo != nil {
-				vcpus[name] = int(aws.ToInt32(t.VCpuInfo.DefaultVCpus))
-			}
-			want, ok := processors[a.text("architecture")]
-			switch {
-			case ok && t.ProcessorInfo != nil && !slices.Contains(t.ProcessorInfo.SupportedArchitectures, types.ArchitectureType(want)):
-				return &Problem{fmt.Sprintf("%s has no %s processor", name, a.text("architecture")), "choose another type, or set architecture"}
-			case storage[name] && t.Hypervisor != types.InstanceTypeHypervisorNitro:
-				return &Problem{name + ", of a storage host, does not name volumes by their id", "choose a type on the Nitro system, such as t3.small"}
-			}
+		return page.InstanceTypes, page.NextToken, nil
+	})
+	if err != nil {
+		return refused(err)
+	}
+	vcpus := map[string]int{}
+	for _, t := range known {
+		name := string(t.InstanceType)
+		if t.VCpuInfo != nil {
+			vcpus[name] = int(aws.ToInt32(t.VCpuInfo.DefaultVCpus))
+		}
+		want, ok := processors[a.text("architecture")]
+		switch {
+		case ok && t.ProcessorInfo != nil && !slices.Contains(t.ProcessorInfo.SupportedArchitectures, types.ArchitectureType(want)):
+			return &Problem{fmt.Sprintf("%s has no %s processor", name, a.text("architecture")), "choose another type, or set architecture"}
+		case storage[name] && t.Hypervisor != types.InstanceTypeHypervisorNitro:
+			return &Problem{name + ", of a storage host, does not name volumes by their id", "choose a type on the Nitro system, such as t3.small"}
 		}
 	}
 	for _, name := range names {

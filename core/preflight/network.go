@@ -20,13 +20,16 @@ func (a *account) network(ctx context.Context) (string, error) {
 	if a.hosts == nil {
 		return "", noHosts
 	}
-	pages := ec2.NewDescribeVpcsPaginator(a.ec2, &ec2.DescribeVpcsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	var err error
+	a.vpcs, err = all(func(token *string) ([]types.Vpc, *string, error) {
+		page, err := a.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{NextToken: token})
 		if err != nil {
-			return "", refused(err)
+			return nil, nil, err
 		}
-		a.vpcs = append(a.vpcs, page.Vpcs...)
+		return page.Vpcs, page.NextToken, nil
+	})
+	if err != nil {
+		return "", refused(err)
 	}
 	var ids []string
 	if a.variable("subnet_ids", &ids); len(ids) > 0 {
@@ -125,14 +128,15 @@ func (a *account) placed() error {
 }
 
 func (a *account) given(ctx context.Context, ids []string) (string, error) {
-	var subnets []types.Subnet
-	pages := ec2.NewDescribeSubnetsPaginator(a.ec2, &ec2.DescribeSubnetsInput{Filters: filter("subnet-id", ids...)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	subnets, err := all(func(token *string) ([]types.Subnet, *string, error) {
+		page, err := a.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{NextToken: token, Filters: filter("subnet-id", ids...)})
 		if err != nil {
-			return "", refused(err)
+			return nil, nil, err
 		}
-		subnets = append(subnets, page.Subnets...)
+		return page.Subnets, page.NextToken, nil
+	})
+	if err != nil {
+		return "", refused(err)
 	}
 	vpcs := map[string]bool{}
 	for _, s := range subnets {
