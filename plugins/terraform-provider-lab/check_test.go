@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
@@ -37,6 +39,38 @@ func TestCheck(t *testing.T) {
 	}
 	if code := run([]string{"check"}, strings.NewReader(`{"variables": {"hosts": {"web-1": {"memory": "much"}}}}`), &out, &complaints); code != 1 || !strings.Contains(complaints.String(), `host web-1: size "much"`) {
 		t.Errorf("exit status %d: %s", code, complaints.String())
+	}
+}
+
+// TestCheckAsUser looks as who may neither see labs nor make them.
+func TestCheckAsUser(t *testing.T) {
+	if os.Getenv("TROOP_TEST_CHECK") != "" {
+		if code := run([]string{"check"}, strings.NewReader(`{"folder": "/srv"}`), os.Stdout, os.Stderr); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		return
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "check-as-user") // t.TempDir is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	binary := filepath.Join(dir, "test")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(binary, self, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestCheckAsUser$")
+	cmd.Dir, cmd.Env = "/", []string{"TROOP_TEST_CHECK=1", "PATH=/usr/bin:/bin"}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, err := cmd.Output()
+	if err != nil || !bytes.HasPrefix(out, []byte(`{"name":"rights","status":"failed","detail":"this is not root`)) {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -53,7 +55,7 @@ type surroundings struct {
 
 func thisMachine(l ID) (surroundings, error) {
 	m := surroundings{
-		has:     func(program string) bool { _, err := exec.LookPath(program); return err == nil },
+		has:     has,
 		loads:   func(module string) bool { return exec.Command("modprobe", "--dry-run", module).Run() == nil }, //nolint:noctx // ends at once
 		free:    free,
 		bridged: linkExists(l.bridge()),
@@ -72,7 +74,23 @@ func thisMachine(l ID) (surroundings, error) {
 	_, err = os.Stat(base())
 	m.based = err == nil
 	m.hosts, err = Hosts(l)
+	if errors.Is(err, fs.ErrPermission) { // who is not root is told so, and cannot see more
+		err = nil
+	}
 	return m, err
+}
+
+// has looks for a program where root will: a user's PATH often lacks the folders of root's programs.
+func has(program string) bool {
+	if _, err := exec.LookPath(program); err == nil {
+		return true
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if _, err := os.Stat(filepath.Join(dir, program)); err == nil && os.Geteuid() != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // free returns the bytes that are left where dir is, or will be.
