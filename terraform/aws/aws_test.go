@@ -101,25 +101,28 @@ func TestModule(t *testing.T) {
 	moduletest.Run(t, w.dir, w.env)
 }
 
-// TestData finds the one thing that `terraform test` cannot: what must not be destroyed could not be cleaned up.
-func TestData(t *testing.T) {
-	var kept []string
-	for _, block := range blocks(t) {
-		if block.Type != "resource" {
-			continue
-		}
-		for _, inner := range block.Body.Blocks {
-			attribute, ok := inner.Body.Attributes["prevent_destroy"]
-			if !ok {
-				continue
+// TestLifecycles finds what `terraform test` cannot: what must not be destroyed could not be cleaned up, and which of
+// two comes first nobody sees.
+func TestLifecycles(t *testing.T) {
+	for rule, want := range map[string][]string{
+		"prevent_destroy":       {"aws_s3_bucket.backups", "aws_ebs_volume.storage"},
+		"create_before_destroy": {"aws_key_pair.this", "aws_security_group.host", "aws_security_group.role"},
+	} {
+		var got []string
+		for _, block := range blocks(t) {
+			for _, inner := range block.Body.Blocks {
+				attribute, ok := inner.Body.Attributes[rule]
+				if block.Type != "resource" || inner.Type != "lifecycle" || !ok {
+					continue
+				}
+				if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.True() {
+					got = append(got, strings.Join(block.Labels, "."))
+				}
 			}
-			if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.True() {
-				kept = append(kept, strings.Join(block.Labels, "."))
-			}
 		}
-	}
-	if want := []string{"aws_s3_bucket.backups", "aws_ebs_volume.storage"}; !slices.Equal(kept, want) {
-		t.Errorf("%v cannot be destroyed, want %v", kept, want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", rule, got, want)
+		}
 	}
 }
 
