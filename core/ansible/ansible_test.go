@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +176,28 @@ func TestRunCancelled(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(conf.Dir, "ansible", "run-*", "playbook-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestCheckNamesFilesAndWritesNone(t *testing.T) {
+	t.Parallel()
+	r, _ := environment(t, "web-1")
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "one"), []byte("by hand"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	recap, err := r.Run(t.Context(), ansible.Run{Playbook: "./files.yml", Check: true, Vars: map[string]any{"folder": folder}}, func(x core.TaskResult) {
+		got = append(got, x.Task+": "+strings.ReplaceAll(x.Message, folder, "…"))
+	})
+	if err != nil || recap.Changed() != 4 {
+		t.Errorf("recap = %+v, %v", recap, err)
+	}
+	want := []string{"Writes one: …/one", "Makes several: …/three, …/two", "Makes one: /nowhere/at/all", "Hides one: the result is hidden, since it may hold a secret (no_log)"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 1 {
+		t.Errorf("check mode made %v, %v", left, err)
 	}
 }
