@@ -44,13 +44,8 @@ const redisPort = 6379
 func openEnvironment(p *core.Pipeline, conf core.Environment) (*environment, error) {
 	dir := environmentDir(p, conf.Name)
 	hosts, err := readHosts(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &core.NotFoundError{
-			What: "hosts of environment", Name: conf.Name, Remedy: "make them: troop apply --env " + conf.Name,
-		}
-	}
 	if err != nil {
-		return nil, err
+		return nil, noHosts(conf.Name, err)
 	}
 	ssh, err := remote.New(dir)
 	if err != nil {
@@ -202,6 +197,14 @@ func readHosts(dir string) ([]core.Host, error) {
 		return nil, fmt.Errorf("read %s: %w", hostsFile(dir), err)
 	}
 	return hosts, nil
+}
+
+// noHosts says of an environment that was never applied how its hosts are made.
+func noHosts(env string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return &core.NotFoundError{What: "hosts of environment", Name: env, Remedy: "make them: troop apply --env " + env}
+	}
+	return err
 }
 
 func writeHosts(dir string, hosts []core.Host) error {

@@ -191,6 +191,9 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		e.Source = "environment." + name
 		emit(e)
 	}
+	if err := gate(ctx, p, conf, from); err != nil {
+		return err
+	}
 	if conf.Terraform != nil {
 		if err := s.provision(ctx, p, conf, say, from); err != nil {
 			return err
