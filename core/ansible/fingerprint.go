@@ -91,7 +91,7 @@ func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 		check += " && { " + run.Healthy + "\n} >/dev/null"
 	}
 	err := r.onEach(ctx, run, func(h core.Host) error {
-		got, err := r.conf.SSH.Run(ctx, h, check, nil)
+		got, err := r.conf.SSH.RunRoot(ctx, h, check, nil)
 		if err == nil && string(got) != string(want) {
 			err = fmt.Errorf("%s carries another configuration", h.Name)
 		}

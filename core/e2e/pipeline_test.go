@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -170,14 +169,7 @@ func secondRun(t *testing.T, w *world) {
 }
 
 func drift(t *testing.T, w *world) {
-	n, err := strconv.Atoi(strings.TrimSpace(sh(t, w.dir, `jq -r '.resources[] | select(.type == "lab_host") | .instances[] |
-		select(.index_key == "storage-1") | .attributes.pid' .troop/lab/terraform/terraform.tfstate`)))
-	if err != nil {
-		t.Fatalf("the machine of storage-1: %v", err)
-	}
-	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	w.kill(t, "storage-1")
 	out, code := w.troop(t, "plan", w.manifest, "--env", "lab")
 	if code != 2 {
 		t.Errorf("plan: exit status %d, want 2", code)

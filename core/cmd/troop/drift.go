@@ -289,8 +289,8 @@ func (r *driftReport) check(ctx context.Context, e *environment) error {
 }
 
 // gate looks for drift before a run changes anything, when the manifest asks for it, and ends the run when the
-// manifest says so. The caller holds the environment's lock.
-func gate(ctx context.Context, p *core.Pipeline, conf core.Environment, emit func(core.Event)) error {
+// manifest says so; a forced run goes on and brings back what was applied. The caller holds the environment's lock.
+func gate(ctx context.Context, p *core.Pipeline, conf core.Environment, force bool, emit func(core.Event)) error {
 	if conf.Terraform == nil || conf.Terraform.Review.Drift == "" {
 		return nil
 	}
@@ -319,8 +319,8 @@ func gate(ctx context.Context, p *core.Pipeline, conf core.Environment, emit fun
 		emit(core.Event{Kind: core.KindLog, Severity: core.Warning, Summary: "drift: " + d.String()})
 	}
 	say(report.String())
-	if conf.Terraform.Review.Drift == core.StopAtDrift && !report.empty() {
-		return fmt.Errorf("%s; see troop drift --env %s, and bring back what was applied with troop apply --env %[2]s --force", report, conf.Name)
+	if conf.Terraform.Review.Drift == core.StopAtDrift && !report.empty() && !force {
+		return fmt.Errorf("%s; see troop drift --env %s, and bring back what was applied with troop run --env %[2]s --force", report, conf.Name)
 	}
 	return nil
 }

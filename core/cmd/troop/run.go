@@ -88,7 +88,7 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
 	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME` and what it needs")
-	f.BoolVar(&force, "force", false, "configure hosts also when nothing has changed")
+	f.BoolVar(&force, "force", false, "configure hosts also when nothing has changed, and in spite of drift")
 	return c
 }
 
@@ -191,7 +191,7 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		e.Source = "environment." + name
 		emit(e)
 	}
-	if err := gate(ctx, p, conf, from); err != nil {
+	if err := gate(ctx, p, conf, s.force, from); err != nil {
 		return err
 	}
 	if conf.Terraform != nil {
