@@ -15,7 +15,7 @@ units=/etc/systemd/system
 {
   sed -n "s|^[0-9a-f]*  $units/||p" -- *.sha256 2>/dev/null | grep '[^@]\.service$'
   for link in $units/multi-user.target.wants/*; do
-    grep -qsF "  $(readlink "$link")" -- *.sha256 && echo "${link##*/}"
+    [ -L "$link" ] && grep -qsxE "[0-9a-f]+  $(readlink "$link")" -- *.sha256 && echo "${link##*/}"
   done
 } | sort -u | while read -r unit; do
   state=$(systemctl is-active "$unit") || echo "$unit is $state"

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,6 +101,18 @@ func (e *environment) role(role string) (core.Host, bool) {
 		return core.Host{}, false
 	}
 	return e.hosts[i], true
+}
+
+// host returns the host of a name that a person has typed.
+func (e *environment) host(name string) (core.Host, error) {
+	var names []string
+	for _, h := range e.hosts {
+		if string(h.Name) == name {
+			return h, nil
+		}
+		names = append(names, string(h.Name))
+	}
+	return core.Host{}, &core.NotFoundError{What: "host", Name: name, Remedy: "there are " + strings.Join(names, ", ")}
 }
 
 // shared returns the environment's Redis, which lives on the router.
