@@ -201,3 +201,21 @@ func TestCheckNamesFilesAndWritesNone(t *testing.T) {
 		t.Errorf("check mode made %v, %v", left, err)
 	}
 }
+
+func TestHostsHaveGroupsAndVariables(t *testing.T) {
+	t.Parallel()
+	_, conf := environment(t, "web-1", "web-2", "web-3")
+	for i := range conf.Hosts {
+		conf.Hosts[i].Role = "production"
+	}
+	conf.Hosts[0].Tags = []string{"blue", "team=web-shop"}
+	conf.Hosts[0].Vars = map[string]any{"workers": 4, "motd": "{{ x }}", "troop_role": "router"}
+	conf.Hosts[1].Tags = []string{"blue"}
+	recap, err := runner(t, conf).Run(t.Context(), ansible.Run{Playbook: "./hosts.yml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(recap) != 1 || recap["web-1"].OK != 1 {
+		t.Errorf("recap = %+v, want web-1 alone", recap)
+	}
+}

@@ -142,7 +142,10 @@ func (e *environment) agentRun(c agent.Config, binary string, needs core.Agent, 
 		inputs = append(inputs, d)
 		lists = append(lists, filepath.Base(f)+".sha256")
 	}
-	c.Pipeline, c.Environment, c.Hosts = e.pipeline.Name, e.conf.Name, e.hosts
+	c.Pipeline, c.Environment, c.Hosts = e.pipeline.Name, e.conf.Name, slices.Clone(e.hosts)
+	for i := range c.Hosts {
+		c.Hosts[i].Vars = nil // Ansible's alone
+	}
 	router, _ := e.role("router")
 	c.Redis = agent.Redis{Address: fmt.Sprintf("%s:%d", router.PrivateAddress, redisPort), Password: e.secrets.RedisPassword}
 	vars := map[string]any{
