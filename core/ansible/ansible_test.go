@@ -219,3 +219,23 @@ func TestHostsHaveGroupsAndVariables(t *testing.T) {
 		t.Errorf("recap = %+v, want web-1 alone", recap)
 	}
 }
+
+func TestFactsAreGatheredOnce(t *testing.T) {
+	t.Parallel()
+	r, conf := environment(t, "web-1")
+	var got []string
+	for range 2 {
+		if _, err := r.Run(t.Context(), ansible.Run{Playbook: "./facts.yml"}, func(x core.TaskResult) { got = append(got, x.Task) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"Gathering Facts", "Has them", "Has them"}; !slices.Equal(got, want) {
+		t.Errorf("tasks = %q, want %q", got, want)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(conf.Dir, "ansible", "run-*")); len(left) > 0 {
+		t.Errorf("facts outlive the Runner: %v", left)
+	}
+}

@@ -223,6 +223,25 @@ func TestWaitForCloudInit(t *testing.T) {
 	}
 }
 
+func TestWaitTellsOfSlowCloudInit(t *testing.T) {
+	c := client(t)
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	bin := t.TempDir()
+	script := "#!/bin/sh\n[ \"$2\" = --wait ] && exec sleep 10\necho 'status: running'\necho 'detail: installs packages'\nexit 2\n"
+	if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
+	var said []string
+	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(_ core.HostName, text string) { said = append(said, text) })
+	if err == nil || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "cloud-init has not ended within 3s: status: running; detail: installs packages") {
+		t.Errorf("timeout: %v", err)
+	}
+	if len(said) != 2 || said[1] != "cloud-init is still at work" {
+		t.Errorf("progress = %q", said)
+	}
+}
+
 func TestDial(t *testing.T) {
 	c := client(t)
 	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
