@@ -21,7 +21,7 @@ type event struct {
 	Result  said                      `json:"result"`
 	Facts   map[string]any            `json:"facts"`
 	Item    any                       `json:"item"`
-	Files   []string                  `json:"files"` // that a task has changed, or would
+	Files   []string                  `json:"files"`   // that a task has changed, or would
 	Elapsed float64                   `json:"elapsed"` // seconds
 	Ignored bool                      `json:"ignored"`
 	Hosts   map[string]map[string]int `json:"hosts"`

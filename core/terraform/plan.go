@@ -79,7 +79,9 @@ func (p *Plan) Count() map[Action]int {
 }
 
 // Plan compares the module with what exists and saves what an apply would do; Apply does that and nothing else.
-func (w *Workspace) Plan(ctx context.Context) (*Plan, error) { return w.save(w.plan(ctx, w.path("plan"))) }
+func (w *Workspace) Plan(ctx context.Context) (*Plan, error) {
+	return w.save(w.plan(ctx, w.path("plan")))
+}
 
 // PlanDestroy is a Plan to remove everything.
 func (w *Workspace) PlanDestroy(ctx context.Context) (*Plan, error) {

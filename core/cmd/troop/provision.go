@@ -81,8 +81,8 @@ func applyPlan(ctx context.Context, p *core.Pipeline, conf core.Environment, w *
 }
 
 // lockEnvironment keeps other commands out of an environment.
-func lockEnvironment(ctx context.Context, p *project, env, what string, run core.RunID, tell func(string)) (release func() error, err error) {
-	return p.files.Lock(ctx, env, store.Holder{PID: os.Getpid(), Run: run, What: what, Since: time.Now()}, func(h store.Holder) {
+func lockEnvironment(ctx context.Context, p *project, env, what string, tell func(string)) (release func() error, err error) {
+	return p.files.Lock(ctx, env, store.Holder{PID: os.Getpid(), What: what, Since: time.Now()}, func(h store.Holder) {
 		tell(fmt.Sprintf("environment %s: waiting for %s", env, h))
 	})
 }
@@ -122,7 +122,7 @@ func (a *app) applyCmd() *cobra.Command {
 				return err
 			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", "", a.note)
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", a.note)
 			if err != nil {
 				return err
 			}
@@ -183,7 +183,7 @@ func (a *app) destroyCmd() *cobra.Command {
 				return err
 			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", "", a.note)
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", a.note)
 			if err != nil {
 				return err
 			}

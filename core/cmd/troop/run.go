@@ -180,7 +180,7 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		return err
 	}
 	say := func(line string) { emit(core.Event{Source: "environment." + name, Kind: core.KindLog, Summary: line}) }
-	release, err := lockEnvironment(ctx, s.project, name, "troop run", "", say)
+	release, err := lockEnvironment(ctx, s.project, name, "troop run", say)
 	if err != nil {
 		return err
 	}
