@@ -229,3 +229,20 @@ func TestAccept(t *testing.T) {
 }
 
 func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+func TestGateBeforeThereAreHosts(t *testing.T) {
+	p := &core.Pipeline{Dir: t.TempDir()}
+	conf := core.Environment{Name: "lab", Terraform: &core.TerraformConfig{Module: "lab"}}
+	var said []string
+	emit := func(e core.Event) { said = append(said, e.Summary) }
+	if err := gate(t.Context(), p, conf, false, emit); err != nil || len(said) > 0 {
+		t.Errorf("without a rule: %v, %q", err, said)
+	}
+	conf.Terraform.Review.Drift = core.StopAtDrift
+	if err := gate(t.Context(), p, conf, false, emit); err != nil || !slices.Equal(said, []string{"drift: not looked for, since there are no hosts yet"}) {
+		t.Errorf("without hosts: %v, %q", err, said)
+	}
+	if _, err := os.Stat(environmentDir(p, "lab")); err == nil {
+		t.Error("the environment's folder was made")
+	}
+}
