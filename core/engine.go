@@ -19,6 +19,9 @@ type Engine struct {
 	Folders      Folders
 	Source       Checkout
 	Environments Environments
+	// Since compares the commit of o with that of the run in which a stage last passed. Nil, as when there is no
+	// such run: the stage runs, whatever its when.paths say. Optional.
+	Since func(ctx context.Context, s StageID, o RunOptions) (*Since, error)
 	// Emit takes every event of a run, masked, in the order of the journal, from one goroutine at a time.
 	// Progress comes here only and is not stored. Optional.
 	Emit func(Event)
@@ -41,8 +44,8 @@ type Store interface {
 type Folders interface {
 	// Workspace is the folder for the checked-out commit of a run. It does not exist yet; its parent does.
 	Workspace(id RunID) (string, error)
-	// StageState is a folder that one stage keeps between runs.
-	StageState(id StageID) (string, error)
+	// StageState is a folder that one stage of a pipeline keeps between runs.
+	StageState(pipeline string, id StageID) (string, error)
 }
 
 // Checkout gives a run its commit.
@@ -57,17 +60,24 @@ type Environments interface {
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
 	// Summary of the events are the callee's; the engine fills in the rest.
-	Prepare(ctx context.Context, p *Pipeline, env string, emit func(Event)) error
+	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
 	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
 	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
 	Capabilities(p *Pipeline, job Job) Capabilities
+}
+
+// Since is what happened after the run in which a stage last passed.
+type Since struct {
+	Run     RunID
+	Files   []string       // below the source folder, which differ now
+	Outputs map[string]any // of the stage, then
 }
 
 // RunOptions say what to run.
 type RunOptions struct {
 	Commit, Branch, Subject string
 	Environment             string  // of the stages that name none; may be empty
-	Until                   StageID // this stage and what it needs; empty: all
+	Until                   StageID // this stage, or those of this type, and what they need; empty: all
 	Force                   bool    // runs also stages that have passed with the same inputs
 }
 
@@ -81,7 +91,8 @@ type RunOptions struct {
 //   - A cacheable stage that passed before with the same inputs is skipped, unless forced, and those that need it
 //     go on with what it gave then. So a run that stopped goes on where it stopped.
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
-//     finds nothing to do is skipped too, and those that need it go on.
+//     finds nothing to do is skipped too, and those that need it go on; so do those that need a stage for which
+//     no path has changed, with the outputs that it gave when it last passed.
 //   - When ctx ends, the running stages are told, and they, and the run, are recorded as cancelled.
 //
 // Each stage has a plugin process of its own, so that one that dies takes nothing else down.

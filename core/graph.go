@@ -77,7 +77,7 @@ func (g *graph) cycle() []string {
 	return nil
 }
 
-// upTo marks a stage and all that it needs, near and far. No stage: all.
+// upTo marks a stage, or all of a type, and what they need, near and far. No stage: all.
 func (g *graph) upTo(until StageID) ([]bool, error) {
 	wanted := make([]bool, len(g.stages))
 	if until == "" {
@@ -85,10 +85,6 @@ func (g *graph) upTo(until StageID) ([]bool, error) {
 			wanted[i] = true
 		}
 		return wanted, nil
-	}
-	last, ok := g.index[until]
-	if !ok {
-		return nil, &NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
 	}
 	var mark func(i int)
 	mark = func(i int) {
@@ -100,7 +96,16 @@ func (g *graph) upTo(until StageID) ([]bool, error) {
 			mark(n)
 		}
 	}
-	mark(last)
+	found := false
+	for i, s := range g.stages {
+		if s.ID() == until || s.Type == string(until) {
+			mark(i)
+			found = true
+		}
+	}
+	if !found {
+		return nil, &NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
+	}
 	return wanted, nil
 }
 

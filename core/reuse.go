@@ -69,7 +69,7 @@ func (x *execution) inputs(s Stage, plugin Digest, scope Scope) Digest {
 	if v := string(scope.Value); x.mask.String(v) != v {
 		return ""
 	}
-	b, err := json.Marshal([]any{x.info.Commit, x.info.Branch, x.environment(s), s.ID(), plugin, s.Block.Source, scope})
+	b, err := json.Marshal([]any{x.info.Pipeline, x.info.Commit, x.info.Branch, x.environment(s), s.ID(), plugin, s.Block.Source, scope})
 	if err != nil {
 		return ""
 	}

@@ -133,7 +133,7 @@ func (x *execution) job(s Stage, inputs map[StageID]map[string]any) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("evaluate block: %w", err)
 	}
-	state, err := x.engine.Folders.StageState(s.ID())
+	state, err := x.engine.Folders.StageState(x.pipeline.Name, s.ID())
 	if err != nil {
 		return Job{}, fmt.Errorf("make folder of stage: %w", err)
 	}
@@ -252,7 +252,7 @@ func (x *execution) prepareNow(ctx context.Context, env string) error {
 	source := "environment." + env
 	begun := time.Now()
 	x.emit(ctx, Event{Source: source, Environment: env, Kind: KindEnvironmentPreparing, Summary: "preparing"})
-	err := x.engine.Environments.Prepare(ctx, x.pipeline, env, func(e Event) {
+	err := x.engine.Environments.Prepare(ctx, x.pipeline, x.info.ID, env, func(e Event) {
 		if e.Source == "" {
 			e.Source = source
 		}

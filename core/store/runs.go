@@ -63,13 +63,15 @@ func replace(path string, b []byte) error {
 
 // Filter chooses runs; the zero value takes all.
 type Filter struct {
+	Pipeline            string
 	Statuses            []core.Status
 	Branch, Environment string
 	Limit               int // 0: none
 }
 
 func (f Filter) takes(r core.Run) bool {
-	return (len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
+	return (f.Pipeline == "" || r.Pipeline == "" || f.Pipeline == r.Pipeline) && // one that cannot be read is of any
+		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
 		(f.Branch == "" || f.Branch == r.Branch) &&
 		(f.Environment == "" || f.Environment == r.Environment)
 }

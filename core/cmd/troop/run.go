@@ -90,8 +90,8 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 	f := c.Flags()
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
-	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME` and what it needs")
-	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed")
+	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
+	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed, and in spite of drift")
 	return c
 }
 
@@ -127,6 +127,9 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	engine := &core.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
 	}
+	if !o.Force {
+		engine.Since = since(p.Name, p.files, repo)
+	}
 	run, err := engine.Run(ctx, p.Pipeline, o)
 	a.ui.Close()
 	if err != nil {
@@ -144,6 +147,26 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 		return failed
 	}
 	return nil
+}
+
+// since compares a commit with that of the newest run in which a stage passed on the same branch and in the same
+// environment. A run of the commit itself does not count, so that running it again does the same again.
+func since(pipeline string, files *store.Files, repo *git.Repository) func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
+	return func(ctx context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
+		runs, err := files.Runs(ctx, store.Filter{Pipeline: pipeline})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range runs {
+			i := slices.IndexFunc(r.Stages, func(s core.StageResult) bool { return s.ID == id && s.Status == core.Passed })
+			if i < 0 || r.Branch != o.Branch || r.Environment != o.Environment || r.Commit == o.Commit {
+				continue
+			}
+			changed, err := repo.Changed(ctx, r.Commit, o.Commit)
+			return &core.Since{Run: r.ID, Files: changed, Outputs: r.Stages[i].Outputs}, err
+		}
+		return nil, nil //nolint:nilnil // as the engine says: there is no such run
+	}
 }
 
 // used lists the environments that the stages of a run may work in.
@@ -177,13 +200,13 @@ var _ core.Environments = (*environments)(nil)
 
 // Prepare makes and configures the hosts of an environment. It holds the environment's lock from then on, so
 // that no other run deploys there.
-func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name string, emit func(core.Event)) error {
+func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {
 	conf, err := findEnvironment(p, name)
 	if err != nil {
 		return err
 	}
 	say := func(line string) { emit(core.Event{Source: "environment." + name, Kind: core.KindLog, Summary: line}) }
-	release, err := lockEnvironment(ctx, s.project, name, "troop run", "", say)
+	release, err := lockEnvironment(ctx, s.project, name, "troop run", run, say)
 	if err != nil {
 		return err
 	}
@@ -194,8 +217,11 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		e.Source = "environment." + name
 		emit(e)
 	}
+	if err := gate(ctx, p, conf, s.force, from); err != nil {
+		return err
+	}
 	if conf.Terraform != nil {
-		if err := s.provision(ctx, p, conf, say, from); err != nil {
+		if err := s.provision(ctx, p, run, conf, say, from); err != nil {
 			return err
 		}
 	}
@@ -209,11 +235,12 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 	return e.configure(ctx, s.force, from)
 }
 
-func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf core.Environment, say func(string), emit func(core.Event)) error {
+func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core.RunID, conf core.Environment, say func(string), emit func(core.Event)) error {
 	w, err := workspace(ctx, p, conf, say)
 	if err != nil {
 		return err
 	}
+	w.What, w.Run = "troop run", run
 	plan, err := w.Plan(ctx)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func testRuns(t *testing.T, open func() Store) {
 		t.Fatalf("of an empty store: %v, %v", runs, err)
 	}
 	first, second, third := NewRun(1), NewRun(2), NewRun(3)
-	second.Branch, second.Environment = "feature", "production"
+	second.Branch, second.Environment, third.Pipeline = "feature", "production", "other"
 	put(t, s, second, first, third, ended(first, core.Passed), ended(second, core.Failed))
 	tests := map[string]struct {
 		filter store.Filter
@@ -124,6 +124,7 @@ func testRuns(t *testing.T, open func() Store) {
 		"status, limit":         {store.Filter{Statuses: []core.Status{core.Passed}, Limit: 1}, []core.RunID{first.ID}},
 		"branch":                {store.Filter{Branch: "feature"}, []core.RunID{second.ID}},
 		"environment":           {store.Filter{Environment: "lab"}, []core.RunID{third.ID, first.ID}},
+		"pipeline":              {store.Filter{Pipeline: "other"}, []core.RunID{third.ID}},
 		"nothing":               {store.Filter{Branch: "x"}, nil},
 	}
 	for name, tt := range tests {
