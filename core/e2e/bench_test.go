@@ -68,17 +68,24 @@ func sixStages(b *testing.B) (troop []string, dir string) {
 	return []string{bin, "--plugin-dir", plugins, "--quiet"}, dir
 }
 
-// BenchmarkSixStages runs six stages one after the other, a plugin process each, beside Packer's six shell-local
-// provisioners, in turn. Budget: x/packer at most 0.5.
-func BenchmarkSixStages(b *testing.B) {
-	troop, dir := sixStages(b)
+// sixProvisioners makes a template of Packer that does the same.
+func sixProvisioners(b *testing.B, dir string) string {
+	b.Helper()
+	b.Setenv("CHECKPOINT_DISABLE", "1")
 	template := filepath.Join(dir, "six.pkr.hcl")
 	text := "source \"null\" \"n\" {\n  communicator = \"none\"\n}\nbuild {\n  sources = [\"source.null.n\"]\n" +
 		strings.Repeat("  provisioner \"shell-local\" {\n    inline = [\"true\"]\n  }\n", 6) + "}\n"
 	if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	b.Setenv("CHECKPOINT_DISABLE", "1")
+	return template
+}
+
+// BenchmarkSixStages runs six stages one after the other, a plugin process each, beside Packer's six shell-local
+// provisioners, in turn. Budget: x/packer at most 0.5.
+func BenchmarkSixStages(b *testing.B) {
+	troop, dir := sixStages(b)
+	template := sixProvisioners(b, dir)
 	timed(b, dir, append(troop, "run")...) // fills the caches
 	var ours, theirs time.Duration
 	for b.Loop() {
@@ -90,16 +97,22 @@ func BenchmarkSixStages(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "x/packer")
 }
 
-// BenchmarkValidate checks the six stages beside a bare start of the program. Budget: extra-ms at most 50.
+// BenchmarkValidate checks the six stages beside a bare start of the program, and beside Packer's validate of as many
+// provisioners. Budget: extra-ms at most 50.
 func BenchmarkValidate(b *testing.B) {
 	troop, dir := sixStages(b)
+	template := sixProvisioners(b, dir)
 	timed(b, dir, append(troop, "validate")...)
-	var validate, version time.Duration
+	var validate, version, theirs time.Duration
 	for b.Loop() {
 		validate += timed(b, dir, append(troop, "validate")...)
 		version += timed(b, dir, append(troop, "version")...)
+		theirs += timed(b, dir, "packer", "validate", template)
 	}
 	b.ReportMetric((validate-version).Seconds()*1000/float64(b.N), "extra-ms")
+	b.ReportMetric(validate.Seconds()*1000/float64(b.N), "troop-ms")
+	b.ReportMetric(theirs.Seconds()*1000/float64(b.N), "packer-ms")
+	b.ReportMetric(validate.Seconds()/theirs.Seconds(), "x/packer")
 }
 
 // BenchmarkSecondRun runs the example's pipeline again for the commit that is in production, beside what tells Terraform
