@@ -96,7 +96,9 @@ func TestGoodBlocks(t *testing.T) {
 	t.Parallel()
 	a := core.Config{Name: "a", Block: core.Block{Source: []byte("b")}}
 	for _, b := range []core.Config{
-		{Name: "ab"}, {Block: core.Block{Source: []byte("ab")}}, {Name: "a", Block: a.Block, Scope: core.Scope{Type: []byte("x")}},
+		{Name: "ab"},
+		{Block: core.Block{Source: []byte("ab")}},
+		{Name: "a", Block: a.Block, Scope: core.Scope{Type: []byte("x")}},
 		{Name: "a", Block: a.Block, Scope: core.Scope{Value: []byte("x")}},
 	} {
 		if blockKey(a) == blockKey(b) {

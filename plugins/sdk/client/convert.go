@@ -1,10 +1,9 @@
 package client
 
 import (
-	"slices"
-
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"

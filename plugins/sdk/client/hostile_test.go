@@ -101,21 +101,20 @@ func TestUndeclaredCapabilities(t *testing.T) {
 	t.Parallel()
 	s := reflect.ValueOf(&capabilityServer{plugin: "x", caps: struct{ Capabilities }{}})
 	services := reflect.TypeFor[wire.CapabilitiesServer]()
-	for i := range services.NumMethod() {
-		m := services.Method(i)
+	for m := range services.Methods() {
 		if !m.IsExported() {
 			continue
 		}
 		var args []reflect.Value
-		for j := range m.Type.NumIn() {
-			if m.Type.In(j).Kind() == reflect.Pointer {
-				args = append(args, reflect.New(m.Type.In(j).Elem()))
+		for in := range m.Type.Ins() {
+			if in.Kind() == reflect.Pointer {
+				args = append(args, reflect.New(in.Elem()))
 			} else {
-				args = append(args, reflect.Zero(m.Type.In(j)))
+				args = append(args, reflect.Zero(in))
 			}
 		}
 		out := s.MethodByName(m.Name).Call(args)
-		err, _ := out[len(out)-1].Interface().(error)
+		err, _ := reflect.TypeAssert[error](out[len(out)-1])
 		if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "plugin x does not declare the capability") {
 			t.Errorf("%s: %v", m.Name, err)
 		}

@@ -108,7 +108,7 @@ func TestSlowListener(t *testing.T) {
 	t.Parallel()
 	for _, script := range []string{"seq 20000", "seq 20000; (while sleep 0.1; do echo x; done) &"} {
 		n := 0
-		c := Cmd{Args: []string{"sh", "-c", script}, Stdout: &Lines{Each: func(line string) {
+		c := Cmd{Args: []string{"sh", "-c", script}, Stdout: &Lines{Each: func(string) {
 			if n++; n%4000 == 0 {
 				time.Sleep(500 * time.Millisecond)
 			}

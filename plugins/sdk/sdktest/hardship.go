@@ -281,12 +281,15 @@ func (refusing) Hosts(context.Context) ([]sdk.Host, error) { return nil, errRefu
 func (refusing) Playbook(context.Context, sdk.PlaybookRun, func(sdk.TaskResult)) error {
 	return errRefused
 }
+
 func (refusing) InstallAgent(context.Context, []string, func(sdk.TaskResult)) error {
 	return errRefused
 }
+
 func (refusing) PutArtifact(context.Context, string) (sdk.Artifact, error) {
 	return sdk.Artifact{}, errRefused
 }
+
 func (refusing) Artifact(context.Context, string) (sdk.Artifact, error) {
 	return sdk.Artifact{}, errRefused
 }
@@ -296,9 +299,13 @@ func (refusing) State(context.Context, string) (sdk.Entry, error) { return sdk.E
 func (refusing) SetState(context.Context, string, []byte) (sdk.Entry, error) {
 	return sdk.Entry{}, errRefused
 }
+
 func (refusing) WatchState(context.Context, string, func(sdk.Entry) error) error { return errRefused }
-func (refusing) Publish(context.Context, sdk.Event) error                        { return errRefused }
-func (refusing) Notify(context.Context, sdk.Event) error                         { return errRefused }
+
+func (refusing) Publish(context.Context, sdk.Event) error { return errRefused }
+
+func (refusing) Notify(context.Context, sdk.Event) error { return errRefused }
+
 func (refusing) Subscribe(context.Context, sdk.EventFilter, func(sdk.Event) error) error {
 	return errRefused
 }
