@@ -14,6 +14,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -64,9 +65,20 @@ var plugins = sync.OnceValues(func() (string, error) {
 	return out, nil
 })
 
+// amazon is an account with two hosts of an environment production.
+func amazon() *fakeaws.Account {
+	a := fakeaws.New("eu-central-1")
+	for _, id := range []string{"i-0aaaaaaaaaaaaaaa1", "i-0aaaaaaaaaaaaaaa2"} {
+		a.Instances = append(a.Instances, fakeaws.Instance{
+			ID: id, Type: "t3.small", State: "running", Cores: 1, Threads: 2, Tags: []fakeaws.Tag{{Key: "troop:environment", Value: "production"}},
+		})
+	}
+	return a
+}
+
 // TestScripts runs the command lines in testdata/*.txtar. In them, PLUGINS is a folder with the plugins of this
 // tree, which are also in ~/.troop/plugins, and REPO is this checkout. The command s3 starts a server with the
-// bucket "states" in it.
+// bucket "states" in it; else the AWS SDK asks an account of our own.
 func TestScripts(t *testing.T) {
 	dir, err := plugins()
 	if err != nil {
@@ -93,6 +105,9 @@ func TestScripts(t *testing.T) {
 				"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@localhost",
 				"GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@localhost",
 			)
+			for name, value := range amazon().Serve(e.Defer) {
+				e.Vars = append(e.Vars, name+"="+value)
+			}
 			if err := os.MkdirAll(filepath.Join(home, ".troop"), 0o755); err != nil {
 				return err
 			}
