@@ -237,5 +237,8 @@ func parse(file string, src []byte) (*hclsyntax.Body, core.Diagnostics) {
 			Range:   core.Range{File: file, Start: core.Pos{Line: 1, Column: 1}, End: core.Pos{Line: 1, Column: 1}},
 		}}
 	}
+	if huge := immense(body); len(huge) > 0 {
+		return nil, append(diags, huge...)
+	}
 	return body, diags
 }

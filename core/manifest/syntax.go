@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -58,6 +59,28 @@ func tooDeep(file string, src []byte) *core.Diagnostic {
 		}
 	}
 	return nil
+}
+
+// maxExponent bounds numbers: to write 1e9999999 as a text takes minutes.
+const maxExponent = 1100
+
+// immense finds the numbers of a file that must not be calculated with.
+func immense(body *hclsyntax.Body) (diags core.Diagnostics) {
+	_ = hclsyntax.VisitAll(body, func(n hclsyntax.Node) hcl.Diagnostics {
+		lit, ok := n.(*hclsyntax.LiteralValueExpr)
+		if !ok || lit.Val.Type() != cty.Number || lit.Val.IsNull() {
+			return nil
+		}
+		if e := lit.Val.AsBigFloat().MantExp(nil); e > maxExponent || e < -maxExponent {
+			diags = append(diags, core.Diagnostic{
+				Summary: "Number out of range",
+				Detail:  "The number is too large, or has too many decimals.",
+				Range:   rangeOf(lit.SrcRange),
+			})
+		}
+		return nil
+	})
+	return diags
 }
 
 // bytesMoreThan reports whether src holds more than n of the bytes in set.
