@@ -99,6 +99,7 @@ func (a *app) planCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop plan"
 			plan, err := w.Plan(c.Context())
 			if err != nil {
 				return err
@@ -131,6 +132,7 @@ func (a *app) applyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop apply"
 			plan, err := w.Plan(ctx)
 			if err != nil {
 				return err
@@ -192,6 +194,7 @@ func (a *app) destroyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop destroy"
 			plan, err := w.PlanDestroy(ctx)
 			if err != nil {
 				return err
@@ -323,6 +326,9 @@ func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
 	if plan.Empty() {
 		a.ui.Printf("environment %s: nothing to change", conf.Name)
 		return
+	}
+	if plan.Lock != nil {
+		a.ui.Printf("! the state is locked by %s; apply frees the lock", plan.Lock)
 	}
 	for _, d := range plan.Drift {
 		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)

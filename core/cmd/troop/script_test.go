@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
@@ -31,30 +34,31 @@ func (t tests) Run() int {
 	return t.M.Run()
 }
 
-// shipped are the plugins of this tree.
-var shipped = []string{"build", "test", "analysis", "deploy", "doctor", "maintenance"}
+// documented are the folders of the plugins that have a reference page, the stages in the order of a pipeline.
+var documented = []string{
+	"../../../plugins/build", "../../../plugins/test", "../../../plugins/analysis", "../../../plugins/deploy",
+	"../../../plugins/doctor", "../../../plugins/maintenance", "../../../examples/plugins/licences",
+}
 
 // scratch is a folder for all tests of this process; it goes with the last one.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "troop-script") })
 
-// plugins builds the plugins of this tree, and the dummy, once, with the flags of the Makefile.
+// plugins builds the plugins of documented, and the dummy, once, with the flags of the Makefile.
 var plugins = sync.OnceValues(func() (string, error) {
 	dir, err := scratch()
 	if err != nil {
 		return "", err
 	}
 	out := filepath.Join(dir, "plugins") + "/"
-	args := []string{"build", "-ldflags", "-s -w", "-o", out, "../../../plugins/sdk/sdktest/dummy"}
-	for _, p := range shipped {
-		args = append(args, "../../../plugins/"+p)
-	}
-	build := exec.Command("go", args...)
+	folders := append([]string{"../../../plugins/sdk/sdktest/dummy"}, documented...)
+	build := exec.Command("go", append([]string{"build", "-ldflags", "-s -w", "-o", out}, folders...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plugins: %w: %s", err, text)
 	}
-	for _, p := range append([]string{"dummy"}, shipped...) {
-		if err := os.Rename(out+p, out+"troop-plugin-"+p); err != nil {
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		if err := os.Rename(out+name, out+"troop-plugin-"+name); err != nil {
 			return "", err
 		}
 	}
@@ -73,7 +77,8 @@ func amazon() *fakeaws.Account {
 }
 
 // TestScripts runs the command lines in testdata/*.txtar. In them, PLUGINS is a folder with the plugins of this
-// tree, which are also in ~/.troop/plugins, and REPO is this checkout. The AWS SDK asks an account of our own.
+// tree, which are also in ~/.troop/plugins, and REPO is this checkout. The command s3 starts a server with the
+// bucket "states" in it. The AWS SDK asks amazon.
 func TestScripts(t *testing.T) {
 	dir, err := plugins()
 	if err != nil {
@@ -91,6 +96,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("UPDATE") != "",
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -108,4 +114,15 @@ func TestScripts(t *testing.T) {
 			return os.Symlink(filepath.Clean(dir), filepath.Join(home, ".troop", "plugins"))
 		},
 	})
+}
+
+// s3 serves the state of a module, and the conditional writes that its lock needs, until the script ends.
+func s3(ts *testscript.TestScript, _ bool, _ []string) {
+	backend := s3mem.New()
+	ts.Check(backend.CreateBucket("states"))
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	ts.Defer(server.Close)
+	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 }
