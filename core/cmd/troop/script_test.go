@@ -78,7 +78,7 @@ func amazon() *fakeaws.Account {
 
 // TestScripts runs the command lines in testdata/*.txtar. In them, PLUGINS is a folder with the plugins of this
 // tree, which are also in ~/.troop/plugins, and REPO is this checkout. The command s3 starts a server with the
-// bucket "states" in it. The AWS SDK asks amazon.
+// bucket "states" in it; else the AWS SDK asks an account of our own.
 func TestScripts(t *testing.T) {
 	dir, err := plugins()
 	if err != nil {
