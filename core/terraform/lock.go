@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,16 +146,24 @@ func (w *Workspace) clearNote(known bool) error {
 	return os.Remove(file)
 }
 
-// process is a Terraform or a provider that works in the folder.
+// process is a Terraform or a provider.
 type process struct {
 	pid      int
 	program  string
+	dir      string // where it works
 	since    time.Time
 	provider bool
 	orphan   bool // its Terraform is gone
 }
 
+// processes lists those that work in the folder.
 func (w *Workspace) processes() ([]process, error) {
+	all, err := terraforms()
+	return slices.DeleteFunc(all, func(p process) bool { return p.dir != w.Dir }), err
+}
+
+// terraforms lists those of this machine, as far as we may see them.
+func terraforms() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -165,13 +174,13 @@ func (w *Workspace) processes() ([]process, error) {
 		if err != nil {
 			continue
 		}
-		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil || cwd != w.Dir {
-			continue
-		}
 		program := programOf(pid)
 		p := process{pid: pid, program: program, provider: strings.HasPrefix(program, "terraform-provider-")}
 		if !p.provider && !isTerraform(program) {
 			continue
+		}
+		if p.dir, err = os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil {
+			continue // it is gone
 		}
 		if info, err := e.Info(); err == nil {
 			p.since = info.ModTime()
