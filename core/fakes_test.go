@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +151,20 @@ func (w *world) PutRun(_ context.Context, r core.Run) error {
 	return w.putError
 }
 
+func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, run := range slices.Backward(w.runs) {
+		for _, r := range run.Stages {
+			if inputs != "" && r.ID == id && r.Inputs == inputs && r.Status == core.Passed {
+				r.Reused = run.ID
+				return &r, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
 func (w *world) Append(_ context.Context, e core.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,7 +174,9 @@ func (w *world) Append(_ context.Context, e core.Event) error {
 
 func (w *world) Workspace(id core.RunID) (string, error) { return "/runs/" + string(id) + "/src", nil }
 
-func (w *world) StageState(id core.StageID) (string, error) { return "/stages/" + string(id), nil }
+func (w *world) StageState(_ string, id core.StageID) (string, error) {
+	return "/stages/" + string(id), nil
+}
 
 func (w *world) Publish(_ context.Context, e core.Event) error {
 	w.published = append(w.published, e)

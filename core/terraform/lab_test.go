@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -289,7 +290,7 @@ func TestKilledHostIsDrift(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if healed[1] != hosts[1] || healed[0].HostKey == hosts[0].HostKey || healed[0].Address != hosts[0].Address {
+			if !reflect.DeepEqual(healed[1], hosts[1]) || healed[0].HostKey == hosts[0].HostKey || healed[0].Address != hosts[0].Address {
 				t.Errorf("after healing %+v, before %+v", healed, hosts)
 			}
 		})
@@ -412,14 +413,14 @@ func TestRestoreInTheLab(t *testing.T) {
 	if err := l.open(one).Restore(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if hosts, err := l.open(one).Hosts(t.Context()); err != nil || !slices.Equal(hosts, before) {
+	if hosts, err := l.open(one).Hosts(t.Context()); err != nil || !reflect.DeepEqual(hosts, before) {
 		t.Errorf("hosts of the restored state %+v, want %+v, %v", hosts, before, err)
 	}
 	p, after := l.apply(l.open(one))
 	if p.Empty() {
 		t.Error("the plan does not mention the host that is in no state")
 	}
-	if !slices.Equal(after, before) {
+	if !reflect.DeepEqual(after, before) {
 		t.Errorf("hosts %+v, want %+v", after, before)
 	}
 	l.check(one)

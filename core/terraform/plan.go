@@ -83,20 +83,24 @@ func (p *Plan) Count() map[Action]int {
 }
 
 // Plan compares the module with what exists and saves what an apply would do; Apply does that and nothing else.
-func (w *Workspace) Plan(ctx context.Context) (*Plan, error) { return w.plan(ctx) }
+func (w *Workspace) Plan(ctx context.Context) (*Plan, error) {
+	return w.save(w.plan(ctx, w.path("plan")))
+}
 
 // PlanDestroy is a Plan to remove everything.
 func (w *Workspace) PlanDestroy(ctx context.Context) (*Plan, error) {
-	return w.plan(ctx, tfexec.Destroy(true))
+	return w.save(w.plan(ctx, w.path("plan"), tfexec.Destroy(true)))
 }
 
-// Drift says what changed since the last apply, other than by Terraform. Its plan brings only the state up to
-// date; what to do about the drift, Plan says.
+// Drift says what changed since the last apply, other than by Terraform. It is no plan to apply: the state and a
+// saved plan stay as they are, and what to do about the drift, Plan says.
 func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
-	return w.plan(ctx, tfexec.RefreshOnly(true))
+	file := w.path("drift")
+	defer func() { _ = os.Remove(file) }()
+	return w.plan(ctx, file, tfexec.RefreshOnly(true))
 }
 
-func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Plan, error) {
+func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.PlanOption) (*Plan, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -112,7 +116,7 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 	if err != nil {
 		return nil, err
 	}
-	file := w.path("plan")
+	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -138,15 +142,19 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 		return nil, err
 	}
 	plan.File, plan.Lock = digest(b), lock
-	return plan, w.savePlan(plan)
+	return plan, nil
 }
 
-func (w *Workspace) savePlan(p *Plan) error {
+// save keeps what the plan's file says beside it.
+func (w *Workspace) save(p *Plan, err error) (*Plan, error) {
+	if err != nil {
+		return nil, err
+	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writeFile(w.path("plan.json"), b)
+	return p, writeFile(w.path("plan.json"), b)
 }
 
 // ErrNoPlan says that no plan was made, or that it was applied already.

@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, err := find(ctx)
+	exe, err := Find(ctx)
 	if err != nil {
 		return nil, err
 	}
