@@ -400,6 +400,32 @@ func TestKilledCore(t *testing.T) {
 	}
 }
 
+// TestRestoreInTheLab brings the state back from before a host was made: the host is in no state then, and the next
+// apply removes it.
+func TestRestoreInTheLab(t *testing.T) {
+	l := newLab(t)
+	one := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
+	two := map[string]any{"hosts": map[string]any{
+		"web-1": map[string]any{"role": "production"}, "web-2": map[string]any{"role": "production"},
+	}}
+	_, before := l.apply(l.open(one))
+	l.apply(l.open(two))
+	if err := l.open(one).Restore(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if hosts, err := l.open(one).Hosts(t.Context()); err != nil || !reflect.DeepEqual(hosts, before) {
+		t.Errorf("hosts of the restored state %+v, want %+v, %v", hosts, before, err)
+	}
+	p, after := l.apply(l.open(one))
+	if p.Empty() {
+		t.Error("the plan does not mention the host that is in no state")
+	}
+	if !reflect.DeepEqual(after, before) {
+		t.Errorf("hosts %+v, want %+v", after, before)
+	}
+	l.check(one)
+}
+
 // TestHostsHoldNothingOfOurs gives the provider a lock to inherit, as flock(1) does with what it runs.
 func TestHostsHoldNothingOfOurs(t *testing.T) {
 	l := newLab(t)

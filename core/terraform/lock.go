@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func (w *Workspace) lockWithin(ctx context.Context, patience time.Duration) (rel
 		release()
 		return nil, err
 	}
-	if err := w.clear(); err != nil {
+	if err := w.clear(ctx); err != nil {
 		release()
 		return nil, err
 	}
@@ -101,15 +102,10 @@ func (w *Workspace) writeHolder() error {
 
 // clear finds what an interrupted command left, says whose it was, and ends a provider without its Terraform. A
 // living Terraform is someone else's work and stops the command.
-func (w *Workspace) clear() error {
-	all, err := w.processes()
+func (w *Workspace) clear(ctx context.Context) error {
+	all, err := w.settled(ctx)
 	if err != nil {
-		return fmt.Errorf("look for processes: %w", err)
-	}
-	for _, p := range all {
-		if !p.provider {
-			return &BusyError{Work{What: p.program, PID: p.pid, Since: p.since}}
-		}
+		return err
 	}
 	for _, p := range all {
 		if p.orphan {
@@ -125,6 +121,31 @@ func (w *Workspace) clear() error {
 		w.Log(fmt.Sprintf("%s was interrupted; the next apply mends what it left", k))
 	}
 	return w.clearNote(len(broken) > 0)
+}
+
+// dying is how long a Terraform may take to end after whoever drove it was killed; the kernel kills it then.
+const dying = 2 * time.Second
+
+// settled lists the processes of the folder once there is no Terraform among them.
+func (w *Workspace) settled(ctx context.Context) ([]process, error) {
+	for deadline := time.Now().Add(dying); ; {
+		all, err := w.processes()
+		if err != nil {
+			return nil, fmt.Errorf("look for processes: %w", err)
+		}
+		i := slices.IndexFunc(all, func(p process) bool { return !p.provider })
+		if i < 0 {
+			return all, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, &BusyError{Work{What: all[i].program, PID: all[i].pid, Since: all[i].since}}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // clearNote removes the note that Terraform writes beside a local state while it holds the lock, which ended with
@@ -145,16 +166,24 @@ func (w *Workspace) clearNote(known bool) error {
 	return os.Remove(file)
 }
 
-// process is a Terraform or a provider that works in the folder.
+// process is a Terraform or a provider.
 type process struct {
 	pid      int
 	program  string
+	dir      string // where it works
 	since    time.Time
 	provider bool
 	orphan   bool // its Terraform is gone
 }
 
+// processes lists those that work in the folder.
 func (w *Workspace) processes() ([]process, error) {
+	all, err := terraforms()
+	return slices.DeleteFunc(all, func(p process) bool { return p.dir != w.Dir }), err
+}
+
+// terraforms lists those of this machine, as far as we may see them.
+func terraforms() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -165,13 +194,13 @@ func (w *Workspace) processes() ([]process, error) {
 		if err != nil {
 			continue
 		}
-		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil || cwd != w.Dir {
-			continue
-		}
 		program := programOf(pid)
 		p := process{pid: pid, program: program, provider: strings.HasPrefix(program, "terraform-provider-")}
 		if !p.provider && !isTerraform(program) {
 			continue
+		}
+		if p.dir, err = os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil {
+			continue // it is gone
 		}
 		if info, err := e.Info(); err == nil {
 			p.since = info.ModTime()

@@ -90,6 +90,18 @@ func TestLockLeavesLivingTerraformAlone(t *testing.T) {
 	}
 }
 
+// A Terraform that is being killed with whoever drove it does not stop the next command.
+func TestLockWaitsForTheDying(t *testing.T) {
+	w := lockedWorkspace(t)
+	terraform := startAs(t, w, "terraform")
+	time.AfterFunc(200*time.Millisecond, func() { _ = terraform.Process.Kill() })
+	release, err := w.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+}
+
 func TestLockIsExclusive(t *testing.T) {
 	w := lockedWorkspace(t)
 	release, err := w.lock(t.Context())

@@ -31,10 +31,9 @@ func TestRounds(t *testing.T) {
 	dice := rand.New(rand.NewPCG(*seed, 0))
 	t.Logf("%d rounds, seed %d", *rounds, *seed)
 	had := l.tiny(dice, nil)
-	began := time.Now()
 	l.apply(l.open(had))
-	span := time.Since(began) // what an apply takes here
 
+	span := map[bool]time.Duration{false: time.Second, true: time.Second} // what an apply, or to destroy all, takes here
 	killed, tries := map[string]int{}, 0
 	for n := 0; n < *rounds; tries++ {
 		if tries > 4**rounds {
@@ -43,11 +42,14 @@ func TestRounds(t *testing.T) {
 		wanted := l.tiny(dice, had)
 		destroy := dice.IntN(5) == 0
 		victim := []string{"terraform", providerProgram, "engine"}[dice.IntN(3)]
-		after := time.Duration(dice.Int64N(int64(span)))
-		hit := l.strike(wanted, destroy, victim, after)
+		after := time.Duration(dice.Float64() * float64(span[destroy]))
+		hit, took := l.strike(wanted, destroy, victim, after)
 		if hit {
 			n++
 			killed[victim]++
+			span[destroy] = max(span[destroy], took) * 5 / 4 // until one comes too late
+		} else {
+			span[destroy] = took
 		}
 		l.logged = nil
 		began := time.Now()
@@ -81,28 +83,36 @@ func (l *testLab) tiny(dice *rand.Rand, last map[string]any) map[string]any {
 }
 
 // strike applies a configuration, or destroys all, and kills the victim in the middle of that. It reports whether
-// the kill came in time.
-func (l *testLab) strike(variables map[string]any, destroy bool, victim string, after time.Duration) bool {
+// the kill came in time, and how long it all took.
+func (l *testLab) strike(variables map[string]any, destroy bool, victim string, after time.Duration) (hit bool, took time.Duration) {
 	l.t.Helper()
 	e := l.engine(variables)
 	e.Destroy = destroy
 	cmd, applying := e.start(l.t)
 	<-applying
-	time.Sleep(after)
-	pid := cmd.Process.Pid
-	if victim != "engine" {
-		pid = l.processOf(victim)
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-time.After(after):
+		pid := cmd.Process.Pid
+		if victim != "engine" {
+			pid = l.processOf(victim)
+		}
+		if pid != 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		err = <-ended
 	}
-	if pid != 0 {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	hit := cmd.Wait() != nil
+	took = time.Since(began)
 	for deadline := time.Now().Add(10 * time.Second); l.processOf("terraform")+l.processOf(providerProgram) != 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("terraform or its provider outlives a killed %s", victim)
 		}
 	}
-	return hit
+	return err != nil, took
 }
 
 // check holds the hosts that there are against the configuration, and against the state.

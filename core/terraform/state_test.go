@@ -365,6 +365,40 @@ func TestKilledWithTheLock(t *testing.T) {
 	}
 }
 
+// TestLockOfAnotherFolder has two folders share a state: a lock that a living command of the other one holds is not
+// taken for what a killed one of this folder has left.
+func TestLockOfAnotherFolder(t *testing.T) {
+	_, config := s3(t)
+	mine := module(t, config)
+	theirs := mine
+	theirs.Dir = filepath.Join(t.TempDir(), "terraform")
+	apply(t, mine.with(t, "a"))
+	cmd := slow(t, mine)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	for programIn(t, mine.Dir, "terraform") != 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	lock, err := theirs.with(t).Locked(t.Context())
+	if err != nil || lock == nil || lock.Abandoned {
+		t.Fatalf("seen from the other folder: %+v, %v", lock, err)
+	}
+	if err := theirs.with(t).Unlock(t.Context(), *lock); err != nil {
+		t.Fatal(err)
+	}
+	cmd = slow(t, theirs)
+	_, err = mine.with(t, "a", "b").Plan(t.Context())
+	if locked, ok := errors.AsType[*terraform.LockedError](err); !ok || locked.Abandoned {
+		t.Errorf("plan beside a living apply: %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+}
+
 // TestLockOfOthers leaves a lock alone that nobody here has taken, until someone says so.
 func TestLockOfOthers(t *testing.T) {
 	backend, config := s3(t)

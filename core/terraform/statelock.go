@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,12 +101,49 @@ func (w *Workspace) attribute(err error) error {
 	if locked.Who != me() {
 		return err
 	}
+	if busy, e := w.sharedNow(); e != nil {
+		return errors.Join(err, e)
+	} else if busy {
+		return err
+	}
 	for _, k := range broken {
 		if !k.Since.After(locked.Since) { // the last one that had begun by then
 			locked.Work, locked.Abandoned = &k, true
 		}
 	}
 	return err
+}
+
+// sharedNow reports whether a Terraform works with the same backend in another folder of this machine: the lock may
+// be its, though it bears our name.
+func (w *Workspace) sharedNow() (bool, error) {
+	all, err := terraforms()
+	if err != nil {
+		return false, fmt.Errorf("look for processes: %w", err)
+	}
+	mine := backendOf(w.Dir)
+	return mine != "" && slices.ContainsFunc(all, func(p process) bool {
+		return !p.provider && p.dir != w.Dir && backendOf(p.dir) == mine
+	}), nil
+}
+
+// backendOf is what the last init in a folder has chosen as the backend, as text; empty: none but this machine.
+func backendOf(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, ".terraform", "terraform.tfstate"))
+	if err != nil {
+		return ""
+	}
+	var chosen struct {
+		Backend struct {
+			Type   string          `json:"type"`
+			Config json.RawMessage `json:"config"`
+		} `json:"backend"`
+	}
+	var config bytes.Buffer
+	if json.Unmarshal(b, &chosen) != nil || json.Compact(&config, chosen.Backend.Config) != nil {
+		return ""
+	}
+	return chosen.Backend.Type + " " + config.String()
 }
 
 // me is how Terraform calls us in its locks.

@@ -326,8 +326,10 @@ func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
 		a.ui.Printf("environment %s: nothing to change", conf.Name)
 		return
 	}
+	var parts []string
 	if plan.Lock != nil {
-		a.ui.Printf("! the state is locked by %s; apply frees the lock", plan.Lock)
+		a.ui.Printf("! the state is locked by %s", plan.Lock)
+		parts = append(parts, "1 lock to free")
 	}
 	for _, d := range plan.Drift {
 		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)
@@ -350,7 +352,6 @@ func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
 			a.ui.Printf("      %s: %s → %s%s", at.Name, at.Before, at.After, forces)
 		}
 	}
-	var parts []string
 	for action, n := range plan.Count() {
 		parts = append(parts, fmt.Sprintf("%d to %s", n, action))
 	}
