@@ -40,6 +40,10 @@ type Plan struct {
 	Outputs []string    `json:"outputs"` // names of the outputs that change, sorted
 
 	File core.Digest `json:"file"` // of the file that apply will use
+
+	// Lock is one that an interrupted command of ours left on the state. The plan was made beside it, and Apply
+	// frees it first.
+	Lock *Lock `json:"lock,omitempty"`
 }
 
 // Change is what happens to one resource.
@@ -67,7 +71,7 @@ const (
 )
 
 // Empty reports whether there is nothing to apply.
-func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 }
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 && p.Lock == nil }
 
 // Count returns how many resources get each action.
 func (p *Plan) Count() map[Action]int {
@@ -102,6 +106,9 @@ func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.Pla
 		return nil, err
 	}
 	defer release()
+	if err := w.mend(); err != nil {
+		return nil, err
+	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -109,17 +116,14 @@ func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	options = append(options, tfexec.VarFile(variables), tfexec.Out(file))
-	out := &messages{dir: w.Dir, log: w.Log}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		_, err := tf.PlanJSON(ctx, out, options...)
-		return err
-	})
+	lock, err := w.planPast(ctx, options)
 	if err != nil {
-		return nil, fmt.Errorf("plan: %w", out.explain(ctx, err))
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
@@ -137,7 +141,7 @@ func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
-	plan.File = digest(b)
+	plan.File, plan.Lock = digest(b), lock
 	return plan, nil
 }
 

@@ -106,7 +106,7 @@ Exit status: 0 no drift, 1 the comparison failed, 2 drift.`,
 			if _, err := readHosts(environmentDir(p.Pipeline, conf.Name)); err != nil {
 				return noHosts(conf.Name, err)
 			}
-			release, err := lockEnvironment(c.Context(), p, conf.Name, "troop drift", a.note)
+			release, err := lockEnvironment(c.Context(), p, conf.Name, "troop drift", "", a.note)
 			if err != nil {
 				return err
 			}

@@ -81,8 +81,8 @@ func applyPlan(ctx context.Context, p *core.Pipeline, conf core.Environment, w *
 }
 
 // lockEnvironment keeps other commands out of an environment.
-func lockEnvironment(ctx context.Context, p *project, env, what string, tell func(string)) (release func() error, err error) {
-	return p.files.Lock(ctx, env, store.Holder{PID: os.Getpid(), What: what, Since: time.Now()}, func(h store.Holder) {
+func lockEnvironment(ctx context.Context, p *project, env, what string, run core.RunID, tell func(string)) (release func() error, err error) {
+	return p.files.Lock(ctx, env, store.Holder{PID: os.Getpid(), Run: run, What: what, Since: time.Now()}, func(h store.Holder) {
 		tell(fmt.Sprintf("environment %s: waiting for %s", env, h))
 	})
 }
@@ -99,6 +99,7 @@ func (a *app) planCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop plan"
 			plan, err := w.Plan(c.Context())
 			if err != nil {
 				return err
@@ -122,7 +123,7 @@ func (a *app) applyCmd() *cobra.Command {
 				return err
 			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", a.note)
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", "", a.note)
 			if err != nil {
 				return err
 			}
@@ -131,6 +132,7 @@ func (a *app) applyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop apply"
 			plan, err := w.Plan(ctx)
 			if err != nil {
 				return err
@@ -183,7 +185,7 @@ func (a *app) destroyCmd() *cobra.Command {
 				return err
 			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", a.note)
+			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", "", a.note)
 			if err != nil {
 				return err
 			}
@@ -192,6 +194,7 @@ func (a *app) destroyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop destroy"
 			plan, err := w.PlanDestroy(ctx)
 			if err != nil {
 				return err
@@ -322,6 +325,9 @@ func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
 	if plan.Empty() {
 		a.ui.Printf("environment %s: nothing to change", conf.Name)
 		return
+	}
+	if plan.Lock != nil {
+		a.ui.Printf("! the state is locked by %s; apply frees the lock", plan.Lock)
 	}
 	for _, d := range plan.Drift {
 		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)
