@@ -142,12 +142,14 @@ func BenchmarkSecondRun(b *testing.B) {
 		b.Fatal(err)
 	}
 	w.write(b, ".troop/vars.json", string(vars))
+	public := strings.TrimSpace(sh(b, w.dir, "ssh-keygen -y -f .troop/lab/ssh_key | cut -d ' ' -f 1,2"))
+	w.write(b, ".troop/raw.tfvars", fmt.Sprintf("environment = \"lab\"\nssh_public_key = %q\n", public))
 	b.Setenv("TF_CLI_CONFIG_FILE", filepath.Join(env, "terraform/.troop/cli.tfrc"))
 	b.Setenv("CHECKPOINT_DISABLE", "1")
 	b.Setenv("ANSIBLE_CONFIG", filepath.Join(playbooks[0], "ansible.cfg"))
 	plan := []string{
 		"terraform", "-chdir=" + env + "/terraform", "plan", "-input=false", "-detailed-exitcode",
-		"-var-file=" + env + "/terraform/.troop/variables.tfvars.json",
+		"-var-file=" + w.dir + "/.troop/raw.tfvars",
 	}
 	play := []string{
 		"ansible-playbook", "--inventory", env + "/inventory.yml", "--private-key", env + "/ssh_key",
