@@ -579,7 +579,8 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 		"hosts, other branch": {func(w *world) { hosts(w); w.stage("b.b").When.Branches = []string{"main"} }, core.RunOptions{Branch: "x"}, ""},
 		"hosts, its own":      {func(w *world) { hosts(w); w.stage("b.b").Environment = "lab" }, core.RunOptions{}, ""},
 		"the name of it": {
-			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) }, core.RunOptions{},
+			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) },
+			core.RunOptions{},
 			"pipeline.hcl:7,3-11: Stage b.b needs an environment; It uses environment.name",
 		},
 	}
