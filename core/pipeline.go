@@ -97,6 +97,7 @@ type TerraformConfig struct {
 	Variables map[string]any // beyond those that troop gives every module
 	Review    Review
 	Range     Range
+	Places    map[string]Range // of the names of Variables
 }
 
 // Review says what may be applied without asking.
