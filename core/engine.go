@@ -35,6 +35,9 @@ type Store interface {
 	PutRun(ctx context.Context, r Run) error
 	// Append adds an event to the journal of its run.
 	Append(ctx context.Context, e Event) error
+	// Passed returns the newest result of a stage that passed with some inputs and whose artifacts are all
+	// there, or nil. Reused names the run in which the stage ran.
+	Passed(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
 }
 
 // Folders are the places on this machine that runs work in.
@@ -57,7 +60,7 @@ type Environments interface {
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
 	// Summary of the events are the callee's; the engine fills in the rest.
-	Prepare(ctx context.Context, p *Pipeline, env string, emit func(Event)) error
+	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
 	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
 	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
 	Capabilities(p *Pipeline, job Job) Capabilities
@@ -75,6 +78,7 @@ type RunOptions struct {
 	Commit, Branch, Subject string
 	Environment             string  // of the stages that name none; may be empty
 	Until                   StageID // this stage, or those of this type, and what they need; empty: all
+	Force                   bool    // runs also stages that have passed with the same inputs
 }
 
 // Run executes a pipeline for one commit. It checks everything first: mistakes are returned as Diagnostics,
@@ -84,6 +88,8 @@ type RunOptions struct {
 //   - Stages that do not need each other run at the same time.
 //   - A stage that fails stops the run: those that run go on to their end, so that everything wrong is said at
 //     once, and no other begins. With on_failure = "continue" the run goes on as if it had passed.
+//   - A cacheable stage that passed before with the same inputs is skipped, unless forced, and those that need it
+//     go on with what it gave then. So a run that stopped goes on where it stopped.
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
 //     finds nothing to do is skipped too, and those that need it go on; so do those that need a stage for which
 //     no path has changed, with the outputs that it gave when it last passed.

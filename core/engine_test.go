@@ -503,8 +503,12 @@ func TestEnvironmentIsPreparedOnce(t *testing.T) {
 	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"inventory"}}
 	w.describe["b"] = core.Description{Name: "b", Capabilities: []string{"artifacts"}}
 	w.stage("a.c").Environment = "other"
-	if r := w.run(t.Context()); r.Status != core.Passed {
+	r := w.run(t.Context())
+	if r.Status != core.Passed {
 		t.Fatalf("got %s: %s", statuses(r), r.Reason)
+	}
+	if w.preparedFor != r.ID {
+		t.Errorf("prepared for run %q, want %q", w.preparedFor, r.ID)
 	}
 	slices.Sort(w.prepared)
 	if !slices.Equal(w.prepared, []string{"lab", "other"}) {

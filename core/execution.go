@@ -41,8 +41,9 @@ type execution struct {
 
 // stageState is what the walk knows of a stage beyond its result.
 type stageState struct {
-	settled bool // nothing more happens to it in this run
-	passes  bool // stages that need it may start
+	settled bool         // nothing more happens to it in this run
+	passes  bool         // stages that need it may start
+	known   *StageResult // of an earlier run with the same inputs; nil: it has to run
 }
 
 // outcome is a stage's end.
@@ -88,6 +89,9 @@ func (x *execution) walk(ctx context.Context) {
 	for i, r := range x.run.Stages {
 		x.states[i].settled = r.Status == Skipped // not asked for
 	}
+	if !x.options.Force {
+		x.reuse(ctx)
+	}
 	for {
 		for x.advance(ctx) {
 		}
@@ -124,6 +128,10 @@ func (x *execution) advance(ctx context.Context) bool {
 		if reason := x.unwanted(i); reason != "" {
 			x.states[i].settled = true
 			x.skip(ctx, i, reason)
+			return true
+		}
+		if x.states[i].known != nil {
+			x.settleKnown(ctx, i)
 			return true
 		}
 		if since := x.untouched(ctx, i); since != nil {

@@ -116,3 +116,24 @@ func (g *graph) suggest(name string) string {
 	}
 	return suggest(name, names)
 }
+
+// order lists the stages so that each comes after those that it needs.
+func (g *graph) order() []int {
+	var order []int
+	done := make([]bool, len(g.stages))
+	var visit func(i int)
+	visit = func(i int) {
+		if done[i] {
+			return
+		}
+		done[i] = true
+		for _, n := range g.needs[i] {
+			visit(n)
+		}
+		order = append(order, i)
+	}
+	for i := range g.stages {
+		visit(i)
+	}
+	return order
+}

@@ -186,7 +186,21 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 			r.MaxDestroy = n
 		}
 	}
+	if a := b.Body.Attributes["drift"]; a != nil {
+		if text, ok := l.str(a, s); ok {
+			r.Drift = l.onDrift(a, text)
+		}
+	}
 	return r
+}
+
+func (l *loader) onDrift(a *hclsyntax.Attribute, text string) core.OnDrift {
+	known := []string{string(core.ReportDrift), string(core.StopAtDrift)}
+	if !slices.Contains(known, text) {
+		l.errorf(a.Expr.Range(), "Invalid drift",
+			"%q is neither \"report\", which tells of changes that nobody applied, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
+	}
+	return core.OnDrift(text)
 }
 
 func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {

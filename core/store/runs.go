@@ -104,6 +104,43 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 	return runs, nil
 }
 
+// reusable is how many of the newest runs are searched for what need not be done again: Prune keeps the artifacts
+// of these.
+const reusable = 20
+
+// Passed returns the newest result of a stage that passed with some inputs, or nil. Empty inputs are equal to none.
+func (f *Files) Passed(ctx context.Context, stage core.StageID, inputs core.Digest) (*core.StageResult, error) {
+	if inputs == "" {
+		return nil, nil
+	}
+	runs, err := f.Runs(ctx, Filter{Limit: reusable})
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range runs {
+		for _, r := range run.Stages {
+			if r.ID != stage || r.Inputs != inputs || r.Status != core.Passed && r.Reused == "" || !f.complete(r) {
+				continue
+			}
+			if r.Reused == "" {
+				r.Reused = run.ID
+			}
+			return &r, nil
+		}
+	}
+	return nil, nil
+}
+
+// complete tells whether all digests in a result's outputs are of artifacts that are there.
+func (f *Files) complete(r core.StageResult) bool {
+	for sum := range digests(r) {
+		if found, err := filepath.Glob(filepath.Join(f.dir, "artifacts", sum+"*")); err != nil || len(found) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Find returns the only run whose ID begins with prefix, in upper or lower case. An empty prefix is the newest
 // run. A run that is not there is a *core.NotFoundError.
 func (f *Files) Find(_ context.Context, prefix string) (core.Run, error) {

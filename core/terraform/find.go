@@ -14,8 +14,8 @@ import (
 
 const minimum = ">= 1.5.0"
 
-// find looks for Terraform, then OpenTofu, in PATH.
-func find(ctx context.Context) (string, error) {
+// Find looks for Terraform, then OpenTofu, in PATH.
+func Find(ctx context.Context) (string, error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {
 		return "", err

@@ -52,7 +52,8 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err := w.removeOldMirrors(providers); err != nil {
 		return fmt.Errorf("remove old providers: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o755); err != nil { // a module may need no provider and no other module
+	// A module without providers has nothing there.
+	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o755); err != nil {
 		return err
 	}
 	return writeFile(w.initMark(), []byte(digest(inputs)))

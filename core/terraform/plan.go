@@ -40,6 +40,10 @@ type Plan struct {
 	Outputs []string    `json:"outputs"` // names of the outputs that change, sorted
 
 	File core.Digest `json:"file"` // of the file that apply will use
+
+	// Lock is one that an interrupted command of ours left on the state. The plan was made beside it, and Apply
+	// frees it first.
+	Lock *Lock `json:"lock,omitempty"`
 }
 
 // Change is what happens to one resource.
@@ -67,7 +71,7 @@ const (
 )
 
 // Empty reports whether there is nothing to apply.
-func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 }
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 && p.Lock == nil }
 
 // Count returns how many resources get each action.
 func (p *Plan) Count() map[Action]int {
@@ -79,25 +83,32 @@ func (p *Plan) Count() map[Action]int {
 }
 
 // Plan compares the module with what exists and saves what an apply would do; Apply does that and nothing else.
-func (w *Workspace) Plan(ctx context.Context) (*Plan, error) { return w.plan(ctx) }
+func (w *Workspace) Plan(ctx context.Context) (*Plan, error) {
+	return w.save(w.plan(ctx, w.path("plan")))
+}
 
 // PlanDestroy is a Plan to remove everything.
 func (w *Workspace) PlanDestroy(ctx context.Context) (*Plan, error) {
-	return w.plan(ctx, tfexec.Destroy(true))
+	return w.save(w.plan(ctx, w.path("plan"), tfexec.Destroy(true)))
 }
 
-// Drift says what changed since the last apply, other than by Terraform. Its plan brings only the state up to
-// date; what to do about the drift, Plan says.
+// Drift says what changed since the last apply, other than by Terraform. It is no plan to apply: the state and a
+// saved plan stay as they are, and what to do about the drift, Plan says.
 func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
-	return w.plan(ctx, tfexec.RefreshOnly(true))
+	file := w.path("drift")
+	defer func() { _ = os.Remove(file) }()
+	return w.plan(ctx, file, tfexec.RefreshOnly(true))
 }
 
-func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Plan, error) {
+func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.PlanOption) (*Plan, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	if err := w.mend(); err != nil {
+		return nil, err
+	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -106,18 +117,13 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 		return nil, err
 	}
 	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
-	file := w.path("plan")
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	options = append(options, tfexec.VarFile(variables), tfexec.Out(file))
-	out := &messages{dir: w.Dir, log: w.Log}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		_, err := tf.PlanJSON(ctx, out, options...)
-		return err
-	})
+	lock, err := w.planPast(ctx, options)
 	if err != nil {
-		return nil, fmt.Errorf("plan: %w", out.explain(ctx, err))
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
@@ -135,16 +141,20 @@ func (w *Workspace) plan(ctx context.Context, options ...tfexec.PlanOption) (*Pl
 	if err != nil {
 		return nil, err
 	}
-	plan.File = digest(b)
-	return plan, w.savePlan(plan)
+	plan.File, plan.Lock = digest(b), lock
+	return plan, nil
 }
 
-func (w *Workspace) savePlan(p *Plan) error {
+// save keeps what the plan's file says beside it.
+func (w *Workspace) save(p *Plan, err error) (*Plan, error) {
+	if err != nil {
+		return nil, err
+	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writeFile(w.path("plan.json"), b)
+	return p, writeFile(w.path("plan.json"), b)
 }
 
 // ErrNoPlan says that no plan was made, or that it was applied already.

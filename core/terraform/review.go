@@ -43,5 +43,8 @@ func Review(p *Plan, rules core.Review) error {
 	return nil
 }
 
-// NeedsApproval reports whether someone must say yes to the plan before it is applied.
-func NeedsApproval(p *Plan, rules core.Review) bool { return rules.Approve && !p.Empty() }
+// NeedsApproval reports whether someone must say yes to the plan before it is applied, which frees a lock that an
+// interrupted command left on the state only then.
+func NeedsApproval(p *Plan, rules core.Review) bool {
+	return rules.Approve && !p.Empty() || p.Lock != nil
+}

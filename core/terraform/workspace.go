@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // Options say what a workspace is for.
@@ -28,6 +30,10 @@ type Options struct {
 	Variables map[string]any
 	// Providers are binaries that Terraform shall use instead of asking a registry, by source address.
 	Providers map[string]string
+	// What is the command that the workspace is opened for, such as "troop apply", and Run the run that it is part
+	// of, if any. Both are kept with the copies of the state, and for those who find its lock.
+	What string
+	Run  core.RunID
 	// Log takes what a person should know: what an interrupted command left behind, warnings of Terraform.
 	// Optional.
 	Log func(line string)
@@ -59,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, err := find(ctx)
+	exe, err := Find(ctx)
 	if err != nil {
 		return nil, err
 	}

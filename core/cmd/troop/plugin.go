@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,7 +23,7 @@ import (
 )
 
 func (a *app) pluginCmd() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Look at plugins"}
+	c := &cobra.Command{Use: "plugin", Short: "Look at plugins, accept them, begin one"}
 	c.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the plugins that can be used, and where they are", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -38,7 +39,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	}, a.describeCmd(), a.lockCmd())
+	}, a.describeCmd(), a.lockCmd(), a.newCmd())
 	return c
 }
 
@@ -91,7 +92,7 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 		if len(f.Description.Actions) == 0 {
 			continue
 		}
-		c := &cobra.Command{Use: f.Type, Short: f.Description.Summary}
+		c := &cobra.Command{Use: f.Type, Short: capital(f.Description.Summary)}
 		for _, action := range f.Description.Actions {
 			c.AddCommand(a.actionCmd(f.Type, action))
 		}
@@ -128,7 +129,7 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	flags := map[string]*string{}
 	switches := map[string]*bool{}
 	c := &cobra.Command{
-		Use: use.String(), Short: action.Summary,
+		Use: use.String(), Short: capital(action.Summary),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.load(args)
 			if err != nil {
@@ -148,7 +149,7 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 		},
 	}
 	if doc.Len() > 0 {
-		c.Long = action.Summary + "\n" + doc.String()
+		c.Long = c.Short + "\n" + doc.String()
 	}
 	for _, arg := range action.Args {
 		switch {
@@ -164,6 +165,12 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	}
 	c.Flags().StringVar(&stage, "stage", "", "`name` of the stage, when the pipeline has several of type "+typ)
 	return c
+}
+
+// capital makes a summary, which authors write with a small letter or a capital one, look like those of other commands.
+func capital(summary string) string {
+	_, n := utf8.DecodeRuneInString(summary)
+	return strings.ToUpper(summary[:n]) + summary[n:]
 }
 
 // actionArgs gives positional arguments their names.

@@ -99,6 +99,7 @@ func (a *app) planCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop plan"
 			plan, err := w.Plan(c.Context())
 			if err != nil {
 				return err
@@ -131,6 +132,7 @@ func (a *app) applyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop apply"
 			plan, err := w.Plan(ctx)
 			if err != nil {
 				return err
@@ -192,6 +194,7 @@ func (a *app) destroyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop destroy"
 			plan, err := w.PlanDestroy(ctx)
 			if err != nil {
 				return err
@@ -237,7 +240,7 @@ func forgetHosts(dir string) error {
 }
 
 func (a *app) hostsCmd() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "hosts [MANIFEST]", Short: "List the hosts of an environment",
 		RunE: func(_ *cobra.Command, args []string) error {
 			e, rest, err := a.loadFor(args)
@@ -252,6 +255,8 @@ func (a *app) hostsCmd() *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(a.acceptCmd())
+	return c
 }
 
 func (a *app) sshCmd() *cobra.Command {
@@ -267,14 +272,11 @@ func (a *app) sshCmd() *cobra.Command {
 			if len(rest) == 0 {
 				return usage{errors.New("want the name of a host; troop hosts lists them")}
 			}
-			var names []string
-			for _, h := range e.hosts {
-				if string(h.Name) == rest[0] {
-					return execSSH(e.ssh.Command(h, rest[1:]...))
-				}
-				names = append(names, string(h.Name))
+			h, err := e.host(rest[0])
+			if err != nil {
+				return err
 			}
-			return &core.NotFoundError{What: "host", Name: rest[0], Remedy: "there are " + strings.Join(names, ", ")}
+			return execSSH(e.ssh.Command(h, rest[1:]...))
 		},
 	}
 }
@@ -323,6 +325,9 @@ func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
 	if plan.Empty() {
 		a.ui.Printf("environment %s: nothing to change", conf.Name)
 		return
+	}
+	if plan.Lock != nil {
+		a.ui.Printf("! the state is locked by %s; apply frees the lock", plan.Lock)
 	}
 	for _, d := range plan.Drift {
 		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)

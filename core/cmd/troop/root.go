@@ -123,12 +123,31 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
-	in("environment", a.planCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() && !c.Runnable() {
+			c.RunE = refuseUnknown
+		}
+	}
 	return root
+}
+
+// refuseUnknown runs a command that has only subcommands. Of one that it has not, cobra would print help and call
+// that success.
+func refuseUnknown(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	remedy := "see " + c.CommandPath() + " --help"
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		remedy = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
 }
 
 // need tells what of a manifest a command is going to use.

@@ -63,6 +63,9 @@ func (a *app) runCmd() *cobra.Command {
 		Long: `Run takes a commit, not the files as they lie there, through the stages of the pipeline. The environment is
 the one that --env names, or the one that a trigger of the manifest gives to the commit's branch.
 
+A stage whose outcome depends on the commit, its block and its plugin alone, such as build, test and analysis, is
+skipped when it passed before with the same; so the run after one that failed goes on where that one stopped.
+
 Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line is wrong.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.load(args)
@@ -83,19 +86,19 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 			if branch == "" {
 				branch = at.Branch
 			}
-			o := core.RunOptions{Commit: at.Hash, Branch: branch, Subject: at.Subject, Environment: a.env, Until: core.StageID(until)}
+			o := core.RunOptions{Commit: at.Hash, Branch: branch, Subject: at.Subject, Environment: a.env, Until: core.StageID(until), Force: force}
 			triggered(p.Pipeline, &o)
 			if dirty, err := repo.Dirty(c.Context()); err == nil && len(dirty) > 0 && commit == "HEAD" {
 				a.note(fmt.Sprintf("%d changed or new files are in no commit, and so not in this run: %s", len(dirty), dirty[0]))
 			}
-			return a.execute(c.Context(), p, repo, o, force)
+			return a.execute(c.Context(), p, repo, o)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
 	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
-	f.BoolVar(&force, "force", false, "also what has not changed: configure hosts, run stages with when.paths")
+	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed, and in spite of drift")
 	return c
 }
 
@@ -117,9 +120,9 @@ func triggered(p *core.Pipeline, o *core.RunOptions) {
 	}
 }
 
-func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions, force bool) error {
+func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions) error {
 	defer func() { _ = p.files.Close() }()
-	envs := &environments{project: p, plugins: a.plugins, force: force, open: map[string]*environment{}, tell: a.note}
+	envs := &environments{project: p, plugins: a.plugins, force: o.Force, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
 	for _, name := range used(p.Pipeline, o.Environment) {
 		s, err := environmentSecrets(environmentDir(p.Pipeline, name))
@@ -131,7 +134,7 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	engine := &core.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
 	}
-	if !force {
+	if !o.Force {
 		engine.Since = since(p.Name, p.files, repo)
 	}
 	run, err := engine.Run(ctx, p.Pipeline, o)
@@ -207,13 +210,13 @@ var _ core.Environments = (*environments)(nil)
 
 // Prepare makes and configures the hosts of an environment. It holds the environment's lock from then on, so
 // that no other run deploys there.
-func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name string, emit func(core.Event)) error {
+func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {
 	conf, err := findEnvironment(p, name)
 	if err != nil {
 		return err
 	}
 	say := func(line string) { emit(core.Event{Source: "environment." + name, Kind: core.KindLog, Summary: line}) }
-	release, err := lockEnvironment(ctx, s.project, name, "troop run", "", say)
+	release, err := lockEnvironment(ctx, s.project, name, "troop run", run, say)
 	if err != nil {
 		return err
 	}
@@ -224,8 +227,11 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		e.Source = "environment." + name
 		emit(e)
 	}
+	if err := gate(ctx, p, conf, s.force, from); err != nil {
+		return err
+	}
 	if conf.Terraform != nil {
-		if err := s.provision(ctx, p, conf, say, from); err != nil {
+		if err := s.provision(ctx, p, run, conf, say, from); err != nil {
 			return err
 		}
 	}
@@ -239,11 +245,12 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 	return e.configure(ctx, s.force, from)
 }
 
-func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf core.Environment, say func(string), emit func(core.Event)) error {
+func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core.RunID, conf core.Environment, say func(string), emit func(core.Event)) error {
 	w, err := workspace(ctx, p, conf, say)
 	if err != nil {
 		return err
 	}
+	w.What, w.Run = "troop run", run
 	plan, err := w.Plan(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,8 +21,8 @@ import (
 func TestSchemaTakesManifests(t *testing.T) {
 	l := shippedLoader(t)
 	var all []core.Description
-	for _, name := range shipped {
-		d, _, err := l.Describe(t.Context(), name)
+	for _, folder := range documented {
+		d, _, err := l.Describe(t.Context(), filepath.Base(folder))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,8 +49,8 @@ func TestSchemaTakesManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	manifests := map[string]string{"storefront": string(storefront)}
-	for _, name := range shipped {
-		manifests[name] = example(t, name)
+	for _, folder := range documented {
+		manifests[folder] = example(t, folder)
 	}
 	for name, text := range manifests {
 		f, diags := hclsyntax.ParseConfig([]byte(text), name, hcl.InitialPos)
