@@ -110,7 +110,10 @@ func (e *Engine) Run(ctx context.Context, p *Pipeline, o RunOptions) (Run, error
 	}
 	procs := &processes{plugins: e.Plugins, idle: map[string][]Plugin{}}
 	defer procs.close()
-	diags := e.check(ctx, p, procs, &o)
+	diags := e.check(ctx, p, procs, func(s Stage) (env string, runs bool) {
+		env = cmp.Or(s.Environment, o.Environment)
+		return env, wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == ""
+	})
 	if ctx.Err() != nil {
 		return Run{}, context.Cause(ctx)
 	}

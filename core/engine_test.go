@@ -527,9 +527,6 @@ func TestEnvironmentIsPreparedOnce(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "missing.b", "agentonly.c", "d.d < a.a", "e.e")
-	at := func(line, column int) core.Range {
-		return core.Range{File: "pipeline.hcl", Start: core.Pos{Line: line, Column: column}, End: core.Pos{Line: line, Column: column + 8}}
-	}
 	w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "artifact"}}}
 	w.describe["e"] = core.Description{Name: "e", Capabilities: []string{"inventory"}}
 	w.check["d.d"] = core.Diagnostics{{Summary: "Invalid d stage", Detail: "want host:port", Range: at(4, 5)}}
@@ -591,6 +588,46 @@ func TestPluginsStartTogether(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("each plugin waits for the one before it")
+	}
+}
+
+func at(line, column int) core.Range {
+	return core.Range{File: "pipeline.hcl", Start: core.Pos{Line: line, Column: column}, End: core.Pos{Line: line, Column: column + 8}}
+}
+
+// TestEnvironmentIsNeeded holds that a run without an environment is refused for the stages that are going to run only.
+func TestEnvironmentIsNeeded(t *testing.T) {
+	t.Parallel()
+	hosts := func(w *world) {
+		w.describe["b"] = core.Description{Name: "b", Stage: true, Capabilities: []string{"inventory"}}
+	}
+	tests := map[string]struct {
+		prepare func(w *world)
+		options core.RunOptions
+		want    string // empty: it runs
+	}{
+		"hosts":               {hosts, core.RunOptions{}, "pipeline.hcl:2,1-9: Stage b.b needs an environment; It works on hosts"},
+		"hosts, chosen":       {hosts, core.RunOptions{Environment: "lab"}, ""},
+		"hosts, not reached":  {hosts, core.RunOptions{Until: "a.a"}, ""},
+		"hosts, not wanted":   {func(w *world) { hosts(w); w.stage("b.b").When.Environments = []string{"lab"} }, core.RunOptions{}, ""},
+		"hosts, other branch": {func(w *world) { hosts(w); w.stage("b.b").When.Branches = []string{"main"} }, core.RunOptions{Branch: "x"}, ""},
+		"hosts, its own":      {func(w *world) { hosts(w); w.stage("b.b").Environment = "lab" }, core.RunOptions{}, ""},
+		"the name of it": {
+			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) },
+			core.RunOptions{},
+			"pipeline.hcl:7,3-11: Stage b.b needs an environment; It uses environment.name",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "a.a", "b.b < a.a")
+			tt.prepare(w)
+			_, err := w.engine.Run(t.Context(), w.pipeline, tt.options)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
 	}
 }
 

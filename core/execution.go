@@ -164,18 +164,25 @@ func (x *execution) ready(i int) (blocker int, ready bool) {
 // unwanted is why a stage's conditions do not hold, or empty.
 func (x *execution) unwanted(i int) string {
 	s := x.pipeline.Stages[i]
-	branch, env := x.options.Branch, x.environment(s)
-	if w := s.When.Branches; len(w) > 0 && !slices.ContainsFunc(w, func(p string) bool { return matches(p, branch) }) {
-		return fmt.Sprintf("branch %s is not %s", cmp.Or(branch, "(none)"), strings.Join(w, " or "))
-	}
-	if w := s.When.Environments; len(w) > 0 && !slices.Contains(w, env) {
-		return fmt.Sprintf("environment %s is not %s", cmp.Or(env, "(none)"), strings.Join(w, " or "))
+	if reason := unwanted(s, x.options.Branch, x.environment(s)); reason != "" {
+		return reason
 	}
 	for _, ref := range s.References {
 		_, given := x.outputs[ref.Stage][ref.Output]
 		if from := x.run.Stages[x.graph.index[ref.Stage]]; !given && from.Status != Passed {
 			return fmt.Sprintf("needs output %s of %s, which %s", ref.Output, ref.Stage, was(from.Status))
 		}
+	}
+	return ""
+}
+
+// unwanted is why a stage does not run on a branch and in an environment, or empty.
+func unwanted(s Stage, branch, env string) string {
+	if w := s.When.Branches; len(w) > 0 && !slices.ContainsFunc(w, func(p string) bool { return matches(p, branch) }) {
+		return fmt.Sprintf("branch %s is not %s", cmp.Or(branch, "(none)"), strings.Join(w, " or "))
+	}
+	if w := s.When.Environments; len(w) > 0 && !slices.Contains(w, env) {
+		return fmt.Sprintf("environment %s is not %s", cmp.Or(env, "(none)"), strings.Join(w, " or "))
 	}
 	return ""
 }

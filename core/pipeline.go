@@ -36,6 +36,8 @@ type Stage struct {
 	Range       Range       // of the block's header
 	References  []Reference // to outputs of other stages, in the order in which they are written
 
+	EnvironmentName Range // where the block first depends on environment.name; zero: nowhere
+
 	// Scope returns what the stage's own block refers to, and nothing else, so that a plugin and its agents
 	// never hold another stage's secrets. It takes the outputs of the stages that ran; those of the others
 	// are unknown values. A mistake that shows itself only now is Diagnostics.
@@ -95,6 +97,7 @@ type TerraformConfig struct {
 	Variables map[string]any // beyond those that troop gives every module
 	Review    Review
 	Range     Range
+	Places    map[string]Range // of the names of Variables
 }
 
 // Review says what may be applied without asking.

@@ -17,9 +17,12 @@ func (e *Engine) Validate(ctx context.Context, p *Pipeline) Diagnostics {
 	return e.check(ctx, p, procs, nil)
 }
 
-// check looks at every stage, one goroutine per plugin, and leaves the plugins idle in procs. With options,
-// it also tells whether the stages can run under them.
-func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, o *RunOptions) Diagnostics {
+// runs tells of a stage in which environment it works in a run, and whether it is going to.
+type runs func(s Stage) (env string, runs bool)
+
+// check looks at every stage, one goroutine per plugin, and leaves the plugins idle in procs. Before a run, it also
+// tells whether the stages that are going to run can.
+func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, in runs) Diagnostics {
 	byType := map[string][]Stage{}
 	for _, s := range p.Stages {
 		byType[s.Type] = append(byType[s.Type], s)
@@ -39,7 +42,7 @@ func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, o *Ru
 				diags = append(diags, openDiagnostic(stages[0], err))
 				return
 			}
-			found := checkStages(ctx, plugin, stages, o)
+			found := checkStages(ctx, plugin, stages, in)
 			procs.give(typ, plugin)
 			mu.Lock()
 			defer mu.Unlock()
@@ -74,7 +77,7 @@ func openDiagnostic(s Stage, err error) Diagnostic {
 	return Diagnostic{Summary: fmt.Sprintf("Plugin %q cannot be used", s.Type), Detail: err.Error(), Range: s.Range}
 }
 
-func checkStages(ctx context.Context, plugin Plugin, stages []Stage, o *RunOptions) Diagnostics {
+func checkStages(ctx context.Context, plugin Plugin, stages []Stage, in runs) Diagnostics {
 	var diags Diagnostics
 	desc := plugin.Description()
 	for _, s := range stages {
@@ -87,14 +90,11 @@ func checkStages(ctx context.Context, plugin Plugin, stages []Stage, o *RunOptio
 			continue
 		}
 		env := s.Environment
-		if o != nil {
-			env = cmp.Or(env, o.Environment)
-			if env == "" && needsHosts(desc) {
-				diags = append(diags, Diagnostic{
-					Summary: fmt.Sprintf("Stage %s needs an environment", s.ID()),
-					Detail:  `it works on hosts: choose with --env NAME, or write environment = "NAME" in the stage`,
-					Range:   s.Range,
-				})
+		if in != nil {
+			var willRun bool
+			env, willRun = in(s)
+			if env == "" && willRun {
+				diags = append(diags, needsEnvironment(s, desc)...)
 			}
 		}
 		found, err := checkStage(ctx, plugin, s, env)
@@ -106,6 +106,24 @@ func checkStages(ctx context.Context, plugin Plugin, stages []Stage, o *RunOptio
 		}
 	}
 	return diags
+}
+
+// needsEnvironment reports a stage that cannot run without one.
+func needsEnvironment(s Stage, d Description) Diagnostics {
+	found := Diagnostic{
+		Summary: fmt.Sprintf("Stage %s needs an environment", s.ID()),
+		Detail:  `It works on hosts: choose with --env NAME, or write environment = "NAME" in the stage.`,
+		Range:   s.Range,
+	}
+	switch {
+	case needsHosts(d):
+	case s.EnvironmentName != Range{}:
+		found.Detail = `It uses environment.name: choose with --env NAME, or write environment = "NAME" in the stage.`
+		found.Range = s.EnvironmentName
+	default:
+		return nil
+	}
+	return Diagnostics{found}
 }
 
 func checkStage(ctx context.Context, plugin Plugin, s Stage, env string) (Diagnostics, error) {

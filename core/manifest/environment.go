@@ -95,6 +95,12 @@ func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 	}
 	if a := b.Body.Attributes["variables"]; a != nil {
 		c.Variables = l.object(a, s)
+		for name := range c.Variables {
+			if c.Places == nil {
+				c.Places = map[string]core.Range{}
+			}
+			c.Places[name] = rangeOf(entry(a.Expr, name))
+		}
 		for _, taken := range []string{"environment", "ssh_public_key"} {
 			if _, ok := c.Variables[taken]; ok {
 				l.errorf(entry(a.Expr, taken), "Reserved variable", "%q is given to every module by troop. Leave it out.", taken)

@@ -21,6 +21,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	file := filepath.Join(f.TempDir(), "pipeline.hcl")
 	options := Options{
+		Secret:    func(s core.SecretSource) (string, error) { return "secret of " + s.Name, nil },
 		Env:       func(name string) (string, bool) { return "value of " + name, len(name)%2 == 0 },
 		Modules:   []string{"lab"},
 		Playbooks: []string{"site.yml"},
@@ -29,7 +30,9 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(file, src, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		p, sources, diags := Load(file, options)
+		o := options
+		o.Need = Need(len(src) % 3)
+		p, sources, diags := Load(file, o)
 		_ = Format(diags, sources, true)
 		if _, err := JSON(diags, sources); err != nil {
 			t.Error(err)

@@ -42,6 +42,21 @@ var foreignRoots = map[string]string{
 // restless are functions of Terraform that give something else each time.
 var restless = []string{"bcrypt", "plantimestamp", "timestamp", "uuid"}
 
+// foreignFunctions are remedies for calls that work in Terraform.
+var foreignFunctions = map[string]string{
+	"abspath":        "Relative paths start at the manifest's folder, so that it is not needed.",
+	"base64sha256":   "There is sha256, in hexadecimal.",
+	"filebase64":     "There is base64encode(file(\"PATH\")), for text.",
+	"filesha256":     "There is sha256(file(\"PATH\")), for text.",
+	"fileset":        "Files are found by: glob(\"src/**/*.js\").",
+	"nonsensitive":   "What is secret stays secret.",
+	"pathexpand":     "A path may start with ~/ where a file is expected.",
+	"templatefile":   "Write the text in the manifest, with ${ … } in it: <<EOT … EOT.",
+	"templatestring": "Write the text in the manifest, with ${ … } in it: <<EOT … EOT.",
+	"yamldecode":     "There are jsondecode and csvdecode.",
+	"yamlencode":     "There is jsonencode, which YAML reads too.",
+}
+
 // reference is what a traversal means.
 type reference struct {
 	root  string
@@ -88,6 +103,9 @@ func (l *loader) checkFunctions(expr hclsyntax.Expression) bool {
 			ok = false
 			names := slices.Sorted(maps.Keys(l.functions))
 			hint := didYouMean(call.Name, names)
+			if text, foreign := foreignFunctions[call.Name]; foreign {
+				hint = " " + text
+			}
 			if slices.Contains(restless, call.Name) {
 				hint = " A manifest means the same whenever it is read, so that functions with a result of their own are left out."
 			}

@@ -123,7 +123,8 @@ func fill(text []byte, name string) {
 	text[len(text)-1] = ')'
 }
 
-// dependencies makes a need of every stage that refs lead to, through local values too. The place of a need is where
+// dependencies makes a need of every stage that refs lead to, through local values too. The place of a need, and of a
+// use of environment.name, is where
 // the stage's block says it; that of an output, where it is named.
 func (l *loader) dependencies(s *core.Stage, refs []reference, seen map[string]bool) {
 	for _, r := range refs {
@@ -140,6 +141,10 @@ func (l *loader) dependency(s *core.Stage, r reference, at hcl.Range, seen map[s
 		seen[r.name] = true
 		for _, x := range l.locals[r.name].refs {
 			l.dependency(s, x, at, seen)
+		}
+	case rootEnvironment:
+		if s.EnvironmentName == (core.Range{}) {
+			s.EnvironmentName = rangeOf(at)
 		}
 	case rootStage:
 		ids := l.instancesOf(r)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -101,6 +103,18 @@ func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []cor
 	return nil
 }
 
+// knownSource reports a name that nothing in a run has.
+func knownSource(run core.Run, name string) error {
+	var names []string
+	for _, s := range run.Stages {
+		names = append(names, string(s.ID))
+	}
+	if slices.Contains(names, name) || slices.Contains([]string{"run", "manifest"}, name) || strings.HasPrefix(name, "environment.") {
+		return nil
+	}
+	return &core.NotFoundError{What: "stage", Name: name, Remedy: "the run has " + strings.Join(names, ", ")}
+}
+
 func (a *app) logsCmd() *cobra.Command {
 	var follow bool
 	c := &cobra.Command{
@@ -112,6 +126,11 @@ func (a *app) logsCmd() *cobra.Command {
 			}
 			if len(rest) > 1 {
 				return usage{errors.New("want a run and one stage at most")}
+			}
+			if len(rest) == 1 {
+				if err := knownSource(run, rest[0]); err != nil {
+					return err
+				}
 			}
 			events := p.files.Events
 			if follow {

@@ -37,19 +37,17 @@ func checkModules(p *core.Pipeline) core.Diagnostics {
 			continue // the manifest's own diagnostics tell of a module that is not there
 		}
 		err = terraform.Check(module, e.Terraform.Variables)
-		d := core.Diagnostic{Range: e.Terraform.Range}
-		undeclared := (*terraform.UndeclaredError)(nil)
-		switch {
-		case err == nil:
-			continue
-		case errors.As(err, &undeclared):
-			d.Summary = "Unknown module variable"
-			d.Detail = fmt.Sprintf("Module %s has no variable %s; it has %s.",
-				e.Terraform.Module, strings.Join(undeclared.Names, ", "), strings.Join(undeclared.Declared, ", "))
-		default:
-			d.Summary, d.Detail = "Module cannot be read", err.Error()
+		if undeclared, ok := errors.AsType[*terraform.UndeclaredError](err); ok {
+			for _, name := range undeclared.Names {
+				diags = append(diags, core.Diagnostic{
+					Summary: "Unknown module variable",
+					Detail:  fmt.Sprintf("Module %s has no variable %s; it has %s.", e.Terraform.Module, name, strings.Join(undeclared.Declared, ", ")),
+					Range:   e.Terraform.Places[name],
+				})
+			}
+		} else if err != nil {
+			diags = append(diags, core.Diagnostic{Summary: "Module cannot be read", Detail: err.Error(), Range: e.Terraform.Range})
 		}
-		diags = append(diags, d)
 	}
 	return diags
 }

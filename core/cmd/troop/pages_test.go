@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,6 +75,38 @@ func TestExamples(t *testing.T) {
 	}
 	if usual, _ := manifest.Reformat(file, []byte(text.String())); string(usual) != text.String() {
 		t.Errorf("the usual layout of the examples is\n%s", usual)
+	}
+}
+
+// TestReadme loads and checks the manifests in README.md.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```hcl\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(blocks) < 2 {
+		t.Fatalf("found %d", len(blocks))
+	}
+	for _, b := range blocks {
+		src := "pipeline \"readme\" {\n  source { path = \".\" }\n}\n\n" + string(b[1])
+		if strings.Contains(src, "stage.build.app") {
+			src += "\n" + example(t, "../../../plugins/build")
+		}
+		file := filepath.Join(t.TempDir(), "pipeline.hcl")
+		if err := os.WriteFile(file, []byte(src), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, sources, diags := manifest.Load(file, manifest.Options{Env: func(string) (string, bool) { return "someone", true }})
+		if p != nil {
+			diags = append(diags, (&core.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+		}
+		if len(diags) > 0 {
+			t.Error(manifest.Format(diags, sources, false))
+		}
+		if usual, _ := manifest.Reformat(file, []byte(src)); string(usual) != src {
+			t.Errorf("its usual layout is\n%s", usual)
+		}
 	}
 }
 

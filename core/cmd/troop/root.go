@@ -242,7 +242,7 @@ func manifestArg(args []string) (path string, rest []string) {
 		return "", nil
 	}
 	first := args[0]
-	if strings.HasSuffix(first, ".hcl") {
+	if strings.HasSuffix(first, ".hcl") || strings.HasSuffix(first, "/") {
 		return first, args[1:]
 	}
 	if first == "." || first == ".." || strings.ContainsRune(first, filepath.Separator) {

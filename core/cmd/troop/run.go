@@ -35,7 +35,14 @@ func (a *app) validateCmd() *cobra.Command {
 				return err
 			}
 			engine := &core.Engine{Plugins: a.plugins.Lazy()}
-			diags := append(p.diags, engine.Validate(c.Context(), p.Pipeline)...)
+			diags := p.diags
+			for _, d := range engine.Validate(c.Context(), p.Pipeline) {
+				// What the manifest's own grammar refuses, a plugin does not know either.
+				told := func(before core.Diagnostic) bool { return before.Range == d.Range && !before.Warning }
+				if !slices.ContainsFunc(p.diags, told) {
+					diags = append(diags, d)
+				}
+			}
 			if len(diags) > 0 || a.json {
 				a.diagnose(diags, p.sources)
 			}
@@ -135,6 +142,9 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	if err != nil {
 		if diags, ok := errors.AsType[core.Diagnostics](err); ok {
 			return &diagnosed{diags, p.sources}
+		}
+		if missing, ok := errors.AsType[*core.NotFoundError](err); ok { // of --until or --env: nothing has begun
+			return usage{missing}
 		}
 		return err
 	}

@@ -143,8 +143,19 @@ func TestSentinel(t *testing.T) {
 		t.Errorf("the terminal does not show the run: %q", out)
 	}
 	for _, args := range [][]string{
-		{"validate", "--json"}, {"runs"}, {"show"}, {"why"}, {"logs"}, {"logs", "--json"}, {"show", "--json"}, {"why", "--json"}, {"runs", "--json"},
-		{"graph"}, {"plan", "--env", "local"}, {"plan", "--env", "local", "--json"}, {"apply", "--env", "local", "--yes"},
+		{"validate", "--json"},
+		{"runs"},
+		{"show"},
+		{"why"},
+		{"logs"},
+		{"logs", "--json"},
+		{"show", "--json"},
+		{"why", "--json"},
+		{"runs", "--json"},
+		{"graph"},
+		{"plan", "--env", "local"},
+		{"plan", "--env", "local", "--json"},
+		{"apply", "--env", "local", "--yes"},
 	} {
 		w.troop(t, args, map[string]int{"plan": 2}[args[0]])
 	}
