@@ -167,8 +167,8 @@ func TestLab(t *testing.T) {
 	t.Run("redis", l.redis)
 	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
 	t.Run("mailbox", l.mailbox)
-	t.Run("agent", func(t *testing.T) { l.agent(t, r) })
 	t.Run("release", func(t *testing.T) { l.release(t, r) })
+	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves one that does not run
 	t.Run("killed", l.killed)
 }
 
@@ -302,13 +302,13 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 	if recap, err = r.Run(t.Context(), run, l.tasks); err != nil || recap.Changed() != 0 || pid() != before {
 		t.Errorf("second run: %+v, %v; pid %s, was %s", recap, err, pid(), before)
 	}
+	l.settled(t, r, run, "canary")
 	if err := r.Record(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
 	if ok, why := r.Unchanged(t.Context(), run); !ok {
 		t.Error(why)
 	}
-	l.settled(t, r, run, "canary")
 	l.altered(t, r, "canary")
 	if _, err := l.on("canary", "echo >> /etc/troop/agents/wait-x.json; mv /usr/local/lib/troop/troop-agent /root; systemctl stop troop-agent@wait-x"); err != nil {
 		t.Fatal(err)
