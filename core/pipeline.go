@@ -101,6 +101,7 @@ type Review struct {
 	Approve    bool     // apply waits for an approval
 	Forbid     []string // create, update, replace, destroy
 	MaxDestroy int      // -1: no limit
+	Rules      []string // files in Rego, absolute
 }
 
 // AnsibleConfig is an environment's configuration.

@@ -159,6 +159,7 @@ var reviewGrammar = schema{
 		{"approve", "bool", "apply waits for an approval", false},
 		{"forbid", "list(string)", "kinds of changes that are refused: create, update, replace, destroy", false},
 		{"max_destroy", "number", "the most resources that one apply may destroy", false},
+		{"rules", "list(string)", "files with rules of your own for plans, in Rego, such as \"policy/*.rego\"", false},
 	},
 }
 

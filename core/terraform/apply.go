@@ -24,6 +24,9 @@ const backups = 20
 // When ctx ends, Terraform winds up what it has begun. What an apply that was killed has left behind, the next
 // Plan shows and the next Apply mends.
 func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) error {
+	if p.Empty() {
+		return nil
+	}
 	release, err := w.lock(ctx)
 	if err != nil {
 		return err
@@ -58,15 +61,13 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 		return tf.ApplyJSON(ctx, out, tfexec.DirOrPlan(file))
 	})
 	// A plan is good for one try: what it did until it failed makes it stale.
-	for _, name := range []string{file, w.path("plan.json")} {
-		if e := os.Remove(name); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			return errors.Join(err, e)
-		}
+	if e := w.Forget(); e != nil {
+		return errors.Join(err, e)
 	}
 	if err != nil {
 		return fmt.Errorf("apply: %w", out.explain(ctx, err))
 	}
-	return nil
+	return w.used(p)
 }
 
 // backup copies the local state aside. A module that keeps its state elsewhere has versions there.

@@ -28,6 +28,12 @@ type Options struct {
 	Variables map[string]any
 	// Providers are binaries that Terraform shall use instead of asking a registry, by source address.
 	Providers map[string]string
+	// Origin is what plans are made from; which Terraform makes them is filled in.
+	Origin Origin
+	// Rules are the team's own for plans; nil: there are none.
+	Rules Rules
+	// Secrets are values that are never shown, whatever Terraform says of them.
+	Secrets []string
 	// Log takes what a person should know: what an interrupted command left behind, warnings of Terraform.
 	// Optional.
 	Log func(line string)
@@ -59,10 +65,11 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, err := find(ctx)
+	exe, version, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
+	o.Origin.Terraform = version
 	return &Workspace{Options: o, exe: exe}, nil
 }
 

@@ -113,7 +113,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
-	in("environment", a.planCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
+	in("environment", a.planCmd(), a.approveCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
@@ -250,6 +250,7 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 		return nil, rest, &diagnosed{diags, sources}
 	}
 	diags = append(diags, checkModules(p)...)
+	diags = append(diags, checkRules(p, sources)...)
 	return &project{Pipeline: p, sources: sources, diags: diags, files: store.Open(troopDir(p))}, rest, nil
 }
 
