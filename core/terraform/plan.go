@@ -67,7 +67,7 @@ type Change struct {
 	Role       string        `json:"role,omitempty"`
 	Action     Action        `json:"action"`
 	Reason     string        `json:"reason,omitempty"`     // why it is replaced or destroyed, when no attribute tells
-	Attributes []Attribute   `json:"attributes,omitempty"` // that change, sorted by name
+	Attributes []Attribute   `json:"attributes,omitempty"` // that change: those that force a replacement first, then by name
 	Unknown    []string      `json:"unknown,omitempty"`    // attributes that the apply will tell, sorted
 }
 
@@ -165,6 +165,9 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 		return nil, fmt.Errorf("plan: %w", out.explain(ctx, err))
 	}
 	var raw bytes.Buffer
+	if err := os.Chmod(file, 0o600); err != nil { // it holds secrets
+		return nil, err
+	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
 		tf.SetStdout(&raw) // rules are asked about all that Terraform says, not only what terraform-json knows
@@ -253,6 +256,7 @@ func (w *Workspace) Forget() error {
 func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	known := knownHosts(shown)
 	p := &Plan{
+		Outputs:  []string{},
 		Changes:  changes(shown.ResourceChanges, known),
 		Drift:    changes(shown.ResourceDrift, known),
 		Capacity: capacities(shown.OutputChanges["capacity"]),
@@ -291,13 +295,13 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 // capacities reads the output of that name. A module need not have it, and nothing else is asked of it than that
 // it is a map of objects.
 func capacities(c *tfjson.Change) []Capacity {
+	all := []Capacity{}
 	if c == nil || marked(c.BeforeSensitive) || marked(c.AfterSensitive) {
-		return nil
+		return all
 	}
 	before, after := object(c.Before), object(c.After)
 	names := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after)))
 	slices.Sort(names)
-	var all []Capacity
 	for _, name := range slices.Compact(names) {
 		all = append(all, Capacity{Name: name, Before: object(before[name]), After: object(after[name])})
 	}
@@ -318,7 +322,7 @@ var actionReasons = map[tfjson.ActionReason]string{
 }
 
 func changes(resources []*tfjson.ResourceChange, known map[string]string) []Change {
-	var all []Change
+	all := []Change{}
 	for _, r := range resources {
 		action, ok := actionOf(r.Change.Actions)
 		if !ok || r.Mode != tfjson.ManagedResourceMode {
@@ -398,6 +402,14 @@ func attributes(c *tfjson.Change) []Attribute {
 		}
 		all = append(all, a)
 	}
+	slices.SortStableFunc(all, func(a, b Attribute) int {
+		if a.Forces == b.Forces {
+			return 0
+		} else if a.Forces {
+			return -1
+		}
+		return 1
+	})
 	return all
 }
 

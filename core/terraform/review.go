@@ -30,15 +30,16 @@ type Review struct {
 
 // Review holds a plan against the rules of the manifest and of the team, and looks for its approval.
 func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Review, error) {
-	r := &Review{Environment: w.Environment, Plan: p, Needed: conf.Approve && !p.Empty()}
+	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Needed: conf.Approve && !p.Empty()}
 	if w.Rules != nil && !p.Empty() {
-		var err error
-		if r.Findings, err = w.Rules.Judge(ctx, p.shown); err != nil {
+		findings, err := w.Rules.Judge(ctx, p.shown)
+		if err != nil {
 			return nil, fmt.Errorf("judge plan: %w", err)
 		}
 		mask := core.NewMask(w.Secrets...)
-		for i, f := range r.Findings {
-			r.Findings[i].Message = oneLine(mask.String(f.Message))
+		for _, f := range findings {
+			f.Message = oneLine(mask.String(f.Message))
+			r.Findings = append(r.Findings, f)
 		}
 	}
 	r.Refused = refusals(p, conf, r.Findings)
@@ -67,7 +68,7 @@ func refusals(p *Plan, conf core.Review, findings []core.Finding) []string {
 		by[c.Action] = append(by[c.Action], c.Address)
 	}
 	destroyed := slices.Concat(by[Destroy], by[Replace])
-	var reasons []string
+	reasons := []string{}
 	for _, forbidden := range conf.Forbid {
 		hit := by[Action(forbidden)]
 		if Action(forbidden) == Destroy {
