@@ -563,14 +563,6 @@ func TestReviewOfReplacements(t *testing.T) {
 	conf := core.Review{Approve: true, MaxDestroy: -1}
 
 	a := plan(disk, conf)
-	if f := os.Getenv("DUMP"); f != "" {
-		cmd := exec.Command("terraform", "show", "-json", ".troop/plan")
-		cmd.Dir = disk.Dir
-		cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(disk.Dir, ".troop", "cli.tfrc"))
-		o, err := cmd.Output()
-		t.Log(err)
-		_ = os.WriteFile(f, o, 0o644)
-	}
 	one(a, "web-1", `      disk: "2GiB" → "3GiB"  # forces replacement`, "  lab: cpus 2, disk 4096MiB → 5120MiB, hosts 2, memory 1024MiB")
 	if err := plan(disk, core.Review{Forbid: []string{"destroy"}, MaxDestroy: -1}).Err(); !errors.As(err, new(*terraform.RefusedError)) {
 		t.Errorf("destroy is forbidden: %v", err)
