@@ -32,8 +32,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 		return err
 	}
 	defer release()
-	file := w.path("plan")
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(w.path("plan"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNoPlan
 	} else if err != nil {
@@ -57,11 +56,18 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 			each(step)
 		}
 	}}
+	// A plan is good for one try: what it did until it failed, or was killed, makes it stale.
+	if err := w.Forget(); err != nil {
+		return err
+	}
+	file := w.path("applying")
+	if err := writeFile(file, b); err != nil {
+		return err
+	}
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
 		return tf.ApplyJSON(ctx, out, tfexec.DirOrPlan(file))
 	})
-	// A plan is good for one try: what it did until it failed makes it stale.
-	if e := w.Forget(); e != nil {
+	if e := os.Remove(file); e != nil {
 		return errors.Join(err, e)
 	}
 	if err != nil {

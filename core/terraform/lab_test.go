@@ -412,6 +412,9 @@ func TestKilledCore(t *testing.T) {
 	if took := time.Since(killed); took > 5*time.Second {
 		t.Errorf("terraform and its provider lived on for %s", took)
 	}
+	if _, err := l.open(nil).Saved(); !errors.Is(err, terraform.ErrNoPlan) {
+		t.Errorf("the plan of an apply that was killed is still there: %v", err)
+	}
 	_, hosts := l.apply(l.open(nil))
 	for _, h := range hosts {
 		l.run(h, "true")

@@ -111,3 +111,23 @@ func TestEmptyPlan(t *testing.T) {
 		t.Errorf("not empty: %+v", p)
 	}
 }
+
+func TestFigures(t *testing.T) {
+	was := map[string]any{"hosts": 3.0, "vcpus": 6.0, "zones": map[string]any{"eu-1a": 2.0, "eu-1b": 1.0}}
+	will := map[string]any{"hosts": 3.0, "vcpus": 6.0, "zones": map[string]any{"eu-1a": 1.0, "eu-1b": 1.0, "eu-1c": 1.0}}
+	tests := map[string]struct {
+		c    Capacity
+		want string
+	}{
+		"first": {Capacity{After: was}, "hosts 0 → 3, vcpus 0 → 6, zones eu-1a 0 → 2, zones eu-1b 0 → 1"},
+		"moved": {Capacity{Before: was, After: will}, "hosts 3, vcpus 6, zones eu-1a 2 → 1, zones eu-1b 1, zones eu-1c 0 → 1"},
+		"last":  {Capacity{Before: was}, "hosts 3 → 0, vcpus 6 → 0, zones eu-1a 2 → 0, zones eu-1b 1 → 0"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := strings.Join(tt.c.Figures(), ", "); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
