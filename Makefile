@@ -6,9 +6,11 @@ SHELL       := /bin/bash
 GOLANGCI := v2.15.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARIES := troop troop-agent $(addprefix troop-plugin-,build test analysis deploy doctor maintenance) terraform-provider-lab
-PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server redis-server shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
 LINTERS  := ansible-lint shellcheck
 BENCH    := packer
+# These make hosts, one package at a time.
+LAB      := ./core/e2e ./core/terraform ./core/ansible
 export PATH
 # Static binaries run on any host, and one build cache serves builds and tests.
 export CGO_ENABLED := 0
@@ -32,11 +34,10 @@ build: ## compile troop and its plugins into bin/
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 10m ./...
-	@go test -tags lab -timeout 40m -p 1 -v ./core/e2e/...
+	@go test -tags lab -timeout 40m -p 1 -v $(LAB)
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
-	@.tools/golangci-lint-$(GOLANGCI) run ./...
-	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./core/e2e/...
+	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./...
 	@cd playbooks && ansible-lint --offline -q
 	@terraform fmt -check -recursive terraform
 	@shellcheck .ci/run examples/*.sh

@@ -19,6 +19,9 @@ type Engine struct {
 	Folders      Folders
 	Source       Checkout
 	Environments Environments
+	// Since compares the commit of o with that of the run in which a stage last passed. Nil, as when there is no
+	// such run: the stage runs, whatever its when.paths say. Optional.
+	Since func(ctx context.Context, s StageID, o RunOptions) (*Since, error)
 	// Emit takes every event of a run, masked, in the order of the journal, from one goroutine at a time.
 	// Progress comes here only and is not stored. Optional.
 	Emit func(Event)
@@ -32,14 +35,17 @@ type Store interface {
 	PutRun(ctx context.Context, r Run) error
 	// Append adds an event to the journal of its run.
 	Append(ctx context.Context, e Event) error
+	// Passed returns the newest result of a stage that passed with some inputs and whose artifacts are all
+	// there, or nil. Reused names the run in which the stage ran.
+	Passed(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
 }
 
 // Folders are the places on this machine that runs work in.
 type Folders interface {
 	// Workspace is the folder for the checked-out commit of a run. It does not exist yet; its parent does.
 	Workspace(id RunID) (string, error)
-	// StageState is a folder that one stage keeps between runs.
-	StageState(id StageID) (string, error)
+	// StageState is a folder that one stage of a pipeline keeps between runs.
+	StageState(pipeline string, id StageID) (string, error)
 }
 
 // Checkout gives a run its commit.
@@ -54,17 +60,25 @@ type Environments interface {
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
 	// Summary of the events are the callee's; the engine fills in the rest.
-	Prepare(ctx context.Context, p *Pipeline, env string, emit func(Event)) error
+	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
 	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
 	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
 	Capabilities(p *Pipeline, job Job) Capabilities
+}
+
+// Since is what happened after the run in which a stage last passed.
+type Since struct {
+	Run     RunID
+	Files   []string       // below the source folder, which differ now
+	Outputs map[string]any // of the stage, then
 }
 
 // RunOptions say what to run.
 type RunOptions struct {
 	Commit, Branch, Subject string
 	Environment             string  // of the stages that name none; may be empty
-	Until                   StageID // this stage and what it needs; empty: all
+	Until                   StageID // this stage, or those of this type, and what they need; empty: all
+	Force                   bool    // runs also stages that have passed with the same inputs
 }
 
 // Run executes a pipeline for one commit. It checks everything first: mistakes are returned as Diagnostics,
@@ -74,8 +88,11 @@ type RunOptions struct {
 //   - Stages that do not need each other run at the same time.
 //   - A stage that fails stops the run: those that run go on to their end, so that everything wrong is said at
 //     once, and no other begins. With on_failure = "continue" the run goes on as if it had passed.
+//   - A cacheable stage that passed before with the same inputs is skipped, unless forced, and those that need it
+//     go on with what it gave then. So a run that stopped goes on where it stopped.
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
-//     finds nothing to do is skipped too, and those that need it go on.
+//     finds nothing to do is skipped too, and those that need it go on; so do those that need a stage for which
+//     no path has changed, with the outputs that it gave when it last passed.
 //   - When ctx ends, the running stages are told, and they, and the run, are recorded as cancelled.
 //
 // Each stage has a plugin process of its own, so that one that dies takes nothing else down.

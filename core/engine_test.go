@@ -84,6 +84,51 @@ func TestRunOutcomes(t *testing.T) {
 			want:    "a.a skipped", status: core.Passed,
 			reasons: map[core.StageID]string{"a.a": "environment lab is not production"},
 		},
+		"no path has changed": {
+			stages: []string{"a.a", "b.b < a.a"},
+			prepare: func(w *world) {
+				w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "file"}}}
+				w.stage("a.a").When.Paths = core.Paths{"web/**"}
+				w.stage("b.b").References = []core.Reference{{Stage: "a.a", Output: "file"}}
+				w.engine.Since = func(_ context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
+					if id != "a.a" || o.Commit != "abc" {
+						return nil, fmt.Errorf("asked about %s at %s", id, o.Commit)
+					}
+					return &core.Since{Run: "01OLD", Files: []string{"docs/web"}, Outputs: map[string]any{"file": "old"}}, nil
+				}
+				w.scripts["b.b"] = func(context.Context, core.Job, func(core.Message)) error {
+					if got := w.scopes["b.b"]["a.a"]["file"]; got != "old" {
+						return fmt.Errorf("the output is %v", got)
+					}
+					return nil
+				}
+			},
+			want: "a.a skipped, b.b passed", status: core.Passed,
+			reasons: map[core.StageID]string{"a.a": "nothing in web/** changed since run 01OLD"},
+		},
+		"a path has changed": {
+			stages: []string{"a.a"},
+			prepare: func(w *world) {
+				w.stage("a.a").When.Paths = core.Paths{"web/**"}
+				w.engine.Since = func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
+					return &core.Since{Run: "01OLD", Files: []string{"README.md", "web/index.html"}}, nil
+				}
+			},
+			want: "a.a passed", status: core.Passed,
+		},
+		"nobody knows what has changed": {
+			stages: []string{"a.a", "b.b < a.a"},
+			prepare: func(w *world) {
+				w.stage("a.a").When.Paths, w.stage("b.b").When.Paths = core.Paths{"web/**"}, core.Paths{"web/**"}
+				w.engine.Since = func(_ context.Context, id core.StageID, _ core.RunOptions) (*core.Since, error) {
+					if id == "a.a" {
+						return nil, nil
+					}
+					return nil, errors.New("the commit is gone")
+				}
+			},
+			want: "a.a passed, b.b passed", status: core.Passed,
+		},
 		"conditions that hold": {
 			stages: []string{"a.a"},
 			prepare: func(w *world) {
@@ -391,8 +436,16 @@ func TestUntil(t *testing.T) {
 	if got := statuses(r); got != "a.a passed, b.b passed, c.c skipped, d.d skipped" {
 		t.Errorf("got %s", got)
 	}
-	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "b.c"})
-	if err == nil || err.Error() != "stage b.c not found; did you mean b.b?" {
+	w = newWorld(t, "a.a", "b.b < a.a", "b.c", "d.d < b.b")
+	r, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := statuses(r); got != "a.a passed, b.b passed, b.c passed, d.d skipped" {
+		t.Errorf("up to a type: got %s", got)
+	}
+	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", Until: "c.c"})
+	if err == nil || err.Error() != "stage c.c not found; did you mean b.c?" {
 		t.Errorf("got %v", err)
 	}
 	_, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Environment: "lap"})
@@ -450,8 +503,12 @@ func TestEnvironmentIsPreparedOnce(t *testing.T) {
 	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"inventory"}}
 	w.describe["b"] = core.Description{Name: "b", Capabilities: []string{"artifacts"}}
 	w.stage("a.c").Environment = "other"
-	if r := w.run(t.Context()); r.Status != core.Passed {
+	r := w.run(t.Context())
+	if r.Status != core.Passed {
 		t.Fatalf("got %s: %s", statuses(r), r.Reason)
+	}
+	if w.preparedFor != r.ID {
+		t.Errorf("prepared for run %q, want %q", w.preparedFor, r.ID)
 	}
 	slices.Sort(w.prepared)
 	if !slices.Equal(w.prepared, []string{"lab", "other"}) {

@@ -41,8 +41,9 @@ type execution struct {
 
 // stageState is what the walk knows of a stage beyond its result.
 type stageState struct {
-	settled bool // nothing more happens to it in this run
-	passes  bool // stages that need it may start
+	settled bool         // nothing more happens to it in this run
+	passes  bool         // stages that need it may start
+	known   *StageResult // of an earlier run with the same inputs; nil: it has to run
 }
 
 // outcome is a stage's end.
@@ -88,6 +89,9 @@ func (x *execution) walk(ctx context.Context) {
 	for i, r := range x.run.Stages {
 		x.states[i].settled = r.Status == Skipped // not asked for
 	}
+	if !x.options.Force {
+		x.reuse(ctx)
+	}
 	for {
 		for x.advance(ctx) {
 		}
@@ -118,15 +122,28 @@ func (x *execution) advance(ctx context.Context) bool {
 		case !ready || x.stopped != "" || ctx.Err() != nil:
 			continue
 		}
+		if x.running == x.limit {
+			continue
+		}
 		if reason := x.unwanted(i); reason != "" {
 			x.states[i].settled = true
 			x.skip(ctx, i, reason)
 			return true
 		}
-		if x.running < x.limit {
-			x.start(ctx, i)
+		if x.states[i].known != nil {
+			x.settleKnown(ctx, i)
 			return true
 		}
+		if since := x.untouched(ctx, i); since != nil {
+			x.states[i] = stageState{settled: true, passes: true}
+			if len(since.Outputs) > 0 {
+				x.run.Stages[i].Outputs, x.outputs[x.run.Stages[i].ID] = since.Outputs, since.Outputs
+			}
+			x.skip(ctx, i, fmt.Sprintf("nothing in %s changed since run %s", strings.Join(x.pipeline.Stages[i].When.Paths, ", "), since.Run))
+			return true
+		}
+		x.start(ctx, i)
+		return true
 	}
 	return false
 }
@@ -161,6 +178,27 @@ func (x *execution) unwanted(i int) string {
 		}
 	}
 	return ""
+}
+
+// untouched is when a stage last passed, if no file that it is about has changed after that. When that cannot be told,
+// the stage runs.
+func (x *execution) untouched(ctx context.Context, i int) *Since {
+	s := x.pipeline.Stages[i]
+	if len(s.When.Paths) == 0 || x.engine.Since == nil {
+		return nil
+	}
+	since, err := x.engine.Since(ctx, s.ID(), x.options)
+	if err != nil {
+		x.emit(ctx, Event{
+			Source: string(s.ID()), Kind: KindLog, Severity: Warning, Environment: x.environment(s),
+			Summary: "what has changed is not known, so that it runs: " + err.Error(), Data: map[string]any{"error": true},
+		})
+		return nil
+	}
+	if since == nil || slices.ContainsFunc(since.Files, s.When.Paths.Match) {
+		return nil
+	}
+	return since
 }
 
 // was is a status as the end of a sentence.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,23 +22,24 @@ type world struct {
 	pipeline *core.Pipeline
 	engine   *core.Engine
 
-	mu         sync.Mutex
-	scripts    map[core.StageID]script
-	describe   map[string]core.Description
-	check      map[core.StageID]core.Diagnostics
-	opened     []string
-	closed     int
-	scopes     map[core.StageID]map[core.StageID]map[string]any // what each stage's expressions saw
-	runs       []core.Run
-	events     []core.Event // of the journal
-	shown      []core.Event // given to Emit
-	putError   error
-	prepare    func(env string) error
-	prepared   []string
-	checkout   error
-	secrets    map[string]string
-	published  []core.Event
-	playbookDo []core.TaskResult
+	mu          sync.Mutex
+	scripts     map[core.StageID]script
+	describe    map[string]core.Description
+	check       map[core.StageID]core.Diagnostics
+	opened      []string
+	closed      int
+	scopes      map[core.StageID]map[core.StageID]map[string]any // what each stage's expressions saw
+	runs        []core.Run
+	events      []core.Event // of the journal
+	shown       []core.Event // given to Emit
+	putError    error
+	prepare     func(env string) error
+	prepared    []string
+	preparedFor core.RunID
+	checkout    error
+	secrets     map[string]string
+	published   []core.Event
+	playbookDo  []core.TaskResult
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
@@ -149,6 +151,20 @@ func (w *world) PutRun(_ context.Context, r core.Run) error {
 	return w.putError
 }
 
+func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, run := range slices.Backward(w.runs) {
+		for _, r := range run.Stages {
+			if inputs != "" && r.ID == id && r.Inputs == inputs && r.Status == core.Passed {
+				r.Reused = run.ID
+				return &r, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
 func (w *world) Append(_ context.Context, e core.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,7 +174,9 @@ func (w *world) Append(_ context.Context, e core.Event) error {
 
 func (w *world) Workspace(id core.RunID) (string, error) { return "/runs/" + string(id) + "/src", nil }
 
-func (w *world) StageState(id core.StageID) (string, error) { return "/stages/" + string(id), nil }
+func (w *world) StageState(_ string, id core.StageID) (string, error) {
+	return "/stages/" + string(id), nil
+}
 
 func (w *world) Publish(_ context.Context, e core.Event) error {
 	w.published = append(w.published, e)
@@ -169,8 +187,9 @@ func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 	return dir + "/app", w.checkout
 }
 
-func (w *world) Prepare(_ context.Context, _ *core.Pipeline, env string, emit func(core.Event)) error {
+func (w *world) Prepare(_ context.Context, _ *core.Pipeline, run core.RunID, env string, emit func(core.Event)) error {
 	w.mu.Lock()
+	w.preparedFor = run
 	w.prepared = append(w.prepared, env)
 	w.mu.Unlock()
 	emit(core.Event{Kind: core.KindLog, Summary: "apply"})

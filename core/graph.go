@@ -77,7 +77,7 @@ func (g *graph) cycle() []string {
 	return nil
 }
 
-// upTo marks a stage and all that it needs, near and far. No stage: all.
+// upTo marks a stage, or all of a type, and what they need, near and far. No stage: all.
 func (g *graph) upTo(until StageID) ([]bool, error) {
 	wanted := make([]bool, len(g.stages))
 	if until == "" {
@@ -85,10 +85,6 @@ func (g *graph) upTo(until StageID) ([]bool, error) {
 			wanted[i] = true
 		}
 		return wanted, nil
-	}
-	last, ok := g.index[until]
-	if !ok {
-		return nil, &NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
 	}
 	var mark func(i int)
 	mark = func(i int) {
@@ -100,7 +96,16 @@ func (g *graph) upTo(until StageID) ([]bool, error) {
 			mark(n)
 		}
 	}
-	mark(last)
+	found := false
+	for i, s := range g.stages {
+		if s.ID() == until || s.Type == string(until) {
+			mark(i)
+			found = true
+		}
+	}
+	if !found {
+		return nil, &NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
+	}
 	return wanted, nil
 }
 
@@ -110,4 +115,25 @@ func (g *graph) suggest(name string) string {
 		names = append(names, string(s.ID()))
 	}
 	return suggest(name, names)
+}
+
+// order lists the stages so that each comes after those that it needs.
+func (g *graph) order() []int {
+	var order []int
+	done := make([]bool, len(g.stages))
+	var visit func(i int)
+	visit = func(i int) {
+		if done[i] {
+			return
+		}
+		done[i] = true
+		for _, n := range g.needs[i] {
+			visit(n)
+		}
+		order = append(order, i)
+	}
+	for i := range g.stages {
+		visit(i)
+	}
+	return order
 }

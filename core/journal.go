@@ -36,6 +36,7 @@ func (x *execution) complete(e Event) Event {
 		e.Environment = x.info.Environment
 	}
 	e.Run = x.info.ID
+	e.Kind = x.mask.String(e.Kind)
 	e.Summary = x.mask.String(e.Summary)
 	e.Key = x.mask.String(e.Key)
 	e.Data = x.mask.values(e.Data)

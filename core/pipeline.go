@@ -65,6 +65,7 @@ const (
 type When struct {
 	Branches     []string // patterns
 	Environments []string
+	Paths        Paths // of files that changed since the stage last passed
 }
 
 // Block is the body of a stage as it stands in the manifest; its plugin decodes it.
@@ -117,6 +118,18 @@ type Trigger struct {
 	Branches    []string
 	Environment string
 	Until       StageID // empty: to the end
+}
+
+// SecretSource says where the value of a secret is kept: one of File, Command, Parameter and SecretID is set.
+type SecretSource struct {
+	Name      string   // secret.NAME
+	File      string   // absolute; the value is its text
+	Command   []string // the value is what it prints; it runs in Dir
+	Dir       string   // absolute
+	Parameter string   // in AWS Systems Manager's Parameter Store
+	SecretID  string   // in AWS Secrets Manager, a name or an ARN
+	Region    string   // of AWS; empty: the one that the process environment or the AWS profile names
+	Key       string   // the value is this member of a JSON object; empty: all of it
 }
 
 // Notifier is a place where alerts and results are sent.

@@ -136,6 +136,7 @@ type Table struct {
 type Description struct {
 	Name, Version, Summary string
 	Stage                  bool   // has Run
+	Cacheable              bool   // what Run comes to depends on commit, configuration and plugin alone
 	Agent                  *Agent // nil: has no Watch
 	Config                 BlockSchema
 	Outputs                []OutputDoc

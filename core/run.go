@@ -48,6 +48,8 @@ type StageResult struct {
 	Attempts int            `json:"attempts,omitempty"`
 	Outputs  map[string]any `json:"outputs,omitempty"`
 	Plugin   Digest         `json:"plugin,omitempty"`
+	Inputs   Digest         `json:"inputs,omitempty"` // of a cacheable stage: all that its outcome depends on
+	Reused   RunID          `json:"reused,omitempty"` // the run in which it passed, when it did not run in this one
 }
 
 // HostName is the name of a host within its environment.

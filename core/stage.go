@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,9 @@ func (x *execution) stage(ctx context.Context, s Stage, inputs map[StageID]map[s
 	outputs, err := x.attempts(ctx, s, inputs, &r)
 	r.Ended = time.Now()
 	r.Outputs = x.mask.values(outputs)
+	if !reflect.DeepEqual(r.Outputs, outputs) {
+		r.Inputs = "" // a secret was masked, so that nobody can go on with this
+	}
 	r.Status, r.Reason = x.verdict(ctx, err)
 	if r.Status == Failed && r.Attempts > 1 {
 		r.Reason += fmt.Sprintf(" (%d attempts)", r.Attempts)
@@ -110,6 +114,9 @@ func (x *execution) attempt(ctx context.Context, s Stage, inputs map[StageID]map
 	if err != nil {
 		return nil, x.report(ctx, s, err)
 	}
+	if desc.Cacheable {
+		r.Inputs = x.inputs(s, r.Plugin, job.Config.Scope)
+	}
 	if len(desc.Capabilities) > 0 {
 		job.Capabilities = &observed{
 			Capabilities: x.engine.Environments.Capabilities(x.pipeline, job), x: x, stage: s,
@@ -126,7 +133,7 @@ func (x *execution) job(s Stage, inputs map[StageID]map[string]any) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("evaluate block: %w", err)
 	}
-	state, err := x.engine.Folders.StageState(s.ID())
+	state, err := x.engine.Folders.StageState(x.pipeline.Name, s.ID())
 	if err != nil {
 		return Job{}, fmt.Errorf("make folder of stage: %w", err)
 	}
@@ -245,7 +252,7 @@ func (x *execution) prepareNow(ctx context.Context, env string) error {
 	source := "environment." + env
 	begun := time.Now()
 	x.emit(ctx, Event{Source: source, Environment: env, Kind: KindEnvironmentPreparing, Summary: "preparing"})
-	err := x.engine.Environments.Prepare(ctx, x.pipeline, env, func(e Event) {
+	err := x.engine.Environments.Prepare(ctx, x.pipeline, x.info.ID, env, func(e Event) {
 		if e.Source == "" {
 			e.Source = source
 		}

@@ -56,6 +56,10 @@ func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, o *Ru
 			cmp.Compare(a.Range.Start.Column, b.Range.Start.Column),
 		)
 	})
+	mask := NewMask(p.Secrets...)
+	for i := range diags { // plugins like to quote what they refuse
+		diags[i].Summary, diags[i].Detail = mask.String(diags[i].Summary), mask.String(diags[i].Detail)
+	}
 	return slices.CompactFunc(diags, func(a, b Diagnostic) bool { return a == b })
 }
 

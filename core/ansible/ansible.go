@@ -130,7 +130,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	if err != nil {
 		return nil, err
 	}
-	ansiblePlaybook, err := binary()
+	ansiblePlaybook, err := Find()
 	if err != nil {
 		return nil, err
 	}

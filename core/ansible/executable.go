@@ -19,8 +19,8 @@ import (
 // grace is how long an interrupted Ansible may take to end its tasks and connections.
 const grace = 5 * time.Second
 
-// binary finds ansible-playbook: the distribution's before one that a version manager of the user puts in front.
-func binary() (string, error) {
+// Find looks for ansible-playbook: the distribution's before one that a version manager of the user puts in front.
+func Find() (string, error) {
 	for _, name := range []string{"/usr/bin/ansible-playbook", "ansible-playbook"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil

@@ -161,6 +161,20 @@ func (r *Repository) Dirty(ctx context.Context) ([]string, error) {
 	return paths, nil
 }
 
+// Changed lists the files below the source folder, from it on, in which two commits differ; both names of one that was
+// renamed. A commit that is not in the repository any more is an error.
+func (r *Repository) Changed(ctx context.Context, from, to string) ([]string, error) {
+	args := []string{"diff", "--name-only", "-z", "--no-renames", "--no-ext-diff"}
+	if r.Path != "" {
+		args = append(args, "--relative="+r.Path+"/")
+	}
+	out, err := r.git(ctx, append(args, "--end-of-options", from, to, "--")...)
+	if err != nil {
+		return nil, fmt.Errorf("compare commits: %w", err)
+	}
+	return slices.DeleteFunc(strings.Split(out, "\x00"), func(file string) bool { return file == "" }), nil
+}
+
 // git runs git in the repository.
 func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, r.Root, nil, append([]string{"-c", "safe.directory=*"}, args...)...)

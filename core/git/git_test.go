@@ -316,3 +316,26 @@ func TestEnvironmentOfAHookIsIgnored(t *testing.T) {
 		t.Errorf("got %+v, %+v, %v", r, c, err)
 	}
 }
+
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	dir := shop(t)
+	sh(t, dir, `mkdir docs; echo x >docs/a; git mv app/new "app/b c"; git add .; git commit -qm third`)
+	from, to := sh(t, dir, "git rev-parse main~2"), sh(t, dir, "git rev-parse main")
+	bare := filepath.Join(t.TempDir(), "bare.git")
+	sh(t, dir, "git clone -q --bare . "+bare)
+	for path, want := range map[string][]string{
+		dir: {"app/b c", "app/file", "docs/a"}, dir + "/app": {"b c", "file"}, bare: {"app/b c", "app/file", "docs/a"},
+	} {
+		got, err := open(t, path).Changed(t.Context(), from, to)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
+		}
+		if got, err := open(t, path).Changed(t.Context(), to, to); err != nil || len(got) > 0 {
+			t.Errorf("%s, the same commit: got %q, %v", path, got, err)
+		}
+	}
+	if _, err := open(t, dir).Changed(t.Context(), strings.Repeat("1", 40), to); err == nil {
+		t.Error("a commit that is not there: no error")
+	}
+}

@@ -78,7 +78,7 @@ func eventToSDK(e core.Event) sdk.Event {
 
 func descriptionToCore(d client.Description) core.Description {
 	out := core.Description{
-		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage,
+		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Cacheable: d.Cacheable,
 		Agent: (*core.Agent)(d.Agent), Config: blockToCore(d.Config),
 	}
 	for _, o := range d.Outputs {

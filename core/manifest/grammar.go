@@ -55,6 +55,7 @@ var manifestGrammar = schema{
 		{typ: "pipeline", labels: []string{"NAME"}, body: &pipelineGrammar},
 		{typ: "variable", labels: []string{"NAME"}, many: true, body: &variableGrammar},
 		{typ: "locals", many: true, body: &localsGrammar},
+		{typ: "secret", labels: []string{"NAME"}, many: true, body: &secretGrammar},
 		{typ: "environment", labels: []string{"NAME"}, many: true, body: &environmentGrammar},
 		{typ: "trigger", labels: []string{"EVENT"}, many: true, body: &triggerGrammar},
 		{typ: "stage", labels: []string{"TYPE", "NAME"}, many: true, body: &stageGrammar},
@@ -72,6 +73,7 @@ var manifestGrammar = schema{
 		"job":       "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
 		"step":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
 		"task":      "A step of a pipeline is a stage: stage \"TYPE\" \"NAME\" { … }.",
+		"secrets":   "Secrets are declared one by one: secret \"NAME\" { … }.",
 		"plugin":    "Plugins are found by the type of a stage; a manifest does not list them.",
 	},
 }
@@ -116,6 +118,27 @@ var validationGrammar = schema{
 var localsGrammar = schema{
 	name: "a locals block",
 	doc:  "Values with a name, referred to as local.NAME.",
+}
+
+var secretGrammar = schema{
+	name: "a secret block",
+	doc:  "A value that is read when a run starts and masked in every output. Referred to as secret.NAME. It has one of file, command, aws_parameter and aws_secret.",
+	arguments: []argument{
+		{"file", "string", "file that holds the value, from the manifest's folder on", false},
+		{"command", "list(string)", "command that prints the value, as a list of words; it runs in the manifest's folder", false},
+		{"aws_parameter", "string", "name of a parameter in AWS Systems Manager's Parameter Store", false},
+		{"aws_secret", "string", "name or ARN of a secret in AWS Secrets Manager", false},
+		{"region", "string", "AWS region, when it is not that of AWS_REGION or of the AWS profile", false},
+		{"key", "string", "when the value is a JSON object, the member to take", false},
+	},
+	hints: map[string]string{
+		"value":   "A secret does not stand in the manifest. Name where it is kept: file, command, aws_parameter or aws_secret.",
+		"default": "A secret has no default. Name where it is kept: file, command, aws_parameter or aws_secret.",
+		"env":     "An environment variable is referred to as env.NAME, without a secret block.",
+		"path":    "The file that holds the value is given by: file = \"PATH\".",
+		"ssm":     "A parameter of AWS Systems Manager is given by: aws_parameter = \"/PATH\".",
+		"arn":     "A secret of AWS Secrets Manager is given by: aws_secret = \"NAME or ARN\".",
+	},
 }
 
 var environmentGrammar = schema{
@@ -217,10 +240,13 @@ var whenGrammar = schema{
 	arguments: []argument{
 		{"branches", "list(string)", "names of branches, with * for any part of a name", false},
 		{"environments", "list(string)", "names of environments", false},
+		{"paths", "list(string)", "patterns of files in the source folder, one of which has changed since the stage last passed; ** is any folders, !PATTERN leaves out", false},
 	},
 	hints: map[string]string{
 		"branch":      "Branches are a list: branches = [\"main\"].",
 		"environment": "Environments are a list: environments = [\"production\"].",
+		"path":        "Paths are a list: paths = [\"web/**\"].",
+		"changes":     "Files are given by: paths = [\"web/**\"].",
 	},
 }
 

@@ -1,11 +1,12 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 
-	"github.com/xeipuuv/gojsonschema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -34,7 +35,15 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := gojsonschema.NewSchema(gojsonschema.NewStringLoader(strings.Replace(string(text), "2020-12/schema", "", 1)))
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler() // which holds the schema against that of JSON Schema 2020-12
+	if err := compiler.AddResource("pipeline.json", document); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := compiler.Compile("pipeline.json")
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -51,15 +60,19 @@ func TestSchema(t *testing.T) {
 		{"wrong type", `{"stage": {"wait": {"db": {"address": "db:1", "retries": ["x"]}}}}`, false},
 		{"unknown block", `{"stages": {}}`, false},
 		{"environment", `{"environment": {"lab": {"terraform": {"module": "lab", "variables": {"a": 1}, "review": {"approve": true}}}}}`, true},
+		{"secret", `{"secret": {"token": {"command": ["pass", "show", "token"]}}}`, true},
+		{"secret in the manifest", `{"secret": {"token": {"value": "x"}}}`, false},
+		{"condition", `{"stage": {"wait": {"db": {"address": "db:1", "when": {"paths": ["web/**", "!docs"]}}}}}`, true},
+		{"unknown condition", `{"stage": {"wait": {"db": {"address": "db:1", "when": {"path": "web"}}}}}`, false},
 		{"environment without module", `{"environment": {"lab": {"terraform": {}}}}`, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			result, err := loaded.Validate(gojsonschema.NewStringLoader(tt.doc))
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(tt.doc))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if result.Valid() != tt.valid {
-				t.Errorf("valid: %v, want %v: %v", result.Valid(), tt.valid, result.Errors())
+			if err := loaded.Validate(doc); (err == nil) != tt.valid {
+				t.Errorf("valid: %v, want %v: %v", err == nil, tt.valid, err)
 			}
 		})
 	}

@@ -25,15 +25,25 @@ type Options struct {
 	VarFiles []string          // files of variables, as given by -var-file; a later file wins
 	// Env looks up an environment variable. Nil is os.LookupEnv.
 	Env func(name string) (value string, ok bool)
-	// Environment is the one that is going to be used. When set, what is missing in the process environment for
-	// the blocks of others is a warning only.
+	// Secret reads the value of a secret. Nil leaves all of them unknown: then only their blocks are checked.
+	Secret func(core.SecretSource) (string, error)
+	// Environment is the one that is going to be used. When set, the blocks of others are not needed.
 	Environment string
-	// Lenient makes every environment variable that is missing a warning: for commands that run no stage, such as
-	// listing hosts, which should not ask for secrets.
-	Lenient   bool
-	Modules   []string // root modules that ship with troop; nil: every bare word is taken
-	Playbooks []string // playbooks that ship with troop; nil: every bare name is taken
+	Need        Need
+	Modules     []string // root modules that ship with troop; nil: every bare word is taken
+	Playbooks   []string // playbooks that ship with troop; nil: every bare name is taken
 }
+
+// Need is what of a manifest is going to be used. For the rest, an environment variable that is not set is a warning
+// only, and no secret is read.
+type Need int
+
+// What can be needed.
+const (
+	Everything      Need = iota // for a run
+	EnvironmentOnly             // to plan, or to call a stage's action: secrets of stages are read when their scope is made
+	Nothing                     // to look at what is there, such as hosts
+)
 
 // Sources holds the text of the files that diagnostics point into, by the name in their ranges. Files of variables
 // are left out, since a line of theirs may be a secret.
@@ -71,6 +81,7 @@ type loader struct {
 
 	variables    map[string]*variable
 	locals       map[string]*local
+	sources      map[string]*source // of secrets
 	environments map[string]bool
 	stages       map[string]*stageDecl // by TYPE.NAME as declared
 	order        []*stageDecl
@@ -92,13 +103,14 @@ func newLoader(file string, src []byte, o Options) *loader {
 		pipeline:     &core.Pipeline{File: file, Dir: filepath.Dir(file)},
 		variables:    map[string]*variable{},
 		locals:       map[string]*local{},
+		sources:      map[string]*source{},
 		environments: map[string]bool{},
 		stages:       map[string]*stageDecl{},
 		environ:      map[string]*string{},
 		unset:        map[missing]bool{},
 		edges:        map[edge]hcl.Range{},
 	}
-	l.functions = functions(l.pipeline.Dir, l.lookupEnv, o.Lenient)
+	l.functions = functions(l.pipeline.Dir, l.lookupEnv, o.Need != Everything)
 	return l
 }
 
@@ -115,6 +127,7 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.declareEnvironments(byType["environment"])
 	l.declarePipeline(byType["pipeline"])
 	l.readVariables()
+	l.declareSecrets(byType["secret"])
 	l.declareStages(byType["stage"])
 	l.checkLocals()
 	l.readSource(byType["pipeline"])

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +17,8 @@ import (
 
 // fixture is one archive of testdata: a folder with a manifest, the options to load it with, and what is expected.
 //
-//	args: lines "-var NAME=VALUE", "-var-file FILE", "-environment NAME", "-lenient", "env NAME=VALUE", "load PATH"
+//	args: lines "-var NAME=VALUE", "-var-file FILE", "-environment NAME", "-need-nothing", "-need-environment",
+//	"env NAME=VALUE", "secret NAME=VALUE", which also reads the secrets, "load PATH"
 //	want: what Format says of a bad manifest, or the pipeline that a good one makes
 type fixture struct {
 	file    string
@@ -86,16 +88,34 @@ func (f *fixture) argument(t *testing.T, line string, env map[string]string) {
 		f.options.Vars[name] = value
 	case "-var-file":
 		f.options.VarFiles = append(f.options.VarFiles, rest)
-	case "-lenient":
-		f.options.Lenient = true
+	case "-need-environment":
+		f.options.Need = EnvironmentOnly
+	case "-need-nothing":
+		f.options.Need = Nothing
 	case "-environment":
 		f.options.Environment = rest
 	case "env":
 		env[name] = strings.ReplaceAll(value, `\n`, "\n")
+	case "secret":
+		f.secret(name, strings.ReplaceAll(value, `\n`, "\n"))
 	case "load":
 		f.path = rest
 	default:
 		t.Fatalf("%s: unknown argument %q", f.file, line)
+	}
+}
+
+// secret makes a value known; those that are not can then not be read.
+func (f *fixture) secret(name, value string) {
+	before := f.options.Secret
+	f.options.Secret = func(s core.SecretSource) (string, error) {
+		switch {
+		case s.Name == name:
+			return value, nil
+		case before != nil:
+			return before(s)
+		}
+		return "", errors.New("the safe is locked")
 	}
 }
 

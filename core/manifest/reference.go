@@ -16,13 +16,14 @@ const (
 	rootVar         = "var"
 	rootLocal       = "local"
 	rootEnv         = "env"
+	rootSecret      = "secret"
 	rootPipeline    = "pipeline"
 	rootEnvironment = "environment"
 	rootStage       = "stage"
 	rootEach        = "each"
 )
 
-var roots = []string{rootVar, rootLocal, rootEnv, rootPipeline, rootEnvironment, rootStage, rootEach}
+var roots = []string{rootVar, rootLocal, rootEnv, rootSecret, rootPipeline, rootEnvironment, rootStage, rootEach}
 
 // foreignRoots are remedies for references that work elsewhere.
 var foreignRoots = map[string]string{
@@ -35,8 +36,7 @@ var foreignRoots = map[string]string{
 	"vars":      "A variable is referred to as var.NAME.",
 	"locals":    "A local value is referred to as local.NAME.",
 	"stages":    "A stage is referred to as stage.TYPE.NAME.",
-	"secret":    "A secret is referred to as env.NAME.",
-	"secrets":   "A secret is referred to as env.NAME.",
+	"secrets":   "A secret is referred to as secret.NAME.",
 }
 
 // restless are functions of Terraform that give something else each time.
@@ -57,7 +57,7 @@ type reference struct {
 // site says where an expression stands, and so what it may refer to and what is known there.
 type site struct {
 	run         bool   // evaluated in a run: stages and environment.name may be referred to
-	varsOnly    bool   // conditions of variables
+	varsOnly    bool   // conditions of variables, sources of secrets
 	environment string // known name of the environment
 	each        map[string]cty.Value
 	optional    bool // belongs to an environment that is not going to be used
@@ -102,7 +102,7 @@ func (l *loader) reference(t hcl.Traversal, s site) (reference, bool) {
 	r := reference{root: t.RootName(), rng: t.SourceRange()}
 	r.name, _ = step(t, 1)
 	if s.varsOnly && r.root != rootVar && slices.Contains(roots, r.root) {
-		l.errorf(r.rng, "Invalid reference", "The condition of a variable may refer to variables only: var.NAME.")
+		l.errorf(r.rng, "Invalid reference", "Here variables can be referred to, and nothing else: var.NAME.")
 		return r, false
 	}
 	if slices.Contains(roots, r.root) && r.name == "" {
@@ -119,6 +119,14 @@ func (l *loader) reference(t hcl.Traversal, s site) (reference, bool) {
 		return r, l.early(r, s)
 	case rootEnv:
 		return r, l.environmentVariable(r, s)
+	case rootSecret:
+		if !l.known(r, l.sources[r.name] != nil, "secret", slices.Collect(maps.Keys(l.sources))) {
+			return r, false
+		}
+		if l.needed(s) {
+			l.add(l.fetch(l.sources[r.name]))
+		}
+		return r, true
 	case rootPipeline:
 		return r, l.onlyName(r)
 	case rootEnvironment:
@@ -184,8 +192,10 @@ func (l *loader) known(r reference, ok bool, what string, names []string) bool {
 		detail += fmt.Sprintf(" Declare it: variable %q {}.", r.name)
 	} else if nearest(r.name, names) == "" && r.root == rootLocal {
 		detail += fmt.Sprintf(" Set it: locals { %s = … }.", r.name)
+	} else if nearest(r.name, names) == "" && r.root == rootSecret {
+		detail += fmt.Sprintf(" Declare it: secret %q { … }; an environment variable is env.%s.", r.name, r.name)
 	}
-	l.errorf(r.rng, "Unknown "+map[string]string{rootVar: "variable", rootLocal: "local value", rootEach: "reference"}[r.root], "%s", detail)
+	l.errorf(r.rng, "Unknown "+map[string]string{rootVar: "variable", rootLocal: "local value", rootSecret: "secret", rootEach: "reference"}[r.root], "%s", detail)
 	return false
 }
 
@@ -314,7 +324,7 @@ func (l *loader) unknownRoot(t hcl.Traversal, r reference) {
 		return
 	}
 	l.errorf(r.rng, "Unknown reference",
-		"There is no value %q. A text stands in quotes: \"%s\". References start with var, local, env, stage, pipeline or environment.",
+		"There is no value %q. A text stands in quotes: \"%s\". References start with var, local, env, secret, stage, pipeline or environment.",
 		r.root, r.root)
 }
 
@@ -329,7 +339,7 @@ func (l *loader) environmentVariable(r reference, s site) bool {
 	if _, ok, _ := l.lookupEnv(r.name); ok {
 		return true
 	}
-	optional := s.optional || l.opts.Lenient
+	optional := !l.needed(s)
 	key := missing{r.name, optional}
 	if l.unset[key] {
 		return optional

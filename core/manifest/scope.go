@@ -66,7 +66,7 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 		}
 		c.computed = append(c.computed, replaced...)
 	}
-	c.try()
+	c.try(where)
 	s.Block = core.Block{Source: text, Start: posOf(start), File: l.pipeline.File}
 	s.Scope = c.scope
 }
@@ -154,8 +154,8 @@ func (l *loader) dependency(s *core.Stage, r reference, at hcl.Range, seen map[s
 }
 
 // try computes what can be computed now: mistakes are found before a run, and files are read once.
-func (c *compiled) try() {
-	m := c.l.moment(site{run: true, each: c.each})
+func (c *compiled) try(where site) {
+	m := c.l.moment(where)
 	for i, x := range c.computed {
 		ctx, diags := m.context(x.refs)
 		if diags.HasErrors() {
@@ -164,7 +164,10 @@ func (c *compiled) try() {
 		v, diags := x.expr.Value(ctx)
 		c.l.add(diags)
 		c.l.secrets.addMarked(v)
-		if !diags.HasErrors() && v.IsWhollyKnown() {
+		switch {
+		case diags.HasErrors():
+			c.computed[i].value = cty.DynamicVal // so that nobody says it again
+		case v.IsWhollyKnown():
 			c.computed[i].value = v
 		}
 	}
@@ -173,7 +176,7 @@ func (c *compiled) try() {
 // scope is core.Stage.Scope.
 func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (core.Scope, error) {
 	m := c.l.moment(site{run: true, environment: env, each: c.each})
-	m.outputs = outputs
+	m.outputs, m.fetch = outputs, true
 	tree, diags := m.values(c.refs)
 	values := map[string]cty.Value{}
 	for root, names := range tree {
@@ -198,7 +201,7 @@ func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (c
 		for _, d := range diags {
 			out = append(out, diagnostic(d))
 		}
-		return core.Scope{}, finish(out, c.l.pipeline.Secrets)
+		return core.Scope{}, finish(out, c.l.hidden())
 	}
 	return encode(values)
 }

@@ -247,11 +247,56 @@ func TestScopeLenient(t *testing.T) {
 	if err := os.WriteFile(file, []byte(src), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p, _, diags := Load(file, Options{Lenient: true, Env: func(string) (string, bool) { return "", false }})
+	p, _, diags := Load(file, Options{Need: Nothing, Env: func(string) (string, bool) { return "", false }})
 	if diags.HasErrors() || len(diags) != 1 {
 		t.Fatalf("got %v, want one warning", diags)
 	}
 	if got, want := string(scopeJSON(t, p.Stages[0], "lab", nil)), `{"_0":"(unknown)","env":{"NONE":"(unknown)"}}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// TestScopeReadsSecrets holds which secrets are read when: for an action, those of its stage and no others.
+func TestScopeReadsSecrets(t *testing.T) {
+	text := `pipeline "shop" {}
+		secret "a" { file = "a" }
+		secret "b" { file = "b" }
+		secret "c" { file = "c" }
+		environment "lab" {
+			ansible {
+				playbook  = "site.yml"
+				variables = { c = secret.c }
+			}
+		}
+		stage "dummy" "one" { a = secret.a }
+		stage "dummy" "two" { b = upper(secret.b) }`
+	file := filepath.Join(t.TempDir(), "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for need, want := range map[Need][2]string{Everything: {"abc", "abc"}, EnvironmentOnly: {"c", "ac"}, Nothing: {"", "a"}} {
+		var read string
+		p, sources, diags := Load(file, Options{Need: need, Secret: func(s core.SecretSource) (string, error) {
+			read += s.Name
+			return "value of " + s.Name, nil
+		}})
+		if len(diags) > 0 {
+			t.Fatal(Format(diags, sources, false))
+		}
+		if got := sorted(read); got != want[0] {
+			t.Errorf("need %d: loading read %q, want %q", need, got, want[0])
+		}
+		if got := scopeJSON(t, p.Stages[0], "lab", nil); string(got) != `{"secret":{"a":"value of a"}}` {
+			t.Errorf("need %d: scope %s", need, got)
+		}
+		if got := sorted(read); got != want[1] {
+			t.Errorf("need %d: then the scope of stage one read %q, want %q", need, got, want[1])
+		}
+	}
+}
+
+func sorted(s string) string {
+	b := []byte(s)
+	slices.Sort(b)
+	return string(b)
 }

@@ -3,8 +3,10 @@ package manifest
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -240,7 +242,33 @@ func (l *loader) when(b *hclsyntax.Block) core.When {
 		}
 		w.Environments = list
 	}
+	if a := b.Body.Attributes["paths"]; a != nil {
+		w.Paths = l.paths(a)
+	}
 	return w
+}
+
+func (l *loader) paths(a *hclsyntax.Attribute) core.Paths {
+	list, ok := l.strs(a, site{})
+	if ok && len(list) == 0 {
+		l.errorf(a.Expr.Range(), "Empty list", "\"paths\" names no file, so that the stage would never run. Leave it out for all.")
+	}
+	taking := false
+	for i, p := range list {
+		name, out := strings.CutPrefix(p, "!")
+		taking = taking || !out
+		_, err := path.Match(strings.ReplaceAll(name, "**", "*"), "")
+		switch {
+		case err != nil || strings.TrimSpace(name) != name || name == "":
+			l.errorf(item(a.Expr, i), "Invalid pattern", "%q is no pattern of files. Write a path, or use ** and *: \"web/**\", \"**/*.go\", \"!docs\".", shorten(p))
+		case path.IsAbs(name) || slices.Contains(strings.Split(name, "/"), ".."):
+			l.errorf(item(a.Expr, i), "Invalid pattern", "%q leaves the source folder. A pattern starts there: \"web/**\".", shorten(p))
+		}
+	}
+	if ok && !taking && len(list) > 0 {
+		l.errorf(a.Expr.Range(), "Invalid pattern", "Every pattern leaves files out, so that none is left. Start with \"**\" for all.")
+	}
+	return list
 }
 
 // needs reads a list of references, one by one.

@@ -20,6 +20,7 @@ type moment struct {
 	environment cty.Value // name, or unknown
 	outputs     map[core.StageID]map[string]any
 	each        map[string]cty.Value
+	fetch       bool                 // read the secrets that are asked for
 	locals      map[string]cty.Value // computed so far
 }
 
@@ -29,7 +30,7 @@ func (l *loader) moment(s site) *moment {
 	if s.environment != "" {
 		environment = cty.StringVal(s.environment)
 	}
-	return &moment{l: l, environment: environment, each: s.each, locals: map[string]cty.Value{}}
+	return &moment{l: l, environment: environment, each: s.each, fetch: l.needed(s), locals: map[string]cty.Value{}}
 }
 
 // context holds the values of refs, and no others.
@@ -64,6 +65,12 @@ func (m *moment) values(refs []reference) (map[string]map[string]cty.Value, hcl.
 				v = cty.StringVal(*text)
 			}
 			tree[r.root][r.name] = v.Mark(sensitive)
+		case rootSecret:
+			x := m.l.sources[r.name]
+			if m.fetch {
+				diags = append(diags, m.l.fetch(x)...)
+			}
+			tree[r.root][r.name] = x.current()
 		case rootPipeline:
 			tree[r.root][r.name] = cty.StringVal(m.l.pipeline.Name)
 		case rootEnvironment:
@@ -136,6 +143,12 @@ func outputs(known map[core.StageID]map[string]any, id core.StageID) cty.Value {
 // value checks and evaluates an expression of the core's own grammar. It is not ok when something is wrong with it,
 // or with what it refers to; that has been reported then.
 func (l *loader) value(expr hclsyntax.Expression, s site) (cty.Value, bool) {
+	v, ok := l.partly(expr, s)
+	return v, ok && v.IsWhollyKnown()
+}
+
+// partly is value for what may be unknown.
+func (l *loader) partly(expr hclsyntax.Expression, s site) (cty.Value, bool) {
 	refs, ok := l.check(expr, s)
 	if !ok {
 		return cty.DynamicVal, false
@@ -146,7 +159,7 @@ func (l *loader) value(expr hclsyntax.Expression, s site) (cty.Value, bool) {
 	}
 	v, diags := expr.Value(ctx)
 	l.add(diags)
-	return v, !diags.HasErrors() && v.IsWhollyKnown()
+	return v, !diags.HasErrors()
 }
 
 // typed evaluates an argument and converts it. Null is not ok, silently: it means that the argument is not set.
@@ -277,10 +290,10 @@ func (l *loader) duration(a *hclsyntax.Attribute, s site) time.Duration {
 	return d
 }
 
-// object is a map of any values, as Go values.
+// object is a map of any values, as Go values. A value within it that is not known is nil.
 func (l *loader) object(a *hclsyntax.Attribute, s site) map[string]any {
-	v, ok := l.value(a.Expr, s)
-	if !ok {
+	v, ok := l.partly(a.Expr, s)
+	if !ok || !unmarked(v).IsKnown() {
 		return nil
 	}
 	l.secrets.addMarked(v)
@@ -296,11 +309,11 @@ func (l *loader) object(a *hclsyntax.Attribute, s site) map[string]any {
 	return m
 }
 
-// goValue turns a known value into string, bool, int64, float64, []any, map[string]any or nil.
+// goValue turns a value into string, bool, int64, float64, []any, map[string]any or, when it is null or not known, nil.
 func goValue(v cty.Value) any {
 	t := v.Type()
 	switch {
-	case v.IsNull():
+	case !v.IsKnown() || v.IsNull():
 		return nil
 	case t == cty.String:
 		return v.AsString()

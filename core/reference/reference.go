@@ -93,6 +93,7 @@ func agent(a core.Agent) string {
 
 // uses says what each capability lets a plugin do.
 var uses = map[string]string{
+	"workspace": "work in the checked-out commit",
 	"inventory": "list the hosts of the environment",
 	"playbook":  "run playbooks on them",
 	"agents":    "install its agent on them",

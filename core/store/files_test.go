@@ -51,7 +51,7 @@ func TestReadingMakesNothing(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the folder was made: %v", err)
 	}
-	if _, err := f.StageState(`test.unit["a/b"]`); err != nil {
+	if _, err := f.StageState("shop", `test.unit["a/b"]`); err != nil {
 		t.Error(err)
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(b) != "*\n" {

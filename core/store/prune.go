@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +38,9 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 	for i, r := range runs {
 		running := r.Status == core.Running
 		if i < keep.Runs || running || r.Status == core.Passed && passed < keep.Runs {
-			names(r, named)
+			for _, s := range r.Stages {
+				maps.Copy(named, digests(s))
+			}
 		}
 		if r.Status == core.Passed {
 			passed++
@@ -82,14 +85,15 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// names collects the hexadecimal digests in the outputs of a run.
-func names(r core.Run, into map[string]bool) {
+// digests collects the hexadecimal digests in the outputs of a stage.
+func digests(s core.StageResult) map[string]bool {
+	named := map[string]bool{}
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
 		case string:
 			if sum, ok := strings.CutPrefix(v, "sha256:"); ok {
-				into[sum] = true
+				named[sum] = true
 			}
 		case []any:
 			for _, x := range v {
@@ -101,9 +105,10 @@ func names(r core.Run, into map[string]bool) {
 			}
 		}
 	}
-	for _, s := range r.Stages {
-		walk(s.Outputs)
+	for _, v := range s.Outputs {
+		walk(v)
 	}
+	return named
 }
 
 func (f *Files) pruneArtifacts(named map[string]bool) error {

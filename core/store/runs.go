@@ -63,13 +63,15 @@ func replace(path string, b []byte) error {
 
 // Filter chooses runs; the zero value takes all.
 type Filter struct {
+	Pipeline            string
 	Statuses            []core.Status
 	Branch, Environment string
 	Limit               int // 0: none
 }
 
 func (f Filter) takes(r core.Run) bool {
-	return (len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
+	return (f.Pipeline == "" || r.Pipeline == "" || f.Pipeline == r.Pipeline) && // one that cannot be read is of any
+		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
 		(f.Branch == "" || f.Branch == r.Branch) &&
 		(f.Environment == "" || f.Environment == r.Environment)
 }
@@ -100,6 +102,43 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		}
 	}
 	return runs, nil
+}
+
+// reusable is how many of the newest runs are searched for what need not be done again: Prune keeps the artifacts
+// of these.
+const reusable = 20
+
+// Passed returns the newest result of a stage that passed with some inputs, or nil. Empty inputs are equal to none.
+func (f *Files) Passed(ctx context.Context, stage core.StageID, inputs core.Digest) (*core.StageResult, error) {
+	if inputs == "" {
+		return nil, nil
+	}
+	runs, err := f.Runs(ctx, Filter{Limit: reusable})
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range runs {
+		for _, r := range run.Stages {
+			if r.ID != stage || r.Inputs != inputs || r.Status != core.Passed && r.Reused == "" || !f.complete(r) {
+				continue
+			}
+			if r.Reused == "" {
+				r.Reused = run.ID
+			}
+			return &r, nil
+		}
+	}
+	return nil, nil
+}
+
+// complete tells whether all digests in a result's outputs are of artifacts that are there.
+func (f *Files) complete(r core.StageResult) bool {
+	for sum := range digests(r) {
+		if found, err := filepath.Glob(filepath.Join(f.dir, "artifacts", sum+"*")); err != nil || len(found) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Find returns the only run whose ID begins with prefix, in upper or lower case. An empty prefix is the newest

@@ -58,9 +58,9 @@ func (f *Files) Workspace(id core.RunID) (string, error) {
 	return filepath.Join(dir, "src"), err
 }
 
-// StageState returns the folder that a stage keeps between runs.
-func (f *Files) StageState(id core.StageID) (string, error) {
-	return f.makeFolder("stages", url.PathEscape(string(id)))
+// StageState returns the folder that a stage of a pipeline keeps between runs.
+func (f *Files) StageState(pipeline string, id core.StageID) (string, error) {
+	return f.makeFolder("stages", url.PathEscape(pipeline), url.PathEscape(string(id)))
 }
 
 // makeFolder makes a folder of the store. The store itself is hidden from git: it lies in a work tree.

@@ -6,20 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 
 	"github.com/seed-b96de936/troop/core"
 )
 
-// backups is how many states from before an apply are kept.
-const backups = 20
-
 // Apply does what the plan says. It is refused when the saved plan is another one by now, or stale. The state is
-// copied aside first. Each gets every step, from one goroutine; it may be nil.
+// copied aside first, and the lock of an interrupted command that the plan names is freed. Each gets every step, from one goroutine; it may be nil.
 //
 // When ctx ends, Terraform winds up what it has begun. What an apply that was killed has left behind, the next
 // Plan shows and the next Apply mends.
@@ -41,14 +35,14 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	if digest(b) != p.File {
 		return &StaleError{}
 	}
-	if err := w.backup(); err != nil {
-		return fmt.Errorf("copy state aside: %w", err)
+	if err := w.unlock(ctx, p.Lock); err != nil {
+		return err
 	}
 	known := map[core.HostName]bool{}
 	for _, c := range p.Changes {
 		known[c.Host] = true
 	}
-	out := &messages{dir: w.Dir, log: w.Log, each: func(step Progress) {
+	out := &messages{log: w.Log, each: func(step Progress) {
 		if !known[step.Host] {
 			step.Host = ""
 		}
@@ -64,42 +58,17 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	if err := writeFile(file, b); err != nil {
 		return err
 	}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error {
+	err = w.locking(ctx, func(tf *tfexec.Terraform) error {
+		if _, err := w.setAside(ctx, tf); err != nil {
+			return err
+		}
 		return tf.ApplyJSON(ctx, out, tfexec.DirOrPlan(file))
 	})
 	if e := os.Remove(file); e != nil {
 		return errors.Join(err, e)
 	}
 	if err != nil {
-		return fmt.Errorf("apply: %w", out.explain(ctx, err))
+		return fmt.Errorf("apply: %w", w.attribute(out.explain(ctx, err)))
 	}
 	return w.used(p)
-}
-
-// backup copies the local state aside. A module that keeps its state elsewhere has versions there.
-func (w *Workspace) backup() error {
-	b, err := os.ReadFile(filepath.Join(w.Dir, "terraform.tfstate"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(w.path("backups"), 0o700); err != nil {
-		return err
-	}
-	name := time.Now().UTC().Format("20060102T150405.000000000Z") + ".tfstate"
-	if err := writeFile(w.path("backups", name), b); err != nil {
-		return err
-	}
-	old, err := filepath.Glob(w.path("backups", "*.tfstate"))
-	if err != nil {
-		return err
-	}
-	slices.Sort(old)
-	for _, file := range old[:max(0, len(old)-backups)] {
-		if err := os.Remove(file); err != nil {
-			return err
-		}
-	}
-	return nil
 }

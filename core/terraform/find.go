@@ -14,7 +14,13 @@ import (
 
 const minimum = ">= 1.5.0"
 
-// find looks for Terraform, then OpenTofu, in PATH, and tells which one in which version it found.
+// Find looks for Terraform, then OpenTofu, in PATH.
+func Find(ctx context.Context) (string, error) {
+	path, _, err := find(ctx)
+	return path, err
+}
+
+// find is Find that also tells which one it found, in which version.
 func find(ctx context.Context) (path, which string, err error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {

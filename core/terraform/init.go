@@ -52,8 +52,8 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err := w.removeOldMirrors(providers); err != nil {
 		return fmt.Errorf("remove old providers: %w", err)
 	}
-	// A module without providers of its own has Terraform fill nothing.
-	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o700); err != nil {
+	// A module without providers has nothing there.
+	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o755); err != nil {
 		return err
 	}
 	return writeFile(w.initMark(), []byte(digest(inputs)))

@@ -42,14 +42,8 @@ type testLab struct {
 
 var provider string
 
-// applyIn makes the test binary apply the default lab in a folder, and nothing else.
-const applyIn = "TROOP_TEST_APPLY_IN"
-
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(applyIn); dir != "" {
-		if err := applyDefault(dir); err != nil {
-			panic(err)
-		}
+	if applied() {
 		return
 	}
 	dir, err := os.MkdirTemp("", "troop-lab-test-")
@@ -64,29 +58,6 @@ func TestMain(m *testing.M) {
 		panic(fmt.Sprintf("%v\n%s", err, out))
 	}
 	m.Run()
-}
-
-func applyDefault(dir string) error {
-	module, err := modules.Open("lab")
-	if err != nil {
-		return err
-	}
-	ssh, err := remote.New(dir)
-	if err != nil {
-		return err
-	}
-	w, err := terraform.Open(context.Background(), terraform.Options{
-		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: "lab", PublicKey: ssh.PublicKey(),
-		Providers: map[string]string{"troop.local/troop/lab": os.Getenv("TROOP_TEST_PROVIDER")},
-	})
-	if err != nil {
-		return err
-	}
-	p, err := w.Plan(context.Background())
-	if err != nil {
-		return err
-	}
-	return w.Apply(context.Background(), p, nil)
 }
 
 func newLab(t *testing.T) *testLab {
@@ -109,6 +80,9 @@ func newLab(t *testing.T) *testLab {
 		if left := l.things(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		if left := l.processes(); len(left) > 0 {
+			t.Errorf("still running: %v", left)
+		}
 	})
 	return l
 }
@@ -128,6 +102,19 @@ func (l *testLab) open(variables map[string]any) *terraform.Workspace {
 		l.t.Fatal(err)
 	}
 	return w
+}
+
+// engine is what applies in a process of its own.
+func (l *testLab) engine(variables map[string]any) engine {
+	l.t.Helper()
+	module, err := filepath.Abs("../../terraform/lab")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return engine{
+		Dir: filepath.Join(l.dir, "terraform"), Module: module, PublicKey: l.ssh.PublicKey(), What: "the test",
+		Variables: variables, Providers: map[string]string{"troop.local/troop/lab": provider},
+	}
 }
 
 func (l *testLab) apply(w *terraform.Workspace) (*terraform.Plan, []core.Host) {
@@ -385,11 +372,7 @@ func TestKilledApply(t *testing.T) {
 // TestKilledCore kills the process that drives Terraform while hosts are made.
 func TestKilledCore(t *testing.T) {
 	l := newLab(t)
-	core := exec.Command(os.Args[0])
-	core.Env = append(os.Environ(), applyIn+"="+l.dir, "TROOP_TEST_PROVIDER="+provider)
-	if err := core.Start(); err != nil {
-		t.Fatal(err)
-	}
+	core, _ := l.engine(nil).start(t)
 	await := func(what string, done func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
@@ -421,24 +404,38 @@ func TestKilledCore(t *testing.T) {
 	}
 }
 
+// TestHostsHoldNothingOfOurs gives the provider a lock to inherit, as flock(1) does with what it runs.
+func TestHostsHoldNothingOfOurs(t *testing.T) {
+	l := newLab(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := l.engine(map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}).command(t)
+	cmd.ExtraFiles = []*os.File{file}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.Open(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = again.Close() }()
+	if err := syscall.Flock(int(again.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Errorf("a host holds the lock: %v", err)
+	}
+}
+
 // processOf returns a process of that name that works in the lab's folder, or 0.
 func (l *testLab) processOf(program string) int {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	for _, dir := range dirs {
-		exe, _ := os.Readlink(dir + "/exe")
-		cwd, _ := os.Readlink(dir + "/cwd")
-		if filepath.Base(exe) == program && cwd == filepath.Join(l.dir, "terraform") {
-			pid, err := strconv.Atoi(filepath.Base(dir))
-			if err != nil {
-				l.t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	return 0
+	l.t.Helper()
+	return programIn(l.t, filepath.Join(l.dir, "terraform"), program)
 }
 
 func (l *testLab) kill(program string) int {

@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,17 +15,36 @@ import (
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
-// BusyError says that another command works in the same folder.
-type BusyError struct {
-	PID   int
-	Since time.Time
+// Work is a command that works with the state.
+type Work struct {
+	What  string     `json:"what"`
+	Run   core.RunID `json:"run,omitempty"` // that it is part of, if any
+	PID   int        `json:"pid"`
+	Since time.Time  `json:"since"`
 }
 
+func (k Work) String() string {
+	s := fmt.Sprintf("%s (process %d, since %s)", k.What, k.PID, k.Since.Local().Format(time.DateTime))
+	if k.Run != "" {
+		s = fmt.Sprintf("run %s, %s", k.Run, s)
+	}
+	return s
+}
+
+// work is what this workspace is used for, now.
+func (w *Workspace) work() Work {
+	return Work{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
+}
+
+// BusyError says that another command works in the same folder.
+type BusyError struct{ Work }
+
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("process %d has been working on this environment since %s; wait for it, or end it with: kill -INT %d",
-		e.PID, e.Since.Local().Format(time.DateTime), e.PID)
+	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Work, e.PID)
 }
 
 // patience is how long a command waits for another one's plan.
@@ -33,6 +53,10 @@ const patience = 10 * time.Second
 // lock makes the caller the only one who works in the folder, and clears away what an interrupted command left
 // there. The lock ends with the process that holds it.
 func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
+	return w.lockWithin(ctx, patience)
+}
+
+func (w *Workspace) lockWithin(ctx context.Context, patience time.Duration) (release func(), err error) {
 	file := flock.New(w.path("lock"))
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -64,19 +88,19 @@ func (w *Workspace) holder() (*BusyError, error) {
 		return nil, err
 	}
 	e := new(BusyError)
-	return e, json.Unmarshal(b, e)
+	return e, json.Unmarshal(b, &e.Work)
 }
 
 func (w *Workspace) writeHolder() error {
-	b, err := json.Marshal(BusyError{PID: os.Getpid(), Since: time.Now()})
+	b, err := json.Marshal(w.work())
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(w.path("lock"), b, 0o600)
 }
 
-// clear finds what an interrupted command left: a provider without its Terraform, and the note of a lock that
-// ended with its holder. A living Terraform is someone else's work and stops the command.
+// clear finds what an interrupted command left, says whose it was, and ends a provider without its Terraform. A
+// living Terraform is someone else's work and stops the command.
 func (w *Workspace) clear() error {
 	all, err := w.processes()
 	if err != nil {
@@ -84,7 +108,7 @@ func (w *Workspace) clear() error {
 	}
 	for _, p := range all {
 		if !p.provider {
-			return &BusyError{PID: p.pid, Since: p.since}
+			return &BusyError{Work{What: p.program, PID: p.pid, Since: p.since}}
 		}
 	}
 	for _, p := range all {
@@ -93,11 +117,19 @@ func (w *Workspace) clear() error {
 			p.kill()
 		}
 	}
-	return w.clearNote()
+	broken, err := w.interrupted()
+	if err != nil {
+		return err
+	}
+	for _, k := range broken {
+		w.Log(fmt.Sprintf("%s was interrupted; the next apply mends what it left", k))
+	}
+	return w.clearNote(len(broken) > 0)
 }
 
-// clearNote removes the note that Terraform writes beside a local state while it holds the lock.
-func (w *Workspace) clearNote() error {
+// clearNote removes the note that Terraform writes beside a local state while it holds the lock, which ended with
+// its holder. It is news only when that was not a command of ours.
+func (w *Workspace) clearNote(known bool) error {
 	file := filepath.Join(w.Dir, ".terraform.tfstate.lock.info")
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,7 +138,7 @@ func (w *Workspace) clearNote() error {
 		return err
 	}
 	var note struct{ Operation, Who, Created string }
-	if json.Unmarshal(b, &note) == nil {
+	if json.Unmarshal(b, &note) == nil && !known {
 		w.Log(fmt.Sprintf("%s by %s, begun %s, was interrupted; the next apply mends what it left",
 			note.Operation, note.Who, note.Created))
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -25,7 +24,6 @@ type Progress struct {
 // messages is a writer that takes what Terraform prints with -json. Lines that are no JSON object are left out:
 // providers print them too.
 type messages struct {
-	dir    string // where Terraform works
 	log    func(string)
 	each   func(Progress)
 	rest   []byte
@@ -118,36 +116,6 @@ func (m *messages) line(b []byte) {
 	})
 }
 
-// LockedError says that someone else has locked the state, or died with the lock in hand. A state on this machine
-// is never locked by the dead; one that is kept elsewhere may be.
-type LockedError struct {
-	ID, Who, Since string
-	Dir            string // where Terraform works
-}
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("the state has been locked by %s since %s; wait, or when nobody works on it: terraform -chdir=%s force-unlock %s",
-		e.Who, e.Since, e.Dir, e.ID)
-}
-
-var lockInfo = regexp.MustCompile(`(?m)^\s*(ID|Who|Created):\s*(.*?)\s*$`)
-
-// parseLocked reads what Terraform says of the lock.
-func parseLocked(detail, dir string) *LockedError {
-	e := &LockedError{ID: "ID", Who: "someone", Since: "an unknown time", Dir: dir}
-	for _, m := range lockInfo.FindAllStringSubmatch(detail, -1) {
-		switch m[1] {
-		case "ID":
-			e.ID = m[2]
-		case "Who":
-			e.Who = m[2]
-		case "Created":
-			e.Since = m[2]
-		}
-	}
-	return e
-}
-
 // StaleError says that the state has changed since the plan was made.
 type StaleError struct{}
 
@@ -164,7 +132,7 @@ func (m *messages) explain(ctx context.Context, err error) error {
 	for _, p := range m.errors {
 		switch p.Summary {
 		case "Error acquiring the state lock":
-			return parseLocked(p.Detail, m.dir)
+			return &LockedError{Lock: parseLock(p.Detail)}
 		case "Saved plan is stale":
 			return &StaleError{}
 		}

@@ -46,20 +46,22 @@ func TestExplain(t *testing.T) {
 	if err := new(messages).explain(t.Context(), status); !errors.Is(err, status) {
 		t.Errorf("without a message: %v", err)
 	}
-	locked := &messages{dir: "/work", errors: []problem{{Summary: "Error acquiring the state lock", Detail: `Error message: PreconditionFailed
+	locked := &messages{errors: []problem{{Summary: "Error acquiring the state lock", Detail: `Error message: PreconditionFailed
 Lock Info:
   ID:        60ec3bdf
   Path:      bucket/state
   Operation: OperationTypeApply
   Who:       root@vm
   Version:   1.11.4
-  Created:   2026-01-01 00:00:00 UTC
+  Created:   2026-01-01 00:00:00.5 +0000 UTC
   Info:
 
 Terraform acquires a state lock to protect the state.`}}}
-	want := "the state has been locked by root@vm since 2026-01-01 00:00:00 UTC; wait, or when nobody works on it: terraform -chdir=/work force-unlock 60ec3bdf"
-	if err := locked.explain(t.Context(), status); err.Error() != want {
-		t.Errorf("locked: %v", err)
+	var lock *LockedError
+	want := Lock{ID: "60ec3bdf", Who: "root@vm", Operation: "OperationTypeApply", Since: time.Date(2026, 1, 1, 0, 0, 0, 5e8, time.UTC)}
+	if err := locked.explain(t.Context(), status); !errors.As(err, &lock) || lock.ID != want.ID || lock.Who != want.Who ||
+		lock.Operation != want.Operation || !lock.Since.Equal(want.Since) {
+		t.Errorf("locked: %+v", err)
 	}
 	stale := &messages{errors: []problem{{Summary: "Saved plan is stale"}}}
 	if err := stale.explain(t.Context(), status); !errors.As(err, new(*StaleError)) {

@@ -16,32 +16,20 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/seed-b96de936/troop/core"
 )
 
 // declared returns the names of the variables that a root module declares, sorted.
 func declared(module fs.FS) ([]string, error) {
-	files, err := fs.Glob(module, "*.tf")
+	all, err := blocks(module)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, name := range files {
-		src, err := fs.ReadFile(module, name)
-		if err != nil {
-			return nil, fmt.Errorf("read module: %w", err)
-		}
-		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-		if diags.HasErrors() {
-			return nil, fmt.Errorf("read module: %w", diags)
-		}
-		for _, block := range file.Body.(*hclsyntax.Body).Blocks {
-			if block.Type == "variable" && len(block.Labels) == 1 {
-				names = append(names, block.Labels[0])
-			}
+	for _, block := range all {
+		if block.Type == "variable" && len(block.Labels) == 1 {
+			names = append(names, block.Labels[0])
 		}
 	}
 	slices.Sort(names)

@@ -48,6 +48,10 @@ type Plan struct {
 
 	File core.Digest `json:"file"` // of the file that apply will use
 
+	// Lock is one that an interrupted command of ours left on the state. The plan was made beside it, and Apply
+	// frees it first.
+	Lock *Lock `json:"lock,omitempty"`
+
 	shown map[string]any // Terraform's own form, without what is sensitive; nil: not read yet
 }
 
@@ -94,7 +98,7 @@ type Capacity struct {
 }
 
 // Empty reports whether there is nothing to apply.
-func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 }
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 && p.Lock == nil }
 
 // Count returns how many resources get each action.
 func (p *Plan) Count() map[Action]int {
@@ -144,6 +148,9 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 
 // make has Terraform write a plan to a file. The caller holds the lock.
 func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
+	if err := w.mend(); err != nil {
+		return nil, err
+	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -151,18 +158,15 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
 	file := w.path(name)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	options = append(options, tfexec.VarFile(variables), tfexec.Out(file))
-	out := &messages{dir: w.Dir, log: w.Log}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		_, err := tf.PlanJSON(ctx, out, options...)
-		return err
-	})
+	lock, err := w.planPast(ctx, options)
 	if err != nil {
-		return nil, fmt.Errorf("plan: %w", out.explain(ctx, err))
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	var raw bytes.Buffer
 	if err := os.Chmod(file, 0o600); err != nil { // it holds secrets
@@ -187,7 +191,7 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
-	p.File = digest(b)
+	p.File, p.Lock = digest(b), lock
 	return p, nil
 }
 

@@ -170,7 +170,10 @@ func (p *Plan) Summary() string {
 			parts = append(parts, fmt.Sprintf("%d to %s", n, a))
 		}
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) == 0 && len(p.Outputs) == 0:
+		return "a lock to free"
+	case len(parts) == 0:
 		return "outputs change"
 	}
 	return strings.Join(parts, ", ")

@@ -64,6 +64,9 @@ func (r *Review) Lines() []string {
 	}
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if r.Lock != nil {
+		say("! the state is locked by %s; apply frees the lock", r.Lock)
+	}
 	for _, d := range r.Drift {
 		say("! %s changed outside of Terraform: %s", d.Address, d.Action)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // Options say what a workspace is for.
@@ -34,6 +36,10 @@ type Options struct {
 	Rules Rules
 	// Secrets are values that are never shown, whatever Terraform says of them.
 	Secrets []string
+	// What is the command that the workspace is opened for, such as "troop apply", and Run the run that it is part
+	// of, if any. Both are kept with the copies of the state, and for those who find its lock.
+	What string
+	Run  core.RunID
 	// Log takes what a person should know: what an interrupted command left behind, warnings of Terraform.
 	// Optional.
 	Log func(line string)

@@ -323,10 +323,13 @@ func TestHook(t *testing.T) {
 	}
 }
 
-func TestBinary(t *testing.T) {
-	sdktest.Conformance(t, sdktest.Build(t, ".", "analysis"), sdktest.Binary{
+func TestConformance(t *testing.T) {
+	b := sdktest.Binary{
 		Valid:   `lint { command = ["sleep", "60"] }`,
 		Invalid: map[string]string{`comments { max = 40 }`: "want a ratio from 0 to 1", `secret {}`: `Did you mean "secrets"?`},
 		Cancel:  true,
-	})
+		Pass:    `secrets {}`,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "analysis"), b) })
 }

@@ -14,9 +14,11 @@ import (
 )
 
 var stage = sdk.Stage[config]{
-	Name:    "analysis",
-	Version: "0.1.0",
-	Summary: "Gates on linters, on the ratio of comments and on secrets in the tree",
+	Name:         "analysis",
+	Version:      "0.1.0",
+	Summary:      "Gates on linters, on the ratio of comments and on secrets in the tree",
+	Capabilities: []sdk.Capability{sdk.Workspace},
+	Cacheable:    true,
 	Outputs: []sdk.Output{
 		{Name: "findings", Doc: "number of findings of all gates, also of those that passed"},
 		{Name: "comment_ratio", Doc: "comment ratio of all files together, 0 to 1; only with a comments block"},

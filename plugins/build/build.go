@@ -20,7 +20,8 @@ var stage = sdk.Stage[config]{
 	Name:         "build",
 	Version:      "0.1.0",
 	Summary:      "Builds a commit and packs the result into a content-addressed artifact",
-	Capabilities: []sdk.Capability{sdk.Artifacts},
+	Capabilities: []sdk.Capability{sdk.Workspace, sdk.Artifacts},
+	Cacheable:    true,
 	Outputs: []sdk.Output{
 		{Name: "artifact", Doc: "digest of the artifact, sha256:HEX; only with a package block"},
 		{Name: "path", Doc: "file of the artifact (tar.zst) on this machine; only with a package block"},

@@ -227,10 +227,14 @@ func TestSameInputSameArtifact(t *testing.T) {
 	}
 }
 
-func TestBinary(t *testing.T) {
-	sdktest.Conformance(t, sdktest.Build(t, ".", "build"), sdktest.Binary{
+func TestConformance(t *testing.T) {
+	b := sdktest.Binary{
 		Valid:   `command = ["sleep", "60"]`,
 		Invalid: map[string]string{`dir = "/"`: "want a folder inside the source", `comand = []`: `Did you mean "command"?`},
 		Cancel:  true,
-	})
+		Pass:    `command = ["true"]`,
+		Flood:   `command = ["seq", "20000"]`,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "build"), b) })
 }

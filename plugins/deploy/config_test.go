@@ -55,10 +55,13 @@ func TestParseWeights(t *testing.T) {
 	}
 }
 
-func TestBinary(t *testing.T) {
+func TestConformance(t *testing.T) {
 	t.Parallel()
-	sdktest.Conformance(t, sdktest.Build(t, ".", "deploy"), sdktest.Binary{
+	b := sdktest.Binary{
 		Valid:   body,
 		Invalid: map[string]string{"": `needs the argument "artifact"`, strings.Replace(body, "promote", "guess", 1): "want promote, hold or abort"},
-	})
+		Cancel:  true,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage(onRouter), b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "deploy"), b) })
 }

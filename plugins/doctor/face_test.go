@@ -60,3 +60,13 @@ func TestTakesOver(t *testing.T) {
 		t.Errorf("taken back twice: %v", got)
 	}
 }
+
+func TestConformance(t *testing.T) {
+	b := sdktest.Binary{
+		Valid:   "leash = true",
+		Invalid: map[string]string{`treat = ["hug"]`: "Invalid doctor stage", `leesh = true`: `Did you mean "leash"?`},
+		Cancel:  true,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "doctor"), b) })
+}

@@ -123,3 +123,13 @@ func TestFaces(t *testing.T) {
 	stopped = true
 	stop()
 }
+
+func TestConformance(t *testing.T) {
+	b := sdktest.Binary{
+		Valid:   "rule \"app\" {\n  paths = [\"/var/log/shop/*.log\"]\n  above = \"5MiB\"\n}",
+		Invalid: map[string]string{``: "Invalid maintenance stage", `rules "a" {}`: `Did you mean "rule"?`},
+		Cancel:  true,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "maintenance"), b) })
+}

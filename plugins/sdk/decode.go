@@ -44,7 +44,7 @@ func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Va
 	file, diags := hclsyntax.ParseConfig(c.GetSource(), c.GetFile(), start)
 	d.diags = diags
 	body, ok := file.Body.(*hclsyntax.Body)
-	if diags.HasErrors() || !ok {
+	if diags.HasErrors() || !ok || d.immense(body) {
 		return d, body, nil
 	}
 	for _, name := range reserved {
@@ -70,7 +70,39 @@ func decodeScope(c *wire.Config) (map[string]cty.Value, error) {
 	if !t.IsObjectType() || !v.IsKnown() || v.IsNull() {
 		return nil, errors.New("decode scope: want a known object")
 	}
-	return v.AsValueMap(), nil
+	err = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		if immense(v) {
+			return false, errors.New("decode scope: a number is too large, or has too many decimals")
+		}
+		return true, nil
+	})
+	return v.AsValueMap(), err
+}
+
+// immense reports whether a value is a number of more digits than anybody means: it would take minutes to write
+// 1e9999999 as a string.
+func immense(v cty.Value) bool {
+	if v.Type() != cty.Number || !v.IsKnown() || v.IsNull() {
+		return false
+	}
+	n := v.AsBigFloat()
+	exponent := n.MantExp(nil)
+	return !n.IsInf() && (exponent > maxExponent || exponent < -maxExponent)
+}
+
+// maxExponent is that of the numbers that a float64 holds, which are all that a field can take, and some more.
+const maxExponent = 1100
+
+// immense reports numbers in a block, or an expression, that must not be calculated with.
+func (d *decoder) immense(n hclsyntax.Node) bool {
+	before := len(d.diags)
+	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
+		if lit, ok := n.(*hclsyntax.LiteralValueExpr); ok && immense(lit.Val) {
+			d.errorf(lit.SrcRange, "Wrong value", "The number is too large, or has too many decimals.")
+		}
+		return nil
+	})
+	return len(d.diags) > before
 }
 
 func (d *decoder) errorf(r hcl.Range, summary, format string, args ...any) {

@@ -126,6 +126,7 @@ func TestDiagnostics(t *testing.T) {
 		"type in list":      {"text = \"\"\nlist = [\"a\", [\"b\"]]", `2,14-19: Wrong type; The argument "list" is a list(string): string required, but have tuple.`},
 		"type in map":       {"text = \"\"\nmap = { a = 1, b = \"x\" }", `2,20-23: Wrong type; The argument "map" is a map(number): a number is required.`},
 		"fraction":          {"text = \"\"\nint = 1.5", "2,7-10: Wrong value; Value must be a whole number, between -9223372036854775808 and 9223372036854775807."},
+		"immense":           {"text = \"${1e9999999}\"\nint = 1e-9999999", "1,11-20: Wrong value; The number is too large, or has too many decimals.\n2,7-17: Wrong value; The number is too large, or has too many decimals."},
 		"too large":         {"text = \"\"\nsmall = 256", "2,9-12: Wrong value; Value must be a whole number, between 0 and 255 inclusive."},
 		"duration":          {"text = \"\"\nwaits = [\"1s\", \"soon\"]", `2,16-22: Wrong value; Want a duration such as "30s" or "1m30s", got "soon".`},
 		"size":              {"text = \"\"\nsize = \"5 apples\"", `2,8-18: Wrong value; Want a size such as "512KiB", "5MiB" or "1GB", got "5 apples".`},

@@ -31,7 +31,7 @@ func runs(caps []sdk.Capability, run func(context.Context, *sdk.Job) error) sdk.
 
 func TestExec(t *testing.T) {
 	dir := t.TempDir()
-	r := sdktest.Run(t, runs(nil, func(ctx context.Context, job *sdk.Job) error {
+	r := sdktest.Run(t, runs([]sdk.Capability{sdk.Workspace}, func(ctx context.Context, job *sdk.Job) error {
 		if err := job.Exec(ctx, sdk.Command{Args: []string{"sh", "-c", "pwd; echo $A >&2"}, Env: []string{"A=b"}}); err != nil {
 			return err
 		}
@@ -294,4 +294,17 @@ func TestStageMistakes(t *testing.T) {
 func serverOf[C any]() error {
 	_, err := sdk.Server(sdk.Stage[C]{Name: "x", Version: "1", Run: func(context.Context, *C, *sdk.Job) error { return nil }}, nil)
 	return err
+}
+
+func TestOnlyTheCapabilityGivesAWorkspace(t *testing.T) {
+	for want, caps := range map[string][]sdk.Capability{"": nil, "/src": {sdk.Workspace}} {
+		got := "none"
+		sdktest.Run(t, runs(caps, func(_ context.Context, job *sdk.Job) error {
+			got = job.Info.Workspace
+			return nil
+		}), "", sdktest.Options{Info: sdk.RunInfo{Workspace: "/src"}})
+		if got != want {
+			t.Errorf("with %v: workspace %q, want %q", caps, got, want)
+		}
+	}
 }

@@ -107,29 +107,39 @@ func (s *blockSchema) add(f reflect.StructField, name, kind string) error {
 			required:  kind != "optional" && !hasDefault && f.Type.Kind() != reflect.Pointer,
 			sensitive: f.Tag.Get("sensitive") == "true",
 		}
-		want, err := ctyType(f.Type)
-		if err != nil {
+		if err := a.setDefault(hasDefault); err != nil {
 			return err
-		}
-		if hasDefault {
-			expr, diags := hclsyntax.ParseExpression([]byte(fallback), "default", hcl.InitialPos)
-			if diags.HasErrors() {
-				return fmt.Errorf("default %q: %w", fallback, diags)
-			}
-			v, diags := expr.Value(nil)
-			if diags.HasErrors() {
-				return fmt.Errorf("default %q: %w", fallback, diags)
-			}
-			if a.value, err = convert.Convert(v, want); err != nil {
-				return fmt.Errorf("default %q: %w", fallback, err)
-			}
-			if p := assign(reflect.New(f.Type).Elem(), a.value, nil); len(p) > 0 {
-				return fmt.Errorf("default %q: %s", fallback, p[0].text)
-			}
 		}
 		s.attrs = append(s.attrs, a)
 	default:
 		return fmt.Errorf("unknown kind %q of argument", kind)
+	}
+	return nil
+}
+
+// setDefault evaluates the default, once it is known whether there is one, and sees that it fits the field.
+func (a *attrSchema) setDefault(has bool) error {
+	want, err := ctyType(a.typ)
+	if err != nil || !has {
+		return err
+	}
+	expr, diags := hclsyntax.ParseExpression([]byte(a.fallback), "default", hcl.InitialPos)
+	if diags.HasErrors() {
+		return fmt.Errorf("default %q: %w", a.fallback, diags)
+	}
+	var d decoder
+	if d.immense(expr) {
+		return fmt.Errorf("default %q: %w", a.fallback, d.diags)
+	}
+	v, diags := expr.Value(nil)
+	if diags.HasErrors() {
+		return fmt.Errorf("default %q: %w", a.fallback, diags)
+	}
+	if a.value, err = convert.Convert(v, want); err != nil {
+		return fmt.Errorf("default %q: %w", a.fallback, err)
+	}
+	if p := assign(reflect.New(a.typ).Elem(), a.value, nil); len(p) > 0 {
+		return fmt.Errorf("default %q: %s", a.fallback, p[0].text)
 	}
 	return nil
 }
@@ -167,9 +177,9 @@ func typeName(t reflect.Type) string {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return typeName(t.Elem())
-	case t == durationType:
+	case t == durationType, t == secondsType:
 		return "duration"
-	case t == sizeType:
+	case t == sizeType, t == bytesType:
 		return "size"
 	case reflect.PointerTo(t).Implements(textUnmarshaler) || t.Kind() == reflect.String:
 		return "string"

@@ -15,6 +15,9 @@ type Stage[C any] struct {
 	Summary      string // one line for lists
 	Capabilities []Capability
 	Outputs      []Output
+	// Cacheable says that what Run comes to depends on the commit, the configuration and the plugin alone, and
+	// shows in outputs, artifacts and the workspace only: where it passed with the same, it does not run again.
+	Cacheable bool
 
 	// Check finds what is wrong with a decoded configuration beyond its types. Values that are not known
 	// before the run are zero then. It must touch nothing. Optional.
@@ -62,6 +65,7 @@ type Capability string
 
 // The capabilities.
 const (
+	Workspace Capability = "workspace" // RunInfo.Workspace
 	Inventory Capability = "inventory" // Job.Hosts
 	Playbook  Capability = "playbook"  // Job.Playbook
 	Agents    Capability = "agents"    // Job.InstallAgent
@@ -81,7 +85,7 @@ type RunInfo struct {
 	Commit      string
 	Branch      string
 	Environment string
-	Workspace   string // folder with the checked-out commit; shared by the stages of a run
+	Workspace   string // with the capability: folder with the checked-out commit, shared by the stages of a run
 	Host, Role  string // of the host an agent lives on
 	StateDir    string // folder of this plugin's own that survives between runs, or an agent's restarts
 }

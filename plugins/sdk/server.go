@@ -71,7 +71,7 @@ type server[C any] struct {
 func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
 	d := &wire.Description{
 		Name: s.stage.Name, Version: s.stage.Version, Summary: s.stage.Summary,
-		Config: s.schema.toWire(), Stage: s.stage.Run != nil,
+		Config: s.schema.toWire(), Stage: s.stage.Run != nil, Cacheable: s.stage.Cacheable,
 	}
 	for _, o := range s.stage.Outputs {
 		d.Outputs = append(d.Outputs, &wire.Output{Name: o.Name, Doc: o.Doc})

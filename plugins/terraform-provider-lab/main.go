@@ -24,6 +24,7 @@ const (
 	usage   = `usage: terraform-provider-lab COMMAND
   base           make the tree that hosts start from
   list           everything that labs have on this machine, as JSON
+  check          what this machine lacks for a lab; standard input is {"folder": …, "variables": {…}}
   sweep LAB      remove a lab, whatever state its hosts are in
   sweep --all    remove every lab
 Without a command it is a Terraform provider.
@@ -31,10 +32,10 @@ Without a command it is a Terraform provider.
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var err error
@@ -46,6 +47,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, err = lab.EnsureBase(ctx, stdout)
 	case len(args) == 1 && args[0] == "list":
 		err = list(stdout)
+	case len(args) == 1 && args[0] == "check":
+		err = check(stdin, stdout)
 	case len(args) == 2 && args[0] == "sweep":
 		err = sweep(ctx, args[1], stdout)
 	default:

@@ -86,12 +86,12 @@ func TestAssign(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"help"}, {"sweep"}, {"sweep", "a", "b"}, {"list", "x"}} {
 		var stdout, stderr strings.Builder
-		if status := run(args, &stdout, &stderr); status != 2 || stderr.String() != usage || stdout.Len() != 0 {
+		if status := run(args, nil, &stdout, &stderr); status != 2 || stderr.String() != usage || stdout.Len() != 0 {
 			t.Errorf("%v: status %d, %s%s", args, status, stdout.String(), stderr.String())
 		}
 	}
 	var stdout, stderr strings.Builder
-	if status := run([]string{"sweep", "../x"}, &stdout, &stderr); status != 1 || !strings.Contains(stderr.String(), "want one to eight") {
+	if status := run([]string{"sweep", "../x"}, nil, &stdout, &stderr); status != 1 || !strings.Contains(stderr.String(), "want one to eight") {
 		t.Errorf("status %d, %s", status, stderr.String())
 	}
 }

@@ -12,9 +12,11 @@ import (
 )
 
 var stage = sdk.Stage[config]{
-	Name:    "test",
-	Version: "0.1.0",
-	Summary: "Runs a test suite and gates on its results and its coverage",
+	Name:         "test",
+	Version:      "0.1.0",
+	Summary:      "Runs a test suite and gates on its results and its coverage",
+	Capabilities: []sdk.Capability{sdk.Workspace},
+	Cacheable:    true,
 	Outputs: []sdk.Output{
 		{Name: "tests", Doc: "number of tests that ran, without skipped ones; only with a results report"},
 		{Name: "failures", Doc: "number of tests that failed; only with a results report"},

@@ -204,10 +204,14 @@ func TestPercentNeverRoundsUp(t *testing.T) {
 	}
 }
 
-func TestBinary(t *testing.T) {
-	sdktest.Conformance(t, sdktest.Build(t, ".", "test"), sdktest.Binary{
+func TestConformance(t *testing.T) {
+	b := sdktest.Binary{
 		Valid:   `command = ["sleep", "60"]`,
 		Invalid: map[string]string{``: `needs the argument "command"`, `command = []`: "got an empty list"},
 		Cancel:  true,
-	})
+		Pass:    `command = ["true"]`,
+		Flood:   `command = ["seq", "20000"]`,
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "test"), b) })
 }

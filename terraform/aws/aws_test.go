@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
@@ -99,24 +101,43 @@ func TestModule(t *testing.T) {
 	moduletest.Run(t, w.dir, w.env)
 }
 
-// TestData finds the one thing that `terraform test` cannot: what must not be destroyed could not be cleaned up.
-func TestData(t *testing.T) {
-	var kept []string
+// TestLifecycles finds what `terraform test` cannot: what must not be destroyed could not be cleaned up, and which of
+// two comes first nobody sees.
+func TestLifecycles(t *testing.T) {
+	for rule, want := range map[string][]string{
+		"prevent_destroy":       {"aws_s3_bucket.backups", "aws_ebs_volume.storage"},
+		"create_before_destroy": {"aws_key_pair.this", "aws_security_group.host", "aws_security_group.role"},
+	} {
+		var got []string
+		for _, block := range blocks(t) {
+			for _, inner := range block.Body.Blocks {
+				attribute, ok := inner.Body.Attributes[rule]
+				if block.Type != "resource" || inner.Type != "lifecycle" || !ok {
+					continue
+				}
+				if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.True() {
+					got = append(got, strings.Join(block.Labels, "."))
+				}
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", rule, got, want)
+		}
+	}
+}
+
+// TestDefaultTags finds what a provider that is mocked does not show: that everything gets the tags.
+func TestDefaultTags(t *testing.T) {
 	for _, block := range blocks(t) {
-		if block.Type != "resource" {
+		if block.Type != "provider" {
 			continue
 		}
 		for _, inner := range block.Body.Blocks {
-			attribute, ok := inner.Body.Attributes["prevent_destroy"]
-			if !ok {
-				continue
-			}
-			if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.True() {
-				kept = append(kept, strings.Join(block.Labels, "."))
+			if traversal, diags := hcl.AbsTraversalForExpr(inner.Body.Attributes["tags"].Expr); inner.Type == "default_tags" && !diags.HasErrors() &&
+				traversal.RootName() == "local" && traversal[1].(hcl.TraverseAttr).Name == "tags" {
+				return
 			}
 		}
 	}
-	if want := []string{"aws_s3_bucket.backups", "aws_ebs_volume.storage"}; !slices.Equal(kept, want) {
-		t.Errorf("%v cannot be destroyed, want %v", kept, want)
-	}
+	t.Error("no provider has local.tags as its default_tags")
 }

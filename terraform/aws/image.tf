@@ -1,15 +1,8 @@
 locals {
   processor = { amd64 = "x86_64", arm64 = "arm64" }[var.architecture]
 
-  # Their makers publish the accounts: https://wiki.debian.org/Cloud/AmazonEC2Image,
-  # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
-  publishers = {
-    "debian-12"    = { owner = "136693071363", name = "debian-12-${var.architecture}-*", user = "admin" }
-    "ubuntu-22.04" = { owner = "099720109477", name = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-${var.architecture}-server-*", user = "ubuntu" }
-    "ubuntu-24.04" = { owner = "099720109477", name = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-${var.architecture}-server-*", user = "ubuntu" }
-  }
-  publisher = try(local.publishers[var.image], null)
-  user      = coalesce(var.image_user, try(local.publisher.user, "admin"))
+  publisher = lookup(var.images, var.image, null)
+  user      = var.image_user != "" ? var.image_user : local.publisher != null ? local.publisher.user : "admin"
 }
 
 data "aws_ami" "this" {
@@ -21,10 +14,15 @@ data "aws_ami" "this" {
 
   filter {
     name   = local.publisher == null ? "image-id" : "name"
-    values = [local.publisher == null ? var.image : local.publisher.name]
+    values = [local.publisher == null ? var.image : replace(local.publisher.name, "ARCH", var.architecture)]
   }
 
   lifecycle {
+    precondition {
+      condition     = local.publisher != null || startswith(var.image, "ami-")
+      error_message = "There is no image ${var.image}, only ${join(", ", keys(var.images))}. Choose one of these, name yours in images, or give an id such as ami-0123456789abcdef0."
+    }
+
     postcondition {
       condition     = self.architecture == local.processor
       error_message = "Image ${self.id} is for ${self.architecture}. Choose another image, or set architecture."

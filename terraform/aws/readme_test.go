@@ -2,8 +2,10 @@ package aws_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -72,5 +74,32 @@ func TestReadmePolicies(t *testing.T) {
 		}
 	} else if b.String() != string(readme) {
 		t.Error("README.md is not up to date: run UPDATE=1 go test ./terraform/...")
+	}
+}
+
+var fills = regexp.MustCompile(`(?m)^ *(fill\(\) .*)$`)
+
+// TestReadmeFill fills the policies in as the README tells people to.
+func TestReadmeFill(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := fills.FindSubmatch(readme)
+	if fill == nil {
+		t.Fatal("the README does not tell how to fill the policies in")
+	}
+	for _, p := range policies {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", "account=123456789012\n"+string(fill[1])+"\nfill \"$0\"", strings.TrimSuffix(p.file, ".json"))
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil || !json.Valid(out) {
+			t.Errorf("%s: %v: %s", p.file, err, out)
+		}
+		for _, left := range []string{"ACCOUNT", "REGION", "ENVIRONMENT"} {
+			if bytes.Contains(out, []byte(left)) {
+				t.Errorf("%s: %s is still in it", p.file, left)
+			}
+		}
 	}
 }

@@ -77,19 +77,41 @@ variable "architecture" {
 }
 
 variable "image" {
-  description = "System of the hosts: debian-12, ubuntu-22.04 or ubuntu-24.04 in the newest image at a host's birth, or an image's id. Another value replaces all hosts."
+  description = "System of the hosts: a name of images, in the newest image at a host's birth, or an image's id. Another value replaces all hosts."
   type        = string
   nullable    = false
   default     = "debian-12"
 
   validation {
-    condition     = contains(["debian-12", "ubuntu-22.04", "ubuntu-24.04"], var.image) || can(regex("^ami-[0-9a-f]{8,17}$", var.image))
-    error_message = "An image is debian-12, ubuntu-22.04, ubuntu-24.04 or an id such as ami-0123456789abcdef0."
+    condition     = can(regex("^(ami-[0-9a-f]{8,17}|[a-z][a-z0-9.-]*)$", var.image))
+    error_message = "An image is debian-12, ubuntu-22.04, ubuntu-24.04, a name of your own in images, or an id such as ami-0123456789abcdef0."
+  }
+}
+
+# Debian and Canonical publish their accounts: https://wiki.debian.org/Cloud/AmazonEC2Image,
+# https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+variable "images" {
+  description = "Images by name: whose account they are in, what they are called there, with ARCH for the processor and * for what changes, and who logs in over SSH."
+  type = map(object({
+    owner = string
+    name  = string
+    user  = string
+  }))
+  nullable = false
+  default = {
+    "debian-12"    = { owner = "136693071363", name = "debian-12-ARCH-*", user = "admin" }
+    "ubuntu-22.04" = { owner = "099720109477", name = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-ARCH-server-*", user = "ubuntu" }
+    "ubuntu-24.04" = { owner = "099720109477", name = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-ARCH-server-*", user = "ubuntu" }
+  }
+
+  validation {
+    condition     = alltrue([for image in var.images : can(regex("^([0-9]{12}|self|amazon|aws-marketplace)$", image.owner)) && can(regex("^[a-z_][a-z0-9_-]{0,31}$", image.user))])
+    error_message = "An owner is an account of 12 digits, self or amazon; a user is who the image's maker names, such as admin."
   }
 }
 
 variable "image_user" {
-  description = "Who logs in over SSH and may use sudo. Empty: admin, or ubuntu with an image of Ubuntu."
+  description = "Who logs in over SSH and may use sudo. Empty: what images say, and admin with an image's id."
   type        = string
   nullable    = false
   default     = ""

@@ -22,7 +22,7 @@ func (a *app) runsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			runs, err := p.files.Runs(c.Context(), store.Filter{Environment: a.env, Branch: branch, Limit: limit})
+			runs, err := p.files.Runs(c.Context(), store.Filter{Pipeline: p.Name, Environment: a.env, Branch: branch, Limit: limit})
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,16 @@ func (a *app) findRun(c *cobra.Command, args []string) (*project, core.Run, []st
 	id := ""
 	if len(rest) > 0 {
 		id, rest = rest[0], rest[1:]
+	}
+	if id == "" {
+		runs, err := p.files.Runs(c.Context(), store.Filter{Pipeline: p.Name, Limit: 1})
+		if err == nil && len(runs) == 0 {
+			err = &core.NotFoundError{What: "run of pipeline", Name: p.Name, Remedy: "there is none yet: troop run makes one"}
+		}
+		if err != nil {
+			return nil, core.Run{}, nil, err
+		}
+		return p, runs[0], rest, nil
 	}
 	run, err := p.files.Find(c.Context(), id)
 	return p, run, rest, err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/seed-b96de936/troop/core"
@@ -55,8 +56,8 @@ func checkModules(p *core.Pipeline) core.Diagnostics {
 
 // localProviders are the provider binaries that a module needs and that lie beside troop.
 func localProviders(module fs.FS) (map[string]string, error) {
-	needed, err := mentions(module, labProvider)
-	if err != nil || !needed {
+	required, err := terraform.Required(module)
+	if err != nil || !slices.Contains(required, labProvider) {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -71,22 +72,4 @@ func localProviders(module fs.FS) (map[string]string, error) {
 		}
 	}
 	return map[string]string{labProvider: binary}, nil
-}
-
-// mentions reports whether a text stands in one of the module's files.
-func mentions(module fs.FS, text string) (bool, error) {
-	files, err := fs.Glob(module, "*.tf")
-	if err != nil {
-		return false, err
-	}
-	for _, file := range files {
-		src, err := fs.ReadFile(module, file)
-		if err != nil {
-			return false, err
-		}
-		if strings.Contains(string(src), text) {
-			return true, nil
-		}
-	}
-	return false, nil
 }

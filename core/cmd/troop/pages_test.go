@@ -27,16 +27,16 @@ func shippedLoader(t *testing.T) *loader.Loader {
 	return l
 }
 
-// TestReferencePages holds plugins/*/README.md to what the plugins say of themselves. UPDATE=1 renews them.
+// TestReferencePages holds the README.md of each of documented to what the plugin says of itself. UPDATE=1 renews them.
 func TestReferencePages(t *testing.T) {
 	l := shippedLoader(t)
-	for _, name := range shipped {
-		d, _, err := l.Describe(t.Context(), name)
+	for _, folder := range documented {
+		d, _, err := l.Describe(t.Context(), filepath.Base(folder))
 		if err != nil {
 			t.Fatal(err)
 		}
-		page := "<!-- Generated from the plugin and example.hcl: make generate -->\n" + reference.Markdown(d, example(t, name))
-		file := filepath.Join("../../../plugins", name, "README.md")
+		page := "<!-- Generated from the plugin and example.hcl: make generate -->\n" + reference.Markdown(d, example(t, folder))
+		file := filepath.Join(folder, "README.md")
 		if os.Getenv("UPDATE") != "" {
 			if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
 				t.Fatal(err)
@@ -52,8 +52,8 @@ func TestReferencePages(t *testing.T) {
 func TestExamples(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("pipeline \"examples\" {\n  source { path = \".\" }\n}\n")
-	for _, name := range shipped {
-		text.WriteString("\n" + example(t, name))
+	for _, folder := range documented {
+		text.WriteString("\n" + example(t, folder))
 	}
 	file := filepath.Join(t.TempDir(), "pipeline.hcl")
 	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
@@ -67,9 +67,9 @@ func TestExamples(t *testing.T) {
 	if len(diags) > 0 {
 		t.Error(manifest.Format(diags, sources, false))
 	}
-	for i, name := range shipped {
-		if len(p.Stages) != len(shipped) || p.Stages[i].Type != name {
-			t.Fatalf("the example of %s is not one stage of that type", name)
+	for i, folder := range documented {
+		if len(p.Stages) != len(documented) || p.Stages[i].Type != filepath.Base(folder) {
+			t.Fatalf("the example of %s is not one stage of that type", folder)
 		}
 	}
 	if usual, _ := manifest.Reformat(file, []byte(text.String())); string(usual) != text.String() {
@@ -77,9 +77,9 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func example(t *testing.T, plugin string) string {
+func example(t *testing.T, folder string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../../plugins", plugin, "example.hcl"))
+	text, err := os.ReadFile(filepath.Join(folder, "example.hcl"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,6 +137,7 @@ Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be m
 			if err != nil {
 				return err
 			}
+			w.What = "troop plan"
 			var plan *terraform.Plan
 			if saved {
 				plan, err = savedPlan(w, conf)
@@ -226,6 +227,7 @@ have read, as troop plan shows it; without it, approve shows the plan and asks.`
 			if err != nil {
 				return err
 			}
+			w.What = "troop approve"
 			plan, err := savedPlan(w, conf)
 			if err != nil {
 				return err
@@ -330,6 +332,7 @@ configures the hosts. Where the manifest says review { approve = true }, nothing
 			if err != nil {
 				return err
 			}
+			w.What = "troop apply"
 			plan, err := w.Saved()
 			if errors.Is(err, terraform.ErrNoPlan) {
 				plan, err = w.Plan(ctx)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,7 +23,7 @@ import (
 )
 
 func (a *app) pluginCmd() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Look at plugins"}
+	c := &cobra.Command{Use: "plugin", Short: "Look at plugins, accept them, begin one"}
 	c.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the plugins that can be used, and where they are", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -38,7 +39,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	}, a.describeCmd(), a.lockCmd())
+	}, a.describeCmd(), a.lockCmd(), a.newCmd())
 	return c
 }
 
@@ -91,7 +92,7 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 		if len(f.Description.Actions) == 0 {
 			continue
 		}
-		c := &cobra.Command{Use: f.Type, Short: f.Description.Summary}
+		c := &cobra.Command{Use: f.Type, Short: capital(f.Description.Summary)}
 		for _, action := range f.Description.Actions {
 			c.AddCommand(a.actionCmd(f.Type, action))
 		}
@@ -128,7 +129,7 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	flags := map[string]*string{}
 	switches := map[string]*bool{}
 	c := &cobra.Command{
-		Use: use.String(), Short: action.Summary,
+		Use: use.String(), Short: capital(action.Summary),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.load(args)
 			if err != nil {
@@ -148,7 +149,7 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 		},
 	}
 	if doc.Len() > 0 {
-		c.Long = action.Summary + "\n" + doc.String()
+		c.Long = c.Short + "\n" + doc.String()
 	}
 	for _, arg := range action.Args {
 		switch {
@@ -164,6 +165,12 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	}
 	c.Flags().StringVar(&stage, "stage", "", "`name` of the stage, when the pipeline has several of type "+typ)
 	return c
+}
+
+// capital makes a summary, which authors write with a small letter or a capital one, look like those of other commands.
+func capital(summary string) string {
+	_, n := utf8.DecodeRuneInString(summary)
+	return strings.ToUpper(summary[:n]) + summary[n:]
 }
 
 // actionArgs gives positional arguments their names.
@@ -208,7 +215,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 		return err
 	}
 	defer plugin.Close()
-	state, err := p.files.StageState(stage.ID())
+	state, err := p.files.StageState(p.Name, stage.ID())
 	if err != nil {
 		return err
 	}
@@ -221,14 +228,13 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 	envs := &environments{project: p, plugins: a.plugins, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
 	job.Capabilities = envs.Capabilities(p.Pipeline, job)
-	mask := core.NewMask(p.Secrets...)
-	err = plugin.Call(ctx, job, action, args, func(m core.Message) { a.show(stage.ID(), mask, m) })
+	err = plugin.Call(ctx, job, action, args, func(m core.Message) { a.show(stage.ID(), m) })
 	if failure, ok := errors.AsType[*core.Failure](err); ok {
-		a.ui.Warnf("%s", mask.String(failure.Reason))
+		a.ui.Warnf("%s", a.mask.String(failure.Reason))
 		return failed
 	}
 	if skip, ok := errors.AsType[*core.SkipError](err); ok {
-		a.ui.Printf("%s", mask.String(skip.Reason))
+		a.ui.Printf("%s", a.mask.String(skip.Reason))
 		return nil
 	}
 	return err
@@ -236,7 +242,7 @@ func (a *app) call(ctx context.Context, p *project, typ, name, action string, ar
 
 // lastOutputs are the outputs of the last run that passed in an environment: what stands there now.
 func lastOutputs(ctx context.Context, p *project, env string) map[core.StageID]map[string]any {
-	runs, err := p.files.Runs(ctx, store.Filter{Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
+	runs, err := p.files.Runs(ctx, store.Filter{Pipeline: p.Name, Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
 	if err != nil || len(runs) == 0 {
 		return nil
 	}
@@ -249,24 +255,28 @@ func lastOutputs(ctx context.Context, p *project, env string) map[core.StageID]m
 	return outputs
 }
 
-// show prints what an action says.
-func (a *app) show(source core.StageID, mask *core.Mask, m core.Message) {
+// show prints what an action says, without the secrets in it.
+func (a *app) show(source core.StageID, m core.Message) {
 	switch {
 	case m.Table != nil:
-		a.ui.Table(*m.Table)
+		rows, _ := a.mask.Value(m.Table.Rows).([][]string)
+		a.ui.Table(core.Table{Columns: m.Table.Columns, Rows: rows})
 	case m.Log != nil:
-		a.note(mask.String(m.Log.Line))
+		a.note(a.mask.String(m.Log.Line))
 	case m.Progress != nil && m.Progress.Text != "":
-		a.note(mask.String(m.Progress.Text))
+		a.note(a.mask.String(m.Progress.Text))
 	case m.Output != nil:
-		a.ui.JSON(map[string]any{m.Output.Name: m.Output.Value})
+		a.ui.JSON(map[string]any{m.Output.Name: a.mask.Value(m.Output.Value)})
 	case m.Finding != nil:
-		f := m.Finding
+		f := *m.Finding
+		f.Message = a.mask.String(f.Message)
 		a.ui.JSON(f)
-		a.ui.Printf("%s:%d:%d: %s: %s (%s)", f.Path, f.Line, f.Column, f.Severity, mask.String(f.Message), f.Rule)
+		a.ui.Printf("%s:%d:%d: %s: %s (%s)", f.Path, f.Line, f.Column, f.Severity, f.Message, f.Rule)
 	case m.Event != nil:
-		m.Event.Source = string(source)
-		a.showEvent(*m.Event)
+		e := *m.Event
+		e.Source, e.Summary = string(source), a.mask.String(e.Summary)
+		e.Data, _ = a.mask.Value(e.Data).(map[string]any)
+		a.showEvent(e)
 	}
 }
 

@@ -105,6 +105,7 @@ func (a *app) destroyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w.What = "troop destroy"
 			plan, err := w.PlanDestroy(ctx)
 			if err != nil {
 				return err

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
 	"github.com/seed-b96de936/troop/playbooks"
@@ -29,10 +30,12 @@ type app struct {
 	in      io.Reader
 	out     io.Writer
 	errOut  io.Writer
-	ui      *ui.UI // set before a command runs
+	ui      *ui.UI    // set before a command runs
+	mask    core.Mask // of what the command knows to be secret
 	plugins *loader.Loader
 
-	strict     bool // the command needs everything that the manifest reads from the process environment
+	need       manifest.Need // what of a manifest the command uses
+	secret     func(core.SecretSource) (string, error)
 	env        string
 	vars       []string
 	varFiles   []string
@@ -79,7 +82,14 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			a.start()
-			a.strict = slices.Contains([]string{"validate", "run", "apply"}, c.Name())
+			a.need = need(c)
+			if c.CommandPath() != "troop validate" { // which only looks at the blocks
+				a.secret = func(s core.SecretSource) (string, error) {
+					value, err := secret.Read(ctx, s)
+					a.mask.Add(value)
+					return value, err
+				}
+			}
 			_, err := a.loader()
 			return err
 		},
@@ -113,12 +123,42 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
-	in("environment", a.planCmd(), a.approveCmd(), a.applyCmd(), a.destroyCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() && !c.Runnable() {
+			c.RunE = refuseUnknown
+		}
+	}
 	return root
+}
+
+// refuseUnknown runs a command that has only subcommands. Of one that it has not, cobra would print help and call
+// that success.
+func refuseUnknown(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	remedy := "see " + c.CommandPath() + " --help"
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		remedy = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
+}
+
+// need tells what of a manifest a command is going to use.
+func need(c *cobra.Command) manifest.Need {
+	switch action := c.HasParent() && c.Parent().GroupID == "plugin"; {
+	case action || slices.Contains([]string{"plan", "destroy", "drift"}, c.Name()):
+		return manifest.EnvironmentOnly
+	case slices.Contains([]string{"validate", "run", "apply"}, c.Name()):
+		return manifest.Everything
+	}
+	return manifest.Nothing
 }
 
 // start reads the settings that all commands share.
@@ -176,11 +216,17 @@ func (a *app) fail(err error) int {
 		a.ui.Error(err)
 		return int(badInput)
 	}
+	if text := a.mask.String(err.Error()); text != err.Error() {
+		err = errors.New(text)
+	}
 	a.ui.Error(err)
 	return int(failed)
 }
 
 func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
+	for i := range diags {
+		diags[i].Detail = a.mask.String(diags[i].Detail)
+	}
 	if a.json {
 		if data, err := manifest.JSON(diags, sources); err == nil {
 			_, _ = a.out.Write(data) // a closed pipe has no reader to tell
@@ -244,10 +290,13 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 		return nil, rest, err
 	}
 	p, sources, diags := manifest.Load(file, manifest.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Lenient: !a.strict, Modules: modules.Names(), Playbooks: books,
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Modules: modules.Names(), Playbooks: books,
 	})
 	if p == nil {
 		return nil, rest, &diagnosed{diags, sources}
+	}
+	for _, s := range p.Secrets {
+		a.mask.Add(s)
 	}
 	diags = append(diags, checkModules(p)...)
 	diags = append(diags, checkRules(p, sources)...)

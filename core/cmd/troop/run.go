@@ -55,6 +55,9 @@ func (a *app) runCmd() *cobra.Command {
 		Long: `Run takes a commit, not the files as they lie there, through the stages of the pipeline. The environment is
 the one that --env names, or the one that a trigger of the manifest gives to the commit's branch.
 
+A stage whose outcome depends on the commit, its block and its plugin alone, such as build, test and analysis, is
+skipped when it passed before with the same; so the run after one that failed goes on where that one stopped.
+
 Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line is wrong.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.load(args)
@@ -75,19 +78,19 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 			if branch == "" {
 				branch = at.Branch
 			}
-			o := core.RunOptions{Commit: at.Hash, Branch: branch, Subject: at.Subject, Environment: a.env, Until: core.StageID(until)}
+			o := core.RunOptions{Commit: at.Hash, Branch: branch, Subject: at.Subject, Environment: a.env, Until: core.StageID(until), Force: force}
 			triggered(p.Pipeline, &o)
 			if dirty, err := repo.Dirty(c.Context()); err == nil && len(dirty) > 0 && commit == "HEAD" {
 				a.note(fmt.Sprintf("%d changed or new files are in no commit, and so not in this run: %s", len(dirty), dirty[0]))
 			}
-			return a.execute(c.Context(), p, repo, o, force)
+			return a.execute(c.Context(), p, repo, o)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
-	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME` and what it needs")
-	f.BoolVar(&force, "force", false, "configure hosts also when nothing has changed")
+	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
+	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed")
 	return c
 }
 
@@ -109,9 +112,9 @@ func triggered(p *core.Pipeline, o *core.RunOptions) {
 	}
 }
 
-func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions, force bool) error {
+func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions) error {
 	defer func() { _ = p.files.Close() }()
-	envs := &environments{project: p, commit: o.Commit, plugins: a.plugins, force: force, open: map[string]*environment{}, tell: a.note}
+	envs := &environments{project: p, commit: o.Commit, plugins: a.plugins, force: o.Force, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
 	for _, name := range used(p.Pipeline, o.Environment) {
 		s, err := environmentSecrets(environmentDir(p.Pipeline, name))
@@ -122,6 +125,9 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	}
 	engine := &core.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
+	}
+	if !o.Force {
+		engine.Since = since(p.Name, p.files, repo)
 	}
 	run, err := engine.Run(ctx, p.Pipeline, o)
 	a.ui.Close()
@@ -140,6 +146,26 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 		return failed
 	}
 	return nil
+}
+
+// since compares a commit with that of the newest run in which a stage passed on the same branch and in the same
+// environment. A run of the commit itself does not count, so that running it again does the same again.
+func since(pipeline string, files *store.Files, repo *git.Repository) func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
+	return func(ctx context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
+		runs, err := files.Runs(ctx, store.Filter{Pipeline: pipeline})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range runs {
+			i := slices.IndexFunc(r.Stages, func(s core.StageResult) bool { return s.ID == id && s.Status == core.Passed })
+			if i < 0 || r.Branch != o.Branch || r.Environment != o.Environment || r.Commit == o.Commit {
+				continue
+			}
+			changed, err := repo.Changed(ctx, r.Commit, o.Commit)
+			return &core.Since{Run: r.ID, Files: changed, Outputs: r.Stages[i].Outputs}, err
+		}
+		return nil, nil //nolint:nilnil // as the engine says: there is no such run
+	}
 }
 
 // used lists the environments that the stages of a run may work in.
@@ -174,13 +200,13 @@ var _ core.Environments = (*environments)(nil)
 
 // Prepare makes and configures the hosts of an environment. It holds the environment's lock from then on, so
 // that no other run deploys there.
-func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name string, emit func(core.Event)) error {
+func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {
 	conf, err := findEnvironment(p, name)
 	if err != nil {
 		return err
 	}
 	say := func(line string) { emit(core.Event{Source: "environment." + name, Kind: core.KindLog, Summary: line}) }
-	release, err := lockEnvironment(ctx, s.project, name, "troop run", "", say)
+	release, err := lockEnvironment(ctx, s.project, name, "troop run", run, say)
 	if err != nil {
 		return err
 	}
@@ -192,7 +218,7 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 		emit(e)
 	}
 	if conf.Terraform != nil {
-		if err := s.provision(ctx, p, conf, say, from); err != nil {
+		if err := s.provision(ctx, p, run, conf, say, from); err != nil {
 			return err
 		}
 	}
@@ -206,11 +232,12 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, name strin
 	return e.configure(ctx, s.force, from)
 }
 
-func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf core.Environment, say func(string), emit func(core.Event)) error {
+func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core.RunID, conf core.Environment, say func(string), emit func(core.Event)) error {
 	w, err := planner(ctx, s.project, conf, s.commit, say)
 	if err != nil {
 		return err
 	}
+	w.What, w.Run = "troop run", run
 	plan, err := w.Plan(ctx)
 	if err != nil {
 		return err
@@ -226,6 +253,9 @@ func (s *environments) provision(ctx context.Context, p *core.Pipeline, conf cor
 	emit(e)
 	if err := cleared(s.project, review); err != nil {
 		return err
+	}
+	if plan.Lock != nil { // nobody is here to say yes to that
+		return fmt.Errorf("the state is locked by %s; free the lock: troop apply%s; then run again", plan.Lock, where(s.project, conf.Name))
 	}
 	return applyPlan(ctx, p, conf, w, plan, emit)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -30,38 +34,51 @@ func (t tests) Run() int {
 	return t.M.Run()
 }
 
-// shipped are the plugins of this tree.
-var shipped = []string{"build", "test", "analysis", "deploy", "doctor", "maintenance"}
+// documented are the folders of the plugins that have a reference page, the stages in the order of a pipeline.
+var documented = []string{
+	"../../../plugins/build", "../../../plugins/test", "../../../plugins/analysis", "../../../plugins/deploy",
+	"../../../plugins/doctor", "../../../plugins/maintenance", "../../../examples/plugins/licences",
+}
 
 // scratch is a folder for all tests of this process; it goes with the last one.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "troop-script") })
 
-// plugins builds the plugins of this tree, and the dummy, once, with the flags of the Makefile.
+// plugins builds the plugins of documented, and the dummy, once, with the flags of the Makefile.
 var plugins = sync.OnceValues(func() (string, error) {
 	dir, err := scratch()
 	if err != nil {
 		return "", err
 	}
 	out := filepath.Join(dir, "plugins") + "/"
-	args := []string{"build", "-ldflags", "-s -w", "-o", out, "../../../plugins/sdk/sdktest/dummy"}
-	for _, p := range shipped {
-		args = append(args, "../../../plugins/"+p)
-	}
-	build := exec.Command("go", args...)
+	folders := append([]string{"../../../plugins/sdk/sdktest/dummy"}, documented...)
+	build := exec.Command("go", append([]string{"build", "-ldflags", "-s -w", "-o", out}, folders...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plugins: %w: %s", err, text)
 	}
-	for _, p := range append([]string{"dummy"}, shipped...) {
-		if err := os.Rename(out+p, out+"troop-plugin-"+p); err != nil {
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		if err := os.Rename(out+name, out+"troop-plugin-"+name); err != nil {
 			return "", err
 		}
 	}
 	return out, nil
 })
 
+// amazon is an account with two hosts of an environment production.
+func amazon() *fakeaws.Account {
+	a := fakeaws.New("eu-central-1")
+	for _, id := range []string{"i-0aaaaaaaaaaaaaaa1", "i-0aaaaaaaaaaaaaaa2"} {
+		a.Instances = append(a.Instances, fakeaws.Instance{
+			ID: id, Type: "t3.small", State: "running", Cores: 1, Threads: 2, Tags: []fakeaws.Tag{{Key: "troop:environment", Value: "production"}},
+		})
+	}
+	return a
+}
+
 // TestScripts runs the command lines in testdata/*.txtar. In them, PLUGINS is a folder with the plugins of this
-// tree, which are also in ~/.troop/plugins, and REPO is this checkout.
+// tree, which are also in ~/.troop/plugins, and REPO is this checkout. The command s3 starts a server with the
+// bucket "states" in it; else the AWS SDK asks an account of our own.
 func TestScripts(t *testing.T) {
 	dir, err := plugins()
 	if err != nil {
@@ -79,6 +96,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("UPDATE") != "",
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -87,10 +105,24 @@ func TestScripts(t *testing.T) {
 				"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@localhost",
 				"GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@localhost",
 			)
+			for name, value := range amazon().Serve(e.Defer) {
+				e.Vars = append(e.Vars, name+"="+value)
+			}
 			if err := os.MkdirAll(filepath.Join(home, ".troop"), 0o755); err != nil {
 				return err
 			}
 			return os.Symlink(filepath.Clean(dir), filepath.Join(home, ".troop", "plugins"))
 		},
 	})
+}
+
+// s3 serves the state of a module, and the conditional writes that its lock needs, until the script ends.
+func s3(ts *testscript.TestScript, _ bool, _ []string) {
+	backend := s3mem.New()
+	ts.Check(backend.CreateBucket("states"))
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	ts.Defer(server.Close)
+	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 }

@@ -84,6 +84,9 @@ func conditions(s core.Stage) string {
 	if len(s.When.Environments) > 0 {
 		parts = append(parts, "environments "+strings.Join(s.When.Environments, ", "))
 	}
+	if len(s.When.Paths) > 0 {
+		parts = append(parts, "changes in "+strings.Join(s.When.Paths, ", "))
+	}
 	if len(parts) == 0 {
 		return ""
 	}

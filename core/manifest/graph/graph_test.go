@@ -3,6 +3,7 @@ package graph
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -15,14 +16,14 @@ func shop() *core.Pipeline {
 		{Type: "deploy", Name: "app", Needs: []core.StageID{"build.app", "lint.all", "test.unit"}, When: core.When{Branches: []string{"main", "a<b"}}},
 		{Type: "build", Name: "app"},
 		{Type: "test", Name: "unit", Needs: []core.StageID{"build.app"}},
-		{Type: "lint", Name: "all"},
+		{Type: "lint", Name: "all", When: core.When{Paths: core.Paths{"**", "!docs"}}},
 		{Type: "watch", Name: "hosts", Needs: []core.StageID{"build.app", "deploy.app"}},
 	}}
 }
 
 func TestText(t *testing.T) {
 	want := `  1  build.app
-     lint.all
+     lint.all     when changes in **, !docs
   2  test.unit    after build.app
   3  deploy.app   after lint.all, test.unit  when branches main, a<b
   4  watch.hosts  after deploy.app
@@ -37,7 +38,7 @@ func TestDOT(t *testing.T) {
   rankdir = LR
   node [shape = box, fontname = "sans-serif"]
   "build.app"
-  "lint.all"
+  "lint.all" [style = dashed, tooltip = "when changes in **, !docs"]
   "test.unit"
   "build.app" -> "test.unit"
   "deploy.app" [style = dashed, tooltip = "when branches main, a<b"]
@@ -53,7 +54,10 @@ func TestDOT(t *testing.T) {
 }
 
 func TestSVG(t *testing.T) {
-	got := SVG(shop())
+	p := shop()
+	p.Stages = append(p.Stages, core.Stage{Type: "build", Name: "big-library"})
+	p.Stages[4].Needs = append(p.Stages[4].Needs, "build.big-library") // watch.hosts
+	got := SVG(p)
 	counts := map[string]int{}
 	for d := xml.NewDecoder(strings.NewReader(got)); ; {
 		token, err := d.Token()
@@ -67,17 +71,32 @@ func TestSVG(t *testing.T) {
 			counts[e.Name.Local]++
 		}
 	}
-	if counts["rect"] != 5 || counts["path"] != 4 || counts["text"] != 5 {
+	if counts["rect"] != 6 || counts["path"] != 1+5 || counts["text"] != 6 { // one path is the arrow
 		t.Errorf("got %v in\n%s", counts, got)
 	}
-	boxes, width, height := place(nodes(shop()))
+	d := place(nodes(p))
+	boxes := map[string]box{}
+	for id, b := range d.boxes {
+		boxes[string(id)] = b
+	}
+	for e, lanes := range d.lanes {
+		for i, b := range lanes {
+			boxes[fmt.Sprintf("lane %d of %v", i, e)] = b
+		}
+	}
+	if len(boxes) != 6+3 { // build.big-library passes two columns on its way, lint.all one
+		t.Errorf("got %v", boxes)
+	}
 	for a, x := range boxes {
-		if x.x < 0 || x.x+x.w > width || x.y+boxH > height {
-			t.Errorf("%s lies outside: %v of %dx%d", a, x, width, height)
+		if x.x < 0 || x.x+x.w > d.width || x.y+x.h > d.height {
+			t.Errorf("%s lies outside: %v of %dx%d", a, x, d.width, d.height)
 		}
 		for b, y := range boxes {
-			if a != b && x.x < y.x+y.w && y.x < x.x+x.w && x.y < y.y+boxH && y.y < x.y+boxH {
+			if a != b && x.x < y.x+y.w && y.x < x.x+x.w && x.y < y.y+y.h && y.y < x.y+x.h {
 				t.Errorf("%s covers %s", a, b)
+			}
+			if x.x == y.x && x.w != y.w {
+				t.Errorf("%s is wider than %s above or below it", a, b)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ type Store interface {
 func Run(t *testing.T, open func(t *testing.T) func() Store) {
 	t.Helper()
 	for name, test := range map[string]func(t *testing.T, open func() Store){
-		"Runs": testRuns, "Find": testFind, "Journal": testJournal, "Follow": testFollow,
+		"Runs": testRuns, "Find": testFind, "Passed": testPassed, "Journal": testJournal, "Follow": testFollow,
 		"Artifacts": testArtifacts, "Lock": testLock,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,13 +74,45 @@ func put(t *testing.T, s Store, runs ...core.Run) {
 	}
 }
 
+func testPassed(t *testing.T, open func() Store) {
+	s := open()
+	file := filepath.Join(t.TempDir(), "a.tar.zst")
+	if err := os.WriteFile(file, []byte("made once"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.PutArtifact(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(n int, status core.Status, inputs core.Digest, artifact any) core.Run {
+		r := NewRun(n)
+		r.Stages[0].Status, r.Stages[0].Inputs = status, inputs
+		r.Stages[0].Outputs = map[string]any{"artifact": artifact}
+		return ended(r, core.Passed)
+	}
+	good := with(1, core.Passed, "sha256:1", string(a.Digest))
+	again := with(2, core.Skipped, "sha256:1", string(a.Digest))
+	again.Stages[0].Reused = good.ID
+	put(t, s, good, again, with(3, core.Failed, "sha256:1", "x"), with(4, core.Skipped, "sha256:1", "x"),
+		with(5, core.Passed, "sha256:2", "sha256:"+strings.Repeat("0", 64)), with(6, core.Passed, "", "x"))
+	for inputs, want := range map[core.Digest]core.RunID{"sha256:1": good.ID, "sha256:2": "", "sha256:3": "", "": ""} {
+		r, err := open().Passed(t.Context(), "a.a", inputs)
+		if err != nil || (r == nil) != (want == "") || r != nil && (r.Reused != want || r.Outputs["artifact"] != string(a.Digest)) {
+			t.Errorf("inputs %q: %+v, %v; want run %q", inputs, r, err, want)
+		}
+	}
+	if r, err := open().Passed(t.Context(), "b.b", "sha256:1"); r != nil || err != nil {
+		t.Errorf("of another stage: %+v, %v", r, err)
+	}
+}
+
 func testRuns(t *testing.T, open func() Store) {
 	s := open()
 	if runs, err := s.Runs(t.Context(), store.Filter{}); err != nil || len(runs) > 0 {
 		t.Fatalf("of an empty store: %v, %v", runs, err)
 	}
 	first, second, third := NewRun(1), NewRun(2), NewRun(3)
-	second.Branch, second.Environment = "feature", "production"
+	second.Branch, second.Environment, third.Pipeline = "feature", "production", "other"
 	put(t, s, second, first, third, ended(first, core.Passed), ended(second, core.Failed))
 	tests := map[string]struct {
 		filter store.Filter
@@ -92,6 +124,7 @@ func testRuns(t *testing.T, open func() Store) {
 		"status, limit":         {store.Filter{Statuses: []core.Status{core.Passed}, Limit: 1}, []core.RunID{first.ID}},
 		"branch":                {store.Filter{Branch: "feature"}, []core.RunID{second.ID}},
 		"environment":           {store.Filter{Environment: "lab"}, []core.RunID{third.ID, first.ID}},
+		"pipeline":              {store.Filter{Pipeline: "other"}, []core.RunID{third.ID}},
 		"nothing":               {store.Filter{Branch: "x"}, nil},
 	}
 	for name, tt := range tests {

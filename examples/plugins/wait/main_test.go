@@ -57,9 +57,11 @@ func TestRun(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	sdktest.Conformance(t, sdktest.Build(t, ".", "wait"), sdktest.Binary{
+	b := sdktest.Binary{
 		Valid:   `address = "127.0.0.1:1"`,
 		Invalid: map[string]string{`address = "localhost"`: `pipeline.hcl:1,1-22: Invalid wait stage; want host:port, got "localhost"`},
 		Cancel:  true,
-	})
+	}
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
+	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "wait"), b) })
 }

@@ -91,7 +91,7 @@ func (s *SkipError) Error() string { return s.Reason }
 // Description is what a plugin says of itself.
 type Description struct {
 	Name, Version, Summary string
-	Stage                  bool
+	Stage, Cacheable       bool
 	Agent                  *Agent // nil: has no Watch
 	Config                 Block
 	Outputs                []sdk.Output

@@ -115,6 +115,7 @@ func TestFaults(t *testing.T) {
 		"exec":     {body: `exec = ["sh", "-c", "echo one; echo two >&2; exit 4"]`, want: "sh: exit status 4: ", log: "one"},
 		"unknown":  {body: `fial = "x"`, want: "the configuration is not valid"},
 		"long":     {body: `long = "1MiB"`, log: "… (983040 bytes more)\n"},
+		"huge":     {body: `huge = "65MiB"`, want: "plugin dummy sent garbage: a message of more than 64 MiB"},
 		"not utf8": {body: "exec = [\"printf\", \"\\\\377\\\\n\"]", log: "\uFFFD\n"},
 	}
 	for name, test := range tests {
@@ -158,7 +159,10 @@ func TestStartFaults(t *testing.T) {
 		"prints":    {how: "print hello world", want: `troop-plugin-dummy printed "hello world" where the handshake belongs`},
 		"noise":     {how: "noise", want: `printed "xxxx`},
 		"socket":    {how: "socket", want: "troop-plugin-dummy did not tell what it is: lost the connection"},
-		"version":   {how: "version", want: "speaks another version of the protocol than 1"},
+		"newer":     {how: "version 99", want: "troop-plugin-dummy speaks protocol 99, and this troop protocol 1: update troop, or build the plugin with the SDK of this version"},
+		"older":     {how: "version 0", want: "troop-plugin-dummy speaks protocol 0, and this troop protocol 1: build the plugin with the SDK of this version"},
+		"net/rpc":   {how: "print 1|1|unix|/nonexistent/socket|netrpc|", want: `troop-plugin-dummy was not started: unsupported plugin protocol "netrpc"`},
+		"garbage":   {how: "garbage", patience: 5 * time.Second, want: "troop-plugin-dummy did not tell what it is: lost the connection"},
 		"exits":     {how: "exit no licence", want: "ended without a handshake (exit status 3): is it a plugin?: no licence"},
 		"panics":    {how: "panic at the disco", want: "ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
 		"hangs":     {how: "hang", patience: time.Second, want: "did not answer within 1s"},
@@ -170,8 +174,8 @@ func TestStartFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := start(t, client.Options{Path: test.path, Env: []string{"DUMMY_START=" + test.how}, StartTimeout: test.patience})
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error: %v\nwant: %s", err, test.want)
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error: %v\nwant one line with: %s", err, test.want)
 			}
 		})
 	}

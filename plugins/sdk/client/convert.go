@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+
 	"encoding/json"
 	"fmt"
 	"time"
@@ -16,8 +18,11 @@ func configToWire(c Config) *wire.Config {
 	}
 }
 
-func infoToWire(j Job) *wire.RunInfo {
-	i := j.Info
+// infoToWire tells for what a job runs, and where the workspace is to those alone that declare to need it.
+func infoToWire(i sdk.RunInfo, d Description) *wire.RunInfo {
+	if !slices.Contains(d.Capabilities, sdk.Workspace) {
+		i.Workspace = ""
+	}
 	return &wire.RunInfo{
 		Run: i.Run, Pipeline: i.Pipeline, Stage: i.Stage, Commit: i.Commit, Branch: i.Branch, Environment: i.Environment,
 		Workspace: i.Workspace, Host: i.Host, Role: i.Role, StateDir: i.StateDir,
@@ -42,7 +47,8 @@ func diagnosticsFromWire(in []*wire.Diagnostic) []Diagnostic {
 
 func descriptionFromWire(d *wire.Description) Description {
 	out := Description{
-		Name: d.GetName(), Version: d.GetVersion(), Summary: d.GetSummary(), Stage: d.GetStage(), Config: blockFromWire(d.GetConfig()),
+		Name: d.GetName(), Version: d.GetVersion(), Summary: d.GetSummary(), Stage: d.GetStage(), Cacheable: d.GetCacheable(),
+		Config: blockFromWire(d.GetConfig()),
 	}
 	if a := d.GetAgent(); a != nil {
 		out.Agent = &Agent{User: a.GetUser(), LinuxCapabilities: a.GetLinuxCapabilities(), Groups: a.GetGroups(), WritablePaths: a.GetWritablePaths()}

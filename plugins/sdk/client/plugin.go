@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -20,15 +23,16 @@ const defaultGrace = 2 * time.Second
 
 // Plugin is a plugin that runs. Its methods may be called from several goroutines.
 type Plugin struct {
-	link  wire.Link
-	rpc   wire.PluginClient
-	desc  Description
-	grace time.Duration
-	calls atomic.Uint64
-	voice *voice            // what the process writes by itself
-	why   func(error) error // puts a lost connection into words
-	kill  func()
-	close func() error
+	link    wire.Link
+	rpc     wire.PluginClient
+	desc    Description
+	foreign *sdk.Foreign // decodes blocks for a plugin that has no HCL; nil: it has
+	grace   time.Duration
+	calls   atomic.Uint64
+	voice   *voice            // what the process writes by itself
+	why     func(error) error // puts a lost connection into words
+	kill    func()
+	close   func() error
 }
 
 // Attach makes a Plugin of one that runs in this process. Only sdktest can.
@@ -46,7 +50,10 @@ func (p *Plugin) describe(ctx context.Context) error {
 		return p.failed(ctx, err)
 	}
 	p.desc = descriptionFromWire(d)
-	return nil
+	if d.GetValues() {
+		p.foreign, err = sdk.NewForeign(d)
+	}
+	return err
 }
 
 func (p *Plugin) name() string { return p.desc.Name }
@@ -56,11 +63,34 @@ func (p *Plugin) Description() Description { return p.desc }
 
 // Check returns what is wrong with a block, as far as it is known before the run.
 func (p *Plugin) Check(ctx context.Context, c Config) ([]Diagnostic, error) {
-	r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: configToWire(c)})
-	if err != nil {
-		return nil, p.failed(ctx, err)
+	diags, err := p.check(ctx, configToWire(c), true)
+	return diagnosticsFromWire(diags), err
+}
+
+func (p *Plugin) check(ctx context.Context, c *wire.Config, partial bool) ([]*wire.Diagnostic, error) {
+	ask := func() ([]*wire.Diagnostic, error) {
+		r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: c})
+		if err != nil {
+			return nil, p.failed(ctx, err)
+		}
+		return r.GetDiagnostics(), nil
 	}
-	return diagnosticsFromWire(r.GetDiagnostics()), nil
+	if p.foreign == nil {
+		return ask()
+	}
+	return p.foreign.Decode(c, partial, ask)
+}
+
+// prepare does before a call what the SDK of a plugin with HCL does at its beginning.
+func (p *Plugin) prepare(ctx context.Context, c *wire.Config) error {
+	if p.foreign == nil {
+		return nil
+	}
+	diags, err := p.check(ctx, c, false)
+	if err != nil || !slices.ContainsFunc(diags, func(d *wire.Diagnostic) bool { return !d.GetWarning() }) {
+		return err
+	}
+	return &Failure{Reason: "the configuration is not valid", Diagnostics: diagnosticsFromWire(diags)}
 }
 
 // Run executes the stage once. Messages come in order, from one goroutine; while emit works, the plugin's
@@ -97,8 +127,11 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j), Call: p.calls.Add(1)}
-	if j.Capabilities != nil && len(p.desc.Capabilities) > 0 {
+	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j.Info, p.desc), Call: p.calls.Add(1)}
+	if err := p.prepare(ctx, r.GetConfig()); err != nil {
+		return err
+	}
+	if j.Capabilities != nil && slices.ContainsFunc(p.desc.Capabilities, isService) {
 		id, stop, err := p.serve(j.Capabilities)
 		if err != nil {
 			return p.failed(ctx, fmt.Errorf("serve capabilities: %w", err))
@@ -114,6 +147,9 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	defer stop()
 	return p.listen(ctx, streamCtx, stream, emit)
 }
+
+// isService tells whether a capability is called; that of the workspace is a folder.
+func isService(c sdk.Capability) bool { return c != sdk.Workspace }
 
 // cancelWith tells the plugin when ctx ends, and loses patience with it after the grace period.
 func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call uint64) (stop func() bool) {
@@ -163,7 +199,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 			switch {
 			case errors.Is(r.err, io.EOF) && verdict != nil:
 				p.drain(emit)
-				return resultError(verdict)
+				return p.verdict(verdict)
 			case errors.Is(r.err, io.EOF):
 				return fmt.Errorf("plugin %s ended the call without a result", p.desc.Name)
 			case r.err != nil:
@@ -213,14 +249,20 @@ func (p *Plugin) drain(emit func(Message)) {
 	}
 }
 
-func resultError(r *wire.Result) error {
-	switch r.GetStatus() {
-	case wire.Result_FAILED:
-		return &Failure{Reason: r.GetReason(), Diagnostics: diagnosticsFromWire(r.GetDiagnostics())}
-	case wire.Result_SKIPPED:
-		return &SkipError{Reason: r.GetReason()}
+func (p *Plugin) verdict(r *wire.Result) error {
+	reason := r.GetReason()
+	if reason == "" {
+		reason = fmt.Sprintf("plugin %s gave no reason", p.desc.Name)
 	}
-	return nil
+	switch r.GetStatus() {
+	case wire.Result_PASSED:
+		return nil
+	case wire.Result_FAILED:
+		return &Failure{Reason: reason, Diagnostics: diagnosticsFromWire(r.GetDiagnostics())}
+	case wire.Result_SKIPPED:
+		return &SkipError{Reason: reason}
+	}
+	return fmt.Errorf("plugin %s sent garbage: a result of status %d", p.desc.Name, r.GetStatus())
 }
 
 // failed gives an error of the wire the words of whoever caused it: the caller who cancelled, the plugin that
@@ -237,9 +279,11 @@ func (p *Plugin) failed(ctx context.Context, err error) error {
 	if !ok {
 		return p.why(err)
 	}
-	switch st.Code() {
-	case codes.Unavailable, codes.Canceled:
+	switch {
+	case st.Code() == codes.Unavailable, st.Code() == codes.Canceled:
 		return p.why(errors.New(st.Message()))
+	case st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message larger than max"):
+		return fmt.Errorf("plugin %s sent garbage: a message of more than %d MiB", p.desc.Name, wire.MaxMessage>>20)
 	}
 	return errors.New(st.Message())
 }

@@ -208,8 +208,10 @@ func (p *process) startError(ctx context.Context, err error) error {
 		return errors.New("is not a program for this machine")
 	case errors.As(err, &e), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("was not started: %w", err)
-	case strings.Contains(err.Error(), "incompatible API version"):
-		return fmt.Errorf("speaks another version of the protocol than %d: rebuild it with this version's SDK", wire.Version)
+	case handshake(line) && protocol(line) > wire.Version:
+		return fmt.Errorf("speaks protocol %d, and this troop protocol %d: update troop, or build the plugin with the SDK of this version", protocol(line), wire.Version)
+	case handshake(line) && protocol(line) < wire.Version:
+		return fmt.Errorf("speaks protocol %d, and this troop protocol %d: build the plugin with the SDK of this version", protocol(line), wire.Version)
 	case line != "" && !handshake(line):
 		return fmt.Errorf("printed %q where the handshake belongs: a plugin must not write to standard output before sdk.Serve", line)
 	case line == "":
@@ -225,6 +227,12 @@ func (p *process) startError(ctx context.Context, err error) error {
 func handshake(line string) bool {
 	core, rest, ok := strings.Cut(line, "|")
 	return ok && core == "1" && strings.Count(rest, "|") >= 3
+}
+
+// protocol is the version that a handshake names; what is no number is older than all versions.
+func protocol(line string) int {
+	version, _ := strconv.Atoi(strings.Split(line, "|")[1])
+	return version
 }
 
 // firstLine is the plugin's standard output as go-plugin wants it: one line of bounded length. What follows

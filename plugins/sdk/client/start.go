@@ -61,6 +61,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: &clientPlugin{}}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		TLSConfig:        secrets.config,
+		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage))},
 		SkipHostEnv:      true,
 		StartTimeout:     o.StartTimeout + time.Second, // ours ends first
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {

@@ -75,8 +75,8 @@ func (c *Cmd) Run(ctx context.Context) error {
 	} else {
 		err = c.runHere(ctx, out, errs)
 	}
-	out.finish()
-	errs.finish()
+	out.finish(ctx.Err() != nil)
+	errs.finish(ctx.Err() != nil)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -102,6 +102,27 @@ func eventually(t *testing.T, patience time.Duration, what string, ok func() boo
 	}
 }
 
+// A listener that is slower than the command hears its last lines, too; what a daemon goes on to write is not
+// waited for.
+func TestSlowListener(t *testing.T) {
+	t.Parallel()
+	for _, script := range []string{"seq 20000", "seq 20000; (while sleep 0.1; do echo x; done) &"} {
+		n := 0
+		c := Cmd{Args: []string{"sh", "-c", script}, Stdout: &Lines{Each: func(line string) {
+			if n++; n%4000 == 0 {
+				time.Sleep(500 * time.Millisecond)
+			}
+		}}}
+		start := time.Now()
+		if err := c.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); n < 20000 || n > 20100 || took > 10*time.Second {
+			t.Errorf("%s: %d lines in %s", script, n, took)
+		}
+	}
+}
+
 func TestCancelEndsTree(t *testing.T) {
 	for i, guard := range []bool{false, true} {
 		t.Run(fmt.Sprintf("guard=%v", guard), func(t *testing.T) {

@@ -17,12 +17,20 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
 )
 
-// Binary is what Conformance needs to know of a plugin beyond its binary.
+// Binary is what Conformance needs to know of a plugin beyond its code.
 type Binary struct {
 	Valid   string            // a body that Check accepts
 	Invalid map[string]string // bodies that Check refuses, each with a part of the diagnostics
-	// Cancel says that Run may be started with the valid body, to be cancelled at once.
+	// Cancel says that Run may be started with the valid body, with a Fake for a core or with one that refuses
+	// everything, to be cancelled at once.
 	Cancel bool
+	// Workspace is a folder of files for Run; empty: one without files.
+	Workspace string
+
+	// Bodies for Run; a plugin that cannot do such a thing leaves them empty.
+	Pass  string // passes within seconds
+	Flood string // passes, after 10,000 lines of log or more
+	Panic string // panics
 }
 
 // Build builds the main package in a folder, usually ".", as the plugin of a type, and returns the binary.
@@ -40,22 +48,24 @@ func Build(t testing.TB, dir, typ string) string {
 // Conformance holds a built plugin binary to what the core, and people, expect of every plugin.
 func Conformance(t *testing.T, path string, b Binary) {
 	t.Helper()
-	p, err := client.Start(t.Context(), client.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
+	open := func(t *testing.T) *client.Plugin {
+		t.Helper()
+		p, err := client.Start(t.Context(), client.Options{Path: path, Grace: 8 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		return p
 	}
-	t.Cleanup(func() { _ = p.Close() })
-	d := p.Description()
-
 	t.Run("started by hand", func(t *testing.T) { startedByHand(t, path) })
-	t.Run("description", func(t *testing.T) { described(t, path, d) })
-	t.Run("documentation", func(t *testing.T) { documented(t, "stage "+d.Name, d.Config) })
-	t.Run("check", func(t *testing.T) { checked(t, p, b) })
-	t.Run("invalid run", func(t *testing.T) { refusesInvalid(t, p, d) })
-	if b.Cancel {
-		t.Run("cancel", func(t *testing.T) { cancelled(t, path, b) })
-	}
+	t.Run("name", func(t *testing.T) {
+		if want := "troop-plugin-" + open(t).Description().Name; filepath.Base(path) != want {
+			t.Errorf("binary %s: want %s", filepath.Base(path), want)
+		}
+	})
+	conform(t, open, b)
 	t.Run("close", func(t *testing.T) {
+		p := open(t)
 		if err := errors.Join(p.Close(), p.Close()); err != nil {
 			t.Errorf("closing twice: %v", err)
 		}
@@ -63,6 +73,48 @@ func Conformance(t *testing.T, path string, b Binary) {
 			t.Error("the plugin answers after it was closed")
 		}
 	})
+}
+
+// ConformanceOf is Conformance for a stage in the test's own process, where a debugger and the race detector see it.
+func ConformanceOf[C any](t *testing.T, stage sdk.Stage[C], b Binary) {
+	t.Helper()
+	conform(t, func(t *testing.T) *client.Plugin {
+		t.Helper()
+		return start(context.WithoutCancel(t.Context()), t, stage)
+	}, b)
+}
+
+// conform is what a plugin must do wherever it runs.
+func conform(t *testing.T, open func(*testing.T) *client.Plugin, b Binary) {
+	t.Helper()
+	if b.Workspace == "" {
+		b.Workspace = t.TempDir()
+	}
+	p := open(t)
+	d := p.Description()
+	t.Run("description", func(t *testing.T) { described(t, open(t).Description(), d) })
+	t.Run("documentation", func(t *testing.T) { documented(t, "stage "+d.Name, d.Config) })
+	t.Run("check", func(t *testing.T) { checked(t, p, b) })
+	t.Run("positions", func(t *testing.T) { placed(t, p, b) })
+	t.Run("unknown values", func(t *testing.T) { takesUnknown(t, p, d) })
+	t.Run("odd values", func(t *testing.T) { takesOdd(t, p, b) })
+	t.Run("huge body", func(t *testing.T) { takesHuge(t, p, b) })
+	t.Run("invalid run", func(t *testing.T) { refusesInvalid(t, p, d) })
+	t.Run("invalid action", func(t *testing.T) { refusesAction(t, p, d) })
+	if b.Cancel {
+		t.Run("cancel", func(t *testing.T) { cancelled(t, open(t), b) })
+		t.Run("cancel one of two", func(t *testing.T) { cancelledAlone(t, open(t), b) })
+		t.Run("capabilities denied", func(t *testing.T) { denied(t, open(t), b) })
+	}
+	if b.Pass != "" {
+		t.Run("run", func(t *testing.T) { passes(t, p, b) })
+	}
+	if b.Flood != "" {
+		t.Run("huge output", func(t *testing.T) { floods(t, p, b) })
+	}
+	if b.Panic != "" {
+		t.Run("panic", func(t *testing.T) { panics(t, p, b) })
+	}
 }
 
 func body(text string) client.Config {
@@ -85,13 +137,10 @@ func startedByHand(t *testing.T, path string) {
 var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
 var capabilities = []sdk.Capability{
-	sdk.Inventory, sdk.Playbook, sdk.Agents, sdk.Artifacts, sdk.Flags, sdk.State, sdk.Events, sdk.Notify, sdk.Secrets,
+	sdk.Workspace, sdk.Inventory, sdk.Playbook, sdk.Agents, sdk.Artifacts, sdk.Flags, sdk.State, sdk.Events, sdk.Notify, sdk.Secrets,
 }
 
-func described(t *testing.T, path string, d client.Description) {
-	if want := "troop-plugin-" + d.Name; filepath.Base(path) != want {
-		t.Errorf("binary %s: want %s", filepath.Base(path), want)
-	}
+func described(t *testing.T, again, d client.Description) {
 	if !semantic.MatchString(d.Version) {
 		t.Errorf("version %q is not semantic", d.Version)
 	}
@@ -121,12 +170,7 @@ func described(t *testing.T, path string, d client.Description) {
 			t.Errorf("capability %q does not exist", c)
 		}
 	}
-	again, err := client.Start(t.Context(), client.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = again.Close() })
-	if !reflect.DeepEqual(again.Description(), d) {
+	if !reflect.DeepEqual(again, d) {
 		t.Error("it describes itself differently each time")
 	}
 }
@@ -161,12 +205,19 @@ func checked(t *testing.T, p *client.Plugin, b Binary) {
 			}
 		}
 	}
-	diags, err = p.Check(t.Context(), body(b.Valid+"\n  no_plugin_has_this = 1\n"))
-	found := slices.ContainsFunc(diags, func(d client.Diagnostic) bool {
-		return d.Range.Start == client.Pos{Line: strings.Count(b.Valid, "\n") + 2, Column: 3, Byte: len(b.Valid) + 3}
-	})
-	if err != nil || !found {
-		t.Errorf("an unknown argument: %v, %v; want a diagnostic at its place", Diagnostics(diags), err)
+}
+
+// placed looks for a mistake in a block that begins anywhere in a file, behind characters of several bytes.
+func placed(t *testing.T, p *client.Plugin, b Binary) {
+	const mistake = "no_plugin_has_this"
+	for before, column := range map[string]int{"\n  ": 3, "\n/* ü😀 */ ": 10, "/* ü😀 */ ": 29} {
+		c := body(before + mistake + " = 1\n" + b.Valid)
+		c.Line, c.Column, c.Byte = 7, 20, 99
+		want := client.Pos{Line: 7 + strings.Count(before, "\n"), Column: column, Byte: 99 + len(before)}
+		diags, err := p.Check(t.Context(), c)
+		if err != nil || !slices.ContainsFunc(diags, func(d client.Diagnostic) bool { return d.Range.Start == want }) {
+			t.Errorf("an unknown argument behind %q: %v, %v; want a diagnostic at %+v", before, Diagnostics(diags), err, want)
+		}
 	}
 }
 
@@ -181,23 +232,5 @@ func refusesInvalid(t *testing.T, p *client.Plugin, d client.Description) {
 	}
 	if err := p.Call(t.Context(), j, "no-plugin-has-this", nil, quiet); err == nil {
 		t.Error("an action that does not exist can be called")
-	}
-}
-
-func cancelled(t *testing.T, path string, b Binary) {
-	p, err := client.Start(t.Context(), client.Options{Path: path, Grace: 8 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
-	start := time.Now()
-	err = p.Run(ctx, client.Job{Config: body(b.Valid), Capabilities: (&Fake{}).Capabilities()}, func(client.Message) {})
-	if took := time.Since(start); err == nil || took > 10*time.Second {
-		t.Errorf("a cancelled run ended after %s with %v", took, err)
-	}
-	if _, err := p.Check(t.Context(), body(b.Valid)); err != nil {
-		t.Errorf("it had to be killed to end a cancelled run: %v", err)
 	}
 }

@@ -210,7 +210,7 @@ func (h *hub) serve(register func(grpc.ServiceRegistrar)) (uint32, func(), error
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.next++
-	id, l, s := h.next, bufconn.Listen(1<<20), grpc.NewServer()
+	id, l, s := h.next, bufconn.Listen(1<<20), grpc.NewServer(grpc.MaxRecvMsgSize(wire.MaxMessage))
 	h.listeners[id] = l
 	register(s)
 	go func() { _ = s.Serve(l) }()

@@ -49,8 +49,9 @@ run "bucket" {
       archived   = [for transition in rule.transition : "${transition.days} ${transition.storage_class}"]
       expired    = rule.expiration[0].days
       noncurrent = rule.noncurrent_version_expiration[0].noncurrent_days
-    }] == [{ status = "Enabled", prefix = "production/", archived = ["30 STANDARD_IA"], expired = 365, noncurrent = 14 }]
-    error_message = "Objects move, and end."
+      abandoned  = rule.abort_incomplete_multipart_upload[0].days_after_initiation
+    }] == [{ status = "Enabled", prefix = "production/", archived = ["30 STANDARD_IA"], expired = 365, noncurrent = 14, abandoned = 7 }]
+    error_message = "Objects move, and end, and so do uploads that were abandoned."
   }
 
   assert {
@@ -83,7 +84,19 @@ run "bucket" {
   }
 
   assert {
-    condition     = jsondecode(aws_s3_bucket_policy.backups[0].policy).Statement[0].Effect == "Deny" && jsondecode(aws_s3_bucket_policy.backups[0].policy).Statement[0].Condition == { Bool = { "aws:SecureTransport" = "false" } }
+    condition     = aws_iam_instance_profile.backups[0].role == aws_iam_role.backups[0].name && jsondecode(aws_iam_role.backups[0].assume_role_policy).Statement == [{ Effect = "Allow", Principal = { Service = "ec2.amazonaws.com" }, Action = "sts:AssumeRole" }]
+    error_message = "EC2 alone takes the role, by the profile."
+  }
+
+  assert {
+    condition = jsondecode(aws_s3_bucket_policy.backups[0].policy).Statement == [{
+      Sid       = "OnlyTLS"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = ["arn:aws:s3:::troop-production-1", "arn:aws:s3:::troop-production-1/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
     error_message = "Nobody comes without TLS."
   }
 }
@@ -107,7 +120,7 @@ run "key_and_name_of_ones_own" {
   }
 
   assert {
-    condition     = [for statement in jsondecode(aws_iam_role_policy.backups[0].policy).Statement : [statement.Action, statement.Resource] if statement.Sid == "Key"] == [[["kms:Decrypt", "kms:GenerateDataKey"], var.kms_key_arn]]
+    condition     = [for statement in jsondecode(aws_iam_role_policy.backups[0].policy).Statement : [statement.Action, statement.Resource, statement.Condition] if statement.Sid == "Key"] == [[["kms:Decrypt", "kms:GenerateDataKey"], var.kms_key_arn, { StringEquals = { "kms:ViaService" = "s3.eu-central-1.amazonaws.com" } }]]
     error_message = "Storage hosts may use the key, through S3 alone."
   }
 }

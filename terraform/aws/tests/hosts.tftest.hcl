@@ -34,13 +34,18 @@ run "default" {
   }
 
   assert {
-    condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_tokens == "required" && host.metadata_options[0].http_put_response_hop_limit == 1])
+    condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_endpoint == "enabled" && host.metadata_options[0].http_tokens == "required" && host.metadata_options[0].http_put_response_hop_limit == 1])
     error_message = "The metadata service answers only with a token, and only the host itself."
   }
 
   assert {
     condition     = alltrue([for host in aws_instance.host : host.root_block_device[0].encrypted && host.root_block_device[0].volume_type == "gp3" && host.root_block_device[0].volume_size == 20])
     error_message = "Disks are encrypted gp3 of 20 GiB."
+  }
+
+  assert {
+    condition     = alltrue([for name, host in aws_instance.host : host.root_block_device[0].delete_on_termination && host.root_block_device[0].tags == tomap({ Name = "troop-production-${name}", "troop:environment" = "production", "troop:module" = "aws" })])
+    error_message = "Disks end with their host, and carry its name and what everything carries."
   }
 
   assert {
@@ -93,8 +98,8 @@ run "default" {
   }
 
   assert {
-    condition     = keys(aws_ebs_volume.storage) == ["storage-1"] && aws_ebs_volume.storage["storage-1"].encrypted && aws_ebs_volume.storage["storage-1"].size == 50
-    error_message = "A storage host, and no other, has an encrypted volume for what it keeps."
+    condition     = keys(aws_ebs_volume.storage) == ["storage-1"] && aws_ebs_volume.storage["storage-1"].encrypted && aws_ebs_volume.storage["storage-1"].type == "gp3" && aws_ebs_volume.storage["storage-1"].size == 50
+    error_message = "A storage host, and no other, has an encrypted gp3 volume for what it keeps."
   }
 }
 
@@ -110,7 +115,13 @@ run "sizes_and_places" {
       canary    = { role = "canary", zone = "eu-central-1b" }
       router-1  = { role = "router" }
       storage-1 = { role = "storage", data = "200GiB" }
+      storage-2 = { role = "storage" }
     }
+  }
+
+  assert {
+    condition     = { for name, volume in aws_ebs_volume.storage : name => volume.availability_zone } == { storage-1 = "eu-central-1a", storage-2 = "eu-central-1b" }
+    error_message = "A volume is in its host's zone."
   }
 
   assert {
@@ -119,7 +130,7 @@ run "sizes_and_places" {
   }
 
   assert {
-    condition     = local.zone_of == { web-1 = "eu-central-1a", web-2 = "eu-central-1b", web-3 = "eu-central-1a", canary = "eu-central-1b", router-1 = "eu-central-1a", storage-1 = "eu-central-1a" }
+    condition     = local.zone_of == { web-1 = "eu-central-1a", web-2 = "eu-central-1b", web-3 = "eu-central-1a", canary = "eu-central-1b", router-1 = "eu-central-1a", storage-1 = "eu-central-1a", storage-2 = "eu-central-1b" }
     error_message = "The number at a name's end chooses the zone, unless one is given."
   }
 
@@ -134,8 +145,21 @@ run "sizes_and_places" {
   }
 
   assert {
-    condition     = output.capacity["m7i.large"] == { hosts = 5, vcpus = 10, zones = { "eu-central-1a" = 4, "eu-central-1b" = 1 } } && output.capacity["c7i.xlarge"].hosts == 1
+    condition     = output.capacity["m7i.large"] == { hosts = 6, vcpus = 12, zones = { "eu-central-1a" = 4, "eu-central-1b" = 2 } } && output.capacity["c7i.xlarge"].hosts == 1
     error_message = "The glance counts by type and zone."
+  }
+}
+
+run "tags" {
+  command = plan
+
+  variables {
+    tags = { team = "web" }
+  }
+
+  assert {
+    condition     = local.tags == { "troop:environment" = "production", "troop:module" = "aws", team = "web" }
+    error_message = "Everything carries the environment, the module, and tags of one's own."
   }
 }
 
@@ -166,6 +190,11 @@ run "arm" {
   }
 
   assert {
+    condition     = alltrue([for host in aws_instance.host : host.ami == "ami-0aaaaaaaaaaaaaaa2" && host.instance_type == "t4g.small"])
+    error_message = "Hosts have the processor that was asked for."
+  }
+
+  assert {
     condition     = alltrue([for host in output.hosts : host.user == "ubuntu"])
     error_message = "Ubuntu's images have a user of another name."
   }
@@ -190,6 +219,20 @@ run "image_by_id" {
   }
 }
 
+run "image_of_ones_own" {
+  command = plan
+
+  variables {
+    image  = "golden"
+    images = { golden = { owner = "self", name = "golden-ARCH-*", user = "ops" } }
+  }
+
+  assert {
+    condition     = data.aws_ami.this.owners == tolist(["self"]) && one(data.aws_ami.this.filter).values == toset(["golden-amd64-*"]) && output.hosts["web-1"].user == "ops"
+    error_message = "A team has images of its own, by name."
+  }
+}
+
 run "host_keys" {
   command = plan
 
@@ -205,7 +248,7 @@ run "host_keys" {
   }
 
   assert {
-    condition     = nonsensitive(yamldecode(aws_instance.host["web-1"].user_data).ssh_keys) == { ed25519_private = "-----BEGIN OPENSSH PRIVATE KEY-----\nnone\n-----END OPENSSH PRIVATE KEY-----\n", ed25519_public = "ssh-ed25519 AAAAweb1 web-1" }
+    condition     = nonsensitive(yamldecode(aws_instance.host["web-1"].user_data).ssh_deletekeys) && nonsensitive(yamldecode(aws_instance.host["web-1"].user_data).ssh_keys) == { ed25519_private = "-----BEGIN OPENSSH PRIVATE KEY-----\nnone\n-----END OPENSSH PRIVATE KEY-----\n", ed25519_public = "ssh-ed25519 AAAAweb1 web-1" }
     error_message = "The host gets the key; sshd does not read one without its last line's end."
   }
 

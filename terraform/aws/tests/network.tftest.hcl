@@ -14,7 +14,7 @@ run "vpc_of_its_own" {
   command = plan
 
   assert {
-    condition     = length(aws_vpc.this) == 1 && aws_vpc.this[0].cidr_block == "10.80.0.0/16" && length(data.aws_subnet.given) == 0
+    condition     = length(aws_vpc.this) == 1 && aws_vpc.this[0].cidr_block == "10.80.0.0/16" && aws_vpc.this[0].enable_dns_hostnames && aws_vpc.this[0].enable_dns_support && length(data.aws_subnet.given) == 0
     error_message = "Without subnets there is a VPC of the environment's own."
   }
 
@@ -24,7 +24,7 @@ run "vpc_of_its_own" {
   }
 
   assert {
-    condition     = aws_route.internet[0].destination_cidr_block == "0.0.0.0/0" && keys(aws_route_table_association.this) == keys(aws_subnet.this)
+    condition     = aws_route.internet[0].destination_cidr_block == "0.0.0.0/0" && aws_route.internet[0].gateway_id == aws_internet_gateway.this[0].id && alltrue([for a in aws_route_table_association.this : a.route_table_id == aws_route_table.this[0].id]) && keys(aws_route_table_association.this) == keys(aws_subnet.this)
     error_message = "Every subnet has the way out."
   }
 
@@ -34,7 +34,7 @@ run "vpc_of_its_own" {
   }
 
   assert {
-    condition     = keys(aws_eip.router) == ["router-1"] && aws_eip.router["router-1"].domain == "vpc"
+    condition     = keys(aws_eip.router) == ["router-1"] && aws_eip.router["router-1"].domain == "vpc" && aws_eip_association.router["router-1"].instance_id == aws_instance.host["router-1"].id && aws_eip_association.router["router-1"].allocation_id == aws_eip.router["router-1"].id
     error_message = "The router, and no other, has an elastic address."
   }
 }

@@ -22,7 +22,8 @@ run "wrong_at_all" {
     ssh_cidrs            = []
     instance_type        = "small"
     architecture         = "x86_64"
-    image                = "windows"
+    image                = "Windows"
+    images               = { debian-12 = { owner = "debian", name = "debian-12-ARCH-*", user = "admin" } }
     image_user           = "-l root"
     hosts                = { web-1 = { role = "database" }, router-1 = { role = "router" } }
     vpc_cidr             = "10.80.0.0/8"
@@ -39,7 +40,7 @@ run "wrong_at_all" {
     host_keys            = { web-1 = { private = "ssh-ed25519 AAAA", public = "ssh-ed25519 AAAA" } }
   }
 
-  expect_failures = [var.environment, var.ssh_public_key, var.region, var.ssh_cidrs, var.instance_type, var.architecture, var.image, var.image_user, var.hosts, var.vpc_cidr, var.zones, var.subnet_ids, var.client_cidrs, var.egress_cidrs, var.router_port, var.app_port, var.kms_key_arn, var.backups, var.permissions_boundary, var.tags, var.host_keys]
+  expect_failures = [var.environment, var.ssh_public_key, var.region, var.ssh_cidrs, var.instance_type, var.architecture, var.image, var.images, var.image_user, var.hosts, var.vpc_cidr, var.zones, var.subnet_ids, var.client_cidrs, var.egress_cidrs, var.router_port, var.app_port, var.kms_key_arn, var.backups, var.permissions_boundary, var.tags, var.host_keys]
 }
 
 run "wrong_in_detail" {
@@ -158,4 +159,14 @@ run "storage_on_an_old_type" {
   }
 
   expect_failures = [aws_ebs_volume.storage["storage-1"]]
+}
+
+run "image_that_nobody_named" {
+  command = plan
+
+  variables {
+    image = "debian-11"
+  }
+
+  expect_failures = [data.aws_ami.this]
 }

@@ -117,8 +117,10 @@ type Description struct {
 	Outputs       []*Output              `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	Actions       []*Action              `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
 	Capabilities  []string               `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"` // has Run
-	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`  // absent: has no Watch
+	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`          // has Run
+	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`           // absent: has no Watch
+	Values        bool                   `protobuf:"varint,10,opt,name=values,proto3" json:"values,omitempty"`       // it has no HCL: the core decodes blocks as config says, and the plugin gets Config.values
+	Cacheable     bool                   `protobuf:"varint,11,opt,name=cacheable,proto3" json:"cacheable,omitempty"` // what Run comes to depends on the commit, the configuration and the plugin alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +216,20 @@ func (x *Description) GetAgent() *Agent {
 		return x.Agent
 	}
 	return nil
+}
+
+func (x *Description) GetValues() bool {
+	if x != nil {
+		return x.Values
+	}
+	return false
+}
+
+func (x *Description) GetCacheable() bool {
+	if x != nil {
+		return x.Cacheable
+	}
+	return false
 }
 
 type Block struct {
@@ -704,6 +720,7 @@ type Config struct {
 	ScopeType     []byte                 `protobuf:"bytes,6,opt,name=scope_type,json=scopeType,proto3" json:"scope_type,omitempty"`    // cty type, JSON
 	ScopeValue    []byte                 `protobuf:"bytes,7,opt,name=scope_value,json=scopeValue,proto3" json:"scope_value,omitempty"` // cty value, msgpack; may hold unknowns
 	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`                               // the block's second label
+	Values        []byte                 `protobuf:"bytes,9,opt,name=values,proto3" json:"values,omitempty"`                           // JSON, for a plugin that wants values: what is not set, or not known yet, is absent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +809,13 @@ func (x *Config) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *Config) GetValues() []byte {
+	if x != nil {
+		return x.Values
+	}
+	return nil
 }
 
 type Range struct {
@@ -892,6 +916,7 @@ type Diagnostic struct {
 	Summary       string                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
 	Range         *Range                 `protobuf:"bytes,4,opt,name=range,proto3" json:"range,omitempty"`
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"` // in a CheckReply of a plugin that wants values, in place of range: "address", "rule[1].paths[0]"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +977,13 @@ func (x *Diagnostic) GetRange() *Range {
 		return x.Range
 	}
 	return nil
+}
+
+func (x *Diagnostic) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
 }
 
 type CheckRequest struct {
@@ -3114,7 +3146,7 @@ var File_plugin_proto protoreflect.FileDescriptor
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x0ftroop.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xd3\x02\n" +
+	"\x0fDescribeRequest\"\x89\x03\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -3124,7 +3156,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\aactions\x18\x06 \x03(\v2\x17.troop.plugin.v1.ActionR\aactions\x12\"\n" +
 	"\fcapabilities\x18\a \x03(\tR\fcapabilities\x12\x14\n" +
 	"\x05stage\x18\b \x01(\bR\x05stage\x12,\n" +
-	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\"y\n" +
+	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\x12\x16\n" +
+	"\x06values\x18\n" +
+	" \x01(\bR\x06values\x12\x1c\n" +
+	"\tcacheable\x18\v \x01(\bR\tcacheable\"y\n" +
 	"\x05Block\x12:\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2\x1a.troop.plugin.v1.AttributeR\n" +
@@ -3161,7 +3196,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12-\n" +
 	"\x12linux_capabilities\x18\x02 \x03(\tR\x11linuxCapabilities\x12\x16\n" +
 	"\x06groups\x18\x03 \x03(\tR\x06groups\x12%\n" +
-	"\x0ewritable_paths\x18\x04 \x03(\tR\rwritablePaths\"\xc8\x01\n" +
+	"\x0ewritable_paths\x18\x04 \x03(\tR\rwritablePaths\"\xe0\x01\n" +
 	"\x06Config\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\fR\x06source\x12\x12\n" +
@@ -3172,7 +3207,8 @@ const file_plugin_proto_rawDesc = "" +
 	"scope_type\x18\x06 \x01(\fR\tscopeType\x12\x1f\n" +
 	"\vscope_value\x18\a \x01(\fR\n" +
 	"scopeValue\x12\x12\n" +
-	"\x04name\x18\b \x01(\tR\x04name\"\xd1\x01\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12\x16\n" +
+	"\x06values\x18\t \x01(\fR\x06values\"\xd1\x01\n" +
 	"\x05Range\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x1d\n" +
 	"\n" +
@@ -3183,13 +3219,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\bend_line\x18\x05 \x01(\x05R\aendLine\x12\x1d\n" +
 	"\n" +
 	"end_column\x18\x06 \x01(\x05R\tendColumn\x12\x19\n" +
-	"\bend_byte\x18\a \x01(\x05R\aendByte\"\x86\x01\n" +
+	"\bend_byte\x18\a \x01(\x05R\aendByte\"\x9a\x01\n" +
 	"\n" +
 	"Diagnostic\x12\x18\n" +
 	"\awarning\x18\x01 \x01(\bR\awarning\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12,\n" +
-	"\x05range\x18\x04 \x01(\v2\x16.troop.plugin.v1.RangeR\x05range\"?\n" +
+	"\x05range\x18\x04 \x01(\v2\x16.troop.plugin.v1.RangeR\x05range\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\"?\n" +
 	"\fCheckRequest\x12/\n" +
 	"\x06config\x18\x01 \x01(\v2\x17.troop.plugin.v1.ConfigR\x06config\"K\n" +
 	"\n" +

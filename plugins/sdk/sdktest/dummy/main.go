@@ -6,11 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -20,6 +26,7 @@ type config struct {
 	Print   string         `hcl:"print,optional" doc:"Text for standard output."`
 	Flood   int            `hcl:"flood,optional" doc:"Number of log lines to write as fast as possible."`
 	Long    sdk.Size       `hcl:"long,optional" doc:"Size of one log line."`
+	Huge    sdk.Size       `hcl:"huge,optional" doc:"Size of an output."`
 	Noise   sdk.Size       `hcl:"noise,optional" doc:"Size of one line on standard error."`
 	Output  map[string]int `hcl:"output,optional" doc:"Outputs."`
 	Metric  *float64       `hcl:"metric,optional" doc:"A metric's value."`
@@ -59,9 +66,10 @@ func main() {
 	case "socket":
 		fmt.Fprintln(os.Stdout, "1|1|unix|/nonexistent/socket|grpc|")
 		time.Sleep(time.Minute)
+	case "garbage":
+		serveGarbage()
 	case "version":
-		fmt.Fprintln(os.Stdout, "1|99|unix|/nonexistent/socket|grpc|")
-		time.Sleep(time.Minute)
+		serveVersion(arg)
 	case "exit":
 		fmt.Fprintln(os.Stderr, arg)
 		os.Exit(3) //nolint:forbidigo // as it is told
@@ -75,6 +83,38 @@ func main() {
 		fmt.Fprintln(os.Stderr, arg)
 	}
 	sdk.Serve(stage)
+}
+
+// serveGarbage is a plugin that answers every connection with what is no TLS.
+func serveGarbage() {
+	path := filepath.Join(os.Getenv(plugin.EnvUnixSocketDir), "garbage")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprintf(os.Stdout, "1|1|unix|%s|grpc|\n", path)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = conn.Write([]byte(strings.Repeat("garbage\x00\xff", 1000)))
+		_ = conn.Close()
+	}
+}
+
+// serveVersion is a plugin that was built with the SDK of another version of the protocol.
+func serveVersion(version string) {
+	n, err := strconv.Atoi(version)
+	if err != nil {
+		panic(err)
+	}
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: "TROOP_PLUGIN", MagicCookieValue: os.Getenv("TROOP_PLUGIN")},
+		VersionedPlugins: map[int]plugin.PluginSet{n: {}},
+		GRPCServer:       plugin.DefaultGRPCServer,
+		Logger:           hclog.NewNullLogger(),
+	})
 }
 
 var stage = sdk.Stage[config]{
@@ -162,6 +202,9 @@ func speak(c *config, job *sdk.Job) {
 	if c.Noise > 0 {
 		_, _ = syscall.Write(2, []byte(strings.Repeat("y", int(c.Noise))+"\n"))
 		time.Sleep(100 * time.Millisecond) // the end of the call does not wait for it
+	}
+	if c.Huge > 0 {
+		job.Output("huge", strings.Repeat("x", int(c.Huge)))
 	}
 	for name, v := range c.Output {
 		job.Output(name, v)

@@ -121,7 +121,11 @@ func checkFree(subnet netip.Prefix) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	routes, err := parseRoutes(f)
+	return checkRoutes(f, subnet)
+}
+
+func checkRoutes(table io.Reader, subnet netip.Prefix) error {
+	routes, err := parseRoutes(table)
 	if err != nil {
 		return fmt.Errorf("read routes: %w", err)
 	}

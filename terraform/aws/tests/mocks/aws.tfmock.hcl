@@ -28,6 +28,18 @@ mock_resource "aws_vpc" {
   defaults = { id = "vpc-0bbbbbbbbbbbbbbb1" }
 }
 
+mock_resource "aws_internet_gateway" {
+  defaults = { id = "igw-0aaaaaaaaaaaaaaa1" }
+}
+
+mock_resource "aws_route_table" {
+  defaults = { id = "rtb-0aaaaaaaaaaaaaaa1" }
+}
+
+mock_resource "aws_iam_role" {
+  defaults = { name = "troop-production-role" }
+}
+
 mock_resource "aws_iam_instance_profile" {
   defaults = { name = "troop-production-profile" }
 }
@@ -37,11 +49,11 @@ mock_resource "aws_ebs_volume" {
 }
 
 mock_resource "aws_instance" {
-  defaults = { private_ip = "10.80.0.10", public_ip = "198.51.100.10" }
+  defaults = { id = "i-0aaaaaaaaaaaaaaa1", private_ip = "10.80.0.10", public_ip = "198.51.100.10" }
 }
 
 mock_resource "aws_eip" {
-  defaults = { public_ip = "198.51.100.99" }
+  defaults = { id = "eipalloc-0aaaaaaaaaaaaaaa1", public_ip = "198.51.100.99" }
 }
 
 mock_resource "aws_s3_bucket" {

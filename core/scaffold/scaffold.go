@@ -1,0 +1,165 @@
+// Package scaffold begins a plugin: it writes a Go module with a stage, its tests, a Makefile and a pipeline to try it
+// in. The templates are what a team reads first, so that everything they say stands in them and not in this package.
+// The troop program calls it for `troop plugin new`.
+package scaffold
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"text/template"
+
+	"golang.org/x/mod/modfile"
+)
+
+//go:embed all:templates
+var files embed.FS
+
+const templateExt = ".tmpl"
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": modfile.AutoQuote}).ParseFS(files, "templates/*"+templateExt, "templates/.*/*"+templateExt))
+
+// sdkModule is the module that plugins import.
+const sdkModule = "github.com/seed-b96de936/troop"
+
+// Plugin is what the templates are filled with.
+type Plugin struct {
+	Name string // TYPE in `stage "TYPE" "NAME"`
+	SDK  SDK
+}
+
+// SDK is a checkout of troop.
+type SDK struct {
+	Dir string // absolute
+	Go  string // version that it asks for
+}
+
+// Module is the name of the SDK's module.
+func (SDK) Module() string { return sdkModule }
+
+var validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+
+// CheckName says what is wrong with the name of a plugin.
+func CheckName(name string) error {
+	if !validName.MatchString(name) || len(name) > 40 {
+		return fmt.Errorf("%q is no name for a plugin: want small letters, digits and single dashes, a letter first, 40 at most", name)
+	}
+	return nil
+}
+
+// OpenSDK returns the checkout in a folder.
+func OpenSDK(dir string) (SDK, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return SDK{}, fmt.Errorf("find checkout of troop: %w", err)
+	}
+	file := filepath.Join(dir, "go.mod")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return SDK{}, fmt.Errorf("%s is no checkout of troop: %w", dir, err)
+	}
+	mod, err := modfile.ParseLax(file, text, nil)
+	if err != nil {
+		return SDK{}, fmt.Errorf("%s is no checkout of troop: %w", dir, err)
+	}
+	if mod.Module == nil || mod.Module.Mod.Path != sdkModule || mod.Go == nil {
+		return SDK{}, fmt.Errorf("%s is no checkout of troop: its go.mod is that of another module", dir)
+	}
+	return SDK{Dir: dir, Go: mod.Go.Version}, nil
+}
+
+// FindSDK returns the checkout that this program was built from: the source that the compiler read, or else the
+// folder above that of the program, whose name is bin then.
+func FindSDK() (SDK, error) {
+	var places []string
+	if _, source, _, ok := runtime.Caller(0); ok && filepath.IsAbs(source) { // relative: built with -trimpath
+		places = append(places, filepath.Join(filepath.Dir(source), "..", ".."))
+	}
+	if exe, err := os.Executable(); err == nil {
+		places = append(places, filepath.Join(filepath.Dir(exe), ".."))
+	}
+	return firstSDK(places)
+}
+
+func firstSDK(places []string) (SDK, error) {
+	for _, dir := range places {
+		if sdk, err := OpenSDK(dir); err == nil {
+			return sdk, nil
+		}
+	}
+	return SDK{}, errors.New("the checkout that this troop was built from cannot be found; name one with --sdk FOLDER")
+}
+
+// New writes the module of a plugin to a folder that must not be there yet; else the error is fs.ErrExist. On any
+// other error nothing is left of it.
+func New(ctx context.Context, dir string, p Plugin) (err error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	err = fs.WalkDir(files, "templates", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(path, "templates/"), templateExt)
+		return p.write(filepath.Join(dir, filepath.FromSlash(name)), filepath.Base(path))
+	})
+	if err != nil {
+		return fmt.Errorf("write module: %w", err)
+	}
+	return p.require(ctx, dir)
+}
+
+// write fills one template. A script is a program.
+func (p Plugin) write(path, name string) error {
+	var text bytes.Buffer
+	if err := templates.ExecuteTemplate(&text, name, p); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if bytes.HasPrefix(text.Bytes(), []byte("#!")) {
+		mode = 0o755
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text.Bytes(), mode)
+}
+
+// require completes go.mod with what the SDK needs, in the versions that the checkout was tested with. Its go.sum is
+// taken over, so that no network is needed where troop itself was built; go mod tidy may trim it.
+func (p Plugin) require(ctx context.Context, dir string) error {
+	sums, err := os.ReadFile(filepath.Join(p.SDK.Dir, "go.sum"))
+	if err != nil {
+		return fmt.Errorf("read checksums of the checkout: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644); err != nil {
+		return fmt.Errorf("write checksums: %w", err)
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-mod=mod", "-deps", "-test", "./...")
+	list.Dir = dir
+	list.Env = append(os.Environ(), "GOWORK=off")
+	var complaint bytes.Buffer
+	list.Stderr = &complaint
+	err = list.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("complete go.mod: go is missing: install Go %s or newer", p.SDK.Go)
+	}
+	if err != nil {
+		return fmt.Errorf("complete go.mod: %w: %s", err, bytes.TrimSpace(complaint.Bytes()))
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Copy is a state that was set aside before a command changed it.
+type Copy struct {
+	Number    int             `json:"number"`
+	Before    Work            `json:"before"` // the command that was about to change it; the copy is as old
+	Serial    uint64          `json:"serial"`
+	Lineage   string          `json:"lineage"`
+	Hosts     []core.HostName `json:"hosts"`
+	Resources int             `json:"resources"`
+}
+
+// What is kept of the copies: the newest, and of what is older the last one of each day.
+const (
+	keptCopies = 20
+	keptDays   = 30
+)
+
+func (w *Workspace) copyPath(number int, ext string) string {
+	return filepath.Join(copiesIn(w.Dir), fmt.Sprintf("%06d%s", number, ext))
+}
+
+func copiesIn(dir string) string { return filepath.Join(dir, own, "states") }
+
+// setAside keeps a copy of the state, wherever the module keeps it, and returns what it has copied; nil: there is
+// no state yet. The caller holds the lock.
+func (w *Workspace) setAside(ctx context.Context, tf *tfexec.Terraform) (*header, error) {
+	b, h, err := w.pull(ctx, tf)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return &h, w.keepCopy(b, h)
+}
+
+func (w *Workspace) keepCopy(state []byte, h header) error {
+	if err := os.MkdirAll(copiesIn(w.Dir), 0o700); err != nil {
+		return fmt.Errorf("copy state aside: %w", err)
+	}
+	all, err := Copies(w.Dir)
+	if err != nil {
+		return err
+	}
+	c := Copy{Number: 1, Before: w.work(), Serial: h.Serial, Lineage: h.Lineage, Hosts: []core.HostName{}}
+	if len(all) > 0 {
+		c.Number = all[0].Number + 1
+	}
+	var hosts map[string]any
+	if o, ok := h.Outputs[output]; ok && json.Unmarshal(o.Value, &hosts) == nil {
+		for _, name := range slices.Sorted(maps.Keys(hosts)) {
+			c.Hosts = append(c.Hosts, core.HostName(name))
+		}
+	}
+	for _, r := range h.Resources {
+		if r.Mode == "managed" {
+			c.Resources += len(r.Instances)
+		}
+	}
+	about, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	err = writeFile(w.copyPath(c.Number, ".tfstate"), state)
+	if err == nil { // a copy counts from here on
+		err = writeFile(w.copyPath(c.Number, ".json"), about)
+	}
+	for _, old := range spare(append([]Copy{c}, all...), c.Before.Since) {
+		err = errors.Join(err, os.Remove(w.copyPath(old.Number, ".json")), os.Remove(w.copyPath(old.Number, ".tfstate")))
+	}
+	if err != nil {
+		return fmt.Errorf("copy state aside: %w", err)
+	}
+	return nil
+}
+
+// spare returns the copies, which are sorted from the newest on, that need no longer be kept.
+func spare(all []Copy, now time.Time) []Copy {
+	var spared []Copy
+	days := map[string]bool{}
+	for i, c := range all {
+		day := c.Before.Since.UTC().Format(time.DateOnly)
+		if i >= keptCopies && (days[day] || now.Sub(c.Before.Since) > keptDays*24*time.Hour) {
+			spared = append(spared, c)
+			continue
+		}
+		days[day] = true
+	}
+	return spared
+}
+
+// Copies lists the copies of the state that the working folder of a module has, the newest first. It only looks.
+func Copies(dir string) ([]Copy, error) {
+	files, err := filepath.Glob(filepath.Join(copiesIn(dir), "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	all := []Copy{}
+	for _, file := range files {
+		var c Copy
+		b, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has just been pruned
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read copy of the state: %w", err)
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Copy) int { return b.Number - a.Number })
+	return all, nil
+}
+
+// readCopy returns a copy as it was set aside.
+func (w *Workspace) readCopy(number int) ([]byte, header, error) {
+	var h header
+	b, err := os.ReadFile(w.copyPath(number, ".tfstate"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, h, &core.NotFoundError{
+			What: "copy of the state", Name: strconv.Itoa(number), Remedy: "troop state history --env " + w.Environment + " lists them",
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &h)
+	}
+	if err != nil {
+		return nil, h, fmt.Errorf("read copy %d of the state: %w", number, err)
+	}
+	return b, h, nil
+}
+
+// Copied returns the state as a copy has it.
+func (w *Workspace) Copied(ctx context.Context, number int) (*State, error) {
+	_, h, err := w.readCopy(number)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.ready(ctx); err != nil && !errors.As(err, new(*DamagedError)) {
+		return nil, err
+	}
+	var s *State
+	err = w.run(ctx, func(tf *tfexec.Terraform) error {
+		s, err = w.show(ctx, tf, w.copyPath(number, ".tfstate"), h)
+		return err
+	})
+	return s, err
+}
+
+// Restore puts a copy in the place of the state, which is copied aside first, so that a restore can itself be
+// taken back. It changes no host: what the next Plan makes of it, it shows. A copy of another state, which only
+// has the same name, is refused.
+func (w *Workspace) Restore(ctx context.Context, number int) error {
+	copied, h, err := w.readCopy(number)
+	if err != nil {
+		return err
+	}
+	release, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := w.removeDamaged(); err != nil {
+		return err
+	}
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	file := w.path("restore.tfstate")
+	defer func() { _ = os.Remove(file) }()
+	err = w.locking(ctx, func(tf *tfexec.Terraform) error {
+		present, err := w.setAside(ctx, tf)
+		if err != nil {
+			return err
+		}
+		if present != nil && present.Lineage != h.Lineage {
+			return fmt.Errorf("copy %d is of another state: its lineage is %s, that of the present one %s", number, h.Lineage, present.Lineage)
+		}
+		if present != nil {
+			// Terraform takes a state only when it is newer than the one that is there, so that nothing is lost that
+			// someone else writes meanwhile.
+			h.Serial = max(h.Serial, present.Serial+1)
+		}
+		b, err := withSerial(copied, h.Serial)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(file, b); err != nil {
+			return err
+		}
+		return plain(tf.StatePush(ctx, file, tfexec.Lock(true)))
+	})
+	if err != nil {
+		return fmt.Errorf("restore state: %w", w.attribute(err))
+	}
+	return nil
+}
+
+func withSerial(state []byte, serial uint64) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(state, &fields); err != nil {
+		return nil, err
+	}
+	fields["serial"] = json.RawMessage(strconv.FormatUint(serial, 10))
+	return json.MarshalIndent(fields, "", "  ")
+}
+
+// damaged reports whether the state of this machine was cut off: Terraform writes it in place. An empty file is
+// also what an apply begins with that has no state yet.
+func (w *Workspace) damaged() (bool, error) {
+	b, err := os.ReadFile(w.stateFile())
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && json.Valid(b)) {
+		return false, nil
+	} else if err != nil || len(b) > 0 {
+		return err == nil, err
+	}
+	all, err := Copies(w.Dir)
+	return len(all) > 0, err
+}
+
+// mend brings back the copy of the state that the apply has made which was killed while it wrote the state. What
+// it had made until then is in no state; the provider of the lab finds that. Other damage is left to a person.
+func (w *Workspace) mend() error {
+	damaged, err := w.damaged()
+	if err != nil || !damaged {
+		return err
+	}
+	broken, err := w.interrupted()
+	if err != nil {
+		return err
+	}
+	all, err := Copies(w.Dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(broken) > 0 && len(all) == 0: // it was the first apply of all
+		return w.removeDamaged()
+	case len(broken) == 0, all[0].Before.Since.Before(broken[0].Since):
+		return &DamagedError{w.stateFile(), w.Environment}
+	}
+	b, _, err := w.readCopy(all[0].Number)
+	if err != nil {
+		return err
+	}
+	w.Log(fmt.Sprintf("the state was cut off by the interruption; copy %d, from just before, is back", all[0].Number))
+	return writeFile(w.stateFile(), b)
+}
+
+// removeDamaged moves a damaged state out of the way of the one that is restored.
+func (w *Workspace) removeDamaged() error {
+	damaged, err := w.damaged()
+	if err != nil || !damaged {
+		return err
+	}
+	aside := w.stateFile() + ".damaged"
+	w.Log("the damaged state is now " + aside)
+	return os.Rename(w.stateFile(), aside)
+}

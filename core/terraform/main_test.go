@@ -1,0 +1,97 @@
+package terraform_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/terraform"
+)
+
+// engine makes the test binary apply a module in a process of its own, which a test can kill, and nothing else.
+type engine struct {
+	Dir, Module, PublicKey, What string
+	Run                          core.RunID
+	Variables                    map[string]any
+	Providers                    map[string]string
+	Destroy                      bool // everything, instead of to apply
+}
+
+const engineEnv = "TROOP_TEST_ENGINE"
+
+// applied reports whether this process is an engine's, and has done its work.
+func applied() bool {
+	text := os.Getenv(engineEnv)
+	if text == "" {
+		return false
+	}
+	var e engine
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		panic(err)
+	}
+	if err := e.apply(context.Background()); err != nil {
+		panic(err)
+	}
+	return true
+}
+
+func (e engine) open(ctx context.Context) (*terraform.Workspace, error) {
+	return terraform.Open(ctx, terraform.Options{
+		Dir: e.Dir, Module: os.DirFS(e.Module), Environment: "lab", PublicKey: e.PublicKey,
+		What: e.What, Run: e.Run, Variables: e.Variables, Providers: e.Providers,
+	})
+}
+
+func (e engine) apply(ctx context.Context) error {
+	w, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	plan := w.Plan
+	if e.Destroy {
+		plan = w.PlanDestroy
+	}
+	p, err := plan(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stdout.WriteString("applying\n"); err != nil {
+		return err
+	}
+	return w.Apply(ctx, p, nil)
+}
+
+func (e engine) command(t *testing.T) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), engineEnv+"="+string(text))
+	return cmd
+}
+
+// start begins to plan, and then to apply, which applying tells. Whoever starts it, ends it and waits for it.
+func (e engine) start(t *testing.T) (process *exec.Cmd, applying <-chan struct{}) {
+	t.Helper()
+	cmd := e.command(t)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	told := make(chan struct{})
+	go func() {
+		defer close(told) // also when it ends before
+		_, _ = bufio.NewReader(out).ReadString('\n')
+	}()
+	return cmd, told
+}

@@ -1,0 +1,450 @@
+package terraform_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/terraform"
+)
+
+// hosts is a module whose hosts are in the state alone. It needs no provider that Terraform does not have in itself.
+const hosts = `
+variable "hosts" { type = map(string) }
+variable "token" {
+  type      = string
+  default   = "hunter2"
+  sensitive = true
+}
+variable "wait" { default = "true" }
+resource "terraform_data" "host" {
+  for_each = var.hosts
+  input    = { role = each.value, token = var.token }
+  provisioner "local-exec" { command = var.wait }
+}
+output "hosts" {
+  value = { for name, role in var.hosts : name => {
+    role = role, address = "127.0.0.1", user = "root", host_key = terraform_data.host[name].id
+  } }
+}
+`
+
+// bucket is the name of the test's own.
+const bucket = "states"
+
+// s3 is a server of this process, with conditional writes, as locks need them.
+func s3(t *testing.T) (backend gofakes3.Backend, config string) {
+	t.Helper()
+	backend = s3mem.New()
+	if err := backend.CreateBucket(bucket); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	return backend, fmt.Sprintf(`
+terraform {
+  backend "s3" {
+    bucket                      = %q
+    key                         = "lab.tfstate"
+    region                      = "us-east-1"
+    use_lockfile                = true
+    use_path_style              = true
+    skip_credentials_validation = true
+    skip_requesting_account_id  = true
+    skip_metadata_api_check     = true
+    endpoints                   = { s3 = %q }
+  }
+}
+`, bucket, server.URL)
+}
+
+// module writes a module that keeps its state where config says.
+func module(t *testing.T, config string) engine {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(hosts+config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return engine{Dir: filepath.Join(t.TempDir(), "terraform"), Module: dir, What: "troop test"}
+}
+
+// with returns a workspace for some hosts, all of one role.
+func (e engine) with(t *testing.T, names ...string) *terraform.Workspace {
+	t.Helper()
+	all := map[string]any{}
+	for _, name := range names {
+		all[name] = "production"
+	}
+	e.Variables = map[string]any{"hosts": all}
+	w, err := e.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func plan(t *testing.T, w *terraform.Workspace) *terraform.Plan {
+	t.Helper()
+	p, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func apply(t *testing.T, w *terraform.Workspace) {
+	t.Helper()
+	if err := w.Apply(t.Context(), plan(t, w), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func state(t *testing.T, w *terraform.Workspace) *terraform.State {
+	t.Helper()
+	s, err := w.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// inState names the hosts of a state.
+func inState(s *terraform.State) []string {
+	var names []string
+	for _, r := range s.Resources {
+		names = append(names, string(r.Host))
+	}
+	return names
+}
+
+func copies(t *testing.T, e engine) []terraform.Copy {
+	t.Helper()
+	all, err := terraform.Copies(e.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestState leads a state through its life, on this machine and in S3.
+func TestState(t *testing.T) {
+	for name, config := range map[string]func(*testing.T) string{
+		"local": func(*testing.T) string { return "" },
+		"path": func(*testing.T) string {
+			return "terraform {\n  backend \"local\" { path = \"elsewhere.tfstate\" }\n}\n"
+		},
+		"s3": func(t *testing.T) string { _, config := s3(t); return config },
+	} {
+		t.Run(name, func(t *testing.T) { testState(t, module(t, config(t))) })
+	}
+}
+
+func testState(t *testing.T, e engine) {
+	if s := state(t, e.with(t, "a")); s.Lineage != "" || len(s.Resources) != 0 {
+		t.Errorf("before the first apply: %+v", s)
+	}
+	apply(t, e.with(t, "a"))
+	if all := copies(t, e); len(all) != 0 {
+		t.Errorf("there was no state to copy: %+v", all)
+	}
+	first := state(t, e.with(t))
+	e.Run = "01JTEST"
+	apply(t, e.with(t, "a", "b"))
+	e.Run = ""
+	second := state(t, e.with(t))
+	if got := inState(second); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("hosts in the state: %v", got)
+	}
+	if r := second.Resources[0]; r.Address != `terraform_data.host["a"]` || r.Role != "production" ||
+		!reflect.DeepEqual(r.Values["input"], map[string]any{"role": "production", "token": "(sensitive)"}) {
+		t.Errorf("resource %+v", r)
+	}
+
+	all := copies(t, e)
+	if len(all) != 1 || all[0].Number != 1 || all[0].Before.Run != "01JTEST" || all[0].Before.What != "troop test" ||
+		!slices.Equal(all[0].Hosts, []core.HostName{"a"}) || all[0].Serial != first.Serial || all[0].Resources != 1 {
+		t.Errorf("copies %+v", all)
+	}
+	copied, err := e.with(t).Copied(t.Context(), 1)
+	if err != nil || !terraform.Diff(copied, first).Empty() {
+		t.Errorf("copy %+v, want %+v, %v", copied, first, err)
+	}
+	d := terraform.Diff(copied, second)
+	if len(d.Changes) != 1 || d.Changes[0].Action != terraform.Create || d.Changes[0].Host != "b" || !slices.Equal(d.Outputs, []string{"hosts"}) {
+		t.Errorf("difference %+v", d)
+	}
+	if d := terraform.Diff(second, copied); len(d.Changes) != 1 || d.Changes[0].Action != terraform.Destroy {
+		t.Errorf("difference the other way round %+v", d)
+	}
+
+	if err := e.with(t).Restore(t.Context(), 7); !errors.As(err, new(*core.NotFoundError)) {
+		t.Errorf("restore of a copy that there is not: %v", err)
+	}
+	if err := e.with(t).Restore(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if all = copies(t, e); len(all) != 2 || all[0].Number != 2 || all[0].Resources != 2 || all[0].Serial != second.Serial {
+		t.Errorf("the restore has set aside %+v", all)
+	}
+	restored := state(t, e.with(t))
+	if !terraform.Diff(restored, first).Empty() || restored.Serial <= second.Serial {
+		t.Errorf("restored %+v, want %+v with a serial above %d", restored, first, second.Serial)
+	}
+	p := plan(t, e.with(t, "a", "b"))
+	if len(p.Changes) != 1 || p.Changes[0].Host != "b" || p.Changes[0].Action != terraform.Create {
+		t.Errorf("plan after the restore: %+v", p.Changes)
+	}
+	if err := e.with(t).Restore(t.Context(), 2); err != nil { // which takes the restore back
+		t.Fatal(err)
+	}
+	if p := plan(t, e.with(t, "a", "b")); !p.Empty() {
+		t.Errorf("plan after the restore was taken back: %+v", p)
+	}
+}
+
+// TestChangedAttribute has the difference name what is sensitive, and not show it.
+func TestChangedAttribute(t *testing.T) {
+	e := module(t, "")
+	apply(t, e.with(t, "a"))
+	w := e.with(t, "a")
+	w.Variables["token"] = "hunter3"
+	apply(t, w)
+	copied, err := w.Copied(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := terraform.Diff(copied, state(t, w))
+	if len(d.Changes) != 1 || len(d.Changes[0].Attributes) == 0 || d.Changes[0].Attributes[0].Name != "input" {
+		t.Fatalf("difference %+v", d)
+	}
+	if text := fmt.Sprintf("%+v", d); strings.Contains(text, "hunter") {
+		t.Errorf("the difference shows a secret: %s", text)
+	}
+}
+
+func TestRestoreRefusesAnotherState(t *testing.T) {
+	e := module(t, "")
+	apply(t, e.with(t, "a"))
+	apply(t, e.with(t, "a", "b"))
+	if err := os.Remove(filepath.Join(e.Dir, "terraform.tfstate")); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, e.with(t, "c"))
+	if err := e.with(t).Restore(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "copy 1 is of another state") {
+		t.Errorf("got %v", err)
+	}
+	if got := inState(state(t, e.with(t))); !slices.Equal(got, []string{"c"}) {
+		t.Errorf("hosts in the state: %v", got)
+	}
+}
+
+// slow begins to apply host b beside host a, in a process of its own, and returns once Terraform is at it.
+func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
+	t.Helper()
+	started := filepath.Join(t.TempDir(), "started")
+	pid := filepath.Join(t.TempDir(), "pid")
+	e.Run = "01JKILLED"
+	e.Variables = map[string]any{
+		"hosts": map[string]any{"a": "production", "b": "production"},
+		"wait":  fmt.Sprintf("echo $$ >%s; touch %s; exec sleep 60", pid, started),
+	}
+	cmd, _ := e.start(t)
+	t.Cleanup(func() { // what a killed Terraform has started itself outlives it
+		b, err := os.ReadFile(pid)
+		if err != nil {
+			return
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+			_ = syscall.Kill(n, syscall.SIGKILL)
+		}
+	})
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(started); err == nil {
+			return cmd
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("terraform never came to host b")
+		}
+	}
+}
+
+// programIn returns a process of that program that works in a folder, or 0.
+func programIn(t *testing.T, dir, program string) int {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		exe, _ := os.Readlink(p + "/exe")
+		cwd, _ := os.Readlink(p + "/cwd")
+		if filepath.Base(exe) == program && cwd == dir {
+			pid, err := strconv.Atoi(filepath.Base(p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	return 0
+}
+
+// TestKilledWithTheLock kills Terraform, or who drives it, while the state in S3 is locked.
+func TestKilledWithTheLock(t *testing.T) {
+	for _, victim := range []string{"terraform", "engine"} {
+		t.Run(victim, func(t *testing.T) {
+			_, config := s3(t)
+			e := module(t, config)
+			apply(t, e.with(t, "a"))
+			cmd := slow(t, e)
+
+			lock, err := e.with(t).Locked(t.Context())
+			if err != nil || lock == nil || lock.Abandoned || lock.Work == nil || lock.Work.PID != cmd.Process.Pid || lock.Work.Run != "01JKILLED" {
+				t.Errorf("while it works: %+v, %v", lock, err)
+			}
+			pid := cmd.Process.Pid
+			if victim == "terraform" {
+				pid = programIn(t, e.Dir, "terraform")
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Fatal("the apply has succeeded")
+			}
+			for programIn(t, e.Dir, "terraform") != 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+
+			lock, err = e.with(t).Locked(t.Context())
+			if err != nil || lock == nil || !lock.Abandoned || lock.ID == "" || lock.Work.Run != "01JKILLED" || lock.Work.PID != cmd.Process.Pid {
+				t.Fatalf("lock %+v, %v", lock, err)
+			}
+			if err := e.with(t).Restore(t.Context(), 1); !errors.As(err, new(*terraform.LockedError)) {
+				t.Errorf("restore past a lock: %v", err)
+			}
+			// One plan, and one yes to it, mend all.
+			w := e.with(t, "a", "b")
+			p := plan(t, w)
+			if p.Empty() || p.Lock == nil || p.Lock.ID != lock.ID {
+				t.Errorf("plan %+v", p)
+			}
+			if again, err := w.Locked(t.Context()); err != nil || again == nil || again.ID != lock.ID {
+				t.Errorf("a plan has freed the lock: %+v, %v", again, err)
+			}
+			p = plan(t, w)
+			if err := w.Apply(t.Context(), p, nil); err != nil {
+				t.Fatal(err)
+			}
+			if lock, err := w.Locked(t.Context()); err != nil || lock != nil {
+				t.Errorf("after that: %+v, %v", lock, err)
+			}
+			if got := inState(state(t, w)); !slices.Equal(got, []string{"a", "b"}) {
+				t.Errorf("hosts in the state: %v", got)
+			}
+			if p := plan(t, w); !p.Empty() {
+				t.Errorf("plan after that: %+v", p)
+			}
+		})
+	}
+}
+
+// TestLockOfOthers leaves a lock alone that nobody here has taken, until someone says so.
+func TestLockOfOthers(t *testing.T) {
+	backend, config := s3(t)
+	e := module(t, config)
+	w := e.with(t, "a")
+	apply(t, w)
+	who := "root@elsewhere"
+	lock := `{"ID":"60ec3bdf-1111-2222-3333-444444444444","Operation":"OperationTypeApply","Who":"` + who +
+		`","Version":"1.11.4","Created":"2026-01-01T00:00:00Z","Path":"states/lab.tfstate"}`
+	_, err := backend.PutObject(bucket, "lab.tfstate.tflock", map[string]string{}, strings.NewReader(lock), int64(len(lock)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Plan(t.Context())
+	locked, ok := errors.AsType[*terraform.LockedError](err)
+	if !ok || locked.Abandoned || locked.Who != who || !strings.Contains(err.Error(), "troop state unlock --env lab") {
+		t.Fatalf("plan: %v", err)
+	}
+	found, err := w.Locked(t.Context())
+	if err != nil || found == nil || found.ID != "60ec3bdf-1111-2222-3333-444444444444" || found.Abandoned ||
+		!found.Since.Equal(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Fatalf("lock %+v, %v", found, err)
+	}
+	other := *found
+	other.ID = "60ec3bdf-5555-2222-3333-444444444444"
+	if err := w.Unlock(t.Context(), other); err == nil {
+		t.Error("a lock was freed by the ID of another one")
+	}
+	if err := w.Unlock(t.Context(), *found); err != nil {
+		t.Fatal(err)
+	}
+	if p := plan(t, w); !p.Empty() {
+		t.Errorf("plan %+v", p)
+	}
+}
+
+// TestCutOffState has a killed Terraform leave half a state on this machine.
+func TestCutOffState(t *testing.T) {
+	for name, rest := range map[string]string{"empty": "", "half": `{"version": 4, "resou`} {
+		t.Run(name, func(t *testing.T) {
+			e := module(t, "")
+			apply(t, e.with(t, "a"))
+			before := state(t, e.with(t))
+			file := filepath.Join(e.Dir, "terraform.tfstate")
+
+			cmd := slow(t, e)
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			for programIn(t, e.Dir, "terraform") != 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err := os.WriteFile(file, []byte(rest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.with(t).State(t.Context()); !errors.As(err, new(*terraform.DamagedError)) {
+				t.Errorf("a damaged state is read: %v", err)
+			}
+			p := plan(t, e.with(t, "a", "b"))
+			if len(p.Changes) != 1 || p.Changes[0].Host != "b" {
+				t.Errorf("plan %+v", p.Changes)
+			}
+			if s := state(t, e.with(t)); !terraform.Diff(before, s).Empty() {
+				t.Errorf("the state before the apply is not back: %+v", s)
+			}
+
+			// Without an apply that was killed, a person says what to do.
+			if err := os.WriteFile(file, []byte(rest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.with(t).Plan(t.Context()); !errors.As(err, new(*terraform.DamagedError)) {
+				t.Errorf("a plan with a damaged state: %v", err)
+			}
+			if err := e.with(t).Restore(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if s := state(t, e.with(t)); !terraform.Diff(before, s).Empty() {
+				t.Errorf("the copy is not back: %+v", s)
+			}
+		})
+	}
+}

@@ -1,0 +1,242 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
+)
+
+// Lock keeps others from a state. One in a backend, such as S3, stays when Terraform is killed; one on this
+// machine ends with its process.
+type Lock struct {
+	ID        string    `json:"id,omitempty"` // in the backend; empty: a process of this machine holds it
+	Who       string    `json:"who,omitempty"`
+	Operation string    `json:"operation,omitempty"`
+	Since     time.Time `json:"since"`
+	Work      *Work     `json:"work,omitempty"` // that took it, when it worked in this folder
+	Abandoned bool      `json:"abandoned"`      // by a command that was interrupted in this folder
+}
+
+func (l Lock) String() string {
+	switch {
+	case l.Abandoned:
+		return l.Work.String() + ", which was interrupted"
+	case l.Work != nil:
+		return l.Work.String()
+	}
+	return fmt.Sprintf("%s (%s, since %s)", l.Who, l.Operation, l.Since.Local().Format(time.DateTime))
+}
+
+// LockedError says that someone else has locked the state, or died with the lock in hand.
+type LockedError struct {
+	Lock
+	Environment string
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("the state is locked by %s; wait, or when nobody works on it any more: troop state unlock --env %s",
+		e.Lock, e.Environment)
+}
+
+var lockInfo = regexp.MustCompile(`(?m)^\s*(ID|Who|Operation|Created):\s*(.*?)\s*$`)
+
+// parseLock reads what Terraform says of a lock.
+func parseLock(text string) Lock {
+	l := Lock{ID: "unknown", Who: "someone"}
+	for _, m := range lockInfo.FindAllStringSubmatch(text, -1) {
+		switch m[1] {
+		case "ID":
+			l.ID = m[2]
+		case "Who":
+			l.Who = m[2]
+		case "Operation":
+			l.Operation = m[2]
+		case "Created":
+			l.Since, _ = time.Parse("2006-01-02 15:04:05.999999999 -0700 MST", m[2])
+		}
+	}
+	return l
+}
+
+var decoration = regexp.MustCompile(`\x1b\[[0-9;]*m|[╷│╵]`)
+
+// plain takes the decoration off the error of a command that has no JSON output, and makes it a *LockedError when
+// it is about a lock.
+func plain(err error) error {
+	if exit, ok := errors.AsType[*exec.ExitError](err); err == nil || ok && !exit.Exited() {
+		return err
+	}
+	text := decoration.ReplaceAllString(err.Error(), "")
+	if _, info, ok := strings.Cut(text, "Lock Info:"); ok {
+		return &LockedError{Lock: parseLock(info)}
+	}
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// attribute adds to a *LockedError what is known here of who took the lock. The caller holds the lock of the
+// folder, so that whoever took a lock from here, and has not come back, is no more.
+func (w *Workspace) attribute(err error) error {
+	locked, ok := errors.AsType[*LockedError](err)
+	if !ok {
+		return err
+	}
+	locked.Environment = w.Environment
+	broken, e := w.interrupted()
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	if locked.Who != me() {
+		return err
+	}
+	for _, k := range broken {
+		if !k.Since.After(locked.Since) { // the last one that had begun by then
+			locked.Work, locked.Abandoned = &k, true
+		}
+	}
+	return err
+}
+
+// me is how Terraform calls us in its locks.
+func me() string {
+	u, err := user.Current()
+	host, e := os.Hostname()
+	if err != nil || e != nil {
+		return ""
+	}
+	return u.Username + "@" + host
+}
+
+// locking is run for a command of Terraform's that locks the state. It is written down before it begins, and
+// struck when it has come to an end of its own, which frees the lock: what is left over was interrupted. One that
+// succeeds proves that none before it has left a lock.
+func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error) error {
+	before, err := w.interrupted()
+	if err != nil {
+		return err
+	}
+	if err := w.setInterrupted(append(before, w.work())); err != nil {
+		return err
+	}
+	err = w.run(ctx, f)
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return w.setInterrupted(nil)
+	case ctx.Err() != nil, ok && !exit.Exited():
+		return err
+	}
+	return errors.Join(err, w.setInterrupted(before))
+}
+
+// interrupted lists the commands that did not come to their end, the oldest first.
+func (w *Workspace) interrupted() ([]Work, error) {
+	b, err := os.ReadFile(w.path("begun.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var works []Work
+	if err := json.Unmarshal(b, &works); err != nil {
+		return nil, fmt.Errorf("read %s: %w", w.path("begun.json"), err)
+	}
+	return works, nil
+}
+
+func (w *Workspace) setInterrupted(works []Work) error {
+	if len(works) == 0 {
+		if err := os.Remove(w.path("begun.json")); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	b, err := json.Marshal(works)
+	if err != nil {
+		return err
+	}
+	return writeFile(w.path("begun.json"), b)
+}
+
+// planPast runs `terraform plan`. A lock that an interrupted command of ours left does not stop it, for a plan
+// changes nothing: it is returned, to be freed by who applies the plan.
+func (w *Workspace) planPast(ctx context.Context, options []tfexec.PlanOption) (*Lock, error) {
+	out := &messages{log: w.Log}
+	plan := func(options []tfexec.PlanOption) func(*tfexec.Terraform) error {
+		return func(tf *tfexec.Terraform) error {
+			_, err := tf.PlanJSON(ctx, out, options...)
+			return err
+		}
+	}
+	err := w.locking(ctx, plan(options))
+	if err == nil {
+		return nil, nil
+	}
+	err = w.attribute(out.explain(ctx, err))
+	locked, ok := errors.AsType[*LockedError](err)
+	if !ok || !locked.Abandoned {
+		return nil, err
+	}
+	out = &messages{log: w.Log}
+	if err := w.run(ctx, plan(append(options, tfexec.Lock(false)))); err != nil {
+		return nil, out.explain(ctx, err)
+	}
+	return &locked.Lock, nil
+}
+
+// unlock frees a lock of the backend, unless it is another one by now.
+func (w *Workspace) unlock(ctx context.Context, l *Lock) error {
+	if l == nil {
+		return nil
+	}
+	if err := w.run(ctx, func(tf *tfexec.Terraform) error { return tf.ForceUnlock(ctx, l.ID) }); err != nil {
+		return fmt.Errorf("free the lock of the state: %w", plain(err))
+	}
+	w.Log(fmt.Sprintf("freed the lock of the state that was taken by %s", l))
+	return nil
+}
+
+// Locked says who has locked the state; nil: nobody.
+func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
+	release, err := w.lockWithin(ctx, time.Second)
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		return &Lock{Since: busy.Since, Work: &busy.Work}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := w.prepare(ctx); err != nil {
+		return nil, err
+	}
+	// Terraform has no command that shows a lock. This one takes it and changes nothing, for there is no such resource.
+	const none = "terraform_data.troop_asks_who_has_the_lock"
+	err = w.run(ctx, func(tf *tfexec.Terraform) error {
+		return plain(tf.Untaint(ctx, none, tfexec.AllowMissing(true)))
+	})
+	if locked, ok := errors.AsType[*LockedError](w.attribute(err)); ok {
+		return &locked.Lock, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("look for a lock: %w", err)
+	}
+	return nil, nil
+}
+
+// Unlock frees a lock that Locked has found in the backend. It is refused while somebody works in this folder;
+// whether somebody works elsewhere, the caller must know.
+func (w *Workspace) Unlock(ctx context.Context, l Lock) error {
+	release, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return w.unlock(ctx, &l)
+}

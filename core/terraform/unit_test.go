@@ -1,0 +1,11 @@
+//go:build !lab
+
+package terraform_test
+
+import "testing"
+
+func TestMain(m *testing.M) {
+	if !applied() {
+		m.Run()
+	}
+}

@@ -1,0 +1,190 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/terraform-exec/tfexec"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// Values are the variables of a root module by name, each as JSON: what the manifest gives, else the default, in
+// the variable's type. What Terraform would have to ask for is left out. No program is started.
+func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage, error) {
+	all, err := blocks(module)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]json.RawMessage{}
+	for _, block := range all {
+		if block.Type != "variable" || len(block.Labels) != 1 {
+			continue
+		}
+		name := block.Labels[0]
+		value, err := valueOf(block.Body.Attributes, variables[name])
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", name, err)
+		}
+		if value == cty.NilVal {
+			continue
+		}
+		if values[name], err = ctyjson.Marshal(value, value.Type()); err != nil {
+			return nil, fmt.Errorf("variable %s: %w", name, err)
+		}
+	}
+	return values, nil
+}
+
+// valueOf is the value of one variable, or cty.NilVal when there is none.
+func valueOf(variable hclsyntax.Attributes, given any) (cty.Value, error) {
+	value := cty.NilVal
+	if given != nil {
+		b, err := json.Marshal(given)
+		if err != nil {
+			return value, err
+		}
+		implied, err := ctyjson.ImpliedType(b)
+		if err != nil {
+			return value, err
+		}
+		if value, err = ctyjson.Unmarshal(b, implied); err != nil {
+			return value, err
+		}
+	} else if attribute, ok := variable["default"]; ok {
+		var diags hcl.Diagnostics
+		if value, diags = attribute.Expr.Value(nil); diags.HasErrors() {
+			return value, diags
+		}
+	}
+	attribute, ok := variable["type"]
+	if !ok || value == cty.NilVal {
+		return value, nil
+	}
+	want, defaults, diags := typeexpr.TypeConstraintWithDefaults(attribute.Expr)
+	if diags.HasErrors() {
+		return value, diags
+	}
+	if defaults != nil && !value.IsNull() {
+		value = defaults.Apply(value)
+	}
+	return convert.Convert(value, want)
+}
+
+// Required returns the source addresses of the providers that a root module says it requires, sorted.
+func Required(module fs.FS) ([]string, error) {
+	all, err := blocks(module)
+	if err != nil {
+		return nil, err
+	}
+	var sources []string
+	for _, block := range all {
+		if block.Type != "terraform" {
+			continue
+		}
+		for _, inner := range block.Body.Blocks {
+			if inner.Type != "required_providers" {
+				continue
+			}
+			for name, attribute := range inner.Body.Attributes {
+				// Other attributes of a provider may be no values, such as references to others' names.
+				source := "hashicorp/" + name
+				if object, ok := attribute.Expr.(*hclsyntax.ObjectConsExpr); ok {
+					for _, item := range object.Items {
+						value, diags := item.ValueExpr.Value(nil)
+						if hcl.ExprAsKeyword(item.KeyExpr) == "source" && !diags.HasErrors() && value.Type() == cty.String {
+							source = value.AsString()
+						}
+					}
+				}
+				sources = append(sources, source)
+			}
+		}
+	}
+	slices.Sort(sources)
+	return slices.Compact(sources), nil
+}
+
+// blocks returns what stands at the top of the module's files.
+func blocks(module fs.FS) (hclsyntax.Blocks, error) {
+	files, err := fs.Glob(module, "*.tf")
+	if err != nil {
+		return nil, err
+	}
+	var all hclsyntax.Blocks
+	for _, name := range files {
+		src, err := fs.ReadFile(module, name)
+		if err != nil {
+			return nil, fmt.Errorf("read module: %w", err)
+		}
+		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+		if diags.HasErrors() {
+			return nil, fmt.Errorf("read module: %w", diags)
+		}
+		all = append(all, file.Body.(*hclsyntax.Body).Blocks...)
+	}
+	return all, nil
+}
+
+// IDs returns the IDs of the resources of a type that are in the state.
+func (w *Workspace) IDs(ctx context.Context, kind string) ([]string, error) {
+	release, err := w.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if _, err := w.sync(); err != nil {
+		return nil, err
+	}
+	pull := func() (raw string, err error) {
+		err = w.run(ctx, func(tf *tfexec.Terraform) (err error) {
+			raw, err = tf.StatePull(ctx)
+			return err
+		})
+		return raw, err
+	}
+	raw, err := pull()
+	if err != nil { // a state that is kept elsewhere needs init, and init takes time: it fetches the providers
+		if err := w.prepare(ctx); err != nil {
+			return nil, err
+		}
+		if raw, err = pull(); err != nil {
+			return nil, fmt.Errorf("read state: %w", err)
+		}
+	}
+	return idsOf([]byte(raw), kind)
+}
+
+func idsOf(state []byte, kind string) ([]string, error) {
+	if len(state) == 0 {
+		return nil, nil // nothing was applied yet
+	}
+	var parsed struct {
+		Resources []struct {
+			Mode, Type string
+			Instances  []struct {
+				Attributes struct{ ID string }
+			}
+		}
+	}
+	if err := json.Unmarshal(state, &parsed); err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	var ids []string
+	for _, r := range parsed.Resources {
+		if r.Mode != "managed" || r.Type != kind {
+			continue
+		}
+		for _, i := range r.Instances {
+			ids = append(ids, i.Attributes.ID)
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,305 @@
+package sdktest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/client"
+)
+
+// patience is how long a plugin may take to end a call that was cancelled.
+const patience = 2 * time.Second
+
+// takesUnknown gives every argument a value that is not known before the run: Check has nothing to say of it then,
+// and Run is refused.
+func takesUnknown(t *testing.T, p *client.Plugin, d client.Description) {
+	var b strings.Builder
+	unknownBlock(&b, d.Config)
+	c := config(t, b.String(), Options{Scope: map[string]cty.Value{"later": cty.UnknownVal(cty.DynamicPseudoType)}})
+	diags, err := p.Check(t.Context(), c)
+	if err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	lines := strings.Split(b.String(), "\n")
+	for _, x := range diags {
+		if n := x.Range.Start.Line; n > 0 && n <= len(lines) && strings.HasSuffix(lines[n-1], "= later") {
+			t.Errorf("%v: complains about a value that is not known", Diagnostics{x})
+		}
+	}
+	if !d.Stage || !strings.Contains(b.String(), "= later") {
+		return
+	}
+	f := (*Failure)(nil)
+	if err := p.Run(t.Context(), client.Job{Config: c}, func(client.Message) {}); !errors.As(err, &f) || len(f.Diagnostics) == 0 {
+		t.Errorf("Run with values that are not known: %v, want a failure with diagnostics", err)
+	}
+}
+
+func unknownBlock(w *strings.Builder, b client.Block) {
+	for _, a := range b.Attributes {
+		fmt.Fprintf(w, "%s = later\n", a.Name)
+	}
+	for _, n := range b.Blocks {
+		w.WriteString(n.Type)
+		for _, l := range n.Labels {
+			fmt.Fprintf(w, " %q", l)
+		}
+		w.WriteString(" {\n")
+		unknownBlock(w, n.Block)
+		w.WriteString("}\n")
+	}
+}
+
+// odd are values that fit some type and that people write by mistake.
+var odd = []string{
+	`null`, `""`, `" "`, `"\u0000ü😀"`, `"` + strings.Repeat("x", 1<<16) + `"`, `"/"`, `"../.."`, `"-1"`, `"0s"`, `"1e9h"`, `"9EiB"`, `"["`, `"*"`,
+	`0`, `-1`, `0.5`, `1e300`, `-1e300`, `true`, `[]`, `[""]`, `["", null]`, `[[]]`, `{}`, `{ "" = "" }`, `{ a = 0 }`, `{ a = [] }`,
+}
+
+// takesOdd gives each argument of the valid body, in turn, values that it does not expect. Check may refuse them,
+// and says where; it does not break.
+func takesOdd(t *testing.T, p *client.Plugin, b Binary) {
+	file, diags := hclsyntax.ParseConfig([]byte(b.Valid), File, hcl.InitialPos)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	var bodies []string
+	root := file.Body.(*hclsyntax.Body)
+	eachAttribute(root, func(a *hclsyntax.Attribute) {
+		for _, v := range odd {
+			bodies = append(bodies, b.Valid[:a.Expr.Range().Start.Byte]+v+b.Valid[a.Expr.Range().End.Byte:])
+		}
+	})
+	for _, a := range p.Description().Config.Attributes {
+		if _, there := root.Attributes[a.Name]; !there {
+			for _, v := range odd {
+				bodies = append(bodies, b.Valid+"\n"+a.Name+" = "+v+"\n")
+			}
+		}
+	}
+	for _, n := range p.Description().Config.Blocks {
+		for _, labels := range []string{"", ` ""`, ` "a"`, ` "a" "b"`} {
+			bodies = append(bodies, b.Valid+"\n"+n.Type+labels+" {\n}\n")
+		}
+	}
+	for _, text := range bodies {
+		diags, err := p.Check(t.Context(), body(text))
+		if err != nil {
+			t.Fatalf("body %s\n%v", shorten(text), err)
+		}
+		for _, d := range diags {
+			if d.Summary == "" || d.Detail == "" || d.Range.Start.Line < 1 {
+				t.Errorf("body %s\n%+v has no summary, detail or place", shorten(text), d)
+			}
+		}
+	}
+}
+
+func shorten(s string) string {
+	if len(s) > 2000 {
+		return s[:2000] + "…"
+	}
+	return s
+}
+
+func eachAttribute(b *hclsyntax.Body, do func(*hclsyntax.Attribute)) {
+	for _, name := range slices.Sorted(maps.Keys(b.Attributes)) {
+		do(b.Attributes[name])
+	}
+	for _, n := range b.Blocks {
+		eachAttribute(n.Body, do)
+	}
+}
+
+// takesHuge has a body of more bytes than gRPC takes when nobody tells it otherwise.
+func takesHuge(t *testing.T, p *client.Plugin, b Binary) {
+	diags, err := p.Check(t.Context(), body("#"+strings.Repeat("x", 5<<20)+"\n"+b.Valid))
+	if err != nil || len(diags) > 0 {
+		t.Errorf("a valid body of 5 MiB: %v, %v", Diagnostics(diags), err)
+	}
+}
+
+// refusesAction leaves required arguments of actions out.
+func refusesAction(t *testing.T, p *client.Plugin, d client.Description) {
+	for _, a := range d.Actions {
+		i := slices.IndexFunc(a.Args, func(x sdk.Arg) bool { return x.Required })
+		if i < 0 {
+			continue
+		}
+		err := p.Call(t.Context(), client.Job{Config: body("")}, a.Name, nil, func(client.Message) {})
+		if err == nil || !strings.Contains(err.Error(), a.Args[i].Name) {
+			t.Errorf("action %s without its argument %s: %v", a.Name, a.Args[i].Name, err)
+		}
+	}
+}
+
+// job is a run in the suite, with a core or without.
+func (b Binary) job(t *testing.T, text string, core client.Capabilities) client.Job {
+	t.Helper()
+	return client.Job{
+		Config: body(text), Capabilities: core,
+		Info: sdk.RunInfo{Pipeline: "test", Stage: "test.test", Workspace: b.Workspace, StateDir: t.TempDir()},
+	}
+}
+
+// begin starts a run; end cancels it, and sees that it then ends in time.
+func begin(t *testing.T, p *client.Plugin, j client.Job) (ended chan error, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended = make(chan error, 1)
+	go func() { ended <- p.Run(ctx, j, func(client.Message) {}) }()
+	return ended, func() {
+		t.Helper()
+		early := len(ended) > 0
+		cancel()
+		select {
+		case err := <-ended:
+			if err == nil && !early {
+				t.Error("a cancelled run passed")
+			}
+		case <-time.After(patience):
+			t.Fatalf("a cancelled run goes on after %s", patience)
+		}
+	}
+}
+
+// alive sees that a plugin is not the worse for what it went through.
+func alive(t *testing.T, p *client.Plugin, b Binary) {
+	t.Helper()
+	if _, err := p.Check(t.Context(), body(b.Valid)); err != nil {
+		t.Errorf("it does not answer any more: %v", err)
+	}
+}
+
+func cancelled(t *testing.T, p *client.Plugin, b Binary) {
+	_, end := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
+	time.Sleep(100 * time.Millisecond)
+	end()
+	alive(t, p, b)
+}
+
+// cancelledAlone runs twice at the same time: the end of one is not that of the other.
+func cancelledAlone(t *testing.T, p *client.Plugin, b Binary) {
+	_, endOne := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
+	other, endOther := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
+	time.Sleep(100 * time.Millisecond)
+	endOne()
+	select {
+	case err := <-other:
+		if err != nil && strings.Contains(err.Error(), "cancel") {
+			t.Errorf("the other run ended with %v", err)
+		}
+		other <- err
+	case <-time.After(200 * time.Millisecond):
+	}
+	endOther()
+	alive(t, p, b)
+}
+
+// denied runs where the core offers nothing, and where it refuses everything: the run may fail, but not break.
+func denied(t *testing.T, p *client.Plugin, b Binary) {
+	for _, core := range []client.Capabilities{nil, refusing{}} {
+		ended, end := begin(t, p, b.job(t, b.Valid, core))
+		select {
+		case err := <-ended:
+			if err != nil && strings.Contains(err.Error(), "panic") {
+				t.Errorf("a core that denies everything: %v", err)
+			}
+			ended <- err
+		case <-time.After(500 * time.Millisecond):
+		}
+		end()
+		alive(t, p, b)
+	}
+}
+
+// passes runs alone, and twice at the same time, with a listener that takes its time.
+func passes(t *testing.T, p *client.Plugin, b Binary) {
+	run := func(pause time.Duration) error {
+		return p.Run(t.Context(), b.job(t, b.Pass, (&Fake{}).Capabilities()), func(client.Message) { time.Sleep(pause) })
+	}
+	if err := run(0); err != nil {
+		t.Fatal(err)
+	}
+	other := make(chan error, 1)
+	go func() { other <- run(10 * time.Millisecond) }()
+	if err := errors.Join(run(10*time.Millisecond), <-other); err != nil {
+		t.Errorf("two runs at the same time: %v", err)
+	}
+	alive(t, p, b)
+}
+
+// floods listens to very much, at once and slowly: not a line is lost.
+func floods(t *testing.T, p *client.Plugin, b Binary) {
+	lines := func(every int) (n int) {
+		err := p.Run(t.Context(), b.job(t, b.Flood, (&Fake{}).Capabilities()), func(m client.Message) {
+			if m.Log == nil {
+				return
+			}
+			if n++; n%every == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	fast, slow := lines(1<<30), lines(10)
+	if fast < 10000 || slow != fast {
+		t.Errorf("%d lines, and %d when the listener is slow", fast, slow)
+	}
+	alive(t, p, b)
+}
+
+func panics(t *testing.T, p *client.Plugin, b Binary) {
+	var f *Failure
+	err := p.Run(t.Context(), b.job(t, b.Panic, nil), func(client.Message) {})
+	if err == nil || errors.As(err, &f) || !strings.Contains(err.Error(), "panic") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a run that panics: %v, want an error of one line that is no verdict", err)
+	}
+	alive(t, p, b)
+}
+
+// refusing is a core that refuses everything.
+type refusing struct{}
+
+var errRefused = errors.New("refused")
+
+func (refusing) Hosts(context.Context) ([]sdk.Host, error) { return nil, errRefused }
+func (refusing) Playbook(context.Context, sdk.PlaybookRun, func(sdk.TaskResult)) error {
+	return errRefused
+}
+func (refusing) InstallAgent(context.Context, []string, func(sdk.TaskResult)) error {
+	return errRefused
+}
+func (refusing) PutArtifact(context.Context, string) (sdk.Artifact, error) {
+	return sdk.Artifact{}, errRefused
+}
+func (refusing) Artifact(context.Context, string) (sdk.Artifact, error) {
+	return sdk.Artifact{}, errRefused
+}
+func (refusing) Flag(context.Context, string) (any, error)        { return nil, errRefused }
+func (refusing) SetFlag(context.Context, string, any) error       { return errRefused }
+func (refusing) State(context.Context, string) (sdk.Entry, error) { return sdk.Entry{}, errRefused }
+func (refusing) SetState(context.Context, string, []byte) (sdk.Entry, error) {
+	return sdk.Entry{}, errRefused
+}
+func (refusing) WatchState(context.Context, string, func(sdk.Entry) error) error { return errRefused }
+func (refusing) Publish(context.Context, sdk.Event) error                        { return errRefused }
+func (refusing) Notify(context.Context, sdk.Event) error                         { return errRefused }
+func (refusing) Subscribe(context.Context, sdk.EventFilter, func(sdk.Event) error) error {
+	return errRefused
+}
+func (refusing) Secret(context.Context, string) (string, error) { return "", errRefused }
