@@ -103,7 +103,17 @@ type Review struct {
 	Forbid     []string // create, update, replace, destroy
 	MaxDestroy int      // -1: no limit
 	Rules      []string // files in Rego, absolute
+	Drift      OnDrift
 }
+
+// OnDrift says what a run does about changes on the hosts that are nobody's, before it makes its own.
+type OnDrift string
+
+// What can be done about drift. Without one, a run does not look for it: that takes as long as a configuration.
+const (
+	ReportDrift OnDrift = "report"
+	StopAtDrift OnDrift = "stop"
+)
 
 // AnsibleConfig is an environment's configuration.
 type AnsibleConfig struct {

@@ -64,6 +64,9 @@ type Host struct {
 	User           string   `json:"user"`
 	Port           int      `json:"port"`
 	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned at first contact
+
+	Tags []string       `json:"tags,omitempty"` // sorted; each is a group of the inventory
+	Vars map[string]any `json:"vars,omitempty"` // variables of the inventory
 }
 
 // Severity of an event.

@@ -47,7 +47,7 @@ type Run struct {
 	Playbook string          // a bare name ships with troop; "./x.yml" and absolute paths are a team's own
 	Hosts    []core.HostName // empty: all
 	Vars     map[string]any  // extra variables, over those of Config
-	Check    bool            // change nothing; "changed" then means "would change"
+	Check    bool            // change nothing; "changed" then means "would change", and the message names the files
 	Retries  int             // how often the hosts that failed are tried again, alone
 	Inputs   []core.Digest   // what else decides the outcome, such as binaries that the playbook copies
 	Healthy  string          // shell command that succeeds on a host that still carries the outcome; optional
@@ -151,7 +151,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 			playbook.WithBinary(ansiblePlaybook),
 			playbook.WithPlaybooks(file),
 			playbook.WithPlaybookOptions(&playbook.AnsiblePlaybookOptions{
-				Inventory: w.inventory, ExtraVarsFile: []string{"@" + w.vars}, Limit: limit, Check: run.Check,
+				Inventory: w.inventory, ExtraVarsFile: []string{"@" + w.vars}, Limit: limit, Check: run.Check, Diff: run.Check,
 			}),
 		)),
 		execute.WithExecutable(program),

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +176,66 @@ func TestRunCancelled(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(conf.Dir, "ansible", "run-*", "playbook-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestCheckNamesFilesAndWritesNone(t *testing.T) {
+	t.Parallel()
+	r, _ := environment(t, "web-1")
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "one"), []byte("by hand"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	recap, err := r.Run(t.Context(), ansible.Run{Playbook: "./files.yml", Check: true, Vars: map[string]any{"folder": folder}}, func(x core.TaskResult) {
+		got = append(got, x.Task+": "+strings.ReplaceAll(x.Message, folder, "…"))
+	})
+	if err != nil || recap.Changed() != 4 {
+		t.Errorf("recap = %+v, %v", recap, err)
+	}
+	want := []string{"Writes one: …/one", "Makes several: …/three, …/two", "Makes one: /nowhere/at/all", "Hides one: the result is hidden, since it may hold a secret (no_log)"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 1 {
+		t.Errorf("check mode made %v, %v", left, err)
+	}
+}
+
+func TestHostsHaveGroupsAndVariables(t *testing.T) {
+	t.Parallel()
+	_, conf := environment(t, "web-1", "web-2", "web-3")
+	for i := range conf.Hosts {
+		conf.Hosts[i].Role = "production"
+	}
+	conf.Hosts[0].Tags = []string{"blue", "team=web-shop"}
+	conf.Hosts[0].Vars = map[string]any{"workers": 4, "motd": "{{ x }}", "troop_role": "router"}
+	conf.Hosts[1].Tags = []string{"blue"}
+	recap, err := runner(t, conf).Run(t.Context(), ansible.Run{Playbook: "./hosts.yml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(recap) != 1 || recap["web-1"].OK != 1 {
+		t.Errorf("recap = %+v, want web-1 alone", recap)
+	}
+}
+
+func TestFactsAreGatheredOnce(t *testing.T) {
+	t.Parallel()
+	r, conf := environment(t, "web-1")
+	var got []string
+	for range 2 {
+		if _, err := r.Run(t.Context(), ansible.Run{Playbook: "./facts.yml"}, func(x core.TaskResult) { got = append(got, x.Task) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"Gathering Facts", "Has them", "Has them"}; !slices.Equal(got, want) {
+		t.Errorf("tasks = %q, want %q", got, want)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(conf.Dir, "ansible", "run-*")); len(left) > 0 {
+		t.Errorf("facts outlive the Runner: %v", left)
 	}
 }

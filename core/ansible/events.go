@@ -21,6 +21,7 @@ type event struct {
 	Result  said                      `json:"result"`
 	Facts   map[string]any            `json:"facts"`
 	Item    any                       `json:"item"`
+	Files   []string                  `json:"files"`   // that a task has changed, or would
 	Elapsed float64                   `json:"elapsed"` // seconds
 	Ignored bool                      `json:"ignored"`
 	Hosts   map[string]map[string]int `json:"hosts"`
@@ -140,6 +141,9 @@ func (e event) taskResult(place func(string) string) core.TaskResult {
 	}
 	if e.Item != nil {
 		r.Message = fmt.Sprintf("%v: %s", e.Item, r.Message)
+	}
+	if len(e.Files) > 0 {
+		r.Message = strings.Join(e.Files, ", ")
 	}
 	if e.Ignored {
 		r.Status, r.Message = "ok", "ignored: "+r.Message

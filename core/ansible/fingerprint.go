@@ -82,25 +82,16 @@ func teamTree(file string) (string, error) {
 // Unchanged reports whether a run can be left out, and why it can or cannot: nothing that goes into it has changed since
 // it last succeeded here, and every host still carries its fingerprint and says that it is healthy.
 func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
-	want, err := r.Fingerprint(run)
-	if err != nil {
-		return false, err.Error()
-	}
-	have, err := os.ReadFile(r.record(run))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, "no finished run is on record"
-	case err != nil:
-		return false, err.Error()
-	case string(have) != string(want):
-		return false, "playbooks, inventory or variables have changed"
+	want, why := r.recorded(run)
+	if why != "" {
+		return false, why
 	}
 	check := "cat " + onHosts + remote.Quote(run.name())
 	if run.Healthy != "" {
 		check += " && { " + run.Healthy + "\n} >/dev/null"
 	}
-	err = r.onEach(ctx, run, func(h core.Host) error {
-		got, err := r.conf.SSH.Run(ctx, h, check, nil)
+	err := r.onEach(ctx, run, func(h core.Host) error {
+		got, err := r.conf.SSH.RunRoot(ctx, h, check, nil)
 		if err == nil && string(got) != string(want) {
 			err = fmt.Errorf("%s carries another configuration", h.Name)
 		}
@@ -110,6 +101,31 @@ func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 		return false, err.Error()
 	}
 	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", strings.TrimPrefix(string(want), "sha256:"))
+}
+
+// Pending says why a run would do something even on hosts that nobody has touched, "" when it would not: it looks at
+// what goes into the run, here, and asks no host.
+func (r *Runner) Pending(run Run) (why string) {
+	_, why = r.recorded(run)
+	return why
+}
+
+// recorded returns the fingerprint of a run, and why it is not the one of the last run that has succeeded.
+func (r *Runner) recorded(run Run) (want core.Digest, why string) {
+	want, err := r.Fingerprint(run)
+	if err != nil {
+		return "", err.Error()
+	}
+	have, err := os.ReadFile(r.record(run))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", "no finished run is on record"
+	case err != nil:
+		return "", err.Error()
+	case string(have) != string(want):
+		return "", "playbooks, inventory or variables have changed"
+	}
+	return want, ""
 }
 
 // Record notes, here and on the hosts, that a run has succeeded.

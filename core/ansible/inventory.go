@@ -1,8 +1,9 @@
 package ansible
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -13,7 +14,8 @@ type group struct {
 	Children map[string]*group         `json:"children,omitempty"`
 }
 
-// inventory lists the hosts under a group per role; app holds those that serve the application.
+// inventory lists the hosts under a group per role and per tag; app holds those that serve the application. Values are
+// data, as those of extraVars are.
 func inventory(hosts []core.Host) ([]byte, error) {
 	all := &group{Hosts: map[string]map[string]any{}, Children: map[string]*group{}}
 	for _, role := range []string{"production", "canary", "router", "storage"} {
@@ -25,13 +27,15 @@ func inventory(hosts []core.Host) ([]byte, error) {
 		if _, twice := all.Hosts[name]; twice {
 			return nil, fmt.Errorf("write inventory: two hosts are named %s", name)
 		}
-		vars := map[string]any{
+		vars := map[string]any{}
+		maps.Copy(vars, h.Vars)
+		maps.Copy(vars, map[string]any{
 			"ansible_host":               h.Address,
 			"ansible_user":               h.User,
 			"ansible_python_interpreter": "/usr/bin/python3",
 			"troop_role":                 h.Role,
 			"troop_private_address":      h.PrivateAddress,
-		}
+		})
 		if h.Port != 0 {
 			vars["ansible_port"] = h.Port
 		}
@@ -39,11 +43,21 @@ func inventory(hosts []core.Host) ([]byte, error) {
 			vars["ansible_become"] = true
 		}
 		all.Hosts[name] = vars
-		if all.Children[h.Role] == nil {
-			all.Children[h.Role] = &group{Hosts: map[string]map[string]any{}}
+		groups := []string{h.Role}
+		for _, tag := range h.Tags {
+			groups = append(groups, tagGroup(tag))
 		}
-		all.Children[h.Role].Hosts[name] = map[string]any{}
+		for _, g := range groups {
+			if all.Children[g] == nil {
+				all.Children[g] = &group{Hosts: map[string]map[string]any{}}
+			}
+			all.Children[g].Hosts[name] = map[string]any{}
+		}
 	}
-	b, err := json.MarshalIndent(map[string]*group{"all": all}, "", "  ")
-	return append(b, '\n'), err
+	return toYAML(map[string]*group{"all": all}, pretty)
 }
+
+var noGroup = regexp.MustCompile(`[^A-Za-z0-9_]+`)
+
+// tagGroup is the group of the hosts that have a tag: tag_NAME, or tag_KEY_VALUE.
+func tagGroup(tag string) string { return "tag_" + noGroup.ReplaceAllString(tag, "_") }

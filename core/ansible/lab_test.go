@@ -168,6 +168,7 @@ func TestLab(t *testing.T) {
 	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
 	t.Run("mailbox", l.mailbox)
 	t.Run("agent", func(t *testing.T) { l.agent(t, r) })
+	t.Run("release", func(t *testing.T) { l.release(t, r) })
 	t.Run("killed", l.killed)
 }
 
@@ -307,9 +308,13 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 	if ok, why := r.Unchanged(t.Context(), run); !ok {
 		t.Error(why)
 	}
-	if _, err := l.on("canary", "systemctl stop troop-agent@wait-x"); err != nil {
+	l.settled(t, r, run, "canary")
+	l.altered(t, r, "canary")
+	if _, err := l.on("canary", "echo >> /etc/troop/agents/wait-x.json; mv /usr/local/lib/troop/troop-agent /root; systemctl stop troop-agent@wait-x"); err != nil {
 		t.Fatal(err)
 	}
+	l.altered(t, r, "canary", "/usr/local/lib/troop/troop-agent is missing",
+		"/etc/troop/agents/wait-x.json is not what was installed", "troop-agent@wait-x.service is inactive")
 	if ok, why := r.Unchanged(t.Context(), run); ok || !strings.Contains(why, "canary-1") {
 		t.Errorf("with a stopped agent: Unchanged = %v, %s", ok, why)
 	}
@@ -320,6 +325,56 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 	if !errors.As(err, &failed) || len(failed.Failed) != 2 || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "playbooks/roles/agent/tasks/main.yml:") {
 		t.Errorf("an agent that ends at once: %v", err)
 	}
+}
+
+// settled checks that a playbook finds nothing to do where it has just run, and says so in check mode, too.
+func (l *lab) settled(t *testing.T, r *ansible.Runner, run ansible.Run, role string) {
+	t.Helper()
+	for _, run.Check = range []bool{true, false} {
+		recap, err := r.Run(t.Context(), run, l.tasks)
+		if c := recap[l.hosts[role].Name]; err != nil || c.Changed != 0 || c.OK == 0 {
+			t.Errorf("%s again, check %v: %+v, %v", run.Playbook, run.Check, recap, err)
+		}
+	}
+}
+
+// altered checks what a host is found to have lost of what was installed.
+func (l *lab) altered(t *testing.T, r *ansible.Runner, role string, want ...string) {
+	t.Helper()
+	got, err := r.Altered(t.Context(), l.hosts[role])
+	slices.Sort(got)
+	slices.Sort(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("altered on %s: %q, %v; want %q", role, got, err, want)
+	}
+}
+
+// release installs two releases, one in each slot.
+func (l *lab) release(t *testing.T, r *ansible.Runner) {
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "release.tar.zst")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "cd "+dir+" && echo hello > index.html && tar -c index.html | zstd -q > "+archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	host := l.hosts["production"].Name
+	install := func(id, slot string) ansible.Run {
+		return ansible.Run{Name: "release", Playbook: "release.yml", Hosts: []core.HostName{host}, Vars: map[string]any{
+			"release_service": "site", "release_id": id, "release_archive": archive, "release_slots": map[string]string{string(host): slot},
+			"release_command": []string{"sh", "-c", "exec python3 -m http.server $PORT"}, "release_health": "/index.html",
+		}}
+	}
+	for _, run := range []ansible.Run{install("one", "a"), install("two", "b")} {
+		if _, err := r.Run(t.Context(), run, l.tasks); err != nil {
+			t.Fatal(err)
+		}
+		l.settled(t, r, run, "production")
+		l.altered(t, r, "production")
+	}
+	l.confined(t, "production", "site@b")
+	if _, err := l.on("production", "echo by hand > /opt/site/slot-b/app/index.html; rm /opt/site/slot-a.env; systemctl stop site@b"); err != nil {
+		t.Fatal(err)
+	}
+	l.altered(t, r, "production", "/opt/site/slot-b/app/index.html is not what was installed", "/opt/site/slot-a.env is missing", "site@b.service is inactive")
 }
 
 // confined checks the unit's exposure as systemd judges it.

@@ -17,34 +17,60 @@ func extraVars(sets ...map[string]any) ([]byte, error) {
 	for _, s := range sets {
 		maps.Copy(all, s)
 	}
-	plain, err := json.Marshal(all) // brings every Go value down to JSON's types
+	return toYAML(all, oneLine)
+}
+
+// Layouts of YAML.
+const (
+	oneLine = -1
+	pretty  = 0 // a line for each entry of a map
+)
+
+// toYAML writes a value as YAML's flow style, in which a string that looks like a template is marked.
+func toYAML(v any, layout int) ([]byte, error) {
+	plain, err := json.Marshal(v) // brings every Go value down to JSON's types
 	if err != nil {
 		return nil, fmt.Errorf("write variables: %w", err)
 	}
-	var v any
 	d := json.NewDecoder(bytes.NewReader(plain))
 	d.UseNumber()
 	if err := d.Decode(&v); err != nil {
 		return nil, fmt.Errorf("write variables: %w", err)
 	}
 	var b bytes.Buffer
-	writeYAML(&b, v)
+	writeYAML(&b, v, layout)
 	b.WriteByte('\n')
 	return b.Bytes(), nil
 }
 
-// writeYAML writes a decoded JSON value in YAML's flow style.
-func writeYAML(b *bytes.Buffer, v any) {
+// writeYAML writes a decoded JSON value, with the entries of maps at a depth unless they all go in one line.
+func writeYAML(b *bytes.Buffer, v any, depth int) {
+	inner := depth
+	if depth != oneLine {
+		inner++
+	}
+	newLine := func(depth int) {
+		if depth != oneLine {
+			b.WriteString("\n" + strings.Repeat("  ", depth))
+		}
+	}
 	switch v := v.(type) {
 	case map[string]any:
 		b.WriteByte('{')
 		for i, k := range slices.Sorted(maps.Keys(v)) {
 			if i > 0 {
-				b.WriteString(", ")
+				b.WriteByte(',')
 			}
+			if i > 0 && depth == oneLine {
+				b.WriteByte(' ')
+			}
+			newLine(inner)
 			writeString(b, k)
 			b.WriteString(": ")
-			writeYAML(b, v[k])
+			writeYAML(b, v[k], inner)
+		}
+		if len(v) > 0 {
+			newLine(depth)
 		}
 		b.WriteByte('}')
 	case []any:
@@ -53,7 +79,7 @@ func writeYAML(b *bytes.Buffer, v any) {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			writeYAML(b, x)
+			writeYAML(b, x, oneLine)
 		}
 		b.WriteByte(']')
 	case string:

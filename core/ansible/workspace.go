@@ -16,8 +16,8 @@ import (
 // socketPath is how long a socket's path may be: that of sockaddr_un, less what ssh appends while it binds.
 const socketPath = 107 - len(".0123456789abcdef")
 
-// sockets is the private folder of a Runner: connections that are shared between runs, and a folder for each run. A
-// lock marks it as used for as long as this process lives.
+// sockets is the private folder of a Runner: connections and facts that are shared between runs, and a folder for each
+// run. A lock marks it as used for as long as this process lives.
 type sockets struct {
 	dir  string // under the environment's folder
 	path string // of the sockets: dir, unless that is too long
@@ -79,6 +79,7 @@ func sweep(parent string) {
 // workspace is the private folder of one run.
 type workspace struct {
 	dir, sockets, shipped   string
+	facts                   string // of the hosts, shared by the runs of a Runner
 	inventory, vars, events string
 }
 
@@ -101,7 +102,7 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 		}
 	}()
 	w := &workspace{
-		dir: dir, sockets: s.path, shipped: shipped,
+		dir: dir, sockets: s.path, shipped: shipped, facts: filepath.Join(s.dir, "facts"),
 		inventory: filepath.Join(dir, "inventory.yml"), vars: filepath.Join(dir, "vars.yml"), events: filepath.Join(dir, "events"),
 	}
 	hosts, err := inventory(r.conf.Hosts)
@@ -140,6 +141,8 @@ func (w *workspace) environment(ssh *remote.Client) []string {
 		"ANSIBLE_CONFIG=" + filepath.Join(w.shipped, "ansible.cfg"),
 		"ANSIBLE_HOME=" + w.dir,
 		"ANSIBLE_LOCAL_TEMP=" + filepath.Join(w.dir, "tmp"),
+		"ANSIBLE_CACHE_PLUGIN=ansible.builtin.jsonfile",
+		"ANSIBLE_CACHE_PLUGIN_CONNECTION=" + w.facts,
 		"ANSIBLE_ROLES_PATH=" + filepath.Join(w.shipped, "roles"),
 		"ANSIBLE_CALLBACK_PLUGINS=" + filepath.Join(w.shipped, "callback_plugins"),
 		"ANSIBLE_CALLBACKS_ENABLED=troop",

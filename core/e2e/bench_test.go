@@ -4,10 +4,12 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +100,61 @@ func BenchmarkValidate(b *testing.B) {
 		version += timed(b, dir, append(troop, "version")...)
 	}
 	b.ReportMetric((validate-version).Seconds()*1000/float64(b.N), "extra-ms")
+}
+
+// BenchmarkSecondRun runs the example's pipeline again for the commit that is in production, beside what tells Terraform
+// and Ansible alone that there is nothing to do. Budget: run-s at most 10.
+func BenchmarkSecondRun(b *testing.B) {
+	w := newWorld(b, func(manifest string) string { return manifest })
+	if out, code := w.run(b); code != 0 {
+		b.Fatalf("the first run: exit status %d\n%s", code, tail(out, 40))
+	}
+	env := filepath.Join(w.dir, ".troop/lab")
+	playbooks, err := filepath.Glob(filepath.Join(env, "ansible/playbooks-*"))
+	if err != nil || len(playbooks) != 1 {
+		b.Fatalf("unpacked playbooks: %v, %v", playbooks, err)
+	}
+	w.learn(b)
+	var secrets map[string]string
+	if err := json.Unmarshal([]byte(w.read(b, ".troop/lab/secrets.json")), &secrets); err != nil {
+		b.Fatal(err)
+	}
+	vars, err := json.Marshal(map[string]any{
+		"troop_environment": "lab", "troop_pipeline": "storefront",
+		"troop_redis_address": w.hosts["router-1"].PrivateAddress, "troop_redis_port": 6379, "troop_redis_password": secrets["redis_password"],
+		"troop_storage_public_key": secrets["storage_public_key"], "troop_storage_private_key": secrets["storage_private_key"],
+		"storage_mailbox": true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.write(b, ".troop/vars.json", string(vars))
+	b.Setenv("TF_CLI_CONFIG_FILE", filepath.Join(env, "terraform/.troop/cli.tfrc"))
+	b.Setenv("CHECKPOINT_DISABLE", "1")
+	b.Setenv("ANSIBLE_CONFIG", filepath.Join(playbooks[0], "ansible.cfg"))
+	plan := []string{
+		"terraform", "-chdir=" + env + "/terraform", "plan", "-input=false", "-detailed-exitcode",
+		"-var-file=" + env + "/terraform/.troop/variables.tfvars.json",
+	}
+	play := []string{
+		"ansible-playbook", "--inventory", env + "/inventory.yml", "--private-key", env + "/ssh_key",
+		"--ssh-common-args", "-o UserKnownHostsFile=" + env + "/known_hosts -o GlobalKnownHostsFile=none",
+		"--extra-vars", "@" + w.dir + "/.troop/vars.json", playbooks[0] + "/site.yml",
+	}
+	if out := sh(b, w.dir, "'"+strings.Join(play, "' '")+"'"); regexp.MustCompile(`changed=[1-9]`).MatchString(out) {
+		b.Fatalf("the raw playbook is not the same work:\n%s", out)
+	}
+	var ours, theirs time.Duration
+	for b.Loop() {
+		start := time.Now()
+		out, code := w.run(b)
+		ours += time.Since(start)
+		if code != 0 || !strings.Contains(out, "site.yml: skipped, playbooks, inventory and variables are those of the last run") {
+			b.Fatalf("exit status %d\n%s", code, tail(out, 40))
+		}
+		theirs += timed(b, w.dir, plan...) + timed(b, w.dir, play...)
+	}
+	b.ReportMetric(ours.Seconds()/float64(b.N), "run-s")
+	b.ReportMetric(theirs.Seconds()/float64(b.N), "raw-s")
+	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "x/raw")
 }

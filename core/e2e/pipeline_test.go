@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -100,16 +99,33 @@ func realHosts(t *testing.T, w *world) {
 			t.Errorf("%s (%s): PID 1 and name are %q", name, h.Role, got)
 		}
 	}
-	for _, unit := range []string{"router-1 haproxy", "router-1 redis-server", "router-1 troop-agent@deploy-storefront", "web-1 troop-agent@doctor-hosts"} {
-		host, name, _ := strings.Cut(unit, " ")
-		out := w.on(t, host, "systemd-analyze security --no-pager "+name+" | tail -1")
-		m := regexp.MustCompile(`([0-9.]+) [A-Z]+`).FindStringSubmatch(out)
-		if m == nil {
-			t.Errorf("%s: no score in %q", unit, out)
-			continue
+	seen := map[string]bool{}
+	for name := range w.hosts {
+		units := w.on(t, name, "systemctl list-units --plain --no-legend --type service haproxy.service redis-server.service 'storefront@*' 'troop-*' | cut -d ' ' -f 1")
+		for unit := range strings.Lines(units) {
+			unit = strings.TrimSpace(unit)
+			kind, _, _ := strings.Cut(unit, ".")
+			if app, _, ok := strings.Cut(unit, "@"); ok && app == "storefront" {
+				kind = app
+			}
+			seen[kind] = true
+			out := w.on(t, name, "systemd-analyze security --no-pager "+unit+" | tail -1")
+			m := regexp.MustCompile(`([0-9.]+) [A-Z]+`).FindStringSubmatch(out)
+			if m == nil {
+				t.Errorf("%s on %s: no score in %q", unit, name, out)
+				continue
+			}
+			if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > 4.0 {
+				t.Errorf("%s on %s: systemd-analyze security says %s, want at most 4.0", unit, name, m[1])
+			}
 		}
-		if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > 4.0 {
-			t.Errorf("%s: systemd-analyze security says %s, want at most 4.0", unit, m[1])
+	}
+	for _, kind := range []string{
+		"haproxy", "redis-server", "storefront", "troop-mailbox",
+		"troop-agent@deploy-storefront", "troop-agent@doctor-hosts", "troop-agent@maintenance-logs", "troop-agent@troop-relay",
+	} {
+		if !seen[kind] {
+			t.Errorf("no unit %s on any host: %v", kind, seen)
 		}
 	}
 }
@@ -170,14 +186,7 @@ func secondRun(t *testing.T, w *world) {
 }
 
 func drift(t *testing.T, w *world) {
-	n, err := strconv.Atoi(strings.TrimSpace(sh(t, w.dir, `jq -r '.resources[] | select(.type == "lab_host") | .instances[] |
-		select(.index_key == "storage-1") | .attributes.pid' .troop/lab/terraform/terraform.tfstate`)))
-	if err != nil {
-		t.Fatalf("the machine of storage-1: %v", err)
-	}
-	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	w.kill(t, "storage-1")
 	out, code := w.troop(t, "plan", w.manifest, "--env", "lab")
 	if code != 2 {
 		t.Errorf("plan: exit status %d, want 2", code)

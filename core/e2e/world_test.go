@@ -15,8 +15,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,7 +34,16 @@ type world struct {
 }
 
 // newWorld copies the example into a new repository. The test's end destroys its lab.
-func newWorld(t *testing.T, edit func(manifest string) string) *world {
+func newWorld(t testing.TB, edit func(manifest string) string) *world {
+	t.Helper()
+	return makeWorld(t, "The storefront", func(w *world) {
+		sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
+		w.write(t, "pipeline.hcl", edit(w.read(t, "pipeline.hcl")))
+	})
+}
+
+// makeWorld makes a repository of what fill writes. The test's end destroys its lab.
+func makeWorld(t testing.TB, subject string, fill func(*world)) *world {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -40,11 +51,10 @@ func newWorld(t *testing.T, edit func(manifest string) string) *world {
 	}
 	w := &world{bin: filepath.Join(root, "bin"), dir: t.TempDir()}
 	w.manifest = filepath.Join(w.dir, "pipeline.hcl")
-	sh(t, root, "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
+	fill(w)
 	w.write(t, ".gitignore", "node_modules/\nreports/\n.troop/\ncase-*.hcl\n")
-	w.write(t, "pipeline.hcl", edit(w.read(t, "pipeline.hcl")))
 	sh(t, w.dir, "git init -q -b main && git config user.name test && git config user.email test@localhost")
-	w.commit(t, "The storefront")
+	w.commit(t, subject)
 	t.Cleanup(func() {
 		if out, code := w.troop(t, "destroy", w.manifest, "--env", "lab", "--yes"); code != 0 {
 			t.Errorf("destroy: exit status %d\n%s", code, out)
@@ -53,7 +63,7 @@ func newWorld(t *testing.T, edit func(manifest string) string) *world {
 	return w
 }
 
-func (w *world) read(t *testing.T, name string) string {
+func (w *world) read(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(w.dir, name))
 	if err != nil {
@@ -62,7 +72,7 @@ func (w *world) read(t *testing.T, name string) string {
 	return string(data)
 }
 
-func (w *world) write(t *testing.T, name, text string) {
+func (w *world) write(t testing.TB, name, text string) {
 	t.Helper()
 	file := filepath.Join(w.dir, name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -74,7 +84,7 @@ func (w *world) write(t *testing.T, name, text string) {
 }
 
 // replace edits a file of the project.
-func (w *world) replace(t *testing.T, name, old, replacement string) {
+func (w *world) replace(t testing.TB, name, old, replacement string) {
 	t.Helper()
 	text := w.read(t, name)
 	if !strings.Contains(text, old) {
@@ -83,13 +93,13 @@ func (w *world) replace(t *testing.T, name, old, replacement string) {
 	w.write(t, name, strings.Replace(text, old, replacement, 1))
 }
 
-func (w *world) commit(t *testing.T, subject string) {
+func (w *world) commit(t testing.TB, subject string) {
 	t.Helper()
 	sh(t, w.dir, "git add -A && git commit -q --no-verify -m '"+subject+"'")
 }
 
 // revert goes back to the commit before.
-func (w *world) revert(t *testing.T) {
+func (w *world) revert(t testing.TB) {
 	t.Helper()
 	sh(t, w.dir, "git reset -q --hard HEAD~1")
 }
@@ -100,7 +110,7 @@ func environ() []string {
 }
 
 // troop runs a command of troop and returns what it printed, and its exit status.
-func (w *world) troop(t *testing.T, args ...string) (string, int) {
+func (w *world) troop(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -115,21 +125,31 @@ func (w *world) troop(t *testing.T, args ...string) (string, int) {
 }
 
 // results is must without what is said on standard error.
-func (w *world) results(t *testing.T, args ...string) string {
+func (w *world) results(t testing.TB, args ...string) string {
+	t.Helper()
+	out, code := w.output(t, args...)
+	if code != 0 {
+		t.Fatalf("troop %s: exit status %d", strings.Join(args, " "), code)
+	}
+	return out
+}
+
+// output is troop without what is said on standard error.
+func (w *world) output(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), args...)
 	c.Dir, c.Env = w.dir, environ()
 	out, err := c.Output()
-	if err != nil {
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("troop %s: %v", strings.Join(args, " "), err)
 	}
-	return string(out)
+	return string(out), c.ProcessState.ExitCode()
 }
 
 // must is troop that has to succeed.
-func (w *world) must(t *testing.T, args ...string) string {
+func (w *world) must(t testing.TB, args ...string) string {
 	t.Helper()
 	start := time.Now()
 	out, code := w.troop(t, args...)
@@ -141,7 +161,7 @@ func (w *world) must(t *testing.T, args ...string) string {
 }
 
 // run takes the current commit through the pipeline.
-func (w *world) run(t *testing.T, args ...string) (string, int) {
+func (w *world) run(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	start := time.Now()
 	out, code := w.troop(t, append([]string{"run", w.manifest, "--env", "lab"}, args...)...)
@@ -150,7 +170,7 @@ func (w *world) run(t *testing.T, args ...string) (string, int) {
 }
 
 // learn reads the hosts of the environment.
-func (w *world) learn(t *testing.T) {
+func (w *world) learn(t testing.TB) {
 	t.Helper()
 	out := w.results(t, "hosts", w.manifest, "--env", "lab", "--json")
 	w.hosts = map[string]core.Host{}
@@ -164,7 +184,7 @@ func (w *world) learn(t *testing.T) {
 }
 
 // on runs a shell command on a host and returns its output.
-func (w *world) on(t *testing.T, host, command string) string {
+func (w *world) on(t testing.TB, host, command string) string {
 	t.Helper()
 	out, err := w.try(t, host, command)
 	if err != nil {
@@ -173,7 +193,7 @@ func (w *world) on(t *testing.T, host, command string) string {
 	return strings.TrimSpace(out)
 }
 
-func (w *world) try(t *testing.T, host, command string) (string, error) {
+func (w *world) try(t testing.TB, host, command string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -183,8 +203,21 @@ func (w *world) try(t *testing.T, host, command string) (string, error) {
 	return string(out), err
 }
 
+// kill ends the machine of a host with SIGKILL.
+func (w *world) kill(t testing.TB, host string) {
+	t.Helper()
+	n, err := strconv.Atoi(strings.TrimSpace(sh(t, w.dir, `jq -r '.resources[] | select(.type == "lab_host") | .instances[] |
+		select(.index_key == "`+host+`") | .attributes.pid' .troop/lab/terraform/terraform.tfstate`)))
+	if err != nil {
+		t.Fatalf("the machine of %s: %v", host, err)
+	}
+	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // events returns the environment's events of some kinds since a time.
-func (w *world) events(t *testing.T, since time.Time, kinds string) []core.Event {
+func (w *world) events(t testing.TB, since time.Time, kinds string) []core.Event {
 	t.Helper()
 	out := w.results(t, "events", w.manifest, "--env", "lab", "--json", "--kind", kinds, "--since", time.Since(since).Round(time.Millisecond).String())
 	var events []core.Event
@@ -257,7 +290,7 @@ func (w *world) load() (stop func() map[string]int) {
 }
 
 // eventually waits until a condition holds.
-func eventually(t *testing.T, within time.Duration, what string, holds func() bool) time.Duration {
+func eventually(t testing.TB, within time.Duration, what string, holds func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !holds() {
@@ -269,7 +302,7 @@ func eventually(t *testing.T, within time.Duration, what string, holds func() bo
 	return time.Since(start)
 }
 
-func sh(t *testing.T, dir, command string) string {
+func sh(t testing.TB, dir, command string) string {
 	t.Helper()
 	c := exec.Command("bash", "-euo", "pipefail", "-c", command)
 	c.Dir = dir
@@ -285,7 +318,7 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-func contains(t *testing.T, text string, wants ...string) {
+func contains(t testing.TB, text string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
 		if !regexp.MustCompile(want).MatchString(text) {
@@ -295,7 +328,7 @@ func contains(t *testing.T, text string, wants ...string) {
 }
 
 // traces are what labs leave on a machine while they stand, one per line.
-func traces(t *testing.T) string {
+func traces(t testing.TB) string {
 	t.Helper()
 	list := sh(t, "/", `
 		grep -o ' /[^ ]*troop[^ ]*' /proc/mounts || true
@@ -312,7 +345,7 @@ func traces(t *testing.T) string {
 }
 
 // processes lists the processes whose command line or working folder names a folder.
-func processes(t *testing.T, dir string) []string {
+func processes(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -189,6 +189,11 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 		slices.Sort(r.Rules)
 		r.Rules = slices.Compact(r.Rules)
 	}
+	if a := b.Body.Attributes["drift"]; a != nil {
+		if text, ok := l.str(a, s); ok {
+			r.Drift = l.onDrift(a, text)
+		}
+	}
 	return r
 }
 
@@ -208,6 +213,15 @@ func (l *loader) rules(r hcl.Range, pattern string) []string {
 	}
 	l.errorf(r, "Rules not found", "There is no file %s. The path starts at the manifest's folder.", display(l.resolve(pattern)))
 	return nil
+}
+
+func (l *loader) onDrift(a *hclsyntax.Attribute, text string) core.OnDrift {
+	known := []string{string(core.ReportDrift), string(core.StopAtDrift)}
+	if !slices.Contains(known, text) {
+		l.errorf(a.Expr.Range(), "Invalid drift",
+			"%q is neither \"report\", which tells of changes that nobody applied, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
+	}
+	return core.OnDrift(text)
 }
 
 func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {

@@ -257,18 +257,27 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestOtherModule looks at a module that has no variable of ours: what can be seen without is seen.
+// TestOtherModule looks at modules that have few or none of our variables: what can be seen without is seen.
 func TestOtherModule(t *testing.T) {
-	found := look(t, newAccount(), nil, func(e *preflight.EC2) {
-		e.Variables = map[string]json.RawMessage{"hosts": json.RawMessage(`3`)}
-		t.Setenv("AWS_REGION", "eu-central-1")
-	})
-	for name, want := range map[string]core.Status{
-		"credentials": core.Passed, "region": core.Passed, "network": core.Skipped, "image": core.Skipped, "instance types": core.Skipped,
-		"processor": core.Skipped, "quotas": core.Skipped, "key": core.Passed, "orphans": core.Passed,
+	common := map[string]core.Status{
+		"credentials": core.Passed, "region": core.Passed, "image": core.Skipped, "instance types": core.Skipped, "processor": core.Skipped,
+		"quotas": core.Skipped, "key": core.Passed, "orphans": core.Passed,
+	}
+	for hosts, network := range map[string]core.Check{
+		`3`:                         {Status: core.Skipped, Detail: "the module has no variable hosts as terraform/aws has it"},
+		`{"a": {"role": "router"}}`: {Status: core.Passed, Detail: "zones eu-central-1a, eu-central-1b"},
 	} {
-		if got := found[name]; got.Status != want || got.Detail == "" {
-			t.Errorf("%s: %+v, want %s", name, got, want)
+		found := look(t, newAccount(), nil, func(e *preflight.EC2) {
+			e.Variables = map[string]json.RawMessage{"hosts": json.RawMessage(hosts)}
+			t.Setenv("AWS_REGION", "eu-central-1")
+		})
+		for name, want := range common {
+			if got := found[name]; got.Status != want || got.Detail == "" {
+				t.Errorf("hosts %s: %s: %+v, want %s", hosts, name, got, want)
+			}
+		}
+		if network.Name = "network"; found["network"] != network {
+			t.Errorf("hosts %s: %+v, want %+v", hosts, found["network"], network)
 		}
 	}
 }

@@ -68,6 +68,9 @@ func (a *account) types(ctx context.Context) (string, error) {
 	storage := map[string]bool{}
 	for _, h := range a.hosts {
 		kind := a.typeOf(h)
+		if kind == "" {
+			return "", Skip("the module's variables do not say of which type the hosts are")
+		}
 		count[kind]++
 		storage[kind] = storage[kind] || h.Role == "storage"
 		if h.Zone != "" {

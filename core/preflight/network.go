@@ -41,7 +41,10 @@ func (a *account) network(ctx context.Context) (string, error) {
 	if err := a.freeNetwork(); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("a VPC of its own, %s, in %s", a.text("vpc_cidr"), strings.Join(a.zones, ", ")), nil
+	if cidr := a.text("vpc_cidr"); cidr != "" {
+		return fmt.Sprintf("a VPC of its own, %s, in %s", cidr, strings.Join(a.zones, ", ")), nil
+	}
+	return "zones " + strings.Join(a.zones, ", "), nil
 }
 
 // freeNetwork finds a VPC of somebody else's with the same addresses, which could never be connected to ours.

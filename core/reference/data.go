@@ -13,6 +13,7 @@ type (
 		Version      string   `json:"version"`
 		Summary      string   `json:"summary"`
 		Stage        bool     `json:"stage"` // can stand in a manifest
+		Cacheable    bool     `json:"cacheable"`
 		Config       block    `json:"config"`
 		Outputs      []named  `json:"outputs"`
 		Actions      []action `json:"actions"`
@@ -66,7 +67,7 @@ type (
 // JSON is the page for programs.
 func JSON(d core.Description) ([]byte, error) {
 	p := page{
-		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Config: blockOf(d.Config),
+		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Cacheable: d.Cacheable, Config: blockOf(d.Config),
 		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.Capabilities),
 	}
 	for _, o := range d.Outputs {

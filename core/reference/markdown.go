@@ -20,6 +20,9 @@ func Markdown(d core.Description, example string) string {
 		fmt.Fprintf(&b, "\n## Arguments of `stage %q \"NAME\"`\n\n", d.Name)
 		markdownFields(&b, d.Config)
 		b.WriteString("Like every stage it also takes `needs`, `when`, `timeout`, `retries`, `on_failure`, `environment` and `for_each`.\n")
+		if d.Cacheable {
+			b.WriteString(cacheable + "\n")
+		}
 		markdownBlocks(&b, "", d.Config)
 	}
 	if len(d.Outputs) > 0 {

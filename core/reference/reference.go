@@ -91,6 +91,9 @@ func agent(a core.Agent) string {
 	return strings.Join(parts, "; ") + "."
 }
 
+// cacheable is what it means for a run that a stage is.
+const cacheable = "A run skips it where it passed before with the same commit, block and plugin, unless forced."
+
 // uses says what each capability lets a plugin do.
 var uses = map[string]string{
 	"workspace": "work in the checked-out commit",

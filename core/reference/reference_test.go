@@ -28,7 +28,7 @@ func sample() core.Description {
 		Actions: []core.Action{{Name: "open", Summary: "open it", Args: []core.ActionArg{
 			{Name: "who", Doc: "Person.", Required: true}, {Name: "force", Doc: "Now.", Default: "false", Flag: true},
 		}}},
-		Capabilities: []string{"notify"},
+		Capabilities: []string{"notify"}, Cacheable: true,
 	}
 }
 
@@ -42,6 +42,8 @@ stage "gate" "NAME"
   rule "NAME"  block   any number  Which.
     above      size    optional    Limit.
     deep       block   optional    More.
+
+A run skips it where it passed before with the same commit, block and plugin, unless forced.
 
 Outputs
   stage.gate.NAME.digest  Of it.
@@ -76,6 +78,7 @@ func TestMarkdown(t *testing.T) {
 | ` + "`rule \"NAME\"`" + ` | block | any number | Which. |
 
 Like every stage it also takes ` + "`needs`, `when`, `timeout`, `retries`, `on_failure`, `environment` and `for_each`" + `.
+A run skips it where it passed before with the same commit, block and plugin, unless forced.
 
 ### ` + "`rule \"NAME\"`" + `
 

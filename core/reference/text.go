@@ -21,6 +21,9 @@ func Text(d core.Description) string {
 	if d.Stage || len(d.Config.Attributes)+len(d.Config.Blocks) > 0 {
 		section(fmt.Sprintf("stage %q \"NAME\"", d.Name), func(w *tabwriter.Writer) { textFields(w, d.Config, "  ") })
 	}
+	if d.Cacheable {
+		fmt.Fprintf(&b, "\n%s\n", cacheable)
+	}
 	if len(d.Outputs) > 0 {
 		section("Outputs", func(w *tabwriter.Writer) {
 			for _, o := range d.Outputs {

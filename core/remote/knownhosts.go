@@ -1,12 +1,14 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,15 +22,15 @@ import (
 
 // HostKeyError says that a host shows another key than the pinned one.
 type HostKeyError struct {
-	Host      core.HostName
-	Address   string // as in the known_hosts file
-	File      string
-	Got, Want string // fingerprints
+	Host        core.HostName
+	Address     string // as in the known_hosts file
+	Environment string
+	Got, Want   string // fingerprints
 }
 
 func (e *HostKeyError) Error() string {
-	return fmt.Sprintf("host key of %s (%s) has changed: pinned %s, now %s; if the host was replaced on purpose, accept the new key with: ssh-keygen -f %s -R %s",
-		e.Host, e.Address, e.Want, e.Got, Quote(e.File), Quote(e.Address))
+	return fmt.Sprintf("host key of %s (%s) has changed: pinned %s, now %s; if the host was replaced on purpose, accept the new key with: troop hosts accept %s --env %s",
+		e.Host, e.Address, e.Want, e.Got, e.Host, e.Environment)
 }
 
 // Pin records the host keys that come with the hosts, which replace what was recorded for the same addresses: they
@@ -56,6 +58,11 @@ func (c *Client) Forget(h core.Host) error {
 // knownHosts is a file in OpenSSH's known_hosts format. It is read at every use, so that editing it takes effect.
 type knownHosts struct{ file string }
 
+// anyKey lists the types of host keys, the best first.
+var anyKey = []string{
+	ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
+}
+
 // algorithms orders what is asked of the host: the type of the pinned key only, since another key of the same host
 // would look like a changed one.
 func (k knownHosts) algorithms(h core.Host) ([]string, error) {
@@ -64,7 +71,7 @@ func (k knownHosts) algorithms(h core.Host) ([]string, error) {
 		return nil, err
 	}
 	if len(pinned) == 0 {
-		return []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}, nil
+		return anyKey, nil
 	}
 	var names []string
 	for _, key := range pinned {
@@ -130,7 +137,7 @@ func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) err
 		return errUnknown
 	}
 	return &HostKeyError{
-		Host: h.Name, Address: knownhosts.Normalize(address(h)), File: k.file,
+		Host: h.Name, Address: knownhosts.Normalize(address(h)), Environment: filepath.Base(filepath.Dir(k.file)),
 		Got: ssh.FingerprintSHA256(key), Want: ssh.FingerprintSHA256(bad.Want[0].Key),
 	}
 }
@@ -216,6 +223,33 @@ type noKey struct{}
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
+
+// Offered returns the key that a host shows now, in authorized_keys format: one of the pinned key's type when it has
+// one. It neither logs in nor pins anything.
+func (c *Client) Offered(ctx context.Context, h core.Host) (string, error) {
+	prefer, err := c.known.algorithms(h)
+	if err != nil {
+		return "", err
+	}
+	var offered ssh.PublicKey
+	conn, err := c.handshake(ctx, h, &ssh.ClientConfig{
+		User:              h.User,
+		HostKeyAlgorithms: slices.Concat(prefer, anyKey),
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			offered = key
+			return errSeen
+		},
+	})
+	if offered != nil {
+		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(offered))), nil
+	}
+	if err == nil { // no handshake ends without a key
+		err = conn.Close()
+	}
+	return "", fmt.Errorf("ask %s for its host key: %w", h.Name, err)
+}
+
+var errSeen = errors.New("the key has been seen")
 
 // HostKey returns the pinned key of a host in authorized_keys format.
 func (c *Client) HostKey(h core.Host) (string, error) {

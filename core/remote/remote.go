@@ -203,15 +203,19 @@ func (c *Client) connect(ctx context.Context, h core.Host) (*ssh.Client, error) 
 	return client, nil
 }
 
-// dial makes a connection and gives up after dialTimeout.
 func (c *Client) dial(ctx context.Context, h core.Host) (*ssh.Client, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %s", dialTimeout))
-	defer cancel()
-	addr := address(h)
 	conf, err := c.config(h)
 	if err != nil {
 		return nil, err
 	}
+	return c.handshake(ctx, h, conf)
+}
+
+// handshake makes a connection and gives up after dialTimeout.
+func (c *Client) handshake(ctx context.Context, h core.Host, conf *ssh.ClientConfig) (*ssh.Client, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %s", dialTimeout))
+	defer cancel()
+	addr := address(h)
 	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, causeOr(ctx, err)

@@ -113,16 +113,24 @@ func TestHostKeys(t *testing.T) {
 	other := remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", h.Port), c.PublicKey())
 	_, err = c.Run(t.Context(), h, "true", nil)
 	var changed *remote.HostKeyError
-	if !errors.As(err, &changed) || changed.Host != "web-1" || changed.File != c.KnownHostsFile() || changed.Address != addr {
+	if !errors.As(err, &changed) || changed.Host != "web-1" || changed.Address != addr {
 		t.Fatalf("changed host key: %v", err)
 	}
 	start := time.Now()
 	if err := c.Wait(t.Context(), []core.Host{h}, 20*time.Second, nil); !errors.As(err, &changed) || time.Since(start) > 10*time.Second {
 		t.Errorf("Wait for a host with a changed key: %v after %s", err, time.Since(start))
 	}
-	_, accept, _ := strings.Cut(err.Error(), "accept the new key with: ")
-	if out, err := exec.Command("sh", "-c", accept).CombinedOutput(); err != nil {
-		t.Fatalf("the command that the error names: %v\n%s", err, out)
+	if want := "accept the new key with: troop hosts accept web-1 --env " + filepath.Base(filepath.Dir(c.KnownHostsFile())); !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("error = %v, want a command: %s", err, want)
+	}
+	if h.HostKey, err = c.Offered(t.Context(), h); err != nil || h.HostKey != other.HostKey {
+		t.Errorf("Offered = %s, %v; want %s", h.HostKey, err, other.HostKey)
+	}
+	if now, err := os.ReadFile(c.KnownHostsFile()); err != nil || string(now) != string(pinned) {
+		t.Errorf("asking for the key has changed known_hosts: %q, %v", now, err)
+	}
+	if err := c.Pin([]core.Host{h}); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := c.Run(t.Context(), h, "true", nil); err != nil {
 		t.Errorf("after the new key was accepted: %v", err)
@@ -147,6 +155,10 @@ func TestHostKeys(t *testing.T) {
 	}
 	if pinned, err := os.ReadFile(c.KnownHostsFile()); err != nil || len(pinned) > 0 {
 		t.Errorf("known_hosts after Forget = %q, %v", pinned, err)
+	}
+	third.Stop()
+	if key, err := c.Offered(t.Context(), h); err == nil || !strings.Contains(err.Error(), "web-1") || key != "" {
+		t.Errorf("Offered by nobody = %q, %v", key, err)
 	}
 	h.HostKey = "rubbish"
 	if err := c.Pin([]core.Host{h}); err == nil || !strings.Contains(err.Error(), "web-1") {
@@ -208,6 +220,25 @@ func TestWaitForCloudInit(t *testing.T) {
 		case want != "" && (err == nil || !regexp.MustCompile(want).MatchString(err.Error())):
 			t.Errorf("cloud-init with status %d: %v, want %s", status, err, want)
 		}
+	}
+}
+
+func TestWaitTellsOfSlowCloudInit(t *testing.T) {
+	c := client(t)
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	bin := t.TempDir()
+	script := "#!/bin/sh\n[ \"$2\" = --wait ] && exec sleep 10\necho 'status: running'\necho 'detail: installs packages'\nexit 2\n"
+	if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
+	var said []string
+	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(_ core.HostName, text string) { said = append(said, text) })
+	if err == nil || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "cloud-init has not ended within 3s: status: running; detail: installs packages") {
+		t.Errorf("timeout: %v", err)
+	}
+	if len(said) != 2 || said[1] != "cloud-init is still at work" {
+		t.Errorf("progress = %q", said)
 	}
 }
 

@@ -78,11 +78,30 @@ func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostNam
 		}
 	}
 	say(h.Name, fmt.Sprintf("answers after %s", time.Since(start).Round(10*time.Millisecond)))
-	if _, err := c.Run(ctx, h, finished, nil); err != nil {
-		if failed := new(ssh.ExitError); errors.As(err, &failed) {
-			return fmt.Errorf("cloud-init has failed: %w", err)
-		}
-		return err
+	told := time.AfterFunc(patience, func() { say(h.Name, "cloud-init is still at work") })
+	defer told.Stop()
+	_, err := c.Run(ctx, h, finished, nil)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, new(*ssh.ExitError)):
+		return fmt.Errorf("cloud-init has failed: %w", err)
+	case errors.Is(err, errTimeout):
+		return fmt.Errorf("cloud-init has not ended within %s: %s", time.Since(start).Round(time.Second), c.stage(ctx, h))
 	}
-	return nil
+	return err
+}
+
+// patience is how long cloud-init may take before someone is told.
+const patience = 2 * time.Second
+
+// stage is what cloud-init says of itself, after the time that it had.
+func (c *Client) stage(ctx context.Context, h core.Host) string {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), dialTimeout, errTimeout)
+	defer cancel()
+	out, err := c.Run(ctx, h, "cloud-init status --long", nil)
+	if said := lastLines(out, 5); said != "" || err == nil {
+		return said
+	}
+	return err.Error()
 }

@@ -1,7 +1,6 @@
 package terraform
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -40,6 +39,29 @@ func (w *Workspace) Hosts(ctx context.Context) ([]core.Host, error) {
 	return ParseHosts(hosts.Value)
 }
 
+// tags are a set or list of names, or a map, whose pairs are written key=value.
+type tags []string
+
+type tagsError string
+
+func (e tagsError) Error() string { return string(e) }
+
+func (t *tags) UnmarshalJSON(b []byte) error {
+	var pairs map[string]string
+	if json.Unmarshal(b, &pairs) == nil {
+		for key, value := range pairs {
+			*t = append(*t, key+"="+value)
+		}
+	} else if json.Unmarshal(b, (*[]string)(t)) != nil {
+		return tagsError("tags is neither a set of strings nor a map of strings")
+	}
+	slices.Sort(*t)
+	*t = slices.Compact(*t)
+	return nil
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 var roles = []string{"production", "canary", "router", "storage"}
@@ -73,19 +95,30 @@ func ParseHosts(value []byte) ([]core.Host, error) {
 }
 
 func parseHost(name string, entry []byte) (core.Host, error) {
-	var h core.Host
-	dec := json.NewDecoder(bytes.NewReader(entry))
-	if err := dec.Decode(&h); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) && wrong.Field != "" {
-			return h, fmt.Errorf("%s is a %s", wrong.Field, wrong.Value)
+	var whole struct {
+		core.Host
+		Tags tags `json:"tags"`
+	}
+	err := json.Unmarshal(entry, &whole)
+	h := whole.Host
+	if err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+			return h, fmt.Errorf("%s has the wrong type: %s", strings.TrimPrefix(wrong.Field, "Host."), wrong.Value)
+		} else if wrong, ok := errors.AsType[tagsError](err); ok {
+			return h, wrong
 		}
 		return h, errors.New("want an object")
 	}
+	h.Tags = whole.Tags
 	h.Name = core.HostName(name)
 	h.Port = cmp.Or(h.Port, 22)
 	h.PrivateAddress = cmp.Or(h.PrivateAddress, h.Address)
 	h.HostKey = strings.TrimSpace(h.HostKey)
+	for name := range h.Vars {
+		if !variableName.MatchString(name) || strings.HasPrefix(name, "troop_") || strings.HasPrefix(name, "ansible_") {
+			return h, fmt.Errorf("vars has %q, want a name of letters, digits and underscores that does not start with troop_ or ansible_", name)
+		}
+	}
 	switch {
 	case !hostName.MatchString(name):
 		return h, errors.New("a name is lower-case letters, digits and dashes")

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,7 +292,7 @@ func TestKilledHostIsDrift(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if healed[1] != hosts[1] || healed[0].HostKey == hosts[0].HostKey || healed[0].Address != hosts[0].Address {
+			if !reflect.DeepEqual(healed[1], hosts[1]) || healed[0].HostKey == hosts[0].HostKey || healed[0].Address != hosts[0].Address {
 				t.Errorf("after healing %+v, before %+v", healed, hosts)
 			}
 		})

@@ -133,7 +133,8 @@ func blocks(module fs.FS) (hclsyntax.Blocks, error) {
 	return all, nil
 }
 
-// IDs returns the IDs of the resources of a type that are in the state.
+// IDs returns the IDs of the resources of a type that are in the state. Unlike State it needs none of the module's
+// providers, which take time to fetch, unless Terraform cannot reach the state without its init.
 func (w *Workspace) IDs(ctx context.Context, kind string) ([]string, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
@@ -143,23 +144,20 @@ func (w *Workspace) IDs(ctx context.Context, kind string) ([]string, error) {
 	if _, err := w.sync(); err != nil {
 		return nil, err
 	}
-	pull := func() (raw string, err error) {
-		err = w.run(ctx, func(tf *tfexec.Terraform) (err error) {
-			raw, err = tf.StatePull(ctx)
-			return err
-		})
-		return raw, err
+	var state []byte
+	pull := func(tf *tfexec.Terraform) (err error) {
+		state, _, err = w.pull(ctx, tf)
+		return err
 	}
-	raw, err := pull()
-	if err != nil { // a state that is kept elsewhere needs init, and init takes time: it fetches the providers
+	if err := w.run(ctx, pull); err != nil {
 		if err := w.prepare(ctx); err != nil {
 			return nil, err
 		}
-		if raw, err = pull(); err != nil {
-			return nil, fmt.Errorf("read state: %w", err)
+		if err := w.run(ctx, pull); err != nil {
+			return nil, err
 		}
 	}
-	return idsOf([]byte(raw), kind)
+	return idsOf(state, kind)
 }
 
 func idsOf(state []byte, kind string) ([]string, error) {

@@ -42,8 +42,8 @@ class CallbackModule(CallbackBase):
         # Newer versions of ansible-core hand over a read-only view with public names.
         task = getattr(result, "task", None) or result._task
         host = (getattr(result, "host", None) or result._host).get_name()
-        raw = getattr(result, "result", None) or result._result
-        raw = json.loads(self._dump_results(raw, keep_invocation=False))
+        whole = getattr(result, "result", None) or result._result
+        raw = json.loads(self._dump_results(whole, keep_invocation=False))
         kept = {key: raw[key] for key in KEPT if key in raw}
         items = [item for item in raw.get("results", []) if isinstance(item, dict)]
         for item in items:
@@ -51,12 +51,30 @@ class CallbackModule(CallbackBase):
                 kept = {**kept, **{key: item[key] for key in KEPT if key in item}}
                 values["item"] = item.get("_ansible_item_label", item.get("item"))
                 break
+        if status == "changed":
+            values["files"] = sorted(self._files(whole))
+            if not values["files"] and "censored" not in whole:  # a new file has no diff
+                values["files"] = [task.args[key] for key in ("dest", "path") if str(task.args.get(key)).startswith("/")]
         if getattr(task, "register", None) == "troop_result":
             values["facts"] = {key: value for key, value in raw.items() if not key.startswith("_ansible")}
         began = self.started.pop((host, task._uuid), None)
         if began is not None:
             values["elapsed"] = time.monotonic() - began
         self._emit("result", host=host, status=status, task=task.get_name(), path=task.get_path(), result=kept, **values)
+
+    def _files(self, result):
+        """The files that a task with a diff has changed: their names, since their contents may be secret."""
+        names = set()
+        for each in [result, *result.get("results", [])]:
+            diff = each.get("diff") if isinstance(each, dict) and each.get("changed") else None
+            for part in diff if isinstance(diff, list) else [diff]:
+                if not isinstance(part, dict):
+                    continue
+                before = part.get("before")
+                name = before.get("path") if isinstance(before, dict) else part.get("before_header")
+                if isinstance(name, str) and name.startswith("/"):
+                    names.add(name.split(" (")[0])
+        return names
 
     def v2_runner_on_start(self, host, task):
         self.started[(host.get_name(), task._uuid)] = time.monotonic()

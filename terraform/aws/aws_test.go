@@ -126,6 +126,24 @@ func TestLifecycles(t *testing.T) {
 	}
 }
 
+// TestWayOut finds that hosts wait for the way out, without which their first look for packages fails.
+func TestWayOut(t *testing.T) {
+	for _, block := range blocks(t) {
+		if !slices.Equal(block.Labels, []string{"aws_instance", "host"}) {
+			continue
+		}
+		var got []string
+		for _, traversal := range block.Body.Attributes["depends_on"].Expr.Variables() {
+			got = append(got, traversal.RootName()+"."+traversal[1].(hcl.TraverseAttr).Name)
+		}
+		if want := []string{"aws_route.internet", "aws_route_table_association.this"}; !slices.Equal(got, want) {
+			t.Errorf("hosts wait for %v, want %v", got, want)
+		}
+		return
+	}
+	t.Error("there are no hosts")
+}
+
 // TestDefaultTags finds what a provider that is mocked does not show: that everything gets the tags.
 func TestDefaultTags(t *testing.T) {
 	for _, block := range blocks(t) {

@@ -35,7 +35,7 @@ resource "aws_instance" "host" {
     tags                  = merge(local.tags, { Name = "${local.name}-${each.key}" }) # default_tags do not reach it
   }
 
-  tags = { Name = "${local.name}-${each.key}", "troop:host" = each.key, "troop:role" = each.value.role }
+  tags = merge(each.value.tags, { Name = "${local.name}-${each.key}", "troop:host" = each.key, "troop:role" = each.value.role })
 
   depends_on = [aws_route.internet, aws_route_table_association.this] # a host looks for packages at once
 

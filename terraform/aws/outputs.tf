@@ -8,6 +8,8 @@ output "hosts" {
       user            = local.user
       port            = 22
       host_key        = lookup(local.host_keys, name, null)
+      tags            = var.hosts[name].tags
+      vars            = var.hosts[name].vars
     }
   }
 }

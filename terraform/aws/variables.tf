@@ -123,13 +123,15 @@ variable "image_user" {
 }
 
 variable "hosts" {
-  description = "The hosts by name. An instance type or zone that is not given follows instance_type and the number at the name's end. The disk is the root volume, data the volume of a storage host, both in GiB."
+  description = "The hosts by name. An instance type or zone that is not given follows instance_type and the number at the name's end. The disk is the root volume, data the volume of a storage host, both in GiB. Tags are the instance's, and become groups of the inventory; vars become its host variables."
   type = map(object({
     role          = string
     instance_type = optional(string, "")
     zone          = optional(string, "")
     disk          = optional(string, "20GiB")
     data          = optional(string, "50GiB")
+    tags          = optional(map(string), {})
+    vars          = optional(map(string), {})
   }))
   nullable = false
   default = {
@@ -169,6 +171,11 @@ variable "hosts" {
   validation {
     condition     = alltrue([for host in var.hosts : try(tonumber(trimsuffix(host.disk, "GiB")) >= 8, true)])
     error_message = "A disk has at least 8GiB: an image does not fit on less."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for host in var.hosts : [for key, _ in host.tags : key != "Name" && !can(regex("^(aws|troop):", lower(key)))]]))
+    error_message = "Name and what starts with aws: or troop: are no tags of yours."
   }
 
   validation {

@@ -8,6 +8,8 @@ output "hosts" {
       user            = "root"
       port            = 22
       host_key        = host.host_key
+      tags            = var.hosts[name].tags
+      vars            = var.hosts[name].vars
     }
   }
 }

@@ -21,12 +21,14 @@ variable "ssh_public_key" {
 }
 
 variable "hosts" {
-  description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores."
+  description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores. Tags become groups of the inventory, vars its host variables."
   type = map(object({
     role   = string
     cpus   = optional(number, 1)
     memory = optional(string, "512MiB")
     disk   = optional(string, "2GiB")
+    tags   = optional(map(string), {})
+    vars   = optional(map(string), {})
   }))
   nullable = false
   default = {

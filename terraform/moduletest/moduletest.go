@@ -122,7 +122,7 @@ func checkHosts(output []byte) error {
 		return err
 	}
 	for name, host := range hosts {
-		for _, attribute := range []string{"role", "address", "private_address", "user", "port", "host_key"} {
+		for _, attribute := range []string{"role", "address", "private_address", "user", "port", "host_key", "tags", "vars"} {
 			if _, ok := host[attribute]; !ok {
 				return fmt.Errorf("host %s has no %s", name, attribute)
 			}

@@ -128,6 +128,8 @@ func (e *environment) agentRun(c agent.Config, binary string, needs core.Agent, 
 		return ansible.Run{}, err
 	}
 	program := filepath.Join(filepath.Dir(self), "troop-agent")
+	unit := "troop-agent@" + c.Type + "-" + c.Name + ".service"
+	lists := []string{unit + ".sha256"} // that the role agent writes
 	inputs := make([]core.Digest, 0, 2)
 	for _, f := range []string{program, binary} {
 		if f == "" {
@@ -138,11 +140,14 @@ func (e *environment) agentRun(c agent.Config, binary string, needs core.Agent, 
 			return ansible.Run{}, fmt.Errorf("read agent's program: %w", err)
 		}
 		inputs = append(inputs, d)
+		lists = append(lists, filepath.Base(f)+".sha256")
 	}
-	c.Pipeline, c.Environment, c.Hosts = e.pipeline.Name, e.conf.Name, e.hosts
+	c.Pipeline, c.Environment, c.Hosts = e.pipeline.Name, e.conf.Name, slices.Clone(e.hosts)
+	for i := range c.Hosts {
+		c.Hosts[i].Vars = nil // Ansible's alone
+	}
 	router, _ := e.role("router")
 	c.Redis = agent.Redis{Address: fmt.Sprintf("%s:%d", router.PrivateAddress, redisPort), Password: e.secrets.RedisPassword}
-	instance := c.Type + "-" + c.Name
 	vars := map[string]any{
 		"agent_type": c.Type, "agent_name": c.Name, "agent_binary": program, "agent_plugin": binary, "agent_config": c,
 		"agent_capabilities":   notNil(needs.LinuxCapabilities),
@@ -153,8 +158,8 @@ func (e *environment) agentRun(c agent.Config, binary string, needs core.Agent, 
 		vars["agent_user"] = needs.User
 	}
 	return ansible.Run{
-		Name: "agent-" + instance, Playbook: "agent.yml", Hosts: hosts, Vars: vars, Inputs: inputs,
-		Healthy: "systemctl is-active --quiet troop-agent@" + instance + ".service",
+		Name: "agent-" + c.Type + "-" + c.Name, Playbook: "agent.yml", Hosts: hosts, Vars: vars, Inputs: inputs,
+		Healthy: fmt.Sprintf("systemctl is-active --quiet %s && cd /etc/troop/installed && sha256sum --check --status -- %s", unit, strings.Join(lists, " ")),
 	}, nil
 }
 

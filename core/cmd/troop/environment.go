@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,13 +45,8 @@ const redisPort = 6379
 func openEnvironment(p *core.Pipeline, conf core.Environment) (*environment, error) {
 	dir := environmentDir(p, conf.Name)
 	hosts, err := readHosts(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &core.NotFoundError{
-			What: "hosts of environment", Name: conf.Name, Remedy: "make them: troop apply --env " + conf.Name,
-		}
-	}
 	if err != nil {
-		return nil, err
+		return nil, noHosts(conf.Name, err)
 	}
 	ssh, err := remote.New(dir)
 	if err != nil {
@@ -105,6 +101,18 @@ func (e *environment) role(role string) (core.Host, bool) {
 		return core.Host{}, false
 	}
 	return e.hosts[i], true
+}
+
+// host returns the host of a name that a person has typed.
+func (e *environment) host(name string) (core.Host, error) {
+	var names []string
+	for _, h := range e.hosts {
+		if string(h.Name) == name {
+			return h, nil
+		}
+		names = append(names, string(h.Name))
+	}
+	return core.Host{}, &core.NotFoundError{What: "host", Name: name, Remedy: "there are " + strings.Join(names, ", ")}
 }
 
 // shared returns the environment's Redis, which lives on the router.
@@ -202,6 +210,14 @@ func readHosts(dir string) ([]core.Host, error) {
 		return nil, fmt.Errorf("read %s: %w", hostsFile(dir), err)
 	}
 	return hosts, nil
+}
+
+// noHosts says of an environment that was never applied how its hosts are made.
+func noHosts(env string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return &core.NotFoundError{What: "hosts of environment", Name: env, Remedy: "make them: troop apply --env " + env}
+	}
+	return err
 }
 
 func writeHosts(dir string, hosts []core.Host) error {

@@ -145,7 +145,7 @@ func forgetHosts(dir string) error {
 }
 
 func (a *app) hostsCmd() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "hosts [MANIFEST]", Short: "List the hosts of an environment",
 		RunE: func(_ *cobra.Command, args []string) error {
 			e, rest, err := a.loadFor(args)
@@ -160,6 +160,8 @@ func (a *app) hostsCmd() *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(a.acceptCmd())
+	return c
 }
 
 func (a *app) sshCmd() *cobra.Command {
@@ -175,14 +177,11 @@ func (a *app) sshCmd() *cobra.Command {
 			if len(rest) == 0 {
 				return usage{errors.New("want the name of a host; troop hosts lists them")}
 			}
-			var names []string
-			for _, h := range e.hosts {
-				if string(h.Name) == rest[0] {
-					return execSSH(e.ssh.Command(h, rest[1:]...))
-				}
-				names = append(names, string(h.Name))
+			h, err := e.host(rest[0])
+			if err != nil {
+				return err
 			}
-			return &core.NotFoundError{What: "host", Name: rest[0], Remedy: "there are " + strings.Join(names, ", ")}
+			return execSSH(e.ssh.Command(h, rest[1:]...))
 		},
 	}
 }

@@ -90,7 +90,7 @@ Exit status: 0 the run passed, 1 it did not, 2 the manifest or the command line 
 	f.StringVar(&commit, "commit", "HEAD", "`revision` to run")
 	f.StringVar(&branch, "branch", "", "branch of the commit, when git does not know it")
 	f.StringVar(&until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
-	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed")
+	f.BoolVar(&force, "force", false, "run stages and configure hosts also when nothing has changed, and in spite of drift")
 	return c
 }
 
@@ -216,6 +216,9 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.R
 	from := func(e core.Event) {
 		e.Source = "environment." + name
 		emit(e)
+	}
+	if err := gate(ctx, p, conf, s.force, from); err != nil {
+		return err
 	}
 	if conf.Terraform != nil {
 		if err := s.provision(ctx, p, run, conf, say, from); err != nil {

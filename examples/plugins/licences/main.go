@@ -14,9 +14,11 @@ import (
 )
 
 var stage = sdk.Stage[config]{
-	Name:    "licences",
-	Version: "0.1.0",
-	Summary: "Gates on the licences of npm packages and Go modules",
+	Name:         "licences",
+	Version:      "0.1.0",
+	Summary:      "Gates on the licences of npm packages and Go modules",
+	Capabilities: []sdk.Capability{sdk.Workspace},
+	Cacheable:    true,
 	Outputs: []sdk.Output{
 		{Name: "packages", Doc: "number of packages looked at"},
 		{Name: "refused", Doc: "number of packages that were refused"},

@@ -111,7 +111,7 @@ run "sizes_and_places" {
     hosts = {
       web-1     = { role = "production" }
       web-2     = { role = "production", instance_type = "c7i.xlarge", disk = "40GiB" }
-      web-3     = { role = "production" }
+      web-3     = { role = "production", tags = { team = "shop" }, vars = { workers = "4" } }
       canary    = { role = "canary", zone = "eu-central-1b" }
       router-1  = { role = "router" }
       storage-1 = { role = "storage", data = "200GiB" }
@@ -147,6 +147,16 @@ run "sizes_and_places" {
   assert {
     condition     = output.capacity["m7i.large"] == { hosts = 6, vcpus = 12, zones = { "eu-central-1a" = 4, "eu-central-1b" = 2 } } && output.capacity["c7i.xlarge"].hosts == 1
     error_message = "The glance counts by type and zone."
+  }
+
+  assert {
+    condition     = output.hosts["web-3"].tags == tomap({ team = "shop" }) && output.hosts["web-3"].vars == tomap({ workers = "4" }) && length(output.hosts["web-1"].tags) == 0
+    error_message = "Ansible hears of a host's tags and variables."
+  }
+
+  assert {
+    condition     = aws_instance.host["web-3"].tags["team"] == "shop" && aws_instance.host["web-3"].tags["troop:host"] == "web-3"
+    error_message = "A host's tags are its instance's, too."
   }
 }
 

@@ -87,6 +87,16 @@ run "wrong_in_kind" {
   expect_failures = [var.ssh_cidrs, var.hosts, var.backups]
 }
 
+run "tag_of_troops_own" {
+  command = plan
+
+  variables {
+    hosts = { web-1 = { role = "production", tags = { "troop:role" = "router" } }, router-1 = { role = "router" } }
+  }
+
+  expect_failures = [var.hosts]
+}
+
 run "disk_without_unit" {
   command = plan
 

@@ -48,6 +48,19 @@ run "a_subnet_of_ones_own" {
   }
 }
 
+run "tags_and_variables" {
+  command = plan
+
+  variables {
+    hosts = { web-1 = { role = "production", tags = { team = "shop" }, vars = { workers = "4" } } }
+  }
+
+  assert {
+    condition     = output.hosts["web-1"].tags == tomap({ team = "shop" }) && output.hosts["web-1"].vars == tomap({ workers = "4" })
+    error_message = "Ansible hears of a host's tags and variables."
+  }
+}
+
 run "subnet_of_another_size" {
   command = plan
 

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// acceptCmd is the way on after a *remote.HostKeyError.
+func (a *app) acceptCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "accept [MANIFEST] HOST", Short: "Trust the key that a host shows now",
+		Long: `Accept asks a host for its key and pins that one instead of the one that is known. Nobody but you can tell whether the
+host was replaced on purpose or somebody stands in its place: compare the fingerprint with the one that the host's
+console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, rest, err := a.loadFor(args)
+			if err != nil {
+				return err
+			}
+			defer e.close()
+			if err := want(rest, "HOST"); err != nil {
+				return err
+			}
+			h, err := e.host(rest[0])
+			if err != nil {
+				return err
+			}
+			offered, err := e.ssh.Offered(c.Context(), h)
+			if err != nil {
+				return err
+			}
+			known, err := e.ssh.HostKey(h)
+			old := "none"
+			if err == nil {
+				old = fingerprint(known)
+			}
+			if known == offered {
+				a.ui.Printf("%s shows the key that is pinned, %s", h.Name, old)
+				return nil
+			}
+			a.ui.Printf("%s (%s)\n  pinned  %s\n  now     %s", h.Name, h.Address, old, fingerprint(offered))
+			if !yes {
+				if err := a.confirm("Trust the new key?", "use --yes"); err != nil {
+					return err
+				}
+			}
+			given := h.HostKey
+			h.HostKey = offered
+			if err := e.ssh.Pin([]core.Host{h}); err != nil {
+				return err
+			}
+			a.ui.Printf("%s is trusted with its new key", h.Name)
+			if given != "" && given != offered {
+				a.note("Terraform knows another key of this host and pins that one with the next apply")
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "trust it without asking")
+	return c
+}
+
+// fingerprint is the short form of a key in authorized_keys format, as OpenSSH shows it.
+func fingerprint(key string) string {
+	k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(key))
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return k.Type() + " " + ssh.FingerprintSHA256(k)
+}
