@@ -595,7 +595,7 @@ func TestReviewOfReplacements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after[0].HostKey == before[0].HostKey || after[1] != before[1] {
+	if after[0].HostKey == before[0].HostKey || !reflect.DeepEqual(after[1], before[1]) {
 		t.Errorf("before %+v, after %+v, want another web-1 and the same web-2", before, after)
 	}
 	if r := plan(disk, conf); !r.Empty() {
