@@ -105,6 +105,7 @@ type Review struct {
 	Approve    bool     // apply waits for an approval
 	Forbid     []string // create, update, replace, destroy
 	MaxDestroy int      // -1: no limit
+	Rules      []string // files in Rego, absolute
 	Drift      OnDrift
 }
 

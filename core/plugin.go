@@ -104,11 +104,12 @@ type Progress struct {
 
 // Finding is a place in the source that someone should look at.
 type Finding struct {
-	Path         string
-	Line, Column int
-	Severity     string // error, warning, note
-	Rule         string
-	Message      string
+	Path     string `json:"path"`
+	Line     int    `json:"line,omitempty"`
+	Column   int    `json:"column,omitempty"`
+	Severity string `json:"severity"` // error, warning, note
+	Rule     string `json:"rule,omitempty"`
+	Message  string `json:"message"`
 }
 
 // Metric is a measured figure, with its limit when there is one.

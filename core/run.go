@@ -119,5 +119,6 @@ const (
 	KindFinding  = "finding"  // Data: path, line, column, severity, rule
 	KindMetric   = "metric"   // Data: name, value, unit, limit
 	KindTable    = "table"    // Data: columns, rows
+	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -186,12 +187,38 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 			r.MaxDestroy = n
 		}
 	}
+	if a := b.Body.Attributes["rules"]; a != nil {
+		patterns, _ := l.strs(a, s)
+		for i, pattern := range patterns {
+			r.Rules = append(r.Rules, l.rules(item(a.Expr, i), pattern)...)
+		}
+		slices.Sort(r.Rules)
+		r.Rules = slices.Compact(r.Rules)
+	}
 	if a := b.Body.Attributes["drift"]; a != nil {
 		if text, ok := l.str(a, s); ok {
 			r.Drift = l.onDrift(a, text)
 		}
 	}
 	return r
+}
+
+// rules are the files that a pattern names. One that names none is a mistake: nothing would be refused.
+func (l *loader) rules(r hcl.Range, pattern string) []string {
+	if !doublestar.ValidatePattern(pattern) {
+		l.errorf(r, "Invalid pattern", "%q is not a pattern. Write one such as \"policy/*.rego\".", shorten(pattern))
+		return nil
+	}
+	full := l.resolve(pattern)
+	if below, ok := strings.CutPrefix(full, l.pipeline.Dir); ok {
+		full = escapeGlob(l.pipeline.Dir) + below
+	}
+	found, err := doublestar.FilepathGlob(full, doublestar.WithFilesOnly())
+	if err == nil && len(found) > 0 {
+		return found
+	}
+	l.errorf(r, "Rules not found", "There is no file %s. The path starts at the manifest's folder.", display(l.resolve(pattern)))
+	return nil
 }
 
 func (l *loader) onDrift(a *hclsyntax.Attribute, text string) core.OnDrift {

@@ -182,6 +182,7 @@ var reviewGrammar = schema{
 		{"approve", "bool", "apply waits for an approval", false},
 		{"forbid", "list(string)", "kinds of changes that are refused: create, update, replace, destroy", false},
 		{"max_destroy", "number", "the most resources that one apply may destroy", false},
+		{"rules", "list(string)", "files with rules of your own for plans, in Rego, such as \"policy/*.rego\"", false},
 		{"drift", "string", "what a run does about changes on the hosts that nobody applied: report, or stop; without it, it does not look for them", false},
 	},
 }

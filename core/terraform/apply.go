@@ -18,13 +18,15 @@ import (
 // When ctx ends, Terraform winds up what it has begun. What an apply that was killed has left behind, the next
 // Plan shows and the next Apply mends.
 func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) error {
+	if p.Empty() {
+		return nil
+	}
 	release, err := w.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	file := w.path("plan")
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(w.path("plan"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNoPlan
 	} else if err != nil {
@@ -48,20 +50,25 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 			each(step)
 		}
 	}}
+	// A plan is good for one try: what it did until it failed, or was killed, makes it stale.
+	if err := w.Forget(); err != nil {
+		return err
+	}
+	file := w.path("applying")
+	if err := writeFile(file, b); err != nil {
+		return err
+	}
 	err = w.locking(ctx, func(tf *tfexec.Terraform) error {
 		if _, err := w.setAside(ctx, tf); err != nil {
 			return err
 		}
 		return tf.ApplyJSON(ctx, out, tfexec.DirOrPlan(file))
 	})
-	// A plan is good for one try: what it did until it failed makes it stale.
-	for _, name := range []string{file, w.path("plan.json")} {
-		if e := os.Remove(name); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			return errors.Join(err, e)
-		}
+	if e := os.Remove(file); e != nil {
+		return errors.Join(err, e)
 	}
 	if err != nil {
 		return fmt.Errorf("apply: %w", w.attribute(out.explain(ctx, err)))
 	}
-	return nil
+	return w.used(p)
 }

@@ -16,9 +16,15 @@ const minimum = ">= 1.5.0"
 
 // Find looks for Terraform, then OpenTofu, in PATH.
 func Find(ctx context.Context) (string, error) {
+	path, _, err := find(ctx)
+	return path, err
+}
+
+// find is Find that also tells which one it found, in which version.
+func find(ctx context.Context) (path, which string, err error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	var reasons []error
 	for _, name := range []string{"terraform", "tofu"} {
@@ -26,17 +32,23 @@ func Find(ctx context.Context) (string, error) {
 			Product: product.Product{
 				Name:       name,
 				BinaryName: func() string { return name },
-				GetVersion: versionOf,
+				GetVersion: func(ctx context.Context, path string) (*version.Version, error) {
+					v, err := versionOf(ctx, path)
+					if err == nil {
+						which = name + " " + v.String()
+					}
+					return v, err
+				},
 			},
 			Constraints: constraints,
 		}
 		path, err := source.Find(ctx)
 		if err == nil {
-			return path, nil
+			return path, which, nil
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
 	}
-	return "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
+	return "", "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
 }
 
 // versionOf reads standard output alone: Terraform warns on the other one when the environment names a CLI

@@ -268,7 +268,9 @@ func TestKilledHostIsDrift(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := w.Apply(t.Context(), drift, nil); !errors.As(err, new(*terraform.StaleError)) {
+			old := *p
+			old.File = "sha256:another"
+			if err := w.Apply(t.Context(), &old, nil); !errors.As(err, new(*terraform.StaleError)) {
 				t.Errorf("a plan that is no longer the saved one is applied: %v", err)
 			}
 			if saved, err := w.Saved(); err != nil || saved.Digest != p.Digest {
@@ -393,6 +395,9 @@ func TestKilledCore(t *testing.T) {
 	})
 	if took := time.Since(killed); took > 5*time.Second {
 		t.Errorf("terraform and its provider lived on for %s", took)
+	}
+	if _, err := l.open(nil).Saved(); !errors.Is(err, terraform.ErrNoPlan) {
+		t.Errorf("the plan of an apply that was killed is still there: %v", err)
 	}
 	_, hosts := l.apply(l.open(nil))
 	for _, h := range hosts {
@@ -545,6 +550,85 @@ func TestHostsComeAndGo(t *testing.T) {
 	}
 	if limit := l.run(after[1], "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max"); limit != "268435456" {
 		t.Errorf("memory limit %s", limit)
+	}
+}
+
+// TestReviewOfReplacements changes a host's disk and another one's role: each is one replacement, with its reason,
+// which the review can forbid and an approval lets through, once.
+func TestReviewOfReplacements(t *testing.T) {
+	l := newLab(t)
+	hosts := func(disk, role string) map[string]any {
+		return map[string]any{"hosts": map[string]any{
+			"web-1": map[string]any{"role": "production", "disk": disk}, "web-2": map[string]any{"role": role},
+		}}
+	}
+	_, before := l.apply(l.open(hosts("2GiB", "production")))
+	plan := func(w *terraform.Workspace, conf core.Review) *terraform.Review {
+		t.Helper()
+		p, err := w.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.Review(t.Context(), p, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	one := func(r *terraform.Review, host core.HostName, lines ...string) {
+		t.Helper()
+		if len(r.Changes) != 1 || r.Changes[0].Host != host || r.Changes[0].Action != terraform.Replace {
+			t.Errorf("changes: %+v, want that %s is replaced", r.Changes, host)
+		}
+		for _, line := range lines {
+			if !slices.Contains(r.Lines(), line) {
+				t.Errorf("the review does not say %q:\n%s", line, strings.Join(r.Lines(), "\n"))
+			}
+		}
+	}
+	disk, role := l.open(hosts("3GiB", "production")), l.open(hosts("2GiB", "canary"))
+	conf := core.Review{Approve: true, MaxDestroy: -1}
+
+	a := plan(disk, conf)
+	one(a, "web-1", `      disk: "2GiB" → "3GiB"  # forces replacement`, "  lab: cpus 2, disk 4096MiB → 5120MiB, hosts 2, memory 1024MiB")
+	if err := plan(disk, core.Review{Forbid: []string{"destroy"}, MaxDestroy: -1}).Err(); !errors.As(err, new(*terraform.RefusedError)) {
+		t.Errorf("destroy is forbidden: %v", err)
+	}
+	if err := plan(disk, core.Review{MaxDestroy: 0}).Err(); !errors.As(err, new(*terraform.RefusedError)) {
+		t.Errorf("nothing may be destroyed: %v", err)
+	}
+	if err := a.Err(); !errors.As(err, new(*terraform.WaitsError)) {
+		t.Errorf("before the approval: %v", err)
+	}
+	if err := disk.Approve(a, "alice", "here"); err != nil {
+		t.Fatal(err)
+	}
+
+	b := plan(role, conf)
+	one(b, "web-2", `      role: "production" → "canary"  # forces replacement`)
+	if err := b.Err(); !errors.As(err, new(*terraform.WaitsError)) || !strings.Contains(err.Error(), "the plan changed") {
+		t.Errorf("an approval made for another plan: %v", err)
+	}
+
+	again := plan(disk, conf)
+	if err := again.Err(); err != nil {
+		t.Fatalf("the approved plan, made again: %v", err)
+	}
+	if err := disk.Apply(t.Context(), again.Plan, nil); err != nil {
+		t.Fatal(err)
+	}
+	after, err := disk.Hosts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after[0].HostKey == before[0].HostKey || !reflect.DeepEqual(after[1], before[1]) {
+		t.Errorf("before %+v, after %+v, want another web-1 and the same web-2", before, after)
+	}
+	if r := plan(disk, conf); !r.Empty() {
+		t.Errorf("after the apply: %+v", r.Changes)
+	}
+	if out, err := os.ReadFile(filepath.Join(disk.Dir, ".troop", "approvals.jsonl")); err != nil || strings.Count(string(out), "applied") != 1 {
+		t.Errorf("the approval has not ended: %s %v", out, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	tfjson "github.com/hashicorp/terraform-json"
@@ -32,18 +34,33 @@ const (
 
 // Plan is what an apply would do.
 type Plan struct {
-	// Digest stands for everything that the plan changes: two plans with the same effect on the same state have
-	// the same digest. Approvals are bound to it.
-	Digest  core.Digest `json:"digest"`
-	Changes []Change    `json:"changes"` // by host and address
-	Drift   []Change    `json:"drift"`   // what changed since the last apply, other than by Terraform
-	Outputs []string    `json:"outputs"` // names of the outputs that change, sorted
+	// ID stands for the plan and where it comes from: two plans with the same effect on the same state, of the
+	// same origin, have the same ID. Approvals are bound to it.
+	ID       core.Digest `json:"id"`
+	Digest   core.Digest `json:"digest"` // of everything that the plan changes
+	Origin   Origin      `json:"origin"`
+	Made     time.Time   `json:"made"`
+	Destroy  bool        `json:"destroy,omitempty"` // it removes everything
+	Changes  []Change    `json:"changes"`           // by role, host and address
+	Drift    []Change    `json:"drift"`             // what changed since the last apply, other than by Terraform
+	Outputs  []string    `json:"outputs"`           // names of the outputs that change, sorted
+	Capacity []Capacity  `json:"capacity"`          // by name
 
 	File core.Digest `json:"file"` // of the file that apply will use
 
 	// Lock is one that an interrupted command of ours left on the state. The plan was made beside it, and Apply
 	// frees it first.
 	Lock *Lock `json:"lock,omitempty"`
+
+	shown map[string]any // Terraform's own form, without what is sensitive; nil: not read yet
+}
+
+// Origin is what a plan was made from, beside the state.
+type Origin struct {
+	Commit    string      `json:"commit,omitempty"`
+	Manifest  core.Digest `json:"manifest,omitempty"`
+	Lock      core.Digest `json:"lock,omitempty"` // of the plugins; empty: there is none
+	Terraform string      `json:"terraform"`      // product and version
 }
 
 // Change is what happens to one resource.
@@ -53,7 +70,9 @@ type Change struct {
 	Host       core.HostName `json:"host,omitempty"` // that the resource is part of, if any
 	Role       string        `json:"role,omitempty"`
 	Action     Action        `json:"action"`
-	Attributes []Attribute   `json:"attributes,omitempty"` // that change, sorted by name
+	Reason     string        `json:"reason,omitempty"`     // why it is replaced or destroyed, when no attribute tells
+	Attributes []Attribute   `json:"attributes,omitempty"` // that change: those that force a replacement first, then by name
+	Unknown    []string      `json:"unknown,omitempty"`    // attributes that the apply will tell, sorted
 }
 
 // Attribute is a top-level attribute that changes. Values are JSON; what is sensitive is never shown.
@@ -70,6 +89,14 @@ const (
 	unknown   = "(known after apply)"
 )
 
+// Capacity is what the hosts of one kind come to, as a module tells in its output "capacity": figures by name, for
+// a look at quotas and prices before an apply.
+type Capacity struct {
+	Name   string         `json:"name"`
+	Before map[string]any `json:"before,omitempty"` // nil: there were none
+	After  map[string]any `json:"after,omitempty"`  // nil: there will be none
+}
+
 // Empty reports whether there is nothing to apply.
 func (p *Plan) Empty() bool { return len(p.Changes) == 0 && len(p.Outputs) == 0 && p.Lock == nil }
 
@@ -83,29 +110,44 @@ func (p *Plan) Count() map[Action]int {
 }
 
 // Plan compares the module with what exists and saves what an apply would do; Apply does that and nothing else.
-func (w *Workspace) Plan(ctx context.Context) (*Plan, error) {
-	return w.save(w.plan(ctx, w.path("plan")))
-}
+func (w *Workspace) Plan(ctx context.Context) (*Plan, error) { return w.plan(ctx, false) }
 
 // PlanDestroy is a Plan to remove everything.
 func (w *Workspace) PlanDestroy(ctx context.Context) (*Plan, error) {
-	return w.save(w.plan(ctx, w.path("plan"), tfexec.Destroy(true)))
+	return w.plan(ctx, true, tfexec.Destroy(true))
 }
 
-// Drift says what changed since the last apply, other than by Terraform. It is no plan to apply: the state and a
-// saved plan stay as they are, and what to do about the drift, Plan says.
-func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
-	file := w.path("drift")
-	defer func() { _ = os.Remove(file) }()
-	return w.plan(ctx, file, tfexec.RefreshOnly(true))
-}
-
-func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.PlanOption) (*Plan, error) {
+func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.PlanOption) (*Plan, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	p, err := w.make(ctx, "plan", options...)
+	if err != nil {
+		return nil, err
+	}
+	p.Destroy = destroy
+	if p.Empty() {
+		return p, w.Forget() // what there is to do tomorrow is not nothing
+	}
+	return p, w.save(p)
+}
+
+// Drift says what changed since the last apply, other than by Terraform. What to do about it, Plan says; the plan
+// that is saved stays the same.
+func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
+	release, err := w.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	defer func() { _ = os.Remove(w.path("drift")) }() // nobody applies it
+	return w.make(ctx, "drift", tfexec.RefreshOnly(true))
+}
+
+// make has Terraform write a plan to a file. The caller holds the lock.
+func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
 	if err := w.mend(); err != nil {
 		return nil, err
 	}
@@ -117,6 +159,7 @@ func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.Pla
 		return nil, err
 	}
 	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
+	file := w.path(name)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -125,36 +168,57 @@ func (w *Workspace) plan(ctx context.Context, file string, options ...tfexec.Pla
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	var raw bytes.Buffer
+	if err := os.Chmod(file, 0o600); err != nil { // it holds secrets
+		return nil, err
+	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
+		tf.SetStdout(&raw) // rules are asked about all that Terraform says, not only what terraform-json knows
 		shown, err = tf.ShowPlanFile(ctx, file)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("show plan: %w", err)
 	}
-	plan, err := read(shown)
+	p, err := read(shown, raw.Bytes(), w.Secrets)
 	if err != nil {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
+	p.Made, p.Origin = time.Now(), w.Origin
+	p.ID = p.id()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	plan.File, plan.Lock = digest(b), lock
-	return plan, nil
+	p.File, p.Lock = digest(b), lock
+	return p, nil
 }
 
-// save keeps what the plan's file says beside it.
-func (w *Workspace) save(p *Plan, err error) (*Plan, error) {
+// id is what ID must be.
+func (p *Plan) id() core.Digest {
+	b, err := json.Marshal([]any{p.Digest, p.Origin})
 	if err != nil {
-		return nil, err
+		panic(err) // strings
+	}
+	return digest(b)
+}
+
+// save keeps a plan for Saved. The file that Terraform wrote is there already, and decides: Apply refuses a plan
+// of another file.
+func (w *Workspace) save(p *Plan) error {
+	shown, err := json.Marshal(p.shown)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(w.path("shown.json"), shown); err != nil {
+		return err
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p, writeFile(w.path("plan.json"), b)
+	return writeFile(w.path("plan.json"), b)
 }
 
 // ErrNoPlan says that no plan was made, or that it was applied already.
@@ -162,23 +226,45 @@ var ErrNoPlan = errors.New("there is no plan")
 
 // Saved returns the plan that was made last and not applied yet, or ErrNoPlan.
 func (w *Workspace) Saved() (*Plan, error) {
-	b, err := os.ReadFile(w.path("plan.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoPlan
-	} else if err != nil {
+	p := new(Plan)
+	if err := w.load("plan.json", p); err != nil {
 		return nil, err
 	}
-	p := new(Plan)
-	if err := json.Unmarshal(b, p); err != nil {
-		return nil, fmt.Errorf("read saved plan: %w", err)
-	}
-	return p, nil
+	return p, w.load("shown.json", &p.shown)
 }
 
-// read turns Terraform's plan into ours.
-func read(shown *tfjson.Plan) (*Plan, error) {
+func (w *Workspace) load(name string, v any) error {
+	b, err := os.ReadFile(w.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoPlan
+	} else if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read saved plan: %w", err)
+	}
+	return nil
+}
+
+// Forget removes the saved plan. Without one it does nothing.
+func (w *Workspace) Forget() error {
+	for _, name := range []string{"plan", "plan.json", "shown.json"} {
+		if err := os.Remove(w.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// read turns Terraform's plan into ours, without what is sensitive.
+func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	known := knownHosts(shown)
-	p := &Plan{Changes: changes(shown.ResourceChanges, known), Drift: changes(shown.ResourceDrift, known)}
+	p := &Plan{
+		Outputs:  []string{},
+		Changes:  changes(shown.ResourceChanges, known),
+		Drift:    changes(shown.ResourceDrift, known),
+		Capacity: capacities(shown.OutputChanges["capacity"]),
+	}
 	for _, name := range slices.Sorted(maps.Keys(shown.OutputChanges)) {
 		if a := shown.OutputChanges[name].Actions; !a.NoOp() {
 			p.Outputs = append(p.Outputs, name)
@@ -196,37 +282,78 @@ func read(shown *tfjson.Plan) (*Plan, error) {
 		return nil, err
 	}
 	p.Digest = digest(b)
+	var mask *core.Mask
+	if p.shown, mask, err = hide(raw, secrets); err != nil {
+		return nil, err
+	}
+	for _, list := range [][]Change{p.Changes, p.Drift} {
+		for _, c := range list {
+			for i, a := range c.Attributes {
+				c.Attributes[i].Before, c.Attributes[i].After = mask.String(a.Before), mask.String(a.After)
+			}
+		}
+	}
 	return p, nil
 }
 
+// capacities reads the output of that name. A module need not have it, and nothing else is asked of it than that
+// it is a map of objects.
+func capacities(c *tfjson.Change) []Capacity {
+	all := []Capacity{}
+	if c == nil || marked(c.BeforeSensitive) || marked(c.AfterSensitive) {
+		return all
+	}
+	before, after := object(c.Before), object(c.After)
+	names := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after)))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		all = append(all, Capacity{Name: name, Before: object(before[name]), After: object(after[name])})
+	}
+	return all
+}
+
+// actionReasons are Terraform's, in words, where the attributes that change do not tell.
+var actionReasons = map[tfjson.ActionReason]string{
+	tfjson.ActionReasonReplaceBecauseTainted:         "it is marked as damaged (tainted)",
+	tfjson.ActionReasonReplaceByRequest:              "a replacement was asked for",
+	tfjson.ActionReasonReplaceByTriggers:             "something that it depends on changes (replace_triggered_by)",
+	tfjson.ActionReasonDeleteBecauseNoResourceConfig: "it is no longer in the module",
+	tfjson.ActionReasonDeleteBecauseWrongRepetition:  "the module counts it in another way",
+	tfjson.ActionReasonDeleteBecauseCountIndex:       "the module has fewer of them",
+	tfjson.ActionReasonDeleteBecauseEachKey:          "it is no longer among the module's keys",
+	tfjson.ActionReasonDeleteBecauseNoModule:         "the part of the module that it belonged to is gone",
+	tfjson.ActionReasonDeleteBecauseNoMoveTarget:     "it was moved to an address that the module does not have",
+}
+
 func changes(resources []*tfjson.ResourceChange, known map[string]string) []Change {
-	var all []Change
+	all := []Change{}
 	for _, r := range resources {
 		action, ok := actionOf(r.Change.Actions)
 		if !ok || r.Mode != tfjson.ManagedResourceMode {
 			continue
 		}
-		c := Change{Address: r.Address, Type: r.Type, Action: action}
+		c := Change{Address: r.Address, Type: r.Type, Action: action, Reason: actionReasons[r.ActionReason]}
 		if name, ok := r.Index.(string); ok {
 			if role, ok := known[name]; ok {
 				c.Host, c.Role = core.HostName(name), role
 			}
 		}
-		if action == Update || action == Replace {
+		if action != Forget {
 			c.Attributes = attributes(r.Change)
 		}
+		for name, mark := range object(r.Change.AfterUnknown) {
+			if marked(mark) {
+				c.Unknown = append(c.Unknown, name)
+			}
+		}
+		slices.Sort(c.Unknown)
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(a, b Change) int {
-		if a.Host != b.Host {
-			return compare(string(a.Host), string(b.Host))
-		}
-		return compare(a.Address, b.Address)
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Address, b.Address))
 	})
 	return all
 }
-
-func compare(a, b string) int { return bytes.Compare([]byte(a), []byte(b)) }
 
 func actionOf(a tfjson.Actions) (Action, bool) {
 	switch {
@@ -248,6 +375,7 @@ func actionOf(a tfjson.Actions) (Action, bool) {
 func attributes(c *tfjson.Change) []Attribute {
 	before, after := object(c.Before), object(c.After)
 	hiddenBefore, hiddenAfter, unknowns := object(c.BeforeSensitive), object(c.AfterSensitive), object(c.AfterUnknown)
+	allBefore, allAfter := c.BeforeSensitive == true, c.AfterSensitive == true
 	forces := map[string]bool{}
 	for _, p := range c.ReplacePaths {
 		if path, ok := p.([]any); ok && len(path) > 0 {
@@ -270,14 +398,22 @@ func attributes(c *tfjson.Change) []Attribute {
 		if isUnknown {
 			a.After = unknown
 		}
-		if marked(hiddenBefore[name]) {
+		if allBefore || marked(hiddenBefore[name]) {
 			a.Before = sensitive
 		}
-		if marked(hiddenAfter[name]) || marked(hiddenBefore[name]) {
+		if allAfter || marked(hiddenAfter[name]) || a.Before == sensitive {
 			a.After = sensitive
 		}
 		all = append(all, a)
 	}
+	slices.SortStableFunc(all, func(a, b Attribute) int {
+		if a.Forces == b.Forces {
+			return 0
+		} else if a.Forces {
+			return -1
+		}
+		return 1
+	})
 	return all
 }
 

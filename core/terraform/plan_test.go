@@ -21,7 +21,9 @@ const shown = `{
     {"address": "lab_roster.this", "mode": "managed", "type": "lab_roster", "change": {"actions": ["no-op"]}},
     {"address": "data.aws_ami.debian", "mode": "data", "type": "aws_ami", "change": {"actions": ["read"]}},
     {"address": "lab_host.this[\"web-1\"]", "mode": "managed", "type": "lab_host", "index": "web-1",
-     "change": {"actions": ["create"], "before": null, "after": {"name": "web-1"}}},
+     "change": {"actions": ["create"], "before": null, "after": {"name": "web-1"}, "after_unknown": {"pid": true}}},
+    {"address": "lab_host.this[\"web-2\"]", "mode": "managed", "type": "lab_host", "index": "web-2", "action_reason": "delete_because_each_key",
+     "change": {"actions": ["delete"], "before": {"name": "web-2"}, "after": null}},
     {"address": "lab_host.this[\"canary-1\"]", "mode": "managed", "type": "lab_host", "index": "canary-1",
      "change": {"actions": ["delete", "create"],
        "before": {"memory": "512MiB", "pid": 7, "token": "hunter2", "tags": {"a": "s3cret"}, "role": "canary"},
@@ -30,10 +32,11 @@ const shown = `{
        "before_sensitive": {"token": true, "tags": {"a": true}}, "after_sensitive": {"tags": {}},
        "replace_paths": [["memory"]]}},
     {"address": "aws_eip.router[0]", "mode": "managed", "type": "aws_eip", "index": 0,
-     "change": {"actions": ["update"], "before": {"name": "a"}, "after": {"name": "b"}}}
+     "change": {"actions": ["update"], "before": {"name": "a"}, "after": {"name": "the manifest-secret"}}}
   ],
   "output_changes": {
-    "hosts": {"actions": ["update"], "before": {"canary-1": {"role": "canary"}}, "after": {"web-1": {"role": "production"}}},
+    "hosts": {"actions": ["update"], "before": {"canary-1": {"role": "canary"}, "web-2": {"role": "production"}}, "after": {"web-1": {"role": "production"}}},
+    "capacity": {"actions": ["update"], "before": {"small": {"hosts": 2, "zones": {"a": 1, "b": 1}}, "large": {"hosts": 1}}, "after": {"small": {"hosts": 3, "zones": {"a": 2, "b": 1}}}},
     "subnet": {"actions": ["no-op"]}
   }
 }`
@@ -44,7 +47,7 @@ func readShown(t *testing.T, text string) *Plan {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := read(&p)
+	plan, err := read(&p, []byte(text), []string{"manifest-secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,17 +59,33 @@ func TestReadPlan(t *testing.T) {
 	want := &Plan{
 		Digest: got.Digest,
 		Changes: []Change{
-			{Address: "aws_eip.router[0]", Type: "aws_eip", Action: Update, Attributes: []Attribute{{Name: "name", Before: `"a"`, After: `"b"`}}},
-			{Address: `lab_host.this["canary-1"]`, Type: "lab_host", Host: "canary-1", Role: "canary", Action: Replace, Attributes: []Attribute{
+			{Address: "aws_eip.router[0]", Type: "aws_eip", Action: Update, Attributes: []Attribute{{Name: "name", Before: `"a"`, After: `"the ***"`}}},
+			{Address: `lab_host.this["canary-1"]`, Type: "lab_host", Host: "canary-1", Role: "canary", Action: Replace, Unknown: []string{"pid"}, Attributes: []Attribute{
 				{Name: "memory", Before: `"512MiB"`, After: `"1GiB"`, Forces: true},
 				{Name: "pid", Before: "7", After: unknown},
 				{Name: "tags", Before: sensitive, After: sensitive},
 				{Name: "token", Before: sensitive, After: sensitive},
 			}},
-			{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Create},
+			{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Create, Unknown: []string{"pid"}, Attributes: []Attribute{
+				{Name: "name", After: `"web-1"`}, {Name: "pid", After: unknown},
+			}},
+			{Address: `lab_host.this["web-2"]`, Type: "lab_host", Host: "web-2", Role: "production", Action: Destroy, Reason: "it is no longer among the module's keys", Attributes: []Attribute{
+				{Name: "name", Before: `"web-2"`},
+			}},
 		},
-		Drift:   []Change{{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Destroy}},
-		Outputs: []string{"hosts"},
+		Drift: []Change{{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Destroy, Attributes: []Attribute{
+			{Name: "name", Before: `"web-1"`},
+		}}},
+		Outputs: []string{"capacity", "hosts"},
+		Capacity: []Capacity{
+			{Name: "large", Before: map[string]any{"hosts": 1.0}},
+			{
+				Name:   "small",
+				Before: map[string]any{"hosts": 2.0, "zones": map[string]any{"a": 1.0, "b": 1.0}},
+				After:  map[string]any{"hosts": 3.0, "zones": map[string]any{"a": 2.0, "b": 1.0}},
+			},
+		},
+		shown: got.shown,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -90,5 +109,25 @@ func TestEmptyPlan(t *testing.T) {
 	p := readShown(t, `{"format_version": "1.2", "output_changes": {"hosts": {"actions": ["no-op"]}}}`)
 	if !p.Empty() {
 		t.Errorf("not empty: %+v", p)
+	}
+}
+
+func TestFigures(t *testing.T) {
+	was := map[string]any{"hosts": 3.0, "vcpus": 6.0, "zones": map[string]any{"eu-1a": 2.0, "eu-1b": 1.0}}
+	will := map[string]any{"hosts": 3.0, "vcpus": 6.0, "zones": map[string]any{"eu-1a": 1.0, "eu-1b": 1.0, "eu-1c": 1.0}}
+	tests := map[string]struct {
+		c    Capacity
+		want string
+	}{
+		"first": {Capacity{After: was}, "hosts 0 → 3, vcpus 0 → 6, zones eu-1a 0 → 2, zones eu-1b 0 → 1"},
+		"moved": {Capacity{Before: was, After: will}, "hosts 3, vcpus 6, zones eu-1a 2 → 1, zones eu-1b 1, zones eu-1c 0 → 1"},
+		"last":  {Capacity{Before: was}, "hosts 3 → 0, vcpus 6 → 0, zones eu-1a 2 → 0, zones eu-1b 1 → 0"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := strings.Join(tt.c.Figures(), ", "); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
 	}
 }

@@ -1,13 +1,18 @@
 package terraform
 
 import (
+	"context"
 	"errors"
+	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/core"
 )
 
-func TestReview(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	plan := func(actions ...Action) *Plan {
 		p := &Plan{}
 		for _, a := range actions {
@@ -32,23 +37,154 @@ func TestReview(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := Review(tt.plan, tt.rules)
-			var refused *RefusedError
-			if errors.As(err, &refused) != (len(tt.reasons) > 0) {
-				t.Fatalf("got %v, want %q", err, tt.reasons)
-			}
-			for i, reason := range tt.reasons {
-				if i >= len(refused.Reasons) || refused.Reasons[i] != reason {
-					t.Errorf("got %q, want %q", refused.Reasons, tt.reasons)
-				}
+			if got := refusals(tt.plan, tt.rules, nil); !slices.Equal(got, tt.reasons) {
+				t.Errorf("got %q, want %q", got, tt.reasons)
 			}
 		})
 	}
 }
 
-func TestNeedsApproval(t *testing.T) {
-	change := &Plan{Changes: []Change{{Action: Create}}}
-	if !NeedsApproval(change, core.Review{Approve: true}) || NeedsApproval(change, core.Review{}) || NeedsApproval(&Plan{}, core.Review{Approve: true}) {
-		t.Error("approval is needed for a plan that changes something, where the rules ask for it")
+// judge is a team's rules that say the same of every plan.
+type judge []core.Finding
+
+func (j judge) Judge(context.Context, map[string]any) ([]core.Finding, error) {
+	return slices.Clone(j), nil
+}
+
+// reviewed opens a workspace without Terraform and reviews a plan in it.
+func reviewed(t *testing.T, w *Workspace, p *Plan, conf core.Review) *Review {
+	t.Helper()
+	p.ID = p.id()
+	r, err := w.Review(t.Context(), p, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func workspaceFor(t *testing.T) *Workspace {
+	t.Helper()
+	w := &Workspace{Options: Options{Dir: t.TempDir(), Environment: "lab", Origin: origin}}
+	if err := os.MkdirAll(w.path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+var (
+	origin  = Origin{Commit: "c1", Manifest: "m1", Lock: "l1", Terraform: "terraform 1.5.0"}
+	approve = core.Review{Approve: true, MaxDestroy: -1}
+)
+
+func planA() *Plan {
+	return &Plan{Digest: "sha256:aaaa", Origin: origin, Changes: []Change{{Address: "x.y", Action: Create}}}
+}
+
+func TestRules(t *testing.T) {
+	w := workspaceFor(t)
+	w.Secrets = []string{"hunter2-sentinel"}
+	w.Rules = judge{
+		{Path: "p.rego", Line: 3, Severity: "error", Message: "no hunter2-sentinel\x1b[2J here"},
+		{Path: "p.rego", Line: 7, Severity: "warning", Message: "large"},
+	}
+	r := reviewed(t, w, planA(), core.Review{MaxDestroy: -1})
+	if want := []string{"p.rego:3: no *** [2J here"}; !slices.Equal(r.Refused, want) {
+		t.Errorf("refused %q, want %q", r.Refused, want)
+	}
+	if err := r.Err(); !errors.As(err, new(*RefusedError)) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	if !slices.Contains(r.Lines(), "warning: p.rego:7: large") {
+		t.Errorf("the warning is not shown: %q", r.Lines())
+	}
+	if err := w.Approve(r, "alice", "here"); err == nil {
+		t.Error("a refused plan was approved")
+	}
+	if r := reviewed(t, w, &Plan{Origin: origin}, core.Review{MaxDestroy: -1}); r.Err() != nil {
+		t.Errorf("a plan that changes nothing is refused: %v", r.Err())
+	}
+}
+
+func TestApproval(t *testing.T) {
+	w := workspaceFor(t)
+	if err := reviewed(t, w, planA(), core.Review{MaxDestroy: -1}).Err(); err != nil {
+		t.Errorf("where no approval is needed: %v", err)
+	}
+	if err := reviewed(t, w, &Plan{Origin: origin}, approve).Err(); err != nil {
+		t.Errorf("a plan that changes nothing: %v", err)
+	}
+	r := reviewed(t, w, planA(), approve)
+	if err := r.Err(); !errors.As(err, new(*WaitsError)) {
+		t.Fatalf("before the approval: %v", err)
+	}
+	if err := w.Approve(r, "alice", "10.0.0.1 by way of bastion"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Err(); err != nil {
+		t.Errorf("right after it: %v", err)
+	}
+
+	// The same plan, made again.
+	again := planA()
+	again.File, again.Made = "another", time.Now()
+	r = reviewed(t, w, again, approve)
+	if r.Err() != nil || r.Approval.By != "alice" || r.Approval.From != "10.0.0.1 by way of bastion" || r.Approval.Time.IsZero() {
+		t.Errorf("the same plan, made again: %v, %+v", r.Err(), r.Approval)
+	}
+
+	// Another one, and the same for something else.
+	for what, change := range map[string]func(*Plan){
+		"the plan":                 func(p *Plan) { p.Digest = "sha256:bbbb" },
+		"the commit":               func(p *Plan) { p.Origin.Commit = "c2" },
+		"the manifest":             func(p *Plan) { p.Origin.Manifest = "m2" },
+		"the plugin lock":          func(p *Plan) { p.Origin.Lock = "" },
+		"the version of Terraform": func(p *Plan) { p.Origin.Terraform = "tofu 1.5.0" },
+	} {
+		p := planA()
+		change(p)
+		w.Origin = p.Origin
+		err := reviewed(t, w, p, approve).Err()
+		if !errors.As(err, new(*WaitsError)) || !strings.HasSuffix(err.Error(), "and since then "+what+" changed") || !strings.Contains(err.Error(), "that of alice") {
+			t.Errorf("%s: %v", what, err)
+		}
+		w.Origin = origin
+		if what == "the plan" {
+			continue
+		}
+		if err := reviewed(t, w, p, approve).Err(); !errors.As(err, new(*OutdatedError)) || !strings.Contains(err.Error(), what+" changed") {
+			t.Errorf("a saved plan of which %s changed: %v", what, err)
+		}
+	}
+	moved := planA()
+	moved.Origin.Commit = "c2"
+	if err := reviewed(t, w, moved, core.Review{MaxDestroy: -1}).Err(); err != nil {
+		t.Errorf("a commit that nobody approved anything for: %v", err)
+	}
+
+	// It is good for one apply.
+	if err := w.used(again); err != nil {
+		t.Fatal(err)
+	}
+	r = reviewed(t, w, planA(), approve)
+	if !errors.As(r.Err(), new(*WaitsError)) || r.Lapsed != nil {
+		t.Errorf("after the apply: %v", r.Err())
+	}
+	if err := w.Approve(r, "bob", "here"); err != nil {
+		t.Fatal(err)
+	}
+	if r = reviewed(t, w, planA(), approve); r.Err() != nil || r.Approval.By != "bob" {
+		t.Errorf("approved a second time: %v, %+v", r.Err(), r.Approval)
+	}
+}
+
+func TestCalled(t *testing.T) {
+	p := &Plan{ID: "sha256:0123456789abcdef"}
+	for s, want := range map[string]bool{
+		p.Name(): true, "01234567": true, "0123456789ABCDEF": true, "sha256:0123456789": true,
+		"0123456": false, "": false, "1234567890": false, "0123456789abcdef0": false,
+	} {
+		if p.Called(s) != want {
+			t.Errorf("%q: %v, want %v", s, !want, want)
+		}
 	}
 }

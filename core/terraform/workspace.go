@@ -30,6 +30,12 @@ type Options struct {
 	Variables map[string]any
 	// Providers are binaries that Terraform shall use instead of asking a registry, by source address.
 	Providers map[string]string
+	// Origin is what plans are made from; which Terraform makes them is filled in.
+	Origin Origin
+	// Rules are the team's own for plans; nil: there are none.
+	Rules Rules
+	// Secrets are values that are never shown, whatever Terraform says of them.
+	Secrets []string
 	// What is the command that the workspace is opened for, such as "troop apply", and Run the run that it is part
 	// of, if any. Both are kept with the copies of the state, and for those who find its lock.
 	What string
@@ -65,10 +71,11 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, err := Find(ctx)
+	exe, version, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
+	o.Origin.Terraform = version
 	return &Workspace{Options: o, exe: exe}, nil
 }
 

@@ -75,6 +75,15 @@ func (u *UI) Show(r core.Run, events []core.Event) {
 	field("branch", r.Branch)
 	field("environment", r.Environment)
 	field("started", r.Started.Local().Format(time.DateTime))
+	for _, e := range events {
+		if e.Kind == core.KindPlan {
+			label := "plan"
+			for _, line := range list(e.Data["lines"]) {
+				field(label, line)
+				label = ""
+			}
+		}
+	}
 	if r.Ended.IsZero() {
 		field("status", strings.TrimSuffix(string(r.Status)+": "+r.Reason, ": "))
 		fmt.Fprintf(u.out, "\n%s", u.stages(r, b))

@@ -65,7 +65,7 @@ func (hostResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *re
 		Attributes: map[string]schema.Attribute{
 			"lab":            fixed("Name of the lab, from the lab_roster.", isLab),
 			"name":           fixed("Name of the host.", isHost),
-			"role":           schema.StringAttribute{Description: "What the host is for.", Required: true},
+			"role":           fixed("What the host is for. Another one's services would stay where they are.", nil),
 			"address":        fixed("IPv4 address. Its /24 is the lab's subnet, whose .1 is this machine.", isAddress),
 			"memory":         fixed("Limit of memory, such as 512MiB.", isSize),
 			"disk":           fixed("Size of the disk, such as 2GiB. It takes only the space that is used.", isSize),
@@ -123,7 +123,7 @@ func (hostResource) Read(ctx context.Context, req resource.ReadRequest, resp *re
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// Update has nothing to do on the host: only the role changes without replacing it.
+// Update is never asked to change anything: a host that differs is replaced.
 func (hostResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var m hostModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)

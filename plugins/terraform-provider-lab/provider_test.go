@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 )
 
@@ -93,5 +95,27 @@ func TestUsage(t *testing.T) {
 	var stdout, stderr strings.Builder
 	if status := run([]string{"sweep", "../x"}, nil, &stdout, &stderr); status != 1 || !strings.Contains(stderr.String(), "want one to eight") {
 		t.Errorf("status %d, %s", status, stderr.String())
+	}
+}
+
+// TestReplaceable holds that a host with other properties is another host.
+func TestReplaceable(t *testing.T) {
+	var resp resource.SchemaResponse
+	hostResource{}.Schema(t.Context(), resource.SchemaRequest{}, &resp)
+	for _, name := range []string{"lab", "name", "role", "address", "memory", "disk", "ssh_public_key", "cpus"} {
+		var why string
+		switch a := resp.Schema.Attributes[name].(type) {
+		case schema.StringAttribute:
+			for _, m := range a.PlanModifiers {
+				why += m.Description(t.Context())
+			}
+		case schema.Float64Attribute:
+			for _, m := range a.PlanModifiers {
+				why += m.Description(t.Context())
+			}
+		}
+		if !strings.Contains(why, "destroy and recreate") {
+			t.Errorf("a host of another %s is not another host: %q", name, why)
+		}
 	}
 }

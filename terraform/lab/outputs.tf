@@ -13,3 +13,15 @@ output "hosts" {
     }
   }
 }
+
+output "capacity" {
+  description = "What the hosts take of this machine, for a look before an apply."
+  value = {
+    lab = {
+      hosts  = length(var.hosts)
+      cpus   = sum([for host in var.hosts : host.cpus])
+      memory = "${sum([for host in var.hosts : tonumber(regex("^[0-9]+", host.memory)) * (endswith(host.memory, "GiB") ? 1024 : 1)])}MiB"
+      disk   = "${sum([for host in var.hosts : tonumber(regex("^[0-9]+", host.disk)) * (endswith(host.disk, "GiB") ? 1024 : 1)])}MiB"
+    }
+  }
+}

@@ -45,7 +45,7 @@ console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 			}
 			a.ui.Printf("%s (%s)\n  pinned  %s\n  now     %s", h.Name, h.Address, old, fingerprint(offered))
 			if !yes {
-				if err := a.confirm("Trust the new key?"); err != nil {
+				if err := a.confirm("Trust the new key?", "use --yes"); err != nil {
 					return err
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log
 	}
 	return terraform.Open(ctx, terraform.Options{
 		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: conf.Name, PublicKey: key,
-		Variables: t.Variables, Providers: providers, Log: log,
+		Variables: t.Variables, Providers: providers, Secrets: p.Secrets, Log: log,
 	})
 }
 
@@ -87,94 +86,6 @@ func lockEnvironment(ctx context.Context, p *project, env, what string, run core
 	})
 }
 
-func (a *app) planCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "plan [MANIFEST]", Short: "Show what apply would change (exit status 2: something)",
-		RunE: func(c *cobra.Command, args []string) error {
-			p, conf, err := a.loadEnvironment(args)
-			if err != nil {
-				return err
-			}
-			w, err := workspace(c.Context(), p.Pipeline, conf, a.note)
-			if err != nil {
-				return err
-			}
-			w.What = "troop plan"
-			plan, err := w.Plan(c.Context())
-			if err != nil {
-				return err
-			}
-			a.showPlan(conf, plan)
-			if !plan.Empty() {
-				return changes
-			}
-			return nil
-		},
-	}
-}
-
-func (a *app) applyCmd() *cobra.Command {
-	var yes, force, configure bool
-	c := &cobra.Command{
-		Use: "apply [MANIFEST]", Short: "Make the hosts of an environment and configure them",
-		RunE: func(c *cobra.Command, args []string) error {
-			p, conf, err := a.loadEnvironment(args)
-			if err != nil {
-				return err
-			}
-			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", "", a.note)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = release() }()
-			w, err := workspace(ctx, p.Pipeline, conf, a.note)
-			if err != nil {
-				return err
-			}
-			w.What = "troop apply"
-			plan, err := w.Plan(ctx)
-			if err != nil {
-				return err
-			}
-			if !plan.Empty() {
-				a.showPlan(conf, plan)
-			}
-			if err := terraform.Review(plan, conf.Terraform.Review); err != nil {
-				return err
-			}
-			if !plan.Empty() && !yes {
-				if err := a.confirm("Apply this plan?"); err != nil {
-					return err
-				}
-			}
-			show := func(e core.Event) {
-				e.Source = "environment." + conf.Name
-				a.ui.Lines(e)
-			}
-			if err := applyPlan(ctx, p.Pipeline, conf, w, plan, show); err != nil {
-				return err
-			}
-			e, err := openEnvironment(p.Pipeline, conf)
-			if err != nil {
-				return err
-			}
-			defer e.close()
-			if configure {
-				if err := e.configure(ctx, force, show); err != nil {
-					return err
-				}
-			}
-			a.ui.Hosts(e.hosts)
-			return nil
-		},
-	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "apply without asking")
-	c.Flags().BoolVar(&force, "force", false, "configure also what has not changed")
-	c.Flags().BoolVar(&configure, "configure", true, "run the environment's playbook")
-	return c
-}
-
 func (a *app) destroyCmd() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
@@ -190,7 +101,7 @@ func (a *app) destroyCmd() *cobra.Command {
 				return err
 			}
 			defer func() { _ = release() }()
-			w, err := workspace(ctx, p.Pipeline, conf, a.note)
+			w, err := planner(ctx, p, conf, head(ctx, p), a.note)
 			if err != nil {
 				return err
 			}
@@ -200,14 +111,8 @@ func (a *app) destroyCmd() *cobra.Command {
 				return err
 			}
 			if !plan.Empty() {
-				a.showPlan(conf, plan)
-				if err := terraform.Review(plan, conf.Terraform.Review); err != nil {
+				if err := a.clear(ctx, p, conf, w, plan, yes, "Destroy all this?"); err != nil {
 					return err
-				}
-				if !yes {
-					if err := a.confirm("Destroy all this?"); err != nil {
-						return err
-					}
 				}
 				err = w.Apply(ctx, plan, func(s terraform.Progress) {
 					if s.Status != "running" {
@@ -301,11 +206,11 @@ func (a *app) note(line string) {
 	}
 }
 
-// confirm asks a person. Where nobody can answer, it refuses.
-func (a *app) confirm(question string) error {
+// confirm asks a person. Where nobody can answer, it refuses and says what to do otherwise.
+func (a *app) confirm(question, otherwise string) error {
 	f, ok := a.in.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {
-		return usage{errors.New("nobody is there to say yes; review with troop plan, then use --yes")}
+		return usage{errors.New("nobody is there to say yes; " + otherwise)}
 	}
 	fmt.Fprintf(a.errOut, "%s Only \"yes\" goes on: ", question)
 	line, err := bufio.NewReader(f).ReadString('\n')
@@ -313,48 +218,4 @@ func (a *app) confirm(question string) error {
 		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
-}
-
-var marks = map[terraform.Action]string{
-	terraform.Create: "+", terraform.Update: "~", terraform.Replace: "±", terraform.Destroy: "-", terraform.Forget: "∅",
-}
-
-// showPlan prints a plan by host: what happens to each resource, and which attribute forces a replacement.
-func (a *app) showPlan(conf core.Environment, plan *terraform.Plan) {
-	a.ui.JSON(plan)
-	if plan.Empty() {
-		a.ui.Printf("environment %s: nothing to change", conf.Name)
-		return
-	}
-	var parts []string
-	if plan.Lock != nil {
-		a.ui.Printf("! the state is locked by %s", plan.Lock)
-		parts = append(parts, "1 lock to free")
-	}
-	for _, d := range plan.Drift {
-		a.ui.Printf("! %s changed outside of Terraform: %s", d.Address, d.Action)
-	}
-	host := ""
-	for _, c := range plan.Changes {
-		if h := string(c.Host); h != host {
-			host = h
-			a.ui.Printf("%s (%s)", h, c.Role)
-		}
-		a.ui.Printf("  %s %s %s", marks[c.Action], c.Action, c.Address)
-		for _, at := range c.Attributes {
-			if c.Action == terraform.Create || c.Action == terraform.Destroy {
-				continue
-			}
-			forces := ""
-			if at.Forces {
-				forces = "  # forces replacement"
-			}
-			a.ui.Printf("      %s: %s → %s%s", at.Name, at.Before, at.After, forces)
-		}
-	}
-	for action, n := range plan.Count() {
-		parts = append(parts, fmt.Sprintf("%d to %s", n, action))
-	}
-	sort.Strings(parts)
-	a.ui.Printf("environment %s: %s", conf.Name, strings.Join(parts, ", "))
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/notify"
 	"github.com/seed-b96de936/troop/core/store"
-	"github.com/seed-b96de936/troop/core/terraform"
 )
 
 // keep is what Prune leaves of old runs.
@@ -122,7 +121,7 @@ func triggered(p *core.Pipeline, o *core.RunOptions) {
 
 func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions) error {
 	defer func() { _ = p.files.Close() }()
-	envs := &environments{project: p, plugins: a.plugins, force: o.Force, open: map[string]*environment{}, tell: a.note}
+	envs := &environments{project: p, commit: o.Commit, plugins: a.plugins, force: o.Force, open: map[string]*environment{}, tell: a.note}
 	defer envs.close()
 	for _, name := range used(p.Pipeline, o.Environment) {
 		s, err := environmentSecrets(environmentDir(p.Pipeline, name))
@@ -197,6 +196,7 @@ func used(p *core.Pipeline, env string) []string {
 // environments serves the engine: it makes environments ready and gives stages their capabilities.
 type environments struct {
 	project *project
+	commit  string
 	plugins *loader.Loader
 	force   bool
 	tell    func(string)
@@ -246,7 +246,7 @@ func (s *environments) Prepare(ctx context.Context, p *core.Pipeline, run core.R
 }
 
 func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core.RunID, conf core.Environment, say func(string), emit func(core.Event)) error {
-	w, err := workspace(ctx, p, conf, say)
+	w, err := planner(ctx, s.project, conf, s.commit, say)
 	if err != nil {
 		return err
 	}
@@ -255,14 +255,21 @@ func (s *environments) provision(ctx context.Context, p *core.Pipeline, run core
 	if err != nil {
 		return err
 	}
-	if err := terraform.Review(plan, conf.Terraform.Review); err != nil {
+	review, err := w.Review(ctx, plan, conf.Terraform.Review)
+	if err != nil {
 		return err
 	}
-	if terraform.NeedsApproval(plan, conf.Terraform.Review) {
-		return fmt.Errorf("the plan for environment %s needs an approval: review it with troop plan --env %s, then troop apply --env %s",
-			conf.Name, conf.Name, conf.Name)
+	e, err := reviewEvent(review)
+	if err != nil {
+		return err
 	}
-	say(fmt.Sprintf("terraform: %d to change", len(plan.Changes)))
+	emit(e)
+	if err := cleared(s.project, review); err != nil {
+		return err
+	}
+	if plan.Lock != nil { // nobody is here to say yes to that
+		return fmt.Errorf("the state is locked by %s; free the lock: troop apply%s; then run again", plan.Lock, where(s.project, conf.Name))
+	}
 	return applyPlan(ctx, p, conf, w, plan, emit)
 }
 

@@ -42,7 +42,7 @@ func (a *app) openState(ctx context.Context, args []string, what string) (*proje
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	w, err := workspace(ctx, p.Pipeline, conf, a.note)
+	w, err := planner(ctx, p, conf, head(ctx, p), a.note)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -249,14 +249,14 @@ func (a *app) showDifference(d terraform.Difference) {
 	for _, c := range d.Changes {
 		host := cmp.Or(string(c.Host), "-")
 		if len(c.Attributes) == 0 {
-			t.Rows = append(t.Rows, []string{host, marks[c.Action], c.Address, "", "", ""})
+			t.Rows = append(t.Rows, []string{host, c.Action.Mark(), c.Address, "", "", ""})
 		}
 		for _, at := range c.Attributes {
-			t.Rows = append(t.Rows, []string{host, marks[c.Action], c.Address, at.Name, at.Before, at.After})
+			t.Rows = append(t.Rows, []string{host, c.Action.Mark(), c.Address, at.Name, at.Before, at.After})
 		}
 	}
 	for _, name := range d.Outputs {
-		t.Rows = append(t.Rows, []string{"-", marks[terraform.Update], "output " + name, "", "", ""})
+		t.Rows = append(t.Rows, []string{"-", terraform.Update.Mark(), "output " + name, "", "", ""})
 	}
 	a.ui.Table(t)
 }
@@ -317,7 +317,7 @@ func (a *app) restore(ctx context.Context, p *project, conf core.Environment, w 
 		}
 	}
 	if !yes {
-		if err := a.confirm(fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, conf.Name)); err != nil {
+		if err := a.confirm(fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, conf.Name), "use --yes"); err != nil {
 			return err
 		}
 	}
@@ -329,7 +329,11 @@ func (a *app) restore(ctx context.Context, p *project, conf core.Environment, w 
 	if err != nil {
 		return err
 	}
-	a.showPlan(conf, plan)
+	review, err := w.Review(ctx, plan, conf.Terraform.Review)
+	if err != nil {
+		return err
+	}
+	a.showReview(review)
 	// The hosts that other commands reach are those of the state.
 	err = applyPlan(ctx, p.Pipeline, conf, w, nil, nil)
 	if errors.Is(err, terraform.ErrNoHosts) {
@@ -424,7 +428,7 @@ troop apply knows that, frees the lock with the yes to its plan, and mends what 
 				return errors.New("this lock ends with its process; there is nothing to free")
 			}
 			if !yes {
-				if err := a.confirm("Free this lock?"); err != nil {
+				if err := a.confirm("Free this lock?", "use --yes"); err != nil {
 					return err
 				}
 			}

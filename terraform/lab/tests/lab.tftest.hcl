@@ -25,6 +25,11 @@ run "four_hosts_by_default" {
   }
 
   assert {
+    condition     = output.capacity == { lab = { hosts = 4, cpus = 4, memory = "2048MiB", disk = "8192MiB" } }
+    error_message = "The glance before an apply says what the hosts take."
+  }
+
+  assert {
     condition     = can(regex("^10\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\\.[0-9]+\\.0/24$", lab_roster.this.subnet))
     error_message = "The subnet is a /24 of 10.64.0.0/10."
   }

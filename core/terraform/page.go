@@ -1,0 +1,28 @@
+package terraform
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"time"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"place": place,
+	"list":  list,
+	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"short": name,
+}).Parse(pageText))
+
+// HTML is the review as a page of one file, which loads nothing.
+func (r *Review) HTML() ([]byte, error) {
+	var b bytes.Buffer
+	if err := page.Execute(&b, r); err != nil {
+		return nil, fmt.Errorf("make page: %w", err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,171 @@
+package terraform
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// Mark is the sign of an action in front of a resource.
+func (a Action) Mark() string {
+	switch a {
+	case Create:
+		return "+"
+	case Update:
+		return "~"
+	case Replace:
+		return "±"
+	case Destroy:
+		return "-"
+	}
+	return "∅"
+}
+
+// Group is what happens to one host, or to what belongs to none.
+type Group struct {
+	Host    core.HostName
+	Role    string
+	Changes []Change
+}
+
+// Groups are the plan's changes by role and host.
+func (p *Plan) Groups() []Group {
+	var all []Group
+	for _, c := range p.Changes {
+		if n := len(all); n == 0 || all[n-1].Host != c.Host || all[n-1].Role != c.Role {
+			all = append(all, Group{Host: c.Host, Role: c.Role})
+		}
+		g := &all[len(all)-1]
+		g.Changes = append(g.Changes, c)
+	}
+	return all
+}
+
+// Title is what a group is called.
+func (g Group) Title() string {
+	switch {
+	case g.Host == "":
+		return "of no host"
+	case g.Role == "":
+		return string(g.Host)
+	}
+	return fmt.Sprintf("%s (%s)", g.Host, g.Role)
+}
+
+// Lines are the review for people: first what happens to each host and why, then what it comes to.
+func (r *Review) Lines() []string {
+	if r.Empty() && len(r.Drift) == 0 {
+		return []string{fmt.Sprintf("environment %s: %s", r.Environment, r.Summary())}
+	}
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if r.Lock != nil {
+		say("! the state is locked by %s; apply frees the lock", r.Lock)
+	}
+	for _, d := range r.Drift {
+		say("! %s changed outside of Terraform: %s", d.Address, d.Action)
+	}
+	for _, g := range r.Groups() {
+		say("%s", g.Title())
+		for _, c := range g.Changes {
+			lines = append(lines, c.lines()...)
+		}
+	}
+	if len(r.Capacity) > 0 && !r.Empty() {
+		say("capacity")
+	}
+	for _, c := range r.Capacity {
+		if !r.Empty() {
+			say("  %s: %s", c.Name, strings.Join(c.Figures(), ", "))
+		}
+	}
+	say("environment %s: %s (plan %s)", r.Environment, r.Summary(), r.Name())
+	for _, f := range r.Findings {
+		if f.Severity != "error" {
+			say("warning: %s: %s", place(f), f.Message)
+		}
+	}
+	for _, reason := range r.Refused {
+		say("refused: %s", reason)
+	}
+	if r.Approval != nil {
+		say("approved by %s", r.Approval)
+	}
+	return lines
+}
+
+func (c Change) lines() []string {
+	head := fmt.Sprintf("  %s %s %s", c.Action.Mark(), c.Action, c.Address)
+	if c.Reason != "" {
+		head += "  # " + c.Reason
+	}
+	lines := []string{head}
+	if c.Action == Update || c.Action == Replace {
+		for _, a := range c.Attributes {
+			if a.After == unknown && !a.Forces {
+				continue // named below
+			}
+			line := fmt.Sprintf("      %s: %s → %s", a.Name, cmp.Or(a.Before, "none"), cmp.Or(a.After, "none"))
+			if a.Forces {
+				line += "  # forces replacement"
+			}
+			lines = append(lines, line)
+		}
+	}
+	if len(c.Unknown) > 0 {
+		lines = append(lines, "      known after apply: "+strings.Join(c.Unknown, ", "))
+	}
+	return lines
+}
+
+// Figures are the capacity's, by name, each with what it was when that is something else. Objects within it, such
+// as hosts by zone, are figures too.
+func (c Capacity) Figures() []string {
+	before, after := flat(c.Before), flat(c.After)
+	names := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after)))
+	slices.Sort(names)
+	var all []string
+	for _, name := range slices.Compact(names) {
+		was, will := figure(before, name), figure(after, name)
+		if was == will {
+			all = append(all, name+" "+will)
+		} else {
+			all = append(all, name+" "+was+" → "+will)
+		}
+	}
+	return all
+}
+
+func flat(m map[string]any) map[string]any {
+	out := map[string]any{}
+	for name, v := range m {
+		if inner, ok := v.(map[string]any); ok {
+			for key, v := range inner {
+				out[name+" "+key] = v
+			}
+			continue
+		}
+		out[name] = v
+	}
+	return out
+}
+
+func figure(m map[string]any, name string) string {
+	switch v := m[name].(type) {
+	case nil:
+		return "0"
+	case string:
+		return v
+	default:
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err.Error()
+		}
+		return string(b)
+	}
+}
