@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -92,35 +90,5 @@ func TestGarbage(t *testing.T) {
 	bad := &wire.Description{Name: "x", Values: true, Config: &wire.Block{Attributes: []*wire.Attribute{{Name: "a", Type: "text"}}}}
 	if _, err := (&hostile{description: bad}).attach(t); err == nil || !strings.Contains(err.Error(), `argument "a": type "text"`) {
 		t.Errorf("a description that makes no sense: %v", err)
-	}
-}
-
-// What a plugin does not declare is refused by the core, whatever the plugin's SDK lets through. A service that
-// forgets to ask would call a core that is not there.
-func TestUndeclaredCapabilities(t *testing.T) {
-	t.Parallel()
-	s := reflect.ValueOf(&capabilityServer{plugin: "x", caps: struct{ Capabilities }{}})
-	services := reflect.TypeFor[wire.CapabilitiesServer]()
-	for m := range services.Methods() {
-		if !m.IsExported() {
-			continue
-		}
-		var args []reflect.Value
-		for in := range m.Type.Ins() {
-			if in.Kind() == reflect.Pointer {
-				args = append(args, reflect.New(in.Elem()))
-			} else {
-				args = append(args, reflect.Zero(in))
-			}
-		}
-		out := s.MethodByName(m.Name).Call(args)
-		err, _ := reflect.TypeAssert[error](out[len(out)-1])
-		if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "plugin x does not declare the capability") {
-			t.Errorf("%s: %v", m.Name, err)
-		}
-	}
-	granted := &capabilityServer{plugin: "x", declared: []sdk.Capability{sdk.Flags}}
-	if err := granted.allow(sdk.Flags); err != nil || granted.allow(sdk.State) == nil {
-		t.Errorf("declared: %v; not declared: %v", err, granted.allow(sdk.State))
 	}
 }
