@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -93,8 +94,12 @@ func TestReadme(t *testing.T) {
 		if strings.Contains(src, "stage.build.app") {
 			src += "\n" + example(t, "../../../plugins/build")
 		}
-		file := filepath.Join(t.TempDir(), "pipeline.hcl")
-		if err := os.WriteFile(file, []byte(src), 0o644); err != nil {
+		dir := t.TempDir()
+		file, rules := filepath.Join(dir, "pipeline.hcl"), filepath.Join(dir, "policy")
+		if err := errors.Join(
+			os.WriteFile(file, []byte(src), 0o644),
+			os.Mkdir(rules, 0o755), os.WriteFile(filepath.Join(rules, "hosts.rego"), []byte("package terraform\n"), 0o644),
+		); err != nil {
 			t.Fatal(err)
 		}
 		p, sources, diags := manifest.Load(file, manifest.Options{Env: func(string) (string, bool) { return "someone", true }})
