@@ -58,8 +58,10 @@ func TestDrift(t *testing.T) {
 		contains(t, out, want...)
 	}
 	look(0, "environment lab: no drift on 3 hosts")
-	if _, code := w.troop(t, "plan", w.manifest, "--env", "lab"); code != 0 {
-		t.Errorf("plan: exit status %d", code)
+	// A plan for something else waits to be applied.
+	w.write(t, "case-more.hcl", strings.Replace(driftManifest, `web-2    =`, "web-3    = { role = \"production\" }\n      web-2    =", 1))
+	if out, code := w.troop(t, "plan", filepath.Join(w.dir, "case-more.hcl"), "--env", "lab"); code != 2 {
+		t.Errorf("plan: exit status %d, want 2\n%s", code, out)
 	}
 	before := map[string]string{}
 	for _, name := range kept {
