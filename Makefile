@@ -9,8 +9,6 @@ BINARIES := troop troop-agent $(addprefix troop-plugin-,build test analysis depl
 PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
 LINTERS  := ansible-lint shellcheck
 BENCH    := packer
-# These make hosts, one package at a time.
-LAB      := ./core/e2e ./core/terraform ./core/ansible
 export PATH
 # Static binaries run on any host, and one build cache serves builds and tests.
 export CGO_ENABLED := 0
@@ -34,7 +32,13 @@ build: ## compile troop and its plugins into bin/
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 10m ./...
-	@go test -tags lab -timeout 40m -p 1 -v $(LAB)
+	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
+
+test-e2e:
+	@go test -tags lab -timeout 40m -v ./core/e2e
+
+test-lab:
+	@go test -tags lab -timeout 40m -v -p 1 ./core/terraform ./core/ansible
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./...
@@ -80,4 +84,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: help demo demo-down build test lint bench fmt generate clean setup tools
+.PHONY: help demo demo-down build test test-e2e test-lab lint bench fmt generate clean setup tools

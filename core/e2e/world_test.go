@@ -5,6 +5,8 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -327,21 +328,27 @@ func contains(t testing.TB, text string, wants ...string) {
 	}
 }
 
-// traces are what labs leave on a machine while they stand, one per line.
-func traces(t testing.TB) string {
+// traces are what a world's lab leaves on the machine while it stands, by kind. Other labs may stand beside it.
+func (w *world) traces(t testing.TB) map[string][]string {
 	t.Helper()
-	list := sh(t, "/", `
-		grep -o ' /[^ ]*troop[^ ]*' /proc/mounts || true
-		ip -o link | awk '{print $2}' | grep -v '^lo' || true
-		ip netns list || true
-		losetup -l -n -O BACK-FILE 2>/dev/null | grep troop || true
-		find /sys/fs/cgroup -maxdepth 4 -type d -path '*troop*' || true
-		find /var/lib/troop -mindepth 1 2>/dev/null || true
-		ls /run/systemd/nspawn 2>/dev/null || true
-	`)
-	lines := strings.Split(strings.TrimSpace(list), "\n")
-	sort.Strings(lines)
-	return strings.Join(lines, "\n")
+	sum := sha256.Sum256([]byte(filepath.Join(w.dir, ".troop", "lab", "terraform"))) // as the module names a lab
+	id := hex.EncodeToString(sum[:])[:8]
+	found := map[string][]string{}
+	for kind, command := range map[string]string{
+		"mount":     "cat /proc/mounts",
+		"link":      "ip -o link",
+		"namespace": "ip netns list",
+		"loop":      "losetup -l -n -O BACK-FILE",
+		"cgroup":    "find /sys/fs/cgroup -maxdepth 4 -type d",
+		"folder":    "find /var/lib/troop /run/systemd/nspawn -maxdepth 3 2>/dev/null || true",
+	} {
+		for line := range strings.Lines(sh(t, "/", command)) {
+			if strings.Contains(line, id) || strings.Contains(line, w.dir) {
+				found[kind] = append(found[kind], strings.TrimSpace(line))
+			}
+		}
+	}
+	return found
 }
 
 // processes lists the processes whose command line or working folder names a folder.
