@@ -95,9 +95,16 @@ type Environment struct {
 type TerraformConfig struct {
 	Module    string         // a bare word ships with troop; else a folder, absolute
 	Variables map[string]any // beyond those that troop gives every module
+	Backend   *Backend       `json:",omitempty"` // nil: what the module says, or this machine
 	Review    Review
 	Range     Range
 	Places    map[string]Range // of the names of Variables
+}
+
+// Backend is where Terraform keeps a state.
+type Backend struct {
+	Type      string // s3
+	Arguments map[string]any
 }
 
 // Review says what may be applied without asking.

@@ -108,9 +108,40 @@ func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 			}
 		}
 	}
-	l.onlyOne(inner, "review")
-	if len(inner) > 0 {
-		c.Review = l.review(inner[0], s)
+	backend, review := ofType(inner, "backend"), ofType(inner, "review")
+	l.onlyOne(backend, "backend")
+	l.onlyOne(review, "review")
+	if len(backend) > 0 {
+		c.Backend = l.backend(backend[0], s)
+	}
+	if len(review) > 0 {
+		c.Review = l.review(review[0], s)
+	}
+	return c
+}
+
+// backend takes what is written as it is: what a backend's arguments are, only Terraform knows. They are written to a
+// file, and so hold no secret.
+func (l *loader) backend(b *hclsyntax.Block, s site) *core.Backend {
+	if !l.labels(b, "TYPE") {
+		return nil
+	}
+	for _, inner := range b.Body.Blocks {
+		l.errorf(inner.TypeRange, "Block in a backend", "Write it as an argument: %s = { … }.", inner.Type)
+	}
+	c := &core.Backend{Type: b.Labels[0], Arguments: map[string]any{}}
+	for _, a := range attributes(b.Body) {
+		v, ok := l.partly(a.Expr, s)
+		if !ok {
+			continue
+		}
+		if v.ContainsMarked() {
+			l.secrets.addMarked(v)
+			l.errorf(a.Expr.Range(), "Secret in a backend",
+				"Terraform would keep it in a file. Leave it out: a backend takes its credentials from the environment, such as AWS_PROFILE or AWS_ACCESS_KEY_ID.")
+			continue
+		}
+		c.Arguments[a.Name] = goValue(v)
 	}
 	return c
 }

@@ -10,6 +10,7 @@ type schema struct {
 	arguments []argument
 	blocks    []block
 	hints     map[string]string // remedies for names that people bring along from elsewhere
+	open      bool              // its arguments are another program's business
 }
 
 type argument struct {
@@ -161,10 +162,12 @@ var terraformGrammar = schema{
 		{"module", "string", "a bare word is a module that ships with troop; else a folder, from the manifest's folder on", true},
 		{"variables", "map(any)", "values for the module's variables", false},
 	},
-	blocks: []block{{typ: "review", body: &reviewGrammar}},
+	blocks: []block{
+		{typ: "backend", labels: []string{"TYPE"}, body: &backendGrammar},
+		{typ: "review", body: &reviewGrammar},
+	},
 	hints: map[string]string{
 		"source":     "The root module is given by: module = \"./FOLDER\".",
-		"backend":    "The backend belongs in the module: terraform { backend … }.",
 		"approve":    "It belongs in a block: review { approve = true }.",
 		"forbid":     "It belongs in a block: review { forbid = [\"destroy\"] }.",
 		"workspace":  "Each environment has a state of its own; workspaces are not used.",
@@ -173,6 +176,12 @@ var terraformGrammar = schema{
 		"vars":       "Values for the module's variables belong in: variables = { … }.",
 		"extra_vars": "Values for the module's variables belong in: variables = { … }.",
 	},
+}
+
+var backendGrammar = schema{
+	name: "a backend block",
+	doc:  "Where Terraform keeps the state, as in a module's own terraform block; it goes before the module's.",
+	open: true,
 }
 
 var reviewGrammar = schema{

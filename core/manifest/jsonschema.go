@@ -66,6 +66,9 @@ func (s *jsonSchema) merge(other *jsonSchema) {
 
 func schemaOf(g *schema) *jsonSchema {
 	s := &jsonSchema{Description: g.doc, Type: "object", Properties: map[string]*jsonSchema{}, AdditionalProperties: false}
+	if g.open {
+		return &jsonSchema{Description: g.doc, Type: "object"}
+	}
 	for _, a := range g.arguments {
 		s.Properties[a.name] = typeSchema(a.typ)
 		s.Properties[a.name].Description = a.doc

@@ -119,6 +119,18 @@ func (w *Workspace) sync() (core.Digest, error) {
 	if err != nil {
 		return "", fmt.Errorf("copy module: %w", err)
 	}
+	if w.Backend != nil {
+		b, err := json.MarshalIndent(map[string]any{
+			"terraform": map[string]any{"backend": map[string]any{w.Backend.Type: w.Backend.Arguments}},
+		}, "", "  ")
+		if err != nil {
+			return "", fmt.Errorf("write backend: %w", err)
+		}
+		sums[backendFile] = string(digest(b))
+		if err := w.copyFile(backendFile, b); err != nil {
+			return "", fmt.Errorf("write backend: %w", err)
+		}
+	}
 	list, err := json.MarshalIndent(sums, "", "  ") // sorted by name
 	if err != nil {
 		return "", err
@@ -131,6 +143,9 @@ func (w *Workspace) sync() (core.Digest, error) {
 	}
 	return digest(list), nil
 }
+
+// backendFile goes before the backend that a module's own files name, as every override file does.
+const backendFile = "troop_override.tf.json"
 
 const lockFile = ".terraform.lock.hcl"
 

@@ -28,6 +28,8 @@ type Options struct {
 	Environment, PublicKey string
 	// Variables are those of the manifest. Each must be declared by the module.
 	Variables map[string]any
+	// Backend is where the state is kept; nil: where the module says, or in Dir.
+	Backend *core.Backend
 	// Providers are binaries that Terraform shall use instead of asking a registry, by source address.
 	Providers map[string]string
 	// Origin is what plans are made from; which Terraform makes them is filled in.

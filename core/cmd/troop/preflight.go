@@ -123,6 +123,7 @@ func (f *flight) provider(ctx context.Context, module fs.FS, source string, requ
 			Managed: func(ctx context.Context) ([]string, error) {
 				w, err := terraform.Open(ctx, terraform.Options{
 					Dir: request.Folder, Module: module, Environment: f.conf.Name, Variables: f.conf.Terraform.Variables,
+					Backend: f.conf.Terraform.Backend,
 				})
 				if err != nil {
 					return nil, err

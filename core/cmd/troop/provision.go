@@ -44,7 +44,7 @@ func workspace(ctx context.Context, p *core.Pipeline, conf core.Environment, log
 	}
 	return terraform.Open(ctx, terraform.Options{
 		Dir: filepath.Join(dir, "terraform"), Module: module, Environment: conf.Name, PublicKey: key,
-		Variables: t.Variables, Providers: providers, Secrets: p.Secrets, Log: log,
+		Variables: t.Variables, Backend: t.Backend, Providers: providers, Secrets: p.Secrets, Log: log,
 	})
 }
 
