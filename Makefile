@@ -35,10 +35,10 @@ test: setup build ## every test: unit, integration, and end to end in the lab
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
 
 test-e2e:
-	@go test -tags lab -timeout 40m -v ./core/e2e
+	@go test -tags lab -timeout 40m -v -run TestPipeline ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 ./core/terraform ./core/ansible
+	@go test -tags lab -timeout 40m -v -p 1 -skip TestPipeline ./core/e2e ./core/terraform ./core/ansible
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./...
