@@ -340,6 +340,7 @@ func (w *world) traces(t testing.TB) map[string][]string {
 		"namespace": "ip netns list",
 		"loop":      "losetup -l -n -O BACK-FILE",
 		"cgroup":    "find /sys/fs/cgroup -maxdepth 4 -type d",
+		"machine":   "ps -eo args | grep [s]ystemd-nspawn || true",
 		"folder":    "find /var/lib/troop /run/systemd/nspawn -maxdepth 3 2>/dev/null || true",
 	} {
 		for line := range strings.Lines(sh(t, "/", command)) {
