@@ -198,7 +198,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 		case r := <-said:
 			switch {
 			case errors.Is(r.err, io.EOF) && verdict != nil:
-				p.drain(emit)
+				p.drain(emit, 2*time.Millisecond)
 				return p.verdict(verdict)
 			case errors.Is(r.err, io.EOF):
 				return fmt.Errorf("plugin %s ended the call without a result", p.desc.Name)
@@ -231,19 +231,23 @@ func (p *Plugin) ended(ctx context.Context, err error, emit func(Message)) error
 		case line := <-p.voice.lines:
 			emit(Message{Log: &line})
 		case err := <-why:
-			p.drain(emit)
+			p.drain(emit, 100*time.Millisecond)
 			return err
 		}
 	}
 }
 
-// drain hands on the lines that the process wrote before the end.
-func (p *Plugin) drain(emit func(Message)) {
+// drain hands on the lines that the process wrote before the end. They come another way than the end does, and may be
+// later: it listens until nothing comes for a while. A process that goes on and on is not waited for.
+func (p *Plugin) drain(emit func(Message), quiet time.Duration) {
+	enough := time.After(20 * quiet)
 	for {
 		select {
 		case line := <-p.voice.lines:
 			emit(Message{Log: &line})
-		default:
+		case <-time.After(quiet):
+			return
+		case <-enough:
 			return
 		}
 	}
