@@ -81,7 +81,7 @@ func TestDrift(t *testing.T) {
 	)
 
 	// The host is there, and nobody can tell what is on it.
-	w.on(t, "router-1", "systemd-run --quiet --on-active=25s systemctl start ssh && systemctl stop ssh")
+	w.on(t, "router-1", "systemd-run --quiet --timer-property=AccuracySec=1s --on-active=25s systemctl start ssh && systemctl stop ssh")
 	out, code := w.output(t, "drift", w.manifest, "--env", "lab", "--json")
 	var report struct {
 		Hosts []struct {

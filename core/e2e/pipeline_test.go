@@ -505,7 +505,7 @@ func maintenance(t *testing.T, w *world) {
 	})
 
 	// Without the storage host nothing is removed.
-	w.on(t, "storage-1", "systemd-run --quiet --on-active=45 systemctl start ssh && systemctl stop ssh")
+	w.on(t, "storage-1", "systemd-run --quiet --timer-property=AccuracySec=1s --on-active=45 systemctl start ssh && systemctl stop ssh")
 	hash = fill()
 	since := time.Now()
 	eventually(t, 40*time.Second, "an alert says that the storage host is away", func() bool {
