@@ -24,6 +24,7 @@ demo-down: build ## remove the lab and all that the demo made
 
 build: ## compile troop and its plugins into bin/
 	@mkdir -p bin
+	@test -x bin/troop || echo "compiling troop and its plugins; the first time this takes a few minutes"
 	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./core/cmd/troop ./core/cmd/troop-agent
 	@for p in build test analysis deploy doctor maintenance; do \
 	  go build -ldflags '-s -w' -o bin/troop-plugin-$$p ./plugins/$$p; done

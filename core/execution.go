@@ -130,16 +130,14 @@ func (x *execution) advance(ctx context.Context) bool {
 			x.skip(ctx, i, reason)
 			return true
 		}
-		if x.states[i].known != nil {
-			x.settleKnown(ctx, i)
+		if r := x.states[i].known; r != nil {
+			x.settleKnown(ctx, i, *r)
 			return true
 		}
 		if since := x.untouched(ctx, i); since != nil {
-			x.states[i] = stageState{settled: true, passes: true}
-			if len(since.Outputs) > 0 {
-				x.run.Stages[i].Outputs, x.outputs[x.run.Stages[i].ID] = since.Outputs, since.Outputs
-			}
-			x.skip(ctx, i, fmt.Sprintf("nothing in %s changed since run %s", strings.Join(x.pipeline.Stages[i].When.Paths, ", "), since.Run))
+			s := x.pipeline.Stages[i]
+			reason := fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), since.Run)
+			x.settleKnown(ctx, i, StageResult{ID: s.ID(), Reason: reason, Outputs: since.Outputs})
 			return true
 		}
 		x.start(ctx, i)

@@ -45,7 +45,7 @@ func (x *execution) reuse(ctx context.Context) {
 		if err != nil || r == nil {
 			continue
 		}
-		r.Status, r.Reason, r.Attempts = Skipped, fmt.Sprintf("unchanged since it passed in run %.10s", r.Reused), 0
+		r.Reason, r.Attempts = fmt.Sprintf("unchanged since it passed in run %.10s", r.Reused), 0
 		x.states[i].known = r
 		outputs[s.ID()] = r.Outputs
 	}
@@ -78,8 +78,7 @@ func (x *execution) inputs(s Stage, plugin Digest, scope Scope) Digest {
 }
 
 // settleKnown gives a stage the outcome of an earlier run.
-func (x *execution) settleKnown(ctx context.Context, i int) {
-	r := *x.states[i].known
+func (x *execution) settleKnown(ctx context.Context, i int, r StageResult) {
 	x.run.Stages[i] = r
 	x.states[i] = stageState{settled: true, passes: true}
 	if len(r.Outputs) > 0 {

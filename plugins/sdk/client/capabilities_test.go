@@ -1,16 +1,12 @@
 package client
 
 import (
-	"context"
-	"net"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
@@ -18,18 +14,9 @@ import (
 
 // TestUndeclared calls every service of the core as a plugin would whose SDK does not look at what it declared.
 func TestUndeclared(t *testing.T) {
-	listener, server := bufconn.Listen(1<<20), grpc.NewServer()
 	// Nothing stands behind it: a call that is let through panics.
-	wire.RegisterCapabilitiesServer(server, &capabilityServer{caps: struct{ Capabilities }{}, plugin: "greedy", declared: []sdk.Capability{"tea"}})
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	conn, err := grpc.NewClient("passthrough:core", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-
+	core := &capabilityServer{caps: struct{ Capabilities }{}, plugin: "greedy", declared: []sdk.Capability{"tea"}}
+	conn := serve(t, func(s *grpc.Server) { wire.RegisterCapabilitiesServer(s, core) })
 	desc := wire.Capabilities_ServiceDesc
 	refused := func(method string, err error) {
 		t.Helper()

@@ -42,17 +42,23 @@ func (h *hostile) Run(_ *wire.RunRequest, stream grpc.ServerStreamingServer[wire
 
 func (h *hostile) attach(t *testing.T) (*Plugin, error) {
 	t.Helper()
+	return Attach(t.Context(), wire.Link{Conn: serve(t, func(s *grpc.Server) { wire.RegisterPluginServer(s, h) })})
+}
+
+// serve connects to services in this process.
+func serve(t *testing.T, register func(*grpc.Server)) *grpc.ClientConn {
+	t.Helper()
 	l, s := bufconn.Listen(1<<20), grpc.NewServer()
-	wire.RegisterPluginServer(s, h)
+	register(s)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(s.Stop)
-	conn, err := grpc.NewClient("passthrough:plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:here", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return Attach(t.Context(), wire.Link{Conn: conn})
+	return conn
 }
 
 // A plugin that answers garbage fails its call with a sentence about it.
