@@ -311,6 +311,23 @@ func cleared(p *project, r *terraform.Review) error {
 	return err
 }
 
+// change opens an environment for a command that changes its hosts, and keeps others out until release is called.
+func (a *app) change(ctx context.Context, args []string, what string) (
+	p *project, conf core.Environment, w *terraform.Workspace, release func() error, err error,
+) {
+	if p, conf, err = a.loadEnvironment(args); err != nil {
+		return nil, conf, nil, nil, err
+	}
+	if release, err = lockEnvironment(ctx, p, conf.Name, what, "", a.note); err != nil {
+		return nil, conf, nil, nil, err
+	}
+	if w, err = planner(ctx, p, conf, head(ctx, p), a.note); err != nil {
+		return nil, conf, nil, nil, errors.Join(err, release())
+	}
+	w.What = what
+	return p, conf, w, release, nil
+}
+
 func (a *app) applyCmd() *cobra.Command {
 	var yes, force, configure bool
 	c := &cobra.Command{
@@ -318,21 +335,12 @@ func (a *app) applyCmd() *cobra.Command {
 		Long: `Apply does what the saved plan says, and nothing else; without a saved plan it makes one, shows it and asks. Then it
 configures the hosts. Where the manifest says review { approve = true }, nothing is changed before troop approve.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			p, conf, err := a.loadEnvironment(args)
-			if err != nil {
-				return err
-			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop apply", "", a.note)
+			p, conf, w, release, err := a.change(ctx, args, "troop apply")
 			if err != nil {
 				return err
 			}
 			defer func() { _ = release() }()
-			w, err := planner(ctx, p, conf, head(ctx, p), a.note)
-			if err != nil {
-				return err
-			}
-			w.What = "troop apply"
 			plan, err := w.Saved()
 			if errors.Is(err, terraform.ErrNoPlan) {
 				plan, err = w.Plan(ctx)

@@ -91,21 +91,12 @@ func (a *app) destroyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "destroy [MANIFEST]", Short: "Remove all hosts of an environment",
 		RunE: func(c *cobra.Command, args []string) error {
-			p, conf, err := a.loadEnvironment(args)
-			if err != nil {
-				return err
-			}
 			ctx := c.Context()
-			release, err := lockEnvironment(ctx, p, conf.Name, "troop destroy", "", a.note)
+			p, conf, w, release, err := a.change(ctx, args, "troop destroy")
 			if err != nil {
 				return err
 			}
 			defer func() { _ = release() }()
-			w, err := planner(ctx, p, conf, head(ctx, p), a.note)
-			if err != nil {
-				return err
-			}
-			w.What = "troop destroy"
 			plan, err := w.PlanDestroy(ctx)
 			if err != nil {
 				return err
