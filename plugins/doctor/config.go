@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/limit"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
@@ -71,12 +73,25 @@ func (c config) withDefaults() config {
 }
 
 // limits returns what processes are held against.
-func (c config) limits() limits {
-	l := limits{cpu: c.CPU.Above, cpuFor: c.CPU.For.Std()}
+func (c config) limits() limit.Limits {
+	l := limit.Limits{CPU: c.CPU.Above, CPUFor: c.CPU.For.Std()}
 	if c.Memory != nil {
-		l.memory, l.memoryFor = c.Memory.Above, c.Memory.For.Std()
+		l.Memory, l.MemoryFor = c.Memory.Above, c.Memory.For.Std()
 	}
 	return l
+}
+
+// policy returns how hogs are treated on a host of a role.
+func (c config) policy(role string) ladder.Config {
+	steps, _ := ladder.Parse(c.Treat) // it was checked
+	p := ladder.Config{
+		Steps: steps, Pause: c.Pause.Std(), Grace: c.Grace.Std(), Leash: c.Leash, RestartUnits: c.RestartUnit, Canary: role == "canary",
+		Actions: c.Budget.Actions, Per: c.Budget.Per.Std(), Calm: map[string]time.Duration{"cpu": c.CPU.For.Std()},
+	}
+	if c.Memory != nil {
+		p.Calm["memory"] = c.Memory.For.Std()
+	}
+	return p
 }
 
 var stage = sdk.Stage[config]{
@@ -134,7 +149,7 @@ func check(c *config) error {
 	if c.Budget != nil && c.Budget.Actions < 0 {
 		bad("budget.actions", "want 0 or more, got %d", c.Budget.Actions)
 	}
-	if _, err := ladderOf(c.Treat); err != nil {
+	if _, err := ladder.Parse(c.Treat); err != nil {
 		bad("treat", "%s", err)
 	}
 	for i, u := range c.RestartUnit {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,11 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/protect"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
-
-func signalName(s unix.Signal) string { return unix.SignalName(s) }
 
 const hogUID, adminUID, serviceUID = 60001, 60002, 990
 
@@ -50,11 +52,16 @@ func startDoctor(t *testing.T, c config, role string) (*agent, *told) {
 // startDoctorIn starts it with the state that another one left.
 func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
 	t.Helper()
-	etc := etcFolder(t, "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n", "sudo:x:27:boss\n")
-	a, o := newTellingAgent(t, c, role, etc, state)
-	a.guard.self = self{}
-	a.policy.judges.(*guard).self = self{}
-	return a, o
+	etc := t.TempDir()
+	for name, text := range map[string]string{
+		"passwd": "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n",
+		"group":  "sudo:x:27:boss\n",
+	} {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newTellingAgent(t, c, role, etc, state)
 }
 
 // tend lets the doctor work until done, or for some time. It sees these processes and no other: what else runs on
@@ -77,9 +84,9 @@ type onlyThese struct {
 	pids []int
 }
 
-func (o onlyThese) Processes(procs []usage) ([]usage, error) {
+func (o onlyThese) Processes(procs []sample.Usage) ([]sample.Usage, error) {
 	procs, err := o.sampling.Processes(procs)
-	return slices.DeleteFunc(procs, func(u usage) bool { return !slices.Contains(o.pids, u.PID) }), err
+	return slices.DeleteFunc(procs, func(u sample.Usage) bool { return !slices.Contains(o.pids, u.PID) }), err
 }
 
 func ended(c *exec.Cmd) func() bool {
@@ -101,7 +108,7 @@ func TestTerminates(t *testing.T) {
 	if s := loop.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended by %v, want SIGTERM", s.Signal())
 	}
-	tend(t, a, time.Second, func() bool { return len(a.policy.patients) == 0 }, loop.Process.Pid)
+	tend(t, a, time.Second, func() bool { return a.policy.Patients() == 0 }, loop.Process.Pid)
 	for _, want := range []string{"process.hog/alert", "process.terminated/warning", "process.hog/resolved"} {
 		if !slices.Contains(o.kinds(), want) {
 			t.Errorf("told %v, not %s", o.kinds(), want)
@@ -152,14 +159,14 @@ func TestSpares(t *testing.T) {
 		uid  uint32
 		c    config
 		role string
-		rule rule
+		rule protect.Rule
 	}{
-		"root's":                  {0, quick, "production", ruleRoot},
-		"an administrator's":      {adminUID, quick, "production", ruleAdmin},
-		"a system user's":         {serviceUID, quick, "production", ruleSystem},
-		"an unknown user's":       {60009, quick, "production", ruleUnknown},
-		"anyone's, on the leash":  {hogUID, config{Interval: quick.Interval, Pause: quick.Pause, CPU: quick.CPU, Treat: quick.Treat, Leash: true}, "production", ruleLeash},
-		"root's, on a canary too": {0, quick, "canary", ruleRoot},
+		"root's":                  {0, quick, "production", protect.RuleRoot},
+		"an administrator's":      {adminUID, quick, "production", protect.RuleAdmin},
+		"a system user's":         {serviceUID, quick, "production", protect.RuleSystem},
+		"an unknown user's":       {60009, quick, "production", protect.RuleUnknown},
+		"anyone's, on the leash":  {hogUID, config{Interval: quick.Interval, Pause: quick.Pause, CPU: quick.CPU, Treat: quick.Treat, Leash: true}, "production", ladder.RuleLeash},
+		"root's, on a canary too": {0, quick, "canary", protect.RuleRoot},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,69 +193,6 @@ func TestSpares(t *testing.T) {
 	}
 }
 
-// TestHoldReusedPID holds a process, lets it end, and has another at its pid: the signal goes to neither.
-func TestHoldReusedPID(t *testing.T) {
-	c := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	st, err := readStat(filepath.Join("/proc", itoa(c.Process.Pid)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := ident{c.Process.Pid, st.start}
-	h, err := hold("/proc", id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.Close() })
-	if !h.Alive() {
-		t.Error("a living process is not alive")
-	}
-	if _, err := hold("/proc", ident{c.Process.Pid, st.start - 1}); err == nil {
-		t.Error("a process of another start time was held")
-	}
-	if err := h.Signal(unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(5 * time.Second); h.Alive() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if h.Alive() {
-		t.Error("a zombie is alive") // it accepts signals
-	}
-	if err := h.Signal(0); err == nil {
-		t.Error("a zombie took a signal")
-	}
-	_ = c.Wait()
-	// Linux gives pids in order: with the last pid set back, the next process has the old one. Start times count
-	// hundredths of a second.
-	time.Sleep(30 * time.Millisecond)
-	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(itoa(id.PID-1)), 0); err != nil {
-		t.Fatal(err)
-	}
-	second := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := second.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = second.Process.Kill(); _ = second.Wait() })
-	if err := h.Signal(unix.SIGKILL); err == nil {
-		t.Error("the handle of an ended process took a signal")
-	}
-	if err := h.Renice(19); err == nil {
-		t.Error("the handle of an ended process changed a priority")
-	}
-	if _, err := hold("/proc", id); err == nil {
-		t.Error("a reused pid was held for the process that had it")
-	}
-	if _, err := readFacts("/proc", id); err == nil {
-		t.Error("a reused pid was examined for the process that had it")
-	}
-	if err := second.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the second process: %v", err)
-	}
-}
-
 // TestRehearse replays what an agent on the leash recorded: without the leash it would have acted.
 func TestRehearse(t *testing.T) {
 	loop := busyLoop(t, hogUID, "while :; do :; done")
@@ -265,7 +209,7 @@ func TestRehearse(t *testing.T) {
 	}
 	var would []string
 	for _, row := range r.Tables[0].Rows {
-		if row[1] == itoa(loop.Process.Pid) {
+		if row[1] == strconv.Itoa(loop.Process.Pid) {
 			would = append(would, row[5])
 		}
 	}
@@ -277,7 +221,7 @@ func TestRehearse(t *testing.T) {
 		t.Fatal(again.Err)
 	}
 	for _, row := range again.Tables[0].Rows {
-		if row[1] == itoa(loop.Process.Pid) && row[5] == "terminate" {
+		if row[1] == strconv.Itoa(loop.Process.Pid) && row[5] == "terminate" {
 			t.Errorf("would %s a protected user's process", row[5])
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"math"
@@ -52,7 +52,7 @@ func TestHostMeter(t *testing.T) {
 					write(f.Name, f.Data)
 				}
 			}
-			m, err := newHostMeter(filepath.Join(root, "proc"))
+			m, err := NewMeter(filepath.Join(root, "proc"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestHostMeter(t *testing.T) {
 }
 
 func TestHostMeterWithoutFiles(t *testing.T) {
-	if _, err := newHostMeter(t.TempDir()); err == nil {
+	if _, err := NewMeter(t.TempDir()); err == nil {
 		t.Error("a host without /proc was measured")
 	}
 }

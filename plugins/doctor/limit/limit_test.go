@@ -1,14 +1,17 @@
-package main
+package limit
 
 import (
 	"testing"
 	"time"
+
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 )
 
 // play feeds one process's use per second, in per cent of one core, and returns the second in which it first
 // is a hog, -1 when it never is.
-func play(l limits, host hostUsage, percents []float64) int {
-	w := newWindows(l, nil)
+func play(l Limits, host sample.Host, percents []float64) int {
+	w := NewWindows(l, nil)
 	at := time.Unix(1000, 0)
 	var used time.Duration
 	for i, p := range append([]float64{0}, percents...) {
@@ -16,7 +19,7 @@ func play(l limits, host hostUsage, percents []float64) int {
 			at = at.Add(time.Second)
 			used += time.Duration(p * float64(time.Second) / 100)
 		}
-		s := sample{Time: at, Host: host, Procs: []usage{{ident: ident{7, 1}, CPU: used, RSS: int64(p) << 20}}}
+		s := sample.Sample{Time: at, Host: host, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, CPU: used, RSS: int64(p) << 20}}}
 		if len(w.Add(s)) > 0 {
 			return i
 		}
@@ -33,7 +36,7 @@ func times(n int, v ...float64) []float64 {
 }
 
 func TestWindowsCPU(t *testing.T) {
-	l := limits{cpu: 80, cpuFor: 10 * time.Second}
+	l := Limits{CPU: 80, CPUFor: 10 * time.Second}
 	for name, test := range map[string]struct {
 		percents []float64
 		cores    float64
@@ -51,7 +54,7 @@ func TestWindowsCPU(t *testing.T) {
 		"rises late":                       {append(times(30, 50), times(20, 100)...), 2, 36},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := play(l, hostUsage{Cores: test.cores}, test.percents); got != test.want {
+			if got := play(l, sample.Host{Cores: test.cores}, test.percents); got != test.want {
 				t.Errorf("a hog after %d s, want %d", got, test.want)
 			}
 		})
@@ -73,8 +76,8 @@ func TestWindowsStarved(t *testing.T) {
 		"spins, and once in a while IO": {790 * time.Millisecond, 1, 20, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var now demand
-			w := newWindows(limits{cpu: 80, cpuFor: 10 * time.Second}, func(ident) (demand, error) { return now, nil })
+			var now process.Demand
+			w := NewWindows(Limits{CPU: 80, CPUFor: 10 * time.Second}, func(process.Ident) (process.Demand, error) { return now, nil })
 			at := time.Unix(1000, 0)
 			var used time.Duration
 			first := -1
@@ -83,7 +86,7 @@ func TestWindowsStarved(t *testing.T) {
 				used += time.Duration(test.used * float64(time.Second) / 100)
 				now.Wait += test.wait
 				now.Sleeps += test.sleeps
-				if hogs := w.Add(sample{Time: at, Procs: []usage{{ident: ident{7, 1}, CPU: used}}}); len(hogs) > 0 && first < 0 {
+				if hogs := w.Add(sample.Sample{Time: at, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, CPU: used}}}); len(hogs) > 0 && first < 0 {
 					first = s
 					if hogs[0].Waited < 50 {
 						t.Errorf("waited %.0f %%", hogs[0].Waited)
@@ -98,8 +101,8 @@ func TestWindowsStarved(t *testing.T) {
 }
 
 func TestWindowsMemory(t *testing.T) {
-	l := limits{memory: 50, memoryFor: 5 * time.Second}
-	host := hostUsage{MemoryTotal: 100 << 20} // so that play's per cent are of it
+	l := Limits{Memory: 50, MemoryFor: 5 * time.Second}
+	host := sample.Host{MemoryTotal: 100 << 20} // so that play's per cent are of it
 	for name, test := range map[string]struct {
 		percents []float64
 		want     int
@@ -118,14 +121,14 @@ func TestWindowsMemory(t *testing.T) {
 
 // TestWindowsReusedPID counts nothing of a process against the next one that has its pid.
 func TestWindowsReusedPID(t *testing.T) {
-	w := newWindows(limits{cpu: 80, cpuFor: 3 * time.Second}, nil)
+	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, nil)
 	at := time.Unix(1000, 0)
 	for i := range 20 {
 		at = at.Add(time.Second)
 		// Every two seconds another process has the pid; each is busy.
-		u := usage{ident: ident{7, uint64(i / 2)}, CPU: time.Duration(i%2) * time.Second}
-		if hogs := w.Add(sample{Time: at, Procs: []usage{u}}); len(hogs) > 0 {
-			t.Fatalf("second %d: %v is a hog", i, hogs[0].ident)
+		u := sample.Usage{Ident: process.Ident{PID: 7, Start: uint64(i / 2)}, CPU: time.Duration(i%2) * time.Second}
+		if hogs := w.Add(sample.Sample{Time: at, Procs: []sample.Usage{u}}); len(hogs) > 0 {
+			t.Fatalf("second %d: %v is a hog", i, hogs[0].Ident)
 		}
 	}
 	if len(w.tracks) != 1 {
@@ -147,7 +150,7 @@ func TestAlarm(t *testing.T) {
 		"unknown":           {times(6, -1), "......"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := alarm{limit: 60, window: 3 * time.Second, cooldown: 10 * time.Second}
+			a := Alarm{Limit: 60, Window: 3 * time.Second, Cooldown: 10 * time.Second}
 			got := ""
 			at := time.Unix(1000, 0)
 			for _, v := range test.values {
@@ -160,8 +163,8 @@ func TestAlarm(t *testing.T) {
 			}
 		})
 	}
-	off := alarm{window: time.Second}
-	if c, _ := off.Add(time.Now(), 100); c != unchanged {
+	off := Alarm{Window: time.Second}
+	if c, _ := off.Add(time.Now(), 100); c != Unchanged {
 		t.Error("an alarm without a limit went up")
 	}
 }

@@ -1,10 +1,18 @@
-package main
+// Package limit finds out what uses too much: a process over a window of samples, and the host itself. It touches
+// nothing, so that a recording can be judged as the host was. The doctor's agent and its rehearse action run it; the
+// doctor plugin and its packages ladder and record import it.
+package limit
 
-import "time"
+import (
+	"time"
 
-// hog is a process that stayed above a limit for the whole window.
-type hog struct {
-	ident
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
+)
+
+// Hog is a process that stayed above a limit for the whole window.
+type Hog struct {
+	process.Ident
 	Resource string        // cpu or memory
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
@@ -12,33 +20,30 @@ type hog struct {
 	Waited   float64       // cpu: per cent of the window that it stood in the queue for a core, when that decided
 }
 
-// demand is what a process would have used.
-type demand struct {
-	Wait   time.Duration // ready to run, but without a core
-	Sleeps int64         // how often it went to sleep by itself
+// Key names the hog among all.
+func (h Hog) Key() string { return h.String() + "/" + h.Resource }
+
+// Limits are what windows hold a process against. Zero limits hold nothing.
+type Limits struct {
+	CPU       float64 // per cent of one core
+	CPUFor    time.Duration
+	Memory    float64 // per cent of the host's memory
+	MemoryFor time.Duration
 }
 
-// limits are what windows hold a process against. Zero limits hold nothing.
-type limits struct {
-	cpu       float64 // per cent of one core
-	cpuFor    time.Duration
-	memory    float64 // per cent of the host's memory
-	memoryFor time.Duration
-}
-
-// windows follows every process from sample to sample. A process is above its CPU limit for the whole window
+// Windows follow every process from sample to sample. A process is above its CPU limit for the whole window
 // when its average over the window is, and no sample in it fell under half of the limit: a burst is no hog, and
 // neither does one slow sample on a busy machine acquit one.
 //
 // Where a core has too many takers, no process reaches the limit, and the host is at its worst. So a process
 // that spins is a hog too: one that never sleeps by itself, and runs or waits for a core for the limit's share
 // of the window. One that works and sleeps is not, however long it has to wait.
-type windows struct {
-	limits limits
-	demand func(ident) (demand, error) // nil: not known
-	tracks map[ident]*track
+type Windows struct {
+	limits Limits
+	demand func(process.Ident) (process.Demand, error) // nil: not known
+	tracks map[process.Ident]*track
 	last   time.Time
-	hogs   []hog
+	hogs   []Hog
 }
 
 type track struct {
@@ -58,7 +63,7 @@ type point struct {
 // spinning is how a process stood when it began to spin.
 type spinning struct {
 	point
-	demand
+	process.Demand
 	last   time.Duration // CPU and wait at the last sample
 	lastAt time.Time
 }
@@ -68,12 +73,13 @@ const (
 	spinSleeps = 1  // a second, at most
 )
 
-func newWindows(l limits, d func(ident) (demand, error)) *windows {
-	return &windows{limits: l, demand: d, tracks: map[ident]*track{}}
+// NewWindows watches for hogs. d asks for the demand of a process; nil: processes are judged by what they used.
+func NewWindows(l Limits, d func(process.Ident) (process.Demand, error)) *Windows {
+	return &Windows{limits: l, demand: d, tracks: map[process.Ident]*track{}}
 }
 
 // Add takes the next sample and returns the hogs, valid until the next call.
-func (w *windows) Add(s sample) []hog {
+func (w *Windows) Add(s sample.Sample) []Hog {
 	w.hogs = w.hogs[:0]
 	step := s.Time.Sub(w.last)
 	limit := w.cpuLimit(s.Host)
@@ -82,10 +88,10 @@ func (w *windows) Add(s sample) []hog {
 		if u.Kernel {
 			continue
 		}
-		t := w.tracks[u.ident]
+		t := w.tracks[u.Ident]
 		if t == nil {
 			t = &track{last: u.CPU}
-			w.tracks[u.ident] = t
+			w.tracks[u.Ident] = t
 		} else if step > 0 {
 			t.percent = 100 * float64(u.CPU-t.last) / float64(step)
 			if !w.cpu(u, t, s.Time, limit) {
@@ -106,15 +112,15 @@ func (w *windows) Add(s sample) []hog {
 
 // cpuLimit is the limit on a host that has less than one core: then it is that share of what the host has,
 // which a process cannot exceed.
-func (w *windows) cpuLimit(h hostUsage) float64 {
+func (w *Windows) cpuLimit(h sample.Host) float64 {
 	if h.Cores > 0 && h.Cores < 1 {
-		return w.limits.cpu * h.Cores
+		return w.limits.CPU * h.Cores
 	}
-	return w.limits.cpu
+	return w.limits.CPU
 }
 
 // cpu follows what a process used, and reports whether it is a hog for it.
-func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) bool {
+func (w *Windows) cpu(u *sample.Usage, t *track, now time.Time, limit float64) bool {
 	if limit <= 0 || t.percent < limit/2 {
 		t.streak = t.streak[:0]
 		return false
@@ -125,28 +131,28 @@ func (w *windows) cpu(u *usage, t *track, now time.Time, limit float64) bool {
 	t.streak = append(t.streak, point{at: now, cpu: u.CPU})
 	// Keep the youngest point that is a window old, and those after it.
 	from := 0
-	for from+1 < len(t.streak) && now.Sub(t.streak[from+1].at) >= w.limits.cpuFor {
+	for from+1 < len(t.streak) && now.Sub(t.streak[from+1].at) >= w.limits.CPUFor {
 		from++
 	}
 	t.streak = append(t.streak[:0], t.streak[from:]...)
 	age := now.Sub(t.streak[0].at)
-	if age < w.limits.cpuFor {
+	if age < w.limits.CPUFor {
 		return false
 	}
 	v := 100 * float64(u.CPU-t.streak[0].cpu) / float64(age)
 	if v >= limit {
-		w.hogs = append(w.hogs, hog{ident: u.ident, Resource: "cpu", Value: v, Limit: limit, Window: age})
+		w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "cpu", Value: v, Limit: limit, Window: age})
 	}
 	return v >= limit
 }
 
 // spins follows what a process wanted.
-func (w *windows) spins(u *usage, t *track, now time.Time, limit float64) {
+func (w *Windows) spins(u *sample.Usage, t *track, now time.Time, limit float64) {
 	if w.demand == nil || limit <= 0 || t.percent < limit/spinShare {
 		t.spin = nil
 		return
 	}
-	d, err := w.demand(u.ident)
+	d, err := w.demand(u.Ident)
 	if err != nil { // without it the process is judged by what it used
 		t.spin = nil
 		return
@@ -161,39 +167,39 @@ func (w *windows) spins(u *usage, t *track, now time.Time, limit float64) {
 		}
 	}
 	if s == nil {
-		t.spin = &spinning{point: point{at: now, cpu: u.CPU}, demand: d, last: sum, lastAt: now}
+		t.spin = &spinning{point: point{at: now, cpu: u.CPU}, Demand: d, last: sum, lastAt: now}
 		return
 	}
 	s.last, s.lastAt = sum, now
 	age := now.Sub(s.at)
-	if age < w.limits.cpuFor || 100*float64(sum-s.cpu-s.Wait)/float64(age) < limit {
+	if age < w.limits.CPUFor || 100*float64(sum-s.cpu-s.Wait)/float64(age) < limit {
 		return
 	}
-	w.hogs = append(w.hogs, hog{
-		ident: u.ident, Resource: "cpu", Value: 100 * float64(u.CPU-s.cpu) / float64(age), Limit: limit, Window: age,
+	w.hogs = append(w.hogs, Hog{
+		Ident: u.Ident, Resource: "cpu", Value: 100 * float64(u.CPU-s.cpu) / float64(age), Limit: limit, Window: age,
 		Waited: 100 * float64(d.Wait-s.Wait) / float64(age),
 	})
 }
 
-func (w *windows) memory(u *usage, t *track, s sample) {
-	if w.limits.memory <= 0 || s.Host.MemoryTotal <= 0 {
+func (w *Windows) memory(u *sample.Usage, t *track, s sample.Sample) {
+	if w.limits.Memory <= 0 || s.Host.MemoryTotal <= 0 {
 		return
 	}
-	v := 100 * float64(u.RSS) / float64(s.Host.MemoryTotal)
-	if v < w.limits.memory {
+	v := s.Host.Share(u.RSS)
+	if v < w.limits.Memory {
 		t.memory = time.Time{}
 		return
 	}
 	if t.memory.IsZero() {
 		t.memory = s.Time
 	}
-	if age := s.Time.Sub(t.memory); age >= w.limits.memoryFor {
-		w.hogs = append(w.hogs, hog{ident: u.ident, Resource: "memory", Value: v, Limit: w.limits.memory, Window: age})
+	if age := s.Time.Sub(t.memory); age >= w.limits.MemoryFor {
+		w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "memory", Value: v, Limit: w.limits.Memory, Window: age})
 	}
 }
 
 // Percent returns what a process used since the sample before the last, in per cent of one core.
-func (w *windows) Percent(id ident) float64 {
+func (w *Windows) Percent(id process.Ident) float64 {
 	if t := w.tracks[id]; t != nil {
 		return t.percent
 	}
@@ -201,4 +207,13 @@ func (w *windows) Percent(id ident) float64 {
 }
 
 // Alive reports whether the process was in the last sample.
-func (w *windows) Alive(id ident) bool { return w.tracks[id] != nil }
+func (w *Windows) Alive(id process.Ident) bool { return w.tracks[id] != nil }
+
+// Demand asks for the demand of a process, and reports whether it is known.
+func (w *Windows) Demand(id process.Ident) (process.Demand, bool) {
+	if w.demand == nil {
+		return process.Demand{}, false
+	}
+	d, err := w.demand(id)
+	return d, err == nil
+}

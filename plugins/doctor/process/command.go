@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/shirou/gopsutil/v4/common"
@@ -19,40 +18,9 @@ const (
 	maxFiles   = 20   // open files listed in evidence
 )
 
-// evidence is what is told of a process before something is done to it.
-func evidence(ctx context.Context, proc string, h hog, f facts) map[string]any {
-	chain := make([]string, 0, len(f.Chain))
-	for _, a := range f.Chain {
-		chain = append(chain, a.String())
-	}
-	data := map[string]any{
-		"pid": f.PID, "start": f.Start, "user": f.User, "uid": effective(f.UIDs), "command": commandLine(proc, f),
-		"executable": f.Executable, "cgroup": f.Cgroup, "unit": f.Unit, "parents": chain, "nice": f.Nice, "state": f.State,
-		"resource": h.Resource, "percent": round(h.Value), "waited_percent": round(h.Waited), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
-	}
-	count, files := openFiles(ctx, proc, f.PID)
-	if count >= 0 {
-		data["open_files"] = count
-	}
-	if len(files) > 0 {
-		data["files"] = files
-	}
-	return data
-}
-
-func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }
-
-// effective is the effective uid, -1 when it is not known.
-func effective(uids []uint32) int64 {
-	if len(uids) < 2 {
-		return -1
-	}
-	return int64(uids[1])
-}
-
-// commandLine is the command line without secrets, or the command name in brackets when there is none.
-func commandLine(proc string, f facts) string {
-	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(f.PID), "cmdline"))
+// CommandLine is the command line without secrets, or the command name in brackets when there is none.
+func CommandLine(proc string, f Facts) string {
+	b, err := os.ReadFile(filepath.Join(folder(proc, f.PID), "cmdline"))
 	if err != nil || len(b) == 0 {
 		return "[" + f.Comm + "]"
 	}
@@ -100,11 +68,11 @@ func redact(args []string) []string {
 	return out
 }
 
-// openFiles counts the open files of a process, -1 when it cannot, and lists some of them. The list needs more
+// OpenFiles counts the open files of a process, -1 when it cannot, and lists some of them. The list needs more
 // rights than the doctor has over other users' processes on most hosts; the count, since Linux 6.2, does not.
-func openFiles(ctx context.Context, proc string, pid int) (int, []string) {
+func OpenFiles(ctx context.Context, proc string, pid int) (int, []string) {
 	count := -1
-	if st, err := os.Stat(filepath.Join(proc, strconv.Itoa(pid), "fd")); err == nil && st.Size() > 0 {
+	if st, err := os.Stat(filepath.Join(folder(proc, pid), "fd")); err == nil && st.Size() > 0 {
 		count = int(st.Size())
 	}
 	ctx = context.WithValue(ctx, common.EnvKey, common.EnvMap{common.HostProcEnvKey: proc})

@@ -1,4 +1,4 @@
-package main
+package protect
 
 import (
 	"bufio"
@@ -14,9 +14,9 @@ import (
 // adminGroups are the groups whose members administer a Debian, Ubuntu or Red Hat host.
 var adminGroups = []string{"root", "sudo", "wheel", "admin", "adm"}
 
-// accounts are the host's users and groups as its own files tell them. Users that only a directory service
+// Accounts are the host's users and groups as its own files tell them. Users that only a directory service
 // knows are not in them, and so never acted upon.
-type accounts struct {
+type Accounts struct {
 	names     map[uint32]string   // user by uid; the first line of a uid counts
 	primary   map[uint32][]uint32 // gids by uid, of all lines
 	admins    map[string]bool     // names that an admin group lists
@@ -24,9 +24,9 @@ type accounts struct {
 	systemMax uint32 // the highest uid of a system user
 }
 
-// readAccounts reads passwd, group and login.defs in a folder (/etc).
-func readAccounts(etc string) (*accounts, error) {
-	a := &accounts{
+// ReadAccounts reads passwd, group and login.defs in a folder (/etc).
+func ReadAccounts(etc string) (*Accounts, error) {
+	a := &Accounts{
 		names: map[uint32]string{}, primary: map[uint32][]uint32{}, admins: map[string]bool{},
 		adminGIDs: map[uint32]bool{}, systemMax: 999,
 	}
@@ -64,6 +64,9 @@ func readAccounts(etc string) (*accounts, error) {
 	a.systemMax = max(a.systemMax, systemMax(filepath.Join(etc, "login.defs")))
 	return a, nil
 }
+
+// Name is the name of a user, empty when it is not known.
+func (a *Accounts) Name(uid uint32) string { return a.names[uid] }
 
 // systemMax is the highest uid that login.defs gives to system users; 0 without one.
 func systemMax(file string) uint32 {
