@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage/storagetest"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -23,8 +25,8 @@ func TestFaces(t *testing.T) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := newSFTPHost(t, filepath.Join(dir, "storage"))
-	host, port, err := net.SplitHostPort(h.target.address)
+	h := storagetest.New(t, filepath.Join(dir, "storage"))
+	host, port, err := net.SplitHostPort(h.Target.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,17 +37,17 @@ func TestFaces(t *testing.T) {
 		Hosts: []sdk.Host{
 			{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "storage-1", Role: "storage", PrivateAddress: host},
 		},
-		Secrets: map[string]string{"storage_private_key": h.target.privateKey, "storage_known_hosts": h.target.knownHosts},
+		Secrets: map[string]string{"storage_private_key": h.Target.PrivateKey, "storage_known_hosts": h.Target.KnownHosts},
 	}
 	// The agent of this test may take files of a temporary folder, too.
 	here := stage
 	here.Check = nil
 	agent := *stage.Agent
 	agent.Watch = func(ctx context.Context, c *config, job *sdk.Job) error {
-		return watchIn(ctx, c, job, places{secondary: []string{logs}})
+		return watchIn(ctx, c, job, rule.Places{Secondary: []string{logs}})
 	}
 	here.Agent = &agent
-	body := "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.target.path + "\"\n}\n" +
+	body := "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.Target.Path + "\"\n}\n" +
 		"rule \"app\" {\n  paths = [\"" + logs + "/*.log\"]\n  above = \"1KiB\"\n}\n"
 	file := filepath.Join(logs, "app.log")
 	if err := os.WriteFile(file, []byte(longLog), 0o600); err != nil {

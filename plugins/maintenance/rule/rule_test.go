@@ -1,12 +1,16 @@
-package main
+package rule
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
+	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
 func TestCheckPattern(t *testing.T) {
@@ -59,7 +63,7 @@ func TestCheckPattern(t *testing.T) {
 		"/data/shop/orders.dat":          "may be more than a log",
 		"/data/shop/dump.rdb":            "lives on",
 	} {
-		err := hostPlaces.checkPattern(pattern)
+		err := HostPlaces().checkPattern(pattern)
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: %v", pattern, err)
@@ -104,19 +108,19 @@ func TestInspect(t *testing.T) {
 			if err := test.make(filepath.Join(root, test.file)); err != nil {
 				t.Fatal(err)
 			}
-			d, err := openFolder(root, root)
+			d, err := file.OpenFolder(root, root)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = d.Close() })
-			_, err = d.inspect(test.file, places{secondary: []string{root}})
+			_, err = Places{Secondary: []string{root}}.Inspect(d, test.file)
 			switch {
 			case test.refuse == "" && err != nil:
 				t.Error(err)
 			case test.refuse != "" && (err == nil || !strings.Contains(err.Error(), test.refuse)):
 				t.Errorf("got %v, want it refused for %q", err, test.refuse)
 			}
-			if _, err := d.inspect(test.file, places{secondary: []string{"/elsewhere"}}); err == nil {
+			if _, err := (Places{Secondary: []string{"/elsewhere"}}).Inspect(d, test.file); err == nil {
 				t.Error("taken outside of the allowed folders")
 			}
 		})
@@ -137,7 +141,7 @@ func TestMount(t *testing.T) {
 		}
 	}
 	for _, f := range []string{filepath.Join(app, "a.log"), filepath.Join(logs, "a.log"), filepath.Join(logs, "b.log")} {
-		if err := os.WriteFile(f, []byte(longLog), 0o600); err != nil {
+		if err := os.WriteFile(f, []byte("GET /\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,11 +151,11 @@ func TestMount(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = unix.Unmount(to, unix.MNT_DETACH) })
 	}
-	l, err := list(ruleConfig{Paths: []string{filepath.Join(logs, "**/*.log")}}, places{secondary: []string{logs}})
-	if err != nil || len(l.files) != 1 || l.files[0].path != filepath.Join(logs, "b.log") {
-		t.Errorf("found %v, %v; want b.log only", l.files, err)
+	l, err := List(Rule{Paths: []string{filepath.Join(logs, "**/*.log")}}, Places{Secondary: []string{logs}})
+	if err != nil || len(l.Files) != 1 || l.Files[0].Path != filepath.Join(logs, "b.log") {
+		t.Errorf("found %v, %v; want b.log only", l.Files, err)
 	}
-	if err := l.refused[filepath.Join(logs, "a.log")]; err == nil || !strings.Contains(err.Error(), "another mount") {
+	if err := l.Refused[filepath.Join(logs, "a.log")]; err == nil || !strings.Contains(err.Error(), "another mount") {
 		t.Errorf("a mounted file: %v", err)
 	}
 }
@@ -166,7 +170,7 @@ func TestLinkedFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(app, "a.log"), []byte(longLog), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(app, "a.log"), []byte("GET /\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, link := range []string{filepath.Join(dir, "link"), filepath.Join(logs, "sub")} {
@@ -174,17 +178,63 @@ func TestLinkedFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := openFolder(filepath.Join(dir, "link"), filepath.Join(dir, "link")); err == nil {
+	if _, err := file.OpenFolder(filepath.Join(dir, "link"), filepath.Join(dir, "link")); err == nil {
 		t.Error("a linked root was opened")
 	}
-	if _, err := openFolder(logs, filepath.Join(logs, "sub")); err == nil {
+	if _, err := file.OpenFolder(logs, filepath.Join(logs, "sub")); err == nil {
 		t.Error("a linked folder was opened")
 	}
-	if _, err := openFolder(logs, app); err == nil {
+	if _, err := file.OpenFolder(logs, app); err == nil {
 		t.Error("a folder outside of the root was opened")
 	}
-	l, err := list(ruleConfig{Paths: []string{filepath.Join(logs, "**/*.log")}}, places{secondary: []string{logs}})
-	if err != nil || len(l.files) != 0 {
-		t.Errorf("found %v, %v", l.files, err)
+	l, err := List(Rule{Paths: []string{filepath.Join(logs, "**/*.log")}}, Places{Secondary: []string{logs}})
+	if err != nil || len(l.Files) != 0 {
+		t.Errorf("found %v, %v", l.Files, err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	now := time.Now()
+	file := func(name string, size int64, age time.Duration) Found {
+		return Found{Path: name, ID: file.ID{Size: size, MTime: now.Add(-age)}}
+	}
+	files := []Found{ // newest first, as list returns them
+		file("new", 900, time.Minute), file("day", 100, 24*time.Hour), file("empty", 0, 30*time.Hour), file("old", 300, 48*time.Hour),
+	}
+	goal := func(s string) *Goal {
+		var g Goal
+		if err := g.UnmarshalText([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+		return &g
+	}
+	for name, test := range map[string]struct {
+		rule    Rule
+		fs      Space
+		pending int64
+		want    string
+		short   int64
+	}{
+		"by size":                      {Rule{Above: 500}, Space{}, 0, "new", 0},
+		"by size, newest kept":         {Rule{Above: 50, Keep: 1}, Space{}, 0, "old day", 0},
+		"by age":                       {Rule{Older: sdk.Duration(25 * time.Hour)}, Space{}, 0, "old", 0},
+		"enough free":                  {Rule{Free: goal("10%")}, Space{1000, 100}, 0, "", 0},
+		"the oldest is enough":         {Rule{Free: goal("400B")}, Space{1000, 100}, 0, "old", 0},
+		"two are enough":               {Rule{Free: goal("50%")}, Space{1000, 100}, 0, "old day", 0},
+		"what is on its way counts":    {Rule{Free: goal("50%")}, Space{1000, 100}, 200, "old", 0},
+		"all are not enough":           {Rule{Free: goal("99%")}, Space{10000, 100}, 0, "old day new", 8500},
+		"kept files do not count":      {Rule{Free: goal("99%"), Keep: 1}, Space{10000, 100}, 0, "old day", 9400},
+		"what goes anyway counts once": {Rule{Above: 500, Free: goal("50%")}, Space{2000, 100}, 0, "new", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ready, short := Choose(test.rule, files, test.fs, test.pending, now)
+			var got []string
+			for _, f := range ready {
+				got = append(got, f.Path)
+			}
+			if s := strings.Join(got, " "); s != test.want || short != test.short {
+				t.Errorf("got %q and %d missing, want %q and %d", s, short, test.want, test.short)
+			}
+		})
 	}
 }

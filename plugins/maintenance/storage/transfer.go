@@ -1,4 +1,4 @@
-package main
+package storage
 
 import (
 	"crypto/sha256"
@@ -8,23 +8,48 @@ import (
 	"hash"
 	"io"
 	"os"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
 // Compression is bound to this much memory on either side; a log's lines repeat within it.
 const zstdWindow = 1 << 20
 
-// store is what a move needs of the storage host.
-type store interface {
+// Store is what a move needs of the storage host.
+type Store interface {
 	Put(name string, src io.Reader) error
 	Get(name string, dst io.Writer) error
 	Remove(name string) error
 }
 
+// Object is a file on the storage host.
+type Object struct {
+	Remote       string  `json:"remote"`
+	File         file.ID `json:"file"`   // as it was read
+	SHA256       string  `json:"sha256"` // of its content
+	StoredSize   int64   `json:"stored_size"`
+	StoredSHA256 string  `json:"stored_sha256"`
+	Compress     string  `json:"compress"`
+}
+
+// Receipt is the proof that a backup was verified: here in the journal, and beside the file on the storage host.
+type Receipt struct {
+	ID          string    `json:"id"`
+	Environment string    `json:"environment"`
+	Host        string    `json:"host"`
+	Rule        string    `json:"rule"`
+	Path        string    `json:"path"`
+	Verified    time.Time `json:"verified"`
+	Object
+}
+
+// Errors of Send and Fetch.
 var (
-	errChanged  = errors.New("it changed while it was read")
-	errMismatch = errors.New("what the storage host gives back is not what was sent")
+	ErrChanged  = errors.New("it changed while it was read")
+	ErrMismatch = errors.New("what the storage host gives back is not what was Object")
 )
 
 // meter counts and hashes what is written to it.
@@ -42,40 +67,40 @@ func (m *meter) Write(p []byte) (int, error) {
 
 func (m *meter) digest() string { return "sha256:" + hex.EncodeToString(m.Sum(nil)) }
 
-// send reads a file once, and compresses, hashes and stores it on the way. errChanged says that the file is
+// Send reads a file once, and compresses, hashes and stores it on the way. ErrChanged says that the file is
 // not the one that was read any more.
-func send(to store, file *os.File, remote, compress string) (sent, error) {
-	before, err := identify(file)
+func Send(to Store, f *os.File, remote, compress string) (Object, error) {
+	before, err := file.Identify(f)
 	if err != nil {
-		return sent{}, err
+		return Object{}, err
 	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return sent{}, fmt.Errorf("read %s: %w", file.Name(), err)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return Object{}, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
 	content, stored := newMeter(), newMeter()
 	pr, pw := io.Pipe()
 	read := make(chan error, 1)
 	go func() {
-		err := pack(io.MultiWriter(pw, stored), io.TeeReader(file, content), compress)
+		err := pack(io.MultiWriter(pw, stored), io.TeeReader(f, content), compress)
 		pw.CloseWithError(err)
 		read <- err
 	}()
 	err = to.Put(remote, pr)
 	pr.CloseWithError(io.ErrClosedPipe) // ends the reader when Put gave up before the end
 	if errRead := <-read; errRead != nil && (err == nil || !errors.Is(errRead, io.ErrClosedPipe)) {
-		return sent{}, fmt.Errorf("read %s: %w", file.Name(), errRead)
+		return Object{}, fmt.Errorf("read %s: %w", f.Name(), errRead)
 	}
 	if err != nil {
-		return sent{}, err
+		return Object{}, err
 	}
-	after, err := identify(file)
+	after, err := file.Identify(f)
 	if err != nil {
-		return sent{}, err
+		return Object{}, err
 	}
-	if !before.unchanged(after) || content.n != after.Size {
-		return sent{}, fmt.Errorf("%s: %w", file.Name(), errChanged)
+	if !before.Unchanged(after) || content.n != after.Size {
+		return Object{}, fmt.Errorf("%s: %w", f.Name(), ErrChanged)
 	}
-	return sent{
+	return Object{
 		Remote: remote, File: after, SHA256: content.digest(), StoredSize: stored.n, StoredSHA256: stored.digest(), Compress: compress,
 	}, nil
 }
@@ -95,9 +120,9 @@ func pack(dst io.Writer, src io.Reader, compress string) error {
 	return errors.Join(err, z.Close())
 }
 
-// fetch reads a stored file back, unpacks it into dst, and compares everything with what was sent: errMismatch
+// Fetch reads a stored file back, unpacks it into dst, and compares everything with what was Object: ErrMismatch
 // when a byte differs.
-func fetch(from store, s sent, dst io.Writer) error {
+func Fetch(from Store, s Object, dst io.Writer) error {
 	content, stored := newMeter(), newMeter()
 	pr, pw := io.Pipe()
 	got := make(chan error, 1)
@@ -116,11 +141,11 @@ func fetch(from store, s sent, dst io.Writer) error {
 	}
 	switch {
 	case stored.n != s.StoredSize || stored.digest() != s.StoredSHA256:
-		return fmt.Errorf("%s: %w: %d bytes %s, want %d bytes %s", s.Remote, errMismatch, stored.n, stored.digest(), s.StoredSize, s.StoredSHA256)
+		return fmt.Errorf("%s: %w: %d bytes %s, want %d bytes %s", s.Remote, ErrMismatch, stored.n, stored.digest(), s.StoredSize, s.StoredSHA256)
 	case errUnpack != nil:
 		return fmt.Errorf("unpack %s: %w", s.Remote, errUnpack)
 	case content.n != s.File.Size || content.digest() != s.SHA256:
-		return fmt.Errorf("%s: %w: it unpacks to %d bytes %s, want %d bytes %s", s.Remote, errMismatch, content.n, content.digest(), s.File.Size, s.SHA256)
+		return fmt.Errorf("%s: %w: it unpacks to %d bytes %s, want %d bytes %s", s.Remote, ErrMismatch, content.n, content.digest(), s.File.Size, s.SHA256)
 	}
 	return nil
 }

@@ -1,30 +1,40 @@
-package main
+package rule
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
-// places are the folders below which rules may name files; everything else on a host is an application's, a
+// Places are the folders below which rules may name files; everything else on a host is an application's, a
 // database's or the system's.
-type places struct {
-	secondary []string // hold nothing but logs and dumps
-	teams     []string // hold what a team puts there
+type Places struct {
+	Secondary []string // hold nothing but logs and dumps
+	Teams     []string // hold what a team puts there
 }
 
-// hostPlaces are those of every host. The agent's unit can write nowhere else either.
-var hostPlaces = places{
-	secondary: []string{"/var/log", "/var/crash", "/var/dumps"},
-	teams:     []string{"/data", "/mnt"},
+// HostPlaces are those of every host. The agent's unit can write nowhere else either.
+func HostPlaces() Places {
+	return Places{Secondary: []string{"/var/log", "/var/crash", "/var/dumps"}, Teams: []string{"/data", "/mnt"}}
 }
 
-func (p places) hold(name string) bool { return below(name, p.secondary...) || below(name, p.teams...) }
+// Folders returns all of them.
+func (p Places) Folders() []string { return slices.Concat(p.Secondary, p.Teams) }
+
+// Hold reports whether a path lies in one of them.
+func (p Places) Hold(name string) bool {
+	return file.Below(name, p.Secondary...) || file.Below(name, p.Teams...)
+}
 
 // Folders below the roots that are no logs, whatever their files are called.
 var keptFolders = []string{"/var/log/journal", "/var/log/troop"}
@@ -54,7 +64,7 @@ var secondaryName = regexp.MustCompile(`\.(log|out|err|trace|dmp|dump|core|hprof
 const remedy = `rules may name logs and dumps below /var/log, /var/crash and /var/dumps, and below /data and /mnt by their extension (such as /data/shop/*.log)`
 
 // checkPattern says what is wrong with a path pattern of a rule.
-func (p places) checkPattern(pattern string) error {
+func (p Places) checkPattern(pattern string) error {
 	switch {
 	case !strings.HasPrefix(pattern, "/"):
 		return fmt.Errorf("want an absolute path, got %q", pattern)
@@ -66,10 +76,10 @@ func (p places) checkPattern(pattern string) error {
 		return fmt.Errorf(`want a pattern without \, got %q`, pattern)
 	}
 	root, _ := splitPattern(pattern)
-	if !p.hold(root) {
+	if !p.Hold(root) {
 		return fmt.Errorf("%q could reach %s; %s", pattern, owner(root), remedy)
 	}
-	if slices.Contains(p.teams, root) {
+	if slices.Contains(p.Teams, root) {
 		return fmt.Errorf("%q names everything below %s; name a folder in it", pattern, root)
 	}
 	// Alternatives are looked at one by one: {app.log,dump.rdb} names the second too.
@@ -82,8 +92,8 @@ func (p places) checkPattern(pattern string) error {
 }
 
 // checkName is checkPattern for a path without alternatives; the path of a file is one, too.
-func (p places) checkName(name string) error {
-	if below(name, keptFolders...) {
+func (p Places) checkName(name string) error {
+	if file.Below(name, keptFolders...) {
 		return fmt.Errorf("%q belongs to the system; %s", name, remedy)
 	}
 	for part := range strings.SplitSeq(path.Dir(name), "/") {
@@ -97,9 +107,9 @@ func (p places) checkName(name string) error {
 			return fmt.Errorf("%q is a file that a database, an application or the system lives on (%s); %s", name, kept, remedy)
 		}
 	}
-	if below(name, p.teams...) && !secondaryName.MatchString(strings.TrimSuffix(base, "*")) && !secondaryName.MatchString(base) {
+	if file.Below(name, p.Teams...) && !secondaryName.MatchString(strings.TrimSuffix(base, "*")) && !secondaryName.MatchString(base) {
 		return fmt.Errorf("%q may be more than a log: below %s the last part must end in an extension of logs or dumps; %s",
-			name, strings.Join(p.teams, " and "), remedy)
+			name, strings.Join(p.Teams, " and "), remedy)
 	}
 	return nil
 }
@@ -115,7 +125,7 @@ func owner(dir string) string {
 		{"/var/www", "the application's folder"},
 		{"/etc", "the system's configuration"},
 	} {
-		if below(dir, x.dir) {
+		if file.Below(dir, x.dir) {
 			return x.whose + " (" + dir + ")"
 		}
 	}
@@ -130,11 +140,6 @@ func splitPattern(pattern string) (root, rel string) {
 		root = path.Dir(pattern)
 	}
 	return root, strings.TrimPrefix(strings.TrimPrefix(pattern, root), "/")
-}
-
-// below reports whether name is one of dirs or lies in one.
-func below(name string, dirs ...string) bool {
-	return slices.ContainsFunc(dirs, func(d string) bool { return name == d || strings.HasPrefix(name, d+"/") })
 }
 
 // alternatives expands {a,b}, nested ones too.
@@ -198,4 +203,29 @@ func checkContent(head []byte) error {
 func elfCore(head []byte) bool {
 	const coreType = 4
 	return len(head) > 17 && (head[16] == coreType || head[17] == coreType)
+}
+
+// Inspect opens a file of a folder that a rule names, and refuses it for its name, its kind or its content.
+func (p Places) Inspect(d *file.Folder, name string) (file.ID, error) {
+	full := filepath.Join(d.Path, name)
+	if !p.Hold(full) {
+		return file.ID{}, fmt.Errorf("%s: %w: %s", full, file.ErrUnsafe, remedy)
+	}
+	if err := p.checkName(full); err != nil {
+		return file.ID{}, fmt.Errorf("%w: %w", file.ErrUnsafe, err)
+	}
+	f, id, err := d.Open(name, unix.O_RDONLY)
+	if err != nil {
+		return file.ID{}, err
+	}
+	defer f.Close()
+	head := make([]byte, 64)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return file.ID{}, fmt.Errorf("read %s: %w", full, err)
+	}
+	if err := checkContent(head[:n]); err != nil {
+		return file.ID{}, fmt.Errorf("%s: %w: %w", full, file.ErrUnsafe, err)
+	}
+	return id, nil
 }

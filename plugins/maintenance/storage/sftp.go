@@ -1,4 +1,6 @@
-package main
+// Package storage keeps files on the storage host, over SFTP, and proves it: what was sent is read back and compared
+// before there is a receipt. The maintenance plugin's agent runs it; the plugin and its packages import it.
+package storage
 
 import (
 	"bytes"
@@ -19,14 +21,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// target is where and how the storage host is reached.
-type target struct {
-	address    string // host:port
-	names      []string
-	user       string
-	path       string
-	privateKey string
-	knownHosts string // lines of a known_hosts file; only keys pinned there for one of names are accepted
+// Target is where and how the storage host is reached.
+type Target struct {
+	Address    string // host:port
+	Names      []string
+	User       string
+	Path       string
+	PrivateKey string
+	KnownHosts string // lines of a known_hosts file; only keys pinned there for one of names are accepted
 }
 
 const (
@@ -36,8 +38,8 @@ const (
 	chunkInFlight = 16               // requests of 32 KiB on their way: 512 KiB fill a link of 400 Mbit/s at 10 ms
 )
 
-// storage is a connection to the storage host's SFTP server. Not for concurrent use.
-type storage struct {
+// SFTP is a connection to the storage host's SFTP server. Not for concurrent use.
+type SFTP struct {
 	ssh    *ssh.Client
 	sftp   *sftp.Client
 	path   string
@@ -45,46 +47,46 @@ type storage struct {
 	alive  sync.WaitGroup
 }
 
-// connect opens a connection. It ends, with everything that waits on it, when ctx does or when the storage host
+// Connect opens a connection. It ends, with everything that waits on it, when ctx does or when the storage host
 // does not answer any more.
-func connect(ctx context.Context, t target) (*storage, error) {
+func Connect(ctx context.Context, t Target) (*SFTP, error) {
 	config, err := t.clientConfig()
 	if err != nil {
 		return nil, err
 	}
 	dialCtx, cancelDial := context.WithTimeout(ctx, dialTimeout)
 	defer cancelDial()
-	conn, err := new(net.Dialer).DialContext(dialCtx, "tcp", t.address)
+	conn, err := new(net.Dialer).DialContext(dialCtx, "tcp", t.Address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to storage host: %w", err)
 	}
 	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	sc, chans, reqs, err := ssh.NewClientConn(conn, t.address, config)
+	sc, chans, reqs, err := ssh.NewClientConn(conn, t.Address, config)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to storage host %s: %w", t.address, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("connect to storage host %s: %w", t.Address, err), conn.Close())
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	client := ssh.NewClient(sc, chans, reqs)
 	ctx, cancel := context.WithCancel(ctx)
-	s := &storage{ssh: client, path: t.path, cancel: cancel}
+	s := &SFTP{ssh: client, path: t.Path, cancel: cancel}
 	s.alive.Go(func() { keepAlive(ctx, client) })
 	s.sftp, err = sftp.NewClient(client, sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(chunkInFlight))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start sftp on storage host %s: %w", t.address, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("start sftp on storage host %s: %w", t.Address, err), s.Close())
 	}
 	return s, nil
 }
 
-func (t target) clientConfig() (*ssh.ClientConfig, error) {
-	signer, err := ssh.ParsePrivateKey([]byte(t.privateKey))
+func (t Target) clientConfig() (*ssh.ClientConfig, error) {
+	signer, err := ssh.ParsePrivateKey([]byte(t.PrivateKey))
 	if err != nil {
 		return nil, fmt.Errorf("parse the storage key: %w", err)
 	}
-	keys, err := pinned([]byte(t.knownHosts), append([]string{t.address}, t.names...))
+	keys, err := pinned([]byte(t.KnownHosts), append([]string{t.Address}, t.Names...))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +100,7 @@ func (t target) clientConfig() (*ssh.ClientConfig, error) {
 	}
 	return &ssh.ClientConfig{
 		Config:            ssh.Config{Ciphers: []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305, ssh.CipherAES256CTR}},
-		User:              t.user,
+		User:              t.User,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
 		HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
@@ -171,7 +173,7 @@ func keepAlive(ctx context.Context, client *ssh.Client) {
 }
 
 // Close ends the connection. Twice is harmless.
-func (s *storage) Close() error {
+func (s *SFTP) Close() error {
 	s.cancel()
 	if s.sftp != nil {
 		_ = s.sftp.Close() // what must last was synced
@@ -181,11 +183,11 @@ func (s *storage) Close() error {
 	return nil
 }
 
-func (s *storage) full(name string) string { return path.Join(s.path, name) }
+func (s *SFTP) full(name string) string { return path.Join(s.path, name) }
 
 // Put stores what src holds under a name that nothing has yet: first under another name, then synced, then
 // renamed, so that a name that exists is complete. What an earlier attempt left is written over.
-func (s *storage) Put(name string, src io.Reader) error {
+func (s *SFTP) Put(name string, src io.Reader) error {
 	full := s.full(name)
 	if err := s.sftp.MkdirAll(path.Dir(full)); err != nil {
 		return fmt.Errorf("make folder of %s on storage host: %w", name, err)
@@ -213,7 +215,7 @@ func (s *storage) Put(name string, src io.Reader) error {
 }
 
 // Get hands every byte of a stored file to dst.
-func (s *storage) Get(name string, dst io.Writer) error {
+func (s *SFTP) Get(name string, dst io.Writer) error {
 	f, err := s.sftp.Open(s.full(name))
 	if err != nil {
 		return fmt.Errorf("open %s on storage host: %w", name, err)
@@ -226,7 +228,7 @@ func (s *storage) Get(name string, dst io.Writer) error {
 }
 
 // Remove takes away a stored file that turned out wrong.
-func (s *storage) Remove(name string) error {
+func (s *SFTP) Remove(name string) error {
 	if err := s.sftp.Remove(s.full(name)); err != nil {
 		return fmt.Errorf("remove %s on storage host: %w", name, err)
 	}
@@ -234,7 +236,7 @@ func (s *storage) Remove(name string) error {
 }
 
 // Free returns the free bytes on the storage host, and whether it tells.
-func (s *storage) Free() (int64, bool) {
+func (s *SFTP) Free() (int64, bool) {
 	v, err := s.sftp.StatVFS(s.path)
 	if err != nil {
 		return 0, false

@@ -1,4 +1,7 @@
-package main
+// Package journal remembers on disk how far each file has come on its way to the storage host, so that an agent that
+// is killed at any point goes on where it was. The maintenance plugin's agent runs it; the plugin and its package move
+// import it.
+package journal
 
 import (
 	"bytes"
@@ -11,74 +14,51 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 )
 
 // The steps of a move, in order, as the journal names them. The record of a step is on disk before what follows
 // from it is done: claim before the rename, copied before the cut, receipt before the removal.
 const (
-	opClaim   = "claim"   // the file is about to be renamed (or copied)
-	opCopied  = "copied"  // copytruncate: the copy is complete
-	opSent    = "sent"    // it is complete on the storage host, under its last name; without data: it must be sent anew
-	opReceipt = "receipt" // it was read back there and is the same
-	opDone    = "done"    // it is removed here
-	opBack    = "back"    // it was given back, or nothing had happened yet
+	OpClaim   = "claim"   // the file is about to be renamed (or copied)
+	OpCopied  = "copied"  // copytruncate: the copy is complete
+	OpSent    = "sent"    // it is complete on the storage host, under its last name; without data: it must be sent anew
+	OpReceipt = "receipt" // it was read back there and is the same
+	OpDone    = "done"    // it is removed here
+	OpBack    = "back"    // it was given back, or nothing had happened yet
 )
 
-// record is one line of the journal.
-type record struct {
-	ID      string    `json:"id"` // ULID of the move
-	Op      string    `json:"op"`
-	Time    time.Time `json:"time"`
-	Claim   *claim    `json:"claim,omitempty"`
-	Sent    *sent     `json:"sent,omitempty"`
-	Receipt *receipt  `json:"receipt,omitempty"`
-	File    *fileID   `json:"file,omitempty"` // with copied: the copy
+// Record is one line of the journal.
+type Record struct {
+	ID      string           `json:"id"` // ULID of the move
+	Op      string           `json:"op"`
+	Time    time.Time        `json:"time"`
+	Claim   *Claim           `json:"claim,omitempty"`
+	Sent    *storage.Object  `json:"sent,omitempty"`
+	Receipt *storage.Receipt `json:"receipt,omitempty"`
+	File    *file.ID         `json:"file,omitempty"` // with copied: the copy
 }
 
-// claim says which file is moved.
-type claim struct {
-	Rule    string `json:"rule"`
-	Root    string `json:"root"` // of the rule's path
-	Path    string `json:"path"`
-	Claimed string `json:"claimed"` // its name in the same folder while it is moved
-	Copy    bool   `json:"copy,omitempty"`
-	File    fileID `json:"file"` // at the time of the claim
+// Claim says which file is moved.
+type Claim struct {
+	Rule    string  `json:"rule"`
+	Root    string  `json:"root"` // of the rule's path
+	Path    string  `json:"path"`
+	Claimed string  `json:"claimed"` // its name in the same folder while it is moved
+	Copy    bool    `json:"copy,omitempty"`
+	File    file.ID `json:"file"` // at the time of the claim
 }
 
-// sent says what is on the storage host.
-type sent struct {
-	Remote       string `json:"remote"`
-	File         fileID `json:"file"`   // as it was read
-	SHA256       string `json:"sha256"` // of its content
-	StoredSize   int64  `json:"stored_size"`
-	StoredSHA256 string `json:"stored_sha256"`
-	Compress     string `json:"compress"`
-}
-
-// receipt is the proof that a backup was verified: here in the journal, and beside the file on the storage host.
-type receipt struct {
-	ID          string    `json:"id"`
-	Environment string    `json:"environment"`
-	Host        string    `json:"host"`
-	Rule        string    `json:"rule"`
-	Path        string    `json:"path"`
-	Verified    time.Time `json:"verified"`
-	sent
-}
-
-// move is a file on its way.
-type move struct {
-	id      string
-	claim   claim
-	copied  bool
-	sent    *sent
-	receipt *receipt
-	claimed time.Time
-
-	// Not in the journal: how it goes.
-	notBefore time.Time
-	failures  int
-	problem   string
+// Move is a file on its way. Its fields are the journal's; a step changes them through Append.
+type Move struct {
+	ID      string
+	Claim   Claim
+	Copied  bool
+	Sent    *storage.Object  // nil: not yet
+	Receipt *storage.Receipt // nil: not yet
+	Begun   time.Time        // when it was claimed
 }
 
 const (
@@ -86,25 +66,25 @@ const (
 	keepReceipts = 10000     // receipts that outlive a compaction
 )
 
-// journal is an append-only file of records, each synced. A record that was cut off by a crash is dropped: what
+// Journal is an append-only file of records, each synced. A record that was cut off by a crash is dropped: what
 // it announces has not happened. Not for concurrent use.
-type journal struct {
+type Journal struct {
 	path      string
 	file      *os.File
 	size      int64
 	allocated int64
-	moves     []*move // open ones, oldest first
-	receipts  []receipt
+	moves     []*Move // open ones, oldest first
+	receipts  []storage.Receipt
 	added     int // receipts since the process began
 }
 
-// openJournal reads a journal and rewrites it without what is over. One that is damaged is moved aside and named
+// Open reads a journal and rewrites it without what is over. One that is damaged is moved aside and named
 // in the error beside an empty, usable journal: its claimed files are found again by their names.
-func openJournal(dir string) (*journal, error) {
+func Open(dir string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &journal{path: filepath.Join(dir, "journal.jsonl")}
+	j := &Journal{path: filepath.Join(dir, "journal.jsonl")}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -123,14 +103,14 @@ func openJournal(dir string) (*journal, error) {
 	return j, damage
 }
 
-func (j *journal) replay(b []byte) error {
+func (j *Journal) replay(b []byte) error {
 	for n := 1; len(b) > 0; n++ {
 		line, rest, complete := bytes.Cut(b, []byte{'\n'})
 		if !complete {
 			return nil // the crash came while it was written
 		}
 		b = rest
-		var r record
+		var r Record
 		if err := json.Unmarshal(line, &r); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
@@ -141,9 +121,9 @@ func (j *journal) replay(b []byte) error {
 	return nil
 }
 
-func (j *journal) apply(r record) error {
-	i := slices.IndexFunc(j.moves, func(m *move) bool { return m.id == r.ID })
-	if r.Op == opReceipt && i < 0 { // what a compaction keeps of a finished move
+func (j *Journal) apply(r Record) error {
+	i := slices.IndexFunc(j.moves, func(m *Move) bool { return m.ID == r.ID })
+	if r.Op == OpReceipt && i < 0 { // what a compaction keeps of a finished move
 		if r.Receipt != nil {
 			j.receipts = append(j.receipts, *r.Receipt)
 			j.added++
@@ -151,28 +131,28 @@ func (j *journal) apply(r record) error {
 		return nil
 	}
 	switch {
-	case r.Op == opClaim && i < 0 && r.Claim != nil:
-		j.moves = append(j.moves, &move{id: r.ID, claim: *r.Claim, claimed: r.Time})
+	case r.Op == OpClaim && i < 0 && r.Claim != nil:
+		j.moves = append(j.moves, &Move{ID: r.ID, Claim: *r.Claim, Begun: r.Time})
 		return nil
-	case i < 0 || r.Op == opClaim:
+	case i < 0 || r.Op == OpClaim:
 		return fmt.Errorf("record %s of move %q has no place", r.Op, r.ID)
 	}
 	m := j.moves[i]
 	switch r.Op {
-	case opCopied:
-		m.copied = true
+	case OpCopied:
+		m.Copied = true
 		if r.File != nil {
-			m.claim.File = *r.File
+			m.Claim.File = *r.File
 		}
-	case opSent:
-		m.sent, m.receipt = r.Sent, nil
-	case opReceipt:
-		m.receipt = r.Receipt
+	case OpSent:
+		m.Sent, m.Receipt = r.Sent, nil
+	case OpReceipt:
+		m.Receipt = r.Receipt
 		if r.Receipt != nil {
 			j.receipts = append(j.receipts, *r.Receipt)
 			j.added++
 		}
-	case opDone, opBack:
+	case OpDone, OpBack:
 		j.moves = slices.Delete(j.moves, i, i+1)
 	default:
 		return fmt.Errorf("unknown record %q", r.Op)
@@ -181,33 +161,33 @@ func (j *journal) apply(r record) error {
 }
 
 // rewrite replaces the file by the records that are still needed.
-func (j *journal) rewrite() error {
+func (j *Journal) rewrite() error {
 	if len(j.receipts) > keepReceipts {
 		j.receipts = slices.Delete(j.receipts, 0, len(j.receipts)-keepReceipts)
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
-	put := func(r record) error { return enc.Encode(r) }
+	put := func(r Record) error { return enc.Encode(r) }
 	var errs []error
 	open := map[string]bool{}
 	for _, m := range j.moves {
-		open[m.id] = true
+		open[m.ID] = true
 	}
 	for i := range j.receipts {
 		if !open[j.receipts[i].ID] {
-			errs = append(errs, put(record{ID: j.receipts[i].ID, Op: opReceipt, Time: j.receipts[i].Verified, Receipt: &j.receipts[i]}))
+			errs = append(errs, put(Record{ID: j.receipts[i].ID, Op: OpReceipt, Time: j.receipts[i].Verified, Receipt: &j.receipts[i]}))
 		}
 	}
 	for _, m := range j.moves {
-		errs = append(errs, put(record{ID: m.id, Op: opClaim, Time: m.claimed, Claim: &m.claim}))
-		if m.copied {
-			errs = append(errs, put(record{ID: m.id, Op: opCopied, Time: m.claimed}))
+		errs = append(errs, put(Record{ID: m.ID, Op: OpClaim, Time: m.Begun, Claim: &m.Claim}))
+		if m.Copied {
+			errs = append(errs, put(Record{ID: m.ID, Op: OpCopied, Time: m.Begun}))
 		}
-		if m.sent != nil {
-			errs = append(errs, put(record{ID: m.id, Op: opSent, Time: m.claimed, Sent: m.sent}))
+		if m.Sent != nil {
+			errs = append(errs, put(Record{ID: m.ID, Op: OpSent, Time: m.Begun, Sent: m.Sent}))
 		}
-		if m.receipt != nil {
-			errs = append(errs, put(record{ID: m.id, Op: opReceipt, Time: m.receipt.Verified, Receipt: m.receipt}))
+		if m.Receipt != nil {
+			errs = append(errs, put(Record{ID: m.ID, Op: OpReceipt, Time: m.Receipt.Verified, Receipt: m.Receipt}))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -220,7 +200,7 @@ func (j *journal) rewrite() error {
 }
 
 // replace writes the new file beside the old one first. On a full disk it goes on with the old one.
-func (j *journal) replace(b []byte) error {
+func (j *Journal) replace(b []byte) error {
 	temp := j.path + ".new"
 	err := os.WriteFile(temp, b, 0o600)
 	if err == nil {
@@ -255,7 +235,7 @@ func (j *journal) replace(b []byte) error {
 }
 
 // dropTail cuts off a record that a crash left half written, so that the next one starts on a line of its own.
-func (j *journal) dropTail() error {
+func (j *Journal) dropTail() error {
 	b, err := os.ReadFile(j.path)
 	if err != nil {
 		return err
@@ -277,7 +257,7 @@ func syncPath(name string) error {
 }
 
 // ahead allocates space beyond the end. Where it cannot, records still go as long as there is space.
-func (j *journal) ahead() {
+func (j *Journal) ahead() {
 	if j.allocated-j.size > journalAhead/4 {
 		return
 	}
@@ -286,8 +266,17 @@ func (j *journal) ahead() {
 	}
 }
 
+// Moves returns the open moves, oldest first.
+func (j *Journal) Moves() []*Move { return slices.Clone(j.moves) }
+
+// Receipts returns what was moved, oldest first; the caller must not change it. A compaction keeps the last ones.
+func (j *Journal) Receipts() []storage.Receipt { return j.receipts }
+
+// Added is the number of receipts that have been added since the journal was opened, those it had at first included.
+func (j *Journal) Added() int { return j.added }
+
 // Append writes one record and returns when it is on disk.
-func (j *journal) Append(r record) error {
+func (j *Journal) Append(r Record) error {
 	r.Time = time.Now().UTC()
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -306,4 +295,4 @@ func (j *journal) Append(r record) error {
 }
 
 // Close releases the file; every record is on disk already.
-func (j *journal) Close() error { return j.file.Close() }
+func (j *Journal) Close() error { return j.file.Close() }
