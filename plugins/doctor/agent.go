@@ -21,7 +21,7 @@ const (
 	reportEvery = 5 * time.Second
 )
 
-// watch is the agent's life on one host.
+// watch runs the agent on one host until ctx ends.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	me, err := protect.FindSelf("/proc")
 	if err != nil {
@@ -50,14 +50,13 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 }
 
-// place is where the agent looks, and what it is itself.
+// place says where the agent reads the host's state, and which process it is itself.
 type place struct {
 	proc, etc string
 	self      protect.Self
 }
 
-// agent is the doctor on one host: it samples, asks the policy, and does what the policy says. Not for
-// concurrent use.
+// agent is the doctor on one host: it takes samples and does what the policy decides. Not for concurrent use.
 type agent struct {
 	interval time.Duration
 	info     sdk.RunInfo
@@ -74,13 +73,13 @@ type agent struct {
 	broke    bool // the budget is spent
 	report   report
 	alerts   *sdk.Alerts
-	unheard  bool // alerts are held; it is logged
+	unsent   bool // alerts are held, which is logged once
 
 	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
 }
 
-// sampling lists every process with its usage, again and again.
+// sampling lists all processes with their usage. It is called for each sample.
 type sampling interface {
 	Processes(procs []sample.Usage) ([]sample.Usage, error)
 	Close()
@@ -117,8 +116,8 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	return a, nil
 }
 
-// adopt makes patients of the processes whose alerts an agent before this one left open: their treatment goes on,
-// and their recovery is told.
+// adopt makes patients of the processes whose alerts are open since before this agent started, so that their treatment
+// continues and their recovery is published.
 func (a *agent) adopt(now time.Time) {
 	for _, e := range a.alerts.Open() {
 		text, ok := strings.CutPrefix(e.Key, "process:"+a.info.Host+":")
@@ -138,7 +137,7 @@ func (a *agent) adopt(now time.Time) {
 
 func budgetKey(host string) string { return "doctor.budget:" + host }
 
-// Close lets go of every process.
+// Close releases every process and closes the recording.
 func (a *agent) Close() {
 	a.sampler.Close()
 	for _, h := range a.held {
@@ -149,7 +148,7 @@ func (a *agent) Close() {
 	}
 }
 
-// Tick takes one sample and does what follows from it.
+// Tick takes one sample and acts on it.
 func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	var err error
 	if a.procs, err = a.sampler.Processes(a.procs[:0]); err != nil {
@@ -170,17 +169,17 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	if a.broke && a.policy.BudgetLeft(now) {
 		a.broke = false
-		a.tell(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: budgetKey(a.info.Host), Summary: "the doctor may act again"})
+		a.emit(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: budgetKey(a.info.Host), Summary: "the doctor may act on host " + a.info.Host + " again"})
 	}
 	a.report.CPU, a.report.Memory, a.report.Cores = s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), a.policy.Patients()
 	err = a.alerts.Retry()
-	if err != nil && !a.unheard { // an outage is logged once
+	if err != nil && !a.unsent { // an outage is logged once
 		a.warn("%v", err)
 	}
-	a.unheard = err != nil
+	a.unsent = err != nil
 	if err := a.recorder.Add(s, a.windows, a.look); err != nil {
-		a.warn("%v", err) // a full disk must not stop the treatment
+		a.warn("%v", err) // a full disk must not stop the doctor
 	}
 	return nil
 }
@@ -198,14 +197,14 @@ func (a *agent) ring(now time.Time, i int, kind, what string, value float64, h s
 		e.Data["top"] = a.top(what)
 	case limit.Cleared:
 		e.Severity = sdk.Resolved
-		e.Summary = fmt.Sprintf("%s of host %s is well below %g %% again: %.0f %%", what, a.info.Host, alarm.Limit, average)
+		e.Summary = fmt.Sprintf("%s of host %s is below 90 %% of its limit of %g %% again: %.0f %%", what, a.info.Host, alarm.Limit, average)
 	case limit.Unchanged:
 		return
 	}
-	a.tell(e)
+	a.emit(e)
 }
 
-// top names the processes that use most, for the reader of a host's alert.
+// top names the processes that use most, for the alert of a host.
 func (a *agent) top(what string) []string {
 	value := func(u sample.Usage) float64 { return a.windows.Percent(u.Ident) }
 	if what == "memory" {
@@ -231,8 +230,8 @@ func (a *agent) top(what string) []string {
 	return list
 }
 
-// tell publishes an event. An alert that is open already, and a recovery without one, say nothing.
-func (a *agent) tell(e sdk.Event) {
+// emit publishes an event. An alert that is already open, and a recovery without an alert, are not published.
+func (a *agent) emit(e sdk.Event) {
 	said := true
 	switch e.Severity {
 	case sdk.Alert:

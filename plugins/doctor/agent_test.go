@@ -7,7 +7,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// told collects what an agent publishes.
+// told collects the events of an agent.
 type told struct {
 	mu     sync.Mutex
 	events []sdk.Event
@@ -41,7 +41,7 @@ func (o *told) find(kind string) *sdk.Event {
 	return nil
 }
 
-// filled gives a config what the SDK's defaults give it.
+// filled returns a config with the defaults that the SDK fills in.
 func filled(c config) config {
 	if c.Interval == 0 {
 		c.Interval = sdk.Duration(1e9)
@@ -58,7 +58,7 @@ func filled(c config) config {
 	return c.withDefaults()
 }
 
-// newTestAgent is an agent on this machine that keeps what it tells.
+// newTestAgent returns an agent for this machine.
 func newTestAgent(tb testing.TB, c config, role string) *agent {
 	tb.Helper()
 	a, _ := newTellingAgent(tb, c, role, "/etc", tb.TempDir())

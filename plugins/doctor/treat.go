@@ -16,10 +16,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// reniced is the nice value that a hog gets: it runs when nobody else wants to.
+// reniced is the nice value that a hog gets: it runs when no other process wants to.
 const reniced = 19
 
-// look examines a process: its facts, and the built-in rule that protects it.
+// look reads the facts of a process, and finds the built-in rule that protects it.
 func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	f, err := process.Read(a.at.proc, id)
 	if err != nil {
@@ -31,7 +31,7 @@ func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	return f, a.guard.Judge(f), nil
 }
 
-// treat takes the due step of one patient. The process is held before it is looked at and until it is well.
+// treat takes the due step of one patient. The process is held from before it is examined until it recovers.
 func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 	k := pt.Hog.Key()
 	h := a.held[k]
@@ -49,7 +49,7 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 	if err == nil {
 		f, _, err = a.look(pt.Hog.Ident)
 	}
-	// Facts that were read while the process lived are its own: its pid was not free before.
+	// The process is still alive, so the facts are its own: its pid was never free.
 	if errors.Is(err, process.ErrGone) || h != nil && !h.Alive() {
 		return
 	}
@@ -74,7 +74,7 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 
 func hogKey(host string, h limit.Hog) string { return "process:" + host + ":" + h.Key() }
 
-// describe names a process for people.
+// describe names a process for messages.
 func describe(f process.Facts) string {
 	name := filepath.Base(f.Executable)
 	if f.Executable == "" {
@@ -92,7 +92,7 @@ func use(h limit.Hog) string {
 		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
 	}
 	if h.Waited > 0 {
-		return fmt.Sprintf("%.0f %% of one core, never sleeps and waits for the rest (%.0f %%)", h.Value, h.Waited)
+		return fmt.Sprintf("%.0f %% of one core, never sleeps, and waits for a core %.0f %% of the time", h.Value, h.Waited)
 	}
 	return fmt.Sprintf("%.0f %% of one core", h.Value)
 }
@@ -107,7 +107,7 @@ func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, da
 		next = "next: " + string(d.Next)
 		data["next"] = string(d.Next)
 	}
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(a.info.Host, pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s for %.0f s; %s", describe(f), use(pt.Hog), pt.Hog.Window.Seconds(), next),
 	})
@@ -115,26 +115,26 @@ func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, da
 
 func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, data map[string]any) {
 	data["spared"], data["reason"] = string(no.Rule), no.Reason
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s and is left alone: %s", describe(f), use(pt.Hog), no.Reason),
 	})
 	if no.Rule == ladder.RuleBudget && !a.broke {
 		a.broke = true
-		a.tell(sdk.Event{
+		a.emit(sdk.Event{
 			Kind: "doctor.budget", Severity: sdk.Alert, Key: budgetKey(a.info.Host),
 			Summary: "the doctor stops acting on host " + a.info.Host + ": " + no.Reason,
 		})
 	}
 }
 
-// act does one step. The evidence was taken before it.
+// act takes one step. The evidence was collected before.
 func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
 	var kind, done string
 	var err error
 	switch d.Step {
 	case ladder.Renice:
-		kind, done = "process.reniced", fmt.Sprintf("runs at nice %d now", reniced)
+		kind, done = "process.reniced", fmt.Sprintf("now runs at nice %d", reniced)
 		err = h.Renice(reniced)
 	case ladder.Terminate:
 		kind, done = "process.terminated", "was sent SIGTERM"
@@ -152,17 +152,17 @@ func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, 
 		return
 	}
 	if err != nil {
-		a.spare(pt, f, &protect.Spared{Rule: protect.RuleUnknown, Reason: fmt.Sprintf("%s did not work: %s", d.Step, err)}, data)
+		a.spare(pt, f, &protect.Spared{Rule: protect.RuleUnknown, Reason: fmt.Sprintf("%s failed: %s", d.Step, err)}, data)
 		return
 	}
 	a.report.Actions++
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: kind, Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s used %s and %s", describe(f), use(pt.Hog), done),
 	})
 }
 
-// restart ends the main process of the hog's unit, for systemd to start it again.
+// restart ends the main process of the hog's unit, so that systemd starts it again.
 func (a *agent) restart(ctx context.Context, f process.Facts, again bool) error {
 	policy, pid, err := unitProperties(ctx, f.Unit)
 	if err != nil {
@@ -200,18 +200,18 @@ func (a *agent) recovered(pt *ladder.Patient) {
 	if len(pt.Done) == 0 {
 		return
 	}
-	how := "is calm again"
+	how := "is below its limit again"
 	if !a.windows.Alive(pt.Hog.Ident) {
 		how = "has ended"
 	}
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(a.info.Host, pt.Hog),
 		Summary: fmt.Sprintf("%s %s; steps taken: %v", describe(pt.Facts), how, pt.Done),
 		Data:    map[string]any{"pid": pt.Hog.PID, "start": pt.Hog.Start, "steps": pt.Done, "user": pt.Facts.User},
 	})
 }
 
-// evidence is what is told of a process before something is done to it.
+// evidence describes a process before a step. Events carry it.
 func evidence(ctx context.Context, proc string, h limit.Hog, f process.Facts) map[string]any {
 	chain := make([]string, 0, len(f.Chain))
 	for _, a := range f.Chain {

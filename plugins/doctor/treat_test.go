@@ -24,11 +24,11 @@ const hogUID, adminUID, serviceUID = 60001, 60002, 990
 
 var quick = config{
 	Interval: sdk.Duration(250 * time.Millisecond), Pause: sdk.Duration(200 * time.Millisecond), Grace: sdk.Duration(400 * time.Millisecond),
-	CPU:   &cpuLimit{Above: 2, For: sdk.Duration(500 * time.Millisecond)}, // low: the machine of the tests is shared
-	Treat: []string{"alert", "terminate", "kill"},                         // a reniced loop on such a machine is none any more
+	CPU:   &cpuLimit{Above: 2, For: sdk.Duration(500 * time.Millisecond)}, // low: the test machine is shared
+	Treat: []string{"alert", "terminate", "kill"},                         // without renice: a reniced loop gets no CPU on such a machine
 }
 
-// busyLoop starts a shell that does nothing as fast as it can, as a user.
+// busyLoop starts a shell script as a user.
 func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -43,13 +43,13 @@ func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	return c
 }
 
-// startDoctor is an agent that does not know the loops to be its own children, on a host with three users.
+// startDoctor returns an agent of a host with three users. It does not treat the test's processes as its own children.
 func startDoctor(t *testing.T, c config, role string) (*agent, *told) {
 	t.Helper()
 	return startDoctorIn(t, c, role, t.TempDir())
 }
 
-// startDoctorIn starts it with the state that another one left.
+// startDoctorIn is startDoctor with the state folder of another agent.
 func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
 	t.Helper()
 	etc := t.TempDir()
@@ -64,8 +64,7 @@ func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
 	return newTellingAgent(t, c, role, etc, state)
 }
 
-// tend lets the doctor work until done, or for some time. It sees these processes and no other: what else runs on
-// this machine is not the test's business.
+// tend runs the doctor until done, or for some time. It sees these processes only.
 func tend(t *testing.T, a *agent, most time.Duration, done func() bool, pids ...int) {
 	t.Helper()
 	all := a.sampler
@@ -102,7 +101,7 @@ func TestTerminates(t *testing.T) {
 	a, o := startDoctor(t, quick, "production")
 	tend(t, a, 10*time.Second, ended(loop), loop.Process.Pid)
 	if !ended(loop)() {
-		t.Fatalf("the loop still runs; told %v", o.kinds())
+		t.Fatalf("the loop still runs; published %v", o.kinds())
 	}
 	_ = loop.Wait()
 	if s := loop.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGTERM {
@@ -111,12 +110,12 @@ func TestTerminates(t *testing.T) {
 	tend(t, a, time.Second, func() bool { return a.policy.Patients() == 0 }, loop.Process.Pid)
 	for _, want := range []string{"process.hog/alert", "process.terminated/warning", "process.hog/resolved"} {
 		if !slices.Contains(o.kinds(), want) {
-			t.Errorf("told %v, not %s", o.kinds(), want)
+			t.Errorf("published %v, not %s", o.kinds(), want)
 		}
 	}
 	e := o.find("process.terminated")
 	if e == nil {
-		t.Fatal("nothing told of the end")
+		t.Fatal("no event of the end")
 	}
 	command, _ := e.Data["command"].(string)
 	if !strings.Contains(command, "while :") || strings.Contains(command, "hunter2") {
@@ -138,7 +137,7 @@ func TestRenices(t *testing.T) {
 	tend(t, a, 10*time.Second, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
 	if err != nil || 20-nice != reniced { // the system call returns 20 - nice
-		t.Errorf("nice %d, %v; told %v", 20-nice, err, o.kinds())
+		t.Errorf("nice %d, %v; published %v", 20-nice, err, o.kinds())
 	}
 }
 
@@ -149,11 +148,11 @@ func TestKillsWhatIgnores(t *testing.T) {
 	_ = loop.Process.Kill() // harmless when it is dead
 	_ = loop.Wait()
 	if !slices.Contains(o.kinds(), "process.killed/warning") {
-		t.Errorf("told %v, want it killed", o.kinds())
+		t.Errorf("published %v, want it killed", o.kinds())
 	}
 }
 
-// TestSpares keeps loops that must live under the eyes of a doctor who would kill them in a second.
+// TestSpares has loops of protected users, and a doctor that would kill them within a second.
 func TestSpares(t *testing.T) {
 	for name, test := range map[string]struct {
 		uid  uint32
@@ -175,16 +174,16 @@ func TestSpares(t *testing.T) {
 			tend(t, a, 10*time.Second, func() bool { return o.find("process.spared") != nil || ended(loop)() }, loop.Process.Pid)
 			tend(t, a, 500*time.Millisecond, func() bool { return false }, loop.Process.Pid)
 			if ended(loop)() {
-				t.Fatalf("it was ended; told %v", o.kinds())
+				t.Fatalf("it was ended; published %v", o.kinds())
 			}
 			e := o.find("process.spared")
 			if e == nil || e.Data["spared"] != string(test.rule) {
-				t.Errorf("told %v, %v; want it spared by %q", o.kinds(), e, test.rule)
+				t.Errorf("published %v, %v; want it spared by %q", o.kinds(), e, test.rule)
 			}
 			if !slices.Contains(o.kinds(), "process.hog/alert") {
-				t.Errorf("told %v, no alert", o.kinds())
+				t.Errorf("published %v, no alert", o.kinds())
 			}
-			ours, _ := unix.Getpriority(unix.PRIO_PROCESS, 0) // the loop began with it
+			ours, _ := unix.Getpriority(unix.PRIO_PROCESS, 0) // the loop inherited it
 			nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
 			if err != nil || nice != ours {
 				t.Errorf("its priority was changed from %d to %d, %v", ours, nice, err)
@@ -193,7 +192,7 @@ func TestSpares(t *testing.T) {
 	}
 }
 
-// TestRehearse replays what an agent on the leash recorded: without the leash it would have acted.
+// TestRehearse replays the recording of an agent with leash: without it, the agent would have acted.
 func TestRehearse(t *testing.T) {
 	loop := busyLoop(t, hogUID, "while :; do :; done")
 	leashed := quick

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restartSignal chooses the signal that makes systemd restart a unit whose main process gets it. The doctor is
-// not root and may not ask systemd itself; ending the process is enough when the unit restarts on its own, and
-// would take the application down when it does not.
+// restartSignal returns the signal to the main process of a unit that makes systemd restart it. The doctor is not root
+// and cannot ask systemd to restart a unit. Ending the main process is enough if the unit restarts by itself; if it does
+// not, that would take the application down.
 func restartSignal(restart string, again bool) (unix.Signal, error) {
 	switch restart {
 	case "always":
@@ -21,7 +21,7 @@ func restartSignal(restart string, again bool) (unix.Signal, error) {
 			return unix.SIGKILL, nil
 		}
 		return unix.SIGTERM, nil
-	case "on-failure", "on-abnormal", "on-abort": // SIGTERM counts as a clean end there
+	case "on-failure", "on-abnormal", "on-abort": // for them, SIGTERM is a clean exit
 		if restart == "on-abort" {
 			return unix.SIGABRT, nil
 		}

@@ -20,24 +20,24 @@ import (
 
 const (
 	memoryLimit = 48 << 20        // bytes; the collector works harder before the agent takes more
-	probeEvery  = time.Minute     // that the storage host is asked when there is nothing to move
-	unreachable = 2               // connections that fail in a row before it is told
+	probeEvery  = time.Minute     // between two connections when there is nothing to move
+	unreachable = 2               // failed connections in a row before there is an alert
 	firstPause  = 5 * time.Second // after a failure, doubled with every further one
 	longestWait = 10 * time.Minute
-	heldPause   = time.Second      // between two looks at a file that its writer is about to let go
-	givenBack   = 10 * time.Minute // that a file is left alone after it was given back
-	stuckAfter  = 3                // failures of one file before it is told
+	heldPause   = time.Second      // between two scans while a writer is expected to close its file
+	givenBack   = 10 * time.Minute // how long a file is left alone after it was given back
+	stuckAfter  = 3                // failures of one file before there is an alert
 	shownFiles  = 200              // receipts that the restore action can list, per host
 )
 
 // The agent's reports, for the actions.
 const (
 	reportName   = "report"
-	receiptsName = "receipts" // it is large: set only when there is a new one
+	receiptsName = "receipts" // large: set only when there is a new one
 	reportEvery  = 5 * time.Second
 )
 
-// watch is the agent's life on one host.
+// watch runs the agent on one host until ctx ends.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	return watchIn(ctx, c, job, rule.HostPlaces())
 }
@@ -89,7 +89,7 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 	}
 }
 
-// findTarget asks the core where the storage host is and how it knows it.
+// findTarget asks the core for the storage host's address and keys.
 func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
 	t := storage.Target{User: c.User, Path: c.Path}
 	if c.Address != "" {
@@ -127,7 +127,7 @@ type remoteStore interface {
 	Close() error
 }
 
-// agent keeps the files of one host. Not for concurrent use.
+// agent moves the files of one host. Not for concurrent use.
 type agent struct {
 	config  config
 	info    sdk.RunInfo
@@ -135,17 +135,17 @@ type agent struct {
 	journal *journal.Journal
 	mover   *move.Mover
 	remote  remoteStore // nil: not connected
-	damaged error       // the journal was, at the start
+	damaged error       // what could not be read from the state folder
 
 	failed   int                  // connections in a row
-	asked    time.Time            // when the storage host was last connected to or tried
+	tried    time.Time            // the last time the agent tried to connect
 	rests    map[string]rest      // moves that wait, by ID
 	heldBack map[string]time.Time // files that were given back, by path
-	refused  map[string]bool      // told
+	refused  map[string]bool      // already published
 	alerts   *sdk.Alerts
-	unheard  bool // alerts are held; it is logged
+	unsent   bool // alerts are held, which is logged once
 	drilled  time.Time
-	backlog  amount // what should go, or is on its way
+	backlog  amount // due or being moved
 	gone     amount // since the agent started
 
 	now     func() time.Time
@@ -185,7 +185,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 	return a, nil
 }
 
-// start tells what was found when the agent started.
+// start raises an alert for what could not be read.
 func (a *agent) start() {
 	if a.damaged != nil {
 		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
@@ -194,21 +194,21 @@ func (a *agent) start() {
 
 // Close ends the connection and the journal.
 func (a *agent) Close() {
-	a.hangUp()
+	a.disconnect()
 	_ = a.journal.Close() // every record is on disk
 }
 
-func (a *agent) hangUp() {
+func (a *agent) disconnect() {
 	if a.remote != nil {
-		_ = a.remote.Close() // what must last was synced
+		_ = a.remote.Close() // all data was synced
 	}
 	a.remote, a.mover.Store = nil, nil
 }
 
-// Tick looks at all rules once and takes every file as far as it goes. Nothing that goes wrong with one file or
-// rule stops the others; all of it is told.
+// Tick scans all rules once and takes every file as far as possible. A failure of one file or rule is published and does
+// not stop the others.
 func (a *agent) Tick(ctx context.Context) {
-	defer a.hangUp()
+	defer a.disconnect()
 	defer a.retryAlerts()
 	due := a.scan()
 	a.backlog = amount{}
@@ -219,12 +219,12 @@ func (a *agent) Tick(ctx context.Context) {
 		a.backlog.add(m.Claim.File.Size)
 	}
 	undelivered := slices.ContainsFunc(a.journal.Moves(), func(m *journal.Move) bool { return m.Receipt == nil })
-	if len(due) > 0 || undelivered || a.now().Sub(a.asked) >= probeEvery {
-		a.call(ctx)
+	if len(due) > 0 || undelivered || a.now().Sub(a.tried) >= probeEvery {
+		a.connect(ctx)
 	}
 	a.advance(ctx)
 	if a.remote == nil {
-		return // a file keeps its name until it can go
+		return // a file is claimed only when it can be sent
 	}
 	for _, f := range due {
 		if ctx.Err() != nil || a.remote == nil {
@@ -235,11 +235,11 @@ func (a *agent) Tick(ctx context.Context) {
 	a.advance(ctx)
 	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.drilled) >= d && len(a.journal.Receipts()) > 0 {
 		a.drilled = a.now()
-		_ = a.drill(a.journal.Receipts()[rand.IntN(len(a.journal.Receipts()))]) // it tells
+		_ = a.drill(a.journal.Receipts()[rand.IntN(len(a.journal.Receipts()))]) // it publishes the result
 	}
 }
 
-// pause is the time until the next look: short while a writer is expected to let go of a file.
+// pause is the time until the next scan: short while a writer is expected to close its file.
 func (a *agent) pause() time.Duration {
 	for _, m := range a.journal.Moves() {
 		if m.Receipt == nil && a.rests[m.ID].failures == 0 && a.now().Sub(m.Begun) < move.HoldTime && a.failed == 0 {
@@ -251,26 +251,26 @@ func (a *agent) pause() time.Duration {
 
 func (a *amount) add(bytes int64) { a.Files++; a.Bytes += bytes }
 
-// call connects to the storage host.
-func (a *agent) call(ctx context.Context) {
-	a.asked = a.now()
+// connect connects to the storage host.
+func (a *agent) connect(ctx context.Context) {
+	a.tried = a.now()
 	s, err := a.dial(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return
 		}
 		if a.failed++; a.failed >= unreachable {
-			a.alert("storage.unreachable", "storage", fmt.Sprintf("the storage host cannot be reached from %s; nothing is deleted, %d files (%s) wait: %v",
+			a.alert("storage.unreachable", "storage", fmt.Sprintf("the storage host cannot be reached from %s; nothing is deleted, %d files (%s) are waiting: %v",
 				a.info.Host, a.backlog.Files, human(a.backlog.Bytes), err), map[string]any{"files": a.backlog.Files, "bytes": a.backlog.Bytes})
 		}
 		return
 	}
 	a.failed = 0
 	a.remote, a.mover.Store = s, s
-	a.resolve("storage", fmt.Sprintf("the storage host answers %s again; %d files (%s) go now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
+	a.resolve("storage", fmt.Sprintf("the storage host can be reached from %s again; %d files (%s) are moved now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
 }
 
-// alert raises an alert unless it is open; key is unique on this host.
+// alert raises an alert unless it is open. The key is unique on this host.
 func (a *agent) alert(kind, key, summary string, data map[string]any) {
 	a.alerts.Raise(sdk.Event{Kind: kind, Key: a.alertKey(key), Summary: summary, Data: data})
 }
@@ -285,20 +285,20 @@ func (a *agent) alertKey(key string) string { return "maintenance:" + a.info.Hos
 // retryAlerts publishes the alerts that are held. An outage is logged once.
 func (a *agent) retryAlerts() {
 	err := a.alerts.Retry()
-	if err != nil && !a.unheard {
+	if err != nil && !a.unsent {
 		a.warn("%v", err)
 	}
-	a.unheard = err != nil
+	a.unsent = err != nil
 }
 
-// tell publishes an event that is no alert.
-func (a *agent) tell(e sdk.Event) {
+// emit publishes an event that is no alert.
+func (a *agent) emit(e sdk.Event) {
 	if err := a.publish(e); err != nil {
 		a.warn("%s: %s: %v", e.Kind, e.Summary, err)
 	}
 }
 
-// hostReport is what an agent says of its host for the status action.
+// hostReport is the agent's picture of its host, for the status action.
 type hostReport struct {
 	Backlog  amount           `json:"backlog"`
 	Moved    amount           `json:"moved"`    // since the agent started
@@ -324,7 +324,7 @@ func (a *agent) shown() []storage.Receipt {
 	return a.journal.Receipts()[max(0, len(a.journal.Receipts())-shownFiles):]
 }
 
-// human writes a number of bytes for people.
+// human formats a number of bytes for people.
 func human(bytes int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(bytes), 0

@@ -26,10 +26,10 @@ func TestMove(t *testing.T) {
 		t.Errorf("storage holds %d files", len(got))
 	}
 	if got := f.local(); !slices.Equal(got, []string{"other.txt", "small.log"}) {
-		t.Errorf("left here: %v", got)
+		t.Errorf("left on the host: %v", got)
 	}
 	if got := f.kinds(); !slices.Equal(got, []string{"file.moved/info"}) {
-		t.Errorf("told: %v", got)
+		t.Errorf("published: %v", got)
 	}
 	if len(a.journal.Receipts()) != 1 {
 		t.Fatalf("%d receipts, want 1", len(a.journal.Receipts()))
@@ -39,8 +39,8 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestCrash kills the agent at every place where it can die, and starts it again. At no time is the content
-// anywhere but in a file here or, with a receipt, on the storage host; in the end it is there once.
+// TestCrash kills the agent at every point where it can be killed, and starts it again. The content is always in a file
+// on the host or, with a receipt, on the storage host. In the end the storage host has it.
 func TestCrash(t *testing.T) {
 	for _, reopen := range []string{"rename", "copytruncate"} {
 		t.Run(reopen, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestCrash(t *testing.T) {
 				first := f.agent(c)
 				f.ticks(first, 2)
 				first.Close()
-				if !c.dead { // it got through: all places are known
+				if !c.dead { // it was not killed: all points are known
 					total = at
 				}
 				f.checkNothingLost(at)
@@ -61,21 +61,21 @@ func TestCrash(t *testing.T) {
 				f.ticks(second, 6)
 				second.Close()
 				if got := f.stored(); !slices.Contains(got, longLog) {
-					t.Fatalf("place %d: storage holds %d files, none whole", at, len(got))
+					t.Fatalf("point %d: storage holds %d files, none whole", at, len(got))
 				}
 				left := slices.DeleteFunc(f.local(), func(n string) bool {
 					st, err := os.Stat(filepath.Join(f.logs, n))
 					return err == nil && st.Size() == 0 // cut
 				})
 				if len(left) != 0 {
-					t.Fatalf("place %d: left here: %v", at, left)
+					t.Fatalf("point %d: left on the host: %v", at, left)
 				}
 				if slices.Contains(f.kinds(), "file.vanished/alert") {
-					t.Fatalf("place %d: told %v", at, f.kinds())
+					t.Fatalf("point %d: published %v", at, f.kinds())
 				}
 			}
 			if total < 10 {
-				t.Errorf("only %d places to die", total)
+				t.Errorf("only %d points", total)
 			}
 		})
 	}
@@ -97,17 +97,17 @@ func (f *fixture) checkNothingLost(at int) {
 	if len(j.Receipts()) == 1 && slices.Contains(f.stored(), longLog) {
 		return
 	}
-	f.t.Fatalf("place %d: the content is lost", at)
+	f.t.Fatalf("point %d: the content is lost", at)
 }
 
-// TestFaults lets the storage host fail in every way: nothing is removed here, people are told, and when it
-// works again the file goes.
+// TestFaults makes the storage host fail: nothing is removed, an alert is published, and the file is moved when the storage
+// host works again.
 func TestFaults(t *testing.T) {
 	for name, test := range map[string]struct {
-		harm  func(f *fixture)
-		mend  func(f *fixture)
-		told  []string
-		after string
+		breakIt func(f *fixture)
+		repair  func(f *fixture)
+		alerts  []string
+		after   string
 	}{
 		"away": {
 			func(f *fixture) { f.away = true }, func(f *fixture) { f.away = false },
@@ -138,22 +138,22 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.write("app.log", longLog)
-			test.harm(f)
+			test.breakIt(f)
 			a := f.agent(nil)
 			f.ticks(a, 4)
-			if got := f.kinds(); !slices.Equal(got, test.told) {
-				t.Errorf("told %v, want %v", got, test.told)
+			if got := f.kinds(); !slices.Equal(got, test.alerts) {
+				t.Errorf("published %v, want %v", got, test.alerts)
 			}
 			whole := slices.ContainsFunc(f.local(), func(n string) bool {
 				b, err := os.ReadFile(filepath.Join(f.logs, n))
 				return err == nil && string(b) == longLog
 			})
 			if !whole || len(a.journal.Receipts()) != 0 {
-				t.Errorf("left here %v, %d receipts", f.local(), len(a.journal.Receipts()))
+				t.Errorf("left on the host %v, %d receipts", f.local(), len(a.journal.Receipts()))
 			}
 			a.Close()
-			test.mend(f)
-			// The same agent would keep its store; the next one sees the mended one, and takes over what was told.
+			test.repair(f)
+			// The agent has a copy of the store. The next one sees the repaired store, and has the open alerts.
 			b := f.agent(nil)
 			t.Cleanup(b.Close)
 			f.ticks(b, 6)
@@ -161,13 +161,13 @@ func TestFaults(t *testing.T) {
 				t.Errorf("after: %d stored, left %v", len(got), f.local())
 			}
 			if !slices.Contains(f.kinds(), test.after) {
-				t.Errorf("told %v, want %s", f.kinds(), test.after)
+				t.Errorf("published %v, want %s", f.kinds(), test.after)
 			}
 		})
 	}
 }
 
-// TestWriter has a writer keep a renamed file open: it stays until the writer lets go.
+// TestWriter keeps a renamed file open in a writer: it is sent when the writer closes it.
 func TestWriter(t *testing.T) {
 	f := newFixture(t)
 	p := f.write("app.log", longLog)
@@ -194,7 +194,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// TestWriterKeeps has a writer that never lets go: it gets its file back.
+// TestWriterKeeps has a writer that never closes the file: the file gets its old name again.
 func TestWriterKeeps(t *testing.T) {
 	f := newFixture(t)
 	p := f.write("app.log", longLog)
@@ -212,12 +212,11 @@ func TestWriterKeeps(t *testing.T) {
 		t.Errorf("left %v, %d stored", got, len(f.stored()))
 	}
 	if got := f.kinds(); !slices.Equal(got, []string{"file.held/warning"}) {
-		t.Errorf("told %v", got)
+		t.Errorf("published %v", got)
 	}
 }
 
-// TestLateWriter changes the file after its receipt, while it is in quarantine: the receipt is void, and all of
-// it is sent anew.
+// TestLateWriter changes the file in quarantine, after its receipt: all of it is sent again.
 func TestLateWriter(t *testing.T) {
 	f := newFixture(t)
 	f.config.Quarantine = sdk.Duration(time.Hour)
@@ -247,7 +246,7 @@ func TestLateWriter(t *testing.T) {
 	}
 }
 
-// TestLostJournal moves a claimed file on although the journal is damaged.
+// TestLostJournal damages the journal: a claimed file is still moved.
 func TestLostJournal(t *testing.T) {
 	f := newFixture(t)
 	f.write("app.log", longLog)
@@ -266,7 +265,7 @@ func TestLostJournal(t *testing.T) {
 		t.Errorf("stored %d, left %v", len(got), f.local())
 	}
 	if got := f.kinds(); !slices.Equal(got, []string{"journal.damaged/alert", "file.moved/info"}) {
-		t.Errorf("told %v", got)
+		t.Errorf("published %v", got)
 	}
 	if r := b.journal.Receipts(); len(r) != 1 || r[0].Path != filepath.Join(f.logs, "app.log") {
 		t.Errorf("receipts %+v", r)

@@ -22,8 +22,8 @@ import (
 // benchSize is the size of the log that is moved. The memory that a move takes does not depend on it.
 const benchSize = 256 << 20
 
-// BenchmarkMove holds a verified move (compress, send, read back, compare) against scp, which sends and trusts:
-// the same log, to the same OpenSSH server on this machine. The budget is a ratio of 1 or more, and 64 MiB.
+// BenchmarkMove compares a verified move (compress, send, read back, compare) with scp, which only sends: the same log,
+// to the same OpenSSH server on this machine. The budget is a ratio of 1 or more, and 64 MiB.
 func BenchmarkMove(b *testing.B) {
 	dir := b.TempDir()
 	t, port := openSSH(b, dir)
@@ -63,7 +63,7 @@ func BenchmarkMove(b *testing.B) {
 	b.ReportMetric(peakMiB(b), "MiB-peak")
 }
 
-// peakMiB is the most memory that this process has had.
+// peakMiB is the peak memory of this process.
 func peakMiB(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -81,7 +81,7 @@ func peakMiB(b *testing.B) float64 {
 	return kib / 1024
 }
 
-// writeLog writes an access log as an application does: alike lines with different times and values.
+// writeLog writes an access log: similar lines with different times and values.
 func writeLog(b *testing.B, file string) {
 	b.Helper()
 	f, err := os.Create(file)
@@ -105,7 +105,7 @@ func writeLog(b *testing.B, file string) {
 	}
 }
 
-// openSSH starts Debian's SSH server for one benchmark, as root and on a port of its own.
+// openSSH starts an OpenSSH server for one benchmark.
 func openSSH(b *testing.B, dir string) (storage.Target, string) {
 	b.Helper()
 	if os.Getuid() != 0 {

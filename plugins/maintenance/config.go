@@ -14,20 +14,20 @@ import (
 )
 
 type config struct {
-	Rules      []rule.Rule    `hcl:"rule,block" doc:"What may go, and when. Everything else stays."`
-	Storage    *storageConfig `hcl:"storage,block" doc:"Where it goes; without the block: the host of role storage."`
-	Interval   sdk.Duration   `hcl:"interval" default:"\"10s\"" doc:"Time between two looks at the files."`
-	Quarantine sdk.Duration   `hcl:"quarantine" default:"\"0s\"" doc:"How long a file is kept here after its receipt; its space is free only then."`
+	Rules      []rule.Rule    `hcl:"rule,block" doc:"Which files are moved, and when. All others are left alone."`
+	Storage    *storageConfig `hcl:"storage,block" doc:"Where files are moved to; default: the host with role storage."`
+	Interval   sdk.Duration   `hcl:"interval" default:"\"10s\"" doc:"Time between two scans."`
+	Quarantine sdk.Duration   `hcl:"quarantine" default:"\"0s\"" doc:"How long a file is kept on its host after its backup was verified. Its space is freed only then."`
 	Compress   string         `hcl:"compress" default:"\"zstd\"" doc:"zstd or none."`
-	Drill      sdk.Duration   `hcl:"drill" default:"\"24h\"" doc:"Time between two drills: one receipt by chance is read back and hashed. 0s: none."`
+	Drill      sdk.Duration   `hcl:"drill" default:"\"24h\"" doc:"Time between two drills, which read one random backup back and hash it. 0s: no drills."`
 }
 
 type storageConfig struct {
-	Role    string `hcl:"role" default:"\"storage\"" doc:"The storage host is the first of this role."`
-	Address string `hcl:"address,optional" doc:"Instead: its address."`
-	User    string `hcl:"user" default:"\"troop-backup\"" doc:"Who logs in to it, with the agent's own key."`
-	Port    int    `hcl:"port" default:"22" doc:"Where its SSH server listens."`
-	Path    string `hcl:"path" default:"\"/\"" doc:"Folder on it that holds one for each host, as its SFTP server shows it."`
+	Role    string `hcl:"role" default:"\"storage\"" doc:"The storage host is the first host with this role."`
+	Address string `hcl:"address,optional" doc:"Address of the storage host, instead of a role."`
+	User    string `hcl:"user" default:"\"troop-backup\"" doc:"User on the storage host. The agent logs in with its own key."`
+	Port    int    `hcl:"port" default:"22" doc:"Port of its SSH server."`
+	Path    string `hcl:"path" default:"\"/\"" doc:"Folder on the storage host, as its SFTP server shows it. Each host has a folder in it."`
 }
 
 func (c config) withDefaults() config {
@@ -46,26 +46,26 @@ var stage = sdk.Stage[config]{
 	Run:          run,
 	Agent: &sdk.Agent[config]{
 		Watch: watch,
-		// Logs belong to their writers: reading, renaming and removing them, asking the kernel whether someone
-		// writes (leases), giving a restored file back, and telling a writer to reopen.
+		// Logs belong to their writers. The capabilities are for reading, renaming and removing them, for leases, which
+		// show whether a process writes, for the owner of a restored file, and for the signal to reopen.
 		LinuxCapabilities: []string{"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_CHOWN", "CAP_LEASE", "CAP_KILL", "CAP_SYS_PTRACE"},
 		WritablePaths:     rule.HostPlaces().Folders(),
 	},
 	Actions: []sdk.Action[config]{
 		{
-			Name: "status", Summary: "show what waits, what went and whether the storage host answers", Run: status,
+			Name: "status", Summary: "show what is waiting, what was moved and what is wrong", Run: status,
 		},
 		{
-			Name: "restore", Summary: "list what was moved, or bring one file back to its host", Run: restore,
+			Name: "restore", Summary: "list backups, or restore one to its host", Run: restore,
 			Args: []sdk.Arg{
-				{Name: "receipt", Doc: "id of a receipt; none: list them"},
-				{Name: "host", Doc: "only this host's receipts", Flag: true},
-				{Name: "file", Doc: "only receipts of paths that hold this text", Flag: true},
-				{Name: "to", Doc: "path on the host that does not exist yet; default: the old path with .restored", Flag: true},
+				{Name: "receipt", Doc: "id of a receipt; without one: list receipts"},
+				{Name: "host", Doc: "only receipts of this host", Flag: true},
+				{Name: "file", Doc: "only receipts whose path contains this text", Flag: true},
+				{Name: "to", Doc: "a path on the host that does not exist yet; default: the old path with .restored", Flag: true},
 			},
 		},
 		{
-			Name: "drill", Summary: "read back and hash some receipts by chance on every host", Run: drill,
+			Name: "drill", Summary: "read random backups of every host back and hash them", Run: drill,
 			Args: []sdk.Arg{{Name: "count", Doc: "receipts for each host", Default: "1", Flag: true}},
 		},
 	},
@@ -75,7 +75,7 @@ func check(c *config) error {
 	var errs []error
 	bad := func(path, format string, args ...any) { errs = append(errs, sdk.BadAttr(path, format, args...)) }
 	if len(c.Rules) == 0 {
-		bad("", "want at least one rule block: it names what may go")
+		bad("", "want at least one rule block: rules say which files are moved")
 	}
 	rule.Check(c.Rules, rule.HostPlaces(), bad)
 	if d := c.Interval.Std(); d != 0 && (d < time.Second || d > time.Hour) {
@@ -121,12 +121,12 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	slices.Sort(names)
 	for _, r := range d.Rules {
 		if r.Reopen == "copytruncate" {
-			job.Warnf("rule %q: copytruncate loses the lines that are written between the copy and the cut", r.Name)
+			job.Warnf("rule %q: copytruncate loses lines that are written between the copy and the truncation", r.Name)
 		}
 	}
 	if err := job.InstallAgent(ctx, names...); err != nil {
 		return err
 	}
-	job.Logf("maintenance on %s: %d rules, files go to %s", strings.Join(names, ", "), len(d.Rules), storage)
+	job.Logf("maintenance on %s: %d rules, files are moved to %s", strings.Join(names, ", "), len(d.Rules), storage)
 	return nil
 }

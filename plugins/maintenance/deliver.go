@@ -21,11 +21,11 @@ func (a *agent) claim(ctx context.Context, f wanted) {
 	case errors.Is(err, file.ErrUnsafe):
 		a.refuse(f.Path, err)
 	default:
-		a.alert("file.stuck", "file/"+f.Path, fmt.Sprintf("%s on %s cannot be taken: %v", f.Path, a.info.Host, err), map[string]any{"path": f.Path})
+		a.alert("file.stuck", "file/"+f.Path, fmt.Sprintf("%s on %s cannot be claimed: %v", f.Path, a.info.Host, err), map[string]any{"path": f.Path})
 	}
 }
 
-// advance takes every open move as far as it goes.
+// advance takes every open move as far as possible.
 func (a *agent) advance(ctx context.Context) {
 	for _, m := range a.journal.Moves() {
 		if ctx.Err() != nil {
@@ -46,28 +46,28 @@ func (a *agent) advance(ctx context.Context) {
 			a.fault(m, err)
 		case done == move.Moved:
 			a.gone.add(m.Claim.File.Size)
-			a.tellMoved(m)
-			a.resolve(key, fmt.Sprintf("%s on %s went", m.Claim.Path, a.info.Host))
+			a.emitMoved(m)
+			a.resolve(key, fmt.Sprintf("%s on %s was moved", m.Claim.Path, a.info.Host))
 			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
 		case done == move.Returned:
 			a.heldBack[m.Claim.Path] = a.now().Add(givenBack)
-			a.tell(sdk.Event{
+			a.emit(sdk.Event{
 				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + m.Claim.Path,
-				Summary: fmt.Sprintf(`%s on %s was given back: its writer (%s) does not let go of it; use reopen = "signal" or "copytruncate" in rule %q`,
+				Summary: fmt.Sprintf(`%s on %s has its old name again: its writer (%s) does not close it; use reopen = "signal" or "copytruncate" in rule %q`,
 					m.Claim.Path, a.info.Host, strings.Join(file.Writers("/proc", m.Claim.File), ", "), m.Claim.Rule),
 				Data: map[string]any{"path": m.Claim.Path, "rule": m.Claim.Rule},
 			})
 		case done == move.Vanished:
-			a.alert("file.vanished", key, fmt.Sprintf("%s on %s was removed by somebody else before it was sent", m.Claim.Path, a.info.Host), map[string]any{"path": m.Claim.Path})
+			a.alert("file.vanished", key, fmt.Sprintf("%s on %s was removed by another program before it was sent", m.Claim.Path, a.info.Host), map[string]any{"path": m.Claim.Path})
 		}
 	}
 }
 
-func (a *agent) tellMoved(m *journal.Move) {
+func (a *agent) emitMoved(m *journal.Move) {
 	r := m.Receipt
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + a.info.Host + ":" + r.Path,
-		Summary: fmt.Sprintf("%s (%s) on %s went to the storage host, was read back there and is removed here", r.Path, human(r.File.Size), a.info.Host),
+		Summary: fmt.Sprintf("%s (%s) on %s was moved to the storage host and read back, and is removed here", r.Path, human(r.File.Size), a.info.Host),
 		Data: map[string]any{
 			"receipt": r.ID, "rule": r.Rule, "path": r.Path, "remote": r.Remote, "bytes": r.File.Size,
 			"stored_bytes": r.StoredSize, "sha256": r.SHA256, "inode": r.File.Inode,
@@ -75,26 +75,26 @@ func (a *agent) tellMoved(m *journal.Move) {
 	})
 }
 
-// fault notes what went wrong with a move and lets it rest. A connection that failed once is not used again: the
-// next look asks the storage host anew.
+// fault handles a failed step: the move rests, and people are told when it matters. A connection that failed is not used
+// again: the next scan opens a new one.
 func (a *agent) fault(m *journal.Move, err error) {
 	n := a.rests[m.ID].failures + 1
 	a.rests[m.ID] = rest{failures: n, until: a.now().Add(min(firstPause<<min(n-1, 10), longestWait))}
 	key, data := "file/"+m.Claim.Path, map[string]any{"path": m.Claim.Path, "failures": n}
 	switch {
 	case errors.Is(err, storage.ErrMismatch):
-		a.alert("file.mismatch", key, fmt.Sprintf("%s on %s stays and is sent again: %v", m.Claim.Path, a.info.Host, err), data)
+		a.alert("file.mismatch", key, fmt.Sprintf("%s on %s is kept and sent again: %v", m.Claim.Path, a.info.Host, err), data)
 	case a.storageFull():
 		a.alert("storage.full", "storage.full", fmt.Sprintf("the storage host has no space left; nothing is deleted on %s: %v", a.info.Host, err), data)
 	case n >= stuckAfter:
-		a.alert("file.stuck", key, fmt.Sprintf("%s on %s does not go (%d failures): %v", m.Claim.Path, a.info.Host, n, err), data)
+		a.alert("file.stuck", key, fmt.Sprintf("%s on %s cannot be moved (%d failures): %v", m.Claim.Path, a.info.Host, n, err), data)
 	}
 	if !errors.Is(err, file.ErrUnsafe) && !errors.Is(err, storage.ErrChanged) {
-		a.hangUp()
+		a.disconnect()
 	}
 }
 
-// fullBelow is how many free bytes on the storage host count as none.
+// fullBelow is the number of free bytes below which the storage host counts as full.
 const fullBelow = 16 << 20
 
 func (a *agent) storageFull() bool {

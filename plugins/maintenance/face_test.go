@@ -17,8 +17,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// TestFaces runs the agent of one host against a real SFTP server, through the SDK, and gives it the commands of
-// an operator: what was moved can be listed, drilled and brought back.
+// TestFaces runs the agent of one host through the SDK, with a real SFTP server, and the actions of an operator: list,
+// restore, drill and status.
 func TestFaces(t *testing.T) {
 	dir := t.TempDir()
 	logs := filepath.Join(dir, "logs")
@@ -39,7 +39,7 @@ func TestFaces(t *testing.T) {
 		},
 		Secrets: map[string]string{"storage_private_key": h.Target.PrivateKey, "storage_known_hosts": h.Target.KnownHosts},
 	}
-	// The agent of this test may take files of a temporary folder, too.
+	// The agent of this test may also move files of a temporary folder.
 	here := stage
 	here.Check = nil
 	agent := *stage.Agent
@@ -120,7 +120,7 @@ func TestFaces(t *testing.T) {
 		kinds = append(kinds, e.Kind)
 	}
 	if !slices.Equal(kinds, []string{"file.moved", "file.restored", "drill.passed"}) {
-		t.Errorf("told %v", kinds)
+		t.Errorf("published %v", kinds)
 	}
 	stopped = true
 	stop()

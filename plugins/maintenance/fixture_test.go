@@ -21,10 +21,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// errCrash ends an agent in a test, as SIGKILL would: from then on nothing that it calls does anything.
+// errCrash stands for SIGKILL in a test: after it, nothing that the agent calls has an effect.
 var errCrash = errors.New("killed")
 
-// crash counts the places where an agent can die, and lets it die at one of them.
+// crash counts the points where an agent can be killed, and kills it at one of them.
 type crash struct {
 	at, n int
 	dead  bool
@@ -42,7 +42,7 @@ func (c *crash) point() error {
 	return nil
 }
 
-// folderStore is a storage host in a folder of this machine, with faults.
+// folderStore is a storage host in a folder, with faults.
 type folderStore struct {
 	dir     string
 	crash   *crash
@@ -103,7 +103,7 @@ func (s *folderStore) Free() (int64, bool) {
 	return 1 << 40, true
 }
 
-// crashLedger dies before or after a record is on disk.
+// crashLedger is killed before or after a record is on disk.
 type crashLedger struct {
 	*journal.Journal
 	crash *crash
@@ -119,7 +119,7 @@ func (l crashLedger) Append(r journal.Record) error {
 	return l.crash.point()
 }
 
-// fixture is a host with a log folder, a state folder and a storage host.
+// fixture is a host with a log folder and a state folder, and a storage host.
 type fixture struct {
 	t      testing.TB
 	logs   string
@@ -159,7 +159,7 @@ func (f *fixture) write(name, content string) string {
 
 func (f *fixture) places() rule.Places { return rule.Places{Secondary: []string{f.logs}} }
 
-// agent starts an agent, as a restart of the unit would.
+// agent starts an agent, as systemd does after a restart.
 func (f *fixture) agent(c *crash) *agent {
 	f.t.Helper()
 	a, err := newAgent(f.config.withDefaults(), sdk.RunInfo{Environment: "lab", Host: "web-1", Stage: "maintenance.logs", StateDir: f.state}, f.places(),
@@ -181,12 +181,12 @@ func (f *fixture) agent(c *crash) *agent {
 	return a
 }
 
-// ticks lets an agent work until nothing is open.
+// ticks runs an agent until nothing is open.
 func (f *fixture) ticks(a *agent, most int) {
 	f.t.Helper()
 	for range most {
 		a.Tick(f.t.Context())
-		f.clock = f.clock.Add(15 * time.Minute) // beyond every pause
+		f.clock = f.clock.Add(15 * time.Minute) // longer than every pause
 		if len(a.journal.Moves()) == 0 && a.backlog.Files == 0 {
 			return
 		}
@@ -214,7 +214,7 @@ func (f *fixture) local() []string {
 	return list
 }
 
-// stored unpacks what the storage host holds under a complete name, by the path it came from.
+// stored unpacks the complete files on the storage host.
 func (f *fixture) stored() []string {
 	f.t.Helper()
 	var list []string

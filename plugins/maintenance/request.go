@@ -21,14 +21,14 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// request asks the agent of one host for a file. It travels as a value of the state, its answer as another: the
-// storage host is reached from the hosts only.
+// request asks the agent of one host to restore or to read back a file. Request and answer are values of the shared
+// state: only the hosts can reach the storage host.
 type request struct {
 	ID      string    `json:"id"` // ULID of the request
 	Host    string    `json:"host"`
 	Time    time.Time `json:"time"`
 	Receipt string    `json:"receipt"`
-	To      string    `json:"to,omitempty"` // empty: the file is read back and hashed only
+	To      string    `json:"to,omitempty"` // empty: read the file back and hash it only
 }
 
 type answer struct {
@@ -38,14 +38,13 @@ type answer struct {
 }
 
 const (
-	requestLife = 10 * time.Minute // an agent that was away longer ignores it
+	requestLife = 10 * time.Minute // an older request is ignored
 	answerWait  = 5 * time.Minute
 )
 
 func stateKey(parts ...string) string { return strings.Join(parts, "/") }
 
-// followRequests hands on the requests for this host until ctx ends. Those that have an answer, or are old, are
-// left out.
+// followRequests passes on the requests for this host until ctx ends, without old and answered ones.
 func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 	prefix := stateKey("restore", job.Info.Stage, job.Info.Host) + "/"
 	failed := false
@@ -53,7 +52,7 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 		err := job.WatchState(ctx, prefix, func(e sdk.Entry) error {
 			var r request
 			if err := json.Unmarshal(e.Value, &r); err != nil {
-				return nil //nolint:nilerr // not written by this version: not for it
+				return nil //nolint:nilerr // written by another version
 			}
 			done, err := job.State(ctx, stateKey("restored", job.Info.Stage, job.Info.Host, r.ID))
 			if err != nil {
@@ -89,14 +88,14 @@ func answerRequest(ctx context.Context, job *sdk.Job, r request, a answer) {
 	}
 }
 
-// Serve does what a request asks for.
+// Serve handles a request.
 func (a *agent) Serve(ctx context.Context, r request) answer {
 	i := slices.IndexFunc(a.journal.Receipts(), func(x storage.Receipt) bool { return x.ID == r.Receipt })
 	if i < 0 {
 		return answer{Error: fmt.Sprintf("host %s has no receipt %s", a.info.Host, r.Receipt)}
 	}
-	defer a.hangUp()
-	if a.call(ctx); a.remote == nil {
+	defer a.disconnect()
+	if a.connect(ctx); a.remote == nil {
 		return answer{Error: "the storage host cannot be reached from " + a.info.Host}
 	}
 	rec := a.journal.Receipts()[i]
@@ -106,19 +105,19 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 		}
 		return answer{Bytes: rec.File.Size}
 	}
-	if err := a.bringBack(rec, r.To); err != nil {
+	if err := a.restoreFile(rec, r.To); err != nil {
 		return answer{Error: err.Error()}
 	}
-	a.tell(sdk.Event{
-		Kind: "file.restored", Severity: sdk.Info, Summary: fmt.Sprintf("%s is back on %s as %s", rec.Path, a.info.Host, r.To),
+	a.emit(sdk.Event{
+		Kind: "file.restored", Severity: sdk.Info, Summary: fmt.Sprintf("%s on %s was restored as %s", rec.Path, a.info.Host, r.To),
 		Data: map[string]any{"receipt": rec.ID, "path": rec.Path, "to": r.To, "bytes": rec.File.Size, "sha256": rec.SHA256},
 	})
 	return answer{Path: r.To, Bytes: rec.File.Size}
 }
 
-// bringBack writes a stored file to a path that nothing has, below the folders of rules. It appears there only
-// when it is complete and its hash is right.
-func (a *agent) bringBack(rec storage.Receipt, to string) error {
+// restoreFile writes a stored file to a new path below the folders that rules may name. The file appears only when it is
+// complete and its hash is right.
+func (a *agent) restoreFile(rec storage.Receipt, to string) error {
 	if path.Clean(to) != to || !path.IsAbs(to) || !a.places.Hold(path.Dir(to)) {
 		return fmt.Errorf("restore to %q: want a path below %s", to, strings.Join(a.places.Folders(), ", "))
 	}
@@ -144,7 +143,7 @@ func (a *agent) bringBack(rec storage.Receipt, to string) error {
 		}
 	}
 	if err != nil {
-		_ = d.Remove(temp) // it is incomplete, or has no name to go to
+		_ = d.Remove(temp) // it is incomplete, or the path is taken
 		return err
 	}
 	return nil
@@ -159,14 +158,14 @@ func (a *agent) drill(rec storage.Receipt) error {
 		return err
 	}
 	a.resolve(key, fmt.Sprintf("the backup of %s on %s can be read back", rec.Path, a.info.Host))
-	a.tell(sdk.Event{
+	a.emit(sdk.Event{
 		Kind: "drill.passed", Severity: sdk.Info, Summary: fmt.Sprintf("the backup of %s on %s was read back and is intact", rec.Path, a.info.Host),
 		Data: map[string]any{"receipt": rec.ID, "bytes": rec.File.Size},
 	})
 	return nil
 }
 
-// ask sends a request and waits for its answer.
+// ask sends a request and waits for the answer.
 func ask(ctx context.Context, job *sdk.Job, r request) (answer, error) {
 	r.ID, r.Time = ulid.Make().String(), time.Now().UTC()
 	b, err := json.Marshal(r)

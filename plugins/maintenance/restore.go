@@ -12,7 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// receipts reads what the agents have told of their receipts, newest first.
+// receipts reads the receipts that the agents have reported, newest first.
 func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]storage.Receipt, error) {
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]storage.R
 	return list, nil
 }
 
-// restore lists receipts, or has an agent bring one file back.
+// restore lists receipts, or has an agent restore one file.
 func restore(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 	list, err := receipts(ctx, job, args["host"], args["file"])
 	if err != nil {
@@ -61,11 +61,11 @@ func restore(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error 
 	if err != nil {
 		return err
 	}
-	job.Logf("%s is back on %s as %s (%s), its hash is that of the receipt", list[i].Path, list[i].Host, a.Path, human(a.Bytes))
+	job.Logf("%s on %s was restored as %s (%s); its hash matches the receipt", list[i].Path, list[i].Host, a.Path, human(a.Bytes))
 	return nil
 }
 
-// drill has every host's agent read some of its receipts back.
+// drill has the agent of every host read some of its backups back.
 func drill(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 	count, err := strconv.Atoi(args["count"])
 	if err != nil || count < 1 {

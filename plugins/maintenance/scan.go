@@ -12,17 +12,17 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// wanted is a file that should go, with the rule that says so.
+// wanted is a file that is due, with its rule.
 type wanted struct {
 	rule.Found
 	rule rule.Rule
 }
 
-// scan lists the files that should go now.
+// scan lists the files that are due now.
 func (a *agent) scan() []wanted {
 	var due []wanted
 	taken := map[string]bool{}
-	open := map[string]int64{} // bytes on their way, by claimed path
+	open := map[string]int64{} // bytes that are being moved, by claimed path
 	for _, m := range a.journal.Moves() {
 		open[path.Join(path.Dir(m.Claim.Path), m.Claim.Claimed)] = m.Claim.File.Size
 	}
@@ -32,7 +32,7 @@ func (a *agent) scan() []wanted {
 		if err != nil {
 			a.alert("rule.unreadable", key, fmt.Sprintf("rule %q on %s: %v", r.Name, a.info.Host, err), nil)
 		} else {
-			a.resolve(key, fmt.Sprintf("rule %q on %s works again", r.Name, a.info.Host))
+			a.resolve(key, fmt.Sprintf("rule %q on %s can be scanned again", r.Name, a.info.Host))
 		}
 		for name, err := range l.Refused {
 			a.refuse(name, err)
@@ -66,15 +66,15 @@ func (a *agent) scan() []wanted {
 			taken[f.Path] = true
 			due = append(due, wanted{f, r})
 		}
-		a.tellShort(r, fs, short)
+		a.alertShort(r, fs, short)
 	}
 	return due
 }
 
-func (a *agent) tellShort(r rule.Rule, fs rule.Space, short int64) {
+func (a *agent) alertShort(r rule.Rule, fs rule.Space, short int64) {
 	key := "space/" + r.Name
 	if short > 0 {
-		a.alert("space.short", key, fmt.Sprintf("rule %q on %s cannot reach its free space: %s of %s are free, %s are missing even without all of its files",
+		a.alert("space.short", key, fmt.Sprintf("rule %q on %s cannot reach its free space: %s of %s are free, and %s would be missing with all of its files moved",
 			r.Name, a.info.Host, human(fs.Free), human(fs.Size), human(short)),
 			map[string]any{"free": fs.Free, "size": fs.Size, "missing": short})
 	} else {
@@ -82,14 +82,14 @@ func (a *agent) tellShort(r rule.Rule, fs rule.Space, short int64) {
 	}
 }
 
-// refuse tells once that a file which a rule names stays.
+// refuse publishes once that a matching file is not moved.
 func (a *agent) refuse(name string, err error) {
 	if a.refused[name] {
 		return
 	}
 	a.refused[name] = true
-	a.tell(sdk.Event{
-		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s stays: %v", name, a.info.Host, err),
+	a.emit(sdk.Event{
+		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s is not moved: %v", name, a.info.Host, err),
 		Data: map[string]any{"path": name, "reason": err.Error()},
 	})
 }

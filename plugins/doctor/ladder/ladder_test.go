@@ -12,7 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/doctor/protect"
 )
 
-// verdict is a judge with one answer.
+// verdict is a judge that always gives the same answer.
 type verdict struct{ s *protect.Spared }
 
 func (v verdict) Judge(process.Facts) *protect.Spared { return v.s }
@@ -22,7 +22,7 @@ var (
 	isSystem = &protect.Spared{Rule: protect.RuleSystem, Reason: "its user storefront is a system user"}
 )
 
-// treatment runs a hog through a policy for so many seconds, one sample a second, and writes down what was told.
+// treatment runs a hog through a policy with one sample a second, and returns what is published.
 func treatment(t *testing.T, p *Policy, seconds int, f process.Facts, factsErr error) []string {
 	t.Helper()
 	var got []string
@@ -101,7 +101,7 @@ func TestTreatment(t *testing.T) {
 	}
 }
 
-// TestReturns has the same program come back under new pids: after the third treatment it is only told of.
+// TestReturns starts the same program again under new pids: after the third treatment there are only alerts.
 func TestReturns(t *testing.T) {
 	p := testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Terminate} })
 	for n := 1; n <= 5; n++ {

@@ -63,12 +63,12 @@ func New(c Config, j Judge) *Policy {
 type Patient struct {
 	Hog   limit.Hog
 	Facts process.Facts // at the last look
-	Done  []Step        // that were taken
+	Done  []Step        // steps that were taken
 
 	lastHog time.Time
 	next    int          // index of the next step on the ladder
 	due     time.Time    // not before
-	told    protect.Rule // the protection that was told last
+	told    protect.Rule // the protection that was published last
 }
 
 // Decision is what is done with one patient now.

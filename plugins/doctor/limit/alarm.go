@@ -2,17 +2,17 @@ package limit
 
 import "time"
 
-// Alarm watches one figure of the host. It goes up when the figure stayed above the limit for the whole window,
-// and down when it stayed below nine tenths of it for as long: between the two nothing changes. After it went
-// down, it does not go up again before the cool-down has passed.
+// Alarm watches one figure of the host. It is raised when the average over the window is above the limit and no reading
+// is below half of it. It is cleared after the same time below 90 % of the limit, and not raised again before the
+// cool-down has passed.
 type Alarm struct {
 	Limit    float64 // per cent; 0: off
 	Window   time.Duration
 	Cooldown time.Duration
 
-	Up       bool // raised
-	wentDown time.Time
-	values   []reading
+	Up      bool // raised
+	cleared time.Time
+	values  []reading
 }
 
 type reading struct {
@@ -20,7 +20,7 @@ type reading struct {
 	value float64
 }
 
-// Change is what an alarm did with a reading.
+// Change is how a reading changed an alarm.
 type Change int
 
 // The changes.
@@ -30,7 +30,7 @@ const (
 	Cleared
 )
 
-// Add takes the figure of one sample and returns its average over the window.
+// Add adds a reading. It returns the average over the window.
 func (a *Alarm) Add(now time.Time, value float64) (Change, float64) {
 	if a.Limit <= 0 || value < 0 {
 		return Unchanged, 0
@@ -46,17 +46,17 @@ func (a *Alarm) Add(now time.Time, value float64) (Change, float64) {
 	}
 	average, least, most := a.summary()
 	switch {
-	case !a.Up && average >= a.Limit && least >= a.Limit/2 && (a.wentDown.IsZero() || now.Sub(a.wentDown) >= a.Cooldown):
+	case !a.Up && average >= a.Limit && least >= a.Limit/2 && (a.cleared.IsZero() || now.Sub(a.cleared) >= a.Cooldown):
 		a.Up = true
 		return Raised, average
 	case a.Up && most < a.Limit*0.9:
-		a.Up, a.wentDown = false, now
+		a.Up, a.cleared = false, now
 		return Cleared, average
 	}
 	return Unchanged, average
 }
 
-// summary leaves the oldest reading out: it stands for the time before the window.
+// summary ignores the oldest reading, which belongs to the time before the window.
 func (a *Alarm) summary() (average, least, most float64) {
 	list := a.values[min(1, len(a.values)-1):]
 	least = list[0].value

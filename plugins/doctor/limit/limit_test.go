@@ -8,8 +8,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 )
 
-// play feeds one process's use per second, in per cent of one core, and returns the second in which it first
-// is a hog, -1 when it never is.
+// play feeds the use of one process, in per cent of one core per second. It returns the second in which the process is
+// a hog first, -1 if it never is.
 func play(l Limits, host sample.Host, percents []float64) int {
 	w := NewWindows(l, nil)
 	at := time.Unix(1000, 0)
@@ -61,7 +61,7 @@ func TestWindowsCPU(t *testing.T) {
 	}
 }
 
-// TestWindowsStarved has a host on which a process gets a fifth of a core, whatever it wants.
+// TestWindowsStarved has a host that gives a process a fifth of a core, whatever it wants.
 func TestWindowsStarved(t *testing.T) {
 	for name, test := range map[string]struct {
 		wait   time.Duration // a second
@@ -102,7 +102,7 @@ func TestWindowsStarved(t *testing.T) {
 
 func TestWindowsMemory(t *testing.T) {
 	l := Limits{Memory: 50, MemoryFor: 5 * time.Second}
-	host := sample.Host{MemoryTotal: 100 << 20} // so that play's per cent are of it
+	host := sample.Host{MemoryTotal: 100 << 20} // play's per cent are MiB
 	for name, test := range map[string]struct {
 		percents []float64
 		want     int
@@ -119,7 +119,7 @@ func TestWindowsMemory(t *testing.T) {
 	}
 }
 
-// TestWindowsReusedPID counts nothing of a process against the next one that has its pid.
+// TestWindowsReusedPID gives a pid to a new process every two seconds: none of them is a hog.
 func TestWindowsReusedPID(t *testing.T) {
 	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, nil)
 	at := time.Unix(1000, 0)
@@ -165,6 +165,6 @@ func TestAlarm(t *testing.T) {
 	}
 	off := Alarm{Window: time.Second}
 	if c, _ := off.Add(time.Now(), 100); c != Unchanged {
-		t.Error("an alarm without a limit went up")
+		t.Error("an alarm without a limit was raised")
 	}
 }

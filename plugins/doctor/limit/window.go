@@ -1,5 +1,5 @@
-// Package limit finds out what uses too much: a process over a window of samples, and the host itself. It touches
-// nothing, so that a recording can be judged as the host was. The doctor's agent and its rehearse action run it; the
+// Package limit finds what uses too much: a process over a window of samples, or the host itself. It has no side effects,
+// so that a recording can be judged as the host was. The doctor's agent and its rehearse action run it; the
 // doctor plugin and its packages ladder and record import it.
 package limit
 
@@ -16,14 +16,14 @@ type Hog struct {
 	Resource string        // cpu or memory
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
-	Window   time.Duration // that it was watched
-	Waited   float64       // cpu: per cent of the window that it stood in the queue for a core, when that decided
+	Window   time.Duration // for how long it was watched
+	Waited   float64       // cpu: per cent of the window that it waited for a core, when that decided
 }
 
-// Key names the hog among all.
+// Key identifies the hog: a process may exceed several limits.
 func (h Hog) Key() string { return h.String() + "/" + h.Resource }
 
-// Limits are what windows hold a process against. Zero limits hold nothing.
+// Limits are the limits for a process. A limit of zero is off.
 type Limits struct {
 	CPU       float64 // per cent of one core
 	CPUFor    time.Duration
@@ -40,7 +40,7 @@ type Limits struct {
 // of the window. One that works and sleeps is not, however long it has to wait.
 type Windows struct {
 	limits Limits
-	demand func(process.Ident) (process.Demand, error) // nil: not known
+	demand func(process.Ident) (process.Demand, error) // nil: unknown
 	tracks map[process.Ident]*track
 	last   time.Time
 	hogs   []Hog
@@ -73,7 +73,7 @@ const (
 	spinSleeps = 1  // a second, at most
 )
 
-// NewWindows watches for hogs. d asks for the demand of a process; nil: processes are judged by what they used.
+// NewWindows starts without history. d returns the demand of a process; nil: processes are judged by usage only.
 func NewWindows(l Limits, d func(process.Ident) (process.Demand, error)) *Windows {
 	return &Windows{limits: l, demand: d, tracks: map[process.Ident]*track{}}
 }
@@ -209,7 +209,7 @@ func (w *Windows) Percent(id process.Ident) float64 {
 // Alive reports whether the process was in the last sample.
 func (w *Windows) Alive(id process.Ident) bool { return w.tracks[id] != nil }
 
-// Demand asks for the demand of a process, and reports whether it is known.
+// Demand returns the demand of a process, and whether it is known.
 func (w *Windows) Demand(id process.Ident) (process.Demand, bool) {
 	if w.demand == nil {
 		return process.Demand{}, false

@@ -18,7 +18,7 @@ const (
 	maxFiles   = 20   // open files listed in evidence
 )
 
-// CommandLine is the command line without secrets, or the command name in brackets when there is none.
+// CommandLine returns the command line without secrets, or the command name in brackets.
 func CommandLine(proc string, f Facts) string {
 	b, err := os.ReadFile(filepath.Join(folder(proc, f.PID), "cmdline"))
 	if err != nil || len(b) == 0 {
@@ -42,7 +42,7 @@ var (
 
 const masked = "***"
 
-// redact takes values that look like secrets off a command line: --password=X, --token X, PASSWORD=X,
+// redact replaces values that look like secrets in a command line: --password=X, --token X, PASSWORD=X,
 // scheme://user:X@host, "Authorization: Bearer X", and mysql's -pX.
 func redact(args []string) []string {
 	out := make([]string, 0, len(args))
@@ -68,8 +68,8 @@ func redact(args []string) []string {
 	return out
 }
 
-// OpenFiles counts the open files of a process, -1 when it cannot, and lists some of them. The list needs more
-// rights than the doctor has over other users' processes on most hosts; the count, since Linux 6.2, does not.
+// OpenFiles returns the number of open files of a process, -1 if it is unknown, and lists some of them. On most hosts,
+// the doctor may not list files of other users' processes; since Linux 6.2 it may count them.
 func OpenFiles(ctx context.Context, proc string, pid int) (int, []string) {
 	count := -1
 	if st, err := os.Stat(filepath.Join(folder(proc, pid), "fd")); err == nil && st.Size() > 0 {

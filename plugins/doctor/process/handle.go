@@ -9,16 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handle is one process, held by a pidfd: what is done to it cannot hit another that got its pid.
+// Handle holds one process by a pidfd. Its methods never hit another process with the same pid.
 type Handle struct {
 	ID   Ident
 	fd   int
 	proc string
 }
 
-// Hold opens the process id. The pidfd is opened first and the start time read after: when that is the one that
-// was sampled, the process existed before the pidfd did and still does, so the pidfd is its own. ErrGone says
-// that it has ended, whoever has its pid now.
+// Hold opens the process id. It opens the pidfd first and reads the start time after: if that is the expected one, the
+// process existed before the pidfd and still does, so the pidfd is its own. ErrGone says that it has ended.
 func Hold(proc string, id Ident) (*Handle, error) {
 	fd, err := unix.PidfdOpen(id.PID, 0)
 	if err != nil {
@@ -38,13 +37,13 @@ func Hold(proc string, id Ident) (*Handle, error) {
 // Close releases the process.
 func (h *Handle) Close() error { return unix.Close(h.fd) }
 
-// Alive reports whether the process runs. A zombie does not, although it accepts signals.
+// Alive reports whether the process runs. A zombie is not alive, although it accepts signals.
 func (h *Handle) Alive() bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n == 0
 }
 
-// Signal sends a signal to the process, ErrGone when it has ended.
+// Signal sends a signal. ErrGone says that the process has ended.
 func (h *Handle) Signal(sig unix.Signal) error {
 	if !h.Alive() {
 		return ErrGone
@@ -55,8 +54,8 @@ func (h *Handle) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// Renice gives every thread of the process the nice value. Linux has no call for it that takes a pidfd; each
-// thread's id is used while the pidfd shows that the process has not ended, so that the id is still its own.
+// Renice gives every thread of the process the nice value. Linux has no such call for a pidfd. Thread ids are used while
+// the pidfd shows that the process is alive, so that they are still its own.
 func (h *Handle) Renice(nice int) error {
 	tasks, err := filepath.Glob(filepath.Join(folder(h.proc, h.ID.PID), "task", "[0-9]*"))
 	if err != nil {

@@ -1,5 +1,4 @@
-// Package process knows one process of a host from /proc: who it is, what it is, what it holds open, and how to act
-// on it without hitting another process that got its pid. The doctor's agent runs it; the doctor plugin and its
+// Package process reads one process from /proc, and acts on it without hitting another process that has its pid now. The doctor's agent runs it; the doctor plugin and its
 // packages import it.
 package process
 

@@ -77,7 +77,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestHoldReusedPID holds a process, lets it end, and has another at its pid: the signal goes to neither.
+// TestHoldReusedPID holds a process that ends and whose pid goes to another one: a signal reaches neither.
 func TestHoldReusedPID(t *testing.T) {
 	c := exec.CommandContext(t.Context(), "sleep", "60")
 	if err := c.Start(); err != nil {

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// adminGroups are the groups whose members administer a Debian, Ubuntu or Red Hat host.
+// adminGroups are the administrators' groups of Debian, Ubuntu and Red Hat.
 var adminGroups = []string{"root", "sudo", "wheel", "admin", "adm"}
 
-// Accounts are the host's users and groups as its own files tell them. Users that only a directory service
-// knows are not in them, and so never acted upon.
+// Accounts are the users and groups in the host's files. Users of a directory service are not among them; their
+// processes are never touched.
 type Accounts struct {
 	names     map[uint32]string   // user by uid; the first line of a uid counts
 	primary   map[uint32][]uint32 // gids by uid, of all lines
@@ -68,7 +68,7 @@ func ReadAccounts(etc string) (*Accounts, error) {
 // Name is the name of a user, empty when it is not known.
 func (a *Accounts) Name(uid uint32) string { return a.names[uid] }
 
-// systemMax is the highest uid that login.defs gives to system users; 0 without one.
+// systemMax is the highest uid of system users in login.defs; 0 if there is none.
 func systemMax(file string) uint32 {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -92,8 +92,8 @@ func systemMax(file string) uint32 {
 	return highest
 }
 
-// eachRecord calls each with the fields of every line. A line that it cannot read is an error: a user whom it
-// overlooks could be an administrator.
+// eachRecord calls each with the fields of every line. A line that cannot be parsed is an error: it could make a user an
+// administrator.
 func eachRecord(file string, fields int, each func([]string) error) error {
 	b, err := os.ReadFile(file)
 	if err != nil {

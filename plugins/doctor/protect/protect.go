@@ -1,5 +1,5 @@
-// Package protect says which processes the doctor never touches, and why. When a rule cannot be evaluated, the
-// process is protected. The doctor's agent runs it; the doctor plugin and its packages ladder and record import it.
+// Package protect decides which processes the doctor never touches. If a rule cannot be evaluated, the process is
+// protected. The doctor's agent runs it; the doctor plugin and its packages ladder and record import it.
 package protect
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/doctor/process"
 )
 
-// Self is the agent's own place on the host.
+// Self identifies the agent's own process.
 type Self struct {
 	PID       int
 	Ancestors []int  // its parents, up to PID 1
@@ -36,7 +36,7 @@ func FindSelf(proc string) (Self, error) {
 		return Self{}, err
 	}
 	me := Self{PID: os.Getpid()}
-	// Only a unit of the agent's own: an agent that was started by hand is in the unit of somebody's session.
+	// An agent that was started by hand is in the unit of a login session, which is not its own.
 	if unit := process.UnitOf(cgroup); strings.HasPrefix(unit, "troop-agent@") {
 		me.Unit = unit
 	}
@@ -46,10 +46,10 @@ func FindSelf(proc string) (Self, error) {
 	return me, nil
 }
 
-// Extra is what the manifest protects beside the built-in rules.
+// Extra is what the manifest protects, beside the built-in rules.
 type Extra struct {
 	Users       []string
-	Units       []string // * stands for any text
+	Units       []string // * matches any text
 	Executables []string // absolute; * stands for any text within a folder's name
 }
 
@@ -73,17 +73,17 @@ func (x Extra) Judge(f process.Facts, user func(uid uint32) string) *Spared {
 	return nil
 }
 
-// Guard decides what is never touched. Its built-in rules cannot be configured away.
+// Guard applies the rules. The built-in ones cannot be switched off.
 type Guard struct {
 	Accounts func() (*Accounts, error)
 	Self     Self
 	Extra    Extra
 }
 
-// Rule is why a process is left alone.
+// Rule names the reason why a process is left alone.
 type Rule string
 
-// The rules, in the order in which they are looked at.
+// The rules, in the order in which they are evaluated.
 const (
 	RuleUnknown    Rule = "cannot be judged"
 	RuleKernel     Rule = "kernel"
@@ -94,23 +94,23 @@ const (
 	RuleUnit       Rule = "protected unit"
 	RuleAdmin      Rule = "administrator"
 	RuleConfigured Rule = "configured"
-	RuleSystem     Rule = "system user" // last: only a restart of a named unit goes past it
+	RuleSystem     Rule = "system user" // last: the only rule that a restart of a named unit may pass
 )
 
-// Spared is a protection: the rule and, for people, what it found.
+// Spared says why a process is left alone: the rule and, for people, the reason.
 type Spared struct {
 	Rule   Rule
 	Reason string
 }
 
-// loginPrograms hold sessions: without them people are thrown off the host.
+// loginPrograms hold login sessions: when they end, people lose their sessions.
 var loginPrograms = []string{
 	"sshd", "sshd-session", "sshd-auth", "login", "agetty", "getty", "systemd", "systemd-logind", "(sd-pam)",
 	"gdm3", "gdm", "lightdm", "sddm", "tmux", "screen", "mosh-server",
 }
 
-// protectedUnits keep a host running. ssh.service is not one: where PAM makes no session scopes, everything that
-// people start is in it; sshd itself is found by its executable.
+// protectedUnits keep a host running. ssh.service is not one of them: on hosts without session scopes, everything that
+// people start is in it. sshd itself is recognised by its executable.
 var protectedUnits = []string{"init.scope", "systemd-*.service", "dbus.service", "dbus-broker.service", "troop-agent@*.service", "polkit.service"}
 
 // Judge returns why the process must not be touched, nil when it may be.
@@ -155,7 +155,7 @@ func (g *Guard) Judge(f process.Facts) *Spared {
 	return judgeUser(a, f)
 }
 
-// session protects what holds a login: the programs, and the shell on a terminal that one of them started.
+// session protects login sessions: the programs that hold them, and the shells that they start on a terminal.
 func (g *Guard) session(f process.Facts) *Spared {
 	if isLogin(f.Executable) {
 		return &Spared{RuleLogin, "it holds login sessions"}
@@ -168,7 +168,7 @@ func (g *Guard) session(f process.Facts) *Spared {
 
 func isLogin(exe string) bool { return slices.Contains(loginPrograms, path.Base(exe)) }
 
-// judgeUser looks at all users and groups that a process has or can take back.
+// judgeUser judges all users and groups that a process has or can switch back to.
 func judgeUser(a *Accounts, f process.Facts) *Spared {
 	for _, uid := range f.UIDs {
 		if uid <= a.systemMax || systemUID(uid) {
@@ -189,7 +189,7 @@ func judgeUser(a *Accounts, f process.Facts) *Spared {
 	}
 	for _, gid := range f.GIDs {
 		if a.adminGIDs[gid] {
-			return &Spared{RuleAdmin, fmt.Sprintf("it has the administrators' group %d", gid)}
+			return &Spared{RuleAdmin, fmt.Sprintf("it is in the administrators' group %d", gid)}
 		}
 	}
 	for _, uid := range f.UIDs {
@@ -204,12 +204,12 @@ func judgeUser(a *Accounts, f process.Facts) *Spared {
 	return nil
 }
 
-// systemUID reports whether systemd or the kernel gives the uid to no person: nobody, and DynamicUser=.
+// systemUID reports whether a uid above the system range belongs to no person: nobody, and systemd's DynamicUser=.
 func systemUID(uid uint32) bool {
 	return uid == 65534 || uid == 65535 || uid == 1<<32-1 || uid >= 61184 && uid <= 65519
 }
 
-// like reports whether a unit's name has the pattern, in which * stands for any text.
+// like reports whether a unit's name matches a pattern in which one * matches any text.
 func like(pattern, name string) bool {
 	if name == "" {
 		return false

@@ -38,7 +38,7 @@ func etcFolder(tb testing.TB, passwd, group string) string {
 	return dir
 }
 
-// person is a process of a normal user that no rule protects.
+// person is a process of a normal user, which no rule protects.
 func person() process.Facts {
 	return process.Facts{
 		Ident: process.Ident{PID: 500, Start: 77}, PPID: 400, Comm: "loop", Executable: "/home/bob/loop", UIDs: []uint32{1001, 1001, 1001, 1001},
@@ -120,7 +120,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeWithoutAccounts has every way in which users and groups cannot be known: nothing is touched.
+// TestJudgeWithoutAccounts has account files that cannot be read: nothing is touched.
 func TestJudgeWithoutAccounts(t *testing.T) {
 	for name, read := range map[string]func() (*Accounts, error){
 		"no files":    func() (*Accounts, error) { return ReadAccounts(t.TempDir()) },

@@ -1,5 +1,5 @@
-// Package record keeps the last samples of a host, and what the doctor said about them, so that they can be replayed
-// against another policy. The doctor's agent writes; its rehearse action reads. The doctor plugin imports it.
+// Package record keeps the last samples of a host and the doctor's events, so that they can be replayed with another
+// policy. The doctor's agent writes; its rehearse action reads. The doctor plugin imports it.
 package record
 
 import (
@@ -21,14 +21,13 @@ import (
 
 const (
 	recordBytes = 8 << 20 // of one file; there are two
-	// Processes that use less of one core are not recorded, nor less of the memory: a rehearsal of limits under
-	// twice of this says less than the agent would have done.
+	// Processes that use less are not recorded. A rehearsal with limits below twice these values is incomplete.
 	recordCPU    = 5 // per cent of one core
 	recordMemory = 5 // per cent of the host's memory
 	quietEvery   = 10 * time.Second
 )
 
-// Entry is one line of a recording: a sample, and what the agent told since the one before.
+// Entry is one line of a recording: a sample, and the events since the previous one.
 type Entry struct {
 	Time   time.Time   `json:"time"`
 	Role   string      `json:"role,omitempty"`
@@ -42,22 +41,22 @@ type Process struct {
 	process.Ident
 	CPU   time.Duration  `json:"cpu_ns"`
 	RSS   int64          `json:"rss"`
-	Wait  time.Duration  `json:"wait_ns,omitempty"` // see demand
+	Wait  time.Duration  `json:"wait_ns,omitempty"` // see process.Demand
 	Sleep int64          `json:"sleeps,omitempty"`
 	Facts *process.Facts `json:"facts,omitempty"` // once for each process and file
-	Rule  protect.Rule   `json:"rule,omitempty"`  // by which it is protected, beyond the manifest
+	Rule  protect.Rule   `json:"rule,omitempty"`  // built-in rule that protects it
 	Why   string         `json:"why,omitempty"`
 }
 
-// Event is what the agent told.
+// Event is an event of the agent.
 type Event struct {
 	Kind    string         `json:"kind"`
 	Summary string         `json:"summary"`
 	Data    map[string]any `json:"data,omitempty"`
 }
 
-// Recorder keeps the last samples and all that the agent told in a ring of two files in its state folder:
-// samples.jsonl and, before it, samples.1.jsonl.
+// Recorder writes samples and events to two files in the state folder: samples.jsonl and, when it is full,
+// samples.1.jsonl.
 type Recorder struct {
 	path   string
 	role   string
@@ -93,13 +92,13 @@ func (r *Recorder) open() error {
 // Close closes the recording.
 func (r *Recorder) Close() error { return r.file.Close() }
 
-// Tell keeps an event for the next line.
+// Tell adds an event to the next line.
 func (r *Recorder) Tell(e sdk.Event) {
 	r.events = append(r.events, Event{Kind: e.Kind, Summary: e.Summary, Data: e.Data})
 }
 
-// Add records a sample. look examines a process that is new to the file. A quiet sample, in which nothing uses
-// much, is recorded every ten seconds only.
+// Add records a sample. look examines a process that the file does not describe yet. A sample in which no process uses
+// much is recorded every ten seconds only.
 func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Ident) (process.Facts, *protect.Spared, error)) error {
 	e := Entry{Time: s.Time, Role: r.role, Host: s.Host, Events: r.events}
 	for _, u := range s.Procs {
@@ -150,8 +149,7 @@ func (r *Recorder) rotate() error {
 	return r.open()
 }
 
-// Read calls each with every entry. A last line that was cut off is left out: the agent may have died
-// while it wrote.
+// Read calls each with every entry. It ignores a last line that is cut off, as a killed agent leaves it.
 func Read(in io.Reader, each func(Entry)) error {
 	r := bufio.NewReaderSize(in, 1<<16)
 	for n := 1; ; n++ {

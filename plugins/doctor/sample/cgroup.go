@@ -16,8 +16,8 @@ import (
 // cgroup2 is the folder of the host's own cgroup in the unified hierarchy.
 type cgroup2 struct{ dir string }
 
-// controls reports whether the unified hierarchy accounts for a resource, and this is not its root: the root
-// has no limits, and /proc says the same.
+// controls reports whether the cgroup accounts for a resource and is not the root. The root has no limits, and /proc has
+// the same figures.
 func (c cgroup2) controls(controller string) bool {
 	if c.dir == "" {
 		return false
@@ -29,15 +29,14 @@ func (c cgroup2) controls(controller string) bool {
 	return err == nil && strings.Contains(" "+strings.TrimSpace(string(list))+" ", " "+controller+" ")
 }
 
-// isRootV1 reports whether dir is the root of its hierarchy: only the root has a release agent, and a cgroup
-// namespace does not make one.
+// isRootV1 reports whether dir is the root of its hierarchy. Only the real root has a release agent; the root of a cgroup
+// namespace has none.
 func isRootV1(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "release_agent"))
 	return err == nil
 }
 
-// findCgroups returns the folders of the host's own cgroup: the one that holds PID 1, without the scope that
-// systemd puts itself into.
+// findCgroups returns the folders of the host's cgroup: that of PID 1, without the scope that systemd puts itself into.
 func findCgroups(proc string) (v2 cgroup2, v1 map[string]string, err error) {
 	paths, err := process.Cgroups(filepath.Join(proc, "1", "cgroup"))
 	if err != nil {
@@ -71,7 +70,7 @@ func findCgroups(proc string) (v2 cgroup2, v1 map[string]string, err error) {
 	return v2, v1, nil
 }
 
-// hostCgroup returns the folder below a mount of the cgroup path, whose own root is mounted there.
+// hostCgroup returns the folder of a cgroup path below a mount whose root is the cgroup root.
 func hostCgroup(mount, root, path string) string {
 	path = strings.TrimSuffix(strings.TrimSuffix(path, "/init.scope"), "/")
 	if rel, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/")); ok && !strings.Contains(rel, "..") {
@@ -120,7 +119,7 @@ func cpuV1(acct, cpuDir string, m *machine) (time.Duration, float64, error) {
 	return time.Duration(used), cores, nil
 }
 
-// quota is the number of cores that a CFS quota allows; without one (-1, or no such file), all.
+// quota is the number of cores that a CFS quota allows; without a quota, all.
 func quota(q, p string, all float64) float64 {
 	quota, errQ := strconv.ParseFloat(strings.TrimSpace(q), 64)
 	period, errP := strconv.ParseFloat(strings.TrimSpace(p), 64)
@@ -160,8 +159,8 @@ func memoryV1(ctx context.Context, dir string, m *machine) (used, total int64, e
 	return workingSet(ctx, used, values["total_inactive_file"], limit, m)
 }
 
-// workingSet takes the page cache that nobody used lately off what a cgroup is charged for: the kernel drops
-// it before it runs short. A limit above the machine's memory is none.
+// workingSet subtracts page cache that was not used lately, which the kernel can drop at any time. A limit above the
+// machine's memory counts as none.
 func workingSet(ctx context.Context, used, cache, limit int64, m *machine) (int64, int64, error) {
 	_, total, err := m.memory(ctx)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// Host is the use of a host's own capacity at the time of a sample.
+// Host says how much of its capacity a host uses.
 type Host struct {
 	CPU         float64 `json:"cpu"`    // per cent of the capacity since the last sample; -1: not known yet
 	Memory      float64 `json:"memory"` // per cent of the capacity that cannot be reclaimed at once
@@ -25,13 +25,12 @@ type Host struct {
 	MemoryTotal int64   `json:"memory_total"`
 }
 
-// Share is how much of the host's memory so many bytes are, in per cent.
+// Share returns bytes in per cent of the host's memory.
 func (h Host) Share(bytes int64) float64 { return percent(float64(bytes), float64(h.MemoryTotal)) }
 
-// Meter measures the host from within. A host that is a container has a cgroup of its own: then its usage
-// and its capacity are that cgroup's, because /proc/stat, /proc/meminfo and the number of CPUs are the whole
-// machine's there. The first that serves of cgroup v2, cgroup v1 and /proc is used, for each resource apart:
-// hybrid machines have both versions.
+// Meter measures the host from inside. In a container, /proc/stat, /proc/meminfo and the number of CPUs describe the whole
+// machine, so that usage and capacity are read from the container's cgroup. For each resource, the meter uses the first
+// that works of cgroup v2, cgroup v1 and /proc: hybrid machines have both versions.
 type Meter struct {
 	proc   string
 	cpu    cpuSource
@@ -46,7 +45,7 @@ type cpuSource func(ctx context.Context) (used time.Duration, cores float64, err
 // memorySource reads memory in use and the capacity, in bytes.
 type memorySource func(ctx context.Context) (used, total int64, err error)
 
-// NewMeter finds out what measures this host; proc is /proc.
+// NewMeter chooses the sources of this host; proc is /proc.
 func NewMeter(proc string) (*Meter, error) {
 	m := &Meter{proc: proc}
 	machine := &machine{proc: proc}
@@ -73,7 +72,7 @@ func NewMeter(proc string) (*Meter, error) {
 	return m, nil
 }
 
-// Read measures the host; CPU is that since the call before.
+// Read measures the host. CPU is the usage since the previous call.
 func (m *Meter) Read(ctx context.Context, now time.Time) (Host, error) {
 	used, cores, err := m.cpu(ctx)
 	if err != nil {
@@ -98,7 +97,7 @@ func percent(part, whole float64) float64 {
 	return max(0, 100*part/whole)
 }
 
-// machine reads the figures of the whole machine, by gopsutil.
+// machine reads the figures of the whole machine, with gopsutil.
 type machine struct{ proc string }
 
 func (m *machine) at(ctx context.Context) context.Context {
@@ -115,7 +114,7 @@ func (m *machine) cpuTime(ctx context.Context) (time.Duration, float64, error) {
 	if len(t) == 0 {
 		return 0, 0, errors.New("no cpu line in /proc/stat")
 	}
-	// Time stolen by the hypervisor is no work of this host; guest time is in user time already.
+	// Time stolen by the hypervisor is not work of this host; guest time is part of user time.
 	busy := t[0].User + t[0].Nice + t[0].System + t[0].Irq + t[0].Softirq
 	return time.Duration(busy * float64(time.Second)), m.cores(), nil
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// TestHostMeter measures hosts whose files are in testdata/host/*.txtar: the first half of a file is how the
-// host looked, the files under "later/" are what had changed ten seconds later, "want" says what comes out. ROOT
-// stands for the folder in which the files are.
+// TestHostMeter measures the hosts in testdata/host/*.txtar. Files under "later/" are written ten seconds after the
+// first reading; "want" is the expected result; ROOT is the folder of the files.
 func TestHostMeter(t *testing.T) {
 	files, err := filepath.Glob("testdata/host/*.txtar")
 	if err != nil || len(files) < 5 {

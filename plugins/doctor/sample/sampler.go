@@ -1,5 +1,5 @@
-// Package sample measures a host: what it uses of its own capacity, and what each of its processes uses. The
-// doctor's agent takes a sample each second or so; the doctor plugin and its packages import it.
+// Package sample measures how much a host uses of its capacity, and how much each of its processes uses. The doctor's
+// agent takes a sample every second; the doctor plugin and its packages import it.
 package sample
 
 import (
@@ -29,11 +29,11 @@ type Sample struct {
 	Procs []Usage
 }
 
-// maxHeld bounds the number of open stat files; the processes beyond it cost an open and a close a sample.
+// maxHeld is the maximum number of open stat files. Further processes are opened and closed for each sample.
 const maxHeld = 4096
 
-// Sampler reads the usage of every process. It keeps each process's stat file open: reading it again costs a
-// third of opening it, and an open one is bound to the process, not to its pid. Not for concurrent use.
+// Sampler reads the usage of all processes. It keeps their stat files open: reading one again takes a third of the time
+// of opening it, and an open file belongs to the process, not to the pid. Not for concurrent use.
 type Sampler struct {
 	root string // /proc
 	page int64
@@ -48,7 +48,7 @@ type heldStat struct {
 	kernel bool
 }
 
-// Kernel threads are looked at again only so often, in samples: they are left alone, and do not end.
+// kernelEvery is the number of samples between two looks at a kernel thread. They are left alone, and rarely end.
 const kernelEvery = 64
 
 // NewSampler makes a sampler of the processes below root (/proc).
@@ -64,7 +64,7 @@ func (s *Sampler) Close() {
 	}
 }
 
-// Processes appends every process to procs. One that ends meanwhile is left out, and so are most kernel threads.
+// Processes appends all processes to procs, without those that end meanwhile and most kernel threads.
 func (s *Sampler) Processes(procs []Usage) ([]Usage, error) {
 	dir, err := os.Open(s.root)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *Sampler) read(pid int) (Usage, error) {
 			h.seen = s.tick
 			return s.parse(pid, s.buf[:n])
 		}
-		// The process of this file has ended; its pid may have a new one already.
+		// The process has ended. Another one may have its pid already.
 		_ = unix.Close(h.fd)
 		delete(s.held, pid)
 	}

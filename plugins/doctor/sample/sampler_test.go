@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSamplerReusedPID gives a pid to a second process, as the kernel does: the first one's open file answers
-// no more, and the second is seen with its own start time.
+// TestSamplerReusedPID gives a pid to a second process: it is seen with its own start time.
 func TestSamplerReusedPID(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "42")

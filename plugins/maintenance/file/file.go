@@ -1,4 +1,4 @@
-// Package file works on files that other users can rename, replace and link at any moment: by open folders, never by
+// Package file works on files that other users can rename, replace and link at any moment. It uses open folders, never
 // paths. The maintenance plugin's agent runs it; the plugin and its packages import it.
 package file
 
@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder is an open directory. It was reached without following a symbolic link and, below a rule's root, without
-// leaving the mount; what is done in it is done by its descriptor, so that nobody can swap the path. Every part is
-// opened by itself: openat2 would do it in one call, but containers of older systemd refuse it.
+// Folder is an open directory. It was opened without following a symbolic link and, below a rule's root, without
+// leaving the mount. Its methods use the descriptor, so that nobody can swap the path. Each part of the path is opened
+// by itself: openat2 would need one call, but containers of older systemd refuse it.
 type Folder struct {
 	*os.File
 	Path string
@@ -46,7 +46,7 @@ func OpenFolder(root, dir string) (*Folder, error) {
 	return d, nil
 }
 
-// Sub opens a folder in the folder, on the same mount.
+// Sub opens a folder of the folder. It must be on the same mount.
 func (d *Folder) Sub(name string) (*Folder, error) { return d.enter(name, true) }
 
 func (d *Folder) enter(name string, sameMount bool) (*Folder, error) {
@@ -64,7 +64,7 @@ func (d *Folder) enter(name string, sameMount bool) (*Folder, error) {
 	return next, nil
 }
 
-// checkMount refuses what is mounted in the folder, a bind mount of the same file system too.
+// checkMount refuses a mount in the folder, also a bind mount of the same file system.
 func (d *Folder) checkMount(f *os.File) error {
 	var here, there unix.Statx_t
 	const mask = unix.STATX_MNT_ID | unix.STATX_INO
@@ -77,13 +77,13 @@ func (d *Folder) checkMount(f *os.File) error {
 	if here.Mask&there.Mask&unix.STATX_MNT_ID == 0 { // before Linux 5.8
 		other = here.Dev_major != there.Dev_major || here.Dev_minor != there.Dev_minor
 	}
-	if other { // devices say less: on an overlay, a file has another one than its folder
+	if other { // device numbers are no proof: on an overlay, a file and its folder differ
 		return fmt.Errorf("%s: %w: it is another mount", f.Name(), ErrUnsafe)
 	}
 	return nil
 }
 
-// ErrUnsafe marks what is refused for its place, not for a fault.
+// ErrUnsafe says that a file or folder is refused for what it is; trying again does not help.
 var ErrUnsafe = errors.New("refused")
 
 func folderError(name string, err error) error {
@@ -94,7 +94,7 @@ func folderError(name string, err error) error {
 	return fmt.Errorf("open folder %s: %w", name, err)
 }
 
-// Open opens a file of the folder, and nothing but a regular file with one name.
+// Open opens a regular file of the folder. It refuses links, files with hard links and mounts.
 func (d *Folder) Open(name string, flags int) (*os.File, ID, error) {
 	full := path.Join(d.Path, name)
 	// Without O_NONBLOCK a FIFO would block the agent.
@@ -118,7 +118,7 @@ func (d *Folder) Open(name string, flags int) (*os.File, ID, error) {
 	return f, id, nil
 }
 
-// ID is what tells one state of one file from another.
+// ID identifies a file and one state of it.
 type ID struct {
 	Dev   uint64    `json:"dev"`
 	Inode uint64    `json:"inode"`
@@ -154,7 +154,7 @@ func Identify(f *os.File) (ID, error) {
 	}, nil
 }
 
-// Create makes a file that has no name in the folder yet, for its owner alone.
+// Create makes a new file, readable by its owner alone. It never opens an existing one.
 func (d *Folder) Create(name string) (*os.File, error) {
 	full := path.Join(d.Path, name)
 	fd, err := unix.Openat(int(d.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
@@ -164,7 +164,7 @@ func (d *Folder) Create(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), full), nil
 }
 
-// Rename gives a file of the folder another name that nothing has yet.
+// Rename renames a file of the folder. It never replaces a file.
 func (d *Folder) Rename(from, to string) error {
 	if err := unix.Renameat2(int(d.Fd()), from, int(d.Fd()), to, unix.RENAME_NOREPLACE); err != nil {
 		return &os.LinkError{Op: "rename", Old: path.Join(d.Path, from), New: to, Err: err}
@@ -172,7 +172,7 @@ func (d *Folder) Rename(from, to string) error {
 	return d.Sync()
 }
 
-// Remove unlinks a file of the folder.
+// Remove removes a file of the folder.
 func (d *Folder) Remove(name string) error {
 	if err := unix.Unlinkat(int(d.Fd()), name, 0); err != nil {
 		return &os.PathError{Op: "remove", Path: path.Join(d.Path, name), Err: err}
@@ -180,7 +180,7 @@ func (d *Folder) Remove(name string) error {
 	return d.Sync()
 }
 
-// Sync makes renames and removals last.
+// Sync writes renames and removals to disk.
 func (d *Folder) Sync() error {
 	if err := unix.Fsync(int(d.Fd())); err != nil {
 		return &os.PathError{Op: "sync", Path: d.Path, Err: err}
@@ -190,23 +190,23 @@ func (d *Folder) Sync() error {
 
 var ErrHeld = errors.New("a process still writes to it")
 
-// Released reports whether nobody has the file open for writing: the kernel grants a read lease only then.
-// ErrHeld says that somebody has; another error, that it cannot be known, and the file must stay.
+// Released returns nil when no process has the file open for writing: only then the kernel grants a read lease. ErrHeld
+// says that a process has. With any other error it is unknown, and the file must not be removed.
 func Released(f *os.File) error {
 	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 	if errors.Is(err, unix.EAGAIN) {
 		return ErrHeld
 	}
 	if err != nil {
-		return fmt.Errorf("ask whether a process writes to %s: %w", f.Name(), err)
+		return fmt.Errorf("take a lease on %s: %w", f.Name(), err)
 	}
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
-		return fmt.Errorf("give back the lease on %s: %w", f.Name(), err)
+		return fmt.Errorf("release the lease on %s: %w", f.Name(), err)
 	}
 	return nil
 }
 
-// Writers names processes that have the file open for writing, for people. It finds what it may see.
+// Writers names the processes that have the file open for writing, for messages. It finds those that it may inspect.
 func Writers(proc string, id ID) []string {
 	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "[0-9]*"))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package journal remembers on disk how far each file has come on its way to the storage host, so that an agent that
-// is killed at any point goes on where it was. The maintenance plugin's agent runs it; the plugin and its package move
+// Package journal keeps the state of every move on disk, so that an agent that is killed at any point resumes where it
+// was. The maintenance plugin's agent runs it; the plugin and its package move
 // import it.
 package journal
 
@@ -19,15 +19,15 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 )
 
-// The steps of a move, in order, as the journal names them. The record of a step is on disk before what follows
-// from it is done: claim before the rename, copied before the cut, receipt before the removal.
+// The steps of a move, in order. A record is on disk before the step that relies on it: OpClaim before the rename,
+// OpCopied before the truncation, OpReceipt before the removal.
 const (
 	OpClaim   = "claim"   // the file is about to be renamed (or copied)
 	OpCopied  = "copied"  // copytruncate: the copy is complete
-	OpSent    = "sent"    // it is complete on the storage host, under its last name; without data: it must be sent anew
-	OpReceipt = "receipt" // it was read back there and is the same
-	OpDone    = "done"    // it is removed here
-	OpBack    = "back"    // it was given back, or nothing had happened yet
+	OpSent    = "sent"    // it is complete on the storage host, under its final name; without data: it must be sent again
+	OpReceipt = "receipt" // it was read back and is the same
+	OpDone    = "done"    // it is removed from the host
+	OpBack    = "back"    // it has its old name again, or was never renamed
 )
 
 // Record is one line of the journal.
@@ -46,12 +46,12 @@ type Claim struct {
 	Rule    string  `json:"rule"`
 	Root    string  `json:"root"` // of the rule's path
 	Path    string  `json:"path"`
-	Claimed string  `json:"claimed"` // its name in the same folder while it is moved
+	Claimed string  `json:"claimed"` // its name in the same folder while it is being moved
 	Copy    bool    `json:"copy,omitempty"`
 	File    file.ID `json:"file"` // at the time of the claim
 }
 
-// Move is a file on its way. Its fields are the journal's; a step changes them through Append.
+// Move is a file that is being moved. Append changes its fields; nobody else does.
 type Move struct {
 	ID      string
 	Claim   Claim
@@ -62,12 +62,12 @@ type Move struct {
 }
 
 const (
-	journalAhead = 256 << 10 // bytes allocated beyond the end: a full disk must not stop the journal that frees it
-	keepReceipts = 10000     // receipts that outlive a compaction
+	journalAhead = 256 << 10 // bytes allocated beyond the end, so that the journal can be written on a full disk
+	keepReceipts = 10000     // receipts that a compaction keeps
 )
 
-// Journal is an append-only file of records, each synced. A record that was cut off by a crash is dropped: what
-// it announces has not happened. Not for concurrent use.
+// Journal is an append-only file of records, each synced. A record that a crash cut off is dropped: its step has not
+// happened yet. Not for concurrent use.
 type Journal struct {
 	path      string
 	file      *os.File
@@ -78,8 +78,8 @@ type Journal struct {
 	added     int // receipts since the process began
 }
 
-// Open reads a journal and rewrites it without what is over. One that is damaged is moved aside and named
-// in the error beside an empty, usable journal: its claimed files are found again by their names.
+// Open reads the journal in a folder and rewrites it without finished moves. A damaged journal is moved aside: Open then
+// returns an error that names it, and an empty journal that can be used. Claimed files are found again by their names.
 func Open(dir string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -107,7 +107,7 @@ func (j *Journal) replay(b []byte) error {
 	for n := 1; len(b) > 0; n++ {
 		line, rest, complete := bytes.Cut(b, []byte{'\n'})
 		if !complete {
-			return nil // the crash came while it was written
+			return nil // a crash cut it off
 		}
 		b = rest
 		var r Record
@@ -123,7 +123,7 @@ func (j *Journal) replay(b []byte) error {
 
 func (j *Journal) apply(r Record) error {
 	i := slices.IndexFunc(j.moves, func(m *Move) bool { return m.ID == r.ID })
-	if r.Op == OpReceipt && i < 0 { // what a compaction keeps of a finished move
+	if r.Op == OpReceipt && i < 0 { // a compaction keeps receipts of finished moves
 		if r.Receipt != nil {
 			j.receipts = append(j.receipts, *r.Receipt)
 			j.added++
@@ -135,7 +135,7 @@ func (j *Journal) apply(r Record) error {
 		j.moves = append(j.moves, &Move{ID: r.ID, Claim: *r.Claim, Begun: r.Time})
 		return nil
 	case i < 0 || r.Op == OpClaim:
-		return fmt.Errorf("record %s of move %q has no place", r.Op, r.ID)
+		return fmt.Errorf("unexpected record %s of move %q", r.Op, r.ID)
 	}
 	m := j.moves[i]
 	switch r.Op {
@@ -160,7 +160,7 @@ func (j *Journal) apply(r Record) error {
 	return nil
 }
 
-// rewrite replaces the file by the records that are still needed.
+// rewrite replaces the file by one with the records that are still needed.
 func (j *Journal) rewrite() error {
 	if len(j.receipts) > keepReceipts {
 		j.receipts = slices.Delete(j.receipts, 0, len(j.receipts)-keepReceipts)
@@ -199,7 +199,7 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// replace writes the new file beside the old one first. On a full disk it goes on with the old one.
+// replace writes a new file and renames it. On a full disk it keeps the old one.
 func (j *Journal) replace(b []byte) error {
 	temp := j.path + ".new"
 	err := os.WriteFile(temp, b, 0o600)
@@ -210,7 +210,7 @@ func (j *Journal) replace(b []byte) error {
 		err = os.Rename(temp, j.path)
 	}
 	if err != nil {
-		_ = os.Remove(temp) // it is of no use
+		_ = os.Remove(temp) // it is incomplete
 		if _, statErr := os.Stat(j.path); !errors.Is(err, unix.ENOSPC) || statErr != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func (j *Journal) replace(b []byte) error {
 	return syncPath(filepath.Dir(j.path))
 }
 
-// dropTail cuts off a record that a crash left half written, so that the next one starts on a line of its own.
+// dropTail removes a record that a crash cut off, so that the next one begins on a new line.
 func (j *Journal) dropTail() error {
 	b, err := os.ReadFile(j.path)
 	if err != nil {
@@ -256,7 +256,7 @@ func syncPath(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// ahead allocates space beyond the end. Where it cannot, records still go as long as there is space.
+// ahead allocates space beyond the end. If that fails, records can be written as long as there is space.
 func (j *Journal) ahead() {
 	if j.allocated-j.size > journalAhead/4 {
 		return
@@ -269,10 +269,11 @@ func (j *Journal) ahead() {
 // Moves returns the open moves, oldest first.
 func (j *Journal) Moves() []*Move { return slices.Clone(j.moves) }
 
-// Receipts returns what was moved, oldest first; the caller must not change it. A compaction keeps the last ones.
+// Receipts returns the receipts of finished moves, oldest first. The caller must not change them. A compaction keeps the
+// newest.
 func (j *Journal) Receipts() []storage.Receipt { return j.receipts }
 
-// Added is the number of receipts that have been added since the journal was opened, those it had at first included.
+// Added counts receipts: those that the journal had when it was opened, and every one since.
 func (j *Journal) Added() int { return j.added }
 
 // Append writes one record and returns when it is on disk.
@@ -284,7 +285,7 @@ func (j *Journal) Append(r Record) error {
 	}
 	line = append(line, '\n')
 	if _, err := j.file.WriteAt(line, j.size); err != nil {
-		return fmt.Errorf("write journal: %w", err) // what was written of it is half a line, and written over
+		return fmt.Errorf("write journal: %w", err) // the next record overwrites what was written of this one
 	}
 	if err := j.file.Sync(); err != nil {
 		return fmt.Errorf("write journal: %w", err)

@@ -1,5 +1,5 @@
-// Package move takes one file from its folder to the storage host: claim, send, read back, receipt, quarantine,
-// remove. Each step is in the journal before what follows from it is done. The maintenance plugin's agent runs it; the
+// Package move moves one file to the storage host: claim, send, read back, receipt, quarantine, remove. Each step is in
+// the journal before the next one begins. The maintenance plugin's agent runs it; the
 // plugin imports it.
 package move
 
@@ -26,21 +26,21 @@ import (
 )
 
 const (
-	// HoldTime is after how long a file is given back.
-	HoldTime = time.Minute // after which a file is given back to a writer that does not let go
-	maxName  = 255         // bytes of a file's name
+	// HoldTime is how long a move waits for a writer to close the file; then the file gets its old name again.
+	HoldTime = time.Minute
+	maxName  = 255 // bytes of a file's name
 )
 
-// Ledger is the mover's side of the journal.
+// Ledger records steps.
 type Ledger interface {
 	Append(r journal.Record) error
 }
 
-// Mover takes files from their folder to the storage host, each step resumable: it looks at what is there, and
-// goes on from it. It is safe to repeat after any failure. Not for concurrent use.
+// Mover moves files. Every step can be repeated after any failure: it looks at what is there and continues from it. Not
+// for concurrent use.
 type Mover struct {
 	Ledger      Ledger
-	Store       storage.Store // nil while the storage host is away; only claims and removals go on then
+	Store       storage.Store // nil while the storage host cannot be reached: files are claimed and removed, but not sent
 	Places      rule.Places
 	Environment string
 	Host        string
@@ -50,19 +50,19 @@ type Mover struct {
 	Notify      func(ctx context.Context, s *rule.Signal) error
 }
 
-// Outcome is what Advance has reached.
+// Outcome is the result of Advance.
 type Outcome int
 
 // The outcomes.
 const (
 	Waiting  Outcome = iota // for a writer, or for the end of the quarantine
-	Moved                   // removed here, with a receipt
-	Returned                // given back to its writer under its old name
-	Vanished                // somebody else removed it before it was sent
-	Dropped                 // the claim had not begun
+	Moved                   // removed from the host, with a receipt
+	Returned                // it has its old name again: its writer did not close it
+	Vanished                // somebody removed it before it was sent
+	Dropped                 // it was never renamed
 )
 
-// Claim takes a file away from its writer: by a rename in its file.Folder, or by a copy and a cut.
+// Claim takes a file away from its writer: by a rename in its folder, or by a copy and a truncation.
 func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
 	d, err := file.OpenFolder(f.Root, path.Dir(f.Path))
 	if err != nil {
@@ -96,8 +96,8 @@ func claimedName(id, base string) string {
 	return name[:min(len(name), maxName)]
 }
 
-// copyAndCut is logrotate's copytruncate. Lines written between the end of the copy and the cut are lost; the
-// crash in between copies them twice.
+// copyAndCut is logrotate's copytruncate. Lines written between the end of the copy and the truncation are lost; after a
+// crash in between, the file is moved twice.
 func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
 	src, _, err := d.Open(path.Base(c.Path), unix.O_RDWR)
 	if err != nil {
@@ -126,12 +126,12 @@ func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
 		return err
 	}
 	if err := src.Truncate(0); err != nil {
-		return fmt.Errorf("cut %s: %w", c.Path, err)
+		return fmt.Errorf("truncate %s: %w", c.Path, err)
 	}
 	return src.Sync()
 }
 
-// Advance takes a move as far as it goes now.
+// Advance takes a move as far as possible now.
 func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 	d, err := file.OpenFolder(m.Claim.Root, path.Dir(m.Claim.Path))
 	if err != nil {
@@ -146,7 +146,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		return Waiting, err
 	}
 	defer f.Close()
-	if m.Claim.Copy && !m.Copied { // the agent died while it copied: the file itself is whole
+	if m.Claim.Copy && !m.Copied { // the agent died during the copy: the file itself is complete
 		if err := d.Remove(m.Claim.Claimed); err != nil {
 			return Waiting, err
 		}
@@ -161,7 +161,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		}
 		return Waiting, err
 	}
-	if m.Sent != nil && !id.Unchanged(m.Sent.File) { // a late writer added to it: what was sent is not all
+	if m.Sent != nil && !id.Unchanged(m.Sent.File) { // a writer appended to it after it was sent
 		if err := v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}); err != nil {
 			return Waiting, err
 		}
@@ -180,7 +180,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 	return v.dispose(d, m, f)
 }
 
-// deliver sends the file and verifies it, up to the receipt.
+// deliver sends the file, reads it back and writes its receipt.
 func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	if m.Sent == nil {
 		s, err := storage.Send(v.Store, f, v.remote(m), v.Compress)
@@ -193,7 +193,7 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	}
 	if err := storage.Fetch(v.Store, *m.Sent, io.Discard); err != nil {
 		remote := m.Sent.Remote
-		// What is there may be half of it, or nothing: it is sent again in any case but a lost connection.
+		// The stored file is damaged or missing: send it again.
 		if errors.Is(err, storage.ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
 			err = errors.Join(err, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}))
 		}
@@ -216,7 +216,7 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	return v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpReceipt, Receipt: &r})
 }
 
-// dispose removes the file. The receipt is on disk; the file is still the one that was sent, and nobody writes.
+// dispose removes the file. The receipt is on disk, the file is the one that was sent, and no process writes to it.
 func (v *Mover) dispose(d *file.Folder, m *journal.Move, f *os.File) (Outcome, error) {
 	id, err := file.Identify(f)
 	if err != nil {
@@ -252,7 +252,7 @@ func (v *Mover) absent(d *file.Folder, m *journal.Move) (Outcome, error) {
 	return result, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
 }
 
-// giveBack gives a file its old name again, unless its writer has made a new one there.
+// giveBack gives a file its old name again, unless there is a new file of that name.
 func (v *Mover) giveBack(d *file.Folder, m *journal.Move) (Outcome, error) {
 	err := d.Rename(m.Claim.Claimed, path.Base(m.Claim.Path))
 	if errors.Is(err, unix.EEXIST) {
@@ -264,7 +264,7 @@ func (v *Mover) giveBack(d *file.Folder, m *journal.Move) (Outcome, error) {
 	return Returned, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
 }
 
-// Adopt takes in a claimed file that the journal does not know: the journal was lost, the file must not be.
+// Adopt adds a claimed file that the journal does not know, because the journal was lost.
 func (v *Mover) Adopt(f rule.Found, name string) error {
 	rest := strings.TrimPrefix(path.Base(f.Path), rule.ClaimPrefix)
 	if len(rest) < ulid.EncodedSize+2 {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 )
 
-// NotifyWriter sends the signal of a rule to its writer.
+// NotifyWriter sends the signal of a rule to the writer of its files.
 func NotifyWriter(ctx context.Context, s *rule.Signal) error {
 	var text []byte
 	var err error
@@ -27,7 +27,7 @@ func NotifyWriter(ctx context.Context, s *rule.Signal) error {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 1 {
-		return fmt.Errorf("find the writer to signal: %q is no process", strings.TrimSpace(string(text)))
+		return fmt.Errorf("find the writer to signal: %q is not a process", strings.TrimSpace(string(text)))
 	}
 	sig := s.Number()
 	if err := unix.Kill(pid, sig); err != nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
-// Places are the folders below which rules may name files; everything else on a host is an application's, a
-// database's or the system's.
+// Places are the folders below which rules may name files. All else on a host belongs to an application, a database
+// or the system.
 type Places struct {
-	Secondary []string // hold nothing but logs and dumps
-	Teams     []string // hold what a team puts there
+	Secondary []string // hold logs and dumps only
+	Teams     []string // hold a team's files of any kind
 }
 
-// HostPlaces are those of every host. The agent's unit can write nowhere else either.
+// HostPlaces returns the places of a real host. The agent's unit cannot write anywhere else.
 func HostPlaces() Places {
 	return Places{Secondary: []string{"/var/log", "/var/crash", "/var/dumps"}, Teams: []string{"/data", "/mnt"}}
 }
@@ -36,11 +36,11 @@ func (p Places) Hold(name string) bool {
 	return file.Below(name, p.Secondary...) || file.Below(name, p.Teams...)
 }
 
-// Folders below the roots that are no logs, whatever their files are called.
+// Folders below the places that hold no logs, whatever their files are called.
 var keptFolders = []string{"/var/log/journal", "/var/log/troop"}
 
-// keptNames are files that a database, the system or an application lives on. Patterns of path.Match, lower
-// case, held against the last part of a path.
+// keptNames are files that a database, the system or an application needs: patterns of path.Match in lower case, for
+// the last part of a path.
 var keptNames = []string{
 	"*.db", "*.db-wal", "*.db-shm", "*.db-journal", "*.sqlite", "*.sqlite[0-9]", "*.sqlite-*", "*.sqlite[0-9]-*", // SQLite
 	"*.rdb", "*.aof", "appendonly*", "nodes.conf", // Redis
@@ -52,13 +52,13 @@ var keptNames = []string{
 	"*.pem", "*.key", "*.conf", "*.cfg", "*.toml", "*.yaml", "*.yml", "*.service",
 }
 
-// keptParts are folders of databases and applications, wherever they lie.
+// keptParts are names of folders of databases and applications, wherever they are.
 var keptParts = []string{
 	"base", "global", "pg_wal", "pg_xlog", "pg_xact", "pg_multixact", "pg_tblspc", "appendonlydir",
 	"node_modules", "releases", ".git", "site-packages",
 }
 
-// secondaryName is what a file below a team's own folder must be called to be a log or a dump; a pattern, too.
+// secondaryName matches names of logs and dumps. Below a team's folder, only such files may be named.
 var secondaryName = regexp.MustCompile(`\.(log|out|err|trace|dmp|dump|core|hprof|csv)([.-][0-9[][]0-9A-Za-z_.:*?[-]*)?(\.(gz|zst|xz|bz2))?$`)
 
 const remedy = `rules may name logs and dumps below /var/log, /var/crash and /var/dumps, and below /data and /mnt by their extension (such as /data/shop/*.log)`
@@ -82,7 +82,7 @@ func (p Places) checkPattern(pattern string) error {
 	if slices.Contains(p.Teams, root) {
 		return fmt.Errorf("%q names everything below %s; name a folder in it", pattern, root)
 	}
-	// Alternatives are looked at one by one: {app.log,dump.rdb} names the second too.
+	// Alternatives are checked one by one: {app.log,dump.rdb} names both files.
 	for _, one := range alternatives(pattern) {
 		if err := p.checkName(one); err != nil {
 			return err
@@ -91,7 +91,7 @@ func (p Places) checkPattern(pattern string) error {
 	return nil
 }
 
-// checkName is checkPattern for a path without alternatives; the path of a file is one, too.
+// checkName says what is wrong with a pattern without alternatives, or with the path of a file.
 func (p Places) checkName(name string) error {
 	if file.Below(name, keptFolders...) {
 		return fmt.Errorf("%q belongs to the system; %s", name, remedy)
@@ -104,7 +104,7 @@ func (p Places) checkName(name string) error {
 	base := strings.ToLower(path.Base(name))
 	for _, kept := range keptNames {
 		if ok, err := path.Match(kept, base); ok || err != nil {
-			return fmt.Errorf("%q is a file that a database, an application or the system lives on (%s); %s", name, kept, remedy)
+			return fmt.Errorf("%q is a file that a database, an application or the system needs (%s); %s", name, kept, remedy)
 		}
 	}
 	if file.Below(name, p.Teams...) && !secondaryName.MatchString(strings.TrimSuffix(base, "*")) && !secondaryName.MatchString(base) {
@@ -114,7 +114,7 @@ func (p Places) checkName(name string) error {
 	return nil
 }
 
-// owner says whose a folder is.
+// owner says what a folder holds, for messages.
 func owner(dir string) string {
 	for _, x := range []struct{ dir, whose string }{
 		{"/opt", "the application's folder"},
@@ -132,7 +132,7 @@ func owner(dir string) string {
 	return dir + ", which holds more than logs"
 }
 
-// splitPattern returns the folder that holds all files a pattern names, and the pattern below it.
+// splitPattern returns the folder that holds all files of a pattern, and the pattern below it.
 func splitPattern(pattern string) (root, rel string) {
 	if i := strings.IndexAny(pattern, "*?[{"); i >= 0 {
 		root = path.Dir(pattern[:i] + "x")
@@ -176,7 +176,7 @@ func alternatives(pattern string) []string {
 
 var errDatabase = errors.New("its content is a database")
 
-// checkContent looks at the first bytes of a file, whatever it is called.
+// checkContent refuses databases and programs by the first bytes of a file.
 func checkContent(head []byte) error {
 	for magic, what := range map[string]string{
 		"SQLite format 3\x00":              "SQLite",
@@ -205,7 +205,8 @@ func elfCore(head []byte) bool {
 	return len(head) > 17 && (head[16] == coreType || head[17] == coreType)
 }
 
-// Inspect opens a file of a folder that a rule names, and refuses it for its name, its kind or its content.
+// Inspect identifies a file that a rule names. It refuses the file for its place, its name, its kind or its content:
+// the error is file.ErrUnsafe then.
 func (p Places) Inspect(d *file.Folder, name string) (file.ID, error) {
 	full := filepath.Join(d.Path, name)
 	if !p.Hold(full) {

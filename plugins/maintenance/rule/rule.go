@@ -1,6 +1,6 @@
-// Package rule says which files of a host may go, and when: a rule as the manifest writes it, the folders that rules
-// may name, and the look at a rule's files. It changes nothing. The maintenance plugin checks rules with it where a
-// pipeline is validated, and its agent looks with it on each host; the plugin and its package move import it.
+// Package rule says which files of a host are moved, and when: the rule block, the folders that rules may name, and the
+// scan of a rule's files. It changes nothing. The maintenance plugin checks rules with it when a pipeline is validated,
+// and its agent scans with it on each host; the plugin and its package move import it.
 package rule
 
 import (
@@ -17,20 +17,20 @@ import (
 // Rule is a rule block of the manifest.
 type Rule struct {
 	Name   string       `hcl:"name,label"`
-	Paths  []string     `hcl:"paths" doc:"Files, as absolute paths; * stands for any text within a folder's name, ** for any folders."`
-	Above  sdk.Size     `hcl:"above,optional" doc:"A file larger than this goes."`
-	Older  sdk.Duration `hcl:"older_than,optional" doc:"A file not written to for this long goes."`
-	Free   *Goal        `hcl:"free,optional" doc:"Files go, the oldest first, while the file system has less free than this: \"20%\" or \"2GiB\"."`
-	Keep   int          `hcl:"keep" default:"0" doc:"So many of the newest files stay, whatever their size or age."`
-	Reopen string       `hcl:"reopen" default:"\"rename\"" doc:"How a writer lets go of a file: rename (it notices itself), signal, or copytruncate (lines written in that moment are lost)."`
-	Signal *Signal      `hcl:"signal,block" doc:"With reopen = \"signal\": who is told."`
+	Paths  []string     `hcl:"paths" doc:"Absolute paths of files; * matches any text within one folder name, ** any folders."`
+	Above  sdk.Size     `hcl:"above,optional" doc:"Files larger than this are moved."`
+	Older  sdk.Duration `hcl:"older_than,optional" doc:"Files not written to for this long are moved."`
+	Free   *Goal        `hcl:"free,optional" doc:"Files are moved, oldest first, while the file system has less free space than this: \"20%\" or \"2GiB\"."`
+	Keep   int          `hcl:"keep" default:"0" doc:"Number of newest files that are never moved."`
+	Reopen string       `hcl:"reopen" default:"\"rename\"" doc:"How a writer is made to close its file: rename (it notices), signal, or copytruncate (lines written at that moment are lost)."`
+	Signal *Signal      `hcl:"signal,block" doc:"With reopen = \"signal\": which process is signalled."`
 }
 
-// Signal says how a writer is told to open its file again.
+// Signal is a signal block: how a writer is told to reopen its file.
 type Signal struct {
 	Send    string `hcl:"send" default:"\"HUP\"" doc:"HUP, USR1 or USR2."`
-	Unit    string `hcl:"unit,optional" doc:"The service whose main process gets it."`
-	PIDFile string `hcl:"pid_file,optional" doc:"Or a file that holds its pid."`
+	Unit    string `hcl:"unit,optional" doc:"Service whose main process gets the signal."`
+	PIDFile string `hcl:"pid_file,optional" doc:"File with the pid of the process, instead of a unit."`
 }
 
 // Number returns the signal, 0 when there is none of its name. Without a name it is SIGHUP.
@@ -114,7 +114,7 @@ func Check(rules []Rule, p Places, bad func(path, format string, args ...any)) {
 			bad(at+".paths", "want at least one path")
 		}
 		if r.Above == 0 && r.Older == 0 && r.Free == nil {
-			bad(at, "want above, older_than or free: it says when files go")
+			bad(at, "want above, older_than or free: they say when files are moved")
 		}
 		if r.Keep < 0 {
 			bad(at+".keep", "want 0 or more, got %d", r.Keep)

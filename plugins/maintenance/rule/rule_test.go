@@ -47,11 +47,11 @@ func TestCheckPattern(t *testing.T) {
 		"/var/lib/redis/appendonlydir/*": "databases",
 		"/var/lib/postgresql/15/main/**": "databases",
 		"/var/lib/mysql/*":               "databases",
-		"/var/log/redis/dump.rdb":        "lives on",
-		"/var/log/app/{app.log,cart.db}": "lives on",
-		"/var/log/app/*.sqlite3":         "lives on",
-		"/var/log/app/*.db-wal":          "lives on",
-		"/var/log/wtmp":                  "lives on",
+		"/var/log/redis/dump.rdb":        "or the system needs",
+		"/var/log/app/{app.log,cart.db}": "or the system needs",
+		"/var/log/app/*.sqlite3":         "or the system needs",
+		"/var/log/app/*.db-wal":          "or the system needs",
+		"/var/log/wtmp":                  "or the system needs",
 		"/var/log/journal/**":            "belongs to the system",
 		"/var/log/app/pg_wal/*":          "folder of a database",
 		"/data/pg/base/5/*.log":          "folder of a database",
@@ -61,7 +61,7 @@ func TestCheckPattern(t *testing.T) {
 		"/data/shop/*":                   "may be more than a log",
 		"/data/shop/**":                  "may be more than a log",
 		"/data/shop/orders.dat":          "may be more than a log",
-		"/data/shop/dump.rdb":            "lives on",
+		"/data/shop/dump.rdb":            "or the system needs",
 	} {
 		err := HostPlaces().checkPattern(pattern)
 		switch {
@@ -75,7 +75,7 @@ func TestCheckPattern(t *testing.T) {
 	}
 }
 
-// TestInspect puts things in a rule's folder that it must not take, whatever the rule says.
+// TestInspect puts files into a rule's folder that must not be moved, whatever the rule says.
 func TestInspect(t *testing.T) {
 	root := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "orders.log")
@@ -102,7 +102,7 @@ func TestInspect(t *testing.T) {
 		"Redis append-only": {"a.log", write("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"), "Redis"},
 		"a program":         {"p.log", write("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00more"), "program"},
 		"MySQL binlog":      {"b.log", write("\xfebinxxxx"), "MySQL"},
-		"by name":           {"dump.rdb", write("x"), "lives on"},
+		"by name":           {"dump.rdb", write("x"), "or the system needs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := test.make(filepath.Join(root, test.file)); err != nil {
@@ -121,13 +121,13 @@ func TestInspect(t *testing.T) {
 				t.Errorf("got %v, want it refused for %q", err, test.refuse)
 			}
 			if _, err := (Places{Secondary: []string{"/elsewhere"}}).Inspect(d, test.file); err == nil {
-				t.Error("taken outside of the allowed folders")
+				t.Error("accepted outside of the allowed folders")
 			}
 		})
 	}
 }
 
-// TestMount has an application's folder and file mounted into a rule's.
+// TestMount mounts a folder and a file of an application into a rule's folder.
 func TestMount(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("this test mounts: run it as root")
@@ -160,7 +160,7 @@ func TestMount(t *testing.T) {
 	}
 }
 
-// TestLinkedFolder has a symbolic link on the way, as the root of a rule and below it.
+// TestLinkedFolder has symbolic links as the root of a rule and below it.
 func TestLinkedFolder(t *testing.T) {
 	dir := t.TempDir()
 	app := filepath.Join(dir, "opt", "app")

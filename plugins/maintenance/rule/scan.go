@@ -16,28 +16,28 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
-// Found is a file that a rule names.
+// Found is a file that matches a rule.
 type Found struct {
 	Root, Path string
 	ID         file.ID
 }
 
-// Listing is what a look at one rule's paths found.
+// Listing is the result of scanning the paths of one rule.
 type Listing struct {
 	Files   []Found          // newest first
 	Orphans []Found          // claimed by an agent
-	Refused map[string]error // by path: why a file that the rule names stays
+	Refused map[string]error // by path: why a matching file is not moved
 }
 
-// ClaimPrefix begins the name of a file on its way: PREFIX ULID - OLD NAME, in the old folder.
+// ClaimPrefix begins the name of a file that is being moved: PREFIX ULID - OLD NAME, in the old folder.
 const ClaimPrefix = ".troop-"
 
 const (
-	maxFiles = 100_000 // that one look takes in; the others come next time
+	maxFiles = 100_000 // in one scan; the rest is found by the next
 	maxDepth = 32
 )
 
-// List looks at all files that a rule names. A path that does not exist names none.
+// List scans for the files of a rule. A folder that does not exist has none.
 func List(r Rule, allowed Places) (Listing, error) {
 	l := Listing{Refused: map[string]error{}}
 	var errs []error
@@ -87,7 +87,7 @@ func (w *walk) folder(d *file.Folder, rel string, depth int) error {
 			}
 			sub, err := d.Sub(e.Name())
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, file.ErrUnsafe) || errors.Is(err, unix.EACCES) {
-				continue // not below this root for the agent
+				continue // a link, a mount, or no permission
 			}
 			if err != nil {
 				return err
@@ -111,7 +111,7 @@ func (w *walk) folder(d *file.Folder, rel string, depth int) error {
 		}
 		id, err := w.allowed.Inspect(d, e.Name())
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // it went meanwhile
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
 		case err != nil:
 			w.list.Refused[full] = err
 		default:
@@ -121,7 +121,7 @@ func (w *walk) folder(d *file.Folder, rel string, depth int) error {
 	return nil
 }
 
-// orphan notes a claimed file. Only one whose old name the rule has is the rule's.
+// orphan adds a claimed file, if its old name matches the rule.
 func (w *walk) orphan(d *file.Folder, name, full string) {
 	rest := strings.TrimPrefix(name, ClaimPrefix)
 	_, base, ok := strings.Cut(rest, "-")
@@ -150,8 +150,8 @@ func SpaceOf(dir string) (Space, error) {
 	return Space{Size: int64(st.Blocks) * st.Bsize, Free: int64(st.Bavail) * st.Bsize}, nil
 }
 
-// Choose picks the files of a rule that go now, oldest first, and says how many bytes its free space goal lacks
-// even when they and what is on its way (pending bytes) are gone.
+// Choose returns the files of a rule that are moved now, oldest first. short is how many bytes the free space goal
+// still lacks when they are gone, and pending bytes, which are being moved, are gone too.
 func Choose(r Rule, files []Found, fs Space, pending int64, now time.Time) (due []Found, short int64) {
 	var rest []Found
 	for i, f := range files {

@@ -1,5 +1,4 @@
-// Package storage keeps files on the storage host, over SFTP, and proves it: what was sent is read back and compared
-// before there is a receipt. The maintenance plugin's agent runs it; the plugin and its packages import it.
+// Package storage sends files to the storage host over SFTP, reads them back and compares them. The maintenance plugin's agent runs it; the plugin and its packages import it.
 package storage
 
 import (
@@ -21,21 +20,21 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Target is where and how the storage host is reached.
+// Target says how to connect to the storage host.
 type Target struct {
 	Address    string // host:port
 	Names      []string
 	User       string
 	Path       string
 	PrivateKey string
-	KnownHosts string // lines of a known_hosts file; only keys pinned there for one of names are accepted
+	KnownHosts string // lines of a known_hosts file; only keys that are pinned there for one of Names are accepted
 }
 
 const (
 	dialTimeout   = 10 * time.Second
 	aliveEvery    = 5 * time.Second
-	aliveTimeout  = 20 * time.Second // without an answer for so long the connection is given up
-	chunkInFlight = 16               // requests of 32 KiB on their way: 512 KiB fill a link of 400 Mbit/s at 10 ms
+	aliveTimeout  = 20 * time.Second // the connection is closed after this time without an answer
+	chunkInFlight = 16               // requests of 32 KiB in flight: 512 KiB fill a link of 400 Mbit/s at 10 ms
 )
 
 // SFTP is a connection to the storage host's SFTP server. Not for concurrent use.
@@ -47,8 +46,8 @@ type SFTP struct {
 	alive  sync.WaitGroup
 }
 
-// Connect opens a connection. It ends, with everything that waits on it, when ctx does or when the storage host
-// does not answer any more.
+// Connect opens a connection. It is closed, and every call on it returns, when ctx ends or the storage host stops
+// answering.
 func Connect(ctx context.Context, t Target) (*SFTP, error) {
 	config, err := t.clientConfig()
 	if err != nil {
@@ -107,12 +106,12 @@ func (t Target) clientConfig() (*ssh.ClientConfig, error) {
 			if slices.ContainsFunc(keys, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), key.Marshal()) }) {
 				return nil
 			}
-			return errors.New("the storage host shows a key that is not the pinned one")
+			return errors.New("the storage host's key is not the pinned one")
 		},
 	}, nil
 }
 
-// pinned returns the keys that lines of known_hosts hold for one of names.
+// pinned returns the keys in lines of known_hosts for one of names.
 func pinned(lines []byte, names []string) ([]ssh.PublicKey, error) {
 	var keys []ssh.PublicKey
 	for len(lines) > 0 {
@@ -142,8 +141,8 @@ func pinned(lines []byte, names []string) ([]ssh.PublicKey, error) {
 	return keys, nil
 }
 
-// keepAlive ends the connection when ctx ends, or the other side does not answer: a partition ends no TCP
-// connection by itself.
+// keepAlive closes the connection when ctx ends or the other side stops answering: a partition does not close a TCP
+// connection.
 func keepAlive(ctx context.Context, client *ssh.Client) {
 	defer client.Close()
 	tick := time.NewTicker(aliveEvery)
@@ -172,11 +171,11 @@ func keepAlive(ctx context.Context, client *ssh.Client) {
 	}
 }
 
-// Close ends the connection. Twice is harmless.
+// Close closes the connection. Twice is harmless.
 func (s *SFTP) Close() error {
 	s.cancel()
 	if s.sftp != nil {
-		_ = s.sftp.Close() // what must last was synced
+		_ = s.sftp.Close() // all data was synced
 	}
 	_ = s.ssh.Close() // as above
 	s.alive.Wait()
@@ -185,8 +184,8 @@ func (s *SFTP) Close() error {
 
 func (s *SFTP) full(name string) string { return path.Join(s.path, name) }
 
-// Put stores what src holds under a name that nothing has yet: first under another name, then synced, then
-// renamed, so that a name that exists is complete. What an earlier attempt left is written over.
+// Put stores src under a name. It writes to another name, syncs and renames, so that a file with its final name is
+// complete. It overwrites what an earlier attempt left.
 func (s *SFTP) Put(name string, src io.Reader) error {
 	full := s.full(name)
 	if err := s.sftp.MkdirAll(path.Dir(full)); err != nil {
@@ -208,13 +207,13 @@ func (s *SFTP) Put(name string, src io.Reader) error {
 		err = s.sftp.PosixRename(part, full)
 	}
 	if err != nil {
-		_ = s.sftp.Remove(part) // it makes room; a connection that is gone cannot
+		_ = s.sftp.Remove(part) // to free its space; the next attempt overwrites it anyway
 		return fmt.Errorf("write %s on storage host: %w", name, err)
 	}
 	return nil
 }
 
-// Get hands every byte of a stored file to dst.
+// Get writes a stored file to dst.
 func (s *SFTP) Get(name string, dst io.Writer) error {
 	f, err := s.sftp.Open(s.full(name))
 	if err != nil {
@@ -227,7 +226,7 @@ func (s *SFTP) Get(name string, dst io.Writer) error {
 	return nil
 }
 
-// Remove takes away a stored file that turned out wrong.
+// Remove removes a stored file that is damaged.
 func (s *SFTP) Remove(name string) error {
 	if err := s.sftp.Remove(s.full(name)); err != nil {
 		return fmt.Errorf("remove %s on storage host: %w", name, err)
@@ -235,7 +234,7 @@ func (s *SFTP) Remove(name string) error {
 	return nil
 }
 
-// Free returns the free bytes on the storage host, and whether it tells.
+// Free returns the free bytes on the storage host, and whether they are known.
 func (s *SFTP) Free() (int64, bool) {
 	v, err := s.sftp.StatVFS(s.path)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage/storagetest"
 )
 
-// noise is content that does not compress.
+// noise returns bytes that do not compress.
 func noise(tb testing.TB, n int) []byte {
 	tb.Helper()
 	b := make([]byte, n)
@@ -121,7 +121,7 @@ func TestStorageIdentity(t *testing.T) {
 	}
 }
 
-// TestPartition has a storage host that takes everything and never answers: the context ends the wait.
+// TestPartition ends the context of a connection: calls return.
 func TestPartition(t *testing.T) {
 	h := storagetest.New(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())

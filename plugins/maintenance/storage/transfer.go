@@ -15,10 +15,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
-// Compression is bound to this much memory on either side; a log's lines repeat within it.
+// zstdWindow bounds the memory of compression at both ends. The lines of a log repeat within it.
 const zstdWindow = 1 << 20
 
-// Store is what a move needs of the storage host.
+// Store is the part of a storage host that Send and Fetch need.
 type Store interface {
 	Put(name string, src io.Reader) error
 	Get(name string, dst io.Writer) error
@@ -49,10 +49,10 @@ type Receipt struct {
 // Errors of Send and Fetch.
 var (
 	ErrChanged  = errors.New("it changed while it was read")
-	ErrMismatch = errors.New("what the storage host gives back is not what was Object")
+	ErrMismatch = errors.New("the stored file differs from what was sent")
 )
 
-// meter counts and hashes what is written to it.
+// meter counts and hashes bytes.
 type meter struct {
 	hash.Hash
 	n int64
@@ -67,8 +67,7 @@ func (m *meter) Write(p []byte) (int, error) {
 
 func (m *meter) digest() string { return "sha256:" + hex.EncodeToString(m.Sum(nil)) }
 
-// Send reads a file once, and compresses, hashes and stores it on the way. ErrChanged says that the file is
-// not the one that was read any more.
+// Send reads a file once, and compresses, hashes and stores it. ErrChanged says that the file changed meanwhile.
 func Send(to Store, f *os.File, remote, compress string) (Object, error) {
 	before, err := file.Identify(f)
 	if err != nil {
@@ -86,7 +85,7 @@ func Send(to Store, f *os.File, remote, compress string) (Object, error) {
 		read <- err
 	}()
 	err = to.Put(remote, pr)
-	pr.CloseWithError(io.ErrClosedPipe) // ends the reader when Put gave up before the end
+	pr.CloseWithError(io.ErrClosedPipe) // ends the reader when Put returned early
 	if errRead := <-read; errRead != nil && (err == nil || !errors.Is(errRead, io.ErrClosedPipe)) {
 		return Object{}, fmt.Errorf("read %s: %w", f.Name(), errRead)
 	}
@@ -110,7 +109,7 @@ func pack(dst io.Writer, src io.Reader, compress string) error {
 		_, err := io.CopyBuffer(dst, struct{ io.Reader }{src}, make([]byte, 128<<10))
 		return err
 	}
-	// Faster levels cost 1 to 3 % of size on logs against the default and are as fast as the disk.
+	// On logs, the fastest level is 1 to 3 % larger than the default, and as fast as the disk.
 	z, err := zstd.NewWriter(dst, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2),
 		zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -120,8 +119,8 @@ func pack(dst io.Writer, src io.Reader, compress string) error {
 	return errors.Join(err, z.Close())
 }
 
-// Fetch reads a stored file back, unpacks it into dst, and compares everything with what was Object: ErrMismatch
-// when a byte differs.
+// Fetch reads a stored file back, unpacks it into dst and compares it with what was sent. ErrMismatch says that a byte
+// differs.
 func Fetch(from Store, s Object, dst io.Writer) error {
 	content, stored := newMeter(), newMeter()
 	pr, pw := io.Pipe()
@@ -132,9 +131,9 @@ func Fetch(from Store, s Object, dst io.Writer) error {
 		got <- err
 	}()
 	errUnpack := unpack(io.MultiWriter(content, dst), pr, s.Compress)
-	// Get is let go on to the end: only the hash of all stored bytes says whether they are damaged.
+	// Get continues to the end: only the hash of all stored bytes shows whether they are damaged.
 	if errUnpack != nil {
-		_, _ = io.Copy(io.Discard, pr) // its error comes by Get
+		_, _ = io.Copy(io.Discard, pr) // Get returns the error
 	}
 	if err := <-got; err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 // after some bytes.
 type Server struct {
 	Target storage.Target
-	Cut    atomic.Int64 // bytes that a connection takes before it ends; 0: no end
+	Cut    atomic.Int64 // bytes that a new connection reads before it is closed; 0: no limit
 }
 
 // New starts a storage host that keeps its files in dir. It ends with the test.
@@ -103,7 +103,7 @@ func (h *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	}
 }
 
-// cutConn ends after it has read so many bytes.
+// cutConn is closed after so many bytes were read.
 type cutConn struct {
 	net.Conn
 	left int64
