@@ -20,7 +20,14 @@ const (
 
 // CommandLine returns the command line without secrets, or the command name in brackets.
 func CommandLine(proc string, f Facts) string {
-	b, err := os.ReadFile(filepath.Join(folder(proc, f.PID), "cmdline"))
+	dir := folder(proc, f.PID)
+	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	for _, thread := range threads(dir) { // of a process whose main thread has ended
+		if err != nil || len(b) > 0 {
+			break
+		}
+		b, err = os.ReadFile(filepath.Join(thread, "cmdline"))
+	}
 	if err != nil || len(b) == 0 {
 		return "[" + f.Comm + "]"
 	}

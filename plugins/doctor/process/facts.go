@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Facts say who a process is. Protection rules judge them; they are read anew before each step.
@@ -17,9 +19,10 @@ type Facts struct {
 	PPID       int        `json:"ppid"`
 	Comm       string     `json:"comm"` // chosen by the process itself
 	Executable string     `json:"executable"`
-	UIDs       []uint32   `json:"uids"` // real, effective, saved, file system
-	GIDs       []uint32   `json:"gids"` // the four, then the supplementary ones
-	User       string     `json:"user"` // of the effective uid; filled in by the caller; empty: unknown
+	RootOwned  bool       `json:"root_owned,omitempty"` // the executable belongs to root: no other user has put it there
+	UIDs       []uint32   `json:"uids"`                 // real, effective, saved, file system
+	GIDs       []uint32   `json:"gids"`                 // the four, then the supplementary ones
+	User       string     `json:"user"`                 // of the effective uid; filled in by the caller; empty: unknown
 	Cgroup     string     `json:"cgroup"`
 	Unit       string     `json:"unit"` // of systemd; empty: none
 	Nice       int        `json:"nice"`
@@ -34,6 +37,7 @@ type Ancestor struct {
 	PID        int    `json:"pid"`
 	Comm       string `json:"comm"`
 	Executable string `json:"executable,omitempty"`
+	RootOwned  bool   `json:"root_owned,omitempty"`
 }
 
 func (a Ancestor) String() string {
@@ -75,7 +79,7 @@ func Read(proc string, id Ident) (Facts, error) {
 		return Facts{}, err
 	}
 	if !f.Kernel {
-		if f.Executable, err = executable(dir); err != nil {
+		if f.Executable, f.RootOwned, err = executable(dir); err != nil {
 			return Facts{}, err
 		}
 	}
@@ -89,13 +93,40 @@ func Read(proc string, id Ident) (Facts, error) {
 	return f, nil
 }
 
-func executable(dir string) (string, error) {
-	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+// executable returns the path of the program of a process, and whether it belongs to root.
+func executable(dir string) (exe string, rootOwned bool, err error) {
+	exe, rootOwned, err = readExe(dir)
+	if Gone(err) { // the main thread has ended; the process lives as long as one of its threads
+		for _, thread := range threads(dir) {
+			if exe, rootOwned, err = readExe(thread); err == nil {
+				break
+			}
+		}
+	}
+	return exe, rootOwned, asGone(err)
+}
+
+func readExe(dir string) (string, bool, error) {
+	link := filepath.Join(dir, "exe")
+	exe, err := os.Readlink(link)
 	if err != nil {
-		return "", asGone(err)
+		return "", false, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(link, &st); err != nil {
+		return "", false, fmt.Errorf("stat %s: %w", link, err)
 	}
 	// The kernel marks a program that was replaced on disk; it is still that program.
-	return strings.TrimSuffix(exe, " (deleted)"), nil
+	return strings.TrimSuffix(exe, " (deleted)"), st.Uid == 0, nil
+}
+
+// threads returns the folders of a process's threads.
+func threads(dir string) []string {
+	list, err := filepath.Glob(filepath.Join(dir, "task", "[0-9]*"))
+	if err != nil {
+		return nil
+	}
+	return list
 }
 
 func (f *Facts) readStatus(file string) error {
@@ -148,9 +179,32 @@ type Demand struct {
 	Sleeps int64         // how often it went to sleep by itself
 }
 
-// ReadDemand reads the demand of a process since its start: that of its main thread.
+// ReadDemand reads the demand of a process since its start: that of its main thread or, when that has ended, of the
+// thread that waited longest.
 func ReadDemand(proc string, id Ident) (Demand, error) {
 	dir := folder(proc, id.PID)
+	st, err := ReadStat(dir)
+	if err != nil {
+		return Demand{}, err
+	}
+	if st.State != 'Z' {
+		return readDemand(dir)
+	}
+	var most Demand
+	err = ErrGone
+	for _, thread := range threads(dir) {
+		if st, errStat := ReadStat(thread); errStat != nil || st.State == 'Z' {
+			continue
+		}
+		d, errThread := readDemand(thread)
+		if errThread == nil && (err != nil || d.Wait > most.Wait) {
+			most, err = d, nil
+		}
+	}
+	return most, err
+}
+
+func readDemand(dir string) (Demand, error) {
 	sched, err := os.ReadFile(filepath.Join(dir, "schedstat"))
 	if err != nil {
 		return Demand{}, asGone(err)
@@ -161,11 +215,11 @@ func ReadDemand(proc string, id Ident) (Demand, error) {
 	}
 	f := strings.Fields(string(sched)) // ns on a core, ns in the queue, turns
 	if len(f) != 3 {
-		return Demand{}, fmt.Errorf("parse schedstat of process %d: %d fields, want 3", id.PID, len(f))
+		return Demand{}, fmt.Errorf("parse schedstat of %s: %d fields, want 3", dir, len(f))
 	}
 	wait, err := strconv.ParseInt(f[1], 10, 64)
 	if err != nil {
-		return Demand{}, fmt.Errorf("parse schedstat of process %d: %w", id.PID, err)
+		return Demand{}, fmt.Errorf("parse schedstat of %s: %w", dir, err)
 	}
 	for line := range strings.Lines(string(status)) {
 		if v, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
@@ -173,11 +227,12 @@ func ReadDemand(proc string, id Ident) (Demand, error) {
 			return Demand{Wait: time.Duration(wait), Sleeps: n}, err
 		}
 	}
-	return Demand{}, fmt.Errorf("parse status of process %d: no voluntary_ctxt_switches", id.PID)
+	return Demand{}, fmt.Errorf("parse status of %s: no voluntary_ctxt_switches", dir)
 }
 
-// maxChain bounds the chain of parents; a longer one cannot be followed while it changes.
-const maxChain = 64
+// maxChain bounds the chain of parents, which changes while it is followed. It is long enough that nobody hides behind
+// it: a process that cannot be examined is left alone.
+const maxChain = 4096
 
 // Chain lists the process pid and its parents, up to PID 1.
 func Chain(proc string, pid int) ([]Ancestor, error) {
@@ -193,7 +248,7 @@ func Chain(proc string, pid int) ([]Ancestor, error) {
 		}
 		a := Ancestor{PID: pid, Comm: st.Comm}
 		if !st.Kernel() && pid != 1 {
-			if a.Executable, err = executable(dir); err != nil {
+			if a.Executable, a.RootOwned, err = executable(dir); err != nil {
 				return nil, fmt.Errorf("follow parents to %d: %w", pid, hideGone(err))
 			}
 		}

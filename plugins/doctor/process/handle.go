@@ -57,12 +57,8 @@ func (h *Handle) Signal(sig unix.Signal) error {
 // Renice gives every thread of the process the nice value. Linux has no such call for a pidfd. Thread ids are used while
 // the pidfd shows that the process is alive, so that they are still its own.
 func (h *Handle) Renice(nice int) error {
-	tasks, err := filepath.Glob(filepath.Join(folder(h.proc, h.ID.PID), "task", "[0-9]*"))
-	if err != nil {
-		return err
-	}
 	done := 0
-	for _, t := range tasks {
+	for _, t := range threads(folder(h.proc, h.ID.PID)) {
 		tid, err := strconv.Atoi(filepath.Base(t))
 		if err != nil {
 			continue

@@ -103,11 +103,18 @@ type Spared struct {
 	Reason string
 }
 
-// loginPrograms hold login sessions: when they end, people lose their sessions.
+// loginPrograms hold login sessions: when they end, people lose their sessions. Names prove nothing: the program has to
+// be root's and in a folder of the system.
 var loginPrograms = []string{
-	"sshd", "sshd-session", "sshd-auth", "login", "agetty", "getty", "systemd", "systemd-logind", "(sd-pam)",
+	"sshd", "sshd-session", "sshd-auth", "login", "agetty", "getty", "systemd", "systemd-executor", "systemd-logind",
 	"gdm3", "gdm", "lightdm", "sddm", "tmux", "screen", "mosh-server",
 }
+
+// shells are the programs that a login starts, by the same proof.
+var shells = []string{"sh", "bash", "rbash", "dash", "ash", "busybox", "zsh", "zsh5", "fish", "ksh", "ksh93", "mksh", "tcsh", "csh"}
+
+// systemFolders are those in which only root installs programs.
+var systemFolders = []string{"/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/"}
 
 // protectedUnits keep a host running. ssh.service is not one of them: on hosts without session scopes, everything that
 // people start is in it. sshd itself is recognised by its executable.
@@ -155,18 +162,27 @@ func (g *Guard) Judge(f process.Facts) *Spared {
 	return judgeUser(a, f)
 }
 
-// session protects login sessions: the programs that hold them, and the shells that they start on a terminal.
+// session protects login sessions: the programs that hold them, and the shells that they start on a terminal. A shell
+// is protected while it waits, for input or for a command; while it runs, it is a process like any other. So is a program
+// that replaced the shell.
 func (g *Guard) session(f process.Facts) *Spared {
-	if isLogin(f.Executable) {
+	if isSystem(loginPrograms, f.Executable, f.RootOwned) {
 		return &Spared{RuleLogin, "it holds login sessions"}
 	}
-	if f.Leader && len(f.Chain) > 0 && isLogin(f.Chain[0].Executable) {
+	if !f.Leader || f.State == "R" || !isSystem(shells, f.Executable, f.RootOwned) || len(f.Chain) == 0 {
+		return nil
+	}
+	if parent := f.Chain[0]; isSystem(loginPrograms, parent.Executable, parent.RootOwned) {
 		return &Spared{RuleLogin, "it is a login shell"}
 	}
 	return nil
 }
 
-func isLogin(exe string) bool { return slices.Contains(loginPrograms, path.Base(exe)) }
+// isSystem reports whether an executable is one of programs, installed by the system.
+func isSystem(programs []string, exe string, rootOwned bool) bool {
+	inFolder := slices.ContainsFunc(systemFolders, func(dir string) bool { return strings.HasPrefix(exe, dir) })
+	return rootOwned && inFolder && slices.Contains(programs, path.Base(exe))
+}
 
 // judgeUser judges all users and groups that a process has or can switch back to.
 func judgeUser(a *Accounts, f process.Facts) *Spared {

@@ -43,13 +43,22 @@ func person() process.Facts {
 	return process.Facts{
 		Ident: process.Ident{PID: 500, Start: 77}, PPID: 400, Comm: "loop", Executable: "/home/bob/loop", UIDs: []uint32{1001, 1001, 1001, 1001},
 		GIDs: []uint32{1001, 1001, 1001, 1001, 100}, User: "bob", Cgroup: "/user.slice/user-1001.slice/session-3.scope", Unit: "session-3.scope",
-		Chain: []process.Ancestor{{PID: 400, Comm: "bash", Executable: "/usr/bin/bash"}, {PID: 390, Comm: "sshd", Executable: "/usr/sbin/sshd"}, {PID: 1, Comm: "systemd"}},
+		Chain: []process.Ancestor{{PID: 400, Comm: "bash", Executable: "/usr/bin/bash", RootOwned: true}, {PID: 390, Comm: "sshd", Executable: "/usr/sbin/sshd", RootOwned: true}, {PID: 1, Comm: "systemd"}},
 	}
 }
 
 func TestJudge(t *testing.T) {
 	etc := etcFolder(t, testPasswd, testGroup)
 	uid := func(u ...uint32) func(*process.Facts) { return func(f *process.Facts) { f.UIDs = u } }
+	installed := func(exe string) func(*process.Facts) {
+		return func(f *process.Facts) { f.Executable, f.RootOwned = exe, true }
+	}
+	shell := func(exe, state string) func(*process.Facts) { // on a terminal that sshd gave to it
+		return func(f *process.Facts) {
+			installed(exe)(f)
+			f.Leader, f.State, f.Chain = true, state, f.Chain[1:]
+		}
+	}
 	for name, test := range map[string]struct {
 		change func(*process.Facts)
 		want   Rule
@@ -82,12 +91,22 @@ func TestJudge(t *testing.T) {
 		"what the doctor started":        {func(f *process.Facts) { f.Chain[1].PID = 900 }, RuleSelf},
 		"in the doctor's unit":           {func(f *process.Facts) { f.Unit = "troop-agent@doctor-hosts.service" }, RuleSelf},
 		"another agent":                  {func(f *process.Facts) { f.Unit = "troop-agent@deploy-shop.service" }, RuleUnit},
-		"sshd for a session":             {func(f *process.Facts) { f.Executable = "/usr/sbin/sshd" }, RuleLogin},
-		"sshd of today":                  {func(f *process.Facts) { f.Executable = "/usr/lib/openssh/sshd-session" }, RuleLogin},
-		"a login shell":                  {func(f *process.Facts) { f.Leader = true; f.Chain = f.Chain[1:] }, RuleLogin},
+		"sshd for a session":             {installed("/usr/sbin/sshd"), RuleLogin},
+		"sshd of today":                  {installed("/usr/lib/openssh/sshd-session"), RuleLogin},
+		"a terminal multiplexer":         {installed("/usr/bin/tmux"), RuleLogin},
+		"a program called tmux":          {func(f *process.Facts) { f.Executable = "/home/bob/tmux" }, ""},
+		"a copy of sshd":                 {func(f *process.Facts) { f.Executable = "/home/bob/usr/sbin/sshd" }, ""},
+		"a user's file in /usr":          {func(f *process.Facts) { f.Executable = "/usr/bin/tmux" }, ""}, // by a mount of his own
+		"root's file elsewhere":          {installed("/srv/share/sshd"), ""},
+		"a login shell":                  {shell("/usr/bin/bash", "S"), RuleLogin},
+		"a login shell that burns":       {shell("/usr/bin/bash", "R"), ""},
+		"a login shell of his own":       {func(f *process.Facts) { shell("/home/bob/bash", "S")(f); f.RootOwned = false }, ""},
+		"what replaced a login shell":    {shell("/usr/bin/stress-ng", "S"), ""},
+		"a shell below a shell":          {func(f *process.Facts) { chain := f.Chain; shell("/usr/bin/bash", "S")(f); f.Chain = chain }, ""},
+		"a shell below a fake sshd":      {func(f *process.Facts) { shell("/usr/bin/bash", "S")(f); f.Chain[0].RootOwned = false }, ""},
 		"a command over ssh":             {func(f *process.Facts) { f.Leader = false; f.Chain = f.Chain[1:] }, ""},
 		"named like sshd":                {func(f *process.Facts) { f.Comm = "sshd" }, ""},
-		"systemd of the user":            {func(f *process.Facts) { f.Executable = "/usr/lib/systemd/systemd" }, RuleLogin},
+		"systemd of the user":            {installed("/usr/lib/systemd/systemd"), RuleLogin},
 		"logind's unit":                  {func(f *process.Facts) { f.Unit = "systemd-logind.service" }, RuleUnit},
 		"in sshd's unit":                 {func(f *process.Facts) { f.Unit = "ssh.service" }, ""},
 		"no executable":                  {func(f *process.Facts) { f.Executable = "" }, RuleUnknown},
