@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,5 +340,38 @@ func TestRestore(t *testing.T) {
 	}
 	if got := f.local(); !slices.Equal(got, []string{"app.log.restored"}) {
 		t.Errorf("left %v", got)
+	}
+}
+
+// TestRefusedOnce has hundreds of links that match a rule, and a hard link: two events tell of them, whatever their
+// number, and in later scans there are no more.
+func TestRefusedOnce(t *testing.T) {
+	f := newFixture(t)
+	f.write("app.log", longLog)
+	target := f.write("other.txt", longLog)
+	for i := range 300 {
+		if err := os.Symlink(target, filepath.Join(f.logs, fmt.Sprintf("link%d.log", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(target, filepath.Join(f.logs, "hard.log")); err != nil {
+		t.Fatal(err)
+	}
+	a := f.agent(nil)
+	t.Cleanup(a.Close)
+	f.ticks(a, 3)
+	a.Tick(t.Context())
+	var refused []string
+	for _, e := range f.events {
+		if e.Kind == "file.refused" {
+			refused = append(refused, fmt.Sprint(e.Data["reason"], " ", e.Data["files"]))
+		}
+	}
+	slices.Sort(refused)
+	if want := []string{"it has several names (hard links) 1", "it is a symbolic link 300"}; !slices.Equal(refused, want) {
+		t.Errorf("published %q, want %q", refused, want)
+	}
+	if got := f.stored(); len(got) != 1 {
+		t.Errorf("stored %d files, want app.log", len(got))
 	}
 }

@@ -153,7 +153,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
 	}
 	if !id.Same(m.Claim.File) {
-		return Waiting, fmt.Errorf("%s: %w: another file was put in its place", f.Name(), file.ErrUnsafe)
+		return Waiting, file.Refuse(f.Name(), "another file was put in its place")
 	}
 	if err := file.Released(f); err != nil {
 		if errors.Is(err, file.ErrHeld) && m.Receipt == nil && v.Now().Sub(m.Begun) >= HoldTime {
