@@ -178,7 +178,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 	}
 	a.mover = &move.Mover{
 		Ledger: j, Places: allowed, Environment: info.Environment, Host: info.Host, Compress: c.Compress,
-		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() }, Notify: move.NotifyWriter,
+		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
 	a.drilled = a.now()
 	if a.alerts, err = sdk.OpenAlerts(info.StateDir, publish); err != nil {

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -373,5 +375,42 @@ func TestRefusedOnce(t *testing.T) {
 	}
 	if got := f.stored(); len(got) != 1 {
 		t.Errorf("stored %d files, want app.log", len(got))
+	}
+}
+
+// TestSignalledWriter has a rule that signals a writer: one that does not run holds no file, and one that must not be
+// signalled keeps its own.
+func TestSignalledWriter(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test gives a file to another user: run it as root")
+	}
+	for name, test := range map[string]struct {
+		pid  string // empty: no file
+		want string
+	}{
+		"does not run":                   {"", "file.moved/info"},
+		"is root's, in a file of a user": {strconv.Itoa(os.Getpid()), "file.refused/warning"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			file := filepath.Join(f.state, "app.pid")
+			f.config.Rules[0].Reopen = "signal"
+			f.config.Rules[0].Signal = &rule.Signal{Send: "USR1", PIDFile: file} // SIGUSR1 would end this test
+			if test.pid != "" {
+				if err := errors.Join(os.WriteFile(file, []byte(test.pid), 0o600), os.Chown(file, 60001, 60001)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.write("app.log", longLog)
+			a := f.agent(nil)
+			t.Cleanup(a.Close)
+			f.ticks(a, 3)
+			if got := f.kinds(); !slices.Equal(got, []string{test.want}) {
+				t.Errorf("published %v, want %s", got, test.want)
+			}
+			if moved := test.pid == ""; moved != (len(f.local()) == 0) {
+				t.Errorf("left on the host: %v", f.local())
+			}
+		})
 	}
 }
