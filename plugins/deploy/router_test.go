@@ -48,7 +48,10 @@ func TestRestartIsReconciled(t *testing.T) {
 	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
 	s.write("servers.state", "1\n")
 	s.startRouter()
-	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.eventually("both pools serve again", func() bool {
+		a := s.ask(3)
+		return a.pool[poolProduction] == 2 && a.pool[poolCanary] == 1 && len(a.failed) == 0
+	})
 	s.expectSplit(30, 20, 10)
 }
 
