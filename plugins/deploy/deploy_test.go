@@ -2,20 +2,23 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-var oneEach = map[string]string{"router-1": roleRouter, "web-1": poolProduction, "canary-1": poolCanary}
+var oneEach = map[string]string{"router-1": roleRouter, "web-1": state.PoolProduction, "canary-1": state.PoolCanary}
 
 // twoEach has a second production host, of which one may fail.
-var twoProduction = map[string]string{"router-1": roleRouter, "web-1": poolProduction, "web-2": poolProduction, "canary-1": poolCanary}
+var twoProduction = map[string]string{"router-1": roleRouter, "web-1": state.PoolProduction, "web-2": state.PoolProduction, "canary-1": state.PoolCanary}
 
 func expect(t *testing.T, what string, got, want any) {
 	t.Helper()
@@ -28,7 +31,7 @@ func expect(t *testing.T, what string, got, want any) {
 func (s *site) expectSplit(n, production, canary int) {
 	s.t.Helper()
 	a := s.ask(n)
-	if a.pool[poolProduction] != production || a.pool[poolCanary] != canary || len(a.failed) > 0 {
+	if a.pool[state.PoolProduction] != production || a.pool[state.PoolCanary] != canary || len(a.failed) > 0 {
 		s.t.Errorf("%d requests: %v, failed %q; want %d:%d; %+v\n%s", n, a.pool, a.failed, production, canary, s.actual(), s.routerLog())
 	}
 }
@@ -51,7 +54,7 @@ func TestDeployUnderLoad(t *testing.T) {
 	}
 	a := stop()
 	if len(a.failed) > 0 {
-		t.Errorf("%d of %d requests failed: %q", len(a.failed), a.pool[poolProduction]+a.pool[poolCanary], a.failed)
+		t.Errorf("%d of %d requests failed: %q", len(a.failed), a.pool[state.PoolProduction]+a.pool[state.PoolCanary], a.failed)
 	}
 	if a.release[artifact1] == 0 || a.release[artifact2] == 0 {
 		t.Errorf("answers by release: %v, want both", a.release)
@@ -108,6 +111,9 @@ func TestBadReleaseIsAborted(t *testing.T) {
 			expect(t, "web-1", s.serving("web-1"), artifact1)
 			expect(t, "canary-1", s.serving("canary-1"), artifact1)
 			s.expectSplit(30, 20, 10)
+			if tt.commit != unhealthy {
+				s.expectFailed(tt.reason)
+			}
 			for _, p := range s.fake.Playbooks() {
 				if p.Vars["release_commit"] == tt.commit && slices.Contains(p.Hosts, "web-1") {
 					t.Error("the release reached production")
@@ -117,17 +123,32 @@ func TestBadReleaseIsAborted(t *testing.T) {
 	}
 }
 
+// expectFailed wants a whole card of a failed verdict in the shared state.
+func (s *site) expectFailed(reason string) {
+	s.t.Helper()
+	var c card
+	if err := json.Unmarshal(s.fake.State(state.KeyVerdict).Value, &c); err != nil {
+		s.t.Fatal(err)
+	}
+	if c.Outcome != verdict.Fail || !strings.Contains(c.Reason, reason) || !slices.ContainsFunc(c.Figures, func(f verdict.Figure) bool { return !f.OK }) {
+		s.t.Errorf("judgement: %+v", c.Judgement)
+	}
+	if _, ok := s.desired().Releases[c.Release]; ok || c.Release == "" || c.Seconds <= 0 || c.Production == 0 || c.Canary == 0 {
+		s.t.Errorf("the card is not whole: %+v", c)
+	}
+}
+
 func TestSameReleaseAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	playbooks, version := len(s.fake.Playbooks()), s.fake.State(keyDesired).Version
+	playbooks, version := len(s.fake.Playbooks()), s.fake.State(state.KeyDesired).Version
 	r := s.deploy(artifact1)
 	if r.Err != nil || !strings.Contains(strings.Join(r.Logs, "\n"), "nothing to do") {
 		t.Errorf("got %v and %q", r.Err, r.Logs)
 	}
 	expect(t, "playbooks", len(s.fake.Playbooks()), playbooks)
-	expect(t, "version", s.fake.State(keyDesired).Version, version)
+	expect(t, "version", s.fake.State(state.KeyDesired).Version, version)
 }
 
 func TestHostsThatLostTheirReleaseAreHealed(t *testing.T) {
@@ -186,14 +207,14 @@ func TestCalledOffPlaybookIsNoVerdict(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	before := s.fake.State(keyDesired)
+	before := s.fake.State(state.KeyDesired)
 	s.fake.OnPlaybook = func(sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 		return []sdk.TaskResult{{Host: "canary-1", Task: "Unpack", Status: "failed"}}, context.Canceled
 	}
 	if r := s.deploy(artifact2); r.Err == nil || strings.Contains(r.Err.Error(), "aborted") {
 		t.Errorf("got %v, want that the playbook was cancelled", r.Err)
 	}
-	if after := s.fake.State(keyDesired); after.Version != before.Version {
+	if after := s.fake.State(state.KeyDesired); after.Version != before.Version {
 		t.Errorf("the desired state changed: %s", after.Value)
 	}
 	s.expectSplit(30, 20, 10)
@@ -207,7 +228,8 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 	s.mustDeploy(artifact1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan sdktest.Result)
-	go func() { done <- s.deployBody(ctx, artifact2, s.longWatch(artifact2)) }()
+	long := s.longWatch(artifact2)
+	go func() { done <- s.deployBody(ctx, artifact2, long) }()
 	s.watching()
 	cancel()
 	if r := <-done; r.Err == nil {
@@ -218,8 +240,8 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 
 	s.stopAgent()
 	d := s.desired()
-	d.open(time.Now())
-	s.fake.SetState(keyDesired, encode(d))
+	d.OpenCanary(time.Now())
+	s.fake.SetState(state.KeyDesired, state.Encode(d))
 	s.setting.silence = 500 * time.Millisecond
 	s.startAgent()
 	s.eventually("the agent closes it", func() bool { return s.actual().Closed != nil })
@@ -259,7 +281,8 @@ func TestOrderEndsTheWatch(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	done := make(chan sdktest.Result)
-	go func() { done <- s.deployBody(t.Context(), artifact2, s.longWatch(artifact2)) }()
+	long := s.longWatch(artifact2)
+	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
 	s.watching()
 	if r := s.call("promote", nil); r.Err != nil {
 		t.Fatal(r.Err)
