@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -25,20 +24,12 @@ func expect(t *testing.T, what string, got, want any) {
 	}
 }
 
+// expectSplit sends n requests and wants exactly so many answers of each pool.
 func (s *site) expectSplit(n, production, canary int) {
 	s.t.Helper()
-	for try := 1; ; try++ {
-		a := s.ask(n)
-		if a.pool[poolProduction] == production && a.pool[poolCanary] == canary && len(a.failed) == 0 {
-			return
-		}
-		said := fmt.Sprintf("%d requests: %v, failed %q; want %d:%d; %+v", n, a.pool, a.failed, production, canary, s.actual())
-		if len(a.failed) > 0 || try == 3 {
-			s.t.Error(said)
-			return
-		}
-		s.t.Log(said)
-		time.Sleep(2 * time.Second) // a machine that is too busy to answer two checks in time has a server down, until the next
+	a := s.ask(n)
+	if a.pool[poolProduction] != production || a.pool[poolCanary] != canary || len(a.failed) > 0 {
+		s.t.Errorf("%d requests: %v, failed %q; want %d:%d; %+v\n%s", n, a.pool, a.failed, production, canary, s.actual(), s.routerLog())
 	}
 }
 
@@ -49,8 +40,12 @@ func TestDeployUnderLoad(t *testing.T) {
 	s.expectSplit(300, 200, 100)
 
 	stop := s.load()
-	s.mustDeploy(artifact2)
-	r := s.call("rollback", map[string]string{"yes": "true"})
+	// On a busy machine some answers are late, whatever the release: no verdict on latency here.
+	r := s.deployBody(t.Context(), artifact2, strings.Replace(s.body(artifact2), "canary {", "canary {\n  latency_slack = \"1m\"", 1))
+	if r.Err != nil {
+		t.Errorf("deploy: %v", r.Err)
+	}
+	r = s.call("rollback", map[string]string{"yes": "true"})
 	if r.Err != nil {
 		t.Errorf("rollback: %v", r.Err)
 	}
@@ -71,7 +66,7 @@ func TestFirstDeployIsJudgedWhenItHasTraffic(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	stop := s.load()
-	r := s.deploy(faulty)
+	r := s.deployBody(t.Context(), faulty, s.longWatch(faulty))
 	stop()
 	var failure *sdktest.Failure
 	if !errors.As(r.Err, &failure) || !strings.Contains(failure.Reason, "no release was good before") {
@@ -99,7 +94,7 @@ func TestBadReleaseIsAborted(t *testing.T) {
 			s := newSite(t, oneEach)
 			s.mustDeploy(artifact1)
 			stop := s.load()
-			r := s.deploy(tt.commit)
+			r := s.deployBody(t.Context(), tt.commit, s.longWatch(tt.commit))
 			a := stop()
 			var failure *sdktest.Failure
 			if !errors.As(r.Err, &failure) || !strings.Contains(failure.Reason, tt.reason) {
@@ -185,6 +180,25 @@ func TestInterruptedDeploy(t *testing.T) {
 	s.expectSplit(30, 20, 10)
 }
 
+// TestCalledOffPlaybookIsNoVerdict ends a playbook of the canary as the end of a run does, before the stage itself hears
+// that it is cancelled: nothing is put back, no traffic moves.
+func TestCalledOffPlaybookIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	before := s.fake.State(keyDesired)
+	s.fake.OnPlaybook = func(sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+		return []sdk.TaskResult{{Host: "canary-1", Task: "Unpack", Status: "failed"}}, context.Canceled
+	}
+	if r := s.deploy(artifact2); r.Err == nil || strings.Contains(r.Err.Error(), "aborted") {
+		t.Errorf("got %v, want that the playbook was cancelled", r.Err)
+	}
+	if after := s.fake.State(keyDesired); after.Version != before.Version {
+		t.Errorf("the desired state changed: %s", after.Value)
+	}
+	s.expectSplit(30, 20, 10)
+}
+
 // TestUnjudgedCanaryIsClosed leaves a candidate on the canary with nobody to judge it, once in good order and once
 // as a killed deploy does.
 func TestUnjudgedCanaryIsClosed(t *testing.T) {
@@ -192,9 +206,11 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(2*time.Second, cancel)
-	long := strings.Replace(s.body(artifact2), `"500ms"`, `"1m"`, 1)
-	if r := s.deployBody(ctx, artifact2, long); r.Err == nil {
+	done := make(chan sdktest.Result)
+	go func() { done <- s.deployBody(ctx, artifact2, s.longWatch(artifact2)) }()
+	s.watching()
+	cancel()
+	if r := <-done; r.Err == nil {
 		t.Fatal("the watch was not interrupted")
 	}
 	s.eventually("the canary has no traffic", func() bool { return s.actual().Settled && s.actual().Weights.Canary == 0 })
@@ -242,12 +258,9 @@ func TestOrderEndsTheWatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	long := strings.Replace(s.body(artifact2), `"500ms"`, `"1m"`, 1)
 	done := make(chan sdktest.Result)
-	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
-	s.eventually("the canary is open", func() bool {
-		return s.desired().Phase == phaseCanary && s.desired().Generation == 3 && s.actual().Settled
-	})
+	go func() { done <- s.deployBody(t.Context(), artifact2, s.longWatch(artifact2)) }()
+	s.watching()
 	if r := s.call("promote", nil); r.Err != nil {
 		t.Fatal(r.Err)
 	}

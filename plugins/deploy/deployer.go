@@ -273,10 +273,16 @@ func (d *deployer) install(ctx context.Context, hosts []string, r release) error
 	}
 	d.job.Logf("release %s goes into the idle slot of %s", r, strings.Join(hosts, ", "))
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !cancelled(ctx, err) {
 		return d.explain(results, err)
 	}
 	return err
+}
+
+// cancelled reports whether err says only that the work was called off. A call that the core ended may return before
+// the cancellation of the stage arrives.
+func cancelled(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, context.Canceled)
 }
 
 // explain makes one sentence of a failed installation: for each host what its last failed task said first. What a
@@ -368,7 +374,7 @@ func (d *deployer) tidy(ctx context.Context) {
 		"release_slots":   d.slots(d.all(), func(p placement) string { return p.Slot }),
 		"release_protect": protect,
 	}})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !cancelled(ctx, err) {
 		d.job.Warnf("the old slots could not be stopped: %v", err)
 	}
 }

@@ -48,7 +48,10 @@ func TestRestartIsReconciled(t *testing.T) {
 	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
 	s.write("servers.state", "1\n")
 	s.startRouter()
-	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.eventually("both pools serve again", func() bool {
+		a := s.ask(3)
+		return a.pool[poolProduction] == 2 && a.pool[poolCanary] == 1 && len(a.failed) == 0
+	})
 	s.expectSplit(30, 20, 10)
 }
 
@@ -74,10 +77,9 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	s.mustDeploy(artifact1)
 	s.fake.Publish(sdk.Event{Host: "web-1", Role: poolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The first alert that counts is the reason: those before did not.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 	s.expectSplit(30, 30, 0)
 	s.eventually("the closing is told", func() bool {
@@ -102,10 +104,10 @@ func TestChosenAlertsCloseTheCanary(t *testing.T) {
 	s.startAgent()
 	s.mustDeploy(artifact1)
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The first alert that counts is the reason: the one before did not.
+	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 }
 
 func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {

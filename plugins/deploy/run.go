@@ -264,7 +264,7 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r release) error
 // abort puts everything back and returns why. A deploy that was cancelled only takes the traffic away from a release
 // that was not judged: the next deploy goes on from there.
 func (d *deployer) abort(ctx context.Context, r release, why error) error {
-	if ctx.Err() != nil {
+	if cancelled(ctx, why) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 		defer cancel()
 		unjudged := func(h string) bool { return d.want.Phase == phaseCanary && d.want.Hosts[h].Release == r.ID }
@@ -274,7 +274,10 @@ func (d *deployer) abort(ctx context.Context, r release, why error) error {
 				d.job.Warnf("%v", err)
 			}
 		}
-		return context.Cause(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return why
 	}
 	d.job.Warnf("aborting release %s: %v", r, why)
 	done, err := d.putBack(ctx)

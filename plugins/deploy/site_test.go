@@ -62,7 +62,7 @@ type app struct {
 const (
 	unhealthy = "unhealthy"  // its health check fails
 	faulty    = "faulty"     // a tenth of its answers is 500
-	slow      = "slow"       // it needs 450 ms
+	slow      = "slow"       // it needs 2 s: more than a busy machine takes for anything else
 	artifact1 = "good-one"   // commits that
 	artifact2 = "good-two"   // have nothing
 	artifact3 = "good-three" // wrong with them
@@ -257,7 +257,7 @@ func (s *site) start(host, slot, commit string) error {
 		case commit == faulty && n%10 == 0:
 			w.WriteHeader(http.StatusInternalServerError)
 		case commit == slow:
-			time.Sleep(450 * time.Millisecond)
+			time.Sleep(2 * time.Second)
 		}
 		_, _ = io.WriteString(w, commit)
 	})
@@ -338,6 +338,21 @@ func (s *site) body(commit string) string {
 		s.t.Fatal(r.Err)
 	}
 	return strings.Replace(s.manifest, "sha256:"+strings.Repeat("0", 64), digest, 1)
+}
+
+// longWatch is a body whose verdict comes as soon as there are requests enough, however slow the machine is, and not
+// before.
+func (s *site) longWatch(commit string) string {
+	s.t.Helper()
+	return strings.Replace(s.body(commit), `"500ms"`, `"5m"`, 1)
+}
+
+// watching waits until the second deploy of a site has opened its canary.
+func (s *site) watching() {
+	s.t.Helper()
+	s.eventually("the canary is open", func() bool {
+		return s.desired().Phase == phaseCanary && s.desired().Generation == 3 && s.actual().Settled && s.actual().Weights.Canary > 0
+	})
 }
 
 func (s *site) deploy(commit string) sdktest.Result {
@@ -436,13 +451,19 @@ func (s *site) load() (stop func() answers) {
 	}
 }
 
+// eventually waits for a state. The limit is for a product that never gets there, not for a slow machine.
 func (s *site) eventually(what string, f func() bool) {
 	s.t.Helper()
-	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) {
 		if f() {
 			return
 		}
 	}
+	s.t.Fatalf("waited in vain: %s\nactual: %+v\nhaproxy: %s", what, s.actual(), s.routerLog())
+}
+
+// routerLog is what HAProxy said of its servers.
+func (s *site) routerLog() []byte {
 	out, _ := os.ReadFile(filepath.Join(s.dir, "haproxy.out"))
-	s.t.Fatalf("waited in vain: %s\nactual: %+v\nhaproxy: %s", what, s.actual(), out)
+	return out
 }

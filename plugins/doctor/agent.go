@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,73 +9,39 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// reportEvery is how often the agent tells the status action what it sees.
-const reportEvery = 5 * time.Second
+// The agent's report for the status action.
+const (
+	reportName  = "report"
+	reportEvery = 5 * time.Second
+)
 
 // watch is the agent's life on one host.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
-	a, err := newAgent(c.withDefaults(), job.Info, paths{proc: "/proc", etc: "/etc"})
+	publish := func(e sdk.Event) error { return job.Publish(ctx, e) }
+	a, err := newAgent(c.withDefaults(), job.Info, paths{proc: "/proc", etc: "/etc"}, publish, job.Warnf)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	a.publish = func(e sdk.Event) {
-		if err := job.Publish(ctx, e); err != nil && ctx.Err() == nil {
-			job.Warnf("%s: %s: %v", e.Kind, e.Summary, err)
-		}
-	}
-	a.warn = job.Warnf
-	a.takeOver()
-	// What the shared state is told must never hold up a treatment: it may be away.
-	reports := make(chan report, 1)
-	reporting := make(chan struct{})
-	go func() {
-		defer close(reporting)
-		sendReports(ctx, job, reports)
-	}()
-	defer func() { close(reports); <-reporting }()
+	report := sdk.NewReport(ctx, job, reportName, reportEvery)
+	defer report.Close()
 	tick := time.NewTicker(a.interval)
 	defer tick.Stop()
-	var reported time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case now := <-tick.C:
+			if err := a.Tick(ctx, now); err != nil {
+				return err
+			}
+			report.Set(a.report)
 		}
-		now := time.Now()
-		if err := a.Tick(ctx, now); err != nil {
-			return err
-		}
-		if now.Sub(reported) < reportEvery {
-			continue
-		}
-		reported = now
-		select {
-		case reports <- a.report:
-		default: // the last one is still on its way
-		}
-	}
-}
-
-// sendReports hands reports to the status action. An outage is logged once.
-func sendReports(ctx context.Context, job *sdk.Job, reports <-chan report) {
-	failed := false
-	for r := range reports {
-		b, err := json.Marshal(r)
-		if err == nil {
-			_, err = job.SetState(ctx, reportKey(job.Info.Stage, job.Info.Host), b)
-		}
-		if err != nil && !failed && ctx.Err() == nil {
-			job.Warnf("report status: %v", err)
-		}
-		failed = err != nil
 	}
 }
 
@@ -89,7 +54,7 @@ type agent struct {
 	interval time.Duration
 	info     sdk.RunInfo
 	paths    paths
-	sampler  *sampler
+	sampler  sampling
 	meter    *hostMeter
 	windows  *windows
 	policy   *policy
@@ -100,13 +65,20 @@ type agent struct {
 	procs    []usage
 	broke    bool // the budget is spent
 	report   report
-	standing map[string]string // alerts, by key: their kind
+	alerts   *sdk.Alerts
+	unheard  bool // alerts are held; it is logged
 
-	publish func(sdk.Event)
+	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
 }
 
-func newAgent(c config, info sdk.RunInfo, at paths) (*agent, error) {
+// sampling lists every process with its usage, again and again.
+type sampling interface {
+	Processes(procs []usage) ([]usage, error)
+	Close()
+}
+
+func newAgent(c config, info sdk.RunInfo, at paths, publish func(sdk.Event) error, warn func(string, ...any)) (*agent, error) {
 	meter, err := newHostMeter(at.proc)
 	if err != nil {
 		return nil, err
@@ -125,15 +97,44 @@ func newAgent(c config, info sdk.RunInfo, at paths) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := func(limit float64) alarm {
-		return alarm{limit: limit, window: c.Host.For.Std(), cooldown: c.Host.Cooldown.Std()}
+	alerts, err := sdk.OpenAlerts(info.StateDir, publish)
+	if err != nil {
+		warn("%v", err)
 	}
-	return &agent{
+	host := func(kind string, limit float64) alarm {
+		up := alerts.IsOpen(kind + ":" + info.Host)
+		return alarm{limit: limit, window: c.Host.For.Std(), cooldown: c.Host.Cooldown.Std(), up: up}
+	}
+	a := &agent{
 		interval: c.Interval.Std(), info: info, paths: at, sampler: newSampler(at.proc), meter: meter,
 		windows: newWindows(c.limits(), func(id ident) (demand, error) { return readDemand(at.proc, id) }), policy: p, guard: builtin, recorder: rec, held: map[string]*held{},
-		alarms: [2]alarm{host(c.Host.CPU), host(c.Host.Memory)}, report: report{Leash: c.Leash}, standing: map[string]string{},
-	}, nil
+		alarms: [2]alarm{host("host.cpu", c.Host.CPU), host("host.memory", c.Host.Memory)}, report: report{Leash: c.Leash},
+		alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(info.Host)),
+	}
+	a.adopt(time.Now())
+	return a, nil
 }
+
+// adopt makes patients of the processes whose alerts an agent before this one left open: their treatment goes on,
+// and their recovery is told.
+func (a *agent) adopt(now time.Time) {
+	for _, e := range a.alerts.Open() {
+		text, ok := strings.CutPrefix(e.Key, "process:"+a.info.Host+":")
+		if !ok {
+			continue
+		}
+		var h hog
+		if _, err := fmt.Sscanf(text, "%d@%d/%s", &h.PID, &h.Start, &h.Resource); err != nil {
+			continue
+		}
+		f := facts{ident: h.ident, Comm: "unknown"}
+		f.Executable, _ = e.Data["executable"].(string)
+		f.User, _ = e.Data["user"].(string)
+		a.policy.Adopt(now, h, f)
+	}
+}
+
+func budgetKey(host string) string { return "doctor.budget:" + host }
 
 // findSelf looks up the agent's processes and its unit. A process without a known parent is not found only
 // when the host is too broken to act on.
@@ -172,7 +173,7 @@ func (a *agent) Close() {
 	for _, h := range a.held {
 		_ = h.Close() // a pidfd holds no data
 	}
-	if err := a.recorder.Close(); err != nil && a.warn != nil {
+	if err := a.recorder.Close(); err != nil {
 		a.warn("close recording: %v", err)
 	}
 }
@@ -198,10 +199,15 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	if a.broke && a.policy.budget.left(now) {
 		a.broke = false
-		a.tell(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: "doctor.budget:" + a.info.Host, Summary: "the doctor may act again"})
+		a.tell(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: budgetKey(a.info.Host), Summary: "the doctor may act again"})
 	}
-	a.report.Time, a.report.CPU, a.report.Memory, a.report.Cores = now, s.Host.CPU, s.Host.Memory, s.Host.Cores
+	a.report.CPU, a.report.Memory, a.report.Cores = s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), len(a.policy.patients)
+	err = a.alerts.Retry()
+	if err != nil && !a.unheard { // an outage is logged once
+		a.warn("%v", err)
+	}
+	a.unheard = err != nil
 	if err := a.recorder.Add(s, a.windows, a.look); err != nil {
 		a.warn("%v", err) // a full disk must not stop the treatment
 	}
@@ -357,7 +363,7 @@ func (a *agent) spare(pt *patient, f facts, no *spared, data map[string]any) {
 	if no.Rule == ruleBudget && !a.broke {
 		a.broke = true
 		a.tell(sdk.Event{
-			Kind: "doctor.budget", Severity: sdk.Alert, Key: "doctor.budget:" + a.info.Host,
+			Kind: "doctor.budget", Severity: sdk.Alert, Key: budgetKey(a.info.Host),
 			Summary: "the doctor stops acting on host " + a.info.Host + ": " + no.Reason,
 		})
 	}
@@ -446,50 +452,21 @@ func (a *agent) recovered(pt *patient) {
 	})
 }
 
-// standingFile holds the alerts that stand, by key: their kind.
-func (a *agent) standingFile() string { return filepath.Join(a.info.StateDir, "alerts.json") }
-
-// takeOver takes back the alerts that an agent before this one left: what is still so is told again.
-func (a *agent) takeOver() {
-	b, err := os.ReadFile(a.standingFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return
-	}
-	left := map[string]string{}
-	if err == nil {
-		err = json.Unmarshal(b, &left)
-	}
-	if err != nil {
-		a.warn("read standing alerts: %v", err)
-		return
-	}
-	for key, kind := range left {
-		a.tell(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: key, Summary: "the doctor of host " + a.info.Host + " started anew and looks again"})
-	}
-}
-
-// stand keeps on disk which alerts stand.
-func (a *agent) stand(e sdk.Event) {
+// tell publishes an event. An alert that is open already, and a recovery without one, say nothing.
+func (a *agent) tell(e sdk.Event) {
+	said := true
 	switch e.Severity {
 	case sdk.Alert:
-		a.standing[e.Key] = e.Kind
+		said = a.alerts.Raise(e)
 	case sdk.Resolved:
-		delete(a.standing, e.Key)
+		said = a.alerts.Resolve(e)
 	case sdk.Info, sdk.Warning:
-		return
+		if err := a.publish(e); err != nil {
+			a.warn("%s: %s: %v", e.Kind, e.Summary, err)
+		}
 	}
-	b, err := json.Marshal(a.standing)
-	if err == nil {
-		err = renameio.WriteFile(a.standingFile(), b, 0o600)
+	if said {
+		a.recorder.Tell(e)
+		a.report.Last = e.Summary
 	}
-	if err != nil {
-		a.warn("keep standing alerts: %v", err)
-	}
-}
-
-func (a *agent) tell(e sdk.Event) {
-	a.stand(e)
-	a.recorder.Tell(e)
-	a.report.Last = e.Summary
-	a.publish(e)
 }

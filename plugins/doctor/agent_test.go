@@ -16,10 +16,11 @@ type told struct {
 	events []sdk.Event
 }
 
-func (o *told) add(e sdk.Event) {
+func (o *told) add(e sdk.Event) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = append(o.events, e)
+	return nil
 }
 
 func (o *told) kinds() []string {
@@ -63,18 +64,18 @@ func filled(c config) config {
 // newTestAgent is an agent on this machine that keeps what it tells.
 func newTestAgent(tb testing.TB, c config, role string) *agent {
 	tb.Helper()
-	a, _ := newTellingAgent(tb, c, role, "/etc")
+	a, _ := newTellingAgent(tb, c, role, "/etc", tb.TempDir())
 	return a
 }
 
-func newTellingAgent(tb testing.TB, c config, role, etc string) (*agent, *told) {
+func newTellingAgent(tb testing.TB, c config, role, etc, state string) (*agent, *told) {
 	tb.Helper()
-	a, err := newAgent(filled(c), sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: tb.TempDir()}, paths{proc: "/proc", etc: etc})
+	o := &told{}
+	info := sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: state}
+	a, err := newAgent(filled(c), info, paths{proc: "/proc", etc: etc}, o.add, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o := &told{}
-	a.publish, a.warn = o.add, tb.Logf
 	tb.Cleanup(a.Close)
 	return a, o
 }

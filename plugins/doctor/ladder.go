@@ -91,7 +91,6 @@ func newPolicy(c config, role string, j judge) (*policy, error) {
 // patient is a hog under treatment.
 type patient struct {
 	hog     hog
-	since   time.Time
 	lastHog time.Time
 	next    int       // index of the next step on the ladder
 	due     time.Time // not before
@@ -128,7 +127,7 @@ func (p *policy) Due(now time.Time, hogs []hog) []*patient {
 		k := key(h)
 		pt := p.patients[k]
 		if pt == nil {
-			pt = &patient{since: now, due: now}
+			pt = &patient{due: now}
 			p.patients[k] = pt
 		}
 		pt.hog, pt.lastHog = h, now
@@ -137,6 +136,15 @@ func (p *policy) Due(now time.Time, hogs []hog) []*patient {
 		}
 	}
 	return due
+}
+
+// Adopt takes in a hog whose alert is open since before this policy was made. It counts as a hog for one and a half
+// times as long as it takes to see whether it still is one.
+func (p *policy) Adopt(now time.Time, h hog, f facts) {
+	calm := p.calm[h.Resource]
+	pt := &patient{hog: h, facts: f, lastHog: now.Add(calm / 2), due: now}
+	p.took(pt, stepAlert)
+	p.patients[key(h)] = pt
 }
 
 // Decide says what the due step of a patient is, given what the process is now. An error that stands for the

@@ -128,7 +128,7 @@ func BenchmarkTick500(b *testing.B) {
 		worst = max(worst, d)
 	}
 	b.ReportMetric(100*used.Seconds()/float64(b.N), "%core")
-	b.ReportMetric(float64(len(a.sampler.held)), "processes")
+	b.ReportMetric(float64(len(a.procs)), "processes")
 	b.ReportMetric(peakMiB(b), "MiB-peak")
 }
 

@@ -44,39 +44,42 @@ func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 // startDoctor is an agent that does not know the loops to be its own children, on a host with three users.
 func startDoctor(t *testing.T, c config, role string) (*agent, *told) {
 	t.Helper()
+	return startDoctorIn(t, c, role, t.TempDir())
+}
+
+// startDoctorIn starts it with the state that another one left.
+func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
+	t.Helper()
 	etc := etcFolder(t, "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n", "sudo:x:27:boss\n")
-	a, o := newTellingAgent(t, c, role, etc)
+	a, o := newTellingAgent(t, c, role, etc, state)
 	a.guard.self = self{}
 	a.policy.judges.(*guard).self = self{}
 	return a, o
 }
 
-// tend lets the doctor work until done, or for some time. Only the hogs that this test made are its business.
+// tend lets the doctor work until done, or for some time. It sees these processes and no other: what else runs on
+// this machine is not the test's business.
 func tend(t *testing.T, a *agent, most time.Duration, done func() bool, pids ...int) {
 	t.Helper()
+	all := a.sampler
+	a.sampler = onlyThese{all, pids}
+	defer func() { a.sampler = all }()
 	for deadline := time.Now().Add(most); time.Now().Before(deadline) && !done(); {
-		if err := tickOnly(t, a, pids); err != nil {
+		if err := a.Tick(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(a.interval)
 	}
 }
 
-// tickOnly is a tick that leaves what other tests run on this machine out of its sight.
-func tickOnly(t *testing.T, a *agent, pids []int) error {
-	t.Helper()
-	var others []string
-	for _, u := range a.procs {
-		if !slices.Contains(pids, u.PID) {
-			others = append(others, u.String()+"/cpu")
-		}
-	}
-	for _, k := range others {
-		if pt := a.policy.patients[k]; pt != nil {
-			pt.next = len(a.policy.ladder)
-		}
-	}
-	return a.Tick(t.Context(), time.Now())
+type onlyThese struct {
+	sampling
+	pids []int
+}
+
+func (o onlyThese) Processes(procs []usage) ([]usage, error) {
+	procs, err := o.sampling.Processes(procs)
+	return slices.DeleteFunc(procs, func(u usage) bool { return !slices.Contains(o.pids, u.PID) }), err
 }
 
 func ended(c *exec.Cmd) func() bool {

@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -32,6 +28,13 @@ const (
 	shownFiles  = 200              // receipts that the restore action can list, per host
 )
 
+// The agent's reports, for the actions.
+const (
+	reportName   = "report"
+	receiptsName = "receipts" // it is large: set only when there is a new one
+	reportEvery  = 5 * time.Second
+)
+
 // watch is the agent's life on one host.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	return watchIn(ctx, c, job, hostPlaces)
@@ -40,17 +43,12 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error {
 	debug.SetMemoryLimit(memoryLimit)
 	d := c.withDefaults()
-	a, err := newAgent(d, job.Info, allowed)
+	publish := func(e sdk.Event) error { return job.Publish(ctx, e) }
+	a, err := newAgent(d, job.Info, allowed, publish, job.Warnf)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	a.publish = func(e sdk.Event) {
-		if err := job.Publish(ctx, e); err != nil && ctx.Err() == nil {
-			job.Warnf("%s: %s: %v", e.Kind, e.Summary, err)
-		}
-	}
-	a.warn = job.Warnf
 	a.dial = func(ctx context.Context) (remoteStore, error) {
 		t, err := findTarget(ctx, *d.Storage, job)
 		if err != nil {
@@ -67,14 +65,18 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error
 		followRequests(watching, job, requests)
 	}()
 	defer func() { stop(); <-done }()
-	reported := true
+	report := sdk.NewReport(ctx, job, reportName, reportEvery)
+	defer report.Close()
+	receipts := sdk.NewReport(ctx, job, receiptsName, reportEvery)
+	defer receipts.Close()
+	reported := 0
 	for {
 		a.Tick(ctx)
-		err := a.report(ctx, job)
-		if err != nil && reported && ctx.Err() == nil { // an outage is logged once
-			job.Warnf("report status: %v", err)
+		report.Set(a.report())
+		if n := a.journal.added; n != reported {
+			receipts.Set(a.shown())
+			reported = n
 		}
-		reported = err == nil
 		select {
 		case <-ctx.Done():
 			return nil
@@ -136,16 +138,15 @@ type agent struct {
 	failed   int       // connections in a row
 	asked    time.Time // when the storage host was last connected to or tried
 	heldBack map[string]time.Time
-	refused  map[string]bool   // told
-	alerts   map[string]string // that stand, by key: their kind
-	left     map[string]string // that the agent before this one left
+	refused  map[string]bool // told
+	alerts   *sdk.Alerts
+	unheard  bool // alerts are held; it is logged
 	drilled  time.Time
-	reported string // the last receipt that the state has
 	backlog  amount // what should go, or is on its way
 	gone     amount // since the agent started
 
 	now     func() time.Time
-	publish func(sdk.Event)
+	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
 	dial    func(ctx context.Context) (remoteStore, error)
 }
@@ -155,60 +156,28 @@ type amount struct {
 	Bytes int64 `json:"bytes"`
 }
 
-func newAgent(c config, info sdk.RunInfo, allowed places) (*agent, error) {
+func newAgent(c config, info sdk.RunInfo, allowed places, publish func(sdk.Event) error, warn func(string, ...any)) (*agent, error) {
 	j, err := openJournal(info.StateDir)
 	if j == nil {
 		return nil, err
 	}
 	a := &agent{
 		config: c, info: info, places: allowed, journal: j, damaged: err, heldBack: map[string]time.Time{},
-		refused: map[string]bool{}, alerts: map[string]string{}, now: time.Now,
+		refused: map[string]bool{}, now: time.Now, publish: publish, warn: warn,
 	}
 	a.mover = &mover{
 		ledger: j, places: allowed, environment: info.Environment, host: info.Host, compress: c.Compress,
 		quarantine: c.Quarantine.Std(), now: func() time.Time { return a.now() }, notify: notifyWriter,
 	}
 	a.drilled = a.now()
-	if err := readStanding(a.standing(), &a.left); err != nil {
+	if a.alerts, err = sdk.OpenAlerts(info.StateDir, publish); err != nil {
 		a.damaged = errors.Join(a.damaged, err)
 	}
 	return a, nil
 }
 
-// standing is the file that holds the alerts which stand: a recovery must be told by whoever comes after.
-func (a *agent) standing() string { return filepath.Join(a.info.StateDir, "alerts.json") }
-
-func readStanding(file string, to *map[string]string) error {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, to)
-	}
-	if err != nil {
-		return fmt.Errorf("read standing alerts: %w", err)
-	}
-	return nil
-}
-
-// keepStanding writes the alerts that stand. On a full disk they are told again after a restart, at worst.
-func (a *agent) keepStanding() {
-	b, err := json.Marshal(a.alerts)
-	if err == nil {
-		err = renameio.WriteFile(a.standing(), b, 0o600)
-	}
-	if err != nil {
-		a.warn("keep standing alerts: %v", err)
-	}
-}
-
-// start tells what was found when the agent started. Alerts of the agent before it are taken over: what is still
-// so keeps its alert, the rest recovers as ever.
+// start tells what was found when the agent started.
 func (a *agent) start() {
-	if len(a.left) > 0 {
-		a.alerts = a.left
-	}
 	if a.damaged != nil {
 		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
 	}
@@ -231,6 +200,7 @@ func (a *agent) hangUp() {
 // rule stops the others; all of it is told.
 func (a *agent) Tick(ctx context.Context) {
 	defer a.hangUp()
+	defer a.retryAlerts()
 	due := a.scan()
 	a.backlog = amount{}
 	for _, f := range due {
@@ -349,7 +319,7 @@ func (a *agent) refuse(name string, err error) {
 		return
 	}
 	a.refused[name] = true
-	a.publish(sdk.Event{
+	a.tell(sdk.Event{
 		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s stays: %v", name, a.info.Host, err),
 		Data: map[string]any{"path": name, "reason": err.Error()},
 	})
@@ -408,7 +378,7 @@ func (a *agent) advance(ctx context.Context) {
 			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
 		case done == returned:
 			a.heldBack[m.claim.Path] = a.now().Add(givenBack)
-			a.publish(sdk.Event{
+			a.tell(sdk.Event{
 				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + m.claim.Path,
 				Summary: fmt.Sprintf(`%s on %s was given back: its writer (%s) does not let go of it; use reopen = "signal" or "copytruncate" in rule %q`,
 					m.claim.Path, a.info.Host, strings.Join(writers("/proc", m.claim.File), ", "), m.claim.Rule),
@@ -422,7 +392,7 @@ func (a *agent) advance(ctx context.Context) {
 
 func (a *agent) tellMoved(m *move) {
 	r := m.receipt
-	a.publish(sdk.Event{
+	a.tell(sdk.Event{
 		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + a.info.Host + ":" + r.Path,
 		Summary: fmt.Sprintf("%s (%s) on %s went to the storage host, was read back there and is removed here", r.Path, human(r.File.Size), a.info.Host),
 		Data: map[string]any{
@@ -464,66 +434,58 @@ func (a *agent) storageFull() bool {
 	return known && free < fullBelow
 }
 
-// alert raises an alert unless it stands already; key is unique on this host.
+// alert raises an alert unless it is open; key is unique on this host.
 func (a *agent) alert(kind, key, summary string, data map[string]any) {
-	if _, stands := a.alerts[key]; stands {
-		return
-	}
-	a.alerts[key] = kind
-	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Alert, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary, Data: data})
+	a.alerts.Raise(sdk.Event{Kind: kind, Key: a.alertKey(key), Summary: summary, Data: data})
 }
 
-// resolve takes an alert back, if it stands.
+// resolve ends an alert, if it is open.
 func (a *agent) resolve(key, summary string) {
-	kind, stands := a.alerts[key]
-	if !stands {
-		return
+	a.alerts.Resolve(sdk.Event{Key: a.alertKey(key), Summary: summary})
+}
+
+func (a *agent) alertKey(key string) string { return "maintenance:" + a.info.Host + ":" + key }
+
+// retryAlerts publishes the alerts that are held. An outage is logged once.
+func (a *agent) retryAlerts() {
+	err := a.alerts.Retry()
+	if err != nil && !a.unheard {
+		a.warn("%v", err)
 	}
-	delete(a.alerts, key)
-	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary})
+	a.unheard = err != nil
+}
+
+// tell publishes an event that is no alert.
+func (a *agent) tell(e sdk.Event) {
+	if err := a.publish(e); err != nil {
+		a.warn("%s: %s: %v", e.Kind, e.Summary, err)
+	}
 }
 
 // hostReport is what an agent says of its host for the status action.
 type hostReport struct {
-	Time     time.Time `json:"time"`
-	Backlog  amount    `json:"backlog"`
-	Moved    amount    `json:"moved"`    // since the agent started
-	Receipts int       `json:"receipts"` // in the journal
-	Last     *receipt  `json:"last,omitempty"`
-	Problems []string  `json:"problems,omitempty"`
+	Backlog  amount   `json:"backlog"`
+	Moved    amount   `json:"moved"`    // since the agent started
+	Receipts int      `json:"receipts"` // in the journal
+	Last     *receipt `json:"last,omitempty"`
+	Problems []string `json:"problems,omitempty"`
 }
 
-func stateKey(parts ...string) string { return strings.Join(parts, "/") }
-
-func (a *agent) report(ctx context.Context, job *sdk.Job) error {
-	r := hostReport{Time: a.now(), Backlog: a.backlog, Moved: a.gone, Receipts: len(a.journal.receipts)}
-	shown := a.journal.receipts[max(0, len(a.journal.receipts)-shownFiles):]
-	if len(shown) > 0 {
-		r.Last = &shown[len(shown)-1]
+func (a *agent) report() hostReport {
+	r := hostReport{Backlog: a.backlog, Moved: a.gone, Receipts: len(a.journal.receipts)}
+	if r.Receipts > 0 {
+		r.Last = &a.journal.receipts[r.Receipts-1]
 	}
-	for _, kind := range a.alerts {
-		r.Problems = append(r.Problems, kind)
+	for _, e := range a.alerts.Open() {
+		r.Problems = append(r.Problems, e.Kind)
 	}
 	slices.Sort(r.Problems)
-	values := map[string]any{"report": r}
-	if r.Last != nil && r.Last.ID != a.reported {
-		values["receipts"] = shown
-	}
-	for key, v := range values {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if _, err := job.SetState(ctx, stateKey(key, a.info.Stage, a.info.Host), b); err != nil {
-			return err
-		}
-	}
-	if r.Last != nil {
-		a.reported = r.Last.ID
-	}
-	return nil
+	return r
+}
+
+// shown are the receipts that the restore action can list.
+func (a *agent) shown() []receipt {
+	return a.journal.receipts[max(0, len(a.journal.receipts)-shownFiles):]
 }
 
 // human writes a number of bytes for people.

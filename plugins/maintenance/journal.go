@@ -95,6 +95,7 @@ type journal struct {
 	allocated int64
 	moves     []*move // open ones, oldest first
 	receipts  []receipt
+	added     int // receipts since the process began
 }
 
 // openJournal reads a journal and rewrites it without what is over. One that is damaged is moved aside and named
@@ -145,6 +146,7 @@ func (j *journal) apply(r record) error {
 	if r.Op == opReceipt && i < 0 { // what a compaction keeps of a finished move
 		if r.Receipt != nil {
 			j.receipts = append(j.receipts, *r.Receipt)
+			j.added++
 		}
 		return nil
 	}
@@ -168,6 +170,7 @@ func (j *journal) apply(r record) error {
 		m.receipt = r.Receipt
 		if r.Receipt != nil {
 			j.receipts = append(j.receipts, *r.Receipt)
+			j.added++
 		}
 	case opDone, opBack:
 		j.moves = slices.Delete(j.moves, i, i+1)

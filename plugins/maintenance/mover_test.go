@@ -158,15 +158,14 @@ func (f *fixture) places() places { return places{secondary: []string{f.logs}} }
 // agent starts an agent, as a restart of the unit would.
 func (f *fixture) agent(c *crash) *agent {
 	f.t.Helper()
-	a, err := newAgent(f.config.withDefaults(), sdk.RunInfo{Environment: "lab", Host: "web-1", Stage: "maintenance.logs", StateDir: f.state}, f.places())
+	a, err := newAgent(f.config.withDefaults(), sdk.RunInfo{Environment: "lab", Host: "web-1", Stage: "maintenance.logs", StateDir: f.state}, f.places(),
+		func(e sdk.Event) error { f.events = append(f.events, e); return nil }, f.t.Logf)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	store := *f.store
 	store.crash = c
 	a.mover.ledger = crashLedger{a.journal, c}
-	a.publish = func(e sdk.Event) { f.events = append(f.events, e) }
-	a.warn = f.t.Logf
 	a.now = func() time.Time { return f.clock }
 	a.dial = func(context.Context) (remoteStore, error) {
 		if f.away {

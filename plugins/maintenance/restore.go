@@ -41,6 +41,8 @@ const (
 	answerWait  = 5 * time.Minute
 )
 
+func stateKey(parts ...string) string { return strings.Join(parts, "/") }
+
 // followRequests hands on the requests for this host until ctx ends. Those that have an answer, or are old, are
 // left out.
 func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
@@ -106,7 +108,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 	if err := a.bringBack(rec, r.To); err != nil {
 		return answer{Error: err.Error()}
 	}
-	a.publish(sdk.Event{
+	a.tell(sdk.Event{
 		Kind: "file.restored", Severity: sdk.Info, Summary: fmt.Sprintf("%s is back on %s as %s", rec.Path, a.info.Host, r.To),
 		Data: map[string]any{"receipt": rec.ID, "path": rec.Path, "to": r.To, "bytes": rec.File.Size, "sha256": rec.SHA256},
 	})
@@ -157,7 +159,7 @@ func (a *agent) drill(rec receipt) error {
 		return err
 	}
 	a.resolve(key, fmt.Sprintf("the backup of %s on %s can be read back", rec.Path, a.info.Host))
-	a.publish(sdk.Event{
+	a.tell(sdk.Event{
 		Kind: "drill.passed", Severity: sdk.Info, Summary: fmt.Sprintf("the backup of %s on %s was read back and is intact", rec.Path, a.info.Host),
 		Data: map[string]any{"receipt": rec.ID, "bytes": rec.File.Size},
 	})
@@ -175,16 +177,9 @@ func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]receipt, 
 		if host != "" && h.Name != host {
 			continue
 		}
-		e, err := job.State(ctx, stateKey("receipts", job.Info.Stage, h.Name))
-		if err != nil {
-			return nil, err
-		}
-		if e.Version == 0 {
-			continue
-		}
 		var some []receipt
-		if err := json.Unmarshal(e.Value, &some); err != nil {
-			return nil, fmt.Errorf("read receipts of host %s: %w", h.Name, err)
+		if _, err := sdk.ReadReport(ctx, job, receiptsName, h.Name, &some); err != nil {
+			return nil, err
 		}
 		list = append(list, slices.DeleteFunc(some, func(r receipt) bool { return !strings.Contains(r.Path, file) })...)
 	}

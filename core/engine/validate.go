@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"cmp"
@@ -7,31 +7,34 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // Validate finds what is wrong with a pipeline that its manifest alone cannot tell: missing plugins, what the
 // plugins say about their blocks, and outputs that nobody gives. It touches nothing.
-func (e *Engine) Validate(ctx context.Context, p *Pipeline) Diagnostics {
-	procs := &processes{plugins: e.Plugins, idle: map[string][]Plugin{}}
+func (e *Engine) Validate(ctx context.Context, p *core.Pipeline) core.Diagnostics {
+	procs := &processes{plugins: e.Plugins, idle: map[string][]core.Plugin{}}
 	defer procs.close()
 	return e.check(ctx, p, procs, nil)
 }
 
 // runs tells of a stage in which environment it works in a run, and whether it is going to.
-type runs func(s Stage) (env string, runs bool)
+type runs func(s core.Stage) (env string, runs bool)
 
 // check looks at every stage, one goroutine per plugin, and leaves the plugins idle in procs. Before a run, it also
 // tells whether the stages that are going to run can.
-func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, in runs) Diagnostics {
-	byType := map[string][]Stage{}
+func (e *Engine) check(ctx context.Context, p *core.Pipeline, procs *processes, in runs) core.Diagnostics {
+	byType := map[string][]core.Stage{}
 	for _, s := range p.Stages {
 		byType[s.Type] = append(byType[s.Type], s)
 	}
 	var (
 		wg           sync.WaitGroup
 		mu           sync.Mutex
-		diags        Diagnostics
-		descriptions = map[string]Description{}
+		diags        core.Diagnostics
+		descriptions = map[string]core.Description{}
 	)
 	for typ, stages := range byType {
 		wg.Go(func() {
@@ -52,37 +55,37 @@ func (e *Engine) check(ctx context.Context, p *Pipeline, procs *processes, in ru
 	}
 	wg.Wait()
 	diags = append(diags, checkReferences(p, descriptions)...)
-	slices.SortStableFunc(diags, func(a, b Diagnostic) int {
+	slices.SortStableFunc(diags, func(a, b core.Diagnostic) int {
 		return cmp.Or(
 			cmp.Compare(a.Range.File, b.Range.File),
 			cmp.Compare(a.Range.Start.Line, b.Range.Start.Line),
 			cmp.Compare(a.Range.Start.Column, b.Range.Start.Column),
 		)
 	})
-	mask := NewMask(p.Secrets...)
+	mask := mask.New(p.Secrets...)
 	for i := range diags { // plugins like to quote what they refuse
 		diags[i].Summary, diags[i].Detail = mask.String(diags[i].Summary), mask.String(diags[i].Detail)
 	}
-	return slices.CompactFunc(diags, func(a, b Diagnostic) bool { return a == b })
+	return slices.CompactFunc(diags, func(a, b core.Diagnostic) bool { return a == b })
 }
 
-func openDiagnostic(s Stage, err error) Diagnostic {
-	if missing := (*NotFoundError)(nil); errors.As(err, &missing) {
-		return Diagnostic{
+func openDiagnostic(s core.Stage, err error) core.Diagnostic {
+	if missing := (*core.NotFoundError)(nil); errors.As(err, &missing) {
+		return core.Diagnostic{
 			Summary: fmt.Sprintf("No plugin for stage %q", s.Type),
 			Detail:  cmp.Or(missing.Remedy, missing.Error()),
 			Range:   s.Range,
 		}
 	}
-	return Diagnostic{Summary: fmt.Sprintf("Plugin %q cannot be used", s.Type), Detail: err.Error(), Range: s.Range}
+	return core.Diagnostic{Summary: fmt.Sprintf("Plugin %q cannot be used", s.Type), Detail: err.Error(), Range: s.Range}
 }
 
-func checkStages(ctx context.Context, plugin Plugin, stages []Stage, in runs) Diagnostics {
-	var diags Diagnostics
+func checkStages(ctx context.Context, plugin core.Plugin, stages []core.Stage, in runs) core.Diagnostics {
+	var diags core.Diagnostics
 	desc := plugin.Description()
 	for _, s := range stages {
 		if !desc.Stage {
-			diags = append(diags, Diagnostic{
+			diags = append(diags, core.Diagnostic{
 				Summary: fmt.Sprintf("Plugin %q is not a stage", s.Type),
 				Detail:  "it has an agent or actions only; take the block out",
 				Range:   s.Range,
@@ -100,7 +103,7 @@ func checkStages(ctx context.Context, plugin Plugin, stages []Stage, in runs) Di
 		found, err := checkStage(ctx, plugin, s, env)
 		diags = append(diags, found...)
 		if err != nil {
-			diags = append(diags, Diagnostic{
+			diags = append(diags, core.Diagnostic{
 				Summary: fmt.Sprintf("Stage %s cannot be checked", s.ID()), Detail: err.Error(), Range: s.Range,
 			})
 		}
@@ -109,41 +112,41 @@ func checkStages(ctx context.Context, plugin Plugin, stages []Stage, in runs) Di
 }
 
 // needsEnvironment reports a stage that cannot run without one.
-func needsEnvironment(s Stage, d Description) Diagnostics {
-	found := Diagnostic{
+func needsEnvironment(s core.Stage, d core.Description) core.Diagnostics {
+	found := core.Diagnostic{
 		Summary: fmt.Sprintf("Stage %s needs an environment", s.ID()),
 		Detail:  `It works on hosts: choose with --env NAME, or write environment = "NAME" in the stage.`,
 		Range:   s.Range,
 	}
 	switch {
 	case needsHosts(d):
-	case s.EnvironmentName != Range{}:
+	case s.EnvironmentName != core.Range{}:
 		found.Detail = `It uses environment.name: choose with --env NAME, or write environment = "NAME" in the stage.`
 		found.Range = s.EnvironmentName
 	default:
 		return nil
 	}
-	return Diagnostics{found}
+	return core.Diagnostics{found}
 }
 
-func checkStage(ctx context.Context, plugin Plugin, s Stage, env string) (Diagnostics, error) {
+func checkStage(ctx context.Context, plugin core.Plugin, s core.Stage, env string) (core.Diagnostics, error) {
 	scope, err := s.Scope(env, nil)
-	if diags := Diagnostics(nil); errors.As(err, &diags) {
+	if diags := core.Diagnostics(nil); errors.As(err, &diags) {
 		return diags, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return plugin.Check(ctx, Config{Name: s.Name, Block: s.Block, Scope: scope})
+	return plugin.Check(ctx, core.Config{Name: s.Name, Block: s.Block, Scope: scope})
 }
 
 // checkReferences looks for outputs that no plugin gives. A plugin that could not be described is not judged.
-func checkReferences(p *Pipeline, descriptions map[string]Description) Diagnostics {
-	types := map[StageID]string{}
+func checkReferences(p *core.Pipeline, descriptions map[string]core.Description) core.Diagnostics {
+	types := map[core.StageID]string{}
 	for _, s := range p.Stages {
 		types[s.ID()] = s.Type
 	}
-	var diags Diagnostics
+	var diags core.Diagnostics
 	for _, s := range p.Stages {
 		for _, ref := range s.References {
 			desc, ok := descriptions[types[ref.Stage]]
@@ -157,9 +160,9 @@ func checkReferences(p *Pipeline, descriptions map[string]Description) Diagnosti
 			if slices.Contains(names, ref.Output) {
 				continue
 			}
-			diags = append(diags, Diagnostic{
+			diags = append(diags, core.Diagnostic{
 				Summary: fmt.Sprintf("Stage %s has no output %q", ref.Stage, ref.Output),
-				Detail:  suggest(ref.Output, names),
+				Detail:  core.Suggest(ref.Output, names),
 				Range:   ref.Range,
 			})
 		}
@@ -168,7 +171,7 @@ func checkReferences(p *Pipeline, descriptions map[string]Description) Diagnosti
 }
 
 // needsHosts tells whether a plugin asks for something that only a prepared environment can give.
-func needsHosts(d Description) bool {
+func needsHosts(d core.Description) bool {
 	return slices.ContainsFunc(d.Capabilities, func(c string) bool {
 		switch c {
 		case "inventory", "playbook", "agents", "flags", "state", "events":

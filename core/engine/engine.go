@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"cmp"
@@ -9,76 +9,27 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // Engine checks and executes pipelines. Its fields are set once, before its first use; its methods may be
 // called from several goroutines.
 type Engine struct {
-	Plugins      Plugins
-	Store        Store
-	Folders      Folders
-	Source       Checkout
-	Environments Environments
+	Plugins      core.Plugins
+	Store        core.Store
+	Folders      core.Folders
+	Source       core.Checkout
+	Environments core.Environments
 	// Since compares the commit of o with that of the run in which a stage last passed. Nil, as when there is no
 	// such run: the stage runs, whatever its when.paths say. Optional.
-	Since func(ctx context.Context, s StageID, o RunOptions) (*Since, error)
+	Since func(ctx context.Context, s core.StageID, o core.RunOptions) (*core.Since, error)
 	// Emit takes every event of a run, masked, in the order of the journal, from one goroutine at a time.
 	// Progress comes here only and is not stored. Optional.
-	Emit func(Event)
+	Emit func(core.Event)
 	// Parallel is how many stages run at once; 0 is one per processor, and two at least.
 	Parallel int
-}
-
-// Store keeps what happens in runs.
-type Store interface {
-	// PutRun saves the state of a run. The last call of a run has an end time.
-	PutRun(ctx context.Context, r Run) error
-	// Append adds an event to the journal of its run.
-	Append(ctx context.Context, e Event) error
-	// Passed returns the newest result of a stage that passed with some inputs and whose artifacts are all
-	// there, or nil. Reused names the run in which the stage ran.
-	Passed(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
-}
-
-// Folders are the places on this machine that runs work in.
-type Folders interface {
-	// Workspace is the folder for the checked-out commit of a run. It does not exist yet; its parent does.
-	Workspace(id RunID) (string, error)
-	// StageState is a folder that one stage of a pipeline keeps between runs.
-	StageState(pipeline string, id StageID) (string, error)
-}
-
-// Checkout gives a run its commit.
-type Checkout interface {
-	// Checkout puts the files of a commit into the folder dir, which it makes, and returns where the
-	// pipeline's source path is in it.
-	Checkout(ctx context.Context, commit, dir string) (workspace string, err error)
-}
-
-// Environments makes hosts ready and serves what stages ask of them.
-type Environments interface {
-	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
-	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
-	// Summary of the events are the callee's; the engine fills in the rest.
-	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
-	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
-	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
-	Capabilities(p *Pipeline, job Job) Capabilities
-}
-
-// Since is what happened after the run in which a stage last passed.
-type Since struct {
-	Run     RunID
-	Files   []string       // below the source folder, which differ now
-	Outputs map[string]any // of the stage, then
-}
-
-// RunOptions say what to run.
-type RunOptions struct {
-	Commit, Branch, Subject string
-	Environment             string  // of the stages that name none; may be empty
-	Until                   StageID // this stage, or those of this type, and what they need; empty: all
-	Force                   bool    // runs also stages that have passed with the same inputs
 }
 
 // Run executes a pipeline for one commit. It checks everything first: mistakes are returned as Diagnostics,
@@ -96,29 +47,29 @@ type RunOptions struct {
 //   - When ctx ends, the running stages are told, and they, and the run, are recorded as cancelled.
 //
 // Each stage has a plugin process of its own, so that one that dies takes nothing else down.
-func (e *Engine) Run(ctx context.Context, p *Pipeline, o RunOptions) (Run, error) {
+func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (core.Run, error) {
 	g, err := newGraph(p.Stages)
 	if err != nil {
-		return Run{}, err
+		return core.Run{}, err
 	}
 	wanted, err := g.upTo(o.Until)
 	if err != nil {
-		return Run{}, err
+		return core.Run{}, err
 	}
 	if err := knownEnvironment(p, o.Environment); err != nil {
-		return Run{}, err
+		return core.Run{}, err
 	}
-	procs := &processes{plugins: e.Plugins, idle: map[string][]Plugin{}}
+	procs := &processes{plugins: e.Plugins, idle: map[string][]core.Plugin{}}
 	defer procs.close()
-	diags := e.check(ctx, p, procs, func(s Stage) (env string, runs bool) {
+	diags := e.check(ctx, p, procs, func(s core.Stage) (env string, runs bool) {
 		env = cmp.Or(s.Environment, o.Environment)
 		return env, wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == ""
 	})
 	if ctx.Err() != nil {
-		return Run{}, context.Cause(ctx)
+		return core.Run{}, context.Cause(ctx)
 	}
 	if diags.HasErrors() {
-		return Run{}, diags
+		return core.Run{}, diags
 	}
 
 	now := time.Now()
@@ -131,21 +82,21 @@ func (e *Engine) Run(ctx context.Context, p *Pipeline, o RunOptions) (Run, error
 		graph:    g,
 		procs:    procs,
 		abort:    abort,
-		mask:     NewMask(p.Secrets...),
+		mask:     mask.New(p.Secrets...),
 		prepared: map[string]func() error{},
-		outputs:  map[StageID]map[string]any{},
+		outputs:  map[core.StageID]map[string]any{},
 		limit:    cmp.Or(e.Parallel, max(2, runtime.GOMAXPROCS(0))),
 		done:     make(chan outcome),
-		run: Run{
-			ID: RunID(NewID(now)), Pipeline: p.Name, Manifest: p.File,
+		run: core.Run{
+			ID: core.RunID(core.NewID(now)), Pipeline: p.Name, Manifest: p.File,
 			Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Environment: o.Environment,
-			Status: Running, Started: now, PID: os.Getpid(),
+			Status: core.Running, Started: now, PID: os.Getpid(),
 		},
 	}
 	for i, s := range p.Stages {
-		r := StageResult{ID: s.ID(), Status: Pending}
+		r := core.StageResult{ID: s.ID(), Status: core.Pending}
 		if !wanted[i] {
-			r.Status, r.Reason = Skipped, "the run goes up to "+string(o.Until)
+			r.Status, r.Reason = core.Skipped, "the run goes up to "+string(o.Until)
 		}
 		x.run.Stages = append(x.run.Stages, r)
 	}
@@ -154,28 +105,28 @@ func (e *Engine) Run(ctx context.Context, p *Pipeline, o RunOptions) (Run, error
 	return x.execute(ctx, diags)
 }
 
-func knownEnvironment(p *Pipeline, name string) error {
-	if name == "" || slices.ContainsFunc(p.Environments, func(e Environment) bool { return e.Name == name }) {
+func knownEnvironment(p *core.Pipeline, name string) error {
+	if name == "" || slices.ContainsFunc(p.Environments, func(e core.Environment) bool { return e.Name == name }) {
 		return nil
 	}
 	var names []string
 	for _, e := range p.Environments {
 		names = append(names, e.Name)
 	}
-	return &NotFoundError{What: "environment", Name: name, Remedy: suggest(name, names)}
+	return &core.NotFoundError{What: "environment", Name: name, Remedy: core.Suggest(name, names)}
 }
 
 // processes holds plugins that were started and have no work: the process in which a stage was checked is the
 // one in which it runs.
 type processes struct {
-	plugins Plugins
+	plugins core.Plugins
 	mu      sync.Mutex
-	idle    map[string][]Plugin
+	idle    map[string][]core.Plugin
 	closing sync.WaitGroup
 }
 
 // take returns a process of its own for the caller, who gives it back or ends it.
-func (p *processes) take(ctx context.Context, typ string) (Plugin, error) {
+func (p *processes) take(ctx context.Context, typ string) (core.Plugin, error) {
 	p.mu.Lock()
 	if idle := p.idle[typ]; len(idle) > 0 {
 		p.idle[typ] = idle[1:]
@@ -190,14 +141,14 @@ func (p *processes) take(ctx context.Context, typ string) (Plugin, error) {
 	return plugin, nil
 }
 
-func (p *processes) give(typ string, plugin Plugin) {
+func (p *processes) give(typ string, plugin core.Plugin) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.idle[typ] = append(p.idle[typ], plugin)
 }
 
 // end stops a process without making the caller wait.
-func (p *processes) end(plugin Plugin) {
+func (p *processes) end(plugin core.Plugin) {
 	p.closing.Go(func() {
 		_ = plugin.Close() // its work is done and judged; how it dies changes nothing
 	})

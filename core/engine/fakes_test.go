@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/engine"
 )
 
 // script is what a fake stage does when it runs.
@@ -20,7 +21,7 @@ type world struct {
 	core.NoCapabilities
 	t        *testing.T
 	pipeline *core.Pipeline
-	engine   *core.Engine
+	engine   *engine.Engine
 
 	mu          sync.Mutex
 	scripts     map[core.StageID]script
@@ -72,7 +73,7 @@ func newWorld(t *testing.T, stages ...string) *world {
 		}
 		w.pipeline.Stages = append(w.pipeline.Stages, s)
 	}
-	w.engine = &core.Engine{
+	w.engine = &engine.Engine{
 		Plugins: w, Store: w, Folders: w, Source: w, Environments: w, Parallel: 8,
 		Emit: func(e core.Event) { w.shown = append(w.shown, e) },
 	}

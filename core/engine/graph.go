@@ -1,21 +1,23 @@
-package core
+package engine
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // graph is the stages of a pipeline with who needs whom, by their indexes in the manifest's order.
 type graph struct {
-	stages []Stage
-	index  map[StageID]int
+	stages []core.Stage
+	index  map[core.StageID]int
 	needs  [][]int
 }
 
 // newGraph refuses needs that no stage answers, and cycles.
-func newGraph(stages []Stage) (*graph, error) {
-	g := &graph{stages: stages, index: make(map[StageID]int, len(stages)), needs: make([][]int, len(stages))}
+func newGraph(stages []core.Stage) (*graph, error) {
+	g := &graph{stages: stages, index: make(map[core.StageID]int, len(stages)), needs: make([][]int, len(stages))}
 	for i, s := range stages {
 		if _, twice := g.index[s.ID()]; twice {
 			return nil, fmt.Errorf("stage %s is there twice", s.ID())
@@ -26,7 +28,7 @@ func newGraph(stages []Stage) (*graph, error) {
 		for _, id := range s.Needs {
 			n, ok := g.index[id]
 			if !ok {
-				return nil, fmt.Errorf("stage %s needs %s: %w", s.ID(), id, &NotFoundError{What: "stage", Name: string(id)})
+				return nil, fmt.Errorf("stage %s needs %s: %w", s.ID(), id, &core.NotFoundError{What: "stage", Name: string(id)})
 			}
 			g.needs[i] = append(g.needs[i], n)
 		}
@@ -78,7 +80,7 @@ func (g *graph) cycle() []string {
 }
 
 // upTo marks a stage, or all of a type, and what they need, near and far. No stage: all.
-func (g *graph) upTo(until StageID) ([]bool, error) {
+func (g *graph) upTo(until core.StageID) ([]bool, error) {
 	wanted := make([]bool, len(g.stages))
 	if until == "" {
 		for i := range wanted {
@@ -104,7 +106,7 @@ func (g *graph) upTo(until StageID) ([]bool, error) {
 		}
 	}
 	if !found {
-		return nil, &NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
+		return nil, &core.NotFoundError{What: "stage", Name: string(until), Remedy: g.suggest(string(until))}
 	}
 	return wanted, nil
 }
@@ -114,7 +116,7 @@ func (g *graph) suggest(name string) string {
 	for _, s := range g.stages {
 		names = append(names, string(s.ID()))
 	}
-	return suggest(name, names)
+	return core.Suggest(name, names)
 }
 
 // order lists the stages so that each comes after those that it needs.

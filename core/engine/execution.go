@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"cmp"
@@ -11,26 +11,29 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // execution is one run on its way. Its fields belong to the goroutine of execute, except where said.
 type execution struct {
 	engine   *Engine
-	pipeline *Pipeline
-	options  RunOptions
+	pipeline *core.Pipeline
+	options  core.RunOptions
 	graph    *graph
-	info     Run        // as it was at the start; read by all
+	info     core.Run   // as it was at the start; read by all
 	procs    *processes // safe for all
-	mask     *Mask      // safe for all
+	mask     *mask.Mask // safe for all
 	abort    context.CancelCauseFunc
 
-	run       Run
+	run       core.Run
 	states    []stageState
-	outputs   map[StageID]map[string]any // unmasked
+	outputs   map[core.StageID]map[string]any // unmasked
 	running   int
 	limit     int
-	stopped   StageID // the first stage whose failure stopped the run
-	workspace string  // written before the first stage starts
+	stopped   core.StageID // the first stage whose failure stopped the run
+	workspace string       // written before the first stage starts
 	done      chan outcome
 
 	emitting sync.Mutex // orders the journal and Emit
@@ -41,30 +44,30 @@ type execution struct {
 
 // stageState is what the walk knows of a stage beyond its result.
 type stageState struct {
-	settled bool         // nothing more happens to it in this run
-	passes  bool         // stages that need it may start
-	known   *StageResult // of an earlier run with the same inputs; nil: it has to run
+	settled bool              // nothing more happens to it in this run
+	passes  bool              // stages that need it may start
+	known   *core.StageResult // of an earlier run with the same inputs; nil: it has to run
 }
 
 // outcome is a stage's end.
 type outcome struct {
 	index   int
-	result  StageResult
+	result  core.StageResult
 	outputs map[string]any // unmasked
 }
 
 // execute takes the run from its first event to its last.
-func (x *execution) execute(ctx context.Context, warnings Diagnostics) (Run, error) {
+func (x *execution) execute(ctx context.Context, warnings core.Diagnostics) (core.Run, error) {
 	x.save(ctx)
 	x.started(ctx)
 	for _, d := range warnings {
-		x.emit(ctx, Event{
-			Source: "manifest", Kind: KindLog, Severity: Warning, Summary: Diagnostics{d}.Error(),
+		x.emit(ctx, core.Event{
+			Source: "manifest", Kind: core.KindLog, Severity: core.Warning, Summary: core.Diagnostics{d}.Error(),
 			Data: map[string]any{"error": true},
 		})
 	}
 	if err := x.checkout(ctx); err != nil {
-		x.run.Status, x.run.Reason = Failed, x.mask.String(err.Error())
+		x.run.Status, x.run.Reason = core.Failed, x.mask.String(err.Error())
 	} else {
 		x.walk(ctx)
 	}
@@ -87,7 +90,7 @@ func (x *execution) checkout(ctx context.Context) error {
 // start.
 func (x *execution) walk(ctx context.Context) {
 	for i, r := range x.run.Stages {
-		x.states[i].settled = r.Status == Skipped // not asked for
+		x.states[i].settled = r.Status == core.Skipped // not asked for
 	}
 	if !x.options.Force {
 		x.reuse(ctx)
@@ -105,7 +108,7 @@ func (x *execution) walk(ctx context.Context) {
 // advance moves the first stage that can be moved.
 func (x *execution) advance(ctx context.Context) bool {
 	for i := range x.states {
-		if x.states[i].settled || x.run.Stages[i].Status != Pending {
+		if x.states[i].settled || x.run.Stages[i].Status != core.Pending {
 			continue
 		}
 		blocker, ready := x.ready(i)
@@ -113,7 +116,7 @@ func (x *execution) advance(ctx context.Context) bool {
 		case blocker >= 0:
 			b := x.run.Stages[blocker]
 			x.states[i].settled = true
-			if b.Status == Skipped {
+			if b.Status == core.Skipped {
 				x.skip(ctx, i, fmt.Sprintf("needs %s, which was skipped", b.ID))
 			} else {
 				x.run.Stages[i].Reason = fmt.Sprintf("needs %s", b.ID)
@@ -137,7 +140,7 @@ func (x *execution) advance(ctx context.Context) bool {
 		if since := x.untouched(ctx, i); since != nil {
 			s := x.pipeline.Stages[i]
 			reason := fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), since.Run)
-			x.settleKnown(ctx, i, StageResult{ID: s.ID(), Reason: reason, Outputs: since.Outputs})
+			x.settleKnown(ctx, i, core.StageResult{ID: s.ID(), Reason: reason, Outputs: since.Outputs})
 			return true
 		}
 		x.start(ctx, i)
@@ -167,7 +170,7 @@ func (x *execution) unwanted(i int) string {
 	}
 	for _, ref := range s.References {
 		_, given := x.outputs[ref.Stage][ref.Output]
-		if from := x.run.Stages[x.graph.index[ref.Stage]]; !given && from.Status != Passed {
+		if from := x.run.Stages[x.graph.index[ref.Stage]]; !given && from.Status != core.Passed {
 			return fmt.Sprintf("needs output %s of %s, which %s", ref.Output, ref.Stage, was(from.Status))
 		}
 	}
@@ -175,7 +178,7 @@ func (x *execution) unwanted(i int) string {
 }
 
 // unwanted is why a stage does not run on a branch and in an environment, or empty.
-func unwanted(s Stage, branch, env string) string {
+func unwanted(s core.Stage, branch, env string) string {
 	if w := s.When.Branches; len(w) > 0 && !slices.ContainsFunc(w, func(p string) bool { return matches(p, branch) }) {
 		return fmt.Sprintf("branch %s is not %s", cmp.Or(branch, "(none)"), strings.Join(w, " or "))
 	}
@@ -187,15 +190,15 @@ func unwanted(s Stage, branch, env string) string {
 
 // untouched is when a stage last passed, if no file that it is about has changed after that. When that cannot be told,
 // the stage runs.
-func (x *execution) untouched(ctx context.Context, i int) *Since {
+func (x *execution) untouched(ctx context.Context, i int) *core.Since {
 	s := x.pipeline.Stages[i]
 	if len(s.When.Paths) == 0 || x.engine.Since == nil {
 		return nil
 	}
 	since, err := x.engine.Since(ctx, s.ID(), x.options)
 	if err != nil {
-		x.emit(ctx, Event{
-			Source: string(s.ID()), Kind: KindLog, Severity: Warning, Environment: x.environment(s),
+		x.emit(ctx, core.Event{
+			Source: string(s.ID()), Kind: core.KindLog, Severity: core.Warning, Environment: x.environment(s),
 			Summary: "what has changed is not known, so that it runs: " + err.Error(), Data: map[string]any{"error": true},
 		})
 		return nil
@@ -207,8 +210,8 @@ func (x *execution) untouched(ctx context.Context, i int) *Since {
 }
 
 // was is a status as the end of a sentence.
-func was(s Status) string {
-	if s == Skipped {
+func was(s core.Status) string {
+	if s == core.Skipped {
 		return "was skipped"
 	}
 	return string(s)
@@ -220,19 +223,21 @@ func matches(pattern, branch string) bool {
 	return ok && err == nil
 }
 
-func (x *execution) environment(s Stage) string { return cmp.Or(s.Environment, x.options.Environment) }
+func (x *execution) environment(s core.Stage) string {
+	return cmp.Or(s.Environment, x.options.Environment)
+}
 
 func (x *execution) skip(ctx context.Context, i int, reason string) {
 	r := &x.run.Stages[i]
-	r.Status, r.Reason = Skipped, reason
+	r.Status, r.Reason = core.Skipped, reason
 	x.save(ctx)
-	x.emit(ctx, Event{Source: string(r.ID), Kind: KindStageSkipped, Summary: reason, Environment: x.environment(x.pipeline.Stages[i])})
+	x.emit(ctx, core.Event{Source: string(r.ID), Kind: core.KindStageSkipped, Summary: reason, Environment: x.environment(x.pipeline.Stages[i])})
 }
 
 func (x *execution) start(ctx context.Context, i int) {
 	x.running++
 	r := &x.run.Stages[i]
-	r.Status, r.Started = Running, time.Now()
+	r.Status, r.Started = core.Running, time.Now()
 	x.save(ctx)
 	outputs := maps.Clone(x.outputs)
 	s := x.pipeline.Stages[i]
@@ -254,10 +259,10 @@ func (x *execution) settle(ctx context.Context, o outcome) {
 	st := &x.states[o.index]
 	st.settled = true
 	switch o.result.Status {
-	case Passed, Skipped:
+	case core.Passed, core.Skipped:
 		st.passes = true
-	case Failed:
-		st.passes = s.OnFailure == Continue
+	case core.Failed:
+		st.passes = s.OnFailure == core.Continue
 		if !st.passes && x.stopped == "" {
 			x.stopped = s.ID()
 		}
@@ -267,20 +272,20 @@ func (x *execution) settle(ctx context.Context, o outcome) {
 }
 
 // finish gives the run its status and records it.
-func (x *execution) finish(ctx context.Context) (Run, error) {
+func (x *execution) finish(ctx context.Context) (core.Run, error) {
 	r := &x.run
 	r.Ended = time.Now()
 	switch {
 	case x.stopped != "":
-		r.Status = Failed
+		r.Status = core.Failed
 		r.Reason = fmt.Sprintf("%s: %s", x.stopped, r.Stages[x.graph.index[x.stopped]].Reason)
 	case ctx.Err() != nil:
-		r.Status, r.Reason = Cancelled, x.mask.String(cancelReason(ctx))
-	case r.Status == Running: // and not failed at once
-		r.Status = Passed
+		r.Status, r.Reason = core.Cancelled, x.mask.String(cancelReason(ctx))
+	case r.Status == core.Running: // and not failed at once
+		r.Status = core.Passed
 	}
 	for i := range r.Stages {
-		if s := &r.Stages[i]; s.Status == Pending && s.Reason == "" {
+		if s := &r.Stages[i]; s.Status == core.Pending && s.Reason == "" {
 			s.Reason = "not reached"
 			if x.stopped != "" {
 				s.Reason = fmt.Sprintf("not started, because %s failed", x.stopped)

@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 const (
@@ -24,31 +26,31 @@ const (
 )
 
 // stage runs one stage, in a goroutine of its own, and returns its result and its outputs, unmasked.
-func (x *execution) stage(ctx context.Context, s Stage, inputs map[StageID]map[string]any) (StageResult, map[string]any) {
-	r := StageResult{ID: s.ID(), Started: time.Now()}
+func (x *execution) stage(ctx context.Context, s core.Stage, inputs map[core.StageID]map[string]any) (core.StageResult, map[string]any) {
+	r := core.StageResult{ID: s.ID(), Started: time.Now()}
 	outputs, err := x.attempts(ctx, s, inputs, &r)
 	r.Ended = time.Now()
-	r.Outputs = x.mask.values(outputs)
+	r.Outputs = x.mask.Map(outputs)
 	if !reflect.DeepEqual(r.Outputs, outputs) {
 		r.Inputs = "" // a secret was masked, so that nobody can go on with this
 	}
 	r.Status, r.Reason = x.verdict(ctx, err)
-	if r.Status == Failed && r.Attempts > 1 {
+	if r.Status == core.Failed && r.Attempts > 1 {
 		r.Reason += fmt.Sprintf(" (%d attempts)", r.Attempts)
 	}
 	return r, outputs
 }
 
 // attempts tries a stage until it passes, its retries are used up, or another attempt cannot help.
-func (x *execution) attempts(ctx context.Context, s Stage, inputs map[StageID]map[string]any, r *StageResult) (map[string]any, error) {
+func (x *execution) attempts(ctx context.Context, s core.Stage, inputs map[core.StageID]map[string]any, r *core.StageResult) (map[string]any, error) {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		outputs, err := x.attempt(ctx, s, inputs, r)
 		if err == nil || r.Attempts > s.Retries || ctx.Err() != nil || !mayHelp(err) {
 			return outputs, err
 		}
 		_, reason := x.verdict(ctx, err)
-		x.emit(ctx, Event{
-			Source: string(s.ID()), Kind: KindStageRetrying, Severity: Warning, Environment: x.environment(s),
+		x.emit(ctx, core.Event{
+			Source: string(s.ID()), Kind: core.KindStageRetrying, Severity: core.Warning, Environment: x.environment(s),
 			Summary: fmt.Sprintf("attempt %d of %d: %s; again in %s", r.Attempts, s.Retries+1, reason, pause),
 			Data:    map[string]any{"attempt": r.Attempts, "of": s.Retries + 1, "wait": pause.Seconds()},
 		})
@@ -62,33 +64,33 @@ func (x *execution) attempts(ctx context.Context, s Stage, inputs map[StageID]ma
 
 // mayHelp reports whether another attempt can end differently.
 func mayHelp(err error) bool {
-	if failure := (*Failure)(nil); errors.As(err, &failure) {
+	if failure := (*core.Failure)(nil); errors.As(err, &failure) {
 		return len(failure.Diagnostics) == 0
 	}
 	var (
-		skip    *SkipError
-		diags   Diagnostics
+		skip    *core.SkipError
+		diags   core.Diagnostics
 		prepare *prepareError
 	)
 	return !errors.As(err, &skip) && !errors.As(err, &diags) && !errors.As(err, &prepare)
 }
 
 // verdict turns what came of a stage into a status and, masked, its reason. ctx is the run's.
-func (x *execution) verdict(ctx context.Context, err error) (Status, string) {
-	skip := (*SkipError)(nil)
+func (x *execution) verdict(ctx context.Context, err error) (core.Status, string) {
+	skip := (*core.SkipError)(nil)
 	switch {
 	case err == nil:
-		return Passed, ""
+		return core.Passed, ""
 	case errors.As(err, &skip):
-		return Skipped, x.mask.String(skip.Reason)
+		return core.Skipped, x.mask.String(skip.Reason)
 	case ctx.Err() != nil:
-		return Cancelled, x.mask.String(cancelReason(ctx))
+		return core.Cancelled, x.mask.String(cancelReason(ctx))
 	}
-	return Failed, x.mask.String(strings.TrimSpace(err.Error()))
+	return core.Failed, x.mask.String(strings.TrimSpace(err.Error()))
 }
 
 // attempt runs a stage once, in a plugin process of its own.
-func (x *execution) attempt(ctx context.Context, s Stage, inputs map[StageID]map[string]any, r *StageResult) (map[string]any, error) {
+func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.StageID]map[string]any, r *core.StageResult) (map[string]any, error) {
 	plugin, err := x.procs.take(ctx, s.Type)
 	if err != nil {
 		r.Attempts++
@@ -106,8 +108,8 @@ func (x *execution) attempt(ctx context.Context, s Stage, inputs map[StageID]map
 	if r.Attempts == 1 {
 		r.Started = time.Now() // without the time that the environment took
 	}
-	x.emit(ctx, Event{
-		Source: string(s.ID()), Kind: KindStageStarted, Environment: x.environment(s),
+	x.emit(ctx, core.Event{
+		Source: string(s.ID()), Kind: core.KindStageStarted, Environment: x.environment(s),
 		Summary: "started", Data: map[string]any{"attempt": r.Attempts},
 	})
 	job, err := x.job(s, inputs)
@@ -120,26 +122,26 @@ func (x *execution) attempt(ctx context.Context, s Stage, inputs map[StageID]map
 	if len(desc.Capabilities) > 0 {
 		job.Capabilities = &observed{
 			Capabilities: x.engine.Environments.Capabilities(x.pipeline, job), x: x, stage: s,
-			emit: func(e Event) { x.emit(ctx, e) },
+			emit: func(e core.Event) { x.emit(ctx, e) },
 		}
 	}
 	outputs, err := x.work(ctx, s, plugin, job)
 	return outputs, x.report(ctx, s, err)
 }
 
-func (x *execution) job(s Stage, inputs map[StageID]map[string]any) (Job, error) {
+func (x *execution) job(s core.Stage, inputs map[core.StageID]map[string]any) (core.Job, error) {
 	env := x.environment(s)
 	scope, err := s.Scope(env, inputs)
 	if err != nil {
-		return Job{}, fmt.Errorf("evaluate block: %w", err)
+		return core.Job{}, fmt.Errorf("evaluate block: %w", err)
 	}
 	state, err := x.engine.Folders.StageState(x.pipeline.Name, s.ID())
 	if err != nil {
-		return Job{}, fmt.Errorf("make folder of stage: %w", err)
+		return core.Job{}, fmt.Errorf("make folder of stage: %w", err)
 	}
-	return Job{
-		Config: Config{Name: s.Name, Block: s.Block, Scope: scope},
-		Info: RunInfo{
+	return core.Job{
+		Config: core.Config{Name: s.Name, Block: s.Block, Scope: scope},
+		Info: core.RunInfo{
 			Run: x.info.ID, Pipeline: x.info.Pipeline, Stage: s.ID(), Commit: x.info.Commit, Branch: x.info.Branch,
 			Environment: env, Workspace: x.workspace, StateDir: state,
 		},
@@ -147,7 +149,7 @@ func (x *execution) job(s Stage, inputs map[StageID]map[string]any) (Job, error)
 }
 
 // work gives the job to the plugin and turns its messages into events.
-func (x *execution) work(ctx context.Context, s Stage, plugin Plugin, job Job) (map[string]any, error) {
+func (x *execution) work(ctx context.Context, s core.Stage, plugin core.Plugin, job core.Job) (map[string]any, error) {
 	ctx, flooded := context.WithCancelCause(ctx)
 	defer flooded(nil)
 	if s.Timeout > 0 {
@@ -193,9 +195,9 @@ func brief(d time.Duration) string {
 }
 
 // report makes findings of the diagnostics in an error, and returns the error that the verdict shows.
-func (x *execution) report(ctx context.Context, s Stage, err error) error {
-	var diags Diagnostics
-	failure := (*Failure)(nil)
+func (x *execution) report(ctx context.Context, s core.Stage, err error) error {
+	var diags core.Diagnostics
+	failure := (*core.Failure)(nil)
 	switch {
 	case errors.As(err, &failure):
 		diags = failure.Diagnostics
@@ -210,7 +212,7 @@ func (x *execution) report(ctx context.Context, s Stage, err error) error {
 		if d.Detail != "" {
 			text += "; " + d.Detail
 		}
-		e := findingEvent(Finding{
+		e := findingEvent(core.Finding{
 			Path: d.Range.File, Line: d.Range.Start.Line, Column: d.Range.Start.Column, Severity: severity, Message: text,
 		})
 		e.Source, e.Environment = string(s.ID()), x.environment(s)
@@ -219,9 +221,9 @@ func (x *execution) report(ctx context.Context, s Stage, err error) error {
 	return err
 }
 
-func findingEvent(f Finding) Event {
-	return Event{
-		Kind: KindFinding, Summary: f.Message,
+func findingEvent(f core.Finding) core.Event {
+	return core.Event{
+		Kind: core.KindFinding, Summary: f.Message,
 		Data: map[string]any{"path": f.Path, "line": f.Line, "column": f.Column, "severity": f.Severity, "rule": f.Rule},
 	}
 }
@@ -251,8 +253,8 @@ func (x *execution) prepare(ctx context.Context, env string) error {
 func (x *execution) prepareNow(ctx context.Context, env string) error {
 	source := "environment." + env
 	begun := time.Now()
-	x.emit(ctx, Event{Source: source, Environment: env, Kind: KindEnvironmentPreparing, Summary: "preparing"})
-	err := x.engine.Environments.Prepare(ctx, x.pipeline, x.info.ID, env, func(e Event) {
+	x.emit(ctx, core.Event{Source: source, Environment: env, Kind: core.KindEnvironmentPreparing, Summary: "preparing"})
+	err := x.engine.Environments.Prepare(ctx, x.pipeline, x.info.ID, env, func(e core.Event) {
 		if e.Source == "" {
 			e.Source = source
 		}
@@ -261,11 +263,11 @@ func (x *execution) prepareNow(ctx context.Context, env string) error {
 	})
 	data := map[string]any{"seconds": time.Since(begun).Seconds()}
 	if err != nil {
-		x.emit(ctx, Event{
-			Source: source, Environment: env, Kind: KindEnvironmentFailed, Severity: Warning, Summary: err.Error(), Data: data,
+		x.emit(ctx, core.Event{
+			Source: source, Environment: env, Kind: core.KindEnvironmentFailed, Severity: core.Warning, Summary: err.Error(), Data: data,
 		})
 		return &prepareError{env, err}
 	}
-	x.emit(ctx, Event{Source: source, Environment: env, Kind: KindEnvironmentReady, Summary: "ready", Data: data})
+	x.emit(ctx, core.Event{Source: source, Environment: env, Kind: core.KindEnvironmentReady, Summary: "ready", Data: data})
 	return nil
 }

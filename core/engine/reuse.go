@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // capWorkspace is the capability to work in the checked-out commit. A plugin without it is not told where that is.
@@ -17,9 +19,9 @@ const capWorkspace = "workspace"
 // that works in the workspace, so have those whose files it finds there. A plugin that cannot be asked, or an
 // earlier result that cannot be read, leaves the stage to run.
 func (x *execution) reuse(ctx context.Context) {
-	descriptions := map[string]Description{}
-	digests := map[string]Digest{}
-	outputs := map[StageID]map[string]any{}
+	descriptions := map[string]core.Description{}
+	digests := map[string]core.Digest{}
+	outputs := map[core.StageID]map[string]any{}
 	for _, i := range x.graph.order() {
 		s := x.pipeline.Stages[i]
 		if x.states[i].settled {
@@ -65,7 +67,7 @@ func (x *execution) reuse(ctx context.Context) {
 
 // inputs stands for all that the outcome of a cacheable stage depends on. It is empty when a secret is part of
 // that: a digest of a weak secret would give it away.
-func (x *execution) inputs(s Stage, plugin Digest, scope Scope) Digest {
+func (x *execution) inputs(s core.Stage, plugin core.Digest, scope core.Scope) core.Digest {
 	if v := string(scope.Value); x.mask.String(v) != v {
 		return ""
 	}
@@ -74,11 +76,11 @@ func (x *execution) inputs(s Stage, plugin Digest, scope Scope) Digest {
 		return ""
 	}
 	sum := sha256.Sum256(b)
-	return Digest("sha256:" + hex.EncodeToString(sum[:]))
+	return core.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
 
 // settleKnown gives a stage the outcome of an earlier run.
-func (x *execution) settleKnown(ctx context.Context, i int, r StageResult) {
+func (x *execution) settleKnown(ctx context.Context, i int, r core.StageResult) {
 	x.run.Stages[i] = r
 	x.states[i] = stageState{settled: true, passes: true}
 	if len(r.Outputs) > 0 {

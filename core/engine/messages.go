@@ -1,46 +1,49 @@
-package core
+package engine
 
 import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // messages turns what a plugin says during one attempt into events. It is for one goroutine.
 type messages struct {
 	x       *execution
-	stage   Stage
-	say     func(Event)
+	stage   core.Stage
+	say     func(core.Event)
 	flood   func() // called when the log is too much
 	logged  int    // bytes
-	out     lineMask
-	err     lineMask
+	out     mask.Lines
+	err     mask.Lines
 	last    time.Time // of the last progress shown
 	outputs map[string]any
 }
 
-func newMessages(ctx context.Context, x *execution, s Stage, flood func()) *messages {
+func newMessages(ctx context.Context, x *execution, s core.Stage, flood func()) *messages {
 	m := &messages{x: x, stage: s, flood: flood, outputs: map[string]any{}}
-	m.say = func(e Event) {
+	m.say = func(e core.Event) {
 		e.Environment = x.environment(s)
 		x.emit(ctx, e)
 	}
-	m.out = lineMask{mask: x.mask, emit: func(line string) { m.log(line, nil) }}
-	m.err = lineMask{mask: x.mask, emit: func(line string) { m.log(line, map[string]any{"error": true}) }}
+	m.out = mask.Lines{Mask: x.mask, Emit: func(line string) { m.log(line, nil) }}
+	m.err = mask.Lines{Mask: x.mask, Emit: func(line string) { m.log(line, map[string]any{"error": true}) }}
 	return m
 }
 
 func (m *messages) log(line string, data map[string]any) {
-	m.emit(Event{Kind: KindLog, Summary: line, Data: data})
+	m.emit(core.Event{Kind: core.KindLog, Summary: line, Data: data})
 }
 
-func (m *messages) emit(e Event) {
+func (m *messages) emit(e core.Event) {
 	e.Source = string(m.stage.ID())
 	m.say(e)
 }
 
 // take handles one message.
-func (m *messages) take(msg Message) {
+func (m *messages) take(msg core.Message) {
 	switch {
 	case msg.Log != nil:
 		m.logged += len(msg.Log.Line) + 1
@@ -62,24 +65,24 @@ func (m *messages) take(msg Message) {
 		if msg.Metric.Limit != nil {
 			data["limit"] = *msg.Metric.Limit
 		}
-		m.emit(Event{Kind: KindMetric, Summary: msg.Metric.Name, Data: data})
+		m.emit(core.Event{Kind: core.KindMetric, Summary: msg.Metric.Name, Data: data})
 	case msg.Output != nil:
 		m.outputs[msg.Output.Name] = msg.Output.Value
 	case msg.Table != nil:
-		m.emit(Event{Kind: KindTable, Data: map[string]any{"columns": msg.Table.Columns, "rows": msg.Table.Rows}})
+		m.emit(core.Event{Kind: core.KindTable, Data: map[string]any{"columns": msg.Table.Columns, "rows": msg.Table.Rows}})
 	case msg.Event != nil:
 		m.say(ownEvent(*msg.Event, m.stage, m.x.info))
 	}
 }
 
 // progress shows how far the stage has come, but not more often than anyone can read.
-func (m *messages) progress(p Progress) {
+func (m *messages) progress(p core.Progress) {
 	now := time.Now()
 	if now.Sub(m.last) < progressPause && p.Done < p.Total {
 		return
 	}
 	m.last = now
-	m.emit(Event{Kind: KindProgress, Summary: p.Text, Data: map[string]any{"done": p.Done, "total": p.Total}})
+	m.emit(core.Event{Kind: core.KindProgress, Summary: p.Text, Data: map[string]any{"done": p.Done, "total": p.Total}})
 }
 
 // flush ends the attempt's log.
@@ -89,7 +92,7 @@ func (m *messages) flush() {
 }
 
 // ownEvent fills in what an event of a stage leaves open. Only the engine says what became of runs and stages.
-func ownEvent(e Event, s Stage, r Run) Event {
+func ownEvent(e core.Event, s core.Stage, r core.Run) core.Event {
 	e.Source, e.Run = string(s.ID()), r.ID
 	for _, engines := range []string{"run.", "stage.", "environment."} {
 		if strings.HasPrefix(e.Kind, engines) {

@@ -1,4 +1,6 @@
-package core
+// Package mask hides secrets in text, in values and in streams of lines. The engine, the command-line tool and
+// whoever shows what came from elsewhere import it.
+package mask
 
 import (
 	"net/url"
@@ -25,8 +27,8 @@ type Mask struct {
 	longest int      // of joined, bytes
 }
 
-// NewMask returns a mask for some secrets.
-func NewMask(secrets ...string) *Mask {
+// New returns a mask for some secrets.
+func New(secrets ...string) *Mask {
 	m := &Mask{}
 	for _, s := range secrets {
 		m.Add(s)
@@ -100,11 +102,11 @@ func (m *Mask) Value(v any) any {
 	case []map[string]any:
 		out := make([]map[string]any, len(v))
 		for i, x := range v {
-			out[i] = m.values(x)
+			out[i] = m.Map(x)
 		}
 		return out
 	case map[string]any:
-		return m.values(v)
+		return m.Map(v)
 	case map[string]string:
 		out := make(map[string]string, len(v))
 		for k, s := range v {
@@ -118,7 +120,8 @@ func (m *Mask) Value(v any) any {
 	}
 }
 
-func (m *Mask) values(v map[string]any) map[string]any {
+// Map masks the keys and values of a map; nil stays nil.
+func (m *Mask) Map(v map[string]any) map[string]any {
 	if v == nil {
 		return nil
 	}
@@ -129,28 +132,28 @@ func (m *Mask) values(v map[string]any) map[string]any {
 	return out
 }
 
-// lineMask masks the lines of one stream, where a secret may be spread over several. A line that ends like a
-// secret begins is held back until the next one tells. It is for one goroutine.
-type lineMask struct {
-	mask *Mask
-	emit func(line string)
+// Lines masks the lines of one stream, where a secret may be spread over several. A line that ends like the
+// beginning of a secret is held back until the next line tells. It is for one goroutine.
+type Lines struct {
+	Mask *Mask
+	Emit func(line string)
 	past string   // the end of what was let go, unmasked and joined
 	held []string // unmasked
 }
 
 // Line takes the next line and emits those that can be judged.
-func (l *lineMask) Line(line string) {
+func (l *Lines) Line(line string) {
 	l.held = append(l.held, line)
 	l.release(false)
 }
 
 // Flush emits what is held back; the stream has ended.
-func (l *lineMask) Flush() { l.release(true) }
+func (l *Lines) Flush() { l.release(true) }
 
-func (l *lineMask) release(all bool) {
-	l.mask.mu.RLock()
-	whole, joined, longest := l.mask.whole, l.mask.joined, l.mask.longest
-	l.mask.mu.RUnlock()
+func (l *Lines) release(all bool) {
+	l.Mask.mu.RLock()
+	whole, joined, longest := l.Mask.whole, l.Mask.joined, l.Mask.longest
+	l.Mask.mu.RUnlock()
 
 	var b strings.Builder
 	b.WriteString(l.past)
@@ -172,7 +175,7 @@ func (l *lineMask) release(all bool) {
 		if end > keep {
 			break
 		}
-		l.emit(l.maskLine(l.held[n], starts[n], end, spread, whole))
+		l.Emit(l.maskLine(l.held[n], starts[n], end, spread, whole))
 		n++
 	}
 	if n < len(l.held) {
@@ -183,7 +186,7 @@ func (l *lineMask) release(all bool) {
 }
 
 // maskLine covers what spread leaves of the line that stands at start to end in the joined text.
-func (l *lineMask) maskLine(line string, start, end int, spread []span, whole []string) string {
+func (l *Lines) maskLine(line string, start, end int, spread []span, whole []string) string {
 	if strings.ContainsAny(line, "\r\n") { // its offsets are not those of the joined text
 		return cover(line, find(line, whole))
 	}

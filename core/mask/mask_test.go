@@ -1,4 +1,4 @@
-package core
+package mask
 
 import (
 	"slices"
@@ -42,7 +42,7 @@ func TestMaskLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			l := lineMask{mask: NewMask(tt.secrets...), emit: func(s string) { got = append(got, s) }}
+			l := Lines{Mask: New(tt.secrets...), Emit: func(s string) { got = append(got, s) }}
 			for _, s := range tt.lines {
 				l.Line(s)
 			}
@@ -58,7 +58,7 @@ func TestMaskLines(t *testing.T) {
 func TestMaskHoldsLittleBack(t *testing.T) {
 	t.Parallel()
 	var got []string
-	l := lineMask{mask: NewMask("secret-value"), emit: func(s string) { got = append(got, s) }}
+	l := Lines{Mask: New("secret-value"), Emit: func(s string) { got = append(got, s) }}
 	for i, step := range []struct {
 		line string
 		want int // lines out
