@@ -1,16 +1,13 @@
 package main
 
 import (
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-func splitLines(s string) []string { return strings.Split(s, "\n") }
-
-// told collects what an agent publishes.
+// told collects the events of an agent.
 type told struct {
 	mu     sync.Mutex
 	events []sdk.Event
@@ -44,7 +41,7 @@ func (o *told) find(kind string) *sdk.Event {
 	return nil
 }
 
-// filled gives a config what the SDK's defaults give it.
+// filled returns a config with the defaults that the SDK fills in.
 func filled(c config) config {
 	if c.Interval == 0 {
 		c.Interval = sdk.Duration(1e9)
@@ -61,7 +58,7 @@ func filled(c config) config {
 	return c.withDefaults()
 }
 
-// newTestAgent is an agent on this machine that keeps what it tells.
+// newTestAgent returns an agent for this machine.
 func newTestAgent(tb testing.TB, c config, role string) *agent {
 	tb.Helper()
 	a, _ := newTellingAgent(tb, c, role, "/etc", tb.TempDir())
@@ -72,7 +69,7 @@ func newTellingAgent(tb testing.TB, c config, role, etc, state string) (*agent, 
 	tb.Helper()
 	o := &told{}
 	info := sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: state}
-	a, err := newAgent(filled(c), info, paths{proc: "/proc", etc: etc}, o.add, tb.Logf)
+	a, err := newAgent(filled(c), info, place{proc: "/proc", etc: etc}, o.add, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}

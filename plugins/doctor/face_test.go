@@ -12,7 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// TestFaces runs the agent on this machine, on the leash, and asks for its status as an operator does.
+// TestFaces runs the agent on this machine with leash, and the status action.
 func TestFaces(t *testing.T) {
 	fake := &sdktest.Fake{Hosts: []sdk.Host{{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "router-1", Role: "router"}}}
 	body := "leash = true\ninterval = \"250ms\"\n"
@@ -42,8 +42,8 @@ func TestFaces(t *testing.T) {
 	}
 }
 
-// TestTakesOver has an agent die while alerts are open: the next one does not raise them again, and resolves each
-// when its cause has gone.
+// TestTakesOver replaces an agent while alerts are open: the next one does not raise them again, and resolves each when
+// its cause has gone.
 func TestTakesOver(t *testing.T) {
 	loop := busyLoop(t, hogUID, "while :; do :; done")
 	c := quick
@@ -52,29 +52,29 @@ func TestTakesOver(t *testing.T) {
 	a, o := startDoctor(t, c, "production")
 	hogAlert := func(o *told) *sdk.Event { return o.find("process.hog") }
 	tend(t, a, 10*time.Second, func() bool { return hogAlert(o) != nil && o.find("host.cpu") != nil }, loop.Process.Pid)
-	a.tell(sdk.Event{Kind: "host.memory", Severity: sdk.Alert, Key: "host.memory:web-1"})
+	a.emit(sdk.Event{Kind: "host.memory", Severity: sdk.Alert, Key: "host.memory:web-1"})
 	if hogAlert(o) == nil || o.find("host.cpu") == nil {
-		t.Fatalf("told %v, want alerts of the process and the host", o.kinds())
+		t.Fatalf("published %v, want alerts of the process and the host", o.kinds())
 	}
 
 	c.Host = &hostLimits{CPU: 1000, Memory: 1000, For: sdk.Duration(500 * time.Millisecond)} // never above it
 	b, o := startDoctorIn(t, c, "production", a.info.StateDir)
 	tend(t, b, 2*time.Second, func() bool { return false }, loop.Process.Pid)
 	if e := hogAlert(o); e != nil {
-		t.Errorf("told again: %s", e.Summary)
+		t.Errorf("published again: %s", e.Summary)
 	}
 	_ = loop.Process.Kill()
 	_ = loop.Wait()
 	tend(t, b, 20*time.Second, func() bool { return hogAlert(o) != nil && len(b.alerts.Open()) == 0 })
 	want := []string{"host.cpu/resolved", "host.memory/resolved", "process.hog/resolved"}
 	if got := o.kinds(); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		t.Errorf("told %v, want %v", got, want)
+		t.Errorf("published %v, want %v", got, want)
 	}
 
 	d, o := startDoctorIn(t, c, "production", a.info.StateDir)
 	tend(t, d, 2*time.Second, func() bool { return false })
 	if got := o.kinds(); len(got) != 0 {
-		t.Errorf("told again: %v", got)
+		t.Errorf("published again: %v", got)
 	}
 }
 
