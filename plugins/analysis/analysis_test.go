@@ -233,8 +233,8 @@ func TestSecretsAllowedByFingerprint(t *testing.T) {
 	}
 	// Each finding says what to write.
 	for i, want := range []string{
-		"if it is none, allow it by the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
-		"if it is none, allow it by the comment gitleaks:allow on its line, or by the line lib/a.js:aws-access-token:1 in .gitleaksignore",
+		"if it is no secret, allow it with the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
+		"if it is no secret, allow it with the comment gitleaks:allow on its line, or with the line lib/a.js:aws-access-token:1 in .gitleaksignore",
 	} {
 		if !strings.Contains(r.Findings[i].Message, want) {
 			t.Errorf("got %s\nwant %s", r.Findings[i].Message, want)

@@ -14,9 +14,6 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// mostOutput is the number of bytes of a linter's output that are read.
-const mostOutput = 64 << 20
-
 // judge runs the linter and fails if it reports an error, whatever its exit status, or if it exits with another
 // status than 0, whatever it reports.
 func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
