@@ -122,3 +122,18 @@ const (
 	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
+
+// TaskEvent tells what one task did on one host.
+func TaskEvent(t TaskResult) Event {
+	e := Event{
+		Host: t.Host, Kind: KindTask, Summary: t.Task,
+		Data: map[string]any{"status": t.Status, "path": t.Path, "seconds": t.Elapsed.Seconds()},
+	}
+	if t.Message != "" {
+		e.Data["message"] = t.Message
+	}
+	if t.Status == "failed" || t.Status == "unreachable" {
+		e.Severity = Warning
+	}
+	return e
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
@@ -31,7 +32,7 @@ type app struct {
 	out     io.Writer
 	errOut  io.Writer
 	ui      *ui.UI    // set before a command runs
-	mask    core.Mask // of what the command knows to be secret
+	mask    mask.Mask // of what the command knows to be secret
 	plugins *loader.Loader
 
 	need       manifest.Need // what of a manifest the command uses

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/notify"
@@ -33,7 +34,7 @@ func (a *app) validateCmd() *cobra.Command {
 			if err := want(rest); err != nil {
 				return err
 			}
-			engine := &core.Engine{Plugins: a.plugins.Lazy()}
+			engine := &engine.Engine{Plugins: a.plugins.Lazy()}
 			diags := p.diags
 			for _, d := range engine.Validate(c.Context(), p.Pipeline) {
 				// What the manifest's own grammar refuses, a plugin does not know either.
@@ -130,7 +131,7 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 		}
 		p.Secrets = append(p.Secrets, s.values()...)
 	}
-	engine := &core.Engine{
+	engine := &engine.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
 	}
 	if !o.Force {
