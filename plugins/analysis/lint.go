@@ -49,6 +49,8 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	job.Metric(sdk.Metric{Name: "findings of " + g.Command[0], Value: float64(len(list))})
 
 	switch {
+	case exit != nil && parseErr != nil:
+		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s (%v)", name, exit.Text, lastWords(exit.Last), parseErr)}, nil
 	case exit != nil && len(list) == 0:
 		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s", name, exit.Text, lastWords(exit.Last))}, nil
 	case parseErr != nil && g.Format == "auto":

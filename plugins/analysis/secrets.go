@@ -174,5 +174,7 @@ func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string
 		}
 	}
 	names = slices.DeleteFunc(names, func(path string) bool { return !isFile(filepath.Join(folder, path)) })
+	// The fingerprints count, whether they change or not. A repository may have none.
+	_, _ = gitFiles(ctx, job, dir, env, "checkout-index", "--quiet", "--force", "--prefix="+folder+"/", "--", allowedFile)
 	return folder, names, nil
 }
