@@ -22,6 +22,17 @@ func TestSplitWithHostsDown(t *testing.T) {
 	s.expectSplit(300, 300, 0) // the first reaches production through the rescue server
 }
 
+// TestLateHealthCheckKeepsServerUp has hosts that are busy but serve: a check that answers late is no failure.
+func TestLateHealthCheckKeepsServerUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(late)
+	s.expectSplit(300, 200, 100)
+	if log := string(s.routerLog()); strings.Contains(log, " is DOWN") {
+		t.Errorf("the router found a server down: %s", log)
+	}
+}
+
 func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
