@@ -19,7 +19,7 @@ type script func(ctx context.Context, j core.Job, emit func(core.Message)) error
 // world is everything around an engine, in memory.
 type world struct {
 	core.NoCapabilities
-	t        *testing.T
+	t        testing.TB
 	pipeline *core.Pipeline
 	engine   *engine.Engine
 
@@ -44,7 +44,7 @@ type world struct {
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
-func newWorld(t *testing.T, stages ...string) *world {
+func newWorld(t testing.TB, stages ...string) *world {
 	t.Helper()
 	w := &world{
 		t:        t,
