@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +87,9 @@ func oldRuns(b *testing.B, dir string, n int) {
 	}
 	w := noops(b, 6, dir)
 	day := time.Now().Add(-time.Duration(n) * time.Hour)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	limit := make(chan struct{}, 32) // that wait for the disk
 	for i := range n {
 		began := day.Add(time.Duration(i) * time.Hour)
 		r := core.Run{
@@ -95,8 +99,12 @@ func oldRuns(b *testing.B, dir string, n int) {
 		for _, s := range w.pipeline.Stages {
 			r.Stages = append(r.Stages, core.StageResult{ID: s.ID(), Status: core.Passed, Started: began, Ended: began.Add(time.Minute)})
 		}
-		if err := w.engine.Store.PutRun(b.Context(), r); err != nil {
-			b.Fatal(err)
-		}
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			if err := w.engine.Store.PutRun(b.Context(), r); err != nil {
+				b.Error(err)
+			}
+		})
 	}
 }
