@@ -51,7 +51,7 @@ type lintGate struct {
 	Command []string          `hcl:"command" doc:"the linter, as a list of words; no shell is involved"`
 	Dir     string            `hcl:"dir,optional" doc:"folder, relative to the source, where it runs"`
 	Env     map[string]string `hcl:"env,optional" doc:"environment variables for it"`
-	Format  string            `hcl:"format,optional" doc:"what it prints: auto, jshint, eslint, unix (FILE:LINE:COLUMN: MESSAGE), checkstyle (or JSLint's XML) or sarif" default:"\"auto\""`
+	Format  string            `hcl:"format,optional" doc:"what it prints: auto (the content decides), unix (FILE:LINE:COLUMN: MESSAGE), jshint, checkstyle (or JSLint's XML), sarif, or the JSON of eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck or hadolint" default:"\"auto\""`
 }
 
 type commentGate struct {

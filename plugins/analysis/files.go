@@ -1,19 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// listFiles names the files in dir that belong to the commit, relative to dir: what git tracks there, so that
-// installed packages and build products do not count. Without a repository it is everything but node_modules
-// and .git.
+// listFiles names the regular files in dir that git tracks, relative to dir: installed packages and build products
+// do not count. Without a repository it names all but those in node_modules and .git.
 func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) {
 	if list, err := gitFiles(ctx, job, dir, nil, "ls-files", "-z", "--cached"); err == nil && len(list) > 0 {
 		return slices.DeleteFunc(list, func(path string) bool { return !isFile(filepath.Join(dir, path)) }), nil
@@ -39,6 +45,73 @@ func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) 
 		return nil, fmt.Errorf("list files: %w", err)
 	}
 	return list, nil
+}
+
+// openFile opens a regular file under root. A command may have put anything in the file's place: links lead nowhere
+// outside root, and a pipe or a device is not read.
+func openFile(root *os.Root, path string) (*os.File, error) {
+	f, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readFile returns the first limit bytes of a regular file under root, and whether there are more.
+func readFile(root *os.Root, path string, limit int64) (content []byte, more bool, err error) {
+	f, err := openFile(root, path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = f.Close() }()
+	content, err = io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(content)) > limit {
+		return content[:limit], true, err
+	}
+	return content, false, err
+}
+
+// eachFile calls do with the index of every file, on all processors, and returns the first error.
+func eachFile(ctx context.Context, job *sdk.Job, doing string, files []string, do func(ctx context.Context, i int) error) error {
+	group, each := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range files {
+		if each.Err() != nil {
+			break
+		}
+		if i%100 == 0 {
+			job.Progress(float64(i), float64(len(files)), doing)
+		}
+		group.Go(func() error { return do(each, i) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// capture keeps the first bytes that are written to it, up to a limit.
+type capture struct {
+	bytes.Buffer
+	limit int
+	full  bool // more were written
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	if room := c.limit - c.Len(); len(p) > room {
+		c.full = true
+		c.Buffer.Write(p[:room])
+		return len(p), nil // the command goes on
+	}
+	return c.Buffer.Write(p)
 }
 
 // gitFiles runs a git command that prints names, each ended by a zero byte.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
 )
 
 // actions are what an operator may ask.
@@ -66,13 +68,13 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	if a.Problem != "" {
 		d.job.Warnf("%s", a.Problem)
 	}
-	if age := time.Since(t.Time); age > silence {
+	if age := time.Since(t.Time); age > state.Silence {
 		d.job.Warnf("the agent on %s was last heard at %s", d.router.Name, t.Time.Format(time.DateTime))
 	}
 	return nil
 }
 
-func hostState(p placement, h hostActual) string {
+func hostState(p state.Placement, h state.HostActual) string {
 	switch {
 	case p.Slot == "":
 		return "serves nothing"
@@ -88,7 +90,7 @@ func hostState(p placement, h hostActual) string {
 }
 
 func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
-	w, err := parseWeights(args["weights"])
+	w, err := state.ParseWeights(args["weights"])
 	if err != nil {
 		return sdk.Failf("weights: %v", err)
 	}
@@ -96,7 +98,7 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 		return sdk.Failf("nothing was deployed in this environment yet; `troop run` does")
 	}
 	d.want.Weights = w
-	d.want.open(time.Now().UTC())
+	d.want.OpenCanary(time.Now().UTC())
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -106,11 +108,11 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 
 // driven reports whether a deploy is under way that can take an order.
 func (d *deployer) driven(ctx context.Context) (bool, error) {
-	var v driver
-	if err := d.readInto(ctx, keyDriver, &v); err != nil {
+	var v state.Driver
+	if err := d.readInto(ctx, state.KeyDriver, &v); err != nil {
 		return false, err
 	}
-	return v.Run != "" && time.Since(v.Time) < silence, nil
+	return v.Run != "" && time.Since(v.Time) < state.Silence, nil
 }
 
 // give tells the deploy that is under way what to do, when there is one.
@@ -119,10 +121,10 @@ func (d *deployer) give(ctx context.Context, action string) (bool, error) {
 	if err != nil || !driven {
 		return false, err
 	}
-	if d.want.Phase != phaseCanary {
+	if d.want.Phase != state.PhaseCanary {
 		return true, sdk.Failf("a deploy is under way and past its verdict (phase %s); wait for its end", d.want.Phase)
 	}
-	if _, err := d.job.SetState(ctx, keyOrder, encode(order{Action: action, Time: time.Now().UTC()})); err != nil {
+	if _, err := d.job.SetState(ctx, state.KeyOrder, state.Encode(state.Order{Action: action, Time: time.Now().UTC()})); err != nil {
 		return true, err
 	}
 	d.job.Logf("told the deploy that is under way to %s", action)
@@ -130,14 +132,14 @@ func (d *deployer) give(ctx context.Context, action string) (bool, error) {
 }
 
 func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
-	if given, err := d.give(ctx, orderPromote); given || err != nil {
+	if given, err := d.give(ctx, state.OrderPromote); given || err != nil {
 		return err
 	}
 	r, ok := d.want.Releases[d.want.Candidate]
 	if !ok {
 		return sdk.Failf("there is no candidate to promote")
 	}
-	if r.identity(d.c.Service.Environment) != r.ID {
+	if r.Identity(d.c.Service.Environment) != r.ID {
 		return sdk.Failf("the manifest's service block changed since release %s was made; run the pipeline again", r)
 	}
 	a, err := d.readActual(ctx)
@@ -150,7 +152,7 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 		}
 	}
 	// The operator's word stands above what closed the canary.
-	d.want.open(time.Now().UTC())
+	d.want.OpenCanary(time.Now().UTC())
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -163,7 +165,7 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 }
 
 func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
-	if given, err := d.give(ctx, orderAbort); given || err != nil {
+	if given, err := d.give(ctx, state.OrderAbort); given || err != nil {
 		return err
 	}
 	if d.want.Candidate == "" {
@@ -214,12 +216,12 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		return nil
 	}
 	defer d.drive(ctx)()
-	d.want.Phase, d.want.Open = phaseAborting, false
+	d.want.Phase, d.want.Open = state.PhaseAborting, false
 	if err := d.bring(ctx, move, r); err != nil {
 		return err
 	}
 	if id != d.want.Good {
-		d.want.rolledBack(id)
+		d.want.RolledBack(id)
 	}
 	d.want.Candidate = ""
 	if err := d.rest(ctx, d.c.weights()); err != nil {

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 )
 
 type config struct {
@@ -49,18 +52,25 @@ func (c *config) drain() time.Duration {
 	return c.Production.Drain.Std()
 }
 
-func (c *config) weights() weights {
-	return weights{Production: c.Canary.Weights["production"], Canary: c.Canary.Weights["canary"]}
+func (c *config) weights() state.Weights {
+	return state.Weights{Production: c.Canary.Weights["production"], Canary: c.Canary.Weights["canary"]}
 }
 
-func (c *config) limits() limits {
-	return limits{
-		minRequests:   c.Canary.MinRequests,
-		minErrors:     1,
-		maxErrorRate:  c.Canary.MaxErrorRate,
-		latencyFactor: c.Canary.LatencyFactor,
-		latencySlack:  c.Canary.LatencySlack.Std(),
+func (c *config) limits() verdict.Limits {
+	return verdict.Limits{
+		MinRequests:   c.Canary.MinRequests,
+		MinErrors:     1,
+		MaxErrorRate:  c.Canary.MaxErrorRate,
+		LatencyFactor: c.Canary.LatencyFactor,
+		LatencySlack:  c.Canary.LatencySlack.Std(),
 	}
+}
+
+// release is an archive as the manifest wants it run.
+func (s *service) release(name, artifact string) state.Release {
+	r := state.Release{Artifact: artifact, Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.Health}
+	r.ID = r.Identity(s.Environment)
+	return r
 }
 
 // What an inconclusive verdict means.
@@ -123,9 +133,9 @@ func check(c *config) error {
 
 func checkWeights(w map[string]int) error {
 	for pool := range w {
-		if pool != poolProduction && pool != poolCanary {
+		if pool != state.PoolProduction && pool != state.PoolCanary {
 			return fmt.Errorf("the pools are production and canary, got %q", pool)
 		}
 	}
-	return weights{Production: w[poolProduction], Canary: w[poolCanary]}.check()
+	return state.Weights{Production: w[state.PoolProduction], Canary: w[state.PoolCanary]}.Check()
 }

@@ -6,10 +6,10 @@ package main
 
 import "github.com/seed-b96de936/troop/plugins/sdk"
 
-func main() { sdk.Serve(stage(onRouter)) }
+func main() { sdk.Serve(stage(onRouter())) }
 
 // stage is the plugin; tests give it a router of their own.
-func stage(p setting) sdk.Stage[config] {
+func stage(on setting) sdk.Stage[config] {
 	return sdk.Stage[config]{
 		Name:         "deploy",
 		Version:      "0.1.0",
@@ -22,9 +22,9 @@ func stage(p setting) sdk.Stage[config] {
 		Check: check,
 		Run:   run,
 		Agent: &sdk.Agent[config]{
-			Watch:         p.watch,
+			Watch:         on.watch,
 			Groups:        []string{routerGroup},
-			WritablePaths: []string{p.dir},
+			WritablePaths: []string{on.paths.Dir},
 		},
 		Actions: actions(),
 	}

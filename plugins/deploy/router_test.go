@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -35,7 +36,7 @@ func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	if len(a.failed) > 0 {
 		t.Errorf("the reload lost requests: %q", a.failed)
 	}
-	if a.release[artifact2] != a.pool[poolProduction]+a.pool[poolCanary] {
+	if a.release[artifact2] != a.pool[state.PoolProduction]+a.pool[state.PoolCanary] {
 		t.Errorf("answers by release: %v", a.release)
 	}
 }
@@ -48,7 +49,10 @@ func TestRestartIsReconciled(t *testing.T) {
 	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
 	s.write("servers.state", "1\n")
 	s.startRouter()
-	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.eventually("both pools serve again", func() bool {
+		a := s.ask(3)
+		return a.pool[state.PoolProduction] == 2 && a.pool[state.PoolCanary] == 1 && len(a.failed) == 0
+	})
 	s.expectSplit(30, 20, 10)
 }
 
@@ -61,7 +65,7 @@ func TestLostStateComesBack(t *testing.T) {
 	s.stopAgent()
 	s.fake = &sdktest.Fake{Hosts: s.fake.Hosts, OnPlaybook: s.fake.OnPlaybook}
 	s.startAgent()
-	s.eventually("what was desired is back", func() bool { return s.fake.State(keyDesired).Version == 1 })
+	s.eventually("what was desired is back", func() bool { return s.fake.State(state.KeyDesired).Version == 1 })
 	if got := s.desired(); got.Good != want.Good || got.Hosts["web-1"] != want.Hosts["web-1"] {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -72,12 +76,11 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	s.fake.Publish(sdk.Event{Host: "web-1", Role: poolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.fake.Publish(sdk.Event{Host: "web-1", Role: state.PoolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The first alert that counts is the reason: those before did not.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 	s.expectSplit(30, 30, 0)
 	s.eventually("the closing is told", func() bool {
@@ -101,11 +104,11 @@ func TestChosenAlertsCloseTheCanary(t *testing.T) {
 	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  alerts = [\"host.\"]", 1)
 	s.startAgent()
 	s.mustDeploy(artifact1)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The first alert that counts is the reason: the one before did not.
+	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 }
 
 func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
@@ -125,8 +128,8 @@ func TestReleaseThatIsNotHealthyGetsNoTraffic(t *testing.T) {
 	s.mustDeploy(artifact1)
 	d := s.desired()
 	p := d.Hosts["web-1"]
-	d.Hosts["web-1"] = placement{Pool: p.Pool, Slot: p.idle(), Release: p.Release} // nothing runs there
-	s.fake.SetState(keyDesired, encode(d))
+	d.Hosts["web-1"] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: p.Release} // nothing runs there
+	s.fake.SetState(state.KeyDesired, state.Encode(d))
 	s.eventually("the problem is told", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
 	s.expectSplit(30, 20, 10)
 }
@@ -142,14 +145,14 @@ func BenchmarkAlertToLastRequest(b *testing.B) {
 			b.Fatal(r.Err)
 		}
 		began := time.Now()
-		s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+		s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
 		last := began
 		for misses := 0; misses < 5; {
 			pool, _, err := s.get(http.DefaultClient)
 			switch {
 			case err != nil:
 				b.Fatal(err)
-			case pool == poolCanary:
+			case pool == state.PoolCanary:
 				last, misses = time.Now(), 0
 			default:
 				misses++
@@ -158,6 +161,6 @@ func BenchmarkAlertToLastRequest(b *testing.B) {
 		took = append(took, last.Sub(began))
 	}
 	slices.Sort(took)
-	b.ReportMetric(milliseconds(took[len(took)*99/100]), "p99-ms")
-	b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "p99-ms")
+	b.ReportMetric(took[len(took)/2].Seconds()*1000, "p50-ms")
 }
