@@ -36,6 +36,7 @@ func TestParseMixedOutput(t *testing.T) {
 		"two linters":                     {"auto", oneRuff + "\n" + oneGolang + "\n" + oneXML + "\na.js:3:1: warning: odd\n", []string{"error a.js:1 r", "error a.py:1:8", "error a.go:12:3", "warning a.js:3:1"}},
 		"two XML documents":               {"checkstyle", "> lint\n" + oneXML + "\n<?xml version=\"1.0\"?>\n" + oneXML, []string{"error a.js:1 r", "error a.js:1 r"}},
 		"one object per line":             {"ruff", `{"code":"F401","filename":"a.py","location":{"row":1,"column":8},"message":"unused"}` + "\n" + `{"code":null,"filename":"b.py","location":null,"message":"unreadable"}` + "\n", []string{"error a.py:1:8 F401", "error b.py"}},
+		"colours, the format is given":    {"unix", "\x1b[1ma.js:3:9:\x1b[0m \x1b[31merror:\x1b[0m odd\n", []string{"error a.js:3:9 | odd"}},
 		"a number in brackets":            {"auto", "[0] eslint started\n[1] a.js:3:1: warning: odd\na.js:3:1: warning: odd\n[0] done\n", []string{"warning a.js:3:1"}},
 		"nothing found":                   {"ruff", "[]\n", nil},
 		"colours":                         {"auto", "\x1b[4ma.js\x1b[24m\n  \x1b[2m3:9\x1b[22m  \x1b[31merror\x1b[39m  Odd  \x1b[2meqeqeq\x1b[22m\n", []string{"error a.js:3:9 eqeqeq | Odd"}},
@@ -63,6 +64,7 @@ func TestParseMixedOutput(t *testing.T) {
 		"SARIF, failed with a place":      {"auto", sarifOf(`"invocations":[{"executionSuccessful":false,"toolExecutionNotifications":[{"level":"error","message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.js"},"region":{"startLine":3}}}]}]}],"results":[]`), []string{"error a.js:3 | m"}},
 		"SARIF, its message in the rule":  {"auto", sarifOf(`"results":[{"ruleId":"CA1/2","message":{"id":"why","arguments":["x","y"]},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"b%2Dc.js","uriBaseId":"SRC"}}}]}],"originalUriBaseIds":{"SRC":{"uri":"lib/"}}`), []string{"error lib/b-c.js CA1/2 | x hides y"}},
 		"SARIF, configured otherwise":     {"auto", sarifOf(`"invocations":[{"executionSuccessful":true,"ruleConfigurationOverrides":[{"descriptor":{"index":0},"configuration":{"level":"note"}}]}],"results":[{"ruleIndex":0,"message":{"text":"m"}}]`), []string{"note | m"}},
+		"SARIF, a rule like a path":       {"auto", sarifOf(`"results":[{"ruleId":"/a//b/","message":{"text":"m"}}]`), []string{"warning | m"}},
 		"SARIF, indexes out of range":     {"auto", sarifOf(`"results":[{"ruleIndex":7,"message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"index":-3}}}]}]`), []string{"warning | m"}},
 	}
 	for name, test := range tests {
