@@ -11,6 +11,16 @@ type Store interface {
 	// Passed returns the newest result of a stage that passed with some inputs and whose artifacts are all
 	// there, or nil. Reused names the run in which the stage ran.
 	Passed(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
+	// Runs returns the runs that a filter takes, the newest first.
+	Runs(ctx context.Context, f RunFilter) ([]Run, error)
+}
+
+// RunFilter chooses runs; the zero value takes all.
+type RunFilter struct {
+	Pipeline            string
+	Statuses            []Status
+	Branch, Environment string
+	Limit               int // 0: none
 }
 
 // Folders are the places on this machine that runs work in.
@@ -26,30 +36,40 @@ type Checkout interface {
 	// Checkout puts the files of a commit into the folder dir, which it makes, and returns where the
 	// pipeline's source path is in it.
 	Checkout(ctx context.Context, commit, dir string) (workspace string, err error)
+	// Changed lists the files below the pipeline's source path that differ between two commits.
+	Changed(ctx context.Context, from, to string) ([]string, error)
 }
 
-// Environments makes hosts ready and serves what stages ask of them.
+// Environments makes hosts ready and serves what stages and actions ask of them.
 type Environments interface {
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. Source, Kind and
 	// Summary of the events are the callee's; the engine fills in the rest.
 	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
+	// Secrets returns what must be masked wherever an environment is worked on: its passwords and keys. The
+	// engine asks before anything else is done there.
+	Secrets(p *Pipeline, env string) ([]string, error)
 	// Capabilities serves one job; its environment is job.Info.Environment, and may be none. The engine
-	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns.
+	// itself reports the tasks of Playbook and InstallAgent, and masks what Secret returns. An action is served
+	// without Prepare: its hosts are those of the last apply.
 	Capabilities(p *Pipeline, job Job) Capabilities
-}
-
-// Since is what happened after the run in which a stage last passed.
-type Since struct {
-	Run     RunID
-	Files   []string       // below the source folder, which differ now
-	Outputs map[string]any // of the stage, then
 }
 
 // RunOptions say what to run.
 type RunOptions struct {
 	Commit, Branch, Subject string
-	Environment             string  // of the stages that name none; may be empty
-	Until                   StageID // this stage, or those of this type, and what they need; empty: all
-	Force                   bool    // runs also stages that have passed with the same inputs
+	// Environment is that of the stages that name none. Until is a stage, or a type of stages: the run goes up to it,
+	// with what it needs. Empty: as the trigger of the branch says; without one there is no environment, and all
+	// stages run.
+	Environment string
+	Until       StageID
+	Force       bool // runs also stages that have passed with the same inputs
+}
+
+// CallOptions say which action of which stage to call.
+type CallOptions struct {
+	Type, Name  string // of the stage; no name: the only one of its type
+	Action      string
+	Args        map[string]string
+	Environment string // empty: the stage's own, or the only one of the pipeline
 }

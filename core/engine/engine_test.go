@@ -90,11 +90,12 @@ func TestRunOutcomes(t *testing.T) {
 				w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "file"}}}
 				w.stage("a.a").When.Paths = core.Paths{"web/**"}
 				w.stage("b.b").References = []core.Reference{{Stage: "a.a", Output: "file"}}
-				w.engine.Since = func(_ context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
-					if id != "a.a" || o.Commit != "abc" {
-						return nil, fmt.Errorf("asked about %s at %s", id, o.Commit)
+				w.passed("01OLD", "old", "a.a", map[string]any{"file": "old"})
+				w.changed = func(from, to string) ([]string, error) {
+					if from != "old" || to != "abc" {
+						return nil, fmt.Errorf("asked about %s to %s", from, to)
 					}
-					return &core.Since{Run: "01OLD", Files: []string{"docs/web"}, Outputs: map[string]any{"file": "old"}}, nil
+					return []string{"docs/web"}, nil
 				}
 				w.scripts["b.b"] = func(context.Context, core.Job, func(core.Message)) error {
 					if got := w.scopes["b.b"]["a.a"]["file"]; got != "old" {
@@ -110,9 +111,8 @@ func TestRunOutcomes(t *testing.T) {
 			stages: []string{"a.a"},
 			prepare: func(w *world) {
 				w.stage("a.a").When.Paths = core.Paths{"web/**"}
-				w.engine.Since = func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
-					return &core.Since{Run: "01OLD", Files: []string{"README.md", "web/index.html"}}, nil
-				}
+				w.passed("01OLD", "old", "a.a", nil)
+				w.changed = func(string, string) ([]string, error) { return []string{"README.md", "web/index.html"}, nil }
 			},
 			want: "a.a passed", status: core.Passed,
 		},
@@ -120,12 +120,8 @@ func TestRunOutcomes(t *testing.T) {
 			stages: []string{"a.a", "b.b < a.a"},
 			prepare: func(w *world) {
 				w.stage("a.a").When.Paths, w.stage("b.b").When.Paths = core.Paths{"web/**"}, core.Paths{"web/**"}
-				w.engine.Since = func(_ context.Context, id core.StageID, _ core.RunOptions) (*core.Since, error) {
-					if id == "a.a" {
-						return nil, nil
-					}
-					return nil, errors.New("the commit is gone")
-				}
+				w.passed("01OLD", "old", "b.b", nil)
+				w.changed = func(string, string) ([]string, error) { return nil, errors.New("the commit is gone") }
 			},
 			want: "a.a passed, b.b passed", status: core.Passed,
 		},

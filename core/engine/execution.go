@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +34,7 @@ type execution struct {
 	stopped   core.StageID // the first stage whose failure stopped the run
 	workspace string       // written before the first stage starts
 	done      chan outcome
+	past      func() ([]core.Run, error) // earlier runs of the pipeline, the newest first; read at the first call
 
 	emitting sync.Mutex // orders the journal and Emit
 
@@ -137,10 +137,10 @@ func (x *execution) advance(ctx context.Context) bool {
 			x.settleKnown(ctx, i, *r)
 			return true
 		}
-		if since := x.untouched(ctx, i); since != nil {
+		if last := x.untouched(ctx, i); last != nil {
 			s := x.pipeline.Stages[i]
-			reason := fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), since.Run)
-			x.settleKnown(ctx, i, core.StageResult{ID: s.ID(), Reason: reason, Outputs: since.Outputs})
+			reason := fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), last.run)
+			x.settleKnown(ctx, i, core.StageResult{ID: s.ID(), Reason: reason, Outputs: last.outputs})
 			return true
 		}
 		x.start(ctx, i)
@@ -188,39 +188,12 @@ func unwanted(s core.Stage, branch, env string) string {
 	return ""
 }
 
-// untouched is when a stage last passed, if no file that it is about has changed after that. When that cannot be told,
-// the stage runs.
-func (x *execution) untouched(ctx context.Context, i int) *core.Since {
-	s := x.pipeline.Stages[i]
-	if len(s.When.Paths) == 0 || x.engine.Since == nil {
-		return nil
-	}
-	since, err := x.engine.Since(ctx, s.ID(), x.options)
-	if err != nil {
-		x.emit(ctx, core.Event{
-			Source: string(s.ID()), Kind: core.KindLog, Severity: core.Warning, Environment: x.environment(s),
-			Summary: "what has changed is not known, so that it runs: " + err.Error(), Data: map[string]any{"error": true},
-		})
-		return nil
-	}
-	if since == nil || slices.ContainsFunc(since.Files, s.When.Paths.Match) {
-		return nil
-	}
-	return since
-}
-
 // was is a status as the end of a sentence.
 func was(s core.Status) string {
 	if s == core.Skipped {
 		return "was skipped"
 	}
 	return string(s)
-}
-
-// matches reports whether a branch fits a pattern of path.Match, in which * does not match a slash.
-func matches(pattern, branch string) bool {
-	ok, err := path.Match(pattern, branch)
-	return ok && err == nil
 }
 
 func (x *execution) environment(s core.Stage) string {

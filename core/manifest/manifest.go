@@ -33,6 +33,7 @@ type Options struct {
 	Need        Need
 	Modules     []string // root modules that ship with troop; nil: every bare word is taken
 	Playbooks   []string // playbooks that ship with troop; nil: every bare name is taken
+	Reserved    []string // names that no environment may have: the store's own folders
 }
 
 // Need is what of a manifest is going to be used. For the rest, an environment variable that is not set is a warning

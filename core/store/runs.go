@@ -62,14 +62,9 @@ func replace(path string, b []byte) error {
 }
 
 // Filter chooses runs; the zero value takes all.
-type Filter struct {
-	Pipeline            string
-	Statuses            []core.Status
-	Branch, Environment string
-	Limit               int // 0: none
-}
+type Filter = core.RunFilter
 
-func (f Filter) takes(r core.Run) bool {
+func takes(f Filter, r core.Run) bool {
 	return (f.Pipeline == "" || r.Pipeline == "" || f.Pipeline == r.Pipeline) && // one that cannot be read is of any
 		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
 		(f.Branch == "" || f.Branch == r.Branch) &&
@@ -94,7 +89,7 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if err != nil { // one damaged record must not hide the others
 			rec.Run = core.Run{ID: id, Status: core.Cancelled, Reason: err.Error()}
 		}
-		if filter.takes(rec.Run) {
+		if takes(filter, rec.Run) {
 			runs = append(runs, rec.Run)
 		}
 		if filter.Limit > 0 && len(runs) == filter.Limit {
