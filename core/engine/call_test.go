@@ -22,7 +22,7 @@ func TestCall(t *testing.T) {
 	w.secrets["vault"] = given
 	w.hidden["lab"] = []string{own}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: "fetch " + given, Status: "ok"}}
-	w.passed("01OLD", "old", "b.b", map[string]any{"release": "r1"})
+	w.pastRun("01OLD", "old", "b.b", map[string]any{"release": "r1"})
 	w.actions["a.a"] = func(ctx context.Context, j core.Job, name string, args map[string]string, emit func(core.Message)) error {
 		if name != "promote" || args["to"] != "all" || j.Info.Environment != "lab" || j.Info.Run != "" || j.Info.StateDir != "/stages/a.a" {
 			return fmt.Errorf("called %s %v for %+v", name, args, j.Info)

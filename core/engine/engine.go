@@ -84,11 +84,9 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 		mask:     mask.New(p.Secrets...),
 		prepared: map[string]func() error{},
 		outputs:  map[core.StageID]map[string]any{},
+		changed:  map[string][]string{},
 		limit:    cmp.Or(e.Parallel, max(2, runtime.GOMAXPROCS(0))),
 		done:     make(chan outcome),
-		past: sync.OnceValues(func() ([]core.Run, error) {
-			return e.Store.Runs(ctx, core.RunFilter{Pipeline: p.Name})
-		}),
 		run: core.Run{
 			ID: core.RunID(core.NewID(now)), Pipeline: p.Name, Manifest: p.File,
 			Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Environment: o.Environment,

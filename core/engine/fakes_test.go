@@ -22,7 +22,7 @@ type action func(ctx context.Context, j core.Job, name string, args map[string]s
 // world is everything around an engine, in memory.
 type world struct {
 	core.NoCapabilities
-	t        *testing.T
+	t        testing.TB
 	pipeline *core.Pipeline
 	engine   *engine.Engine
 
@@ -43,14 +43,15 @@ type world struct {
 	checkout    error
 	secrets     map[string]string
 	published   []core.Event
-	actions     map[core.StageID]action
-	changed     func(from, to string) ([]string, error)
-	hidden      map[string][]string // secrets of environments
 	playbookDo  []core.TaskResult
+	passed      func(id core.StageID, o core.RunOptions) (*core.Pass, error)
+	changed     func(from, to string) ([]string, error)
+	actions     map[core.StageID]action
+	hidden      map[string][]string // secrets of environments
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
-func newWorld(t *testing.T, stages ...string) *world {
+func newWorld(t testing.TB, stages ...string) *world {
 	t.Helper()
 	w := &world{
 		t:        t,
@@ -160,7 +161,21 @@ func (w *world) PutRun(_ context.Context, r core.Run) error {
 	return w.putError
 }
 
-func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
+func (w *world) PutStage(_ context.Context, id core.RunID, r core.StageResult) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := &w.runs[len(w.runs)-1]
+	i := slices.IndexFunc(last.Stages, func(s core.StageResult) bool { return s.ID == r.ID })
+	if last.ID != id || i < 0 {
+		return fmt.Errorf("no stage %s in run %s", r.ID, id)
+	}
+	last.Stages[i] = r
+	return w.putError
+}
+
+func (w *world) History(context.Context, string, func(error)) (core.History, error) { return w, nil }
+
+func (w *world) Same(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, run := range slices.Backward(w.runs) {
@@ -174,8 +189,21 @@ func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (
 	return nil, nil
 }
 
-// passed puts a run into the past in which one stage passed.
-func (w *world) passed(id core.RunID, commit string, stage core.StageID, outputs map[string]any) {
+func (w *world) Passed(_ context.Context, id core.StageID, o core.RunOptions) (*core.Pass, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.passed == nil {
+		return nil, nil
+	}
+	return w.passed(id, o)
+}
+
+func (w *world) Changed(_ context.Context, from, to string) ([]string, error) {
+	return w.changed(from, to)
+}
+
+// pastRun records a run that passed before, in which a stage gave some outputs.
+func (w *world) pastRun(id core.RunID, commit string, stage core.StageID, outputs map[string]any) {
 	w.runs = append(w.runs, core.Run{
 		ID: id, Pipeline: "shop", Commit: commit, Branch: "main", Environment: "lab", Status: core.Passed,
 		Stages: []core.StageResult{{ID: stage, Status: core.Passed, Outputs: outputs}},
@@ -216,10 +244,6 @@ func (w *world) Publish(_ context.Context, e core.Event) error {
 
 func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 	return dir + "/app", w.checkout
-}
-
-func (w *world) Changed(_ context.Context, from, to string) ([]string, error) {
-	return w.changed(from, to)
 }
 
 func (w *world) Secrets(_ *core.Pipeline, env string) ([]string, error) { return w.hidden[env], nil }
