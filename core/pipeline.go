@@ -17,6 +17,9 @@ type Pipeline struct {
 	Stages       []Stage // in the order of the manifest
 	Notifiers    []Notifier
 	Secrets      []string // values that must be masked wherever they appear
+	// Hidden returns Secrets together with those that were read since, for a stage whose scope was made. Nil: there
+	// are no others.
+	Hidden func() []string `json:"-"`
 }
 
 // Environment returns the environment of a name; no name means the only one. Else it is a *NotFoundError, or an error

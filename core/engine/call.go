@@ -37,7 +37,7 @@ func (e *Engine) call(ctx context.Context, p *core.Pipeline, s core.Stage, env s
 	if err != nil {
 		return nil, err
 	}
-	job, err := e.job(s, given, core.RunInfo{Pipeline: p.Name, Environment: env, Workspace: p.Source.Path})
+	job, err := e.job(p, s, given, core.RunInfo{Pipeline: p.Name, Environment: env, Workspace: p.Source.Path}, m)
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,19 @@ import (
 // what stands in the environment.
 func TestCall(t *testing.T) {
 	t.Parallel()
-	const given, own = "S3NTINEL-from-vault", "S3NTINEL-of-the-environment"
+	const given, own, late = "S3NTINEL-from-vault", "S3NTINEL-of-the-environment", "S3NTINEL-of-the-block"
 	w := newWorld(t, "a.a", "b.b")
 	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"secrets", "playbook", "events"}}
 	w.secrets["vault"] = given
 	w.hidden["lab"] = []string{own}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: "fetch " + given, Status: "ok"}}
 	w.pastRun("01OLD", "old", "b.b", map[string]any{"release": "r1"})
+	w.pipeline.Hidden = func() []string { // is read when the block is evaluated
+		if w.scopes["a.a"] == nil {
+			return nil
+		}
+		return []string{late}
+	}
 	w.actions["a.a"] = func(ctx context.Context, j core.Job, name string, args map[string]string, emit func(core.Message)) error {
 		if name != "promote" || args["to"] != "all" || j.Info.Environment != "lab" || j.Info.Run != "" || j.Info.StateDir != "/stages/a.a" {
 			return fmt.Errorf("called %s %v for %+v", name, args, j.Info)
@@ -31,7 +37,7 @@ func TestCall(t *testing.T) {
 		if err != nil || s != given {
 			return fmt.Errorf("got %q, %w", s, err)
 		}
-		emit(logLine("token=" + given + " and " + own))
+		emit(logLine("token=" + given + " and " + own + late))
 		emit(logLine("wrapped: S3NTINEL-from"))
 		emit(logLine("-vault"))
 		emit(core.Message{Table: &core.Table{Columns: []string{"X"}, Rows: [][]string{{given}}}})

@@ -20,9 +20,15 @@ const (
 	progressPause = 100 * time.Millisecond
 )
 
-// job makes the job of a stage, given the outputs of other stages. Its capabilities are left out.
-func (e *Engine) job(s core.Stage, outputs map[core.StageID]map[string]any, info core.RunInfo) (core.Job, error) {
+// job makes the job of a stage, given the outputs of other stages, and masks the secrets that are read for it. Its
+// capabilities are left out.
+func (e *Engine) job(p *core.Pipeline, s core.Stage, outputs map[core.StageID]map[string]any, info core.RunInfo, m *mask.Mask) (core.Job, error) {
 	scope, err := s.Scope(info.Environment, outputs)
+	if p.Hidden != nil {
+		for _, secret := range p.Hidden() {
+			m.Add(secret)
+		}
+	}
 	if err != nil {
 		return core.Job{}, fmt.Errorf("evaluate block: %w", err)
 	}

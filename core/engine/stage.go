@@ -66,10 +66,10 @@ func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.S
 		send: func(e core.Event) { x.emit(ctx, e) },
 	}
 	from.emit(core.Event{Kind: core.KindStageStarted, Summary: "started", Data: map[string]any{"attempt": r.Attempts}})
-	job, err := x.engine.job(s, inputs, core.RunInfo{
+	job, err := x.engine.job(x.pipeline, s, inputs, core.RunInfo{
 		Run: x.info.ID, Pipeline: x.info.Pipeline, Commit: x.info.Commit, Branch: x.info.Branch,
 		Environment: x.environment(s), Workspace: x.workspace,
-	})
+	}, x.mask)
 	if err != nil {
 		return nil, from.report(err)
 	}

@@ -139,6 +139,7 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.readNotifiers(byType["notify"])
 	l.checkCycles()
 	l.pipeline.Secrets = l.secrets.list()
+	l.pipeline.Hidden = l.hidden
 	l.loaded = true
 }
 
