@@ -22,7 +22,9 @@ type services struct {
 
 var _ core.Capabilities = (*services)(nil)
 
-func (s *services) Hosts(context.Context) ([]core.Host, error) { return s.config.Hosts, nil }
+func (s *services) Hosts(context.Context) ([]core.PluginHost, error) {
+	return core.PluginHosts(s.config.Hosts), nil
+}
 
 func (s *services) Flag(ctx context.Context, name string) (any, error) {
 	f, _, err := s.flags.Get(ctx, name)

@@ -208,7 +208,7 @@ func (a *agent) listen(ctx context.Context) error {
 	a.mu.Unlock()
 	return a.job.Subscribe(ctx, sdk.EventFilter{Kinds: a.c.Canary.Alerts, Severities: []sdk.Severity{sdk.Alert}, Since: since}, func(e sdk.Event) error {
 		a.mu.Lock()
-		from := a.memory.Desired.Hosts[e.Host].Pool == poolCanary || e.Role == poolCanary
+		from := a.memory.Desired.Hosts[string(e.Host)].Pool == poolCanary || e.Role == poolCanary
 		late := e.Time.Before(a.memory.Desired.Opened)
 		a.mu.Unlock()
 		if from && !late {

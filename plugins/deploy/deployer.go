@@ -31,7 +31,7 @@ type deployer struct {
 
 // newDeployer reads the hosts and the desired state.
 func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error) {
-	_, name, _ := strings.Cut(job.Info.Stage, ".")
+	_, name, _ := strings.Cut(string(job.Info.Stage), ".")
 	if c.Service.Name != "" {
 		name = c.Service.Name
 	}
@@ -50,9 +50,9 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	for _, h := range hosts {
 		switch h.Role {
 		case poolProduction:
-			d.production = append(d.production, h.Name)
+			d.production = append(d.production, string(h.Name))
 		case poolCanary:
-			d.canary = append(d.canary, h.Name)
+			d.canary = append(d.canary, string(h.Name))
 		case roleRouter:
 			if d.router.Name != "" {
 				return nil, sdk.Failf("the environment has the routers %s and %s; a deploy needs exactly one", d.router.Name, h.Name)
@@ -262,7 +262,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r release) error
 	// What the manifest says now is this release's only when the identity says so. Otherwise the hosts have it whole
 	// from the time when it was made.
 	if r.identity(d.c.Service.Environment) == r.ID {
-		a, err := d.job.Artifact(ctx, r.Artifact)
+		a, err := d.job.Artifact(ctx, sdk.Digest(r.Artifact))
 		if err != nil {
 			return err
 		}
@@ -272,7 +272,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r release) error
 		vars["release_environment"] = environment
 	}
 	d.job.Logf("release %s goes into the idle slot of %s", r, strings.Join(hosts, ", "))
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
 	if err != nil && ctx.Err() == nil {
 		return d.explain(results, err)
 	}
@@ -285,7 +285,7 @@ func (d *deployer) explain(results []sdk.TaskResult, err error) error {
 	failed := map[string]string{}
 	for _, r := range results {
 		if r.Status == "failed" || r.Status == "unreachable" {
-			failed[r.Host] = r.Message
+			failed[string(r.Host)] = r.Message
 		}
 	}
 	if len(failed) == 0 {
@@ -363,7 +363,7 @@ func (d *deployer) all() []string { return slices.Concat(d.canary, d.production)
 func (d *deployer) tidy(ctx context.Context) {
 	protect := slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: d.all(), Vars: map[string]any{
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.all()...), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
 		"release_slots":   d.slots(d.all(), func(p placement) string { return p.Slot }),
 		"release_protect": protect,

@@ -23,7 +23,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if known, ok := d.want.Releases[r.ID]; ok {
 		r = known
 	} else {
-		r.Commit, r.Run, r.Made = job.Info.Commit, job.Info.Run, time.Now().UTC()
+		r.Commit, r.Run, r.Made = job.Info.Commit, string(job.Info.Run), time.Now().UTC()
 	}
 	defer d.drive(ctx)()
 	if err := d.deploy(ctx, r); err != nil {
@@ -43,7 +43,7 @@ func (d *deployer) drive(ctx context.Context) (stop func()) {
 			d.job.Warnf("%v", err)
 		}
 	}
-	run := orElse(d.job.Info.Run, "by hand")
+	run := orElse(string(d.job.Info.Run), "by hand")
 	say(ctx, run)
 	go func() {
 		defer close(done)

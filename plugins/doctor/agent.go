@@ -71,7 +71,7 @@ func sendReports(ctx context.Context, job *sdk.Job, reports <-chan report) {
 	for r := range reports {
 		b, err := json.Marshal(r)
 		if err == nil {
-			_, err = job.SetState(ctx, reportKey(job.Info.Stage, job.Info.Host), b)
+			_, err = job.SetState(ctx, reportKey(string(job.Info.Stage), string(job.Info.Host)), b)
 		}
 		if err != nil && !failed && ctx.Err() == nil {
 			job.Warnf("report status: %v", err)
@@ -198,7 +198,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	if a.broke && a.policy.budget.left(now) {
 		a.broke = false
-		a.tell(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: "doctor.budget:" + a.info.Host, Summary: "the doctor may act again"})
+		a.tell(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: "doctor.budget:" + string(a.info.Host), Summary: "the doctor may act again"})
 	}
 	a.report.Time, a.report.CPU, a.report.Memory, a.report.Cores = now, s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), len(a.policy.patients)
@@ -211,7 +211,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 func (a *agent) ring(now time.Time, i int, kind, what string, value float64, h hostUsage) {
 	alarm := &a.alarms[i]
 	change, average := alarm.Add(now, value)
-	e := sdk.Event{Kind: kind, Key: kind + ":" + a.info.Host, Data: map[string]any{
+	e := sdk.Event{Kind: kind, Key: kind + ":" + string(a.info.Host), Data: map[string]any{
 		"percent": round(average), "limit": alarm.limit, "seconds": alarm.window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
 	}}
 	switch change {
@@ -343,7 +343,7 @@ func (a *agent) alert(pt *patient, f facts, d decision, data map[string]any) {
 		data["next"] = string(d.next)
 	}
 	a.tell(sdk.Event{
-		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(a.info.Host, pt.hog), Data: data,
+		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(string(a.info.Host), pt.hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s for %.0f s; %s", describe(f), use(pt.hog), pt.hog.Window.Seconds(), next),
 	})
 }
@@ -351,14 +351,14 @@ func (a *agent) alert(pt *patient, f facts, d decision, data map[string]any) {
 func (a *agent) spare(pt *patient, f facts, no *spared, data map[string]any) {
 	data["spared"], data["reason"] = string(no.Rule), no.Reason
 	a.tell(sdk.Event{
-		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.hog), Data: data,
+		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s and is left alone: %s", describe(f), use(pt.hog), no.Reason),
 	})
 	if no.Rule == ruleBudget && !a.broke {
 		a.broke = true
 		a.tell(sdk.Event{
-			Kind: "doctor.budget", Severity: sdk.Alert, Key: "doctor.budget:" + a.info.Host,
-			Summary: "the doctor stops acting on host " + a.info.Host + ": " + no.Reason,
+			Kind: "doctor.budget", Severity: sdk.Alert, Key: "doctor.budget:" + string(a.info.Host),
+			Summary: "the doctor stops acting on host " + string(a.info.Host) + ": " + no.Reason,
 		})
 	}
 }
@@ -392,7 +392,7 @@ func (a *agent) act(ctx context.Context, h *held, pt *patient, f facts, d decisi
 	}
 	a.report.Actions++
 	a.tell(sdk.Event{
-		Kind: kind, Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.hog), Data: data,
+		Kind: kind, Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.hog), Data: data,
 		Summary: fmt.Sprintf("%s used %s and %s", describe(f), use(pt.hog), done),
 	})
 }
@@ -440,7 +440,7 @@ func (a *agent) recovered(pt *patient) {
 		how = "has ended"
 	}
 	a.tell(sdk.Event{
-		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(a.info.Host, pt.hog),
+		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(string(a.info.Host), pt.hog),
 		Summary: fmt.Sprintf("%s %s; steps taken: %v", describe(pt.facts), how, pt.done),
 		Data:    map[string]any{"pid": pt.hog.PID, "start": pt.hog.Start, "steps": pt.done, "user": pt.facts.User},
 	})
@@ -464,7 +464,7 @@ func (a *agent) takeOver() {
 		return
 	}
 	for key, kind := range left {
-		a.tell(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: key, Summary: "the doctor of host " + a.info.Host + " started anew and looks again"})
+		a.tell(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: key, Summary: "the doctor of host " + string(a.info.Host) + " started anew and looks again"})
 	}
 }
 

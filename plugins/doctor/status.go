@@ -35,11 +35,11 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 		if h.Role != "production" && h.Role != "canary" {
 			continue
 		}
-		e, err := job.State(ctx, reportKey(job.Info.Stage, h.Name))
+		e, err := job.State(ctx, reportKey(string(job.Info.Stage), string(h.Name)))
 		if err != nil {
 			return err
 		}
-		row := []string{h.Name, h.Role, "never", "", "", "", "", "", "no agent has reported; run the pipeline to install it"}
+		row := []string{string(h.Name), h.Role, "never", "", "", "", "", "", "no agent has reported; run the pipeline to install it"}
 		if e.Version > 0 {
 			var r report
 			if err := json.Unmarshal(e.Value, &r); err != nil {
@@ -50,7 +50,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 				last = "(leash) " + last
 			}
 			row = []string{
-				h.Name, h.Role, time.Since(r.Time).Round(time.Second).String() + " ago",
+				string(h.Name), h.Role, time.Since(r.Time).Round(time.Second).String() + " ago",
 				fmt.Sprintf("%.0f %% of %g cores", max(0, r.CPU), r.Cores), fmt.Sprintf("%.0f %%", r.Memory),
 				fmt.Sprint(r.Processes), fmt.Sprint(r.Hogs), fmt.Sprint(r.Actions), last,
 			}

@@ -105,7 +105,7 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (target, err
 		if address == "" {
 			address = h.Address
 		}
-		t.names = []string{h.Name, h.Address, h.PrivateAddress}
+		t.names = []string{string(h.Name), h.Address, h.PrivateAddress}
 		t.address = hostPort(address, c.Port)
 	}
 	var err error
@@ -165,7 +165,7 @@ func newAgent(c config, info sdk.RunInfo, allowed places) (*agent, error) {
 		refused: map[string]bool{}, alerts: map[string]string{}, now: time.Now,
 	}
 	a.mover = &mover{
-		ledger: j, places: allowed, environment: info.Environment, host: info.Host, compress: c.Compress,
+		ledger: j, places: allowed, environment: info.Environment, host: string(info.Host), compress: c.Compress,
 		quarantine: c.Quarantine.Std(), now: func() time.Time { return a.now() }, notify: notifyWriter,
 	}
 	a.drilled = a.now()
@@ -210,7 +210,7 @@ func (a *agent) start() {
 		a.alerts = a.left
 	}
 	if a.damaged != nil {
-		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
+		a.alert("journal.damaged", string(a.info.Host), "maintenance on "+string(a.info.Host)+": "+a.damaged.Error(), nil)
 	}
 }
 
@@ -350,7 +350,7 @@ func (a *agent) refuse(name string, err error) {
 	}
 	a.refused[name] = true
 	a.publish(sdk.Event{
-		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s stays: %v", name, a.info.Host, err),
+		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + string(a.info.Host) + ":" + name, Summary: fmt.Sprintf("%s on %s stays: %v", name, string(a.info.Host), err),
 		Data: map[string]any{"path": name, "reason": err.Error()},
 	})
 }
@@ -405,11 +405,11 @@ func (a *agent) advance(ctx context.Context) {
 			a.gone.add(m.claim.File.Size)
 			a.tellMoved(m)
 			a.resolve(key, fmt.Sprintf("%s on %s went", m.claim.Path, a.info.Host))
-			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
+			a.resolve("storage.full", "the storage host has space again for "+string(a.info.Host))
 		case done == returned:
 			a.heldBack[m.claim.Path] = a.now().Add(givenBack)
 			a.publish(sdk.Event{
-				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + m.claim.Path,
+				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + string(a.info.Host) + ":" + m.claim.Path,
 				Summary: fmt.Sprintf(`%s on %s was given back: its writer (%s) does not let go of it; use reopen = "signal" or "copytruncate" in rule %q`,
 					m.claim.Path, a.info.Host, strings.Join(writers("/proc", m.claim.File), ", "), m.claim.Rule),
 				Data: map[string]any{"path": m.claim.Path, "rule": m.claim.Rule},
@@ -423,7 +423,7 @@ func (a *agent) advance(ctx context.Context) {
 func (a *agent) tellMoved(m *move) {
 	r := m.receipt
 	a.publish(sdk.Event{
-		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + a.info.Host + ":" + r.Path,
+		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + string(a.info.Host) + ":" + r.Path,
 		Summary: fmt.Sprintf("%s (%s) on %s went to the storage host, was read back there and is removed here", r.Path, human(r.File.Size), a.info.Host),
 		Data: map[string]any{
 			"receipt": r.ID, "rule": r.Rule, "path": r.Path, "remote": r.Remote, "bytes": r.File.Size,
@@ -471,7 +471,7 @@ func (a *agent) alert(kind, key, summary string, data map[string]any) {
 	}
 	a.alerts[key] = kind
 	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Alert, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary, Data: data})
+	a.publish(sdk.Event{Kind: kind, Severity: sdk.Alert, Key: "maintenance:" + string(a.info.Host) + ":" + key, Summary: summary, Data: data})
 }
 
 // resolve takes an alert back, if it stands.
@@ -482,7 +482,7 @@ func (a *agent) resolve(key, summary string) {
 	}
 	delete(a.alerts, key)
 	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary})
+	a.publish(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: "maintenance:" + string(a.info.Host) + ":" + key, Summary: summary})
 }
 
 // hostReport is what an agent says of its host for the status action.
@@ -516,7 +516,7 @@ func (a *agent) report(ctx context.Context, job *sdk.Job) error {
 		if err != nil {
 			return err
 		}
-		if _, err := job.SetState(ctx, stateKey(key, a.info.Stage, a.info.Host), b); err != nil {
+		if _, err := job.SetState(ctx, stateKey(key, string(a.info.Stage), string(a.info.Host)), b); err != nil {
 			return err
 		}
 	}

@@ -21,12 +21,12 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 		if h.Role != "production" && h.Role != "canary" {
 			continue
 		}
-		e, err := job.State(ctx, stateKey("report", job.Info.Stage, h.Name))
+		e, err := job.State(ctx, stateKey("report", string(job.Info.Stage), string(h.Name)))
 		if err != nil {
 			return err
 		}
 		if e.Version == 0 {
-			t.Rows = append(t.Rows, []string{h.Name, h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
+			t.Rows = append(t.Rows, []string{string(h.Name), h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
 			continue
 		}
 		var r hostReport
@@ -38,7 +38,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 			last = r.Last.Path + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
 		}
 		t.Rows = append(t.Rows, []string{
-			h.Name, h.Role, time.Since(r.Time).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
+			string(h.Name), h.Role, time.Since(r.Time).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
 			fmt.Sprint(r.Receipts), last, strings.Join(r.Problems, ", "),
 		})
 	}

@@ -31,12 +31,12 @@ type capabilities struct {
 
 var _ core.Capabilities = (*capabilities)(nil)
 
-func (c *capabilities) Hosts(context.Context) ([]core.Host, error) {
+func (c *capabilities) Hosts(context.Context) ([]core.PluginHost, error) {
 	e, err := c.env()
 	if err != nil {
 		return nil, err
 	}
-	return e.hosts, nil
+	return core.PluginHosts(e.hosts), nil
 }
 
 func (c *capabilities) Playbook(ctx context.Context, p core.PlaybookRun, each func(core.TaskResult)) error {
