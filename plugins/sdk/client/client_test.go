@@ -482,3 +482,51 @@ func TestKilledCore(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// failing is a core whose Notify fails.
+type failing struct {
+	contract.NoCapabilities
+	err error
+}
+
+func (f failing) Notify(context.Context, contract.Event) error { return f.err }
+
+// TestErrorKinds lets the core refuse what a plugin's process asks for. The plugin returns that error: it goes to the
+// plugin and back to the core, over the real connection, and is still of its kind.
+func TestErrorKinds(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := &contract.NotFoundError{What: "receiver", Name: "ops", Remedy: "there is dev"}
+	for name, tt := range map[string]struct{ err, is error }{
+		"not found":   {fmt.Errorf("look: %w", missing), contract.ErrNotFound},
+		"refused":     {&contract.Error{Kind: contract.ErrRefused, Text: "not at night"}, contract.ErrRefused},
+		"unavailable": {&contract.Error{Kind: contract.ErrUnavailable, Text: "redis is away"}, contract.ErrUnavailable},
+		"cancelled":   {fmt.Errorf("interrupted: %w", context.Canceled), context.Canceled},
+		"timed out":   {fmt.Errorf("slow: %w", context.DeadlineExceeded), context.DeadlineExceeded},
+		"of no kind":  {errors.New("on fire"), nil},
+	} {
+		j := job(`notify = "a.b"`)
+		j.Capabilities = failing{err: tt.err}
+		err := p.Run(t.Context(), j, func(contract.Message) {})
+		if err == nil || err.Error() != "notify: "+tt.err.Error() {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, kind := range []error{contract.ErrNotFound, contract.ErrRefused, contract.ErrUnavailable, context.Canceled, context.DeadlineExceeded} {
+			if errors.Is(err, kind) != (kind == tt.is) {
+				t.Errorf("%s: is of the kind %q: %v", name, kind, errors.Is(err, kind))
+			}
+		}
+		if got, ok := errors.AsType[*contract.NotFoundError](err); ok != (name == "not found") || (ok && *got != *missing) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	// What the plugin itself may not, and what it does not declare.
+	j := job(`flag = "f"`)
+	j.Capabilities = failing{}
+	if err := p.Run(t.Context(), j, func(contract.Message) {}); !errors.Is(err, sdk.ErrRefused) {
+		t.Errorf("an undeclared capability: %v", err)
+	}
+}

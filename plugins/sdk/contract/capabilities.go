@@ -72,21 +72,80 @@ func (c Capability) NeedsEnvironment() bool {
 // IsService reports whether the capability is something to call. That of the workspace is a folder.
 func (c Capability) IsService() bool { return c != Workspace }
 
-// Capabilities are the services that a plugin may call while it works.
+// Capabilities are the services that a plugin may call while it works, and what the core implements for one job.
+//
+// Concurrency: all methods may be called from several goroutines at once. A listener (each) is called from one
+// goroutine at a time, before its method returns; while it works, the other side waits.
+//
+// Context: a method ends soon after ctx does, with an error that is the cause of ctx. What it had begun may have
+// happened. No method works after its job's call has ended.
+//
+// Errors: a call whose capability is not declared, or that this place cannot serve, is ErrRefused. A name, a digest or
+// a host that does not exist is ErrNotFound. When Redis or a host behind a call cannot be reached, the error is
+// ErrUnavailable, and the call may be repeated where its method says that this is harmless. An error text names what was
+// asked for; it never holds a secret.
 type Capabilities interface {
+	// Hosts returns the hosts of the environment, in the order of its inventory, the same during one job. It connects
+	// to nothing. Reading is harmless to repeat, here and in all methods that only read.
 	Hosts(ctx context.Context) ([]Host, error)
+
+	// Playbook runs a playbook to its end and gives each what every task did on every host, in the order in which the
+	// tasks ended. One playbook runs in an environment at a time; others wait. A task that failed is a result, and
+	// makes the call fail after the last result. A playbook or a host that does not exist is ErrNotFound, before
+	// anything ran. Whether it may be repeated is up to the playbook; those that ship with troop may.
 	Playbook(ctx context.Context, p PlaybookRun, each func(TaskResult)) error
+
+	// InstallAgent puts the plugin's agent on hosts, with the configuration of the calling stage, and starts it; none
+	// named: on every host. Hosts where the same agent with the same configuration runs already are left alone, so that
+	// repeating it is harmless. Results come as in Playbook.
 	InstallAgent(ctx context.Context, hosts []HostName, each func(TaskResult)) error
+
+	// PutArtifact moves a regular file into the content-addressed store. Afterwards the file is the store's, at the
+	// path that is returned, read-only, and no longer where it was; after an error it may be in neither place. Putting
+	// another file with the same content is harmless and returns the same artifact.
 	PutArtifact(ctx context.Context, path string) (Artifact, error)
+
+	// Artifact finds a file in the store, and has just verified its content. One that is damaged is an error of no kind.
 	Artifact(ctx context.Context, d Digest) (Artifact, error)
-	Flag(ctx context.Context, name string) (value any, err error) // nil: not set
+
+	// Flag returns the value of a feature flag, as JSON has it. A flag that is not set is nil, and no error.
+	Flag(ctx context.Context, name string) (any, error)
+
+	// SetFlag sets a feature flag to a value that JSON can hold. Readers see it when SetFlag has returned. The change is
+	// in the flag's audit trail, each time. Of several writers the last one wins.
 	SetFlag(ctx context.Context, name string, value any) error
+
+	// State returns an entry of the state that this plugin shares with its agents in the environment; other plugins
+	// have other entries. An entry that is not set has Version 0, and is no error.
 	State(ctx context.Context, key string) (Entry, error)
+
+	// SetState writes an entry whole and returns it with its new version, one more than the version before. Of several
+	// writers the last one wins, and each gets a version of its own. After an error it may have been written; repeating
+	// it counts another version, and wakes the watchers again.
 	SetState(ctx context.Context, key string, value []byte) (Entry, error)
+
+	// WatchState gives each the entries under prefix that stand, in no order, then every change, in order per key, until
+	// ctx ends or each returns an error, which WatchState then returns. Changes that follow each other closely may come
+	// as one: the latest. While Redis is away it waits, and goes on with what changed meanwhile.
 	WatchState(ctx context.Context, prefix string, each func(Entry) error) error
+
+	// Publish records an event and tells everyone who listens. On a host it returns when the event is safe on that
+	// host's disk, and succeeds while Redis is away; elsewhere when Redis has it. An event with an ID that was published
+	// within a day is not told again, so that repeating it with the same ID is harmless. Events of one caller arrive in
+	// the order in which its calls returned.
 	Publish(ctx context.Context, e Event) error
+
+	// Subscribe gives each the events that f chooses, in the order of the environment's stream, until ctx ends or each
+	// returns an error, which Subscribe then returns. While Redis is away it waits, and goes on after the last event
+	// that each took.
 	Subscribe(ctx context.Context, f EventFilter, each func(Event) error) error
+
+	// Notify is Publish for an event that people are to hear of at once, by the manifest's notify blocks. It returns
+	// before they are reached; a receiver that cannot be reached is tried again by the core.
 	Notify(ctx context.Context, e Event) error
+
+	// Secret returns a secret by name. The core masks it from then on wherever it appears in an output. A name that the
+	// stage has no right to is ErrNotFound.
 	Secret(ctx context.Context, name string) (string, error)
 }
 
