@@ -5,7 +5,8 @@ import "time"
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
+// record is not as it was written is damaged.
 const (
 	Pending   Status = "pending"
 	Running   Status = "running"
@@ -13,6 +14,7 @@ const (
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
+	Damaged   Status = "damaged"
 )
 
 // Run is one execution of a pipeline for one commit.
