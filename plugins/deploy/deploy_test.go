@@ -161,7 +161,7 @@ func TestHostWithoutItsReleaseIsRepaired(t *testing.T) {
 	expect(t, "web-2", s.serving("web-2"), artifact1)
 	last := s.fake.Playbooks()
 	install := last[len(last)-2]
-	if !slices.Equal(install.Hosts, []string{"web-2"}) {
+	if !slices.Equal(install.Hosts, sdk.HostNames("web-2")) {
 		t.Errorf("installed on %v, want web-2 alone", install.Hosts)
 	}
 }
@@ -176,7 +176,7 @@ func TestInterruptedDeploy(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
 		s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
-			if slices.Contains(p.Hosts, host) && p.Vars["release_step"] == "install" {
+			if slices.Contains(p.Hosts, sdk.HostName(host)) && p.Vars["release_step"] == "install" {
 				cancel()
 				<-ctx.Done()
 				return nil, ctx.Err()

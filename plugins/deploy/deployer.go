@@ -30,7 +30,7 @@ type deployer struct {
 
 // newDeployer reads the hosts and the desired state.
 func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error) {
-	_, name, _ := strings.Cut(job.Info.Stage, ".")
+	_, name, _ := strings.Cut(string(job.Info.Stage), ".")
 	if c.Service.Name != "" {
 		name = c.Service.Name
 	}
@@ -49,9 +49,9 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	for _, h := range hosts {
 		switch h.Role {
 		case state.PoolProduction:
-			d.production = append(d.production, h.Name)
+			d.production = append(d.production, string(h.Name))
 		case state.PoolCanary:
-			d.canary = append(d.canary, h.Name)
+			d.canary = append(d.canary, string(h.Name))
 		case roleRouter:
 			if d.router.Name != "" {
 				return nil, sdk.Failf("the environment has the routers %s and %s; a deploy needs exactly one", d.router.Name, h.Name)

@@ -38,7 +38,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
 	// an older one, which the hosts have complete.
 	if r.Identity(d.c.Service.Environment) == r.ID {
-		a, err := d.job.Artifact(ctx, r.Artifact)
+		a, err := d.job.Artifact(ctx, sdk.Digest(r.Artifact))
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		vars["release_environment"] = environment
 	}
 	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
 	if err != nil && !cancelled(ctx, err) {
 		return d.explain(results, err)
 	}
@@ -67,7 +67,7 @@ func (d *deployer) explain(results []sdk.TaskResult, err error) error {
 	failed := map[string]string{}
 	for _, r := range results {
 		if r.Status == "failed" || r.Status == "unreachable" {
-			failed[r.Host] = r.Message
+			failed[string(r.Host)] = r.Message
 		}
 	}
 	if len(failed) == 0 {
@@ -132,7 +132,7 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 func (d *deployer) cleanUp(ctx context.Context) {
 	protect := slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: d.all(), Vars: map[string]any{
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.all()...), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
 		"release_slots":   d.slots(d.all(), func(p state.Placement) string { return p.Slot }),
 		"release_protect": protect,

@@ -26,7 +26,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if known, ok := d.want.Releases[r.ID]; ok {
 		r = known
 	} else {
-		r.Commit, r.Run, r.Made = job.Info.Commit, job.Info.Run, time.Now().UTC()
+		r.Commit, r.Run, r.Made = job.Info.Commit, string(job.Info.Run), time.Now().UTC()
 	}
 	defer d.drive(ctx)()
 	if err := d.deploy(ctx, r); err != nil {

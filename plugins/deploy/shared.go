@@ -195,7 +195,7 @@ func (d *deployer) drive(ctx context.Context) (stop func()) {
 			d.job.Warnf("%v", err)
 		}
 	}
-	run := orElse(d.job.Info.Run, "by hand")
+	run := orElse(string(d.job.Info.Run), "by hand")
 	say(ctx, run)
 	go func() {
 		defer close(done)

@@ -92,7 +92,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	hostvars := map[string]any{}
 	for name, role := range roles {
 		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
-		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: name, Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
+		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
 		groups[role] = append(groups[role], name)
 		hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
 	}
@@ -225,13 +225,13 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	for _, h := range p.Hosts {
 		if p.Vars["release_step"] == "settle" {
 			for _, slot := range []string{"a", "b"} {
-				if slot != slots[h] {
-					s.stop(h + "-" + slot)
+				if slot != slots[string(h)] {
+					s.stop(string(h) + "-" + slot)
 				}
 			}
 			continue
 		}
-		if err := s.start(h, slots[h], p.Vars["release_commit"].(string)); err != nil {
+		if err := s.start(string(h), slots[string(h)], p.Vars["release_commit"].(string)); err != nil {
 			return []sdk.TaskResult{{Host: h, Task: "Wait until the release is healthy", Status: "failed", Message: err.Error()}}, errors.New("1 task failed")
 		}
 	}
@@ -340,7 +340,7 @@ func (s *site) body(commit string) string {
 		Name: "put", Version: "1.0.0", Capabilities: []sdk.Capability{sdk.Artifacts},
 		Run: func(ctx context.Context, _ *struct{}, job *sdk.Job) error {
 			a, err := job.PutArtifact(ctx, file)
-			digest = a.Digest
+			digest = string(a.Digest)
 			return err
 		},
 	}
@@ -373,7 +373,7 @@ func (s *site) deploy(commit string) sdktest.Result {
 func (s *site) deployBody(ctx context.Context, commit, body string) sdktest.Result {
 	s.t.Helper()
 	return sdktest.RunContext(ctx, s.t, stage(s.setting), body, sdktest.Options{
-		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: "run-" + commit},
+		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: sdk.RunID("run-" + commit)},
 	})
 }
 

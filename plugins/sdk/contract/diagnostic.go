@@ -1,4 +1,4 @@
-package core
+package contract
 
 import (
 	"fmt"
@@ -27,7 +27,7 @@ func (r Range) String() string {
 	return fmt.Sprintf("%s:%d,%d-%d,%d", r.File, r.Start.Line, r.Start.Column, r.End.Line, r.End.Column)
 }
 
-// Diagnostic is a user's mistake: where it is, what it is, how to mend it.
+// Diagnostic is a user's mistake: where it is, what it is, how to correct it.
 type Diagnostic struct {
 	Warning bool
 	Summary string // title
