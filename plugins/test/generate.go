@@ -14,6 +14,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cause"
 )
 
 //go:embed generate.mjs
@@ -96,7 +97,11 @@ func tryModule(ctx context.Context, job *sdk.Job, module, out, only string) (*ge
 		if strings.Contains(said, "Cannot find module 'fast-check'") {
 			return nil, sdk.Failf("the tests need fast-check; install it first: npm install --save-dev fast-check")
 		}
-		return nil, sdk.Failf("%s cannot be tried out: %s", module, lastWords(exit.Last))
+		var log cause.Log
+		for _, line := range exit.Last {
+			log.Add(line)
+		}
+		return nil, sdk.Failf("%s cannot be tried out: %s", module, log.Find())
 	}
 	if err != nil {
 		return nil, err
