@@ -5,9 +5,6 @@ import "time"
 // RunID is a ULID.
 type RunID string
 
-// Digest is "sha256:" and 64 hexadecimal digits.
-type Digest string
-
 // Status of a run or a stage.
 type Status string
 
@@ -96,6 +93,20 @@ type Event struct {
 	Summary     string         `json:"summary"`
 	Key         string         `json:"key,omitempty"`
 	Data        map[string]any `json:"data,omitempty"`
+}
+
+// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+func (e Event) Complete() Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	if e.Severity == "" {
+		e.Severity = Info
+	}
+	return e
 }
 
 // Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.

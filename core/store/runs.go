@@ -94,14 +94,9 @@ func (f *Files) newest() *before {
 }
 
 // Filter chooses runs; the zero value takes all.
-type Filter struct {
-	Pipeline            string
-	Statuses            []core.Status
-	Branch, Environment string
-	Limit               int // 0: none
-}
+type Filter = core.RunFilter
 
-func (f Filter) takes(r core.Run) bool {
+func takes(f Filter, r core.Run) bool {
 	fits := func(want, got string) bool { return want == "" || want == got || r.Status == core.Damaged && got == "" }
 	return fits(f.Pipeline, r.Pipeline) && fits(f.Branch, r.Branch) && fits(f.Environment, r.Environment) &&
 		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status))
@@ -125,7 +120,7 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		if filter.takes(r) {
+		if takes(filter, r) {
 			runs = append(runs, r)
 		}
 		if filter.Limit > 0 && len(runs) == filter.Limit {
@@ -193,14 +188,7 @@ func (f *Files) ids() ([]core.RunID, error) {
 func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 	rec, err := f.read(ctx, id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
-		r := core.Run{
-			ID: id, Pipeline: rec.Pipeline, Manifest: rec.Manifest, Commit: rec.Commit, Subject: rec.Subject, Branch: rec.Branch,
-			Environment: rec.Environment, Status: core.Damaged, Reason: damage.Error(),
-		}
-		if u, err := ulid.ParseStrict(string(id)); err == nil {
-			r.Started = ulid.Time(u.Time())
-		}
-		return r, nil
+		return f.damagedRun(ctx, id, damage), nil
 	}
 	if err != nil {
 		return core.Run{}, err
@@ -209,6 +197,23 @@ func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 		interrupt(&rec.Run)
 	}
 	return rec.Run, nil
+}
+
+// damagedRun is what can still be said of a run whose record is not as it was written. The journal is asked: it may be
+// good, or good at its beginning.
+func (f *Files) damagedRun(ctx context.Context, id core.RunID, damage *DamageError) core.Run {
+	told, err := f.replay(ctx, id, nil)
+	if err == nil {
+		f.differ(damage, told.Run)
+	}
+	r := core.Run{
+		ID: id, Pipeline: told.Pipeline, Manifest: told.Manifest, Commit: told.Commit, Subject: told.Subject, Branch: told.Branch,
+		Environment: told.Environment, Started: told.Started, Status: core.Damaged, Reason: damage.Error(),
+	}
+	if u, err := ulid.ParseStrict(string(id)); err == nil && r.Started.IsZero() {
+		r.Started = ulid.Time(u.Time())
+	}
+	return r
 }
 
 // interrupt gives a run whose process is gone the status that nobody gave it.

@@ -1,0 +1,52 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"strings"
+)
+
+// Digest is "sha256:" and 64 hexadecimal digits.
+type Digest string
+
+const digestPrefix = "sha256:"
+
+// DigestOf returns the digest of some bytes.
+func DigestOf(b []byte) Digest {
+	sum := sha256.Sum256(b)
+	return Digest(digestPrefix + hex.EncodeToString(sum[:]))
+}
+
+// DigestAll returns the digest of several texts. Moving bytes from the end of one to the beginning of the next
+// changes it.
+func DigestAll(texts ...[]byte) Digest {
+	var sums strings.Builder
+	for _, text := range texts {
+		sums.WriteString(string(DigestOf(text)))
+	}
+	return DigestOf([]byte(sums.String()))
+}
+
+// DigestReader returns the digest of all that r gives until its end.
+func DigestReader(r io.Reader) (Digest, error) {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, r); err != nil {
+		return "", err
+	}
+	return Digest(digestPrefix + hex.EncodeToString(sum.Sum(nil))), nil
+}
+
+// DigestFile returns the digest of a file's content.
+func DigestFile(path string) (Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	return DigestReader(f)
+}
+
+// Hex returns the digits alone, as they stand in file names.
+func (d Digest) Hex() string { return strings.TrimPrefix(string(d), digestPrefix) }
