@@ -4,14 +4,24 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 GOLANGCI := v2.15.0
+NFPM     := v2.45.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BINARIES := troop troop-agent $(addprefix troop-plugin-,build test analysis deploy doctor maintenance) terraform-provider-lab
+STAGES   := build test analysis deploy doctor maintenance
+BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
 PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
 LINTERS  := ansible-lint shellcheck
+RELEASE  := git jq
+# What a release holds: everything for hosts and their operators, and troop alone for a desk.
+PLATFORMS := linux_amd64 linux_arm64
+CLIENTS   := darwin_amd64 darwin_arm64
+BIN       := bin
 BENCH    := packer
 export PATH
-# Static binaries run on any host, and one build cache serves builds and tests.
+# Static binaries run on any host. Without its folder and its commit in them, the same source gives the same bytes
+# in every checkout, so that colleagues can share a plugin lock. One build cache serves builds and tests.
 export CGO_ENABLED := 0
+export GOFLAGS     := $(GOFLAGS) -trimpath -buildvcs=false
+LDFLAGS            := -s -w -X main.version=$(VERSION)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,12 +33,25 @@ demo-down: build ## remove the lab and all that the demo made
 	@examples/demo.sh down
 
 build: ## compile troop and its plugins into bin/
-	@mkdir -p bin
 	@test -x bin/troop || echo "compiling troop and its plugins; the first time this takes a few minutes"
-	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./core/cmd/troop ./core/cmd/troop-agent
-	@for p in build test analysis deploy doctor maintenance; do \
-	  go build -ldflags '-s -w' -o bin/troop-plugin-$$p ./plugins/$$p; done
-	@go build -ldflags '-s -w' -o bin/terraform-provider-lab ./plugins/terraform-provider-lab
+	@$(MAKE) --no-print-directory $(BINARIES:%=$(BIN)/%)
+
+# One binary; go build knows what is current.
+$(BIN)/troop $(BIN)/troop-agent: FORCE
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./core/cmd/$(@F)
+
+$(BIN)/troop-plugin-%: FORCE
+	@go build -ldflags '-s -w' -o $@ ./plugins/$*
+
+$(BIN)/terraform-provider-lab: FORCE
+	@go build -ldflags '-s -w' -o $@ ./plugins/$(@F)
+
+FORCE:
+
+release: ## archives, Debian packages, SBOM, licences and checksums in dist/
+	@$(call need,$(RELEASE))
+	@$(call tool,nfpm,$(NFPM),github.com/goreleaser/nfpm/v2/cmd/nfpm)
+	@VERSION="$(VERSION)" BINARIES="$(BINARIES)" PLATFORMS="$(PLATFORMS)" CLIENTS="$(CLIENTS)" NFPM=.tools/nfpm-$(NFPM) .ci/release
 
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
@@ -39,13 +62,14 @@ test-e2e:
 	@go test -tags lab -timeout 40m -v -run TestPipeline ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 -skip TestPipeline ./core/e2e ./core/terraform ./core/ansible
+	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
-	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./...
+	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint ./...
+	@LINTER=$(CURDIR)/.tools/golangci-lint-$(GOLANGCI) go test -tags lint -run TestTreeArrows ./core/e2e
 	@cd playbooks && ansible-lint --offline -q
 	@terraform fmt -check -recursive terraform
-	@shellcheck .ci/run examples/*.sh
+	@shellcheck .ci/run .ci/release examples/*.sh
 
 bench: setup build ## the budgets, each beside a peer where there is one
 	@$(call need,$(BENCH))
@@ -56,11 +80,11 @@ fmt: tools ## format everything
 	@.tools/golangci-lint-$(GOLANGCI) fmt ./...
 	@terraform fmt -recursive terraform
 
-generate: ## renew generated code and reference pages
+generate: ## renew generated code, the reference pages and docs/manifest.md
 	@go generate ./...
 
 clean: ## remove what was built (the lab: make demo-down)
-	@rm -rf bin .tools
+	@rm -rf bin dist .tools
 
 setup: ## install what is missing on this machine (Debian, root)
 	@$(call need,$(PACKAGES))
@@ -70,10 +94,13 @@ setup: ## install what is missing on this machine (Debian, root)
 
 tools:
 	@$(call need,$(LINTERS))
-	@mkdir -p .tools
-	@test -x .tools/golangci-lint-$(GOLANGCI) || { echo "building golangci-lint $(GOLANGCI)"; \
-	  GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) && \
-	  mv .tools/golangci-lint .tools/golangci-lint-$(GOLANGCI); }
+	@$(call tool,golangci-lint,$(GOLANGCI),github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+# tool builds a Go program of a pinned version, for this machine.
+define tool
+test -x .tools/$(1)-$(2) || { echo "building $(1) $(2)"; \
+  GOBIN=$(CURDIR)/.tools go install $(3)@$(2) && mv .tools/$(1) .tools/$(1)-$(2); }
+endef
 
 # need installs the Debian packages of a list that are missing.
 define need
@@ -85,4 +112,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: help demo demo-down build test test-e2e test-lab lint bench fmt generate clean setup tools
+.PHONY: FORCE help demo demo-down build release test test-e2e test-lab lint bench fmt generate clean setup tools

@@ -11,7 +11,8 @@ type Digest string
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
+// record is not as it was written is damaged.
 const (
 	Pending   Status = "pending"
 	Running   Status = "running"
@@ -19,6 +20,7 @@ const (
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
+	Damaged   Status = "damaged"
 )
 
 // Run is one execution of a pipeline for one commit.
@@ -122,3 +124,18 @@ const (
 	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
+
+// TaskEvent tells what one task did on one host.
+func TaskEvent(t TaskResult) Event {
+	e := Event{
+		Host: t.Host, Kind: KindTask, Summary: t.Task,
+		Data: map[string]any{"status": t.Status, "path": t.Path, "seconds": t.Elapsed.Seconds()},
+	}
+	if t.Message != "" {
+		e.Data["message"] = t.Message
+	}
+	if t.Status == "failed" || t.Status == "unreachable" {
+		e.Severity = Warning
+	}
+	return e
+}

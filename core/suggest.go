@@ -2,8 +2,8 @@ package core
 
 import "strings"
 
-// suggest is the remedy for a misspelt name: the nearest candidate, or all of them.
-func suggest(name string, candidates []string) string {
+// Suggest is the remedy for a misspelt name: the nearest candidate, or all of them.
+func Suggest(name string, candidates []string) string {
 	best, distance := "", max(2, len(name)/3)+1
 	for _, c := range candidates {
 		if d := edits(name, c); d < distance {

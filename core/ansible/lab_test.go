@@ -50,7 +50,7 @@ func newLab(t *testing.T) *lab {
 		}
 	}
 	provider := filepath.Join(t.TempDir(), "terraform-provider-lab")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build provider: %v\n%s", err, out)

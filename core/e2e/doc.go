@@ -1,3 +1,4 @@
 // Package e2e takes the example through everything that troop promises, on real hosts: its tests are built with
-// the tag "lab", need root, and use the binaries in bin/. `make test` runs them. Nothing imports it.
+// the tag "lab", need root, and use the binaries in bin/. `make test` runs them. The tests without that tag,
+// TestTree…, hold the source tree to its rules. Nothing imports it.
 package e2e

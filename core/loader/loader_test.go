@@ -22,7 +22,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "troop-plugin-dummy"), "../../plugins/sdk/sdktest/dummy").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "troop-plugin-dummy"), "../../plugins/sdk/sdktest/dummy").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

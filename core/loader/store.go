@@ -88,7 +88,7 @@ func identify(info fs.FileInfo) (identity, bool) {
 	}
 	return identity{
 		Dev: uint64(st.Dev), Ino: st.Ino, Size: st.Size, //nolint:unconvert // 32 bits on other platforms
-		Mtime: syscall.TimespecToNsec(st.Mtim), Ctime: syscall.TimespecToNsec(st.Ctim),
+		Mtime: info.ModTime().UnixNano(), Ctime: changed(st),
 	}, true
 }
 

@@ -1,13 +1,18 @@
 package manifest
 
-import "slices"
+import (
+	"slices"
 
-// schema is what a block of the core's own grammar may hold. The loader checks names against it, and the JSON Schema
-// for editors is made of it.
+	"github.com/seed-b96de936/troop/core"
+)
+
+// schema is what a block of the core's own grammar may hold. The loader checks names against it; the JSON Schema for
+// editors and docs/manifest.md are made from it.
 type schema struct {
 	name      string // "a trigger block", for sentences
 	doc       string
 	arguments []argument
+	defaults  map[string]string // of its arguments, in HCL
 	blocks    []block
 	hints     map[string]string // remedies for names that people bring along from elsewhere
 	open      bool              // its arguments are another program's business
@@ -26,6 +31,28 @@ type block struct {
 	labels []string // what they are, such as TYPE and NAME
 	many   bool
 	body   *schema
+}
+
+// anyName stands for names that the grammar leaves open.
+const anyName = "NAME"
+
+// Grammar is what a manifest may hold, as plain data.
+func Grammar() core.BlockSchema { return manifestGrammar.plain() }
+
+func (s *schema) plain() core.BlockSchema {
+	if len(s.arguments)+len(s.blocks) == 0 { // the names are not the core's
+		return core.BlockSchema{Attributes: []core.Attribute{{Name: anyName, Type: "any", Doc: "any number of arguments"}}}
+	}
+	var b core.BlockSchema
+	for _, a := range s.arguments {
+		b.Attributes = append(b.Attributes, core.Attribute{
+			Name: a.name, Type: a.typ, Doc: a.doc, Required: a.must, Default: s.defaults[a.name],
+		})
+	}
+	for _, n := range s.blocks {
+		b.Blocks = append(b.Blocks, core.NestedBlock{Type: n.typ, Labels: n.labels, Many: n.many, Doc: n.body.doc, Block: n.body.plain()})
+	}
+	return b
 }
 
 // names of everything that a block may hold.
@@ -81,26 +108,27 @@ var manifestGrammar = schema{
 
 var pipelineGrammar = schema{
 	name:   "a pipeline block",
-	doc:    "Names the pipeline.",
+	doc:    "Names the pipeline. A manifest has exactly one.",
 	blocks: []block{{typ: "source", body: &sourceGrammar}},
 }
 
 var sourceGrammar = schema{
 	name:      "a source block",
-	doc:       "Where commits come from. Without it, the manifest's folder.",
-	arguments: []argument{{"path", "string", "folder of a git work tree or a bare repository, from the manifest's folder on", true}},
+	doc:       "Where commits come from; without it, the manifest's folder.",
+	arguments: []argument{{"path", "string", "folder of a git work tree or a bare repository, relative to the manifest's folder", true}},
 }
 
 var variableGrammar = schema{
 	name: "a variable block",
-	doc:  "A value that is given when troop is called: by -var, by -var-file or as TROOP_VAR_NAME in the environment. Referred to as var.NAME.",
+	doc:  "An input of the pipeline, set by --var, by --var-file or by TROOP_VAR_NAME in the environment. Refer to it as var.NAME.",
 	arguments: []argument{
 		{"type", "type", "string, number, bool, any, list(…), set(…), map(…), object({ … }) or tuple([ … ])", false},
-		{"default", "any", "value when none is given; without it, one has to be", false},
+		{"default", "any", "value when none is set; without a default, one must be set", false},
 		{"description", "string", "what it is for", false},
 		{"sensitive", "bool", "mask the value in every output", false},
 	},
-	blocks: []block{{typ: "validation", many: true, body: &validationGrammar}},
+	defaults: map[string]string{"sensitive": "false"},
+	blocks:   []block{{typ: "validation", many: true, body: &validationGrammar}},
 	hints: map[string]string{
 		"nullable": "A variable may always be null; refuse it with a validation block.",
 		"value":    "The value of a variable is given by default, by -var or by " + envPrefix + "NAME.",
@@ -109,27 +137,27 @@ var variableGrammar = schema{
 
 var validationGrammar = schema{
 	name: "a validation block",
-	doc:  "A condition that the value has to meet.",
+	doc:  "A condition that the value must meet.",
 	arguments: []argument{
 		{"condition", "bool", "an expression over variables", true},
-		{"error_message", "string", "what to do when it is false", true},
+		{"error_message", "string", "what to tell the user when it is false", true},
 	},
 }
 
 var localsGrammar = schema{
 	name: "a locals block",
-	doc:  "Values with a name, referred to as local.NAME.",
+	doc:  "Named values. The names are yours; refer to them as local.NAME.",
 }
 
 var secretGrammar = schema{
 	name: "a secret block",
-	doc:  "A value that is read when a run starts and masked in every output. Referred to as secret.NAME. It has one of file, command, aws_parameter and aws_secret.",
+	doc:  "A value that is read when a run starts and masked in every output. Refer to it as secret.NAME. Set exactly one of file, command, aws_parameter and aws_secret.",
 	arguments: []argument{
-		{"file", "string", "file that holds the value, from the manifest's folder on", false},
+		{"file", "string", "file that holds the value, relative to the manifest's folder", false},
 		{"command", "list(string)", "command that prints the value, as a list of words; it runs in the manifest's folder", false},
 		{"aws_parameter", "string", "name of a parameter in AWS Systems Manager's Parameter Store", false},
 		{"aws_secret", "string", "name or ARN of a secret in AWS Secrets Manager", false},
-		{"region", "string", "AWS region, when it is not that of AWS_REGION or of the AWS profile", false},
+		{"region", "string", "AWS region; without it, that of AWS_REGION or of the AWS profile", false},
 		{"key", "string", "when the value is a JSON object, the member to take", false},
 	},
 	hints: map[string]string{
@@ -159,7 +187,7 @@ var terraformGrammar = schema{
 	name: "a terraform block",
 	doc:  "The root module that makes the hosts.",
 	arguments: []argument{
-		{"module", "string", "a bare word is a module that ships with troop; else a folder, from the manifest's folder on", true},
+		{"module", "string", "a bare word names a module that ships with troop; anything else is a folder, relative to the manifest's folder", true},
 		{"variables", "map(any)", "values for the module's variables", false},
 	},
 	blocks: []block{
@@ -180,27 +208,28 @@ var terraformGrammar = schema{
 
 var backendGrammar = schema{
 	name: "a backend block",
-	doc:  "Where Terraform keeps the state, as in a module's own terraform block; it goes before the module's.",
+	doc:  "Where Terraform keeps the state. The arguments are those of Terraform's backend TYPE. It overrides a backend in the module.",
 	open: true,
 }
 
 var reviewGrammar = schema{
 	name: "a review block",
-	doc:  "What may be applied without asking.",
+	doc:  "What an apply may do without asking.",
 	arguments: []argument{
 		{"approve", "bool", "apply waits for an approval", false},
 		{"forbid", "list(string)", "kinds of changes that are refused: create, update, replace, destroy", false},
 		{"max_destroy", "number", "the most resources that one apply may destroy", false},
 		{"rules", "list(string)", "files with rules of your own for plans, in Rego, such as \"policy/*.rego\"", false},
-		{"drift", "string", "what a run does about changes on the hosts that nobody applied: report, or stop; without it, it does not look for them", false},
+		{"drift", "string", "what a run does about changes made outside troop: report or stop; without it, a run does not look for them", false},
 	},
+	defaults: map[string]string{"approve": "false", "forbid": "[]"},
 }
 
 var ansibleGrammar = schema{
 	name: "an ansible block",
 	doc:  "The playbook that configures the hosts.",
 	arguments: []argument{
-		{"playbook", "string", "a bare name is a playbook that ships with troop; else a file, from the manifest's folder on", true},
+		{"playbook", "string", "a bare name is a playbook that ships with troop; anything else is a file, relative to the manifest's folder", true},
 		{"variables", "map(any)", "values for the playbook's variables", false},
 	},
 	hints: map[string]string{
@@ -214,7 +243,7 @@ var ansibleGrammar = schema{
 
 var triggerGrammar = schema{
 	name: "a trigger block",
-	doc:  "Chooses the environment of a commit by its branch.",
+	doc:  "Chooses the environment of a run by the branch of its commit.",
 	arguments: []argument{
 		{"branches", "list(string)", "names of branches, with * for any part of a name", true},
 		{"environment", "string", "where the run goes", true},
@@ -226,16 +255,17 @@ var triggerGrammar = schema{
 // stageGrammar holds the arguments of every stage that belong to the core. A plugin never sees them.
 var stageGrammar = schema{
 	name: "a stage block",
-	doc:  "One step of the pipeline, done by the plugin TYPE.",
+	doc:  "One step of the pipeline, run by the plugin TYPE. A stage also takes its plugin's own arguments.",
 	arguments: []argument{
 		{"needs", "list(reference)", "stages that have to pass before this one starts: [stage.TYPE.NAME]", false},
 		{"timeout", "duration", "the most time for one attempt", false},
-		{"retries", "number", "how often it is tried again", false},
-		{"on_failure", "string", "stop ends the run, continue lets stages run that do not need this one", false},
-		{"environment", "string", "where it works, when not in the environment of the run", false},
+		{"retries", "number", "how often a failed attempt is repeated", false},
+		{"on_failure", "string", "stop ends the run; continue still runs the stages that do not need this one", false},
+		{"environment", "string", "environment to work in; without it, that of the run", false},
 		{"for_each", "any", "a list of strings or a map: the stage is repeated for each item, as each.key and each.value", false},
 	},
-	blocks: []block{{typ: "when", body: &whenGrammar}},
+	defaults: map[string]string{"retries": "0", "on_failure": `"stop"`},
+	blocks:   []block{{typ: "when", body: &whenGrammar}},
 	hints: map[string]string{
 		"depends_on": "What a stage waits for is given by: needs = [stage.TYPE.NAME].",
 		"dynamic":    "Blocks are not made by dynamic. Repeat the whole stage with for_each.",
@@ -246,11 +276,11 @@ var stageGrammar = schema{
 
 var whenGrammar = schema{
 	name: "a when block",
-	doc:  "When the stage runs; else it is skipped.",
+	doc:  "Conditions for the stage to run; it is skipped unless all of them hold.",
 	arguments: []argument{
 		{"branches", "list(string)", "names of branches, with * for any part of a name", false},
 		{"environments", "list(string)", "names of environments", false},
-		{"paths", "list(string)", "patterns of files in the source folder, one of which has changed since the stage last passed; ** is any folders, !PATTERN leaves out", false},
+		{"paths", "list(string)", "patterns of files in the source folder: one must have changed since the stage last passed; ** matches any folders, !PATTERN excludes", false},
 	},
 	hints: map[string]string{
 		"branch":      "Branches are a list: branches = [\"main\"].",
@@ -262,12 +292,13 @@ var whenGrammar = schema{
 
 var notifyGrammar = schema{
 	name: "a notify block",
-	doc:  "A place where alerts and results are sent: email, sms, webhook or chat.",
+	doc:  "Where alerts and results are sent. TYPE is email, sms, webhook or chat.",
 	arguments: []argument{
-		{"url", "string", "address, which may hold a secret: env.NAME", true},
+		{"url", "string", "address; it may hold a secret: env.NAME", true},
 		{"on", "list(string)", "severities (alert, resolved, warning, info) and kinds of events (run.failed)", false},
 		{"cooldown", "duration", "the least time between two messages about the same thing", false},
 	},
+	defaults: map[string]string{"on": `["alert", "resolved", "run.failed"]`, "cooldown": `"5m"`},
 	hints: map[string]string{
 		"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
 		"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",

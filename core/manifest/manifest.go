@@ -17,6 +17,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // Options are what a manifest may depend on beside its own text.
@@ -209,9 +210,9 @@ func finish(diags core.Diagnostics, hidden []string) core.Diagnostics {
 		seen[d] = true
 		return again
 	})
-	mask := core.NewMask(hidden...)
+	secrets := mask.New(hidden...)
 	for i := range diags {
-		diags[i].Detail = mask.String(diags[i].Detail)
+		diags[i].Detail = secrets.String(diags[i].Detail)
 	}
 	return diags
 }

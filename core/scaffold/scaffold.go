@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"text/template"
 
@@ -77,26 +76,22 @@ func OpenSDK(dir string) (SDK, error) {
 	return SDK{Dir: dir, Go: mod.Go.Version}, nil
 }
 
-// FindSDK returns the checkout that this program was built from: the source that the compiler read, or else the
-// folder above that of the program, whose name is bin then.
+// FindSDK returns the checkout that this program was built in: the parent of the folder that holds it. The program
+// itself does not know where its source lay (-trimpath).
 func FindSDK() (SDK, error) {
-	var places []string
-	if _, source, _, ok := runtime.Caller(0); ok && filepath.IsAbs(source) { // relative: built with -trimpath
-		places = append(places, filepath.Join(filepath.Dir(source), "..", ".."))
+	exe, err := os.Executable()
+	if err != nil {
+		return SDK{}, fmt.Errorf("find own program: %w", err)
 	}
-	if exe, err := os.Executable(); err == nil {
-		places = append(places, filepath.Join(filepath.Dir(exe), ".."))
-	}
-	return firstSDK(places)
+	return sdkOf(exe)
 }
 
-func firstSDK(places []string) (SDK, error) {
-	for _, dir := range places {
-		if sdk, err := OpenSDK(dir); err == nil {
-			return sdk, nil
-		}
+func sdkOf(program string) (SDK, error) {
+	sdk, err := OpenSDK(filepath.Join(filepath.Dir(program), ".."))
+	if err != nil {
+		return SDK{}, fmt.Errorf("this troop is not in a checkout: %w; name one with --sdk FOLDER", err)
 	}
-	return SDK{}, errors.New("the checkout that this troop was built from cannot be found; name one with --sdk FOLDER")
+	return sdk, nil
 }
 
 // New writes the module of a plugin to a folder that must not be there yet; else the error is fs.ErrExist. On any

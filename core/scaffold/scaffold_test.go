@@ -22,22 +22,22 @@ func TestCheckName(t *testing.T) {
 }
 
 func TestFindSDK(t *testing.T) {
-	here, err := FindSDK()
+	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want, _ := filepath.Abs("../.."); here.Dir != want || here.Go == "" {
-		t.Errorf("found %+v, want %s", here, want)
+	if here, err := sdkOf(filepath.Join(root, "bin", "troop")); err != nil || here.Dir != root || here.Go == "" {
+		t.Errorf("found %+v (%v), want %s", here, err, root)
 	}
 	other := t.TempDir()
 	if err := os.WriteFile(filepath.Join(other, "go.mod"), []byte("module example.com/other\n\ngo 1.26\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := firstSDK([]string{other, filepath.Join(other, "gone"), here.Dir}); err != nil || got != here {
-		t.Errorf("beside other folders: %+v, %v", got, err)
+	if _, err := FindSDK(); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
+		t.Errorf("the program of this test, which is in no checkout: %v, want the remedy", err)
 	}
-	if _, err := firstSDK([]string{other}); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
-		t.Errorf("nowhere: %v, want the remedy", err)
+	if _, err := sdkOf(filepath.Join(other, "bin", "troop")); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
+		t.Errorf("another module: %v, want the remedy", err)
 	}
 	if _, err := OpenSDK(other); err == nil || !strings.Contains(err.Error(), "that of another module") {
 		t.Errorf("another module: %v", err)
@@ -45,7 +45,7 @@ func TestFindSDK(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	here, err := FindSDK()
+	here, err := OpenSDK("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestNewLeavesNothing(t *testing.T) {
-	here, err := FindSDK()
+	here, err := OpenSDK("../..")
 	if err != nil {
 		t.Fatal(err)
 	}

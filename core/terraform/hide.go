@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // minHidden is the least length, in bytes, of a sensitive text that is also hidden where nothing marks it as
@@ -16,7 +16,7 @@ const minHidden = 8
 
 // hide returns Terraform's plan without the values that it marks as sensitive, and without secrets. The mask hides
 // the same in what is made from the plan, and in what rules say about it.
-func hide(raw []byte, secrets []string) (map[string]any, *core.Mask, error) {
+func hide(raw []byte, secrets []string) (map[string]any, *mask.Mask, error) {
 	var plan map[string]any
 	for d := json.NewDecoder(bytes.NewReader(raw)); ; { // terraform-exec asks for the version first
 		var v map[string]any
@@ -27,7 +27,7 @@ func hide(raw []byte, secrets []string) (map[string]any, *core.Mask, error) {
 		}
 		plan = v
 	}
-	h := &hider{mask: core.NewMask(secrets...)}
+	h := &hider{mask: mask.New(secrets...)}
 	for _, list := range []string{"resource_changes", "resource_drift"} {
 		for _, r := range array(plan[list]) {
 			h.change(object(object(r)["change"]))
@@ -51,7 +51,7 @@ func hide(raw []byte, secrets []string) (map[string]any, *core.Mask, error) {
 }
 
 // hider takes sensitive values out of Terraform's plan and remembers them.
-type hider struct{ mask *core.Mask }
+type hider struct{ mask *mask.Mask }
 
 func (h *hider) change(c map[string]any) {
 	h.field(c, "before", c["before_sensitive"])

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	provider = filepath.Join(dir, "terraform-provider-lab")
-	cmd := exec.Command("go", "build", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", provider, "github.com/seed-b96de936/troop/plugins/terraform-provider-lab")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("%v\n%s", err, out))

@@ -18,6 +18,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // Action is what a plan does to a resource.
@@ -282,14 +283,14 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 		return nil, err
 	}
 	p.Digest = digest(b)
-	var mask *core.Mask
-	if p.shown, mask, err = hide(raw, secrets); err != nil {
+	var hidden *mask.Mask
+	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err
 	}
 	for _, list := range [][]Change{p.Changes, p.Drift} {
 		for _, c := range list {
 			for i, a := range c.Attributes {
-				c.Attributes[i].Before, c.Attributes[i].After = mask.String(a.Before), mask.String(a.After)
+				c.Attributes[i].Before, c.Attributes[i].After = hidden.String(a.Before), hidden.String(a.After)
 			}
 		}
 	}

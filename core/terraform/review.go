@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // Rules are a team's own. They judge a plan in Terraform's JSON form, from which sensitive values are taken out.
@@ -36,9 +37,9 @@ func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Rev
 		if err != nil {
 			return nil, fmt.Errorf("judge plan: %w", err)
 		}
-		mask := core.NewMask(w.Secrets...)
+		secrets := mask.New(w.Secrets...)
 		for _, f := range findings {
-			f.Message = oneLine(mask.String(f.Message))
+			f.Message = oneLine(secrets.String(f.Message))
 			r.Findings = append(r.Findings, f)
 		}
 	}

@@ -30,7 +30,7 @@ func TestCheck(t *testing.T) {
 		"whole":          {body: "lint {\n  command = [\"npx\", \"jshint\", \".\"]\n}\nlint {\n  command = [\"x\"]\n  format = \"sarif\"\n}\ncomments {\n  min = 0.1\n  max = 0.4\n}\nsecrets {}"},
 		"empty":          {},
 		"no command":     {body: "lint {}", want: `"command"`},
-		"unknown format": {body: "lint { command = [\"a\"] }\nlint {\n  command = [\"x\"]\n  format = \"tap\"\n}", want: `pipeline.hcl:4,3-17: Invalid analysis stage; want auto, jshint, eslint, unix, checkstyle, sarif, got "tap"`},
+		"unknown format": {body: "lint { command = [\"a\"] }\nlint {\n  command = [\"x\"]\n  format = \"tap\"\n}", want: `pipeline.hcl:4,3-17: Invalid analysis stage; want auto, jshint, unix, checkstyle, sarif, eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck, hadolint, got "tap"`},
 		"bounds":         {body: "comments {\n  min = 0.5\n  max = 0.4\n}", want: "0.5 is more than max, 0.4"},
 		"no ratio":       {body: "comments { max = 40 }", want: "want a ratio from 0 to 1, got 40"},
 		"pattern":        {body: "secrets { allow = [\"/etc/*\"] }", want: "want a pattern relative to the source"},
@@ -112,11 +112,20 @@ func TestLint(t *testing.T) {
 		"error, status 0":          {body: sh("cat $D/results.sarif"), want: "3 findings, first lib/bad.js:7:3: eval is evil", findings: 3},
 		"crash":                    {body: sh("echo 'cannot read configuration' >&2; exit 1"), want: "exit status 1 without a finding that could be read: cannot read configuration"},
 		"crash with half a report": {body: "lint {\n command = [\"sh\", \"-c\", \"echo '{'; echo boom >&2; exit 3\"]\n format = \"sarif\"\n}", want: "exit status 3 without a finding that could be read"},
+		"no place":                 {body: sh("echo '12:30:05 done'; echo 'localhost:3000: ready'; echo 'b.c:1:2: warning: no such file'")},
+		"the tool failed":          {body: sh("cat $D/sarif-tool-failed.json"), want: "1 finding, first could not parse a.js", findings: 1},
+		"unknown JSON, status 1":   {body: sh("cat $D/unknown-object.json; exit 1"), want: "JSON of no known linter"},
+		"unknown JSON":             {body: sh("cat $D/unknown-object.json"), want: "its output cannot be read: it is the JSON of no known linter: an object with the keys misses, ok, tool"},
+		"endless":                  {body: sh("yes | head -c 70000000"), want: "it printed more than 64 MiB"},
 		"wrong format, status 0":   {body: "lint {\n command = [\"echo\", \"fine\"]\n format = \"sarif\"\n}", want: "its output is no sarif"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := sdktest.Run(t, stage, test.body, options(t.TempDir()))
+			dir := t.TempDir()
+			for _, path := range []string{"lib/bad.js", "lib/broken.js", "a.c"} {
+				write(t, dir, path, "")
+			}
+			r := sdktest.Run(t, stage, test.body, options(dir))
 			failure := (*sdktest.Failure)(nil)
 			switch {
 			case test.want == "" && r.Err != nil:
@@ -137,15 +146,20 @@ func TestLint(t *testing.T) {
 func TestLintPathsAreRelativeToTheWorkspace(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "app/lib/a.js", "")
+	for name, target := range map[string]string{"out.js": "/etc/passwd", "in.js": "lib/a.js"} {
+		if err := os.Symlink(target, filepath.Join(dir, "app", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	link := filepath.Join(t.TempDir(), "workspace")
 	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
 	}
 	r := sdktest.Run(t, stage, `lint {
-		command = ["sh", "-c", "echo $(pwd -P)/lib/a.js:1:1: absolute; echo lib/a.js:2:1: relative; echo /etc/passwd:3: outside"]
+		command = ["sh", "-c", "echo $(pwd -P)/lib/a.js:1:1: absolute; echo lib/a.js:2:1: relative; echo /etc/passwd:3: outside; echo out.js:4: leads outside; echo in.js:5: leads inside"]
 		dir     = "app"
 	}`, options(link))
-	want := "app/lib/a.js:1:1 error \napp/lib/a.js:2:1 error \n/etc/passwd:3:0 error "
+	want := "app/lib/a.js:1:1 error \napp/lib/a.js:2:1 error \napp/in.js:5:0 error "
 	if got := text(r.Findings); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
@@ -212,6 +226,77 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+func TestSecretsAllowedByFingerprint(t *testing.T) {
+	files := map[string]string{"lib/a.js": "const id = '" + awsID + "';\n", ".ssh/id_ed25519": "x"}
+	r := sdktest.Run(t, stage, `secrets {}`, options(commit(t, files)))
+	if len(r.Findings) != 2 {
+		t.Fatalf("findings:\n%s", text(r.Findings))
+	}
+	// Each finding says what to write.
+	for i, want := range []string{
+		"if it is no secret, allow it with the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
+		"if it is no secret, allow it with the comment gitleaks:allow on its line, or with the line lib/a.js:aws-access-token:1 in .gitleaksignore",
+	} {
+		if !strings.Contains(r.Findings[i].Message, want) {
+			t.Errorf("got %s\nwant %s", r.Findings[i].Message, want)
+		}
+	}
+	files[".gitleaksignore"] = "# looked at\n.ssh/id_ed25519:key-file:0\n" + strings.Repeat("0", 40) + ":lib/a.js:aws-access-token:1\n"
+	if r := sdktest.Run(t, stage, `secrets {}`, options(commit(t, files))); text(r.Findings) != "lib/a.js:1:13 error aws-access-token" {
+		t.Errorf("one is allowed, findings:\n%s", text(r.Findings))
+	}
+	files[".gitleaksignore"] += "lib/a.js:aws-access-token:1\n"
+	dir := commit(t, files)
+	if r := sdktest.Run(t, stage, `secrets {}`, options(dir)); r.Err != nil {
+		t.Errorf("both are allowed: %v", r.Err)
+	}
+	write(t, dir, "lib/a.js", "\n"+files["lib/a.js"])
+	if r := sdktest.Run(t, stage, `secrets {}`, options(dir)); text(r.Findings) != "lib/a.js:2:13 error aws-access-token" {
+		t.Errorf("it has moved, findings:\n%s", text(r.Findings))
+	}
+	write(t, dir, ".gitleaksignore", "lib/a.js\n")
+	if r := sdktest.Run(t, stage, `secrets {}`, options(dir)); r.Err == nil || !strings.Contains(r.Err.Error(), `.gitleaksignore: line 1: want FILE:RULE:LINE, got "lib/a.js"`) {
+		t.Errorf("no fingerprint: %v", r.Err)
+	}
+}
+
+// What a linter puts in the place of a file is read only if it is one, of this tree.
+func TestReadsStayInTheWorkspace(t *testing.T) {
+	outside := t.TempDir()
+	write(t, outside, "key.pem", key)
+	write(t, outside, "a.js", strings.Repeat("// why\n", 20))
+	for name, script := range map[string]string{
+		"a pipe":             "mkfifo lib/key.pem lib/a.js",
+		"a device":           "ln -s /dev/zero lib/key.pem; ln -s /dev/zero lib/a.js",
+		"a link":             "ln -s " + outside + "/key.pem " + outside + "/a.js lib/",
+		"a link of a folder": "rmdir lib; ln -s " + outside + " lib",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := commit(t, map[string]string{"lib/key.pem": "-", "lib/a.js": "code();\n", "b.js": strings.Repeat("// why\n", 20)})
+			r := sdktest.Run(t, stage, fmt.Sprintf(`
+				lint { command = ["sh", "-c", %q] }
+				comments { min = 0.5 }
+				secrets {}`, "rm lib/*; "+script), options(dir))
+			if r.Err != nil && strings.Contains(r.Err.Error(), "private-key") || len(r.Findings) > 0 {
+				t.Errorf("got %v, findings:\n%s", r.Err, text(r.Findings))
+			}
+			if name != "a link of a folder" && r.Outputs["comment_ratio"] != 1.0 {
+				t.Errorf("outputs %v", r.Outputs)
+			}
+		})
+	}
+}
+
+func TestSecretsInALargeFile(t *testing.T) {
+	dir := t.TempDir()
+	filler := strings.Repeat("filler without meaning\n", 20<<20/23)
+	write(t, dir, "dump.sql", filler+"id = '"+awsID+"'\n"+filler)
+	r := sdktest.Run(t, stage, `secrets {}`, options(dir))
+	if got, want := text(r.Findings), fmt.Sprintf("dump.sql:%d:7 error aws-access-token", 20<<20/23+1); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestSecretsWithoutRepository(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.pem", key)
@@ -263,6 +348,16 @@ func TestScan(t *testing.T) {
 	if r := scan("", map[string]string{"staged": "true"}); text(r.Findings) != "sub/new.js:1:13 error aws-access-token" || r.Err == nil {
 		t.Errorf("staged: %v, %s", r.Err, text(r.Findings))
 	}
+	write(t, dir, ".gitleaksignore", "sub/new.js:aws-access-token:1\n")
+	git(t, dir, "add", ".gitleaksignore")
+	if r := scan("", map[string]string{"staged": "true"}); r.Err != nil {
+		t.Errorf("staged, allowed by its fingerprint: %v", r.Err)
+	}
+	git(t, dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "x", ".gitleaksignore")
+	if r := scan("", map[string]string{"staged": "true"}); r.Err != nil {
+		t.Errorf("staged, allowed by a fingerprint that was committed before: %v", r.Err)
+	}
+	git(t, dir, "rm", "-q", "-f", ".gitleaksignore")
 	if r := scan(`secrets { allow = ["sub/*"] }`, map[string]string{"staged": "true"}); r.Err != nil {
 		t.Errorf("staged, allowed: %v", r.Err)
 	}
@@ -318,8 +413,46 @@ func TestHook(t *testing.T) {
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\nmake check\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if r := sdktest.Call(t, stage, "", "hook", nil); r.Err == nil || !strings.Contains(r.Err.Error(), "somebody else's") {
-		t.Errorf("a hook that is not ours: %v", r.Err)
+	_, line, ok := strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), hook+" is there already and is not troop's; add this line to it: ")
+	if !ok {
+		t.Fatalf("a hook that is not ours: %v", line)
+	}
+	pasted(t, dir, bin, hook, line)
+
+	// Git looks for hooks in a folder of the team's files.
+	git(t, dir, "config", "core.hooksPath", ".husky")
+	husky := filepath.Join(dir, ".husky/pre-commit")
+	_, line, ok = strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), "which is not the repository's own; add this line to "+husky+": ")
+	if _, err := os.Stat(husky); err == nil || !ok {
+		t.Fatalf("core.hooksPath: %v, %v", line, err)
+	}
+	write(t, dir, ".husky/x", "")
+	pasted(t, dir, bin, husky, line)
+
+	git(t, dir, "config", "core.hooksPath", ".git/own")
+	if r := sdktest.Call(t, stage, "", "hook", nil); r.Err != nil {
+		t.Errorf("core.hooksPath within the repository: %v", r.Err)
+	}
+	if script, err := os.ReadFile(filepath.Join(dir, ".git/own/pre-commit")); err != nil || !strings.Contains(string(script), line) {
+		t.Errorf("hook %q, %v", script, err)
+	}
+}
+
+// pasted fails if a hook that holds the line lets a commit pass that troop refuses.
+func pasted(t *testing.T, dir, bin, hook, line string) {
+	t.Helper()
+	called := filepath.Join(bin, "called")
+	if err := os.Remove(called); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\n"+line+"\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("git", "-C", dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "x", "--allow-empty").Run(); err == nil {
+		t.Errorf("%s: the line said no, and the commit was made", hook)
+	}
+	if args, err := os.ReadFile(called); err != nil || !strings.Contains(string(args), "/it's: analysis scan --quiet --staged --index") {
+		t.Errorf("%s: called as %q, %v", hook, args, err)
 	}
 }
 

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/seed-b96de936/troop/plugins/analysis/comments"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -21,24 +21,17 @@ type measured struct {
 	count comments.Count
 }
 
-func (g *commentGate) judge(job *sdk.Job, files []string) (verdict, error) {
-	var list []measured
+// largestSource is the number of bytes of a file that is measured. A longer one was written by a program.
+const largestSource = 1 << 20
+
+func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (verdict, error) {
+	list, err := g.measure(ctx, job, files)
+	if err != nil {
+		return verdict{}, err
+	}
 	var total comments.Count
-	for _, path := range files {
-		known, source := comments.Known(path)
-		if !known || len(g.Files) == 0 && !source || len(g.Files) > 0 && !matches(g.Files, path) || matches(g.Exclude, path) {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(job.Info.Workspace, path))
-		if err != nil {
-			return verdict{}, fmt.Errorf("measure comments: %w", err)
-		}
-		count, _ := comments.Of(path, text)
-		if count.Lines == 0 || strings.Contains(string(text[:min(len(text), 2000)]), "Code generated ") {
-			continue
-		}
-		list = append(list, measured{path, count})
-		total = total.Add(count)
+	for _, m := range list {
+		total = total.Add(m.count)
 	}
 	if len(list) == 0 {
 		return verdict{reason: "comments: no file of a known language was found to measure"}, nil
@@ -69,7 +62,35 @@ func (g *commentGate) judge(job *sdk.Job, files []string) (verdict, error) {
 	}, nil
 }
 
-// judgeEach holds every file against the bounds. Files of a few lines are let off: a single comment decides
+// measure counts the files that the patterns choose, on all processors, and returns those that are not empty.
+func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string) ([]measured, error) {
+	files = slices.DeleteFunc(slices.Clone(files), func(path string) bool {
+		known, source := comments.Known(path)
+		return !known || len(g.Files) == 0 && !source || len(g.Files) > 0 && !matches(g.Files, path) || matches(g.Exclude, path)
+	})
+	root, err := os.OpenRoot(job.Info.Workspace)
+	if err != nil {
+		return nil, fmt.Errorf("measure comments: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	list := make([]measured, len(files))
+	err = eachFile(ctx, job, "measuring comments", files, func(_ context.Context, i int) error {
+		text, more, err := readFile(root, files[i], largestSource)
+		switch {
+		case err != nil:
+			return fmt.Errorf("measure comments: %w", err)
+		case more:
+			job.Logf("comments: %s is not measured, it has more than %d MiB", files[i], largestSource>>20)
+		case !bytes.Contains(text[:min(len(text), 2000)], []byte("Code generated ")):
+			count, _ := comments.Of(files[i], text)
+			list[i] = measured{files[i], count}
+		}
+		return nil
+	})
+	return slices.DeleteFunc(list, func(m measured) bool { return m.count.Lines == 0 }), err
+}
+
+// judgeEach applies the bounds to every file. Files of a few lines pass, because a single comment decides
 // there.
 func (g *commentGate) judgeEach(job *sdk.Job, list []measured) (verdict, error) {
 	const few = 10

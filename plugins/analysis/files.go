@@ -1,19 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// listFiles names the files in dir that belong to the commit, relative to dir: what git tracks there, so that
-// installed packages and build products do not count. Without a repository it is everything but node_modules
-// and .git.
+// listFiles names the regular files in dir that git tracks, relative to dir: installed packages and build products
+// do not count. Without a repository it names all but those in node_modules and .git.
 func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) {
 	if list, err := gitFiles(ctx, job, dir, nil, "ls-files", "-z", "--cached"); err == nil && len(list) > 0 {
 		return slices.DeleteFunc(list, func(path string) bool { return !isFile(filepath.Join(dir, path)) }), nil
@@ -41,15 +47,88 @@ func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) 
 	return list, nil
 }
 
+// openFile opens a regular file under root. A command may have put anything in the file's place: links lead nowhere
+// outside root, and a pipe or a device is not read.
+func openFile(root *os.Root, path string) (*os.File, error) {
+	f, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readFile returns the first limit bytes of a regular file under root, and whether there are more.
+func readFile(root *os.Root, path string, limit int64) (content []byte, more bool, err error) {
+	f, err := openFile(root, path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = f.Close() }()
+	content, err = io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(content)) > limit {
+		return content[:limit], true, err
+	}
+	return content, false, err
+}
+
+// eachFile calls do with the index of every file, on all processors, and returns the first error.
+func eachFile(ctx context.Context, job *sdk.Job, doing string, files []string, do func(ctx context.Context, i int) error) error {
+	group, each := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range files {
+		if each.Err() != nil {
+			break
+		}
+		if i%100 == 0 {
+			job.Progress(float64(i), float64(len(files)), doing)
+		}
+		group.Go(func() error { return do(each, i) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// mostOutput is the number of bytes of a command's output that are read.
+const mostOutput = 64 << 20
+
+// capture keeps the first bytes that are written to it, up to a limit.
+type capture struct {
+	bytes.Buffer
+	limit int
+	full  bool // more were written
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	if room := c.limit - c.Len(); len(p) > room {
+		c.full = true
+		c.Buffer.Write(p[:room])
+		return len(p), nil // the command goes on
+	}
+	return c.Buffer.Write(p)
+}
+
 // gitFiles runs a git command that prints names, each ended by a zero byte.
 func gitFiles(ctx context.Context, job *sdk.Job, dir string, env []string, args ...string) ([]string, error) {
-	var out strings.Builder
+	out := capture{limit: mostOutput}
 	err := job.Exec(ctx, sdk.Command{
 		Args: append([]string{"git", "-c", "safe.directory=*"}, args...), Dir: dir, Env: env,
 		Stdout: &out, Line: func(string, bool) {}, // what git complains of is in its error
 	})
 	if err != nil {
 		return nil, err
+	}
+	if out.full {
+		return nil, fmt.Errorf("git %s: it printed more than %d MiB", args[0], mostOutput>>20)
 	}
 	if out.Len() == 0 {
 		return nil, nil

@@ -15,51 +15,65 @@ import (
 // hookMark tells a hook of ours from one that somebody wrote.
 const hookMark = "# troop analysis: refuse secrets"
 
-// installHook is the action. It writes the hook anew when it is ours, and touches no other.
+// installHook is the action. It renews a hook of ours. Anybody else's hook, and a folder of hooks that belongs to
+// the team's files, are left alone: the error holds the line to paste.
 func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 	dir, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find folder: %w", err)
 	}
-	lines, err := gitFiles(ctx, job, dir, nil, "rev-parse", "--path-format=absolute", "--git-path", "hooks/pre-commit")
-	if err != nil || len(lines) == 0 {
+	common, err := gitLine(ctx, job, dir, "rev-parse", "--path-format=absolute", "--git-common-dir")
+	if err != nil {
 		return sdk.Failf("%s is in no git repository", dir)
 	}
-	prefix, err := gitFiles(ctx, job, dir, nil, "rev-parse", "--show-prefix")
+	path, err := gitLine(ctx, job, dir, "rev-parse", "--path-format=absolute", "--git-path", "hooks/pre-commit") // honours core.hooksPath
+	if err != nil {
+		return fmt.Errorf("find hooks: %w", err)
+	}
+	folder, err := gitLine(ctx, job, dir, "rev-parse", "--show-prefix")
 	if err != nil {
 		return fmt.Errorf("find folder in repository: %w", err)
 	}
-	path := strings.TrimSpace(lines[0])
+	if rel, err := filepath.Rel(common, path); err != nil || !filepath.IsLocal(rel) {
+		return sdk.Failf("core.hooksPath is %s, which is not the repository's own; add this line to %s: %s",
+			filepath.Dir(path), path, hookLine(folder))
+	}
 
 	switch old, err := os.ReadFile(path); {
 	case err == nil && !strings.Contains(string(old), hookMark):
-		return sdk.Failf("%s is somebody else's; add this line to it: troop analysis scan --quiet --staged --index \"$GIT_INDEX_FILE\"", path)
+		return sdk.Failf("%s is there already and is not troop's; add this line to it: %s", path, hookLine(folder))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read hook: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write hook: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(hookScript(strings.TrimSpace(strings.Join(prefix, "")))), 0o755); err != nil {
+	script := "#!/bin/sh\n" + hookMark + "\n" + hookLine(folder) + "\n"
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		return fmt.Errorf("write hook: %w", err)
 	}
-	job.Logf("%s looks at what is about to be committed; git commit --no-verify passes it by", path)
+	job.Logf("%s scans staged files for secrets; git commit --no-verify skips it", path)
 	return nil
 }
 
-// hookScript is run by git at the top of the work tree. The manifest is in folder, where the hook was installed.
-func hookScript(folder string) string {
+// gitLine runs a git command that prints one line.
+func gitLine(ctx context.Context, job *sdk.Job, dir string, args ...string) (string, error) {
+	lines, err := gitFiles(ctx, job, dir, nil, args...)
+	return strings.TrimSuffix(strings.Join(lines, ""), "\n"), err
+}
+
+// hookLine is what a hook does, in one line. Git runs it at the top of the work tree; the manifest is in folder,
+// where the hook was installed. Some commits, such as git commit -a, have an index of their own.
+func hookLine(folder string) string {
 	troop := "troop"
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", os.Getppid())); err == nil && filepath.Base(exe) == "troop" {
 		troop = exe
 	}
-	script := "#!/bin/sh\n" + hookMark + "\n" +
-		"# git commit -a and git commit FILE use an index of their own.\n" +
-		"index=${GIT_INDEX_FILE:+$(realpath \"$GIT_INDEX_FILE\")}\n"
+	scan := quote(troop) + ` analysis scan --quiet --staged --index "$index"`
 	if folder != "" {
-		script += "cd " + quote(folder) + " || exit\n"
+		scan = "(cd " + quote(folder) + " && " + scan + ")"
 	}
-	return script + "exec " + quote(troop) + ` analysis scan --quiet --staged --index "$index"` + "\n"
+	return `index=${GIT_INDEX_FILE:+$(realpath "$GIT_INDEX_FILE")}; ` + scan + " || exit 1"
 }
 
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,15 +14,15 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// judge runs the linter. Its exit status is its verdict; a status other than 0 without a finding means that it
-// did not do its work, and an error among the findings of one that ends with 0 counts all the same.
+// judge runs the linter and fails if it reports an error, whatever its exit status, or if it exits with another
+// status than 0, whatever it reports.
 func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	name := strings.Join(g.Command, " ")
 	var env []string
 	for _, key := range slices.Sorted(maps.Keys(g.Env)) {
 		env = append(env, key+"="+g.Env[key])
 	}
-	var out strings.Builder
+	out := capture{limit: mostOutput}
 	job.Logf("$ %s", name)
 	err := job.Exec(ctx, sdk.Command{
 		Args: g.Command, Dir: filepath.Join(job.Info.Workspace, g.Dir), Env: env, Stdout: &out,
@@ -31,18 +31,30 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	if err != nil && !errors.As(err, &exit) {
 		return verdict{}, err
 	}
+	if out.full {
+		return verdict{reason: fmt.Sprintf("%s: it printed more than %d MiB, which is too much to read; let it look at less", name, mostOutput>>20)}, nil
+	}
 
-	found, parseErr := lint.Parse(g.Format, []byte(out.String()))
+	at, err := openPlaces(job.Info.Workspace, g.Dir)
+	if err != nil {
+		return verdict{}, fmt.Errorf("open workspace: %w", err)
+	}
+	defer at.close()
+	found, parseErr := lint.Parse(g.Format, out.Bytes(), at.isFile)
 	if len(found) == 0 {
 		logHead(job, out.String())
 	}
-	list, worst := g.report(job, found)
+	list, worst := at.report(found)
 	say(job, list)
 	job.Metric(sdk.Metric{Name: "findings of " + g.Command[0], Value: float64(len(list))})
 
 	switch {
+	case exit != nil && parseErr != nil:
+		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s (%v)", name, exit.Text, lastWords(exit.Last), parseErr)}, nil
 	case exit != nil && len(list) == 0:
 		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s", name, exit.Text, lastWords(exit.Last))}, nil
+	case parseErr != nil && g.Format == "auto":
+		return verdict{reason: fmt.Sprintf("%s: its output cannot be read: %v", name, parseErr)}, nil
 	case parseErr != nil:
 		return verdict{reason: fmt.Sprintf("%s: its output is no %s: %v", name, g.Format, parseErr)}, nil
 	case exit != nil || worst != nil:
@@ -54,11 +66,58 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	return verdict{findings: len(list)}, nil
 }
 
-// report maps what the linter named to the workspace, and returns the first error in it.
-func (g lintGate) report(job *sdk.Job, found []lint.Finding) (list []sdk.Finding, worst *sdk.Finding) {
+// places maps paths as a linter printed them to the workspace.
+type places struct {
+	root  *os.Root
+	roots []string // names of the workspace: a linter may print it with its links resolved
+	dir   string   // where the linter ran, relative to the workspace
+}
+
+func openPlaces(workspace, dir string) (*places, error) {
+	root, err := os.OpenRoot(workspace)
+	if err != nil {
+		return nil, err
+	}
+	p := &places{root: root, roots: []string{workspace}, dir: dir}
+	if real, err := filepath.EvalSymlinks(workspace); err == nil {
+		p.roots = append(p.roots, real)
+	}
+	return p, nil
+}
+
+func (p *places) close() { _ = p.root.Close() }
+
+// isFile reports whether the path is a file of the workspace.
+func (p *places) isFile(path string) bool {
+	path = p.relative(path)
+	if !filepath.IsLocal(path) {
+		return false
+	}
+	info, err := p.root.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// relative maps a path to one relative to the workspace. A path outside stays as it is.
+func (p *places) relative(path string) string {
+	if path == "" {
+		return ""
+	}
+	if !filepath.IsAbs(path) {
+		return filepath.ToSlash(filepath.Join(p.dir, path))
+	}
+	for _, root := range p.roots {
+		if rel, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(rel) {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return path
+}
+
+// report makes findings of the stage, and returns the first error among them.
+func (p *places) report(found []lint.Finding) (list []sdk.Finding, worst *sdk.Finding) {
 	for _, f := range found {
 		list = append(list, sdk.Finding{
-			Path: relative(job.Info.Workspace, g.Dir, f.Path), Line: f.Line, Column: f.Column,
+			Path: p.relative(f.Path), Line: f.Line, Column: f.Column,
 			Severity: f.Severity, Rule: f.Rule, Message: f.Message,
 		})
 	}
@@ -70,29 +129,7 @@ func (g lintGate) report(job *sdk.Job, found []lint.Finding) (list []sdk.Finding
 	return list, nil
 }
 
-// relative maps a path as a linter printed it to one relative to the workspace. What is outside stays as it is.
-func relative(workspace, dir, path string) string {
-	if rest, ok := strings.CutPrefix(path, "file://"); ok {
-		if u, err := url.PathUnescape(rest); err == nil {
-			path = u
-		}
-	}
-	if !filepath.IsAbs(path) {
-		return filepath.ToSlash(filepath.Join(dir, path))
-	}
-	roots := []string{workspace}
-	if real, err := filepath.EvalSymlinks(workspace); err == nil {
-		roots = append(roots, real)
-	}
-	for _, root := range roots {
-		if rel, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(rel) {
-			return filepath.ToSlash(rel)
-		}
-	}
-	return path
-}
-
-// logHead shows what a linter said that was no finding.
+// logHead logs the first lines of output that holds no finding.
 func logHead(job *sdk.Job, text string) {
 	n := 0
 	for line := range strings.Lines(text) {
@@ -113,8 +150,11 @@ func lastWords(lines []string) string {
 	return "no output"
 }
 
-// place writes a finding as FILE:LINE:COLUMN: MESSAGE.
+// place writes a finding as FILE:LINE:COLUMN: MESSAGE, as far as these are known.
 func place(f sdk.Finding) string {
+	if f.Path == "" {
+		return f.Message
+	}
 	s := f.Path
 	if f.Line > 0 {
 		s += fmt.Sprintf(":%d", f.Line)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -10,14 +11,14 @@ import (
 // mostFindings is how many findings of one gate are reported one by one.
 const mostFindings = 200
 
-// verdict is what a gate says: reason is empty when it is content.
+// verdict is the result of a gate. An empty reason passes.
 type verdict struct {
 	reason   string
 	findings int
 }
 
-// run asks every gate before it says no: what is wrong with a commit is told at once. That a gate could not do
-// its work is an error, whatever the others said.
+// run asks every gate before it fails, so that one run tells all that is wrong with a commit. A gate that cannot do
+// its work is an error, whatever the others found.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if len(c.Lint) == 0 && c.Comments == nil && c.Secrets == nil {
 		return sdk.Skipf("no lint, comments or secrets block asks for anything")
@@ -26,17 +27,23 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	for _, g := range c.Lint {
 		gates = append(gates, func() (verdict, error) { return g.judge(ctx, job) })
 	}
-	if c.Comments != nil || c.Secrets != nil {
-		files, err := listFiles(ctx, job, job.Info.Workspace)
-		if err != nil {
-			return err
+	files := sync.OnceValues(func() ([]string, error) { return listFiles(ctx, job, job.Info.Workspace) })
+	onFiles := func(judge func(files []string) (verdict, error)) func() (verdict, error) {
+		return func() (verdict, error) {
+			list, err := files() // after the linters, some of which change files
+			if err != nil {
+				return verdict{}, err
+			}
+			return judge(list)
 		}
-		if c.Comments != nil {
-			gates = append(gates, func() (verdict, error) { return c.Comments.judge(job, files) })
-		}
-		if c.Secrets != nil {
-			gates = append(gates, func() (verdict, error) { return c.Secrets.judge(ctx, job, job.Info.Workspace, files) })
-		}
+	}
+	if c.Comments != nil {
+		gates = append(gates, onFiles(func(list []string) (verdict, error) { return c.Comments.judge(ctx, job, list) }))
+	}
+	if c.Secrets != nil {
+		gates = append(gates, onFiles(func(list []string) (verdict, error) {
+			return c.Secrets.judge(ctx, job, job.Info.Workspace, list)
+		}))
 	}
 
 	var reasons []string

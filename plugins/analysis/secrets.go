@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,34 +14,35 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// largest is the size in bytes up to which the content of a file is looked at.
-const largest = 16 << 20
+// allowedFile holds the fingerprints of findings that are allowed. It is gitleaks' own.
+const allowedFile = ".gitleaksignore"
 
-// judge looks at files, which are relative to dir. Findings name the place and the kind, never the secret.
+// judge scans files, which are relative to dir. A finding names the place and the kind, never the secret.
 func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files []string) (verdict, error) {
 	scanner, err := secrets.NewScanner()
 	if err != nil {
 		return verdict{}, err
 	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return verdict{}, fmt.Errorf("scan for secrets: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	allowed, err := readAllowed(root)
+	if err != nil {
+		return verdict{}, err
+	}
+	files = slices.DeleteFunc(slices.Clone(files), func(path string) bool { return matches(g.Allow, path) })
+	found, err := scanAll(ctx, job, scanner, root, files)
+	if err != nil {
+		return verdict{}, err
+	}
 	var list []sdk.Finding
-	for i, path := range files {
-		if ctx.Err() != nil {
-			return verdict{}, context.Cause(ctx)
-		}
-		if i%100 == 0 {
-			job.Progress(float64(i), float64(len(files)), "looking for secrets")
-		}
-		if matches(g.Allow, path) {
-			continue
-		}
-		content, err := readFile(job, dir, path)
-		if err != nil {
-			return verdict{}, err
-		}
-		for _, f := range scanner.Scan(ctx, path, content) {
+	for _, f := range found {
+		if !allowed[f.Fingerprint()] {
 			list = append(list, sdk.Finding{
 				Path: f.Path, Line: f.Line, Column: f.Column, Severity: "error", Rule: f.Rule,
-				Message: f.Message + " (its value is not shown)",
+				Message: f.Message + " (value not shown); " + howAllowed(f),
 			})
 		}
 	}
@@ -49,27 +52,54 @@ func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files 
 		return verdict{}, nil
 	}
 	return verdict{
-		reason: fmt.Sprintf("secrets: %s, first %s; take it out of the commit and revoke it, or mark its line with gitleaks:allow if it is none",
-			plural(len(list), "finding"), place(list[0])),
+		reason:   fmt.Sprintf("secrets: %s, first %s; if it is one, take it out of the commit and revoke it", plural(len(list), "finding"), place(list[0])),
 		findings: len(list),
 	}, nil
 }
 
-func readFile(job *sdk.Job, dir, path string) ([]byte, error) {
-	name := filepath.Join(dir, path)
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, fmt.Errorf("look for secrets: %w", err)
+// howAllowed is the remedy for a finding that is no secret.
+func howAllowed(f secrets.Finding) string {
+	file := fmt.Sprintf("the line %s in %s", f.Fingerprint(), allowedFile)
+	if f.Line == 0 {
+		return "if it is no secret, allow it with " + file
 	}
-	if info.Size() > largest {
-		job.Warnf("%s: its content was not searched, it has more than %d MiB", path, largest>>20)
+	return "if it is no secret, allow it with the comment gitleaks:allow on its line, or with " + file
+}
+
+// readAllowed reads the fingerprints at the top of a tree.
+func readAllowed(root *os.Root) (secrets.Allowed, error) {
+	const limit = 1 << 20
+	content, more, err := readFile(root, allowedFile, limit)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read fingerprints: %w", err)
+	case more:
+		return nil, sdk.Failf("%s has more than %d MiB", allowedFile, limit>>20)
 	}
-	content, err := os.ReadFile(name)
+	allowed, err := secrets.ReadAllowed(content)
 	if err != nil {
-		return nil, fmt.Errorf("look for secrets: %w", err)
+		return nil, sdk.Failf("%s: %v", allowedFile, err)
 	}
-	return content, nil
+	return allowed, nil
+}
+
+// scanAll scans files on all processors and returns the findings in the order of files.
+func scanAll(ctx context.Context, job *sdk.Job, scanner *secrets.Scanner, root *os.Root, files []string) ([]secrets.Finding, error) {
+	found := make([][]secrets.Finding, len(files))
+	err := eachFile(ctx, job, "scanning for secrets", files, func(ctx context.Context, i int) error {
+		f, err := openFile(root, files[i])
+		if err != nil {
+			return fmt.Errorf("scan for secrets: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		if found[i], err = scanner.Scan(ctx, files[i], f); err != nil {
+			return fmt.Errorf("scan %s for secrets: %w", files[i], err)
+		}
+		return nil
+	})
+	return slices.Concat(found...), err
 }
 
 func isFile(name string) bool {
@@ -77,8 +107,8 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// scan is the action. What is staged is taken out of the index into a folder of its own, because the files of
-// the work tree may have changed since.
+// scan is the action. Staged files are copied from the index into a folder of their own, because the work tree may
+// have changed since.
 func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	gate := c.Secrets
 	if gate == nil {
@@ -91,7 +121,7 @@ func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	var files []string
 	switch info, statErr := os.Stat(dir); {
 	case statErr != nil:
-		return fmt.Errorf("look for secrets: %w", statErr)
+		return fmt.Errorf("scan for secrets: %w", statErr)
 	case args["staged"] == "true":
 		if dir, files, err = staged(ctx, job, dir, args["index"]); err != nil {
 			return err
@@ -114,7 +144,7 @@ func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	return nil
 }
 
-// staged copies what the next commit adds or changes into a new folder, which the caller removes.
+// staged copies the files that the next commit adds or changes into a new folder, which the caller removes.
 func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string, files []string, err error) {
 	var env []string
 	if index != "" {
@@ -144,5 +174,7 @@ func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string
 		}
 	}
 	names = slices.DeleteFunc(names, func(path string) bool { return !isFile(filepath.Join(folder, path)) })
+	// The fingerprints count, whether they change or not. A repository may have none.
+	_, _ = gitFiles(ctx, job, dir, env, "checkout-index", "--quiet", "--force", "--prefix="+folder+"/", "--", allowedFile)
 	return folder, names, nil
 }

@@ -15,7 +15,7 @@ func TestCheck(t *testing.T) {
 		"root":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  user = \"root\"", "does not run as root"},
 		"no program":            {`["node", "start.js"]`, "[]", "name a program"},
 		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"healthz\"", "want a path such as /healthz"},
-		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "no name of an environment variable"},
+		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "not a name of an environment variable"},
 		"unknown pool":          {"min_requests = 10", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
 		"no production":         {"min_requests = 10", "weights = { production = 0, canary = 1 }", "production from 1"},
 		"percentages that fit":  {"min_requests = 10", "weights = { production = 66, canary = 33 }", ""},
@@ -30,7 +30,7 @@ func TestCheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text := strings.Replace(body, "service { command = [\"node\", \"start.js\"] }", "service {\n  command = [\"node\", \"start.js\"]\n}", 1)
-			err := sdktest.Check(t, stage(onRouter), strings.Replace(text, tt.old, tt.replacement, 1))
+			err := sdktest.Check(t, stage(onRouter()), strings.Replace(text, tt.old, tt.replacement, 1))
 			switch {
 			case tt.want == "" && err != nil:
 				t.Error(err)
@@ -41,20 +41,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestParseWeights(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]weights{"2:1": {2, 1}, "1:0": {1, 0}, "66:33": {66, 33}} {
-		if got, err := parseWeights(text); err != nil || got != want {
-			t.Errorf("%q: got %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "2", "2:", "a:b", "0:1", "1:-1", "1:2:3", "1:99999"} {
-		if got, err := parseWeights(text); err == nil {
-			t.Errorf("%q was taken as %v", text, got)
-		}
-	}
-}
-
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	b := sdktest.Binary{
@@ -62,6 +48,22 @@ func TestConformance(t *testing.T) {
 		Invalid: map[string]string{"": `needs the argument "artifact"`, strings.Replace(body, "promote", "guess", 1): "want promote, hold or abort"},
 		Cancel:  true,
 	}
-	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage(onRouter), b) })
+	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage(onRouter()), b) })
 	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "deploy"), b) })
+}
+
+func TestReleaseIdentity(t *testing.T) {
+	t.Parallel()
+	s := service{Command: []string{"node"}, Environment: map[string]string{"A": "1"}}
+	first := s.release("shop", "sha256:abcdef0123456789")
+	if again := s.release("shop", "sha256:abcdef0123456789"); again.ID != first.ID {
+		t.Error("the same release has two identities")
+	}
+	s.Environment = map[string]string{"A": "2"}
+	if other := s.release("shop", "sha256:abcdef0123456789"); other.ID == first.ID {
+		t.Error("another environment has the same identity")
+	}
+	if first.User != "shop" {
+		t.Errorf("user %q, want that of the service", first.User)
+	}
 }

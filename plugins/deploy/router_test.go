@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -16,16 +17,27 @@ func TestSplitWithHostsDown(t *testing.T) {
 	s := newSite(t, twoProduction)
 	s.mustDeploy(artifact1)
 	s.stop("web-1-" + s.desired().Hosts["web-1"].Slot)
-	s.expectSplit(300, 200, 100) // from the first request on: what web-1 does not take goes to web-2
+	s.expectSplit(300, 200, 100) // from the first request on: requests for web-1 go to web-2
 	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
-	s.expectSplit(300, 300, 0) // the first goes on to production through the rescue server
+	s.expectSplit(300, 300, 0) // the first reaches production through the rescue server
+}
+
+// TestLateHealthCheckKeepsServerUp has hosts that are busy but serve: a check that answers late is no failure.
+func TestLateHealthCheckKeepsServerUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(late)
+	s.expectSplit(300, 200, 100)
+	if log := string(s.routerLog()); strings.Contains(log, " is DOWN") {
+		t.Errorf("the router found a server down: %s", log)
+	}
 }
 
 func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	s.mustDeploy(artifact2) // the slots b serve: not those with which a configuration begins
+	s.mustDeploy(artifact2) // slots b serve, not those that a new configuration starts with
 	s.eventually("the state is saved", func() bool { return s.actual().Settled })
 	s.stopAgent()
 	stop := s.load()
@@ -35,7 +47,7 @@ func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	if len(a.failed) > 0 {
 		t.Errorf("the reload lost requests: %q", a.failed)
 	}
-	if a.release[artifact2] != a.pool[poolProduction]+a.pool[poolCanary] {
+	if a.release[artifact2] != a.pool[state.PoolProduction]+a.pool[state.PoolCanary] {
 		t.Errorf("answers by release: %v", a.release)
 	}
 }
@@ -45,15 +57,18 @@ func TestRestartIsReconciled(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	s.stopRouter()
-	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
+	s.write("weights.map", "canary 0\ntotal 1\n") // HAProxy lost all of its state
 	s.write("servers.state", "1\n")
 	s.startRouter()
-	s.eventually("the canary serves again", func() bool { return s.ask(3).pool[poolCanary] == 1 })
+	s.eventually("both pools serve again", func() bool {
+		a := s.ask(3)
+		return a.pool[state.PoolProduction] == 2 && a.pool[state.PoolCanary] == 1 && len(a.failed) == 0
+	})
 	s.expectSplit(30, 20, 10)
 }
 
-// TestLostStateComesBack gives the agent a shared state without any data, as after the loss of its disk.
-func TestLostStateComesBack(t *testing.T) {
+// TestLostStateIsRestored gives the agent an empty shared state, as after the loss of Redis's disk.
+func TestLostStateIsRestored(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
@@ -61,7 +76,7 @@ func TestLostStateComesBack(t *testing.T) {
 	s.stopAgent()
 	s.fake = &sdktest.Fake{Hosts: s.fake.Hosts, OnPlaybook: s.fake.OnPlaybook}
 	s.startAgent()
-	s.eventually("what was desired is back", func() bool { return s.fake.State(keyDesired).Version == 1 })
+	s.eventually("the desired state is back", func() bool { return s.fake.State(state.KeyDesired).Version == 1 })
 	if got := s.desired(); got.Good != want.Good || got.Hosts["web-1"] != want.Hosts["web-1"] {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -72,19 +87,18 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	s.fake.Publish(sdk.Event{Host: "web-1", Role: poolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.fake.Publish(sdk.Event{Host: "web-1", Role: state.PoolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The reason is the first alert that counts, so the earlier ones did not count.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 	s.expectSplit(30, 30, 0)
-	s.eventually("the closing is told", func() bool {
+	s.eventually("the closing is published", func() bool {
 		return slices.ContainsFunc(s.fake.Published(), func(e sdk.Event) bool { return e.Kind == "canary.closed" && e.Severity == sdk.Alert })
 	})
 
-	s.stopAgent() // a new agent neither forgets the closing nor opens the canary
+	s.stopAgent() // a restarted agent remembers that the canary is closed
 	s.startAgent()
 	s.reload()
 	s.expectSplit(30, 30, 0)
@@ -94,21 +108,21 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	s.expectSplit(30, 20, 10)
 }
 
-func TestChosenAlertsCloseTheCanary(t *testing.T) {
+func TestAlertKindsAreChosen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.stopAgent()
 	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  alerts = [\"host.\"]", 1)
 	s.startAgent()
 	s.mustDeploy(artifact1)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
-	time.Sleep(100 * time.Millisecond)
-	s.expectSplit(30, 20, 10)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	// The reason is the first alert that counts, so the earlier one did not count.
+	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 }
 
-func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
+func TestGuardClosesFaultyCanary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
@@ -119,15 +133,15 @@ func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
 }
 
-func TestReleaseThatIsNotHealthyGetsNoTraffic(t *testing.T) {
+func TestUnhealthySlotGetsNoTraffic(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	d := s.desired()
 	p := d.Hosts["web-1"]
-	d.Hosts["web-1"] = placement{Pool: p.Pool, Slot: p.idle(), Release: p.Release} // nothing runs there
-	s.fake.SetState(keyDesired, encode(d))
-	s.eventually("the problem is told", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
+	d.Hosts["web-1"] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: p.Release} // nothing runs there
+	s.fake.SetState(state.KeyDesired, state.Encode(d))
+	s.eventually("the problem is reported", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
 	s.expectSplit(30, 20, 10)
 }
 
@@ -142,14 +156,14 @@ func BenchmarkAlertToLastRequest(b *testing.B) {
 			b.Fatal(r.Err)
 		}
 		began := time.Now()
-		s.fake.Publish(sdk.Event{Host: "canary-1", Role: poolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
+		s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
 		last := began
 		for misses := 0; misses < 5; {
 			pool, _, err := s.get(http.DefaultClient)
 			switch {
 			case err != nil:
 				b.Fatal(err)
-			case pool == poolCanary:
+			case pool == state.PoolCanary:
 				last, misses = time.Now(), 0
 			default:
 				misses++
@@ -158,6 +172,6 @@ func BenchmarkAlertToLastRequest(b *testing.B) {
 		took = append(took, last.Sub(began))
 	}
 	slices.Sort(took)
-	b.ReportMetric(milliseconds(took[len(took)*99/100]), "p99-ms")
-	b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "p99-ms")
+	b.ReportMetric(took[len(took)/2].Seconds()*1000, "p50-ms")
 }

@@ -1,25 +1,23 @@
 package main
 
 import (
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-func splitLines(s string) []string { return strings.Split(s, "\n") }
-
-// told collects what an agent publishes.
+// told collects the events of an agent.
 type told struct {
 	mu     sync.Mutex
 	events []sdk.Event
 }
 
-func (o *told) add(e sdk.Event) {
+func (o *told) add(e sdk.Event) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = append(o.events, e)
+	return nil
 }
 
 func (o *told) kinds() []string {
@@ -43,7 +41,7 @@ func (o *told) find(kind string) *sdk.Event {
 	return nil
 }
 
-// filled gives a config what the SDK's defaults give it.
+// filled returns a config with the defaults that the SDK fills in.
 func filled(c config) config {
 	if c.Interval == 0 {
 		c.Interval = sdk.Duration(1e9)
@@ -60,21 +58,21 @@ func filled(c config) config {
 	return c.withDefaults()
 }
 
-// newTestAgent is an agent on this machine that keeps what it tells.
+// newTestAgent returns an agent for this machine.
 func newTestAgent(tb testing.TB, c config, role string) *agent {
 	tb.Helper()
-	a, _ := newTellingAgent(tb, c, role, "/etc")
+	a, _ := newTellingAgent(tb, c, role, "/etc", tb.TempDir())
 	return a
 }
 
-func newTellingAgent(tb testing.TB, c config, role, etc string) (*agent, *told) {
+func newTellingAgent(tb testing.TB, c config, role, etc, state string) (*agent, *told) {
 	tb.Helper()
-	a, err := newAgent(filled(c), sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: tb.TempDir()}, paths{proc: "/proc", etc: etc})
+	o := &told{}
+	info := sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: state}
+	a, err := newAgent(filled(c), info, place{proc: "/proc", etc: etc}, o.add, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o := &told{}
-	a.publish, a.warn = o.add, tb.Logf
 	tb.Cleanup(a.Close)
 	return a, o
 }

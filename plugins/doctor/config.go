@@ -8,52 +8,54 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/limit"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
 type config struct {
 	Interval    sdk.Duration  `hcl:"interval" default:"\"1s\"" doc:"Time between two samples, 250ms to 1m."`
-	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process hogs the CPU; without the block: above 80 for 10s."`
-	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process hogs memory; without the block no process does."`
-	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; without the block: cpu 60, memory 90."`
-	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"The steps of the treatment, in this order: alert, renice, terminate, kill."`
+	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process uses too much CPU; default: above 80 for 10s."`
+	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; without the block, memory is not judged."`
+	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90."`
+	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, terminate, kill."`
 	Pause       sdk.Duration  `hcl:"pause" default:"\"2s\"" doc:"Time between two steps."`
-	Grace       sdk.Duration  `hcl:"grace" default:"\"5s\"" doc:"Time that a process has to end after terminate, before kill."`
-	Leash       bool          `hcl:"leash" default:"false" doc:"Observe and report only."`
-	Budget      *budgetConfig `hcl:"budget,block" doc:"How often the doctor may act on one host; without the block: 20 actions per 10m."`
-	RestartUnit []string      `hcl:"restart_unit" default:"[]" doc:"Units of the application that may be restarted when they hog, such as shop@a.service."`
-	Protect     *protectExtra `hcl:"protect,block" doc:"What else is never touched."`
+	Grace       sdk.Duration  `hcl:"grace" default:"\"5s\"" doc:"Time between terminate and kill, for the process to end by itself."`
+	Leash       bool          `hcl:"leash" default:"false" doc:"Only observe and report."`
+	Budget      *budgetConfig `hcl:"budget,block" doc:"How often the doctor may act on one host; default: 20 actions per 10m."`
+	RestartUnit []string      `hcl:"restart_unit" default:"[]" doc:"Units of the application that may be restarted when they use too much, such as shop@a.service."`
+	Protect     *protectExtra `hcl:"protect,block" doc:"Processes that are never touched, beside the built-in rules."`
 }
 
 type cpuLimit struct {
 	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core."`
-	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"For the whole of this time."`
+	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"Over this time."`
 }
 
 type memoryLimit struct {
 	Above float64      `hcl:"above" default:"50" doc:"Per cent of the host's memory."`
-	For   sdk.Duration `hcl:"for" default:"\"30s\"" doc:"For the whole of this time."`
+	For   sdk.Duration `hcl:"for" default:"\"30s\"" doc:"Over this time."`
 }
 
 type hostLimits struct {
 	CPU      float64      `hcl:"cpu" default:"60" doc:"Per cent of the host's own CPU capacity."`
 	Memory   float64      `hcl:"memory" default:"90" doc:"Per cent of the host's own memory."`
-	For      sdk.Duration `hcl:"for" default:"\"15s\"" doc:"For the whole of this time; as long below nine tenths of the limit is a recovery."`
-	Cooldown sdk.Duration `hcl:"cooldown" default:"\"1m\"" doc:"The least time between a recovery and the next alert."`
+	For      sdk.Duration `hcl:"for" default:"\"15s\"" doc:"Over this time; recovers after the same time below 90 % of the limit."`
+	Cooldown sdk.Duration `hcl:"cooldown" default:"\"1m\"" doc:"Minimum time between a recovery and the next alert."`
 }
 
 type budgetConfig struct {
-	Actions int          `hcl:"actions" default:"20" doc:"Signals and changes of priority."`
-	Per     sdk.Duration `hcl:"per" default:"\"10m\"" doc:"Counted over this time."`
+	Actions int          `hcl:"actions" default:"20" doc:"Maximum number of signals and changes of priority."`
+	Per     sdk.Duration `hcl:"per" default:"\"10m\"" doc:"Within this time."`
 }
 
 type protectExtra struct {
 	Users       []string `hcl:"users" default:"[]" doc:"Names of users."`
-	Units       []string `hcl:"units" default:"[]" doc:"Names of systemd units; * stands for any text."`
-	Executables []string `hcl:"executables" default:"[]" doc:"Absolute paths; * stands for any text within a folder's name."`
+	Units       []string `hcl:"units" default:"[]" doc:"Names of systemd units; * matches any text."`
+	Executables []string `hcl:"executables" default:"[]" doc:"Absolute paths; * matches any text within one folder name."`
 }
 
-// withDefaults returns c with every absent block as its documentation says.
+// withDefaults returns c with the documented defaults of absent blocks.
 func (c config) withDefaults() config {
 	if c.CPU == nil {
 		c.CPU = &cpuLimit{Above: 80, For: sdk.Duration(10 * time.Second)}
@@ -70,19 +72,32 @@ func (c config) withDefaults() config {
 	return c
 }
 
-// limits returns what processes are held against.
-func (c config) limits() limits {
-	l := limits{cpu: c.CPU.Above, cpuFor: c.CPU.For.Std()}
+// limits returns the limits for processes.
+func (c config) limits() limit.Limits {
+	l := limit.Limits{CPU: c.CPU.Above, CPUFor: c.CPU.For.Std()}
 	if c.Memory != nil {
-		l.memory, l.memoryFor = c.Memory.Above, c.Memory.For.Std()
+		l.Memory, l.MemoryFor = c.Memory.Above, c.Memory.For.Std()
 	}
 	return l
+}
+
+// policy returns how hogs are treated on a host of a role.
+func (c config) policy(role string) ladder.Config {
+	steps, _ := ladder.Parse(c.Treat) // it was checked
+	p := ladder.Config{
+		Steps: steps, Pause: c.Pause.Std(), Grace: c.Grace.Std(), Leash: c.Leash, RestartUnits: c.RestartUnit, Canary: role == "canary",
+		Actions: c.Budget.Actions, Per: c.Budget.Per.Std(), Calm: map[string]time.Duration{"cpu": c.CPU.For.Std()},
+	}
+	if c.Memory != nil {
+		p.Calm["memory"] = c.Memory.For.Std()
+	}
+	return p
 }
 
 var stage = sdk.Stage[config]{
 	Name:         "doctor",
 	Version:      "0.1.0",
-	Summary:      "finds processes that hog a host, tells of them and treats them",
+	Summary:      "finds processes that use too much of a host, alerts, and treats them",
 	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State},
 	Check:        check,
 	Run:          run,
@@ -92,11 +107,11 @@ var stage = sdk.Stage[config]{
 	},
 	Actions: []sdk.Action[config]{
 		{
-			Name: "status", Summary: "show what the doctor sees and did on every host", Run: status,
+			Name: "status", Summary: "show what the doctor sees and has done on every host", Run: status,
 		},
 		{
-			Name: "rehearse", Summary: "replay recorded samples and list what would have been done", Run: rehearse,
-			Args: []sdk.Arg{{Name: "file", Doc: "recording: an agent's samples.jsonl, from its state folder", Required: true}},
+			Name: "rehearse", Summary: "replay recorded samples and list what the doctor would have done", Run: rehearse,
+			Args: []sdk.Arg{{Name: "file", Doc: "a recording: samples.jsonl in an agent's state folder", Required: true}},
 		},
 	},
 }
@@ -104,7 +119,7 @@ var stage = sdk.Stage[config]{
 func check(c *config) error {
 	var errs []error
 	bad := func(path, format string, args ...any) { errs = append(errs, sdk.BadAttr(path, format, args...)) }
-	// Zero is a value that is not known before the run, or a default that is filled in.
+	// Zero: the value is not known before the run, or its default is filled in later.
 	if d := c.Interval.Std(); d != 0 && (d < 250*time.Millisecond || d > time.Minute) {
 		bad("interval", "want 250ms to 1m, got %s", d)
 	}
@@ -134,7 +149,7 @@ func check(c *config) error {
 	if c.Budget != nil && c.Budget.Actions < 0 {
 		bad("budget.actions", "want 0 or more, got %d", c.Budget.Actions)
 	}
-	if _, err := ladderOf(c.Treat); err != nil {
+	if _, err := ladder.Parse(c.Treat); err != nil {
 		bad("treat", "%s", err)
 	}
 	for i, u := range c.RestartUnit {
@@ -152,7 +167,7 @@ func check(c *config) error {
 	return errors.Join(errs...)
 }
 
-// run puts the agent on every host that runs the application.
+// run installs the agent on every host that runs the application.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
 	hosts, err := job.Hosts(ctx)
 	if err != nil {

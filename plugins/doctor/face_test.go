@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// TestFaces runs the agent on this machine, on the leash, and asks for its status as an operator does.
+// TestFaces runs the agent on this machine with leash, and the status action.
 func TestFaces(t *testing.T) {
 	fake := &sdktest.Fake{Hosts: []sdk.Host{{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "router-1", Role: "router"}}}
 	body := "leash = true\ninterval = \"250ms\"\n"
@@ -41,23 +42,39 @@ func TestFaces(t *testing.T) {
 	}
 }
 
-// TestTakesOver has an agent die while an alert stands: the next one takes it back.
+// TestTakesOver replaces an agent while alerts are open: the next one does not raise them again, and resolves each when
+// its cause has gone.
 func TestTakesOver(t *testing.T) {
-	a, _ := startDoctor(t, quick, "production")
-	a.tell(sdk.Event{Kind: "host.cpu", Severity: sdk.Alert, Key: "host.cpu:web-1"})
-	a.tell(sdk.Event{Kind: "host.memory", Severity: sdk.Alert, Key: "host.memory:web-1"})
-	a.tell(sdk.Event{Kind: "host.memory", Severity: sdk.Resolved, Key: "host.memory:web-1"})
-	b, o := startDoctor(t, quick, "production")
-	b.info.StateDir = a.info.StateDir
-	b.takeOver()
-	if got := o.kinds(); len(got) != 1 || got[0] != "host.cpu/resolved" || o.events[0].Key != "host.cpu:web-1" {
-		t.Errorf("told %v, want the CPU alert taken back", got)
+	loop := busyLoop(t, hogUID, "while :; do :; done")
+	c := quick
+	c.Treat = []string{"alert"}
+	c.Host = &hostLimits{CPU: 0.001, For: sdk.Duration(500 * time.Millisecond)} // above it as long as the loop runs
+	a, o := startDoctor(t, c, "production")
+	hogAlert := func(o *told) *sdk.Event { return o.find("process.hog") }
+	tend(t, a, 10*time.Second, func() bool { return hogAlert(o) != nil && o.find("host.cpu") != nil }, loop.Process.Pid)
+	a.emit(sdk.Event{Kind: "host.memory", Severity: sdk.Alert, Key: "host.memory:web-1"})
+	if hogAlert(o) == nil || o.find("host.cpu") == nil {
+		t.Fatalf("published %v, want alerts of the process and the host", o.kinds())
 	}
-	c, o := startDoctor(t, quick, "production")
-	c.info.StateDir = a.info.StateDir
-	c.takeOver()
+
+	c.Host = &hostLimits{CPU: 1000, Memory: 1000, For: sdk.Duration(500 * time.Millisecond)} // never above it
+	b, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, b, 2*time.Second, func() bool { return false }, loop.Process.Pid)
+	if e := hogAlert(o); e != nil {
+		t.Errorf("published again: %s", e.Summary)
+	}
+	_ = loop.Process.Kill()
+	_ = loop.Wait()
+	tend(t, b, 20*time.Second, func() bool { return hogAlert(o) != nil && len(b.alerts.Open()) == 0 })
+	want := []string{"host.cpu/resolved", "host.memory/resolved", "process.hog/resolved"}
+	if got := o.kinds(); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+		t.Errorf("published %v, want %v", got, want)
+	}
+
+	d, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, d, 2*time.Second, func() bool { return false })
 	if got := o.kinds(); len(got) != 0 {
-		t.Errorf("taken back twice: %v", got)
+		t.Errorf("published again: %v", got)
 	}
 }
 

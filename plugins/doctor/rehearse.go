@@ -6,33 +6,40 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/limit"
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/protect"
+	"github.com/seed-b96de936/troop/plugins/doctor/record"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// recordedJudge repeats the verdicts that the agent reached on its host, and adds what the manifest protects
-// now.
+// recordedJudge repeats the verdicts of the agent on its host, and adds what the manifest protects now.
 type recordedJudge struct {
-	verdicts map[ident]*spared
-	now      *guard
+	verdicts map[process.Ident]*protect.Spared
+	extra    protect.Extra
 }
 
-func (r *recordedJudge) Judge(f facts) *spared {
-	no := r.verdicts[f.ident]
-	if no != nil && no.Rule != ruleSystem {
+func (r *recordedJudge) Judge(f process.Facts) *protect.Spared {
+	no := r.verdicts[f.Ident]
+	if no != nil && no.Rule != protect.RuleSystem {
 		return no
 	}
-	names := &accounts{names: map[uint32]string{}}
-	if len(f.UIDs) > 1 {
-		names.names[f.UIDs[1]] = f.User
+	user := func(uid uint32) string {
+		if int64(uid) == f.EffectiveUID() {
+			return f.User
+		}
+		return ""
 	}
-	if extra := r.now.configured(names, f); extra != nil {
+	if extra := r.extra.Judge(f, user); extra != nil {
 		return extra
 	}
 	return no
 }
 
-// rehearse replays a recording against the manifest's policy. A process that would have been ended is left out
-// from then on.
+// rehearse replays a recording against the manifest's policy. A process that would have been ended is ignored from then
+// on.
 func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	d := c.withDefaults()
 	file, err := os.Open(args["file"])
@@ -40,59 +47,56 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 		return fmt.Errorf("open recording: %w", err)
 	}
 	defer file.Close()
-	judge := &recordedJudge{verdicts: map[ident]*spared{}, now: &guard{extra: *d.Protect}}
+	judge := &recordedJudge{verdicts: map[process.Ident]*protect.Spared{}, extra: protect.Extra(*d.Protect)}
 	var (
 		rows    [][]string
-		p       *policy
-		wanted  = map[ident]demand{}
-		w       = newWindows(d.limits(), func(id ident) (demand, error) { return wanted[id], nil })
-		known   = map[ident]facts{}
-		ended   = map[ident]bool{}
+		p       *ladder.Policy
+		wanted  = map[process.Ident]process.Demand{}
+		w       = limit.NewWindows(d.limits(), func(id process.Ident) (process.Demand, error) { return wanted[id], nil })
+		known   = map[process.Ident]process.Facts{}
+		ended   = map[process.Ident]bool{}
 		samples int
 	)
-	err = readRecording(file, func(e entry) {
+	err = record.Read(file, func(e record.Entry) {
 		if ctx.Err() != nil {
 			return
 		}
 		if p == nil {
-			p, err = newPolicy(d, e.Role, judge)
-			if err != nil {
-				return
-			}
+			p = ladder.New(d.policy(e.Role), judge, ladder.Memory{})
 		}
 		samples++
-		s := sample{Time: e.Time, Host: e.Host}
+		s := sample.Sample{Time: e.Time, Host: e.Host}
 		for _, r := range e.Procs {
 			if r.Facts != nil {
-				known[r.ident] = *r.Facts
-				judge.verdicts[r.ident] = nil
+				known[r.Ident] = *r.Facts
+				judge.verdicts[r.Ident] = nil
 				if r.Rule != "" {
-					judge.verdicts[r.ident] = &spared{Rule: r.Rule, Reason: r.Why}
+					judge.verdicts[r.Ident] = &protect.Spared{Rule: r.Rule, Reason: r.Why}
 				}
 			}
-			wanted[r.ident] = demand{Wait: r.Wait, Sleeps: r.Sleep}
-			if !ended[r.ident] {
-				s.Procs = append(s.Procs, usage{ident: r.ident, CPU: r.CPU, RSS: r.RSS})
+			wanted[r.Ident] = process.Demand{Wait: r.Wait, Sleeps: r.Sleep}
+			if !ended[r.Ident] {
+				s.Procs = append(s.Procs, sample.Usage{Ident: r.Ident, CPU: r.CPU, RSS: r.RSS})
 			}
 		}
 		for _, pt := range p.Due(e.Time, w.Add(s)) {
-			f, ok := known[pt.hog.ident]
+			f, ok := known[pt.Hog.Ident]
 			if !ok {
 				continue
 			}
 			dec := p.Decide(e.Time, pt, f, nil)
-			if !dec.tell {
+			if !dec.Tell {
 				continue
 			}
-			what := string(dec.step)
-			if !dec.act {
-				what = "spare: " + dec.spared.Reason
-			} else if dec.step == stepTerminate || dec.step == stepKill || dec.step == stepRestart {
-				ended[pt.hog.ident] = true
+			what := string(dec.Step)
+			if !dec.Act {
+				what = "spare: " + dec.Spared.Reason
+			} else if dec.Step == ladder.Terminate || dec.Step == ladder.Kill || dec.Step == ladder.Restart {
+				ended[pt.Hog.Ident] = true
 			}
 			rows = append(rows, []string{
 				e.Time.UTC().Format("2006-01-02 15:04:05"), fmt.Sprint(f.PID), filepath.Base(f.Executable), f.User,
-				fmt.Sprintf("%s %.0f %%", pt.hog.Resource, pt.hog.Value), what,
+				fmt.Sprintf("%s %.0f %%", pt.Hog.Resource, pt.Hog.Value), what,
 			})
 		}
 		p.Recovered(e.Time, w.Alive)

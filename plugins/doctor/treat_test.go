@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,21 +13,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/protect"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
-
-func signalName(s unix.Signal) string { return unix.SignalName(s) }
 
 const hogUID, adminUID, serviceUID = 60001, 60002, 990
 
 var quick = config{
 	Interval: sdk.Duration(250 * time.Millisecond), Pause: sdk.Duration(200 * time.Millisecond), Grace: sdk.Duration(400 * time.Millisecond),
-	CPU:   &cpuLimit{Above: 2, For: sdk.Duration(500 * time.Millisecond)}, // low: the machine of the tests is shared
-	Treat: []string{"alert", "terminate", "kill"},                         // a reniced loop on such a machine is none any more
+	CPU:   &cpuLimit{Above: 2, For: sdk.Duration(500 * time.Millisecond)}, // low: the test machine is shared
+	Treat: []string{"alert", "terminate", "kill"},                         // without renice: a reniced loop gets no CPU on such a machine
 }
 
-// busyLoop starts a shell that does nothing as fast as it can, as a user.
+// busyLoop starts a shell script as a user.
 func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -41,42 +43,49 @@ func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	return c
 }
 
-// startDoctor is an agent that does not know the loops to be its own children, on a host with three users.
+// startDoctor returns an agent of a host with three users. It does not treat the test's processes as its own children.
 func startDoctor(t *testing.T, c config, role string) (*agent, *told) {
 	t.Helper()
-	etc := etcFolder(t, "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n", "sudo:x:27:boss\n")
-	a, o := newTellingAgent(t, c, role, etc)
-	a.guard.self = self{}
-	a.policy.judges.(*guard).self = self{}
-	return a, o
+	return startDoctorIn(t, c, role, t.TempDir())
 }
 
-// tend lets the doctor work until done, or for some time. Only the hogs that this test made are its business.
+// startDoctorIn is startDoctor with the state folder of another agent.
+func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
+	t.Helper()
+	etc := t.TempDir()
+	for name, text := range map[string]string{
+		"passwd": "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n",
+		"group":  "sudo:x:27:boss\n",
+	} {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newTellingAgent(t, c, role, etc, state)
+}
+
+// tend runs the doctor until done, or for some time. It sees these processes only.
 func tend(t *testing.T, a *agent, most time.Duration, done func() bool, pids ...int) {
 	t.Helper()
+	all := a.sampler
+	a.sampler = onlyThese{all, pids}
+	defer func() { a.sampler = all }()
 	for deadline := time.Now().Add(most); time.Now().Before(deadline) && !done(); {
-		if err := tickOnly(t, a, pids); err != nil {
+		if err := a.Tick(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(a.interval)
 	}
 }
 
-// tickOnly is a tick that leaves what other tests run on this machine out of its sight.
-func tickOnly(t *testing.T, a *agent, pids []int) error {
-	t.Helper()
-	var others []string
-	for _, u := range a.procs {
-		if !slices.Contains(pids, u.PID) {
-			others = append(others, u.String()+"/cpu")
-		}
-	}
-	for _, k := range others {
-		if pt := a.policy.patients[k]; pt != nil {
-			pt.next = len(a.policy.ladder)
-		}
-	}
-	return a.Tick(t.Context(), time.Now())
+type onlyThese struct {
+	sampling
+	pids []int
+}
+
+func (o onlyThese) Processes(procs []sample.Usage) ([]sample.Usage, error) {
+	procs, err := o.sampling.Processes(procs)
+	return slices.DeleteFunc(procs, func(u sample.Usage) bool { return !slices.Contains(o.pids, u.PID) }), err
 }
 
 func ended(c *exec.Cmd) func() bool {
@@ -92,21 +101,21 @@ func TestTerminates(t *testing.T) {
 	a, o := startDoctor(t, quick, "production")
 	tend(t, a, 10*time.Second, ended(loop), loop.Process.Pid)
 	if !ended(loop)() {
-		t.Fatalf("the loop still runs; told %v", o.kinds())
+		t.Fatalf("the loop still runs; published %v", o.kinds())
 	}
 	_ = loop.Wait()
 	if s := loop.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended by %v, want SIGTERM", s.Signal())
 	}
-	tend(t, a, time.Second, func() bool { return len(a.policy.patients) == 0 }, loop.Process.Pid)
+	tend(t, a, time.Second, func() bool { return a.policy.Patients() == 0 }, loop.Process.Pid)
 	for _, want := range []string{"process.hog/alert", "process.terminated/warning", "process.hog/resolved"} {
 		if !slices.Contains(o.kinds(), want) {
-			t.Errorf("told %v, not %s", o.kinds(), want)
+			t.Errorf("published %v, not %s", o.kinds(), want)
 		}
 	}
 	e := o.find("process.terminated")
 	if e == nil {
-		t.Fatal("nothing told of the end")
+		t.Fatal("no event of the end")
 	}
 	command, _ := e.Data["command"].(string)
 	if !strings.Contains(command, "while :") || strings.Contains(command, "hunter2") {
@@ -127,8 +136,8 @@ func TestRenices(t *testing.T) {
 	a, o := startDoctor(t, c, "production")
 	tend(t, a, 10*time.Second, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
-	if err != nil || 20-nice != reniced { // the system call returns 20 - nice
-		t.Errorf("nice %d, %v; told %v", 20-nice, err, o.kinds())
+	if err != nil || 20-nice != ladder.Niced { // the system call returns 20 - nice
+		t.Errorf("nice %d, %v; published %v", 20-nice, err, o.kinds())
 	}
 }
 
@@ -139,24 +148,24 @@ func TestKillsWhatIgnores(t *testing.T) {
 	_ = loop.Process.Kill() // harmless when it is dead
 	_ = loop.Wait()
 	if !slices.Contains(o.kinds(), "process.killed/warning") {
-		t.Errorf("told %v, want it killed", o.kinds())
+		t.Errorf("published %v, want it killed", o.kinds())
 	}
 }
 
-// TestSpares keeps loops that must live under the eyes of a doctor who would kill them in a second.
+// TestSpares has loops of protected users, and a doctor that would kill them within a second.
 func TestSpares(t *testing.T) {
 	for name, test := range map[string]struct {
 		uid  uint32
 		c    config
 		role string
-		rule rule
+		rule protect.Rule
 	}{
-		"root's":                  {0, quick, "production", ruleRoot},
-		"an administrator's":      {adminUID, quick, "production", ruleAdmin},
-		"a system user's":         {serviceUID, quick, "production", ruleSystem},
-		"an unknown user's":       {60009, quick, "production", ruleUnknown},
-		"anyone's, on the leash":  {hogUID, config{Interval: quick.Interval, Pause: quick.Pause, CPU: quick.CPU, Treat: quick.Treat, Leash: true}, "production", ruleLeash},
-		"root's, on a canary too": {0, quick, "canary", ruleRoot},
+		"root's":                  {0, quick, "production", protect.RuleRoot},
+		"an administrator's":      {adminUID, quick, "production", protect.RuleAdmin},
+		"a system user's":         {serviceUID, quick, "production", protect.RuleSystem},
+		"an unknown user's":       {60009, quick, "production", protect.RuleUnknown},
+		"anyone's, on the leash":  {hogUID, config{Interval: quick.Interval, Pause: quick.Pause, CPU: quick.CPU, Treat: quick.Treat, Leash: true}, "production", ladder.RuleLeash},
+		"root's, on a canary too": {0, quick, "canary", protect.RuleRoot},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,16 +174,16 @@ func TestSpares(t *testing.T) {
 			tend(t, a, 10*time.Second, func() bool { return o.find("process.spared") != nil || ended(loop)() }, loop.Process.Pid)
 			tend(t, a, 500*time.Millisecond, func() bool { return false }, loop.Process.Pid)
 			if ended(loop)() {
-				t.Fatalf("it was ended; told %v", o.kinds())
+				t.Fatalf("it was ended; published %v", o.kinds())
 			}
 			e := o.find("process.spared")
 			if e == nil || e.Data["spared"] != string(test.rule) {
-				t.Errorf("told %v, %v; want it spared by %q", o.kinds(), e, test.rule)
+				t.Errorf("published %v, %v; want it spared by %q", o.kinds(), e, test.rule)
 			}
 			if !slices.Contains(o.kinds(), "process.hog/alert") {
-				t.Errorf("told %v, no alert", o.kinds())
+				t.Errorf("published %v, no alert", o.kinds())
 			}
-			ours, _ := unix.Getpriority(unix.PRIO_PROCESS, 0) // the loop began with it
+			ours, _ := unix.Getpriority(unix.PRIO_PROCESS, 0) // the loop inherited it
 			nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
 			if err != nil || nice != ours {
 				t.Errorf("its priority was changed from %d to %d, %v", ours, nice, err)
@@ -183,70 +192,7 @@ func TestSpares(t *testing.T) {
 	}
 }
 
-// TestHoldReusedPID holds a process, lets it end, and has another at its pid: the signal goes to neither.
-func TestHoldReusedPID(t *testing.T) {
-	c := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	st, err := readStat(filepath.Join("/proc", itoa(c.Process.Pid)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := ident{c.Process.Pid, st.start}
-	h, err := hold("/proc", id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.Close() })
-	if !h.Alive() {
-		t.Error("a living process is not alive")
-	}
-	if _, err := hold("/proc", ident{c.Process.Pid, st.start - 1}); err == nil {
-		t.Error("a process of another start time was held")
-	}
-	if err := h.Signal(unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(5 * time.Second); h.Alive() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if h.Alive() {
-		t.Error("a zombie is alive") // it accepts signals
-	}
-	if err := h.Signal(0); err == nil {
-		t.Error("a zombie took a signal")
-	}
-	_ = c.Wait()
-	// Linux gives pids in order: with the last pid set back, the next process has the old one. Start times count
-	// hundredths of a second.
-	time.Sleep(30 * time.Millisecond)
-	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(itoa(id.PID-1)), 0); err != nil {
-		t.Fatal(err)
-	}
-	second := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := second.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = second.Process.Kill(); _ = second.Wait() })
-	if err := h.Signal(unix.SIGKILL); err == nil {
-		t.Error("the handle of an ended process took a signal")
-	}
-	if err := h.Renice(19); err == nil {
-		t.Error("the handle of an ended process changed a priority")
-	}
-	if _, err := hold("/proc", id); err == nil {
-		t.Error("a reused pid was held for the process that had it")
-	}
-	if _, err := readFacts("/proc", id); err == nil {
-		t.Error("a reused pid was examined for the process that had it")
-	}
-	if err := second.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the second process: %v", err)
-	}
-}
-
-// TestRehearse replays what an agent on the leash recorded: without the leash it would have acted.
+// TestRehearse replays the recording of an agent with leash: without it, the agent would have acted.
 func TestRehearse(t *testing.T) {
 	loop := busyLoop(t, hogUID, "while :; do :; done")
 	leashed := quick
@@ -262,7 +208,7 @@ func TestRehearse(t *testing.T) {
 	}
 	var would []string
 	for _, row := range r.Tables[0].Rows {
-		if row[1] == itoa(loop.Process.Pid) {
+		if row[1] == strconv.Itoa(loop.Process.Pid) {
 			would = append(would, row[5])
 		}
 	}
@@ -274,8 +220,32 @@ func TestRehearse(t *testing.T) {
 		t.Fatal(again.Err)
 	}
 	for _, row := range again.Tables[0].Rows {
-		if row[1] == itoa(loop.Process.Pid) && row[5] == "terminate" {
+		if row[1] == strconv.Itoa(loop.Process.Pid) && row[5] == "terminate" {
 			t.Errorf("would %s a protected user's process", row[5])
 		}
+	}
+}
+
+// TestBudgetOutlastsRestart spends the budget on one loop, and restarts the agent: a second loop is left alone.
+func TestBudgetOutlastsRestart(t *testing.T) {
+	c := quick
+	c.Budget = &budgetConfig{Actions: 1, Per: sdk.Duration(time.Hour)}
+	first := busyLoop(t, hogUID, "while :; do :; done")
+	a, o := startDoctor(t, c, "production")
+	tend(t, a, 20*time.Second, ended(first), first.Process.Pid)
+	if !ended(first)() {
+		t.Fatalf("the first loop still runs; published %v", o.kinds())
+	}
+	second := busyLoop(t, hogUID, "while :; do :; done")
+	b, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, b, 20*time.Second, func() bool { return o.find("doctor.budget") != nil }, second.Process.Pid)
+	if e := o.find("process.spared"); ended(second)() || e == nil || e.Data["spared"] != string(ladder.RuleBudget) {
+		t.Errorf("the second loop: ended %v, published %v", ended(second)(), o.kinds())
+	}
+	// One more agent knows that its alert is open.
+	d, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, d, 3*time.Second, func() bool { return o.find("process.spared") != nil }, second.Process.Pid)
+	if slices.Contains(o.kinds(), "doctor.budget/alert") || !d.alerts.IsOpen(budgetKey("web-1")) {
+		t.Errorf("published %v, budget alert open: %v", o.kinds(), d.alerts.IsOpen(budgetKey("web-1")))
 	}
 }

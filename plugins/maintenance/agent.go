@@ -2,61 +2,63 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path"
-	"path/filepath"
+	"net"
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
+	"github.com/seed-b96de936/troop/plugins/maintenance/move"
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
 const (
 	memoryLimit = 48 << 20        // bytes; the collector works harder before the agent takes more
-	probeEvery  = time.Minute     // that the storage host is asked when there is nothing to move
-	unreachable = 2               // connections that fail in a row before it is told
+	probeEvery  = time.Minute     // between two connections when there is nothing to move
+	unreachable = 2               // failed connections in a row before there is an alert
 	firstPause  = 5 * time.Second // after a failure, doubled with every further one
 	longestWait = 10 * time.Minute
-	heldPause   = time.Second      // between two looks at a file that its writer is about to let go
-	givenBack   = 10 * time.Minute // that a file is left alone after it was given back
-	stuckAfter  = 3                // failures of one file before it is told
+	heldPause   = time.Second      // between two scans while a writer is expected to close its file
+	givenBack   = 10 * time.Minute // how long a file is left alone after it was given back
+	stuckAfter  = 3                // failures of one file before there is an alert
 	shownFiles  = 200              // receipts that the restore action can list, per host
+
+	shownRefused = 5 // files in the event of a reason
 )
 
-// watch is the agent's life on one host.
+// The agent's reports, for the actions.
+const (
+	reportName   = "report"
+	receiptsName = "receipts" // large: set only when there is a new one
+	reportEvery  = 5 * time.Second
+)
+
+// watch runs the agent on one host until ctx ends.
 func watch(ctx context.Context, c *config, job *sdk.Job) error {
-	return watchIn(ctx, c, job, hostPlaces)
+	return watchIn(ctx, c, job, rule.HostPlaces())
 }
 
-func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error {
+func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) error {
 	debug.SetMemoryLimit(memoryLimit)
 	d := c.withDefaults()
-	a, err := newAgent(d, job.Info, allowed)
+	publish := func(e sdk.Event) error { return job.Publish(ctx, e) }
+	a, err := newAgent(d, job.Info, allowed, publish, job.Warnf)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	a.publish = func(e sdk.Event) {
-		if err := job.Publish(ctx, e); err != nil && ctx.Err() == nil {
-			job.Warnf("%s: %s: %v", e.Kind, e.Summary, err)
-		}
-	}
-	a.warn = job.Warnf
 	a.dial = func(ctx context.Context) (remoteStore, error) {
 		t, err := findTarget(ctx, *d.Storage, job)
 		if err != nil {
 			return nil, err
 		}
-		return connect(ctx, t)
+		return storage.Connect(ctx, t)
 	}
 	a.start()
 	requests := make(chan request)
@@ -67,14 +69,18 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error
 		followRequests(watching, job, requests)
 	}()
 	defer func() { stop(); <-done }()
-	reported := true
+	report := sdk.NewReport(ctx, job, reportName, reportEvery)
+	defer report.Close()
+	receipts := sdk.NewReport(ctx, job, receiptsName, reportEvery)
+	defer receipts.Close()
+	reported := 0
 	for {
 		a.Tick(ctx)
-		err := a.report(ctx, job)
-		if err != nil && reported && ctx.Err() == nil { // an outage is logged once
-			job.Warnf("report status: %v", err)
+		report.Set(a.report())
+		if n := a.journal.Added(); n != reported {
+			receipts.Set(a.shown())
+			reported = n
 		}
-		reported = err == nil
 		select {
 		case <-ctx.Done():
 			return nil
@@ -85,12 +91,12 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed places) error
 	}
 }
 
-// findTarget asks the core where the storage host is and how it knows it.
-func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (target, error) {
-	t := target{user: c.User, path: c.Path}
+// findTarget asks the core for the storage host's address and keys.
+func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
+	t := storage.Target{User: c.User, Path: c.Path}
 	if c.Address != "" {
-		t.names = []string{c.Address}
-		t.address = hostPort(c.Address, c.Port)
+		t.Names = []string{c.Address}
+		t.Address = net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
 	} else {
 		hosts, err := job.Hosts(ctx)
 		if err != nil {
@@ -105,49 +111,55 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (target, err
 		if address == "" {
 			address = h.Address
 		}
-		t.names = []string{h.Name, h.Address, h.PrivateAddress}
-		t.address = hostPort(address, c.Port)
+		t.Names = []string{h.Name, h.Address, h.PrivateAddress}
+		t.Address = net.JoinHostPort(address, strconv.Itoa(c.Port))
 	}
 	var err error
-	if t.privateKey, err = job.Secret(ctx, "storage_private_key"); err != nil {
+	if t.PrivateKey, err = job.Secret(ctx, "storage_private_key"); err != nil {
 		return t, err
 	}
-	t.knownHosts, err = job.Secret(ctx, "storage_known_hosts")
+	t.KnownHosts, err = job.Secret(ctx, "storage_known_hosts")
 	return t, err
 }
 
 // remoteStore is an open connection to a storage host.
 type remoteStore interface {
-	store
+	storage.Store
 	Free() (bytes int64, known bool)
 	Close() error
 }
 
-// agent keeps the files of one host. Not for concurrent use.
+// agent moves the files of one host. Not for concurrent use.
 type agent struct {
 	config  config
 	info    sdk.RunInfo
-	places  places
-	journal *journal
-	mover   *mover
+	places  rule.Places
+	journal *journal.Journal
+	mover   *move.Mover
 	remote  remoteStore // nil: not connected
-	damaged error       // the journal was, at the start
+	damaged error       // what could not be read from the state folder
 
-	failed   int       // connections in a row
-	asked    time.Time // when the storage host was last connected to or tried
-	heldBack map[string]time.Time
-	refused  map[string]bool   // told
-	alerts   map[string]string // that stand, by key: their kind
-	left     map[string]string // that the agent before this one left
+	failed   int                  // connections in a row
+	tried    time.Time            // the last time the agent tried to connect
+	rests    map[string]rest      // moves that wait, by ID
+	heldBack map[string]time.Time // files that were given back, by path
+	refused  map[refused]bool     // already published
+	alerts   *sdk.Alerts
+	unsent   bool // alerts are held, which is logged once
 	drilled  time.Time
-	reported string // the last receipt that the state has
-	backlog  amount // what should go, or is on its way
+	backlog  amount // due or being moved
 	gone     amount // since the agent started
 
 	now     func() time.Time
-	publish func(sdk.Event)
+	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
 	dial    func(ctx context.Context) (remoteStore, error)
+}
+
+// rest is a move's pause after a failure.
+type rest struct {
+	until    time.Time
+	failures int
 }
 
 type amount struct {
@@ -155,60 +167,28 @@ type amount struct {
 	Bytes int64 `json:"bytes"`
 }
 
-func newAgent(c config, info sdk.RunInfo, allowed places) (*agent, error) {
-	j, err := openJournal(info.StateDir)
+func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.Event) error, warn func(string, ...any)) (*agent, error) {
+	j, err := journal.Open(info.StateDir)
 	if j == nil {
 		return nil, err
 	}
 	a := &agent{
-		config: c, info: info, places: allowed, journal: j, damaged: err, heldBack: map[string]time.Time{},
-		refused: map[string]bool{}, alerts: map[string]string{}, now: time.Now,
+		config: c, info: info, places: allowed, journal: j, damaged: err, rests: map[string]rest{}, heldBack: map[string]time.Time{},
+		refused: map[refused]bool{}, now: time.Now, publish: publish, warn: warn,
 	}
-	a.mover = &mover{
-		ledger: j, places: allowed, environment: info.Environment, host: info.Host, compress: c.Compress,
-		quarantine: c.Quarantine.Std(), now: func() time.Time { return a.now() }, notify: notifyWriter,
+	a.mover = &move.Mover{
+		Ledger: j, Places: allowed, Environment: info.Environment, Host: info.Host, Compress: c.Compress,
+		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
 	a.drilled = a.now()
-	if err := readStanding(a.standing(), &a.left); err != nil {
+	if a.alerts, err = sdk.OpenAlerts(info.StateDir, publish); err != nil {
 		a.damaged = errors.Join(a.damaged, err)
 	}
 	return a, nil
 }
 
-// standing is the file that holds the alerts which stand: a recovery must be told by whoever comes after.
-func (a *agent) standing() string { return filepath.Join(a.info.StateDir, "alerts.json") }
-
-func readStanding(file string, to *map[string]string) error {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, to)
-	}
-	if err != nil {
-		return fmt.Errorf("read standing alerts: %w", err)
-	}
-	return nil
-}
-
-// keepStanding writes the alerts that stand. On a full disk they are told again after a restart, at worst.
-func (a *agent) keepStanding() {
-	b, err := json.Marshal(a.alerts)
-	if err == nil {
-		err = renameio.WriteFile(a.standing(), b, 0o600)
-	}
-	if err != nil {
-		a.warn("keep standing alerts: %v", err)
-	}
-}
-
-// start tells what was found when the agent started. Alerts of the agent before it are taken over: what is still
-// so keeps its alert, the rest recovers as ever.
+// start raises an alert for what could not be read.
 func (a *agent) start() {
-	if len(a.left) > 0 {
-		a.alerts = a.left
-	}
 	if a.damaged != nil {
 		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
 	}
@@ -216,36 +196,37 @@ func (a *agent) start() {
 
 // Close ends the connection and the journal.
 func (a *agent) Close() {
-	a.hangUp()
+	a.disconnect()
 	_ = a.journal.Close() // every record is on disk
 }
 
-func (a *agent) hangUp() {
+func (a *agent) disconnect() {
 	if a.remote != nil {
-		_ = a.remote.Close() // what must last was synced
+		_ = a.remote.Close() // all data was synced
 	}
-	a.remote, a.mover.store = nil, nil
+	a.remote, a.mover.Store = nil, nil
 }
 
-// Tick looks at all rules once and takes every file as far as it goes. Nothing that goes wrong with one file or
-// rule stops the others; all of it is told.
+// Tick scans all rules once and takes every file as far as possible. A failure of one file or rule is published and does
+// not stop the others.
 func (a *agent) Tick(ctx context.Context) {
-	defer a.hangUp()
+	defer a.disconnect()
+	defer a.retryAlerts()
 	due := a.scan()
 	a.backlog = amount{}
 	for _, f := range due {
-		a.backlog.add(f.id.Size)
+		a.backlog.add(f.ID.Size)
 	}
-	for _, m := range a.journal.moves {
-		a.backlog.add(m.claim.File.Size)
+	for _, m := range a.journal.Moves() {
+		a.backlog.add(m.Claim.File.Size)
 	}
-	undelivered := slices.ContainsFunc(a.journal.moves, func(m *move) bool { return m.receipt == nil })
-	if len(due) > 0 || undelivered || a.now().Sub(a.asked) >= probeEvery {
-		a.call(ctx)
+	undelivered := slices.ContainsFunc(a.journal.Moves(), func(m *journal.Move) bool { return m.Receipt == nil })
+	if len(due) > 0 || undelivered || a.now().Sub(a.tried) >= probeEvery {
+		a.connect(ctx)
 	}
 	a.advance(ctx)
 	if a.remote == nil {
-		return // a file keeps its name until it can go
+		return // a file is claimed only when it can be sent
 	}
 	for _, f := range due {
 		if ctx.Err() != nil || a.remote == nil {
@@ -254,16 +235,16 @@ func (a *agent) Tick(ctx context.Context) {
 		a.claim(ctx, f)
 	}
 	a.advance(ctx)
-	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.drilled) >= d && len(a.journal.receipts) > 0 {
+	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.drilled) >= d && len(a.journal.Receipts()) > 0 {
 		a.drilled = a.now()
-		_ = a.drill(a.journal.receipts[rand.IntN(len(a.journal.receipts))]) // it tells
+		_ = a.drill(a.journal.Receipts()[rand.IntN(len(a.journal.Receipts()))]) // it publishes the result
 	}
 }
 
-// pause is the time until the next look: short while a writer is expected to let go of a file.
+// pause is the time until the next scan: short while a writer is expected to close its file.
 func (a *agent) pause() time.Duration {
-	for _, m := range a.journal.moves {
-		if m.receipt == nil && m.failures == 0 && a.now().Sub(m.claimed) < holdTime && a.failed == 0 {
+	for _, m := range a.journal.Moves() {
+		if m.Receipt == nil && a.rests[m.ID].failures == 0 && a.now().Sub(m.Begun) < move.HoldTime && a.failed == 0 {
 			return min(heldPause, a.config.Interval.Std())
 		}
 	}
@@ -272,261 +253,80 @@ func (a *agent) pause() time.Duration {
 
 func (a *amount) add(bytes int64) { a.Files++; a.Bytes += bytes }
 
-// wanted is a file that should go, with the rule that says so.
-type wanted struct {
-	found
-	rule ruleConfig
-}
-
-// scan lists the files that should go now.
-func (a *agent) scan() []wanted {
-	var due []wanted
-	taken := map[string]bool{}
-	open := map[string]int64{} // bytes on their way, by claimed path
-	for _, m := range a.journal.moves {
-		open[path.Join(path.Dir(m.claim.Path), m.claim.Claimed)] = m.claim.File.Size
-	}
-	for _, r := range a.config.Rules {
-		l, err := list(r, a.places)
-		key := "rule/" + r.Name
-		if err != nil {
-			a.alert("rule.unreadable", key, fmt.Sprintf("rule %q on %s: %v", r.Name, a.info.Host, err), nil)
-		} else {
-			a.resolve(key, fmt.Sprintf("rule %q on %s works again", r.Name, a.info.Host))
-		}
-		for name, err := range l.refused {
-			a.refuse(name, err)
-		}
-		for _, f := range l.orphans {
-			if _, ok := open[f.path]; !ok {
-				if err := a.mover.Adopt(f, r.Name); err != nil {
-					a.alert("journal.full", "journal", err.Error(), nil)
-				}
-				open[f.path] = f.id.Size
-			}
-		}
-		files := slices.DeleteFunc(l.files, func(f found) bool { return taken[f.path] || a.now().Before(a.heldBack[f.path]) })
-		var pending int64
-		for name, size := range open {
-			if slices.ContainsFunc(r.Paths, func(p string) bool { root, _ := splitPattern(p); return below(name, root) }) {
-				pending += size
-			}
-		}
-		var fs space
-		if r.Free != nil && len(r.Paths) > 0 {
-			root, _ := splitPattern(r.Paths[0])
-			if fs, err = spaceOf(root); err != nil {
-				if !errors.Is(err, os.ErrNotExist) {
-					a.alert("rule.unreadable", key, fmt.Sprintf("rule %q on %s: %v", r.Name, a.info.Host, err), nil)
-				}
-				continue
-			}
-		}
-		ready, short := choose(r, files, fs, pending, a.now())
-		for _, f := range ready {
-			taken[f.path] = true
-			due = append(due, wanted{f, r})
-		}
-		a.tellShort(r, fs, short)
-	}
-	return due
-}
-
-func (a *agent) tellShort(r ruleConfig, fs space, short int64) {
-	key := "space/" + r.Name
-	if short > 0 {
-		a.alert("space.short", key, fmt.Sprintf("rule %q on %s cannot reach its free space: %s of %s are free, %s are missing even without all of its files",
-			r.Name, a.info.Host, human(fs.free), human(fs.size), human(short)),
-			map[string]any{"free": fs.free, "size": fs.size, "missing": short})
-	} else {
-		a.resolve(key, fmt.Sprintf("rule %q on %s can reach its free space again", r.Name, a.info.Host))
-	}
-}
-
-// refuse tells once that a file which a rule names stays.
-func (a *agent) refuse(name string, err error) {
-	if a.refused[name] {
-		return
-	}
-	a.refused[name] = true
-	a.publish(sdk.Event{
-		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s stays: %v", name, a.info.Host, err),
-		Data: map[string]any{"path": name, "reason": err.Error()},
-	})
-}
-
-// call connects to the storage host.
-func (a *agent) call(ctx context.Context) {
-	a.asked = a.now()
+// connect connects to the storage host.
+func (a *agent) connect(ctx context.Context) {
+	a.tried = a.now()
 	s, err := a.dial(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return
 		}
 		if a.failed++; a.failed >= unreachable {
-			a.alert("storage.unreachable", "storage", fmt.Sprintf("the storage host cannot be reached from %s; nothing is deleted, %d files (%s) wait: %v",
+			a.alert("storage.unreachable", "storage", fmt.Sprintf("the storage host cannot be reached from %s; nothing is deleted, %d files (%s) are waiting: %v",
 				a.info.Host, a.backlog.Files, human(a.backlog.Bytes), err), map[string]any{"files": a.backlog.Files, "bytes": a.backlog.Bytes})
 		}
 		return
 	}
 	a.failed = 0
-	a.remote, a.mover.store = s, s
-	a.resolve("storage", fmt.Sprintf("the storage host answers %s again; %d files (%s) go now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
+	a.remote, a.mover.Store = s, s
+	a.resolve("storage", fmt.Sprintf("the storage host can be reached from %s again; %d files (%s) are moved now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
 }
 
-func (a *agent) claim(ctx context.Context, f wanted) {
-	err := a.mover.Claim(ctx, f.rule, f.found)
-	switch {
-	case err == nil || errors.Is(err, os.ErrNotExist):
-	case errors.Is(err, errUnsafe):
-		a.refuse(f.path, err)
-	default:
-		a.alert("file.stuck", "file/"+f.path, fmt.Sprintf("%s on %s cannot be taken: %v", f.path, a.info.Host, err), map[string]any{"path": f.path})
-	}
-}
-
-// advance takes every open move as far as it goes.
-func (a *agent) advance(ctx context.Context) {
-	for _, m := range slices.Clone(a.journal.moves) {
-		if ctx.Err() != nil {
-			return
-		}
-		if a.now().Before(m.notBefore) {
-			continue
-		}
-		done, err := a.mover.Advance(m)
-		key := "file/" + m.claim.Path
-		switch {
-		case errors.Is(err, errHeld):
-			m.notBefore = a.now().Add(heldPause / 2)
-		case err != nil:
-			a.fault(m, err)
-		case done == moved:
-			a.gone.add(m.claim.File.Size)
-			a.tellMoved(m)
-			a.resolve(key, fmt.Sprintf("%s on %s went", m.claim.Path, a.info.Host))
-			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
-		case done == returned:
-			a.heldBack[m.claim.Path] = a.now().Add(givenBack)
-			a.publish(sdk.Event{
-				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + m.claim.Path,
-				Summary: fmt.Sprintf(`%s on %s was given back: its writer (%s) does not let go of it; use reopen = "signal" or "copytruncate" in rule %q`,
-					m.claim.Path, a.info.Host, strings.Join(writers("/proc", m.claim.File), ", "), m.claim.Rule),
-				Data: map[string]any{"path": m.claim.Path, "rule": m.claim.Rule},
-			})
-		case done == vanished:
-			a.alert("file.vanished", key, fmt.Sprintf("%s on %s was removed by somebody else before it was sent", m.claim.Path, a.info.Host), map[string]any{"path": m.claim.Path})
-		}
-	}
-}
-
-func (a *agent) tellMoved(m *move) {
-	r := m.receipt
-	a.publish(sdk.Event{
-		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + a.info.Host + ":" + r.Path,
-		Summary: fmt.Sprintf("%s (%s) on %s went to the storage host, was read back there and is removed here", r.Path, human(r.File.Size), a.info.Host),
-		Data: map[string]any{
-			"receipt": r.ID, "rule": r.Rule, "path": r.Path, "remote": r.Remote, "bytes": r.File.Size,
-			"stored_bytes": r.StoredSize, "sha256": r.SHA256, "inode": r.File.Inode,
-		},
-	})
-}
-
-// fault notes what went wrong with a move and lets it rest. A connection that failed once is not used again: the
-// next look asks the storage host anew.
-func (a *agent) fault(m *move, err error) {
-	m.failures++
-	m.problem = err.Error()
-	pause := min(firstPause<<min(m.failures-1, 10), longestWait)
-	m.notBefore = a.now().Add(pause)
-	key, data := "file/"+m.claim.Path, map[string]any{"path": m.claim.Path, "failures": m.failures}
-	switch {
-	case errors.Is(err, errMismatch):
-		a.alert("file.mismatch", key, fmt.Sprintf("%s on %s stays and is sent again: %v", m.claim.Path, a.info.Host, err), data)
-	case a.storageFull():
-		a.alert("storage.full", "storage.full", fmt.Sprintf("the storage host has no space left; nothing is deleted on %s: %v", a.info.Host, err), data)
-	case m.failures >= stuckAfter:
-		a.alert("file.stuck", key, fmt.Sprintf("%s on %s does not go (%d failures): %v", m.claim.Path, a.info.Host, m.failures, err), data)
-	}
-	if !errors.Is(err, errUnsafe) && !errors.Is(err, errChanged) {
-		a.hangUp()
-	}
-}
-
-// fullBelow is how many free bytes on the storage host count as none.
-const fullBelow = 16 << 20
-
-func (a *agent) storageFull() bool {
-	if a.remote == nil {
-		return false
-	}
-	free, known := a.remote.Free()
-	return known && free < fullBelow
-}
-
-// alert raises an alert unless it stands already; key is unique on this host.
+// alert raises an alert unless it is open. The key is unique on this host.
 func (a *agent) alert(kind, key, summary string, data map[string]any) {
-	if _, stands := a.alerts[key]; stands {
-		return
-	}
-	a.alerts[key] = kind
-	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Alert, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary, Data: data})
+	a.alerts.Raise(sdk.Event{Kind: kind, Key: a.alertKey(key), Summary: summary, Data: data})
 }
 
-// resolve takes an alert back, if it stands.
+// resolve ends an alert, if it is open.
 func (a *agent) resolve(key, summary string) {
-	kind, stands := a.alerts[key]
-	if !stands {
-		return
-	}
-	delete(a.alerts, key)
-	a.keepStanding()
-	a.publish(sdk.Event{Kind: kind, Severity: sdk.Resolved, Key: "maintenance:" + a.info.Host + ":" + key, Summary: summary})
+	a.alerts.Resolve(sdk.Event{Key: a.alertKey(key), Summary: summary})
 }
 
-// hostReport is what an agent says of its host for the status action.
+func (a *agent) alertKey(key string) string { return "maintenance:" + a.info.Host + ":" + key }
+
+// retryAlerts publishes the alerts that are held. An outage is logged once.
+func (a *agent) retryAlerts() {
+	err := a.alerts.Retry()
+	if err != nil && !a.unsent {
+		a.warn("%v", err)
+	}
+	a.unsent = err != nil
+}
+
+// emit publishes an event that is no alert.
+func (a *agent) emit(e sdk.Event) {
+	if err := a.publish(e); err != nil {
+		a.warn("%s: %s: %v", e.Kind, e.Summary, err)
+	}
+}
+
+// hostReport is the agent's picture of its host, for the status action.
 type hostReport struct {
-	Time     time.Time `json:"time"`
-	Backlog  amount    `json:"backlog"`
-	Moved    amount    `json:"moved"`    // since the agent started
-	Receipts int       `json:"receipts"` // in the journal
-	Last     *receipt  `json:"last,omitempty"`
-	Problems []string  `json:"problems,omitempty"`
+	Backlog  amount           `json:"backlog"`
+	Moved    amount           `json:"moved"`    // since the agent started
+	Receipts int              `json:"receipts"` // in the journal
+	Last     *storage.Receipt `json:"last,omitempty"`
+	Problems []string         `json:"problems,omitempty"`
 }
 
-func stateKey(parts ...string) string { return strings.Join(parts, "/") }
-
-func (a *agent) report(ctx context.Context, job *sdk.Job) error {
-	r := hostReport{Time: a.now(), Backlog: a.backlog, Moved: a.gone, Receipts: len(a.journal.receipts)}
-	shown := a.journal.receipts[max(0, len(a.journal.receipts)-shownFiles):]
-	if len(shown) > 0 {
-		r.Last = &shown[len(shown)-1]
+func (a *agent) report() hostReport {
+	r := hostReport{Backlog: a.backlog, Moved: a.gone, Receipts: len(a.journal.Receipts())}
+	if r.Receipts > 0 {
+		r.Last = &a.journal.Receipts()[r.Receipts-1]
 	}
-	for _, kind := range a.alerts {
-		r.Problems = append(r.Problems, kind)
+	for _, e := range a.alerts.Open() {
+		r.Problems = append(r.Problems, e.Kind)
 	}
 	slices.Sort(r.Problems)
-	values := map[string]any{"report": r}
-	if r.Last != nil && r.Last.ID != a.reported {
-		values["receipts"] = shown
-	}
-	for key, v := range values {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if _, err := job.SetState(ctx, stateKey(key, a.info.Stage, a.info.Host), b); err != nil {
-			return err
-		}
-	}
-	if r.Last != nil {
-		a.reported = r.Last.ID
-	}
-	return nil
+	return r
 }
 
-// human writes a number of bytes for people.
+// shown are the receipts that the restore action can list.
+func (a *agent) shown() []storage.Receipt {
+	return a.journal.Receipts()[max(0, len(a.journal.Receipts())-shownFiles):]
+}
+
+// human formats a number of bytes for people.
 func human(bytes int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(bytes), 0

@@ -15,19 +15,21 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 )
 
 // benchSize is the size of the log that is moved. The memory that a move takes does not depend on it.
 const benchSize = 256 << 20
 
-// BenchmarkMove holds a verified move (compress, send, read back, compare) against scp, which sends and trusts:
-// the same log, to the same OpenSSH server on this machine. The budget is a ratio of 1 or more, and 64 MiB.
+// BenchmarkMove compares a verified move (compress, send, read back, compare) with scp, which only sends: the same log,
+// to the same OpenSSH server on this machine. The budget is a ratio of 1 or more, and 64 MiB.
 func BenchmarkMove(b *testing.B) {
 	dir := b.TempDir()
 	t, port := openSSH(b, dir)
 	file := filepath.Join(dir, "app.log")
 	writeLog(b, file)
-	s, err := connect(b.Context(), t)
+	s, err := storage.Connect(b.Context(), t)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -40,11 +42,11 @@ func BenchmarkMove(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		sent, err := send(s, f, "ours", "zstd")
+		sent, err := storage.Send(s, f, "ours", "zstd")
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := errors.Join(fetch(s, sent, io.Discard), f.Close()); err != nil {
+		if err := errors.Join(storage.Fetch(s, sent, io.Discard), f.Close()); err != nil {
 			b.Fatal(err)
 		}
 		ours += time.Since(begin)
@@ -61,7 +63,7 @@ func BenchmarkMove(b *testing.B) {
 	b.ReportMetric(peakMiB(b), "MiB-peak")
 }
 
-// peakMiB is the most memory that this process has had.
+// peakMiB is the peak memory of this process.
 func peakMiB(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -79,7 +81,7 @@ func peakMiB(b *testing.B) float64 {
 	return kib / 1024
 }
 
-// writeLog writes an access log as an application does: alike lines with different times and values.
+// writeLog writes an access log: similar lines with different times and values.
 func writeLog(b *testing.B, file string) {
 	b.Helper()
 	f, err := os.Create(file)
@@ -103,8 +105,8 @@ func writeLog(b *testing.B, file string) {
 	}
 }
 
-// openSSH starts Debian's SSH server for one benchmark, as root and on a port of its own.
-func openSSH(b *testing.B, dir string) (target, string) {
+// openSSH starts an OpenSSH server for one benchmark.
+func openSSH(b *testing.B, dir string) (storage.Target, string) {
 	b.Helper()
 	if os.Getuid() != 0 {
 		b.Fatal("this benchmark starts an SSH server: run it as root")
@@ -147,12 +149,12 @@ func openSSH(b *testing.B, dir string) (target, string) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	t := target{address: "127.0.0.1:" + port, user: "root", path: filepath.Join(dir, "storage"), privateKey: read("key"), knownHosts: known}
-	if _, err := ssh.ParsePrivateKey([]byte(t.privateKey)); err != nil {
+	t := storage.Target{Address: "127.0.0.1:" + port, User: "root", Path: filepath.Join(dir, "storage"), PrivateKey: read("key"), KnownHosts: known}
+	if _, err := ssh.ParsePrivateKey([]byte(t.PrivateKey)); err != nil {
 		b.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", t.address)
+		c, err := net.Dial("tcp", t.Address)
 		if err == nil {
 			_ = c.Close()
 			return t, port

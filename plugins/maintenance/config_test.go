@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
@@ -71,51 +70,5 @@ func TestRunInstalls(t *testing.T) {
 	fake.Hosts = fake.Hosts[:2]
 	if r := sdktest.Run(t, stage, ruleBody, sdktest.Options{Fake: fake}); r.Err == nil || !strings.Contains(r.Err.Error(), "no host of role storage") {
 		t.Errorf("without a storage host: %v", r.Err)
-	}
-}
-
-func TestChoose(t *testing.T) {
-	now := time.Now()
-	file := func(name string, size int64, age time.Duration) found {
-		return found{path: name, id: fileID{Size: size, MTime: now.Add(-age)}}
-	}
-	files := []found{ // newest first, as list returns them
-		file("new", 900, time.Minute), file("day", 100, 24*time.Hour), file("empty", 0, 30*time.Hour), file("old", 300, 48*time.Hour),
-	}
-	goal := func(s string) *freeGoal {
-		var g freeGoal
-		if err := g.UnmarshalText([]byte(s)); err != nil {
-			t.Fatal(err)
-		}
-		return &g
-	}
-	for name, test := range map[string]struct {
-		rule    ruleConfig
-		fs      space
-		pending int64
-		want    string
-		short   int64
-	}{
-		"by size":                      {ruleConfig{Above: 500}, space{}, 0, "new", 0},
-		"by size, newest kept":         {ruleConfig{Above: 50, Keep: 1}, space{}, 0, "old day", 0},
-		"by age":                       {ruleConfig{Older: sdk.Duration(25 * time.Hour)}, space{}, 0, "old", 0},
-		"enough free":                  {ruleConfig{Free: goal("10%")}, space{1000, 100}, 0, "", 0},
-		"the oldest is enough":         {ruleConfig{Free: goal("400B")}, space{1000, 100}, 0, "old", 0},
-		"two are enough":               {ruleConfig{Free: goal("50%")}, space{1000, 100}, 0, "old day", 0},
-		"what is on its way counts":    {ruleConfig{Free: goal("50%")}, space{1000, 100}, 200, "old", 0},
-		"all are not enough":           {ruleConfig{Free: goal("99%")}, space{10000, 100}, 0, "old day new", 8500},
-		"kept files do not count":      {ruleConfig{Free: goal("99%"), Keep: 1}, space{10000, 100}, 0, "old day", 9400},
-		"what goes anyway counts once": {ruleConfig{Above: 500, Free: goal("50%")}, space{2000, 100}, 0, "new", 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ready, short := choose(test.rule, files, test.fs, test.pending, now)
-			var got []string
-			for _, f := range ready {
-				got = append(got, f.path)
-			}
-			if s := strings.Join(got, " "); s != test.want || short != test.short {
-				t.Errorf("got %q and %d missing, want %q and %d", s, short, test.want, test.short)
-			}
-		})
 	}
 }

@@ -1,173 +1,109 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
+	"os"
 	"path"
 	"slices"
-	"strings"
-	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
-	"golang.org/x/sys/unix"
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// found is a file that a rule names.
-type found struct {
-	root, path string
-	id         fileID
+// wanted is a file that is due, with its rule.
+type wanted struct {
+	rule.Found
+	rule rule.Rule
 }
 
-// listing is what a look at one rule's paths found.
-type listing struct {
-	files   []found          // newest first
-	orphans []found          // claimed by an agent
-	refused map[string]error // by path: why a file that the rule names stays
-}
-
-const (
-	maxFiles = 100_000 // that one look takes in; the others come next time
-	maxDepth = 32
-)
-
-// list looks at all files that a rule names. A path that does not exist names none.
-func list(r ruleConfig, allowed places) (listing, error) {
-	l := listing{refused: map[string]error{}}
-	var errs []error
-	seen := map[string]bool{}
-	for _, pattern := range r.Paths {
-		root, rel := splitPattern(pattern)
-		d, err := openFolder(root, root)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+// scan lists the files that are due now.
+func (a *agent) scan() []wanted {
+	var due []wanted
+	taken := map[string]bool{}
+	open := map[string]int64{} // bytes that are being moved, by claimed path
+	for _, m := range a.journal.Moves() {
+		open[path.Join(path.Dir(m.Claim.Path), m.Claim.Claimed)] = m.Claim.File.Size
+	}
+	for _, r := range a.config.Rules {
+		l, err := rule.List(r, a.places)
+		key := "rule/" + r.Name
 		if err != nil {
-			errs = append(errs, err)
-			continue
+			a.alert("rule.unreadable", key, fmt.Sprintf("rule %q on %s: %v", r.Name, a.info.Host, err), nil)
+		} else {
+			a.resolve(key, fmt.Sprintf("rule %q on %s can be scanned again", r.Name, a.info.Host))
 		}
-		depth := maxDepth
-		if !strings.Contains(rel, "**") {
-			depth = strings.Count(rel, "/")
+		a.refuse(r.Name, l.Refused)
+		for _, f := range l.Orphans {
+			if _, ok := open[f.Path]; !ok {
+				if err := a.mover.Adopt(f, r.Name); err != nil {
+					a.alert("journal.full", "journal", err.Error(), nil)
+				}
+				open[f.Path] = f.ID.Size
+			}
 		}
-		w := walk{list: &l, seen: seen, root: root, pattern: rel, allowed: allowed}
-		errs = append(errs, w.folder(d, "", depth), d.Close())
-	}
-	slices.SortFunc(l.files, func(a, b found) int {
-		return cmp.Or(b.id.MTime.Compare(a.id.MTime), strings.Compare(a.path, b.path))
-	})
-	return l, errors.Join(errs...)
-}
-
-type walk struct {
-	list    *listing
-	seen    map[string]bool
-	root    string
-	pattern string
-	allowed places
-}
-
-func (w *walk) folder(d *folder, rel string, depth int) error {
-	entries, err := d.ReadDir(-1)
-	if err != nil {
-		return fmt.Errorf("read folder %s: %w", d.path, err)
-	}
-	for _, e := range entries {
-		name := path.Join(rel, e.Name())
-		full := path.Join(w.root, name)
-		if e.IsDir() {
-			if depth == 0 || below(full, keptFolders...) {
+		files := slices.DeleteFunc(l.Files, func(f rule.Found) bool { return taken[f.Path] || a.now().Before(a.heldBack[f.Path]) })
+		var pending int64
+		for name, size := range open {
+			if file.Below(name, r.Roots()...) {
+				pending += size
+			}
+		}
+		var fs rule.Space
+		if r.Free != nil && len(r.Paths) > 0 {
+			if fs, err = rule.SpaceOf(r.Roots()[0]); err != nil {
+				if !errors.Is(err, os.ErrNotExist) {
+					a.alert("rule.unreadable", key, fmt.Sprintf("rule %q on %s: %v", r.Name, a.info.Host, err), nil)
+				}
 				continue
 			}
-			sub, err := d.sub(e.Name())
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnsafe) || errors.Is(err, unix.EACCES) {
-				continue // not below this root for the agent
-			}
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(w.folder(sub, name, depth-1), sub.Close()); err != nil {
-				return err
-			}
-			continue
 		}
-		if w.seen[full] || len(w.list.files) >= maxFiles {
-			continue
+		ready, short := rule.Choose(r, files, fs, pending, a.now())
+		for _, f := range ready {
+			taken[f.Path] = true
+			due = append(due, wanted{f, r})
 		}
-		claimed := strings.HasPrefix(e.Name(), claimPrefix)
-		if !claimed && !doublestar.MatchUnvalidated(w.pattern, name) {
-			continue
-		}
-		w.seen[full] = true
-		if claimed {
-			w.orphan(d, e.Name(), full)
-			continue
-		}
-		id, err := d.inspect(e.Name(), w.allowed)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // it went meanwhile
-		case err != nil:
-			w.list.refused[full] = err
-		default:
-			w.list.files = append(w.list.files, found{w.root, full, id})
-		}
+		a.alertShort(r, fs, short)
 	}
-	return nil
+	return due
 }
 
-// orphan notes a claimed file. Only one whose old name the rule has is the rule's.
-func (w *walk) orphan(d *folder, name, full string) {
-	rest := strings.TrimPrefix(name, claimPrefix)
-	_, base, ok := strings.Cut(rest, "-")
-	rel := strings.TrimPrefix(path.Join(path.Dir(full), base), w.root+"/")
-	if !ok || !doublestar.MatchUnvalidated(w.pattern, rel) {
-		return
+func (a *agent) alertShort(r rule.Rule, fs rule.Space, short int64) {
+	key := "space/" + r.Name
+	if short > 0 {
+		a.alert("space.short", key, fmt.Sprintf("rule %q on %s cannot reach its free space: %s of %s are free, and %s would be missing with all of its files moved",
+			r.Name, a.info.Host, human(fs.Free), human(fs.Size), human(short)),
+			map[string]any{"free": fs.Free, "size": fs.Size, "missing": short})
+	} else {
+		a.resolve(key, fmt.Sprintf("rule %q on %s can reach its free space again", r.Name, a.info.Host))
 	}
-	f, id, err := d.open(name, unix.O_RDONLY)
-	if err != nil {
-		return // refused for what it is, or gone
-	}
-	_ = f.Close() // read only
-	w.list.orphans = append(w.list.orphans, found{w.root, full, id})
 }
 
-// space is the size and the free part of a file system, in bytes.
-type space struct{ size, free int64 }
+// refused is a reason why files of a rule are not moved.
+type refused struct{ rule, reason string }
 
-func spaceOf(dir string) (space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return space{}, fmt.Errorf("measure file system of %s: %w", dir, err)
+// refuse publishes that matching files are not moved: one event for each rule and reason, whatever the number of files.
+func (a *agent) refuse(name string, files map[string]error) {
+	byReason := map[string][]string{}
+	for f, err := range files {
+		reason := file.Reason(err)
+		byReason[reason] = append(byReason[reason], f)
 	}
-	// What is reserved for root counts as used: applications cannot have it.
-	return space{size: int64(st.Blocks) * st.Bsize, free: int64(st.Bavail) * st.Bsize}, nil
-}
-
-// choose picks the files of a rule that go now, oldest first, and says how many bytes its free space goal lacks
-// even when they and what is on its way (pending bytes) are gone.
-func choose(r ruleConfig, files []found, fs space, pending int64, now time.Time) (due []found, short int64) {
-	var rest []found
-	for i, f := range files {
-		switch {
-		case i < r.Keep || f.id.Size == 0:
-		case r.Above > 0 && f.id.Size > int64(r.Above), r.Older > 0 && now.Sub(f.id.MTime) > r.Older.Std():
-			due = append(due, f)
-			pending += f.id.Size
-		default:
-			rest = append(rest, f)
+	for reason, paths := range byReason {
+		if a.refused[refused{name, reason}] {
+			continue
 		}
-	}
-	if r.Free != nil {
-		short = r.Free.missing(fs.size, fs.free)
-		for i := len(rest) - 1; i >= 0 && short > pending; i-- {
-			due = append(due, rest[i])
-			pending += rest[i].id.Size
+		a.refused[refused{name, reason}] = true
+		slices.Sort(paths)
+		what := paths[0]
+		if n := len(paths) - 1; n > 0 {
+			what = fmt.Sprintf("%s and %d more files", what, n)
 		}
-		short = max(0, short-pending)
+		a.emit(sdk.Event{
+			Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name + ":" + reason,
+			Summary: fmt.Sprintf("rule %q on %s: not moved: %s: %s", name, a.info.Host, what, reason),
+			Data:    map[string]any{"rule": name, "reason": reason, "files": len(paths), "paths": paths[:min(len(paths), shownRefused)]},
+		})
 	}
-	slices.SortFunc(due, func(a, b found) int {
-		return cmp.Or(a.id.MTime.Compare(b.id.MTime), strings.Compare(a.path, b.path))
-	})
-	return due, short
 }

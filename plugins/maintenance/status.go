@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -21,24 +20,21 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 		if h.Role != "production" && h.Role != "canary" {
 			continue
 		}
-		e, err := job.State(ctx, stateKey("report", job.Info.Stage, h.Name))
+		var r hostReport
+		at, err := sdk.ReadReport(ctx, job, reportName, h.Name, &r)
 		if err != nil {
 			return err
 		}
-		if e.Version == 0 {
+		if at.IsZero() {
 			t.Rows = append(t.Rows, []string{h.Name, h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
 			continue
-		}
-		var r hostReport
-		if err := json.Unmarshal(e.Value, &r); err != nil {
-			return fmt.Errorf("read report of host %s: %w", h.Name, err)
 		}
 		last := ""
 		if r.Last != nil {
 			last = r.Last.Path + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
 		}
 		t.Rows = append(t.Rows, []string{
-			h.Name, h.Role, time.Since(r.Time).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
+			h.Name, h.Role, time.Since(at).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
 			fmt.Sprint(r.Receipts), last, strings.Join(r.Problems, ", "),
 		})
 	}

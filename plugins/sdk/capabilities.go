@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
@@ -300,7 +301,9 @@ func (j *Job) Secret(ctx context.Context, name string) (string, error) {
 	return r.GetValue(), nil
 }
 
-// capError strips gRPC's own words from an error of the core, and gives a cancelled call its cause.
+// capError strips gRPC's own words from an error of the core, and gives a cancelled call its cause. The core may end a
+// call before the cancellation of the job itself arrives: such an error is context.Canceled, too, so that a plugin does
+// not take it for a failure.
 func capError(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -308,7 +311,12 @@ func capError(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %s", what, status.Convert(err).Message())
+	st := status.Convert(err)
+	text := fmt.Sprintf("%s: %s", what, st.Message())
+	if st.Code() == codes.Canceled {
+		return &cancelError{text: text, kind: context.Canceled}
+	}
+	return errors.New(text)
 }
 
 func eventToWire(e Event) (*wire.Event, error) {

@@ -211,6 +211,20 @@ func TestCancelReachesCapabilities(t *testing.T) {
 	}
 }
 
+// TestEndedCallIsCancelled ends a call in the core while the plugin has not been told of any cancellation yet.
+func TestEndedCallIsCancelled(t *testing.T) {
+	fake := &sdktest.Fake{OnPlaybook: func(sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+		return nil, fmt.Errorf("interrupted: %w", context.Canceled)
+	}}
+	sdktest.Run(t, runs(allCapabilities, func(ctx context.Context, j *sdk.Job) error {
+		_, err := j.Playbook(ctx, sdk.PlaybookRun{Name: "x.yml"})
+		if !errors.Is(err, context.Canceled) || err.Error() != "run playbook x.yml: interrupted: context canceled" || ctx.Err() != nil {
+			t.Errorf("got %v, context %v", err, ctx.Err())
+		}
+		return nil
+	}), "", sdktest.Options{Fake: fake})
+}
+
 func TestPanicFailsItsCallOnly(t *testing.T) {
 	r := sdktest.Run(t, runs(nil, func(context.Context, *sdk.Job) error { panic("boom\nsecond line") }), "")
 	if r.Err == nil || r.Err.Error() != "plugin job panicked in Run: boom" {

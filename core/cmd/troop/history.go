@@ -62,11 +62,12 @@ func (a *app) findRun(c *cobra.Command, args []string) (*project, core.Run, []st
 	return p, run, rest, err
 }
 
+// events returns the events of a run, also those before an error.
 func (a *app) events(c *cobra.Command, p *project, id core.RunID) ([]core.Event, error) {
 	var events []core.Event
 	for e, err := range p.files.Events(c.Context(), id) {
 		if err != nil {
-			return nil, err
+			return events, err
 		}
 		events = append(events, e)
 	}
@@ -95,8 +96,14 @@ func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []cor
 	if err != nil {
 		return err
 	}
+	err = p.files.Verify(c.Context(), run.ID)
+	if damage, ok := errors.AsType[*store.DamageError](err); ok {
+		run.Status, run.Reason = core.Damaged, damage.Error()
+	} else if err != nil {
+		return err
+	}
 	events, err := a.events(c, p, run.ID)
-	if err != nil {
+	if err != nil && run.Status != core.Damaged { // of a damaged run, what can be read of its journal
 		return err
 	}
 	tell(run, events)

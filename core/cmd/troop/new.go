@@ -16,7 +16,7 @@ func (a *app) newCmd() *cobra.Command {
 		Use: "new NAME", Short: "Begin a plugin of your own", Args: cobra.ExactArgs(1),
 		Long: `New writes a Go module to ./troop-plugin-NAME: a stage in one file, its tests with the conformance suite, a Makefile
 and a pipeline to try it in. It builds and passes its tests as it is. The module takes troop's SDK from the checkout
-that this troop was built from, or from the one that --sdk names.`,
+this troop was built in, or from the one that --sdk names.`,
 		Example:           "  troop plugin new hello && cd troop-plugin-hello && make test",
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/reference"
@@ -66,7 +66,7 @@ func TestExamples(t *testing.T) {
 	if p == nil {
 		t.Fatal(manifest.Format(diags, sources, false))
 	}
-	diags = append(diags, (&core.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+	diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
 	if len(diags) > 0 {
 		t.Error(manifest.Format(diags, sources, false))
 	}
@@ -105,7 +105,7 @@ func TestReadme(t *testing.T) {
 		}
 		p, sources, diags := manifest.Load(file, manifest.Options{Env: func(string) (string, bool) { return "someone", true }})
 		if p != nil {
-			diags = append(diags, (&core.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+			diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
 		}
 		if len(diags) > 0 {
 			t.Error(manifest.Format(diags, sources, false))

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
@@ -31,7 +32,7 @@ type app struct {
 	out     io.Writer
 	errOut  io.Writer
 	ui      *ui.UI    // set before a command runs
-	mask    core.Mask // of what the command knows to be secret
+	mask    mask.Mask // of what the command knows to be secret
 	plugins *loader.Loader
 
 	need       manifest.Need // what of a manifest the command uses
@@ -122,7 +123,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
+	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
 	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {

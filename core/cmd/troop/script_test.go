@@ -51,7 +51,7 @@ var plugins = sync.OnceValues(func() (string, error) {
 	}
 	out := filepath.Join(dir, "plugins") + "/"
 	folders := append([]string{"../../../plugins/sdk/sdktest/dummy"}, documented...)
-	build := exec.Command("go", append([]string{"build", "-ldflags", "-s -w", "-o", out}, folders...)...)
+	build := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out}, folders...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plugins: %w: %s", err, text)

@@ -1,16 +1,21 @@
 // Package comments measures how much of a source file is comment. The analysis plugin imports it.
 //
 // The ratio is lines that hold a comment ÷ lines that are not blank. A line with code and a comment after it
-// counts once above and once below the stroke, so that the ratio is never more than 1. What stands in a string
-// is no comment; a Python string that is a statement of its own (a docstring) is one; a "#!" line is code.
+// counts in both, so that the ratio is never more than 1. What stands in a string is no comment; a Python string
+// that is a statement of its own (a docstring) is one; a "#!" line is code.
 package comments
 
 import (
 	"path"
+	"regexp"
+	"slices"
 	"strings"
+	"unicode"
+
+	"github.com/alecthomas/chroma/v2/lexers"
 )
 
-// Count is a file's, or several files' together.
+// Count is the count of a file, or of several together.
 type Count struct {
 	Comment int // lines that hold a comment
 	Lines   int // lines that are not blank
@@ -30,93 +35,153 @@ func (c Count) Add(o Count) Count { return Count{c.Comment + o.Comment, c.Lines 
 // Known reports whether Of can measure the file of this name, and whether it is source code, rather than markup
 // or data in which few people comment.
 func Known(name string) (known, source bool) {
-	l := languageOf(name)
-	return l != nil, l != nil && !l.markup
+	lexer := lexerOf(name)
+	return lexer != "", lexer != "" && !isMarkup(lexer)
 }
 
-// Of measures one file. It is false for a language that it does not know.
+// Of measures one file. It is false for a language that it does not know. It may be called from several goroutines.
 func Of(name string, text []byte) (Count, bool) {
-	l := languageOf(name)
-	if l == nil {
+	lexer := lexerOf(name)
+	if lexer == "" {
 		return Count{}, false
 	}
-	s := scanner{language: l, text: string(text)}
-	s.scan()
-	return s.count, true
+	source := strings.TrimPrefix(string(text), "\uFEFF")
+	l := lines{comment: map[int]bool{}}
+	switch lexer {
+	case "go":
+		l.goSource(source)
+	case "php":
+		code, page := splitPHP(source)
+		l.tokens(lexers.Get(lexer), lexer, code)
+		l.tokens(lexers.Get("html"), "html", page)
+	case "ruby", "perl", "docker":
+		l.tokens(lexers.Get(lexer), lexer, hideHereDocuments(source))
+	default:
+		l.tokens(lexers.Get(lexer), lexer, source)
+	}
+	count := Count{}
+	number := 0
+	for line := range strings.Lines(source) {
+		if number++; strings.TrimSpace(line) == "" {
+			continue
+		}
+		count.Lines++
+		if l.comment[number] && !(number == 1 && strings.HasPrefix(line, "#!")) {
+			count.Comment++
+		}
+	}
+	return count, true
 }
 
-// language says how comments and strings are written.
-type language struct {
-	line      []string    // to the end of the line
-	block     [][2]string // from, to
-	quotes    []quote     // longer ones first
-	hashWord  bool        // a line comment begins at the start of a word only, as in shells
-	regex     bool        // /…/ may be a literal
-	docstring bool        // a string that stands alone is a comment
-	markup    bool
+var hereForm = regexp.MustCompile("<<[~-]?(?:\"(\\w+)\"|'(\\w+)'|`(\\w+)`|([A-Z_]\\w*))")
+
+// hideHereDocuments puts other letters into here-documents, which chroma does not know in every language that has
+// them. A shift to the left looks alike, but no line that ends it follows.
+func hideHereDocuments(source string) string {
+	all := strings.SplitAfter(source, "\n")
+	at := map[string][]int{} // lines by what they hold
+	for i, line := range all {
+		word := strings.TrimSpace(line)
+		at[word] = append(at[word], i)
+	}
+	for i := 0; i < len(all); i++ {
+		for _, m := range hereForm.FindAllStringSubmatch(all[i], -1) {
+			word := m[1] + m[2] + m[3] + m[4]
+			ends := at[word]
+			n, _ := slices.BinarySearch(ends, i+1)
+			if n == len(ends) {
+				continue
+			}
+			for i++; i <= ends[n]; i++ {
+				all[i] = strings.Map(func(r rune) rune {
+					if unicode.IsSpace(r) {
+						return r
+					}
+					return 'x'
+				}, all[i])
+			}
+			i-- // two may begin in one line
+		}
+	}
+	return strings.Join(all, "")
 }
 
-type quote struct {
-	open, close string
-	raw         bool // no backslash escapes
-	lines       bool // may go on over several lines
+// splitPHP parts a template into its PHP, which begins with <? and ends with ?>, and its HTML: chroma reads the one
+// as the other. Each has blanks in place of the other, so that lines keep their numbers.
+func splitPHP(source string) (code, page string) {
+	php, html := []byte(source), []byte(source)
+	inside := false
+	for i := 0; i < len(source); i++ {
+		rest := source[i:]
+		switch {
+		case !inside && strings.HasPrefix(rest, "<?") && !strings.HasPrefix(rest, "<?xml"):
+			inside = true
+		case inside && strings.HasPrefix(rest, "?>"):
+			inside = false
+			php[i], php[i+1] = ';', ' ' // chroma reads nothing after ?>
+			html[i], html[i+1] = ' ', ' '
+			i++
+			continue
+		}
+		other := php
+		if inside {
+			other = html
+		}
+		if source[i] != '\n' {
+			other[i] = ' '
+		}
+	}
+	return string(php), string(html)
 }
 
-var (
-	double = quote{open: `"`, close: `"`}
-	single = quote{open: `'`, close: `'`}
-	slash  = [][2]string{{"/*", "*/"}}
-
-	cLike      = &language{line: []string{"//"}, block: slash, quotes: []quote{double, single}}
-	goLang     = &language{line: []string{"//"}, block: slash, quotes: []quote{double, single, {open: "`", close: "`", raw: true, lines: true}}}
-	javaScript = &language{line: []string{"//"}, block: slash, quotes: []quote{double, single, {open: "`", close: "`", lines: true}}, regex: true}
-	rust       = &language{line: []string{"//"}, block: slash, quotes: []quote{{open: `"`, close: `"`, lines: true}}} // ' is a lifetime as well
-	jvm        = &language{line: []string{"//"}, block: slash, quotes: []quote{{open: `"""`, close: `"""`, raw: true, lines: true}, double, single}}
-	php        = &language{line: []string{"//", "#"}, block: slash, quotes: []quote{double, single}}
-	hash       = &language{line: []string{"#"}, quotes: []quote{double, single}}
-	python     = &language{line: []string{"#"}, quotes: []quote{{open: `"""`, close: `"""`, lines: true}, {open: `'''`, close: `'''`, lines: true}, double, single}, docstring: true}
-	ruby       = &language{line: []string{"#"}, block: [][2]string{{"\n=begin", "\n=end"}}, quotes: []quote{double, single}}
-	shell      = &language{line: []string{"#"}, quotes: []quote{{open: `"`, close: `"`, lines: true}, {open: `'`, close: `'`, raw: true, lines: true}}, hashWord: true}
-	powerShell = &language{line: []string{"#"}, block: [][2]string{{"<#", "#>"}}, quotes: []quote{double, single}}
-	hcl        = &language{line: []string{"#", "//"}, block: slash, quotes: []quote{double}}
-	sql        = &language{line: []string{"--"}, block: slash, quotes: []quote{{open: `'`, close: `'`, raw: true, lines: true}}}
-	lua        = &language{line: []string{"--"}, block: [][2]string{{"--[[", "]]"}}, quotes: []quote{double, single}}
-	haskell    = &language{line: []string{"--"}, block: [][2]string{{"{-", "-}"}}, quotes: []quote{double}}
-	lisp       = &language{line: []string{";"}, quotes: []quote{{open: `"`, close: `"`, lines: true}}}
-	css        = &language{block: slash, quotes: []quote{double, single}, markup: true}
-	scss       = &language{line: []string{"//"}, block: slash, quotes: []quote{double, single}, markup: true}
-	html       = &language{block: [][2]string{{"<!--", "-->"}}, markup: true}
-	yaml       = &language{line: []string{"#"}, quotes: []quote{double, single}, hashWord: true, markup: true}
-)
-
-var byExtension = map[string]*language{
-	".go": goLang,
-	".js": javaScript, ".mjs": javaScript, ".cjs": javaScript, ".jsx": javaScript, ".ts": javaScript, ".mts": javaScript, ".cts": javaScript, ".tsx": javaScript,
-	".c": cLike, ".h": cLike, ".cc": cLike, ".cpp": cLike, ".cxx": cLike, ".hh": cLike, ".hpp": cLike, ".m": cLike, ".cs": cLike, ".dart": cLike, ".proto": cLike,
-	".java": jvm, ".kt": jvm, ".kts": jvm, ".scala": jvm, ".groovy": jvm, ".gradle": jvm, ".swift": jvm,
-	".rs": rust, ".php": php,
-	".py": python, ".pyi": python, ".rb": ruby, ".rake": ruby,
-	".sh": shell, ".bash": shell, ".zsh": shell, ".ksh": shell,
-	".pl": hash, ".pm": hash, ".r": hash, ".jl": hash, ".tcl": hash, ".ex": hash, ".exs": hash, ".nix": hash, ".ps1": powerShell, ".psm1": powerShell,
-	".tf": hcl, ".hcl": hcl, ".tfvars": hcl,
-	".sql": sql, ".lua": lua, ".hs": haskell, ".elm": haskell,
-	".clj": lisp, ".cljs": lisp, ".el": lisp, ".lisp": lisp, ".scm": lisp,
-	".css": css, ".scss": scss, ".less": scss,
-	".html": html, ".htm": html, ".xml": html, ".svg": html, ".vue": html, ".md": html,
-	".yaml": yaml, ".yml": yaml, ".toml": yaml, ".ini": yaml, ".cfg": yaml, ".conf": yaml, ".properties": yaml,
-}
-
-var byName = map[string]*language{
-	"makefile": hash, "gnumakefile": hash, "dockerfile": shell, "containerfile": shell, "rakefile": ruby, "gemfile": ruby, "jenkinsfile": jvm,
-}
-
-func languageOf(name string) *language {
+// lexerOf names the language of a file as chroma does; "" for an unknown one.
+func lexerOf(name string) string {
 	base := strings.ToLower(path.Base(name))
 	if strings.HasSuffix(base, ".min.js") || strings.HasSuffix(base, ".min.css") {
-		return nil // nobody wrote it
+		return "" // written by a program
 	}
-	if l := byName[base]; l != nil {
-		return l
+	switch base {
+	case "makefile", "gnumakefile":
+		return "makefile"
+	case "dockerfile", "containerfile":
+		return "docker"
+	case "rakefile", "gemfile":
+		return "ruby"
+	case "jenkinsfile":
+		return "groovy"
 	}
-	return byExtension[path.Ext(base)]
+	for lexer, extensions := range languages() {
+		for _, e := range extensions {
+			if path.Ext(base) == e {
+				return lexer
+			}
+		}
+	}
+	return ""
+}
+
+// languages lists the extensions of files by chroma's names.
+func languages() map[string][]string {
+	return map[string][]string{
+		"go":         {".go"},
+		"javascript": {".js", ".mjs", ".cjs"}, "react": {".jsx"}, "typescript": {".ts", ".mts", ".cts", ".tsx"},
+		"c": {".c", ".h"}, "c++": {".cc", ".cpp", ".cxx", ".hh", ".hpp"}, "objective-c": {".m"}, "c#": {".cs"}, "dart": {".dart"}, "protobuf": {".proto"},
+		"java": {".java"}, "kotlin": {".kt", ".kts"}, "scala": {".scala"}, "groovy": {".groovy", ".gradle"}, "swift": {".swift"},
+		"rust": {".rs"}, "php": {".php"}, "python": {".py", ".pyi"}, "ruby": {".rb", ".rake"},
+		"bash": {".sh", ".bash", ".zsh", ".ksh"}, "powershell": {".ps1", ".psm1"},
+		"perl": {".pl", ".pm"}, "r": {".r"}, "julia": {".jl"}, "tcl": {".tcl"}, "elixir": {".ex", ".exs"}, "nix": {".nix"},
+		"terraform": {".tf", ".hcl", ".tfvars"}, "sql": {".sql"}, "lua": {".lua"}, "haskell": {".hs"}, "elm": {".elm"},
+		"clojure": {".clj", ".cljs"}, "emacs-lisp": {".el"}, "common-lisp": {".lisp"}, "scheme": {".scm"},
+		"css": {".css"}, "scss": {".scss", ".less"},
+		"html": {".html", ".htm", ".md"}, "xml": {".xml", ".svg"}, "vue": {".vue"},
+		"yaml": {".yaml", ".yml"}, "toml": {".toml"}, "ini": {".ini", ".cfg", ".conf"}, "properties": {".properties"},
+	}
+}
+
+func isMarkup(lexer string) bool {
+	switch lexer {
+	case "css", "scss", "html", "xml", "vue", "yaml", "toml", "ini", "properties":
+		return true
+	}
+	return false
 }

@@ -1,228 +1,228 @@
-// Package lint reads what linters print, in the formats that are common among them, into findings. The analysis
-// plugin imports it.
+// Package lint reads what linters print into findings. The analysis plugin imports it.
+//
+// Output is a mix of documents (JSON or XML) and lines of text: npm prints a banner before a report, golangci-lint
+// a summary after it, and a workspace of several packages prints several reports. Every document is read, each by
+// the format that its keys show, and one of an unknown format is an error rather than a report without findings.
 package lint
 
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 )
 
 // Finding is one complaint. Severity is error, warning or note.
 type Finding struct {
-	Path         string // as printed
+	Path         string // as printed; empty: the linter named no file
 	Line, Column int    // 1-based; 0: unknown
 	Severity     string
 	Rule         string
 	Message      string
 }
 
+// shape is a JSON object by which a format is known. An array of such objects is the same report, and so is one
+// object per line.
+type shape struct {
+	format string
+	keys   []string // all of them are there
+	read   func(records []json.RawMessage) ([]Finding, error)
+}
+
+// shapes lists every JSON format. The first shape whose keys an object has is the one that reads it.
+func shapes() []shape {
+	return []shape{
+		{"sarif", []string{"version", "runs"}, each(sarif)},
+		{"eslint", []string{"filePath", "messages"}, each(eslint)},
+		{"eslint", []string{"results", "metadata"}, each(eslintWithMetadata)},
+		{"stylelint", []string{"source", "warnings"}, each(stylelint)},
+		{"biome", []string{"diagnostics", "summary"}, each(biome)},
+		{"ruff", []string{"filename", "location", "code"}, each(ruff)},
+		{"pylint", []string{"path", "symbol", "type"}, each(pylint)},
+		{"pylint", []string{"messages", "statistics"}, each(pylint2)},
+		{"bandit", []string{"results", "errors", "metrics"}, each(bandit)},
+		{"semgrep", []string{"results", "errors", "paths"}, each(semgrep)},
+		{"golangci", []string{"Issues"}, each(golangci)},
+		{"phpcs", []string{"totals", "files"}, each(phpcs)},
+		{"rubocop", []string{"files", "summary"}, each(rubocop)},
+		{"clippy", []string{"reason"}, clippy},
+		{"shellcheck", []string{"comments"}, each(shellcheck)},
+		{"shellcheck", []string{"file", "line", "level", "code", "endLine"}, each(shellcheckComment)},
+		{"hadolint", []string{"file", "line", "level", "code"}, each(hadolint)},
+	}
+}
+
 // Formats lists the names that Parse knows, beside "auto".
-func Formats() []string { return []string{"jshint", "eslint", "unix", "checkstyle", "sarif"} }
-
-// Parse reads the output of a linter. "jshint" is JSHint's default or --verbose reporter; "eslint" is stylish or
-// JSON; "unix" is FILE:LINE:COLUMN: MESSAGE, as compilers write it; "checkstyle" is that XML, or JSLint's. With
-// "auto" the content decides. Lines that are no findings are passed over, so that no findings may also mean
-// that the linter said something else.
-func Parse(format string, out []byte) ([]Finding, error) {
-	start := bytes.TrimSpace(bytes.TrimPrefix(out, []byte("\uFEFF")))
-	if format == "auto" {
-		format = detect(start)
+func Formats() []string {
+	names := []string{"jshint", "unix", "checkstyle"}
+	for _, s := range shapes() {
+		if !slices.Contains(names, s.format) {
+			names = append(names, s.format)
+		}
 	}
+	return names
+}
+
+// Parse reads the output of a linter. "jshint" is JSHint's default or --verbose reporter, "eslint" is stylish or
+// JSON, "unix" is FILE:LINE:COLUMN: MESSAGE, as compilers write it, "checkstyle" is that XML, or JSLint's; the
+// other names are the JSON of that linter. With "auto" the content decides. A line of text is a finding only if
+// exists says that its path is a file: a time of day and an address look like places, too. Lines that are no
+// findings are passed over.
+func Parse(format string, out []byte, exists func(path string) bool) ([]Finding, error) {
+	if format != "auto" && !slices.Contains(Formats(), format) {
+		return nil, fmt.Errorf("unknown format %q", format)
+	}
+	text := withoutColours(utf8Text(out))
+	var list []Finding
+	if format != "jshint" && format != "unix" { // which take documents for text
+		docs, rest, err := split(text)
+		if err != nil {
+			return nil, err
+		}
+		if list, err = readDocuments(format, docs); err != nil {
+			return nil, err
+		}
+		text = rest
+		if len(docs) == 0 && len(textForms(format)) == 0 && len(bytes.TrimSpace(text)) > 0 {
+			return nil, errors.New("it holds no document of that format")
+		}
+	}
+	list = append(list, parseText(text, textForms(format), exists)...)
+	for i := range list {
+		list[i].Message = oneLine(list[i].Message)
+	}
+	return list, nil
+}
+
+func readDocuments(format string, docs []document) ([]Finding, error) {
 	switch format {
-	case "jshint":
-		return parseLines(start, jshintLine), nil
-	case "eslint":
-		if bytes.HasPrefix(start, []byte("[")) {
-			return parseESLint(start)
-		}
-		return parseStylish(start), nil
-	case "unix":
-		return parseLines(start, unixLine), nil
 	case "checkstyle":
-		if len(start) == 0 {
-			return nil, nil
+		return readXML(docs, true)
+	case "auto":
+		list, err := readXML(docs, false)
+		if err != nil {
+			return nil, err
 		}
-		return parseCheckstyle(start)
-	case "sarif":
-		if len(start) == 0 {
-			return nil, nil
-		}
-		return parseSARIF(start)
-	case "text":
-		return parseText(start), nil
+		more, err := readJSON(docs, "")
+		return append(list, more...), err
 	}
-	return nil, fmt.Errorf("unknown format %q", format)
+	return readJSON(docs, format)
 }
 
-func detect(start []byte) string {
-	switch {
-	case bytes.HasPrefix(start, []byte("<")):
-		return "checkstyle"
-	case bytes.HasPrefix(start, []byte("{")) && json.Valid(start):
-		return "sarif"
-	case bytes.HasPrefix(start, []byte("[")) && json.Valid(start):
-		return "eslint"
-	}
-	return "text"
-}
-
-// parseText takes the format of lines that finds most.
-func parseText(out []byte) []Finding {
-	best := parseLines(out, jshintLine)
-	for _, other := range [][]Finding{parseStylish(out), parseLines(out, unixLine)} {
-		if len(other) > len(best) {
-			best = other
+// readJSON reads all JSON documents, which must be of the format, if that is not empty.
+func readJSON(docs []document, format string) ([]Finding, error) {
+	all := shapes()
+	records := make([][]json.RawMessage, len(all))
+	var order []int
+	for _, d := range docs {
+		if d.xml {
+			if format != "" {
+				return nil, fmt.Errorf("it is XML")
+			}
+			continue
 		}
-	}
-	return best
-}
-
-func parseESLint(out []byte) ([]Finding, error) {
-	var files []struct {
-		FilePath string `json:"filePath"`
-		Messages []struct {
-			RuleID   *string `json:"ruleId"`
-			Severity int     `json:"severity"`
-			Message  string  `json:"message"`
-			Line     int     `json:"line"`
-			Column   int     `json:"column"`
-		} `json:"messages"`
-	}
-	if err := json.Unmarshal(out, &files); err != nil {
-		return nil, fmt.Errorf("read ESLint's JSON: %w", err)
+		for _, r := range d.records {
+			keys := keysOf(r)
+			i := slices.IndexFunc(all, func(s shape) bool {
+				return (format == "" || s.format == format) && !slices.ContainsFunc(s.keys, func(k string) bool { return !keys[k] })
+			})
+			if i < 0 {
+				return nil, unknownJSON(format, r, keys)
+			}
+			if records[i] == nil {
+				order = append(order, i)
+			}
+			records[i] = append(records[i], r)
+		}
 	}
 	var list []Finding
-	for _, f := range files {
-		for _, m := range f.Messages {
-			rule := ""
-			if m.RuleID != nil {
-				rule = *m.RuleID
-			}
-			severity := "error"
-			if m.Severity == 1 {
-				severity = "warning"
-			}
-			list = append(list, Finding{f.FilePath, m.Line, m.Column, severity, rule, m.Message})
+	for _, i := range order {
+		found, err := all[i].read(records[i])
+		if err != nil {
+			return nil, fmt.Errorf("read JSON of %s: %w", all[i].format, err)
 		}
+		list = append(list, found...)
 	}
 	return list, nil
 }
 
-func parseCheckstyle(out []byte) ([]Finding, error) {
-	type fault struct {
-		Line     int    `xml:"line,attr"`
-		Column   int    `xml:"column,attr"`
-		Char     int    `xml:"char,attr"`
-		Severity string `xml:"severity,attr"`
-		Message  string `xml:"message,attr"`
-		Reason   string `xml:"reason,attr"`
-		Source   string `xml:"source,attr"`
-	}
-	var root struct {
-		XMLName xml.Name
-		Files   []struct {
-			Name   string  `xml:"name,attr"`
-			Errors []fault `xml:"error"`
-			Issues []fault `xml:"issue"`
-		} `xml:"file"`
-	}
-	if err := xml.Unmarshal(out, &root); err != nil {
-		return nil, fmt.Errorf("read XML: %w", err)
-	}
-	if name := root.XMLName.Local; name != "checkstyle" && name != "jslint" {
-		return nil, fmt.Errorf("read XML: want <checkstyle> or <jslint>, got <%s>", name)
-	}
-	var list []Finding
-	for _, f := range root.Files {
-		for _, e := range append(f.Errors, f.Issues...) {
-			list = append(list, Finding{f.Name, e.Line, e.Column + e.Char, severity(e.Severity), e.Source, e.Message + e.Reason})
+func unknownJSON(format string, record json.RawMessage, keys map[string]bool) error {
+	what := "a value that is no object"
+	if bytes.HasPrefix(record, []byte("{")) {
+		names := slices.Sorted(maps.Keys(keys))
+		if len(names) > 8 {
+			names = append(names[:8], "…")
+		}
+		what = "an object with the keys " + strings.Join(names, ", ")
+		if len(names) == 0 {
+			what = "an object without keys"
 		}
 	}
-	return list, nil
+	if format != "" {
+		return fmt.Errorf("it is not the JSON of %s: %s", format, what)
+	}
+	return fmt.Errorf("it is the JSON of no known linter: %s; let the linter write one of these formats, or name that of its text: %s", what, strings.Join(Formats(), ", "))
 }
 
-func parseSARIF(out []byte) ([]Finding, error) {
-	type rule struct {
-		ID            string `json:"id"`
-		Configuration struct {
-			Level string `json:"level"`
-		} `json:"defaultConfiguration"`
+func keysOf(record json.RawMessage) map[string]bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(record, &fields) != nil {
+		return nil
 	}
-	var log struct {
-		Version string `json:"version"`
-		Runs    []struct {
-			Tool struct {
-				Driver struct {
-					Rules []rule `json:"rules"`
-				} `json:"driver"`
-			} `json:"tool"`
-			Results []struct {
-				RuleID       string            `json:"ruleId"`
-				Level        string            `json:"level"`
-				Kind         string            `json:"kind"`
-				Suppressions []json.RawMessage `json:"suppressions"`
-				Message      struct {
-					Text string `json:"text"`
-				} `json:"message"`
-				Locations []struct {
-					Physical struct {
-						Artifact struct {
-							URI string `json:"uri"`
-						} `json:"artifactLocation"`
-						Region struct {
-							Line   int `json:"startLine"`
-							Column int `json:"startColumn"`
-						} `json:"region"`
-					} `json:"physicalLocation"`
-				} `json:"locations"`
-			} `json:"results"`
-		} `json:"runs"`
+	keys := make(map[string]bool, len(fields))
+	for k := range fields {
+		keys[k] = true
 	}
-	if err := json.Unmarshal(out, &log); err != nil {
-		return nil, fmt.Errorf("read SARIF: %w", err)
-	}
-	if log.Version == "" {
-		return nil, errors.New("read SARIF: the JSON has no version")
-	}
-	var list []Finding
-	for _, run := range log.Runs {
-		levels := map[string]string{}
-		for _, r := range run.Tool.Driver.Rules {
-			levels[r.ID] = r.Configuration.Level
-		}
-		for _, r := range run.Results {
-			if len(r.Suppressions) > 0 || r.Kind != "" && r.Kind != "fail" {
-				continue // accepted by a human, or no complaint
-			}
-			level := r.Level
-			if level == "" {
-				level = levels[r.RuleID]
-			}
-			if level == "" {
-				level = "warning" // the standard's default
-			}
-			f := Finding{Severity: severity(level), Rule: r.RuleID, Message: r.Message.Text}
-			if len(r.Locations) > 0 {
-				p := r.Locations[0].Physical
-				f.Path, f.Line, f.Column = p.Artifact.URI, p.Region.Line, p.Region.Column
-			}
-			list = append(list, f)
-		}
-	}
-	return list, nil
+	return keys
 }
 
-// severity maps the words of others to ours. What is not known is an error.
+// each reads records one by one.
+func each[T any](read func(T) ([]Finding, error)) func([]json.RawMessage) ([]Finding, error) {
+	return func(records []json.RawMessage) ([]Finding, error) {
+		var list []Finding
+		for _, r := range records {
+			var v T
+			if err := json.Unmarshal(r, &v); err != nil {
+				return nil, err
+			}
+			found, err := read(v)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, found...)
+		}
+		return list, nil
+	}
+}
+
+// severity maps the words of linters to ours. An unknown one is an error.
 func severity(word string) string {
 	switch strings.ToLower(word) {
-	case "w", "warn", "warning":
+	case "w", "warn", "warning", "medium", "moderate":
 		return "warning"
-	case "i", "info", "information", "note", "none", "ignore", "refactor", "convention":
+	case "i", "info", "information", "note", "none", "ignore", "refactor", "convention", "style", "hint", "help",
+		"low", "minor", "undefined", "inventory", "experiment":
 		return "note"
 	}
 	return "error"
 }
+
+var (
+	colourForm = regexp.MustCompile("\x1b(?:\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
+	breakForm  = regexp.MustCompile(`\s*[\r\n]+\s*`)
+)
+
+func withoutColours(out []byte) []byte {
+	if bytes.IndexByte(out, 0x1b) < 0 {
+		return out
+	}
+	return colourForm.ReplaceAll(out, nil)
+}
+
+func oneLine(s string) string { return breakForm.ReplaceAllString(strings.TrimSpace(s), " ") }
+
+var errCut = errors.New("a JSON document has no end: the output is cut off")

@@ -53,7 +53,7 @@ main.c:6:3 error [] expected ';' before '}' token
 lib/a.go:12:0 error [] missing return
 app.py:3:1 error [] F401 'os' imported but unused`},
 		{"results.sarif", "sarif", `lib/bad.js:7:3 error [no-eval] eval is evil
-file:///work/app/lib/bad.js:2:0 note [naming] one letter
+/work/app/lib/bad.js:2:0 note [naming] one letter
 :0:0 warning [other] without place`},
 	}
 	for _, test := range tests {
@@ -63,7 +63,7 @@ file:///work/app/lib/bad.js:2:0 note [naming] one letter
 				if err != nil {
 					t.Fatal(err)
 				}
-				list, err := Parse(format, out)
+				list, err := Parse(format, out, anywhere)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,13 +77,13 @@ file:///work/app/lib/bad.js:2:0 note [naming] one letter
 
 func TestParseNothing(t *testing.T) {
 	for _, format := range append(Formats(), "auto") {
-		list, err := Parse(format, nil)
+		list, err := Parse(format, nil, anywhere)
 		if err != nil || len(list) != 0 {
 			t.Errorf("%s: %v, %v", format, list, err)
 		}
 	}
 	for _, prose := range []string{"All files pass linting.", "Error: Cannot find module 'x'\n    at node:internal/modules/cjs/loader:1078:15", "took: 12:30"} {
-		if list, err := Parse("auto", []byte(prose)); err != nil || len(list) != 0 {
+		if list, err := Parse("auto", []byte(prose), only()); err != nil || len(list) != 0 {
 			t.Errorf("%q: %v, %v", prose, list, err)
 		}
 	}
@@ -98,7 +98,7 @@ func TestParseRefuses(t *testing.T) {
 		{"eslint", `[1]`},
 		{"nonsense", ""},
 	} {
-		if list, err := Parse(test.format, []byte(test.out)); err == nil {
+		if list, err := Parse(test.format, []byte(test.out), anywhere); err == nil {
 			t.Errorf("%s of %q gave %v", test.format, test.out, list)
 		}
 	}

@@ -12,18 +12,49 @@ var (
 	stylishForm = regexp.MustCompile(`^\s+(\d+):(\d+)\s+(error|warning)\s+(.+?)(?:\s{2,}(\S+))?$`)
 )
 
-// parseLines reads output whose findings are lines of their own.
-func parseLines(out []byte, one func(line string) (Finding, bool)) []Finding {
+// longestLine is the number of bytes of a line that is looked at: a longer one is a bundle, not a finding.
+const longestLine = 16 << 10
+
+// textForm reads one line of text. heading is the last line before it that is not indented.
+type textForm func(line, heading string) (Finding, bool)
+
+// textForms lists how the lines of a format are read. No format writes lines that another one reads otherwise.
+func textForms(format string) []textForm {
+	switch format {
+	case "jshint":
+		return []textForm{jshintLine}
+	case "unix":
+		return []textForm{unixLine}
+	case "eslint":
+		return []textForm{stylishLine}
+	case "auto":
+		return []textForm{jshintLine, stylishLine, unixLine}
+	}
+	return nil
+}
+
+func parseText(text []byte, forms []textForm, exists func(path string) bool) []Finding {
 	var list []Finding
-	for line := range strings.Lines(string(out)) {
-		if f, ok := one(strings.TrimRight(line, "\r\n")); ok {
-			list = append(list, f)
+	heading := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if len(line) > longestLine {
+			continue
+		}
+		for _, form := range forms {
+			if f, ok := form(line, heading); ok && exists(f.Path) {
+				list = append(list, f)
+				break
+			}
+		}
+		if line != "" && line[0] != ' ' && line[0] != '\t' {
+			heading = line
 		}
 	}
 	return list
 }
 
-func jshintLine(line string) (Finding, bool) {
+func jshintLine(line, _ string) (Finding, bool) {
 	m := jshintForm.FindStringSubmatch(line)
 	if m == nil {
 		return Finding{}, false
@@ -35,7 +66,7 @@ func jshintLine(line string) (Finding, bool) {
 	return f, true
 }
 
-func unixLine(line string) (Finding, bool) {
+func unixLine(line, _ string) (Finding, bool) {
 	m := unixForm.FindStringSubmatch(line)
 	if m == nil {
 		return Finding{}, false
@@ -47,21 +78,13 @@ func unixLine(line string) (Finding, bool) {
 	return f, true
 }
 
-// parseStylish reads ESLint's default reporter: a line with the file, and indented lines with its findings.
-func parseStylish(out []byte) []Finding {
-	var list []Finding
-	path := ""
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimRight(line, "\r\n")
-		m := stylishForm.FindStringSubmatch(line)
-		switch {
-		case m != nil && path != "":
-			list = append(list, Finding{path, number(m[1]), number(m[2]), m[3], m[5], m[4]})
-		case line != "" && line[0] != ' ' && line[0] != '\t':
-			path = line
-		}
+// stylishLine reads ESLint's default reporter: a line with the file, and indented lines with its findings.
+func stylishLine(line, heading string) (Finding, bool) {
+	m := stylishForm.FindStringSubmatch(line)
+	if m == nil || heading == "" {
+		return Finding{}, false
 	}
-	return list
+	return Finding{heading, number(m[1]), number(m[2]), m[3], m[5], m[4]}, true
 }
 
 func number(digits string) int {

@@ -1,22 +1,36 @@
-// Package secrets finds what must not be in a repository: the patterns of gitleaks, private keys, AWS secret
-// keys, and files that are keys by their name. A finding never holds the secret. The analysis plugin imports it.
+// Package secrets finds what must not be in a repository: the patterns of gitleaks, private keys, AWS secret keys,
+// passwords in URIs, all of them also in UTF-16 and in base64, and files that are keys by their name. A finding
+// never holds the secret. The analysis plugin imports it.
 package secrets
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"path"
-	"regexp"
+	"io"
 	"slices"
 	"strings"
 
+	"github.com/spf13/viper"
+	"github.com/zricethezav/gitleaks/v8/config"
 	"github.com/zricethezav/gitleaks/v8/detect"
+	"github.com/zricethezav/gitleaks/v8/report"
 )
 
 // allowMark on a line says that a human has looked at it. It is gitleaks' own.
 const allowMark = "gitleaks:allow"
+
+// A file is read in windows of this many bytes. Each begins with the end of the one before, so that a secret is
+// whole in one of them. A small window is faster: a rule runs only over those that have its keyword.
+const (
+	window  = 256 << 10
+	overlap = 32 << 10
+)
+
+// deepest is how often base64 is decoded: a Kubernetes secret may hold a kubeconfig that holds a key.
+const deepest = 2
 
 // Finding is one secret. Line and Column are 1-based; 0: the file as a whole.
 type Finding struct {
@@ -26,96 +40,198 @@ type Finding struct {
 	Message      string
 }
 
-// Scanner looks for secrets. It may be used from one goroutine at a time.
+// Fingerprint is how a file of allowed findings names this one. It is gitleaks' form: FILE:RULE:LINE.
+func (f Finding) Fingerprint() string { return fmt.Sprintf("%s:%s:%d", f.Path, f.Rule, f.Line) }
+
+// Scanner looks for secrets. It may be used from several goroutines at a time.
 type Scanner struct{ gitleaks *detect.Detector }
 
-// NewScanner compiles the rules, which takes some tens of milliseconds.
+// NewScanner compiles the rules, which takes some tens of milliseconds. It reads them itself, because
+// detect.NewDetectorDefaultConfig does so through viper's global configuration, which is a data race.
 func NewScanner() (*Scanner, error) {
-	d, err := detect.NewDetectorDefaultConfig()
+	v := viper.New()
+	v.SetConfigType("toml")
+	if err := v.ReadConfig(strings.NewReader(config.DefaultConfig)); err != nil {
+		return nil, fmt.Errorf("read rules of gitleaks: %w", err)
+	}
+	var raw config.ViperConfig
+	if err := v.Unmarshal(&raw); err != nil {
+		return nil, fmt.Errorf("read rules of gitleaks: %w", err)
+	}
+	rules, err := raw.Translate()
 	if err != nil {
 		return nil, fmt.Errorf("read rules of gitleaks: %w", err)
 	}
-	return &Scanner{d}, nil
+	return &Scanner{detect.NewDetector(rules)}, nil
 }
 
-// Scan looks at one file: its name first, and its content unless that is binary.
-func (s *Scanner) Scan(ctx context.Context, name string, content []byte) []Finding {
+// Scan looks at one file: its name first, and its content unless that is binary. The content may have any length.
+func (s *Scanner) Scan(ctx context.Context, name string, content io.Reader) ([]Finding, error) {
 	var list []Finding
 	if why := keyFile(name); why != "" {
 		list = append(list, Finding{Path: name, Rule: "key-file", Message: why})
 	}
-	if bytes.IndexByte(content[:min(len(content), 8000)], 0) >= 0 {
-		return list
+	text, ok := decodeText(bufio.NewReaderSize(content, sniffed))
+	if !ok {
+		return list, nil
 	}
-	lines := bytes.Split(content, []byte("\n"))
-	for _, f := range s.gitleaks.DetectContext(ctx, detect.Fragment{Raw: string(content), FilePath: name}) { //nolint:staticcheck // DetectContext takes no other until v9
-		column := f.StartColumn
-		if f.StartLine > 0 {
-			column-- // gitleaks counts from the line break, which the first line has not
+	var part bytes.Buffer
+	for line := 1; ; {
+		n, err := part.ReadFrom(io.LimitReader(text, int64(window-part.Len())))
+		if err != nil {
+			return nil, err
 		}
-		what, _, _ := strings.Cut(f.Description, ", ") // what follows is the harm it may do
-		list = append(list, Finding{name, f.StartLine + 1, column, f.RuleID, strings.TrimSuffix(what, ".")})
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		for _, f := range s.scan(ctx, name, part.Bytes(), deepest) {
+			if f.Line += line; f.Column == 0 { // by the name of the file
+				f.Line = 0
+			}
+			list = append(list, f)
+		}
+		if n == 0 || part.Len() < window {
+			return once(list), nil
+		}
+		done := part.Bytes()[:window-overlap]
+		if i := bytes.LastIndexByte(done, '\n'); i >= 0 {
+			done = done[:i+1]
+		}
+		line += bytes.Count(done, []byte("\n"))
+		part.Next(len(done))
 	}
-	for _, r := range ownRules {
-		for _, at := range r.form.FindAllIndex(content, -1) {
-			line := bytes.Count(content[:at[0]], []byte("\n"))
-			column := at[0] - bytes.LastIndexByte(content[:at[0]], '\n')
-			if !bytes.Contains(lines[line], []byte(allowMark)) {
-				list = append(list, Finding{name, line + 1, column, r.id, r.message})
+}
+
+// scan looks at text. The lines of its findings count from 0.
+func (s *Scanner) scan(ctx context.Context, name string, content []byte, depth int) []Finding {
+	var list []Finding
+	at := locator{text: content}
+	for _, f := range s.gitleaks.DetectContext(ctx, detect.Fragment{Raw: string(content), FilePath: name}) { //nolint:staticcheck // DetectContext takes no other until v9
+		if documented(f.Secret) || f.RuleID == "private-key" && !bodyForm.MatchString(f.Secret) || holdsPublicKey(f) {
+			continue
+		}
+		what, _, _ := strings.Cut(f.Description, ", ") // what follows is the harm that it may do
+		line, column := at.secret(f)
+		list = append(list, Finding{name, line, column, f.RuleID, strings.TrimSuffix(what, ".")})
+	}
+	for _, rule := range ownRules() {
+		for _, m := range rule.find(content) {
+			if !at.allowed(m) {
+				line, column := at.position(m.start)
+				list = append(list, Finding{name, line, column, rule.id, rule.message})
 			}
 		}
 	}
-	return once(list)
-}
-
-// ownRules add to gitleaks what it lets pass: a private key that is cut short or stands alone, and AWS secret
-// keys whose entropy is that of text.
-var ownRules = []struct {
-	id, message string
-	form        *regexp.Regexp
-}{
-	{
-		"private-key", "Private key",
-		regexp.MustCompile(`(?m)^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*\n(?:[A-Za-z-]+: .*\n|\s*\n)*[A-Za-z0-9+/=]{16}`),
-	},
-	{
-		"aws-secret-access-key", "AWS secret access key",
-		regexp.MustCompile(`(?i)aws_?secret(?:_?access)?_?key["']?\s*(?:=|:|=>|,)\s*["']?[A-Za-z0-9/+]{40}(?:[^A-Za-z0-9/+=]|$)`),
-	},
-}
-
-// keyFile says why a file is a key by its name alone; "" when it is none.
-func keyFile(name string) string {
-	base := strings.ToLower(path.Base(name))
-	switch base {
-	case "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk":
-		return "Private SSH key, by its name"
-	case "credentials":
-		if path.Base(path.Dir(name)) == ".aws" {
-			return "AWS credentials, by its name"
+	if depth == 0 {
+		return list
+	}
+	eachEncoded(content, func(start int, decoded []byte) {
+		found := s.scan(ctx, "", decoded, depth-1)
+		if len(found) == 0 || at.allowed(span{start, start}) {
+			return
 		}
-	case ".netrc", "_netrc", ".pgpass", ".htpasswd":
-		return "File of passwords, by its name"
+		f := slices.MinFunc(found, func(a, b Finding) int { return cmp.Compare(rank(a), rank(b)) })
+		f.Path = name
+		f.Line, f.Column = at.position(start)
+		f.Message = strings.TrimSuffix(f.Message, inBase64) + inBase64
+		list = append(list, f)
+	})
+	return list
+}
+
+const inBase64 = ", in base64"
+
+// holdsPublicKey reports whether what looks like a key by the name before it is a public key or a certificate.
+func holdsPublicKey(f report.Finding) bool {
+	if !isGeneric(f.RuleID) {
+		return false
 	}
-	switch path.Ext(base) {
-	case ".p12", ".pfx", ".jks", ".keystore", ".ppk":
-		return "Key store, by its name"
-	case ".kdbx":
-		return "Store of passwords, by its name"
+	public := false
+	eachEncoded([]byte(f.Secret), func(_ int, decoded []byte) {
+		public = public || bytes.Contains(decoded, []byte("-----BEGIN ")) && !bytes.Contains(decoded, []byte("PRIVATE KEY"))
+	})
+	return public
+}
+
+// locator finds lines in a text.
+type locator struct{ text []byte }
+
+// span is a part of a text, in bytes.
+type span struct{ start, end int }
+
+// position returns the line, from 0, and the column, from 1.
+func (l locator) position(offset int) (line, column int) {
+	before := l.text[:offset]
+	return bytes.Count(before, []byte("\n")), offset - bytes.LastIndexByte(before, '\n')
+}
+
+// allowed reports whether one of the lines of a span bears the mark.
+func (l locator) allowed(s span) bool {
+	start := bytes.LastIndexByte(l.text[:s.start], '\n') + 1
+	end := len(l.text)
+	if i := bytes.IndexByte(l.text[s.end:], '\n'); i >= 0 {
+		end = s.end + i
 	}
-	return ""
+	return bytes.Contains(l.text[start:end], []byte(allowMark))
+}
+
+// secret is where a finding of gitleaks begins. Its match may begin some lines before the secret, as that of a
+// Kubernetes manifest does; the line of the secret is told then.
+func (l locator) secret(f report.Finding) (line, column int) {
+	line, column = f.StartLine, f.StartColumn
+	if f.StartLine > 0 {
+		column-- // gitleaks counts from the line break, which the first line has not
+	}
+	if i := strings.Index(f.Match, f.Secret); i > 0 {
+		before := f.Match[:i]
+		if n := strings.Count(before, "\n"); n > 0 {
+			return line + n, i - strings.LastIndexByte(before, '\n')
+		}
+	}
+	return line, column
+}
+
+// rank orders rules by how much they say, the best first.
+func rank(f Finding) int {
+	switch {
+	case isGeneric(f.Rule):
+		return 2
+	case f.Rule == "private-key" && f.Message != privateKey && f.Message != privateKey+inBase64: // gitleaks' sentence is longer
+		return 1
+	}
+	return 0
+}
+
+func isGeneric(rule string) bool {
+	return strings.HasPrefix(rule, "generic") || rule == "kubernetes-secret-yaml"
 }
 
 // once leaves one finding for each line, of the rule that says most, in the order of lines.
 func once(list []Finding) []Finding {
-	rank := func(f Finding) int {
-		if strings.HasPrefix(f.Rule, "generic") || f.Rule == "private-key" && f.Message != "Private key" {
-			return 1
-		}
-		return 0
-	}
 	slices.SortStableFunc(list, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Rule, b.Rule))
 	})
 	return slices.CompactFunc(list, func(a, b Finding) bool { return a.Line == b.Line })
+}
+
+// Allowed is a file of fingerprints, a line each, as gitleaks has it: FILE:RULE:LINE. Empty lines, those that
+// begin with # and those of commits (COMMIT:FILE:RULE:LINE) are passed over.
+type Allowed map[string]bool
+
+// ReadAllowed reads such a file.
+func ReadAllowed(content []byte) (Allowed, error) {
+	allowed := Allowed{}
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") || commitForm.MatchString(line) {
+			continue
+		}
+		if !fingerprintForm.MatchString(line) {
+			return nil, fmt.Errorf("line %d: want FILE:RULE:LINE, got %q", n, line)
+		}
+		allowed[line] = true
+	}
+	return allowed, nil
 }

@@ -42,7 +42,11 @@ func TestScan(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, f := range s.Scan(t.Context(), test.name, []byte(test.text)) {
+			list, err := s.Scan(t.Context(), test.name, strings.NewReader(test.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range list {
 				got = append(got, fmt.Sprintf("%d:%d %s", f.Line, f.Column, f.Rule))
 				for _, secret := range []string{awsID, awsSecret, github, "MIIE"} {
 					if strings.Contains(fmt.Sprintf("%+v", f), secret) {

@@ -24,7 +24,7 @@ var dummy = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "troop-plugin-dummy")
-	out, err := exec.Command("go", "build", "-o", path, "../sdktest/dummy").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "../sdktest/dummy").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

@@ -81,6 +81,10 @@ func (c *Cmd) runGuarded(ctx context.Context, out, errs *output) error {
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return err
 	}
+	me, err := self()
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -90,7 +94,7 @@ func (c *Cmd) runGuarded(ctx context.Context, out, errs *output) error {
 	order := guardOrder{
 		Parent: os.Getpid(), Program: program, Interrupt: int(c.interrupt()), Grace: c.grace(), Linger: c.Linger, Status: true,
 	}
-	cmd := exec.Command("/proc/self/exe", c.Args[1:]...) //nolint:noctx // the guard ends its tree, and then itself
+	cmd := exec.Command(me, c.Args[1:]...) //nolint:noctx // the guard ends its tree, and then itself
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.WaitDelay = c.Dir, append(withMark(c.Env, mark), order.env()), c.Stdin, outputGrace
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out.file(), errs.file(), []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -151,8 +155,7 @@ func guard(text string) int {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return 125
 	}
-	// Whoever started this process may have asked for its death with one of their threads.
-	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+	outliveParent()
 	Adopt()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -167,7 +170,7 @@ func guard(text string) int {
 	cmd := exec.Command(o.Program, os.Args[1:]...) //nolint:noctx // the tree ends below
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, guardName+"=") })
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes(false)
 	if err := startLocked()(cmd); err != nil {
 		return o.report("error", strings.ReplaceAll(err.Error(), "\n", " "), 126)
 	}
@@ -243,7 +246,7 @@ func (o guardOrder) report(kind, value string, code int) int {
 	_ = f.Close()
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
 		for fd := range 3 {
-			_ = unix.Dup3(int(null.Fd()), fd, 0)
+			redirect(fd, int(null.Fd()))
 		}
 		_ = null.Close()
 	}

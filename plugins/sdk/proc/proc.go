@@ -2,7 +2,10 @@
 // A tree is what descends from the command, what shares its process group, and what carries its mark in the
 // environment: so daemons belong to it too. Under a guard, a process of its own that reads nothing and holds
 // no secret, the tree ends even when this process is killed with SIGKILL. Plugins use it through Job.Exec;
-// core/terraform and core/ansible run their tools with it. Linux only.
+// core/terraform and core/ansible run their tools with it.
+//
+// Linux and macOS; the files system_*.go hold what differs. macOS has no subreaper and no signal for a parent's death:
+// there a daemon is found by its mark alone, and a command without a guard outlives a SIGKILL of this process.
 package proc
 
 import (
@@ -88,7 +91,7 @@ func (c *Cmd) runHere(ctx context.Context, out, errs *output) error {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...) //nolint:noctx // ctx ends the whole tree, below
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.WaitDelay = c.Dir, withMark(c.Env, mark), c.Stdin, outputGrace
 	cmd.Stdout, cmd.Stderr = out.file(), errs.file()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes(true)
 	if err := startLocked()(cmd); err != nil {
 		return err
 	}

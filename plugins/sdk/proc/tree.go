@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,44 +43,8 @@ type Tree struct {
 // process is a process at one moment. Its start tells it from a later one of the same number.
 type process struct {
 	pid, ppid, pgid int
-	start           string // clock ticks since boot
+	start           string // when, in the kernel's own words
 	zombie          bool
-}
-
-// readProcess reads /proc/PID/stat. The command's name in it may hold any byte but is the last thing in
-// parentheses.
-func readProcess(pid int) (process, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return process{}, false
-	}
-	i := bytes.LastIndexByte(b, ')')
-	f := strings.Fields(string(b[i+1:]))
-	if i < 0 || len(f) < 20 {
-		return process{}, false
-	}
-	p := process{pid: pid, start: f[19], zombie: f[0] == "Z" || f[0] == "X"}
-	p.ppid, _ = strconv.Atoi(f[1])
-	p.pgid, _ = strconv.Atoi(f[2])
-	return p, true
-}
-
-func processes() map[int]process {
-	all := map[int]process{}
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return all
-	}
-	defer func() { _ = dir.Close() }()
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			if p, ok := readProcess(pid); ok {
-				all[pid] = p
-			}
-		}
-	}
-	return all
 }
 
 // members are the processes of the tree at this moment.
@@ -117,11 +80,7 @@ func addDescendants(all map[int]process, in map[int]bool) {
 }
 
 func marked(pid int, mark string) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil {
-		return false
-	}
-	for v := range bytes.SplitSeq(b, []byte{0}) {
+	for v := range bytes.SplitSeq(environ(pid), []byte{0}) {
 		if value, ok := bytes.CutPrefix(v, []byte(markName+"=")); ok {
 			if rest, ok := bytes.CutPrefix(value, []byte(mark)); ok && (len(rest) == 0 || rest[0] == '/') {
 				return true
@@ -129,21 +88,6 @@ func marked(pid int, mark string) bool {
 		}
 	}
 	return false
-}
-
-// signal sends a signal to exactly this process: never to a later one that has its number.
-func (p process) signal(sig syscall.Signal) {
-	fd, err := unix.PidfdOpen(p.pid, 0)
-	if err == nil {
-		defer func() { _ = unix.Close(fd) }()
-	}
-	switch now, ok := readProcess(p.pid); {
-	case !ok || now.start != p.start:
-	case err == nil:
-		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
-	default: // a kernel or a sandbox without pidfd: the moment since the look is all that is left to chance
-		_ = unix.Kill(p.pid, sig)
-	}
 }
 
 // End ends a tree: interrupt for every process of it, SIGKILL for those that live on after the grace period.
@@ -199,21 +143,12 @@ func reap(p process) {
 	_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 }
 
-// Adopt makes this process the parent of its orphaned descendants, so that EndAll finds them.
-func Adopt() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
-
 // EndAll ends everything that descends from this process, as End does.
 func EndAll(interrupt syscall.Signal, grace time.Duration) {
 	if !hasChildren() {
 		return
 	}
 	endAll(descendants, interrupt, grace)
-}
-
-// hasChildren asks the kernel, which is quicker than /proc.
-func hasChildren() bool {
-	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	return err != unix.ECHILD
 }
 
 // descendants are all processes below this one.
@@ -227,4 +162,11 @@ func descendants() []process {
 		out = append(out, all[pid])
 	}
 	return out
+}
+
+// pollParent is for systems without pidfd.
+func pollParent(pid int) {
+	for os.Getppid() == pid {
+		time.Sleep(200 * time.Millisecond)
+	}
 }

@@ -33,11 +33,12 @@ type Binary struct {
 	Panic string // panics
 }
 
-// Build builds the main package in a folder, usually ".", as the plugin of a type, and returns the binary.
+// Build builds the main package in a folder, usually ".", as the plugin of a type, and returns the binary. The folder
+// leaves no trace in it.
 func Build(t testing.TB, dir, typ string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "troop-plugin-"+typ)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build plugin %s: %v\n%s", typ, err, out)

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// TestTreeReproducible builds a plugin in two folders with the rule of the Makefile: the binaries have to be the same, so
+// that a plugin lock holds in every checkout.
+func TestTreeReproducible(t *testing.T) {
+	var sums [2][sha256.Size]byte
+	for i, name := range []string{"checkout", "another/checkout of the same"} {
+		dir := filepath.Join(t.TempDir(), name)
+		for _, folder := range []string{"plugins/sdk", "plugins/build"} {
+			if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join("../..", folder))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, file := range []string{"go.mod", "go.sum", "Makefile"} {
+			text, err := os.ReadFile(filepath.Join("../..", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i == 1 { // a checkout also has commits
+			run(t, dir, "git", "init", "-q")
+			run(t, dir, "git", "add", ".")
+			run(t, dir, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "first")
+		}
+		run(t, dir, "make", "-s", "bin/troop-plugin-build")
+		binary, err := os.ReadFile(filepath.Join(dir, "bin/troop-plugin-build"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[i] = sha256.Sum256(binary)
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("SHA-256 %x in one folder, %x in another", sums[0], sums[1])
+	}
+}
+
+func run(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "MAKEFLAGS=", "MAKELEVEL=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+}
+
+// TestTreeWorkflow reads the workflow for public forges: it runs what every change must pass, and nothing beside it.
+func TestTreeWorkflow(t *testing.T) {
+	text, err := os.ReadFile("../../.github/workflows/ci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workflow struct {
+		Jobs map[string]struct {
+			RunsOn string `yaml:"runs-on"`
+			Steps  []struct{ Uses, Run string }
+		}
+	}
+	if err := yaml.Unmarshal(text, &workflow); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	for name, job := range workflow.Jobs {
+		if job.RunsOn == "" {
+			t.Errorf("job %s says not where it runs", name)
+		}
+		for _, step := range job.Steps {
+			if _, version, _ := strings.Cut(step.Uses, "@"); step.Uses != "" && version == "" {
+				t.Errorf("%s: want a version", step.Uses)
+			}
+			if strings.Contains(step.Run, "go test") || strings.Contains(step.Run, "make test") {
+				t.Errorf("%q: .ci/run says what is tested", step.Run)
+			}
+			if step.Run == ".ci/run" {
+				calls++
+			}
+		}
+	}
+	if calls != 1 {
+		t.Errorf(".ci/run is called %d times", calls)
+	}
+	if info, err := os.Stat("../../.ci/run"); err != nil || info.Mode()&0o111 == 0 {
+		t.Errorf(".ci/run is no program: %v", err)
+	}
+}
+
+// TestTreeThreats finds every test that the threat model names.
+func TestTreeThreats(t *testing.T) {
+	page, err := os.ReadFile("../../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err = filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(text, -1) {
+			tests[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(page, -1)
+	if len(named) < 20 {
+		t.Errorf("it names %d tests", len(named))
+	}
+	for _, m := range named {
+		if !tests[string(m[1])] {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package terraform
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// terraforms lists those of this machine, as far as we may see them.
+func terraforms() ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		program := programOf(pid)
+		p := process{pid: pid, program: program, provider: strings.HasPrefix(program, "terraform-provider-")}
+		if !p.provider && !isTerraform(program) {
+			continue
+		}
+		if p.dir, err = os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil {
+			continue // it is gone
+		}
+		if info, err := e.Info(); err == nil {
+			p.since = info.ModTime()
+		}
+		p.orphan = p.provider && !isTerraform(programOf(parentOf(pid)))
+		found = append(found, p)
+	}
+	return found, nil
+}
+
+// programOf returns the name of a process's executable, empty when the process is gone.
+func programOf(pid int) string {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(exe), " (deleted)")
+}
+
+func parentOf(pid int) int {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "PPid:"); ok {
+			ppid, _ := strconv.Atoi(strings.TrimSpace(v))
+			return ppid
+		}
+	}
+	return 0
+}
+
+// kill ends exactly this process: the descriptor stands for it, and is looked at again before the signal.
+func (p process) kill() {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if programOf(p.pid) == p.program {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	}
+}

@@ -1,0 +1,93 @@
+pipeline "shop" {
+  source { path = "." }
+}
+
+variable "region" {
+  type        = string
+  default     = "us-east-1"
+  description = "where the hosts are"
+  sensitive   = false
+  validation {
+    condition     = startswith(var.region, "us-")
+    error_message = "Choose a region in the United States."
+  }
+}
+
+locals {
+  node = "node:20-slim"
+}
+
+secret "registry" { command = ["pass", "show", "shop/registry"] }
+
+secret "smtp" {
+  aws_secret = "shop/smtp" # or aws_parameter = "/shop/smtp"
+  region     = var.region
+  key        = "url"
+}
+
+secret "webhook" { aws_parameter = "/shop/webhook" }
+
+secret "key" { file = "secrets/key" }
+
+environment "lab" {
+  terraform { module = "lab" }
+  ansible { playbook = "site.yml" }
+}
+
+environment "production" {
+  terraform {
+    module    = "aws"
+    variables = { region = var.region, ssh_cidrs = ["203.0.113.0/24"] }
+    backend "s3" {
+      bucket       = "our-states"
+      key          = "shop.tfstate"
+      region       = var.region
+      use_lockfile = true
+    }
+    review {
+      approve     = true
+      forbid      = ["destroy"]
+      max_destroy = 2
+      rules       = ["policy/*.rego"]
+      drift       = "stop"
+    }
+  }
+  ansible {
+    playbook  = "site.yml"
+    variables = { storage_mailbox = false }
+  }
+}
+
+trigger "push" {
+  branches    = ["main", "release/*"]
+  environment = "production"
+  until       = stage.build.app
+}
+
+stage "build" "app" {
+  command    = ["npm", "ci"]
+  env        = { TOKEN = secret.registry, SIGNING_KEY = secret.key }
+  timeout    = "10m"
+  retries    = 1
+  on_failure = "stop"
+  when {
+    branches     = ["main", "release/*"]
+    environments = ["lab", "production"]
+    paths        = ["**", "!docs"]
+  }
+}
+
+stage "test" "unit" {
+  needs       = [stage.build.app]
+  environment = "lab"
+  for_each    = { node = local.node, bun = "bun:1" }
+  command     = ["sh", "test.sh", each.key, each.value]
+}
+
+notify "email" "ops" { url = secret.smtp }
+
+notify "webhook" "log" {
+  url      = secret.webhook
+  on       = ["alert", "run.failed"]
+  cooldown = "10m"
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// follow takes over every desired state. When the shared state lost its data, it gets back what is remembered here:
+// otherwise the next deploy would believe that nothing serves.
+func (a *agent) follow(ctx context.Context) error {
+	e, err := a.job.State(ctx, state.KeyDesired)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	m := a.memory
+	a.mu.Unlock()
+	if e.Version == 0 && m.Version != 0 {
+		a.job.Warnf("the shared state lost the desired state; restoring it")
+		if _, err := a.job.SetState(ctx, state.KeyDesired, state.Encode(m.Desired)); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		a.mu.Lock()
+		a.connected = false
+		a.mu.Unlock()
+	}()
+	return a.job.WatchState(ctx, state.KeyDesired, func(e sdk.Entry) error {
+		a.learn(e)
+		return nil
+	})
+}
+
+// learn takes over one changed value of the shared state.
+func (a *agent) learn(e sdk.Entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connected = true
+	switch e.Key {
+	case state.KeyDriver:
+		a.driverAt = time.Now()
+	case state.KeyDesired:
+		var d state.Desired
+		if err := json.Unmarshal(e.Value, &d); err != nil {
+			a.job.Warnf("the desired state, version %d, cannot be read and is ignored: %v", e.Version, err)
+			return
+		}
+		if d.Generation != a.memory.Desired.Generation {
+			a.driverAt = time.Now() // whoever opened the canary is alive
+		}
+		a.memory.Desired, a.memory.Version, a.unsaved = d, e.Version, true
+		poke(a.wake)
+	}
+}
+
+// report writes the actual state and the traffic into the shared state.
+func (a *agent) report(ctx context.Context) {
+	tick := time.NewTicker(reportTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.changed:
+		case <-tick.C:
+			a.tell(ctx, state.KeyTraffic, a.count.Read(time.Now()))
+		}
+		a.mu.Lock()
+		now := a.actual
+		a.mu.Unlock()
+		a.tell(ctx, state.KeyActual, now)
+	}
+}
+
+// tell sets one value of the shared state. A failure is not repeated: the next report follows.
+func (a *agent) tell(ctx context.Context, key string, v any) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if _, err := a.job.SetState(ctx, key, state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		a.job.Warnf("%v", err)
+	}
+}

@@ -1,0 +1,83 @@
+// Package haproxy speaks to a running HAProxy: commands through its admin socket, and the line that it logs for each
+// request. It knows HAProxy's formats and nothing of releases. Used by the deploy agent on the router.
+package haproxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// Client sends commands to HAProxy's admin socket, each over a connection of its own. Safe for concurrent use.
+type Client struct{ socket string }
+
+// New returns a client of the admin socket at a path. It does not connect yet.
+func New(socket string) Client { return Client{socket: socket} }
+
+// answerTime is how long HAProxy may take for one command.
+const answerTime = 2 * time.Second
+
+// Ask sends one line, which may hold several commands between semicolons, and returns HAProxy's answer.
+func (c Client) Ask(ctx context.Context, line string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.socket)
+	if err != nil {
+		return "", fmt.Errorf("reach HAProxy: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // everything was read, or the error is returned
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return "", fmt.Errorf("reach HAProxy: %w", err)
+	}
+	if _, err := io.WriteString(conn, line+"\n"); err != nil {
+		return "", fmt.Errorf("ask HAProxy: %w", err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		return "", fmt.Errorf("ask HAProxy: %w", err)
+	}
+	return string(answer), nil
+}
+
+// tell sends commands that answer nothing when they succeed.
+func (c Client) tell(ctx context.Context, commands ...string) error {
+	answer, err := c.Ask(ctx, strings.Join(commands, ";"))
+	if err != nil {
+		return err
+	}
+	if answer = strings.TrimSpace(answer); answer != "" {
+		return fmt.Errorf("HAProxy refused %q: %s", strings.Join(commands, "; "), answer)
+	}
+	return nil
+}
+
+// Entry is one key of a map with its value.
+type Entry struct{ Key, Value string }
+
+// SetMap sets keys that a map already has, in order. The map's file is not changed.
+func (c Client) SetMap(ctx context.Context, file string, entries ...Entry) error {
+	var commands []string
+	for _, e := range entries {
+		commands = append(commands, fmt.Sprintf("set map %s %s %s", file, e.Key, e.Value))
+	}
+	return c.tell(ctx, commands...)
+}
+
+// Map returns the values of a map by key.
+func (c Client) Map(ctx context.Context, file string) (map[string]string, error) {
+	text, err := c.Ask(ctx, "show map "+file)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) == 3 {
+			values[f[1]] = f[2]
+		}
+	}
+	return values, nil
+}

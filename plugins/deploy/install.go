@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// serves reports whether a host serves a release and is healthy.
+func (d *deployer) serves(a state.Actual, host, id string) bool {
+	p, h := d.want.Hosts[host], a.Hosts[host]
+	return id != "" && p.Release == id && h.Slot == p.Slot && h.Up
+}
+
+// notServing returns the hosts that do not serve a release.
+func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([]string, error) {
+	a, err := d.readActual(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return d.serves(a, h, id) }), nil
+}
+
+// install puts a release into the idle slots of hosts, all in parallel, and starts it there. It does not touch the
+// slots that serve.
+func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) error {
+	vars := map[string]any{
+		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
+		"release_command": r.Command, "release_health": r.Health, "release_user": r.User,
+		"release_slots": d.slots(hosts, state.Placement.Idle),
+	}
+	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
+	// an older one, which the hosts have complete.
+	if r.Identity(d.c.Service.Environment) == r.ID {
+		a, err := d.job.Artifact(ctx, r.Artifact)
+		if err != nil {
+			return err
+		}
+		vars["release_archive"] = a.Path
+		environment := map[string]string{} // Ansible does not take null for a dictionary
+		maps.Copy(environment, d.c.Service.Environment)
+		vars["release_environment"] = environment
+	}
+	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	if err != nil && !cancelled(ctx, err) {
+		return d.explain(results, err)
+	}
+	return err
+}
+
+// cancelled reports whether err only means that the work was cancelled. A call that the core ended may return before the
+// stage's own context ends.
+func cancelled(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, context.Canceled)
+}
+
+// explain makes one sentence of a failed installation: for each host the first line of its last failed task. The other
+// lines, which are the release's own output, go to the log.
+func (d *deployer) explain(results []sdk.TaskResult, err error) error {
+	failed := map[string]string{}
+	for _, r := range results {
+		if r.Status == "failed" || r.Status == "unreachable" {
+			failed[r.Host] = r.Message
+		}
+	}
+	if len(failed) == 0 {
+		return err
+	}
+	var reasons []string
+	for _, host := range slices.Sorted(maps.Keys(failed)) {
+		reason, rest, _ := strings.Cut(failed[host], "\n")
+		reasons = append(reasons, host+": "+strings.TrimSpace(reason))
+		for line := range strings.Lines(rest) {
+			d.job.Warnf("%s: %s", host, line)
+		}
+	}
+	return errors.New(strings.Join(reasons, "; "))
+}
+
+func (d *deployer) slots(hosts []string, slot func(state.Placement) string) map[string]string {
+	m := map[string]string{}
+	for _, h := range hosts {
+		m[h] = slot(d.want.Hosts[h])
+	}
+	return m
+}
+
+// switchTo switches hosts to their idle slots, where install has put the release.
+func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
+	for _, h := range hosts {
+		p := d.want.Hosts[h]
+		d.want.Hosts[h] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: r.ID}
+	}
+	if err := d.settle(ctx); err != nil {
+		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
+	}
+	d.job.Logf("%s: now on release %s", strings.Join(hosts, ", "), r)
+	return nil
+}
+
+// rollOut makes hosts serve a release: canary hosts together, production hosts one by one.
+func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	if err := d.install(ctx, hosts, r); err != nil {
+		return err
+	}
+	canary, rest := d.split(hosts)
+	if len(canary) > 0 {
+		if err := d.switchTo(ctx, canary, r); err != nil {
+			return err
+		}
+	}
+	for i, h := range rest {
+		d.job.Progress(float64(i), float64(len(rest)), h)
+		if err := d.switchTo(ctx, []string{h}, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
+func (d *deployer) cleanUp(ctx context.Context) {
+	protect := slices.Sorted(maps.Keys(d.want.Releases))
+	r := d.want.Releases[d.want.Good]
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: d.all(), Vars: map[string]any{
+		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
+		"release_slots":   d.slots(d.all(), func(p state.Placement) string { return p.Slot }),
+		"release_protect": protect,
+	}})
+	if err != nil && !cancelled(ctx, err) {
+		d.job.Warnf("the old slots could not be stopped: %v", err)
+	}
+}

@@ -1,0 +1,166 @@
+// Package router brings HAProxy to a desired state: which slot of each host gets requests, and with which weights. It
+// runs inside the deploy agent on the router, which is the only writer of HAProxy's run-time state.
+package router
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/haproxy"
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+)
+
+// Paths are what the role router and the agent agree on.
+type Paths struct {
+	Dir    string // of the weights, the servers' state and the log socket
+	Socket string // HAProxy's admin socket
+}
+
+// Log is the socket that HAProxy logs to.
+func (p Paths) Log() string     { return filepath.Join(p.Dir, "log.sock") }
+func (p Paths) weights() string { return filepath.Join(p.Dir, "weights.map") }
+func (p Paths) servers() string { return filepath.Join(p.Dir, "servers.state") }
+
+// Router changes HAProxy's run-time state. Place and SetWeights look at HAProxy, do what can be done now, and return:
+// the caller repeats them, so that they also repair what something else changed. SetWeights and HaveWeights may run
+// beside Place; Place may not run beside itself.
+type Router struct {
+	paths  Paths
+	api    haproxy.Client
+	prober *http.Client
+	drain  time.Duration        // how long a slot may finish its requests
+	since  map[string]time.Time // when a server began to drain
+	saved  string               // servers' state on disk, without times
+}
+
+// New returns the router of some paths. It touches nothing yet.
+func New(p Paths, drain time.Duration) *Router {
+	return &Router{paths: p, api: haproxy.New(p.Socket), prober: newProber(), drain: drain, since: map[string]time.Time{}}
+}
+
+// SetWeights makes w the weights of all requests that begin from now on. The file comes first: a reload in between must
+// not bring the old weights back.
+func (r *Router) SetWeights(ctx context.Context, w state.Weights) error {
+	total := w.Production + w.Canary
+	file := r.paths.weights()
+	if err := overwriteFile(file, fmt.Sprintf("canary %5d\ntotal  %5d\n", w.Canary, total)); err != nil {
+		return fmt.Errorf("write weights: %w", err)
+	}
+	canary := haproxy.Entry{Key: "canary", Value: strconv.Itoa(w.Canary)}
+	all := haproxy.Entry{Key: "total", Value: strconv.Itoa(total)}
+	if w.Canary == 0 {
+		return r.api.SetMap(ctx, file, canary, all)
+	}
+	return r.api.SetMap(ctx, file, all, canary)
+}
+
+// HaveWeights reports whether w are the weights in force.
+func (r *Router) HaveWeights(ctx context.Context, w state.Weights) (bool, error) {
+	m, err := r.api.Map(ctx, r.paths.weights())
+	return m["canary"] == strconv.Itoa(w.Canary) && m["total"] == strconv.Itoa(w.Production+w.Canary), err
+}
+
+// Place moves every host one step towards its placement, and returns how each stands and whether all have arrived. By
+// then, the servers' state that HAProxy loads after a reload is on disk.
+func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.HostActual, bool, error) {
+	servers, text, err := r.api.Servers(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := r.save(text); err != nil {
+		return nil, false, err
+	}
+	settled := true
+	result := map[string]state.HostActual{}
+	for name, want := range d.Hosts {
+		h, done := r.placeHost(ctx, servers, name, want, d.Releases[want.Release].Health)
+		h.Pool = want.Pool
+		result[name] = h
+		settled = settled && done
+	}
+	return result, settled, nil
+}
+
+// placeHost gives the wanted slot requests first; the other slot loses them only after HAProxy found the wanted one
+// healthy. So the host serves at every moment, and a release that is not healthy never does.
+func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Server, host string, want state.Placement, health string) (state.HostActual, bool) {
+	h := state.HostActual{Slot: want.Slot}
+	if want.Slot == "" {
+		a, b := r.retire(ctx, servers, want.Pool+"/"+host+"-a", &h), r.retire(ctx, servers, want.Pool+"/"+host+"-b", &h)
+		return h, a && b
+	}
+	name, other := want.Pool+"/"+host+"-"+want.Slot, want.Pool+"/"+host+"-"+want.Idle()
+	s, ok := servers[name]
+	if !ok {
+		h.Problem = "the router does not know " + name + "; configure it again"
+		return h, false
+	}
+	if s.Admin != haproxy.Ready {
+		// HAProxy takes a server for healthy from the end of its maintenance until the first check.
+		if err := r.probe(ctx, "http://"+s.Address+health); err != nil {
+			h.Problem = fmt.Sprintf("%s is not healthy: %v", name, err)
+			return h, false
+		}
+		if err := r.api.SetState(ctx, name, haproxy.Ready); err != nil {
+			h.Problem = err.Error()
+		}
+		return h, false
+	}
+	if !s.Up {
+		if s.Down {
+			h.Problem = name + " fails the router's health check"
+		}
+		return h, false
+	}
+	h.Up = true
+	return h, r.retire(ctx, servers, other, &h)
+}
+
+// retire takes new requests away from a slot, lets it finish those it has, and then puts it into maintenance. It reports
+// whether the slot is there.
+func (r *Router) retire(ctx context.Context, servers map[string]haproxy.Server, name string, h *state.HostActual) bool {
+	s, ok := servers[name]
+	if !ok || s.Admin == haproxy.Maintenance {
+		delete(r.since, name)
+		return true
+	}
+	next := haproxy.Drain
+	if s.Admin == haproxy.Drain {
+		began, known := r.since[name]
+		switch {
+		case !known:
+			r.since[name] = time.Now()
+		case s.Sessions == 0 || time.Since(began) > r.drain:
+			next = haproxy.Maintenance
+		}
+		if next == haproxy.Drain {
+			h.Sessions = s.Sessions
+			return false
+		}
+	}
+	if err := r.api.SetState(ctx, name, next); err != nil {
+		h.Problem = err.Error()
+	}
+	if next == haproxy.Drain {
+		r.since[name] = time.Now()
+	}
+	h.Sessions = s.Sessions
+	return false
+}
+
+// save writes the servers' state when something other than a time changed.
+func (r *Router) save(s haproxy.State) error {
+	timeless := s.Timeless()
+	if timeless == r.saved {
+		return nil
+	}
+	if err := ReplaceFile(r.paths.servers(), string(s)); err != nil {
+		return fmt.Errorf("save the servers' state: %w", err)
+	}
+	r.saved = timeless
+	return nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// read takes over the desired state and fits it to the hosts that exist.
+func (d *deployer) read(ctx context.Context) error {
+	e, err := d.entry(ctx, state.KeyDesired)
+	if err != nil {
+		return err
+	}
+	d.version = e.Version
+	d.want = state.Desired{Phase: state.PhaseRest}
+	if len(e.Value) > 0 {
+		if err := json.Unmarshal(e.Value, &d.want); err != nil {
+			return fmt.Errorf("read desired state: %w", err)
+		}
+	}
+	if d.want.Service != "" && d.want.Service != d.name {
+		return sdk.Failf("the router of this environment already serves %s; deploy %s to another environment", d.want.Service, d.name)
+	}
+	d.want.Service = d.name
+	if d.want.Releases == nil {
+		d.want.Releases = map[string]state.Release{}
+	}
+	hosts := map[string]state.Placement{}
+	for pool, names := range map[string][]string{state.PoolProduction: d.production, state.PoolCanary: d.canary} {
+		for _, n := range names {
+			p := d.want.Hosts[n]
+			p.Pool = pool
+			hosts[n] = p
+		}
+	}
+	d.want.Hosts = hosts
+	return nil
+}
+
+// write makes want the desired state.
+func (d *deployer) write(ctx context.Context) error {
+	return d.patiently(ctx, func() error {
+		e, err := d.job.SetState(ctx, state.KeyDesired, state.Encode(d.want))
+		if err == nil {
+			d.version = e.Version
+		}
+		return err
+	})
+}
+
+// entry reads one value of the shared state.
+func (d *deployer) entry(ctx context.Context, key string) (e sdk.Entry, err error) {
+	err = d.patiently(ctx, func() error {
+		e, err = d.job.State(ctx, key)
+		return err
+	})
+	return e, err
+}
+
+// patience is how long a deploy waits for a shared state that is out of reach. The router keeps its state meanwhile.
+const patience = 30 * time.Second
+
+// patiently repeats f while it fails.
+func (d *deployer) patiently(ctx context.Context, f func() error) error {
+	began := time.Now()
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || time.Since(began) > patience {
+			return err
+		}
+		d.job.Warnf("%v; trying again", err)
+		sleep(ctx, time.Second)
+	}
+}
+
+// readActual returns what the router does.
+func (d *deployer) readActual(ctx context.Context) (state.Actual, error) {
+	var a state.Actual
+	return a, d.readInto(ctx, state.KeyActual, &a)
+}
+
+// readTraffic returns what the router counted.
+func (d *deployer) readTraffic(ctx context.Context) (traffic.Reading, error) {
+	var t traffic.Reading
+	return t, d.readInto(ctx, state.KeyTraffic, &t)
+}
+
+func (d *deployer) readInto(ctx context.Context, key string, v any) error {
+	e, err := d.entry(ctx, key)
+	if err != nil || len(e.Value) == 0 {
+		return err
+	}
+	if err := json.Unmarshal(e.Value, v); err != nil {
+		return fmt.Errorf("read state %s: %w", key, err)
+	}
+	return nil
+}
+
+// orderAfter is the operator's order when there is one after a version of its key.
+func (d *deployer) orderAfter(ctx context.Context, version int64) (o state.Order, err error) {
+	e, err := d.entry(ctx, state.KeyOrder)
+	if err != nil || e.Version <= version {
+		return o, err
+	}
+	if err := json.Unmarshal(e.Value, &o); err != nil {
+		return o, fmt.Errorf("read state %s: %w", state.KeyOrder, err)
+	}
+	return o, nil
+}
+
+const (
+	askTime   = 3 * time.Second       // for the last calls of the shared state when the stage ends
+	lookTime  = 50 * time.Millisecond // between two reads of the shared state
+	agentTime = 20 * time.Second      // for the agent to appear, or a slot to be found healthy
+	freshTime = 10 * time.Second      // an older report does not count; the clocks of hosts may differ by less
+)
+
+// ensureAgent installs the agent unless an agent with the same identity reports from the router.
+func (d *deployer) ensureAgent(ctx context.Context) error {
+	t, err := d.readTraffic(ctx)
+	if err != nil {
+		return err
+	}
+	if t.Agent == d.id && time.Since(t.Time).Abs() < freshTime {
+		return nil
+	}
+	d.job.Logf("installing the agent on %s", d.router.Name)
+	if err := d.job.InstallAgent(ctx, d.router.Name); err != nil {
+		return err
+	}
+	_, err = d.freshTraffic(ctx)
+	return err
+}
+
+// freshTraffic returns a count that the router made after this call began. The router's clock tells reports apart.
+func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
+	before, err := d.readTraffic(ctx)
+	if err != nil {
+		return traffic.Reading{}, err
+	}
+	for began := time.Now(); time.Since(began) < agentTime; {
+		now, err := d.readTraffic(ctx)
+		if err != nil {
+			return traffic.Reading{}, err
+		}
+		if now.Time.After(before.Time) {
+			return now, nil
+		}
+		if sleep(ctx, lookTime); ctx.Err() != nil {
+			return traffic.Reading{}, context.Cause(ctx)
+		}
+	}
+	return traffic.Reading{}, fmt.Errorf("the agent on %s does not report; see: journalctl -u 'troop-agent@*' on that host", d.router.Name)
+}
+
+// settle writes the desired state, and waits until the router does it.
+func (d *deployer) settle(ctx context.Context) error {
+	if err := d.write(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	for {
+		a, err := d.readActual(ctx)
+		if err != nil {
+			return err
+		}
+		if a.Desired >= d.version && a.Settled {
+			return nil
+		}
+		if wait := agentTime + d.c.drain(); time.Since(began) > wait {
+			if a.Desired < d.version {
+				return fmt.Errorf("the agent on %s did not answer within %s", d.router.Name, wait)
+			}
+			return fmt.Errorf("the router did not settle within %s: %s", wait, orElse(a.Problem, "requests are still in flight"))
+		}
+		if sleep(ctx, lookTime); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// drive gives signs of life of this deploy, until the returned function is called: an agent that misses them closes a
+// canary without a verdict.
+func (d *deployer) drive(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	say := func(ctx context.Context, run string) {
+		if _, err := d.job.SetState(ctx, state.KeyDriver, state.Encode(state.Driver{Run: run, Time: time.Now().UTC()})); err != nil && ctx.Err() == nil {
+			d.job.Warnf("%v", err)
+		}
+	}
+	run := orElse(d.job.Info.Run, "by hand")
+	say(ctx, run)
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			sleep(ctx, state.Beat)
+			if ctx.Err() == nil {
+				say(ctx, run)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		say(last, "")
+	}
+}
+
+// sleep returns early when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

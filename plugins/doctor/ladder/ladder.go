@@ -1,0 +1,51 @@
+// Package ladder decides what is done with a hog, and when: alert, renice, terminate, kill, one step after the other
+// within a budget. It has no side effects, so that a recording is treated as the host was. The doctor's agent and its
+// rehearse action run it; the doctor plugin imports it.
+package ladder
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Step is one step of the treatment.
+type Step string
+
+// The steps. Restart is not on the ladder: it replaces Terminate and Kill for a unit that the manifest names.
+const (
+	Alert     Step = "alert"
+	Renice    Step = "renice"
+	Terminate Step = "terminate"
+	Kill      Step = "kill"
+	Restart   Step = "restart"
+)
+
+// Niced is the nice value of Renice: the process runs when no other wants to.
+const Niced = 19
+
+// Parse reads the manifest's list of steps: known ones, in order, the alert first, SIGTERM before SIGKILL. An empty
+// list is not known yet.
+func Parse(names []string) ([]Step, error) {
+	all := []Step{Alert, Renice, Terminate, Kill}
+	var steps []Step
+	at := -1
+	for _, n := range names {
+		i := slices.Index(all, Step(n))
+		if i < 0 {
+			return nil, fmt.Errorf("want steps of %v, got %q", all, n)
+		}
+		if i <= at {
+			return nil, fmt.Errorf("%q comes too late: the order is %v", n, all)
+		}
+		at = i
+		steps = append(steps, Step(n))
+	}
+	if len(steps) > 0 && steps[0] != Alert {
+		return nil, errors.New(`the first step must be "alert": people are told before anything is done`)
+	}
+	if slices.Contains(steps, Kill) && !slices.Contains(steps, Terminate) {
+		return nil, errors.New(`"kill" needs "terminate" before it: a process can end by itself first`)
+	}
+	return steps, nil
+}

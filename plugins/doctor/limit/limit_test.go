@@ -1,0 +1,175 @@
+package limit
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
+)
+
+// play feeds the use of one process, in per cent of one core per second. It returns the second in which the process is
+// a hog first, -1 if it never is.
+func play(l Limits, host sample.Host, percents []float64) int {
+	w := NewWindows(l, nil)
+	at := time.Unix(1000, 0)
+	var used time.Duration
+	for i, p := range append([]float64{0}, percents...) {
+		if i > 0 {
+			at = at.Add(time.Second)
+			used += time.Duration(p * float64(time.Second) / 100)
+		}
+		s := sample.Sample{Time: at, Host: host, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, CPU: used, RSS: int64(p) << 20}}}
+		if len(w.Add(s)) > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+func times(n int, v ...float64) []float64 {
+	var list []float64
+	for range n {
+		list = append(list, v...)
+	}
+	return list
+}
+
+func TestWindowsCPU(t *testing.T) {
+	l := Limits{CPU: 80, CPUFor: 10 * time.Second}
+	for name, test := range map[string]struct {
+		percents []float64
+		cores    float64
+		want     int
+	}{
+		"a busy loop":                      {times(20, 100), 2, 10},
+		"after a quiet time":               {append(times(30, 2), times(20, 100)...), 2, 40},
+		"nine seconds are no window":       {times(9, 100), 2, -1},
+		"below the limit":                  {times(60, 79), 2, -1},
+		"one slow second acquits none":     {append(append(times(5, 100), 45), times(20, 100)...), 2, 10},
+		"one pause acquits none":           {append(append(times(5, 100), 0), times(20, 100)...), 2, 10},
+		"busy for 83 % of the time":        {times(10, 100, 100, 100, 100, 100, 0), 2, 10},
+		"busy for 60 % of the time":        {times(20, 100, 100, 100, 0, 0), 2, -1},
+		"in short bursts, half a core":     {times(30, 200, 0, 0, 0), 4, -1},
+		"four threads, half of the time":   {times(10, 400, 400, 0, 0), 4, 10},
+		"one burst of four threads":        {append(times(3, 400), times(30, 0)...), 4, -1},
+		"busy, then done":                  {append(times(9, 100), times(30, 0)...), 2, -1},
+		"half a core of capacity is all":   {times(20, 49), 0.5, 10},
+		"half a core, and it takes a part": {times(60, 30), 0.5, -1},
+		"rises late":                       {append(times(30, 50), times(20, 100)...), 2, 36},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := play(l, sample.Host{Cores: test.cores}, test.percents); got != test.want {
+				t.Errorf("a hog after %d s, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestWindowsStarved has a host that gives a process a fifth of a core, whatever it wants.
+func TestWindowsStarved(t *testing.T) {
+	for name, test := range map[string]struct {
+		wait   time.Duration // a second
+		sleeps int64         // a second
+		used   float64
+		want   bool
+	}{
+		"spins":                         {800 * time.Millisecond, 0, 20, true},
+		"works and sleeps":              {700 * time.Millisecond, 50, 20, false},
+		"sleeps half of the time":       {300 * time.Millisecond, 1, 20, false},
+		"gets next to nothing":          {950 * time.Millisecond, 0, 5, false},
+		"spins, and once in a while IO": {790 * time.Millisecond, 1, 20, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var now process.Demand
+			w := NewWindows(Limits{CPU: 80, CPUFor: 10 * time.Second}, func(process.Ident) (process.Demand, error) { return now, nil })
+			at := time.Unix(1000, 0)
+			var used time.Duration
+			first := -1
+			for s := range 30 {
+				at = at.Add(time.Second)
+				used += time.Duration(test.used * float64(time.Second) / 100)
+				now.Wait += test.wait
+				now.Sleeps += test.sleeps
+				if hogs := w.Add(sample.Sample{Time: at, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, CPU: used}}}); len(hogs) > 0 && first < 0 {
+					first = s
+					if hogs[0].Waited < 50 {
+						t.Errorf("waited %.0f %%", hogs[0].Waited)
+					}
+				}
+			}
+			if got := first >= 0; got != test.want || got && first > 12 {
+				t.Errorf("a hog in sample %d, want one: %v", first, test.want)
+			}
+		})
+	}
+}
+
+func TestWindowsMemory(t *testing.T) {
+	l := Limits{Memory: 50, MemoryFor: 5 * time.Second}
+	host := sample.Host{MemoryTotal: 100 << 20} // play's per cent are MiB
+	for name, test := range map[string]struct {
+		percents []float64
+		want     int
+	}{
+		"keeps half":    {times(10, 60), 6},
+		"lets go once":  {append(append(times(4, 60), 10), times(10, 60)...), 11},
+		"takes a third": {times(30, 33), -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := play(l, host, test.percents); got != test.want {
+				t.Errorf("a hog after %d s, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestWindowsReusedPID gives a pid to a new process every two seconds: none of them is a hog.
+func TestWindowsReusedPID(t *testing.T) {
+	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, nil)
+	at := time.Unix(1000, 0)
+	for i := range 20 {
+		at = at.Add(time.Second)
+		// Every two seconds another process has the pid; each is busy.
+		u := sample.Usage{Ident: process.Ident{PID: 7, Start: uint64(i / 2)}, CPU: time.Duration(i%2) * time.Second}
+		if hogs := w.Add(sample.Sample{Time: at, Procs: []sample.Usage{u}}); len(hogs) > 0 {
+			t.Fatalf("second %d: %v is a hog", i, hogs[0].Ident)
+		}
+	}
+	if len(w.tracks) != 1 {
+		t.Errorf("%d processes followed, want 1", len(w.tracks))
+	}
+}
+
+func TestAlarm(t *testing.T) {
+	for name, test := range map[string]struct {
+		values []float64
+		want   string // one letter a second: . unchanged, R raised, C cleared
+	}{
+		"stays above":       {times(8, 70), "...R...."},
+		"stays below":       {times(8, 59), "........"},
+		"a spike":           {[]float64{0, 100, 0, 0, 0, 0, 0}, "......."},
+		"between":           {append(times(5, 70), times(6, 57)...), "...R......."},
+		"recovers":          {append(times(5, 70), times(6, 10)...), "...R...C..."},
+		"not before cooled": {append(append(times(5, 70), times(4, 10)...), times(9, 70)...), "...R...C.........R"},
+		"unknown":           {times(6, -1), "......"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := Alarm{Limit: 60, Window: 3 * time.Second, Cooldown: 10 * time.Second}
+			got := ""
+			at := time.Unix(1000, 0)
+			for _, v := range test.values {
+				at = at.Add(time.Second)
+				c, _ := a.Add(at, v)
+				got += string(".RC"[c])
+			}
+			if got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+	off := Alarm{Window: time.Second}
+	if c, _ := off.Add(time.Now(), 100); c != Unchanged {
+		t.Error("an alarm without a limit was raised")
+	}
+}

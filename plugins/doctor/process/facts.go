@@ -1,0 +1,317 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Facts say who a process is. Protection rules judge them; they are read anew before each step.
+type Facts struct {
+	Ident
+	PPID       int        `json:"ppid"`
+	Comm       string     `json:"comm"` // chosen by the process itself
+	Executable string     `json:"executable"`
+	RootOwned  bool       `json:"root_owned,omitempty"` // the executable belongs to root: no other user has put it there
+	UIDs       []uint32   `json:"uids"`                 // real, effective, saved, file system
+	GIDs       []uint32   `json:"gids"`                 // the four, then the supplementary ones
+	User       string     `json:"user"`                 // of the effective uid; filled in by the caller; empty: unknown
+	Cgroup     string     `json:"cgroup"`
+	Unit       string     `json:"unit"` // of systemd; empty: none
+	Nice       int        `json:"nice"`
+	State      string     `json:"state"` // one letter, as in ps
+	Kernel     bool       `json:"kernel,omitempty"`
+	Leader     bool       `json:"leader,omitempty"` // of a session with a terminal
+	Chain      []Ancestor `json:"chain"`            // parent first, PID 1 last
+}
+
+// Ancestor is one process in the chain of parents.
+type Ancestor struct {
+	PID        int    `json:"pid"`
+	Comm       string `json:"comm"`
+	Executable string `json:"executable,omitempty"`
+	RootOwned  bool   `json:"root_owned,omitempty"`
+}
+
+func (a Ancestor) String() string {
+	if a.Executable != "" {
+		return fmt.Sprintf("%d %s", a.PID, a.Executable)
+	}
+	return fmt.Sprintf("%d [%s]", a.PID, a.Comm)
+}
+
+// HasAncestor reports whether pid is a parent of the process, near or far.
+func (f Facts) HasAncestor(pid int) bool {
+	return slices.ContainsFunc(f.Chain, func(a Ancestor) bool { return a.PID == pid })
+}
+
+// EffectiveUID is the uid whose rights the process has, -1 when it is not known.
+func (f Facts) EffectiveUID() int64 {
+	if len(f.UIDs) < 2 {
+		return -1
+	}
+	return int64(f.UIDs[1])
+}
+
+// Read examines the process id below proc (/proc). ErrGone says that it has ended; any other error, that something
+// about it cannot be known.
+func Read(proc string, id Ident) (Facts, error) {
+	dir := folder(proc, id.PID)
+	st, err := ReadStat(dir)
+	if err != nil {
+		return Facts{}, err
+	}
+	if st.Start != id.Start {
+		return Facts{}, ErrGone
+	}
+	f := Facts{
+		Ident: id, PPID: int(st.PPID), Comm: st.Comm, Nice: int(st.Nice), State: string(st.State), Kernel: st.Kernel(),
+		Leader: st.TTY != 0 && st.Session == uint64(id.PID),
+	}
+	if err := f.readStatus(filepath.Join(dir, "status")); err != nil {
+		return Facts{}, err
+	}
+	if !f.Kernel {
+		if f.Executable, f.RootOwned, err = executable(dir); err != nil {
+			return Facts{}, err
+		}
+	}
+	if f.Cgroup, err = Cgroup(dir); err != nil {
+		return Facts{}, asGone(err)
+	}
+	f.Unit = UnitOf(f.Cgroup)
+	if f.Chain, err = Chain(proc, f.PPID); err != nil {
+		return Facts{}, err
+	}
+	return f, nil
+}
+
+// executable returns the path of the program of a process, and whether it belongs to root.
+func executable(dir string) (exe string, rootOwned bool, err error) {
+	exe, rootOwned, err = readExe(dir)
+	if Gone(err) { // the main thread has ended; the process lives as long as one of its threads
+		for _, thread := range threads(dir) {
+			if exe, rootOwned, err = readExe(thread); err == nil {
+				break
+			}
+		}
+	}
+	return exe, rootOwned, asGone(err)
+}
+
+func readExe(dir string) (string, bool, error) {
+	link := filepath.Join(dir, "exe")
+	exe, err := os.Readlink(link)
+	if err != nil {
+		return "", false, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(link, &st); err != nil {
+		return "", false, fmt.Errorf("stat %s: %w", link, err)
+	}
+	// The kernel marks a program that was replaced on disk; it is still that program.
+	return strings.TrimSuffix(exe, " (deleted)"), st.Uid == 0, nil
+}
+
+// threads returns the folders of a process's threads.
+func threads(dir string) []string {
+	list, err := filepath.Glob(filepath.Join(dir, "task", "[0-9]*"))
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
+func (f *Facts) readStatus(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return asGone(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "Uid":
+			f.UIDs, err = numbers(value)
+			seen |= 1
+		case "Gid", "Groups":
+			var more []uint32
+			more, err = numbers(value)
+			f.GIDs = append(f.GIDs, more...)
+			if name == "Gid" {
+				seen |= 2
+			} else {
+				seen |= 4
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("parse %s: %w", file, err)
+		}
+	}
+	if seen != 7 || len(f.UIDs) != 4 {
+		return fmt.Errorf("parse %s: want Uid, Gid and Groups", file)
+	}
+	return nil
+}
+
+func numbers(text string) ([]uint32, error) {
+	var list []uint32
+	for w := range strings.FieldsSeq(text) {
+		n, err := strconv.ParseUint(w, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, uint32(n))
+	}
+	return list, nil
+}
+
+// Demand is what a process asked the scheduler for.
+type Demand struct {
+	Wait   time.Duration // ready to run, but without a core
+	Sleeps int64         // how often it went to sleep by itself
+}
+
+// ReadDemand reads the demand of a process since its start: that of its main thread or, when that has ended, of the
+// thread that waited longest.
+func ReadDemand(proc string, id Ident) (Demand, error) {
+	dir := folder(proc, id.PID)
+	st, err := ReadStat(dir)
+	if err != nil {
+		return Demand{}, err
+	}
+	if st.State != 'Z' {
+		return readDemand(dir)
+	}
+	var most Demand
+	err = ErrGone
+	for _, thread := range threads(dir) {
+		if st, errStat := ReadStat(thread); errStat != nil || st.State == 'Z' {
+			continue
+		}
+		d, errThread := readDemand(thread)
+		if errThread == nil && (err != nil || d.Wait > most.Wait) {
+			most, err = d, nil
+		}
+	}
+	return most, err
+}
+
+func readDemand(dir string) (Demand, error) {
+	sched, err := os.ReadFile(filepath.Join(dir, "schedstat"))
+	if err != nil {
+		return Demand{}, asGone(err)
+	}
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return Demand{}, asGone(err)
+	}
+	f := strings.Fields(string(sched)) // ns on a core, ns in the queue, turns
+	if len(f) != 3 {
+		return Demand{}, fmt.Errorf("parse schedstat of %s: %d fields, want 3", dir, len(f))
+	}
+	wait, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return Demand{}, fmt.Errorf("parse schedstat of %s: %w", dir, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if v, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return Demand{Wait: time.Duration(wait), Sleeps: n}, err
+		}
+	}
+	return Demand{}, fmt.Errorf("parse status of %s: no voluntary_ctxt_switches", dir)
+}
+
+// maxChain bounds the chain of parents, which changes while it is followed. It is long enough that nobody hides behind
+// it: a process that cannot be examined is left alone.
+const maxChain = 4096
+
+// Chain lists the process pid and its parents, up to PID 1.
+func Chain(proc string, pid int) ([]Ancestor, error) {
+	var chain []Ancestor
+	for pid > 0 {
+		if len(chain) == maxChain {
+			return nil, fmt.Errorf("follow parents: more than %d", maxChain)
+		}
+		dir := folder(proc, pid)
+		st, err := ReadStat(dir)
+		if err != nil {
+			return nil, fmt.Errorf("follow parents to %d: %w", pid, hideGone(err))
+		}
+		a := Ancestor{PID: pid, Comm: st.Comm}
+		if !st.Kernel() && pid != 1 {
+			if a.Executable, a.RootOwned, err = executable(dir); err != nil {
+				return nil, fmt.Errorf("follow parents to %d: %w", pid, hideGone(err))
+			}
+		}
+		chain = append(chain, a)
+		pid = int(st.PPID)
+	}
+	return chain, nil
+}
+
+// hideGone hides ErrGone: that a parent has ended says nothing about the process itself.
+func hideGone(err error) error {
+	if errors.Is(err, ErrGone) {
+		return errors.New("it has just ended")
+	}
+	return err
+}
+
+// Cgroup is the path by which systemd knows the process of a folder /proc/PID.
+func Cgroup(dir string) (string, error) {
+	paths, err := Cgroups(filepath.Join(dir, "cgroup"))
+	if err != nil {
+		return "", err
+	}
+	if p := paths["name=systemd"]; p != "" {
+		return p, nil
+	}
+	return paths[""], nil
+}
+
+// Cgroups reads a file /proc/PID/cgroup: path by controller; "" is the unified hierarchy.
+func Cgroups(file string) (map[string]string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		parts := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			return nil, fmt.Errorf("parse %s: line %q", file, line)
+		}
+		for c := range strings.SplitSeq(parts[1], ",") {
+			paths[c] = parts[2]
+		}
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("parse %s: it is empty", file)
+	}
+	return paths, nil
+}
+
+// UnitOf returns the systemd unit that a cgroup path belongs to: the first part that is not a slice.
+func UnitOf(cgroup string) string {
+	for part := range strings.SplitSeq(strings.Trim(cgroup, "/"), "/") {
+		if part == ".." || strings.HasSuffix(part, ".slice") {
+			continue
+		}
+		for _, suffix := range []string{".service", ".scope", ".socket", ".mount", ".swap"} {
+			if strings.HasSuffix(part, suffix) {
+				return strings.TrimPrefix(part, "_") // systemd's escape for names that the kernel reserves
+			}
+		}
+		return ""
+	}
+	return ""
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/limit"
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/protect"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// look reads the facts of a process, and finds the built-in rule that protects it.
+func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
+	f, err := process.Read(a.at.proc, id)
+	if err != nil {
+		return f, nil, err
+	}
+	if acc, err := protect.ReadAccounts(a.at.etc); err == nil && len(f.UIDs) > 1 {
+		f.User = acc.Name(f.UIDs[1])
+	}
+	return f, a.guard.Judge(f), nil
+}
+
+// treat takes the due step of one patient. The process is held from before it is examined until it recovers.
+func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
+	k := pt.Hog.Key()
+	h := a.held[k]
+	var err error
+	if h == nil {
+		h, err = process.Hold(a.at.proc, pt.Hog.Ident)
+		if errors.Is(err, process.ErrGone) {
+			return
+		}
+		if err == nil {
+			a.held[k] = h
+		}
+	}
+	var f process.Facts
+	if err == nil {
+		f, _, err = a.look(pt.Hog.Ident)
+	}
+	// The process is still alive, so the facts are its own: its pid was never free.
+	if errors.Is(err, process.ErrGone) || h != nil && !h.Alive() {
+		return
+	}
+	d := a.policy.Decide(now, pt, f, err)
+	if !d.Tell {
+		return
+	}
+	if err != nil {
+		f = process.Facts{Ident: pt.Hog.Ident, Comm: "unknown"}
+	}
+	data := evidence(ctx, a.at.proc, pt.Hog, f)
+	if !d.Act {
+		a.spare(pt, f, d.Spared, data)
+		return
+	}
+	if d.Step == ladder.Alert {
+		a.alert(pt, f, d, data)
+		return
+	}
+	a.act(ctx, h, pt, f, d, data)
+}
+
+func hogKey(host string, h limit.Hog) string { return "process:" + host + ":" + h.Key() }
+
+// describe names a process for messages.
+func describe(f process.Facts) string {
+	name := filepath.Base(f.Executable)
+	if f.Executable == "" {
+		name = f.Comm
+	}
+	user := f.User
+	if user == "" {
+		user = fmt.Sprintf("uid %d", f.EffectiveUID())
+	}
+	return fmt.Sprintf("%s (pid %d) of %s", name, f.PID, user)
+}
+
+func use(h limit.Hog) string {
+	if h.Resource == "memory" {
+		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
+	}
+	if h.Waited > 0 {
+		return fmt.Sprintf("%.0f %% of one core, never sleeps, and waits for a core %.0f %% of the time", h.Value, h.Waited)
+	}
+	return fmt.Sprintf("%.0f %% of one core", h.Value)
+}
+
+func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
+	next := "nothing follows"
+	switch {
+	case d.Spared != nil:
+		next = "it is left alone: " + d.Spared.Reason
+		data["spared"], data["reason"] = string(d.Spared.Rule), d.Spared.Reason
+	case d.Next != "":
+		next = "next: " + string(d.Next)
+		data["next"] = string(d.Next)
+	}
+	a.emit(sdk.Event{
+		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Summary: fmt.Sprintf("%s uses %s for %.0f s; %s", describe(f), use(pt.Hog), pt.Hog.Window.Seconds(), next),
+	})
+}
+
+func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, data map[string]any) {
+	data["spared"], data["reason"] = string(no.Rule), no.Reason
+	a.emit(sdk.Event{
+		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Summary: fmt.Sprintf("%s uses %s and is left alone: %s", describe(f), use(pt.Hog), no.Reason),
+	})
+	if no.Rule == ladder.RuleBudget && !a.broke {
+		a.broke = true
+		a.emit(sdk.Event{
+			Kind: "doctor.budget", Severity: sdk.Alert, Key: budgetKey(a.info.Host),
+			Summary: "the doctor stops acting on host " + a.info.Host + ": " + no.Reason,
+		})
+	}
+}
+
+// act takes one step. The evidence was collected before.
+func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
+	var kind, done string
+	var err error
+	switch d.Step {
+	case ladder.Renice:
+		kind, done = "process.reniced", fmt.Sprintf("now runs at nice %d", ladder.Niced)
+		err = h.Renice(ladder.Niced)
+	case ladder.Terminate:
+		kind, done = "process.terminated", "was sent SIGTERM"
+		err = h.Signal(unix.SIGTERM)
+	case ladder.Kill:
+		kind, done = "process.killed", "was sent SIGKILL"
+		err = h.Signal(unix.SIGKILL)
+	case ladder.Restart:
+		kind, done = "unit.restarted", "its unit "+f.Unit+" is restarted"
+		err = a.restart(ctx, f, d.Again)
+	case ladder.Alert:
+		return
+	}
+	if errors.Is(err, process.ErrGone) {
+		return
+	}
+	if err != nil {
+		a.spare(pt, f, &protect.Spared{Rule: protect.RuleUnknown, Reason: fmt.Sprintf("%s failed: %s", d.Step, err)}, data)
+		return
+	}
+	a.report.Actions++
+	a.emit(sdk.Event{
+		Kind: kind, Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Summary: fmt.Sprintf("%s used %s and %s", describe(f), use(pt.Hog), done),
+	})
+}
+
+// restart ends the main process of the hog's unit, so that systemd starts it again.
+func (a *agent) restart(ctx context.Context, f process.Facts, again bool) error {
+	policy, pid, err := unitProperties(ctx, f.Unit)
+	if err != nil {
+		return err
+	}
+	sig, err := restartSignal(policy, again)
+	if err != nil {
+		return err
+	}
+	st, err := process.ReadStat(filepath.Join(a.at.proc, fmt.Sprint(pid)))
+	if err != nil {
+		return err
+	}
+	h, err := process.Hold(a.at.proc, process.Ident{PID: pid, Start: st.Start})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	main, no, err := a.look(h.ID)
+	if err != nil {
+		return err
+	}
+	if main.Unit != f.Unit || no != nil && no.Rule != protect.RuleSystem {
+		return fmt.Errorf("the main process %d of unit %s must not be touched", pid, f.Unit)
+	}
+	return h.Signal(sig)
+}
+
+func (a *agent) recovered(pt *ladder.Patient) {
+	k := pt.Hog.Key()
+	if h := a.held[k]; h != nil {
+		_ = h.Close() // a pidfd holds no data
+		delete(a.held, k)
+	}
+	if len(pt.Done) == 0 {
+		return
+	}
+	how := "is below its limit again"
+	if !a.windows.Alive(pt.Hog.Ident) {
+		how = "has ended"
+	}
+	a.emit(sdk.Event{
+		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(a.info.Host, pt.Hog),
+		Summary: fmt.Sprintf("%s %s; steps taken: %v", describe(pt.Facts), how, pt.Done),
+		Data:    map[string]any{"pid": pt.Hog.PID, "start": pt.Hog.Start, "steps": pt.Done, "user": pt.Facts.User},
+	})
+}
+
+// evidence describes a process before a step. Events carry it.
+func evidence(ctx context.Context, proc string, h limit.Hog, f process.Facts) map[string]any {
+	chain := make([]string, 0, len(f.Chain))
+	for _, a := range f.Chain {
+		chain = append(chain, a.String())
+	}
+	data := map[string]any{
+		"pid": f.PID, "start": f.Start, "user": f.User, "uid": f.EffectiveUID(), "command": process.CommandLine(proc, f),
+		"executable": f.Executable, "cgroup": f.Cgroup, "unit": f.Unit, "parents": chain, "nice": f.Nice, "state": f.State,
+		"resource": h.Resource, "percent": round(h.Value), "waited_percent": round(h.Waited), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
+	}
+	count, files := process.OpenFiles(ctx, proc, f.PID)
+	if count >= 0 {
+		data["open_files"] = count
+	}
+	if len(files) > 0 {
+		data["files"] = files
+	}
+	return data
+}
+
+func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }

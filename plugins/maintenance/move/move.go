@@ -1,0 +1,314 @@
+// Package move moves one file to the storage host: claim, send, read back, receipt, quarantine, remove. Each step is in
+// the journal before the next one begins. The maintenance plugin's agent runs it; the
+// plugin imports it.
+package move
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
+	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
+)
+
+const (
+	// HoldTime is how long a move waits for a writer to close the file; then the file gets its old name again.
+	HoldTime = time.Minute
+	maxName  = 255 // bytes of a file's name
+)
+
+// Ledger records steps.
+type Ledger interface {
+	Append(r journal.Record) error
+}
+
+// Mover moves files. Every step can be repeated after any failure: it looks at what is there and continues from it. Not
+// for concurrent use.
+type Mover struct {
+	Ledger      Ledger
+	Store       storage.Store // nil while the storage host cannot be reached: files are claimed and removed, but not sent
+	Places      rule.Places
+	Environment string
+	Host        string
+	Compress    string
+	Quarantine  time.Duration
+	Now         func() time.Time
+}
+
+// Outcome is the result of Advance.
+type Outcome int
+
+// The outcomes.
+const (
+	Waiting  Outcome = iota // for a writer, or for the end of the quarantine
+	Moved                   // removed from the host, with a receipt
+	Returned                // it has its old name again: its writer did not close it
+	Vanished                // somebody removed it before it was sent
+	Dropped                 // it was never renamed
+)
+
+// Claim takes a file away from its writer: by a rename in its folder, or by a copy and a truncation.
+func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
+	d, err := file.OpenFolder(f.Root, path.Dir(f.Path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	base := path.Base(f.Path)
+	id, err := v.Places.Inspect(d, base)
+	if err != nil {
+		return err
+	}
+	tell := func() error { return nil }
+	if r.Reopen == "signal" { // before the rename: a file whose writer must not be signalled keeps its name
+		w, err := FindWriter(ctx, *r.Signal)
+		if err != nil && !errors.Is(err, ErrNoWriter) {
+			return err
+		}
+		if err == nil {
+			defer w.Close()
+			tell = w.Signal
+		}
+	}
+	return v.rename(d, r, f, id, tell)
+}
+
+// rename claims a file of an open folder, and tells its writer.
+func (v *Mover) rename(d *file.Folder, r rule.Rule, f rule.Found, id file.ID, tell func() error) error {
+	base := path.Base(f.Path)
+	m := ulid.Make().String()
+	c := journal.Claim{Rule: r.Name, Root: f.Root, Path: f.Path, Claimed: claimedName(m, base), Copy: r.Reopen == "copytruncate", File: id}
+	if err := v.Ledger.Append(journal.Record{ID: m, Op: journal.OpClaim, Claim: &c}); err != nil {
+		return err
+	}
+	if c.Copy {
+		return v.copyAndCut(d, m, c)
+	}
+	if err := d.Rename(base, c.Claimed); err != nil {
+		return err
+	}
+	return tell()
+}
+
+func claimedName(id, base string) string {
+	name := rule.ClaimPrefix + id + "-" + base
+	return name[:min(len(name), maxName)]
+}
+
+// copyAndCut is logrotate's copytruncate. Lines written between the end of the copy and the truncation are lost; after a
+// crash in between, the file is moved twice.
+func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
+	src, _, err := d.Open(path.Base(c.Path), unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := d.Create(c.Claimed)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if err := copyRest(dst, src); err != nil {
+		return fmt.Errorf("copy %s: %w", c.Path, err)
+	}
+	copied, err := file.Identify(dst)
+	if err == nil {
+		err = d.Sync()
+	}
+	if err == nil {
+		err = v.Ledger.Append(journal.Record{ID: id, Op: journal.OpCopied, File: &copied})
+	}
+	if err == nil {
+		err = copyRest(dst, src) // what was written meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", c.Path, err)
+	}
+	// From here on lines are lost: as little as possible happens between the last read and the truncation.
+	if _, err := io.Copy(dst, src); err != nil {
+		return fmt.Errorf("copy %s: %w", c.Path, err)
+	}
+	if err := src.Truncate(0); err != nil {
+		return fmt.Errorf("truncate %s: %w", c.Path, err)
+	}
+	return errors.Join(dst.Sync(), src.Sync())
+}
+
+// copyRest copies what is left of src, to disk.
+func copyRest(dst, src *os.File) error {
+	if _, err := io.Copy(dst, src); err != nil {
+		return err
+	}
+	return dst.Sync()
+}
+
+// Advance takes a move as far as possible now.
+func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
+	d, err := file.OpenFolder(m.Claim.Root, path.Dir(m.Claim.Path))
+	if err != nil {
+		return Waiting, err
+	}
+	defer d.Close()
+	f, id, err := d.Open(m.Claim.Claimed, unix.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return v.absent(d, m)
+	}
+	if err != nil {
+		return Waiting, err
+	}
+	defer f.Close()
+	if m.Claim.Copy && !m.Copied { // the agent died during the copy: the file itself is complete
+		if err := d.Remove(m.Claim.Claimed); err != nil {
+			return Waiting, err
+		}
+		return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
+	}
+	if !id.Same(m.Claim.File) {
+		return Waiting, file.Refuse(f.Name(), "another file was put in its place")
+	}
+	if err := file.Released(f); err != nil {
+		if errors.Is(err, file.ErrHeld) && m.Receipt == nil && v.Now().Sub(m.Begun) >= HoldTime {
+			return v.giveBack(d, m)
+		}
+		return Waiting, err
+	}
+	if m.Sent != nil && !id.Unchanged(m.Sent.File) { // a writer appended to it after it was sent
+		if err := v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}); err != nil {
+			return Waiting, err
+		}
+	}
+	if m.Receipt == nil {
+		if v.Store == nil {
+			return Waiting, nil
+		}
+		if err := v.deliver(m, f); err != nil {
+			return Waiting, err
+		}
+	}
+	if v.Now().Before(m.Receipt.Verified.Add(v.Quarantine)) {
+		return Waiting, nil
+	}
+	return v.dispose(d, m, f)
+}
+
+// deliver sends the file, reads it back and writes its receipt.
+func (v *Mover) deliver(m *journal.Move, f *os.File) error {
+	if m.Sent == nil {
+		s, err := storage.Send(v.Store, f, v.remote(m), v.Compress)
+		if err != nil {
+			return err
+		}
+		if err := v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent, Sent: &s}); err != nil {
+			return err
+		}
+	}
+	if err := storage.Fetch(v.Store, *m.Sent, io.Discard); err != nil {
+		remote := m.Sent.Remote
+		// The stored file is damaged or missing: send it again.
+		if errors.Is(err, storage.ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
+			err = errors.Join(err, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}))
+		}
+		if errors.Is(err, storage.ErrMismatch) {
+			err = errors.Join(err, v.Store.Remove(remote))
+		}
+		return err
+	}
+	r := storage.Receipt{
+		ID: m.ID, Environment: v.Environment, Host: v.Host, Rule: m.Claim.Rule, Path: m.Claim.Path,
+		Verified: v.Now().UTC(), Object: *m.Sent,
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := v.Store.Put(m.Sent.Remote+".json", bytes.NewReader(append(b, '\n'))); err != nil {
+		return err
+	}
+	return v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpReceipt, Receipt: &r})
+}
+
+// dispose removes the file. The receipt is on disk, the file is the one that was sent, and no process writes to it.
+func (v *Mover) dispose(d *file.Folder, m *journal.Move, f *os.File) (Outcome, error) {
+	id, err := file.Identify(f)
+	if err != nil {
+		return Waiting, err
+	}
+	if !id.Unchanged(m.Receipt.File) {
+		return Waiting, fmt.Errorf("%s: %w", f.Name(), storage.ErrChanged)
+	}
+	if err := file.Released(f); err != nil {
+		return Waiting, err
+	}
+	if err := d.Remove(m.Claim.Claimed); err != nil {
+		return Waiting, err
+	}
+	return Moved, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpDone})
+}
+
+// absent finds out why a claimed file is not there.
+func (v *Mover) absent(d *file.Folder, m *journal.Move) (Outcome, error) {
+	if m.Receipt != nil { // the agent died between the removal and its record
+		return Moved, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpDone})
+	}
+	result := Vanished
+	f, id, err := d.Open(path.Base(m.Claim.Path), unix.O_RDONLY)
+	if err == nil {
+		_ = f.Close() // read only
+		if id.Same(m.Claim.File) {
+			result = Dropped // the agent died between the record and the rename
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, file.ErrUnsafe) {
+		return Waiting, err
+	}
+	return result, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
+}
+
+// giveBack gives a file its old name again, unless there is a new file of that name.
+func (v *Mover) giveBack(d *file.Folder, m *journal.Move) (Outcome, error) {
+	err := d.Rename(m.Claim.Claimed, path.Base(m.Claim.Path))
+	if errors.Is(err, unix.EEXIST) {
+		return Waiting, file.ErrHeld
+	}
+	if err != nil {
+		return Waiting, err
+	}
+	return Returned, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
+}
+
+// Adopt adds a claimed file that the journal does not know, because the journal was lost.
+func (v *Mover) Adopt(f rule.Found, name string) error {
+	rest := strings.TrimPrefix(path.Base(f.Path), rule.ClaimPrefix)
+	if len(rest) < ulid.EncodedSize+2 {
+		return nil
+	}
+	id, base := rest[:ulid.EncodedSize], rest[ulid.EncodedSize+1:]
+	if _, err := ulid.ParseStrict(id); err != nil {
+		return nil //nolint:nilerr // the name is somebody else's
+	}
+	return v.Ledger.Append(journal.Record{ID: id, Op: journal.OpClaim, Claim: &journal.Claim{
+		Rule: name, Root: f.Root, Path: path.Join(path.Dir(f.Path), base), Claimed: path.Base(f.Path), File: f.ID,
+	}})
+}
+
+// remote is the name of a file on the storage host: HOST/RULE/YEAR-MONTH/NAME.ID.zst.
+func (v *Mover) remote(m *journal.Move) string {
+	name := path.Base(m.Claim.Path) + "." + m.ID
+	if v.Compress != "none" {
+		name += ".zst"
+	}
+	return path.Join(v.Host, m.Claim.Rule, m.Begun.UTC().Format("2006-01"), name)
+}

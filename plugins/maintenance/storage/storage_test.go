@@ -1,0 +1,137 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage/storagetest"
+)
+
+// noise returns bytes that do not compress.
+func noise(tb testing.TB, n int) []byte {
+	tb.Helper()
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func TestStorage(t *testing.T) {
+	for _, compress := range []string{"zstd", "none"} {
+		t.Run(compress, func(t *testing.T) {
+			dir := t.TempDir()
+			h := storagetest.New(t, filepath.Join(dir, "storage"))
+			content := append(noise(t, 3<<20), strings.Repeat("GET / 200 1.2ms\n", 1000)...)
+			file := filepath.Join(dir, "app.log")
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.Close() })
+
+			h.Cut.Store(1 << 20)
+			s, err := storage.Connect(t.Context(), h.Target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := storage.Send(s, f, "web-1/app/x", compress); err == nil {
+				t.Error("a connection that ended in the middle stored the file")
+			}
+			_ = s.Close()
+			if _, err := os.Stat(filepath.Join(h.Target.Path, "web-1/app/x")); err == nil {
+				t.Error("half a file has its whole name")
+			}
+
+			h.Cut.Store(0)
+			s, err = storage.Connect(t.Context(), h.Target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			sent, err := storage.Send(s, f, "web-1/app/x", compress)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back bytes.Buffer
+			if err := storage.Fetch(s, sent, &back); err != nil || !bytes.Equal(back.Bytes(), content) {
+				t.Errorf("read back %d bytes: %v", back.Len(), err)
+			}
+			if free, known := s.Free(); !known || free == 0 {
+				t.Errorf("free space %d, known %v", free, known)
+			}
+			stored := filepath.Join(h.Target.Path, "web-1/app/x")
+			b, err := os.ReadFile(stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, damaged := range map[string][]byte{
+				"cut off":   b[:len(b)-1],
+				"a byte":    slices.Concat(b[:1000], []byte{b[1000] ^ 1}, b[1001:]),
+				"longer":    append(slices.Clone(b), 0),
+				"all of it": nil,
+			} {
+				if err := os.WriteFile(stored, damaged, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := storage.Fetch(s, sent, io.Discard); !errors.Is(err, storage.ErrMismatch) {
+					t.Errorf("%s: %v, want a mismatch", name, err)
+				}
+			}
+		})
+	}
+}
+
+func TestStorageIdentity(t *testing.T) {
+	h := storagetest.New(t, t.TempDir())
+	other := storagetest.New(t, t.TempDir())
+	for name, test := range map[string]struct {
+		change func(x *storage.Target)
+		want   string
+	}{
+		"another host's key": {func(x *storage.Target) { x.KnownHosts = other.Target.KnownHosts }, "not the pinned one"},
+		"no key for it":      {func(x *storage.Target) { x.Names = []string{"storage-2"} }, "no key is pinned"},
+		"our key is unknown": {func(x *storage.Target) { x.PrivateKey = other.Target.PrivateKey }, "unable to authenticate"},
+		"no key of ours":     {func(x *storage.Target) { x.PrivateKey = "" }, "parse the storage key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := h.Target
+			test.change(&x)
+			s, err := storage.Connect(t.Context(), x)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("connected")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want it to say %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestPartition ends the context of a connection: calls return.
+func TestPartition(t *testing.T) {
+	h := storagetest.New(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := storage.Connect(ctx, h.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	cancel()
+	if err := s.Get("x", io.Discard); err == nil {
+		t.Error("no error after the context ended")
+	}
+}
