@@ -88,8 +88,8 @@ func TestParseMixedOutput(t *testing.T) {
 func TestParseRefusesWhatItDoesNotKnow(t *testing.T) {
 	tests := map[string]struct{ format, out, want string }{
 		"after a banner":         {"auto", "> spell\n{\"tool\": \"spell\"}\n", "an object with the keys tool"},
-		"one of several":         {"auto", `[{"filePath":"a.js","messages":[]},{"word":"teh"}]`, "an object with the keys word"},
-		"not objects":            {"auto", `["teh"]`, "a value that is no object"},
+		"one of several":         {"auto", `[{"filePath":"a.js","messages":[]},{"word":"tpyo"}]`, "an object with the keys word"},
+		"not objects":            {"auto", `["tpyo"]`, "a value that is no object"},
 		"no keys":                {"auto", `{}`, "an object without keys"},
 		"PHPStan":                {"auto", `{"totals":{"errors":0,"file_errors":1},"files":{"a.php":{"errors":1,"messages":[{"message":"m","line":3,"ignorable":true}]}},"errors":[]}`, "want a message of type ERROR or WARNING"},
 		"a log of another tool":  {"auto", `{"reason":"started"}`, `no message with the reason "started"`},
