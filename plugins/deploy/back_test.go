@@ -79,7 +79,7 @@ func TestAbortWorksInEveryPhase(t *testing.T) {
 			s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 				playing.Lock()
 				defer playing.Unlock()
-				if slices.Contains(p.Hosts, tt.host) && p.Vars["release_step"] == tt.step {
+				if slices.Contains(p.Hosts, sdk.HostName(tt.host)) && p.Vars["release_step"] == tt.step {
 					once.Do(func() {
 						if got := s.serving("web-1") == artifact2; got != tt.reached {
 							t.Errorf("production serves the release: %v, want %v", got, tt.reached)
