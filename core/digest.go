@@ -8,9 +8,6 @@ import (
 	"strings"
 )
 
-// Digest is "sha256:" and 64 hexadecimal digits.
-type Digest string
-
 const digestPrefix = "sha256:"
 
 // DigestOf returns the digest of some bytes.
@@ -47,6 +44,3 @@ func DigestFile(path string) (Digest, error) {
 	defer func() { _ = f.Close() }()
 	return DigestReader(f)
 }
-
-// Hex returns the digits alone, as they stand in file names.
-func (d Digest) Hex() string { return strings.TrimPrefix(string(d), digestPrefix) }

@@ -48,9 +48,6 @@ type Source struct {
 	Path string // absolute folder inside a git work tree or a bare repository
 }
 
-// StageID is TYPE.NAME.
-type StageID string
-
 // Stage is one step of a pipeline.
 type Stage struct {
 	Type, Name  string
@@ -96,19 +93,6 @@ type When struct {
 	Branches     []string // patterns
 	Environments []string
 	Paths        Paths // of files that changed since the stage last passed
-}
-
-// Block is the body of a stage as it stands in the manifest; its plugin decodes it.
-type Block struct {
-	Source []byte // the text between the braces
-	Start  Pos    // of the first byte of Source
-	File   string
-}
-
-// Scope is the object that the expressions of a block refer to: a cty value, in the two encodings of go-cty.
-type Scope struct {
-	Type  []byte // JSON
-	Value []byte // msgpack; unknown values allowed
 }
 
 // Environment is a named set of hosts.

@@ -18,7 +18,7 @@ func TestCall(t *testing.T) {
 	t.Parallel()
 	const given, own, late = "S3NTINEL-from-vault", "S3NTINEL-of-the-environment", "S3NTINEL-of-the-block"
 	w := newWorld(t, "a.a", "b.b")
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"secrets", "playbook", "events"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"secrets", "playbook", "events"}}
 	w.secrets["vault"] = given
 	w.hidden["lab"] = []string{own}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: "fetch " + given, Status: "ok"}}

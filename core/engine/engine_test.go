@@ -182,7 +182,7 @@ func TestRunOutcomes(t *testing.T) {
 		"an environment that cannot be prepared": {
 			stages: []string{"a.a", "b.b"},
 			prepare: func(w *world) {
-				w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"playbook"}}
+				w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"playbook"}}
 				w.prepare = func(string) error { return errors.New("terraform: no quota") }
 				w.stage("a.a").Retries = 3
 			},
@@ -513,8 +513,8 @@ func TestEnvironmentIsPreparedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "a.b", "b.b", "a.c")
 	w.pipeline.Environments = append(w.pipeline.Environments, core.Environment{Name: "other"})
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"inventory"}}
-	w.describe["b"] = core.Description{Name: "b", Capabilities: []string{"artifacts"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"inventory"}}
+	w.describe["b"] = core.Description{Name: "b", Capabilities: []core.Capability{"artifacts"}}
 	w.stage("a.c").Environment = "other"
 	r := w.run(t.Context())
 	if r.Status != core.Passed {
@@ -541,7 +541,7 @@ func TestValidate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "missing.b", "agentonly.c", "d.d < a.a", "e.e")
 	w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "artifact"}}}
-	w.describe["e"] = core.Description{Name: "e", Capabilities: []string{"inventory"}}
+	w.describe["e"] = core.Description{Name: "e", Capabilities: []core.Capability{"inventory"}}
 	w.check["d.d"] = core.Diagnostics{{Summary: "Invalid d stage", Detail: "want host:port", Range: at(4, 5)}}
 	w.stage("d.d").References = []core.Reference{
 		{Stage: "a.a", Output: "artefact", Range: at(4, 20)},
@@ -612,7 +612,7 @@ func at(line, column int) core.Range {
 func TestEnvironmentIsNeeded(t *testing.T) {
 	t.Parallel()
 	hosts := func(w *world) {
-		w.describe["b"] = core.Description{Name: "b", Stage: true, Capabilities: []string{"inventory"}}
+		w.describe["b"] = core.Description{Name: "b", Stage: true, Capabilities: []core.Capability{"inventory"}}
 	}
 	tests := map[string]struct {
 		prepare func(w *world)
@@ -672,7 +672,7 @@ func TestGraphIsRefused(t *testing.T) {
 func TestMessagesBecomeEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a")
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"playbook", "events"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"playbook", "events"}}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: "install", Status: "failed", Message: "no space", Path: "main.yml:3"}}
 	limit := 70.0
 	w.scripts["a.a"] = func(ctx context.Context, j core.Job, emit func(core.Message)) error {
@@ -742,7 +742,7 @@ func TestSecretsNeverLeave(t *testing.T) {
 	w := newWorld(t, "a.a", "b.b")
 	w.pipeline.Secrets = []string{word, key, where}
 	w.secrets["vault"] = given
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"secrets", "events", "playbook"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"secrets", "events", "playbook"}}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: word, Status: "failed", Message: key}}
 	w.scripts["a.a"] = func(ctx context.Context, j core.Job, emit func(core.Message)) error {
 		s, err := j.Capabilities.Secret(ctx, "vault")

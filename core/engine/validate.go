@@ -172,11 +172,5 @@ func checkReferences(p *core.Pipeline, descriptions map[string]core.Description)
 
 // needsHosts tells whether a plugin asks for something that only a prepared environment can give.
 func needsHosts(d core.Description) bool {
-	return slices.ContainsFunc(d.Capabilities, func(c string) bool {
-		switch c {
-		case "inventory", "playbook", "agents", "flags", "state", "events":
-			return true
-		}
-		return false
-	})
+	return slices.ContainsFunc(d.Capabilities, core.Capability.NeedsEnvironment)
 }

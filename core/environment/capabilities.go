@@ -34,12 +34,13 @@ func (c *capabilities) site() (*Environment, *site, error) {
 	return e, s, err
 }
 
-func (c *capabilities) Hosts(context.Context) ([]core.Host, error) {
+func (c *capabilities) Hosts(context.Context) ([]core.PluginHost, error) {
 	e, err := c.env()
 	if err != nil {
 		return nil, err
 	}
-	return e.Hosts()
+	hosts, err := e.Hosts()
+	return core.PluginHosts(hosts), err
 }
 
 func (c *capabilities) Playbook(ctx context.Context, p core.PlaybookRun, each func(core.TaskResult)) error {
@@ -161,7 +162,7 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 	if err != nil {
 		return err
 	}
-	e = e.Complete()
+	e = core.Complete(e)
 	if e.Source == "" {
 		e.Source = string(c.job.Info.Stage)
 	}

@@ -234,5 +234,5 @@ func start(ctx context.Context, path string, digest core.Digest, o Options) (*pl
 	if p.Description().Name == "" {
 		return nil, errors.Join(fmt.Errorf("%s gives no name", filepath.Base(path)), p.Close())
 	}
-	return &plugin{client: p, digest: digest, desc: descriptionToCore(p.Description())}, nil
+	return &plugin{p, digest}, nil
 }

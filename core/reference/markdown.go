@@ -44,7 +44,7 @@ func Markdown(d core.Description, example string) string {
 	if len(d.Capabilities) > 0 {
 		b.WriteString("\n## What it may do\n\n| capability | lets it |\n|---|---|\n")
 		for _, c := range d.Capabilities {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", c, uses[c])
+			fmt.Fprintf(&b, "| `%s` | %s |\n", c, c.Allows())
 		}
 	}
 	return b.String()
@@ -82,7 +82,7 @@ func markdownBlocks(b *strings.Builder, way string, s core.BlockSchema) {
 	}
 }
 
-func markdownArgs(b *strings.Builder, args []core.ActionArg) {
+func markdownArgs(b *strings.Builder, args []core.Arg) {
 	if len(args) == 0 {
 		return
 	}

@@ -45,7 +45,7 @@ func Text(d core.Description) string {
 	if len(d.Capabilities) > 0 {
 		section("It may", func(w *tabwriter.Writer) {
 			for _, c := range d.Capabilities {
-				fmt.Fprintf(w, "  %s\t%s\n", c, uses[c])
+				fmt.Fprintf(w, "  %s\t%s\n", c, c.Allows())
 			}
 		})
 	}

@@ -72,7 +72,7 @@ func info(t *testing.T, dir string) sdktest.Options {
 func unpack(t *testing.T, fake *sdktest.Fake, r sdktest.Result) map[string]string {
 	t.Helper()
 	digest, _ := r.Outputs["artifact"].(string)
-	z, err := zstd.NewReader(bytes.NewReader(fake.ArtifactBytes(digest)))
+	z, err := zstd.NewReader(bytes.NewReader(fake.ArtifactBytes(sdk.Digest(digest))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -176,14 +176,14 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	var names []string
 	for _, h := range hosts {
 		if h.Role == "production" || h.Role == "canary" {
-			names = append(names, h.Name)
+			names = append(names, string(h.Name))
 		}
 	}
 	if len(names) == 0 {
 		return sdk.Skipf("environment %s has no host of role production or canary", job.Info.Environment)
 	}
 	slices.Sort(names)
-	if err := job.InstallAgent(ctx, names...); err != nil {
+	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {
 		return err
 	}
 	d := c.withDefaults()

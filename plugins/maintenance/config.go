@@ -107,9 +107,9 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	for _, h := range hosts {
 		switch {
 		case h.Role == "production" || h.Role == "canary":
-			names = append(names, h.Name)
+			names = append(names, string(h.Name))
 		case h.Role == d.Storage.Role && storage == "":
-			storage = h.Name
+			storage = string(h.Name)
 		}
 	}
 	if len(names) == 0 {
@@ -124,7 +124,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 			job.Warnf("rule %q: copytruncate loses lines that are written between the copy and the truncation", r.Name)
 		}
 	}
-	if err := job.InstallAgent(ctx, names...); err != nil {
+	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {
 		return err
 	}
 	job.Logf("maintenance on %s: %d rules, files are moved to %s", strings.Join(names, ", "), len(d.Rules), storage)

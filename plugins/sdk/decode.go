@@ -17,7 +17,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"github.com/zclconf/go-cty/cty/msgpack"
 
-	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // reserved are the arguments of every stage that belong to the core.
@@ -34,14 +34,14 @@ type decoder struct {
 
 // decodeBlock decodes c into target, a pointer to a struct. An error is trouble with the protocol; what is
 // wrong with the block is in the decoder's diagnostics, all at once.
-func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
-	scope, err := decodeScope(c)
+func decodeBlock(stage string, c contract.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
+	scope, err := decodeScope(c.Scope)
 	if err != nil {
 		return nil, nil, err
 	}
 	d := &decoder{stage: stage, partial: partial, unknown: map[string]bool{}, ctx: &hcl.EvalContext{Variables: scope}}
-	start := hcl.Pos{Line: max(int(c.GetLine()), 1), Column: max(int(c.GetColumn()), 1), Byte: int(c.GetByte())}
-	file, diags := hclsyntax.ParseConfig(c.GetSource(), c.GetFile(), start)
+	start := hcl.Pos{Line: max(c.Block.Start.Line, 1), Column: max(c.Block.Start.Column, 1), Byte: c.Block.Start.Byte}
+	file, diags := hclsyntax.ParseConfig(c.Block.Source, c.Block.File, start)
 	d.diags = diags
 	body, ok := file.Body.(*hclsyntax.Body)
 	if diags.HasErrors() || !ok || d.immense(body) {
@@ -55,15 +55,15 @@ func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Va
 	return d, body, nil
 }
 
-func decodeScope(c *wire.Config) (map[string]cty.Value, error) {
-	if len(c.GetScopeType()) == 0 {
+func decodeScope(s contract.Scope) (map[string]cty.Value, error) {
+	if len(s.Type) == 0 {
 		return nil, nil
 	}
-	t, err := ctyjson.UnmarshalType(c.GetScopeType())
+	t, err := ctyjson.UnmarshalType(s.Type)
 	if err != nil {
 		return nil, fmt.Errorf("decode type of scope: %w", err)
 	}
-	v, err := msgpack.Unmarshal(c.GetScopeValue(), t)
+	v, err := msgpack.Unmarshal(s.Value, t)
 	if err != nil {
 		return nil, fmt.Errorf("decode scope: %w", err)
 	}

@@ -80,7 +80,7 @@ func TestCapabilities(t *testing.T) {
 	steps := map[string]func(context.Context, *sdk.Job) (any, error){
 		"hosts": func(ctx context.Context, j *sdk.Job) (any, error) { return j.Hosts(ctx) },
 		"playbook": func(ctx context.Context, j *sdk.Job) (any, error) {
-			return j.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: []string{"web-1"}, Vars: map[string]any{"slot": "a"}})
+			return j.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames("web-1"), Vars: map[string]any{"slot": "a"}})
 		},
 		"install": func(ctx context.Context, j *sdk.Job) (any, error) { return nil, j.InstallAgent(ctx, "web-1") },
 		"artifact": func(ctx context.Context, j *sdk.Job) (any, error) {

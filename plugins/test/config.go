@@ -28,7 +28,7 @@ var stage = sdk.Stage[config]{
 		Name:    "generate",
 		Summary: "Write property-based tests for the functions that a Node module exports",
 		Args: []sdk.Arg{
-			{Name: "module", Doc: "file of the module", Required: true},
+			{Name: "module", Doc: "file of the module; types come from its JSDoc comments, values from its constants, regular expressions and the names of parameters (date, phone, path)", Required: true},
 			{Name: "out", Doc: "file to write; default test/MODULE.property.test.js", Flag: true},
 			{Name: "only", Doc: "names of functions, separated by commas, including those that use more than their arguments; default all others", Flag: true},
 			{Name: "force", Doc: "overwrite an existing file", Flag: true, Default: "false"},

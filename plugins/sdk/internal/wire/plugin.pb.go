@@ -72,6 +72,64 @@ func (Result_Status) EnumDescriptor() ([]byte, []int) {
 	return file_plugin_proto_rawDescGZIP(), []int{27, 0}
 }
 
+type ErrorInfo_Kind int32
+
+const (
+	ErrorInfo_OTHER       ErrorInfo_Kind = 0
+	ErrorInfo_NOT_FOUND   ErrorInfo_Kind = 1
+	ErrorInfo_REFUSED     ErrorInfo_Kind = 2
+	ErrorInfo_CANCELLED   ErrorInfo_Kind = 3
+	ErrorInfo_TIMED_OUT   ErrorInfo_Kind = 4
+	ErrorInfo_UNAVAILABLE ErrorInfo_Kind = 5
+)
+
+// Enum value maps for ErrorInfo_Kind.
+var (
+	ErrorInfo_Kind_name = map[int32]string{
+		0: "OTHER",
+		1: "NOT_FOUND",
+		2: "REFUSED",
+		3: "CANCELLED",
+		4: "TIMED_OUT",
+		5: "UNAVAILABLE",
+	}
+	ErrorInfo_Kind_value = map[string]int32{
+		"OTHER":       0,
+		"NOT_FOUND":   1,
+		"REFUSED":     2,
+		"CANCELLED":   3,
+		"TIMED_OUT":   4,
+		"UNAVAILABLE": 5,
+	}
+)
+
+func (x ErrorInfo_Kind) Enum() *ErrorInfo_Kind {
+	p := new(ErrorInfo_Kind)
+	*p = x
+	return p
+}
+
+func (x ErrorInfo_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ErrorInfo_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_plugin_proto_enumTypes[1].Descriptor()
+}
+
+func (ErrorInfo_Kind) Type() protoreflect.EnumType {
+	return &file_plugin_proto_enumTypes[1]
+}
+
+func (x ErrorInfo_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ErrorInfo_Kind.Descriptor instead.
+func (ErrorInfo_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{47, 0}
+}
+
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2303,8 +2361,9 @@ type TaskResult struct {
 	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // ok, changed, failed, skipped, unreachable
 	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`                            // file:line of the task
-	FactsJson     []byte                 `protobuf:"bytes,6,opt,name=facts_json,json=factsJson,proto3" json:"facts_json,omitempty"` // of a task that registers troop_result
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`                                   // file:line of the task
+	FactsJson     []byte                 `protobuf:"bytes,6,opt,name=facts_json,json=factsJson,proto3" json:"facts_json,omitempty"`        // of a task that registers troop_result
+	ElapsedNano   int64                  `protobuf:"varint,7,opt,name=elapsed_nano,json=elapsedNano,proto3" json:"elapsed_nano,omitempty"` // how long it took
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2379,6 +2438,13 @@ func (x *TaskResult) GetFactsJson() []byte {
 		return x.FactsJson
 	}
 	return nil
+}
+
+func (x *TaskResult) GetElapsedNano() int64 {
+	if x != nil {
+		return x.ElapsedNano
+	}
+	return 0
 }
 
 type InstallAgentRequest struct {
@@ -3141,6 +3207,77 @@ func (x *SecretReply) GetValue() string {
 	return ""
 }
 
+// ErrorInfo is a detail of the gRPC status by which a call fails: which kind of error it is. It is there for the kinds
+// that callers tell apart. Without it, the status codes NOT_FOUND and PERMISSION_DENIED mean the same kinds; other codes
+// are none, since the transport uses them, too.
+type ErrorInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ErrorInfo_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=troop.plugin.v1.ErrorInfo_Kind" json:"kind,omitempty"`
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`     // NOT_FOUND: the kind of thing that was asked for, such as "artifact"
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`     // NOT_FOUND: its name
+	Remedy        string                 `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"` // NOT_FOUND
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo) Reset() {
+	*x = ErrorInfo{}
+	mi := &file_plugin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo) ProtoMessage() {}
+
+func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo.ProtoReflect.Descriptor instead.
+func (*ErrorInfo) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ErrorInfo) GetKind() ErrorInfo_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ErrorInfo_OTHER
+}
+
+func (x *ErrorInfo) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ErrorInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ErrorInfo) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 var File_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_proto_rawDesc = "" +
@@ -3323,7 +3460,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x0fPlaybookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x1b\n" +
-	"\tvars_json\x18\x03 \x01(\fR\bvarsJson\"\x99\x01\n" +
+	"\tvars_json\x18\x03 \x01(\fR\bvarsJson\"\xbc\x01\n" +
 	"\n" +
 	"TaskResult\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
@@ -3332,7 +3469,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
-	"facts_json\x18\x06 \x01(\fR\tfactsJson\"+\n" +
+	"facts_json\x18\x06 \x01(\fR\tfactsJson\x12!\n" +
+	"\felapsed_nano\x18\a \x01(\x03R\velapsedNano\"+\n" +
 	"\x13InstallAgentRequest\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\"(\n" +
 	"\x12PutArtifactRequest\x12\x12\n" +
@@ -3382,7 +3520,19 @@ const file_plugin_proto_rawDesc = "" +
 	"\rSecretRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\vSecretReply\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value2\xa5\x03\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\"\xde\x01\n" +
+	"\tErrorInfo\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.troop.plugin.v1.ErrorInfo.KindR\x04kind\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\\\n" +
+	"\x04Kind\x12\t\n" +
+	"\x05OTHER\x10\x00\x12\r\n" +
+	"\tNOT_FOUND\x10\x01\x12\v\n" +
+	"\aREFUSED\x10\x02\x12\r\n" +
+	"\tCANCELLED\x10\x03\x12\r\n" +
+	"\tTIMED_OUT\x10\x04\x12\x0f\n" +
+	"\vUNAVAILABLE\x10\x052\xa5\x03\n" +
 	"\x06Plugin\x12J\n" +
 	"\bDescribe\x12 .troop.plugin.v1.DescribeRequest\x1a\x1c.troop.plugin.v1.Description\x12C\n" +
 	"\x05Check\x12\x1d.troop.plugin.v1.CheckRequest\x1a\x1b.troop.plugin.v1.CheckReply\x12>\n" +
@@ -3419,132 +3569,135 @@ func file_plugin_proto_rawDescGZIP() []byte {
 	return file_plugin_proto_rawDescData
 }
 
-var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_plugin_proto_goTypes = []any{
 	(Result_Status)(0),          // 0: troop.plugin.v1.Result.Status
-	(*DescribeRequest)(nil),     // 1: troop.plugin.v1.DescribeRequest
-	(*Description)(nil),         // 2: troop.plugin.v1.Description
-	(*Block)(nil),               // 3: troop.plugin.v1.Block
-	(*Attribute)(nil),           // 4: troop.plugin.v1.Attribute
-	(*NestedBlock)(nil),         // 5: troop.plugin.v1.NestedBlock
-	(*Output)(nil),              // 6: troop.plugin.v1.Output
-	(*Action)(nil),              // 7: troop.plugin.v1.Action
-	(*ActionArg)(nil),           // 8: troop.plugin.v1.ActionArg
-	(*Agent)(nil),               // 9: troop.plugin.v1.Agent
-	(*Config)(nil),              // 10: troop.plugin.v1.Config
-	(*Range)(nil),               // 11: troop.plugin.v1.Range
-	(*Diagnostic)(nil),          // 12: troop.plugin.v1.Diagnostic
-	(*CheckRequest)(nil),        // 13: troop.plugin.v1.CheckRequest
-	(*CheckReply)(nil),          // 14: troop.plugin.v1.CheckReply
-	(*RunInfo)(nil),             // 15: troop.plugin.v1.RunInfo
-	(*RunRequest)(nil),          // 16: troop.plugin.v1.RunRequest
-	(*CancelRequest)(nil),       // 17: troop.plugin.v1.CancelRequest
-	(*CancelReply)(nil),         // 18: troop.plugin.v1.CancelReply
-	(*CallRequest)(nil),         // 19: troop.plugin.v1.CallRequest
-	(*Message)(nil),             // 20: troop.plugin.v1.Message
-	(*Log)(nil),                 // 21: troop.plugin.v1.Log
-	(*Progress)(nil),            // 22: troop.plugin.v1.Progress
-	(*Finding)(nil),             // 23: troop.plugin.v1.Finding
-	(*Metric)(nil),              // 24: troop.plugin.v1.Metric
-	(*OutputValue)(nil),         // 25: troop.plugin.v1.OutputValue
-	(*Table)(nil),               // 26: troop.plugin.v1.Table
-	(*Row)(nil),                 // 27: troop.plugin.v1.Row
-	(*Result)(nil),              // 28: troop.plugin.v1.Result
-	(*Host)(nil),                // 29: troop.plugin.v1.Host
-	(*InventoryRequest)(nil),    // 30: troop.plugin.v1.InventoryRequest
-	(*InventoryReply)(nil),      // 31: troop.plugin.v1.InventoryReply
-	(*PlaybookRequest)(nil),     // 32: troop.plugin.v1.PlaybookRequest
-	(*TaskResult)(nil),          // 33: troop.plugin.v1.TaskResult
-	(*InstallAgentRequest)(nil), // 34: troop.plugin.v1.InstallAgentRequest
-	(*PutArtifactRequest)(nil),  // 35: troop.plugin.v1.PutArtifactRequest
-	(*GetArtifactRequest)(nil),  // 36: troop.plugin.v1.GetArtifactRequest
-	(*Artifact)(nil),            // 37: troop.plugin.v1.Artifact
-	(*GetFlagRequest)(nil),      // 38: troop.plugin.v1.GetFlagRequest
-	(*Flag)(nil),                // 39: troop.plugin.v1.Flag
-	(*GetStateRequest)(nil),     // 40: troop.plugin.v1.GetStateRequest
-	(*StateEntry)(nil),          // 41: troop.plugin.v1.StateEntry
-	(*WatchStateRequest)(nil),   // 42: troop.plugin.v1.WatchStateRequest
-	(*Event)(nil),               // 43: troop.plugin.v1.Event
-	(*PublishReply)(nil),        // 44: troop.plugin.v1.PublishReply
-	(*SubscribeRequest)(nil),    // 45: troop.plugin.v1.SubscribeRequest
-	(*SecretRequest)(nil),       // 46: troop.plugin.v1.SecretRequest
-	(*SecretReply)(nil),         // 47: troop.plugin.v1.SecretReply
-	nil,                         // 48: troop.plugin.v1.CallRequest.ArgsEntry
+	(ErrorInfo_Kind)(0),         // 1: troop.plugin.v1.ErrorInfo.Kind
+	(*DescribeRequest)(nil),     // 2: troop.plugin.v1.DescribeRequest
+	(*Description)(nil),         // 3: troop.plugin.v1.Description
+	(*Block)(nil),               // 4: troop.plugin.v1.Block
+	(*Attribute)(nil),           // 5: troop.plugin.v1.Attribute
+	(*NestedBlock)(nil),         // 6: troop.plugin.v1.NestedBlock
+	(*Output)(nil),              // 7: troop.plugin.v1.Output
+	(*Action)(nil),              // 8: troop.plugin.v1.Action
+	(*ActionArg)(nil),           // 9: troop.plugin.v1.ActionArg
+	(*Agent)(nil),               // 10: troop.plugin.v1.Agent
+	(*Config)(nil),              // 11: troop.plugin.v1.Config
+	(*Range)(nil),               // 12: troop.plugin.v1.Range
+	(*Diagnostic)(nil),          // 13: troop.plugin.v1.Diagnostic
+	(*CheckRequest)(nil),        // 14: troop.plugin.v1.CheckRequest
+	(*CheckReply)(nil),          // 15: troop.plugin.v1.CheckReply
+	(*RunInfo)(nil),             // 16: troop.plugin.v1.RunInfo
+	(*RunRequest)(nil),          // 17: troop.plugin.v1.RunRequest
+	(*CancelRequest)(nil),       // 18: troop.plugin.v1.CancelRequest
+	(*CancelReply)(nil),         // 19: troop.plugin.v1.CancelReply
+	(*CallRequest)(nil),         // 20: troop.plugin.v1.CallRequest
+	(*Message)(nil),             // 21: troop.plugin.v1.Message
+	(*Log)(nil),                 // 22: troop.plugin.v1.Log
+	(*Progress)(nil),            // 23: troop.plugin.v1.Progress
+	(*Finding)(nil),             // 24: troop.plugin.v1.Finding
+	(*Metric)(nil),              // 25: troop.plugin.v1.Metric
+	(*OutputValue)(nil),         // 26: troop.plugin.v1.OutputValue
+	(*Table)(nil),               // 27: troop.plugin.v1.Table
+	(*Row)(nil),                 // 28: troop.plugin.v1.Row
+	(*Result)(nil),              // 29: troop.plugin.v1.Result
+	(*Host)(nil),                // 30: troop.plugin.v1.Host
+	(*InventoryRequest)(nil),    // 31: troop.plugin.v1.InventoryRequest
+	(*InventoryReply)(nil),      // 32: troop.plugin.v1.InventoryReply
+	(*PlaybookRequest)(nil),     // 33: troop.plugin.v1.PlaybookRequest
+	(*TaskResult)(nil),          // 34: troop.plugin.v1.TaskResult
+	(*InstallAgentRequest)(nil), // 35: troop.plugin.v1.InstallAgentRequest
+	(*PutArtifactRequest)(nil),  // 36: troop.plugin.v1.PutArtifactRequest
+	(*GetArtifactRequest)(nil),  // 37: troop.plugin.v1.GetArtifactRequest
+	(*Artifact)(nil),            // 38: troop.plugin.v1.Artifact
+	(*GetFlagRequest)(nil),      // 39: troop.plugin.v1.GetFlagRequest
+	(*Flag)(nil),                // 40: troop.plugin.v1.Flag
+	(*GetStateRequest)(nil),     // 41: troop.plugin.v1.GetStateRequest
+	(*StateEntry)(nil),          // 42: troop.plugin.v1.StateEntry
+	(*WatchStateRequest)(nil),   // 43: troop.plugin.v1.WatchStateRequest
+	(*Event)(nil),               // 44: troop.plugin.v1.Event
+	(*PublishReply)(nil),        // 45: troop.plugin.v1.PublishReply
+	(*SubscribeRequest)(nil),    // 46: troop.plugin.v1.SubscribeRequest
+	(*SecretRequest)(nil),       // 47: troop.plugin.v1.SecretRequest
+	(*SecretReply)(nil),         // 48: troop.plugin.v1.SecretReply
+	(*ErrorInfo)(nil),           // 49: troop.plugin.v1.ErrorInfo
+	nil,                         // 50: troop.plugin.v1.CallRequest.ArgsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
-	3,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
-	6,  // 1: troop.plugin.v1.Description.outputs:type_name -> troop.plugin.v1.Output
-	7,  // 2: troop.plugin.v1.Description.actions:type_name -> troop.plugin.v1.Action
-	9,  // 3: troop.plugin.v1.Description.agent:type_name -> troop.plugin.v1.Agent
-	4,  // 4: troop.plugin.v1.Block.attributes:type_name -> troop.plugin.v1.Attribute
-	5,  // 5: troop.plugin.v1.Block.blocks:type_name -> troop.plugin.v1.NestedBlock
-	3,  // 6: troop.plugin.v1.NestedBlock.block:type_name -> troop.plugin.v1.Block
-	8,  // 7: troop.plugin.v1.Action.args:type_name -> troop.plugin.v1.ActionArg
-	11, // 8: troop.plugin.v1.Diagnostic.range:type_name -> troop.plugin.v1.Range
-	10, // 9: troop.plugin.v1.CheckRequest.config:type_name -> troop.plugin.v1.Config
-	12, // 10: troop.plugin.v1.CheckReply.diagnostics:type_name -> troop.plugin.v1.Diagnostic
-	10, // 11: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
-	15, // 12: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
-	16, // 13: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
-	48, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
-	21, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
-	22, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
-	23, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
-	24, // 18: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
-	25, // 19: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
-	43, // 20: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
-	28, // 21: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
-	26, // 22: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
-	27, // 23: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
+	4,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
+	7,  // 1: troop.plugin.v1.Description.outputs:type_name -> troop.plugin.v1.Output
+	8,  // 2: troop.plugin.v1.Description.actions:type_name -> troop.plugin.v1.Action
+	10, // 3: troop.plugin.v1.Description.agent:type_name -> troop.plugin.v1.Agent
+	5,  // 4: troop.plugin.v1.Block.attributes:type_name -> troop.plugin.v1.Attribute
+	6,  // 5: troop.plugin.v1.Block.blocks:type_name -> troop.plugin.v1.NestedBlock
+	4,  // 6: troop.plugin.v1.NestedBlock.block:type_name -> troop.plugin.v1.Block
+	9,  // 7: troop.plugin.v1.Action.args:type_name -> troop.plugin.v1.ActionArg
+	12, // 8: troop.plugin.v1.Diagnostic.range:type_name -> troop.plugin.v1.Range
+	11, // 9: troop.plugin.v1.CheckRequest.config:type_name -> troop.plugin.v1.Config
+	13, // 10: troop.plugin.v1.CheckReply.diagnostics:type_name -> troop.plugin.v1.Diagnostic
+	11, // 11: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
+	16, // 12: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
+	17, // 13: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
+	50, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
+	22, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
+	23, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
+	24, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
+	25, // 18: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
+	26, // 19: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
+	44, // 20: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
+	29, // 21: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
+	27, // 22: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
+	28, // 23: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
 	0,  // 24: troop.plugin.v1.Result.status:type_name -> troop.plugin.v1.Result.Status
-	12, // 25: troop.plugin.v1.Result.diagnostics:type_name -> troop.plugin.v1.Diagnostic
-	29, // 26: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
-	1,  // 27: troop.plugin.v1.Plugin.Describe:input_type -> troop.plugin.v1.DescribeRequest
-	13, // 28: troop.plugin.v1.Plugin.Check:input_type -> troop.plugin.v1.CheckRequest
-	16, // 29: troop.plugin.v1.Plugin.Run:input_type -> troop.plugin.v1.RunRequest
-	16, // 30: troop.plugin.v1.Plugin.Watch:input_type -> troop.plugin.v1.RunRequest
-	19, // 31: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
-	17, // 32: troop.plugin.v1.Plugin.Cancel:input_type -> troop.plugin.v1.CancelRequest
-	30, // 33: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
-	32, // 34: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
-	34, // 35: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
-	35, // 36: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
-	36, // 37: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
-	38, // 38: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
-	39, // 39: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
-	40, // 40: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
-	41, // 41: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
-	42, // 42: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
-	43, // 43: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
-	45, // 44: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
-	43, // 45: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
-	46, // 46: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
-	2,  // 47: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
-	14, // 48: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
-	20, // 49: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
-	20, // 50: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
-	20, // 51: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
-	18, // 52: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
-	31, // 53: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
-	33, // 54: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
-	33, // 55: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
-	37, // 56: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
-	37, // 57: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
-	39, // 58: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
-	39, // 59: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
-	41, // 60: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
-	41, // 61: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
-	41, // 62: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
-	44, // 63: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
-	43, // 64: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
-	44, // 65: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
-	47, // 66: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
-	47, // [47:67] is the sub-list for method output_type
-	27, // [27:47] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	13, // 25: troop.plugin.v1.Result.diagnostics:type_name -> troop.plugin.v1.Diagnostic
+	30, // 26: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
+	1,  // 27: troop.plugin.v1.ErrorInfo.kind:type_name -> troop.plugin.v1.ErrorInfo.Kind
+	2,  // 28: troop.plugin.v1.Plugin.Describe:input_type -> troop.plugin.v1.DescribeRequest
+	14, // 29: troop.plugin.v1.Plugin.Check:input_type -> troop.plugin.v1.CheckRequest
+	17, // 30: troop.plugin.v1.Plugin.Run:input_type -> troop.plugin.v1.RunRequest
+	17, // 31: troop.plugin.v1.Plugin.Watch:input_type -> troop.plugin.v1.RunRequest
+	20, // 32: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
+	18, // 33: troop.plugin.v1.Plugin.Cancel:input_type -> troop.plugin.v1.CancelRequest
+	31, // 34: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
+	33, // 35: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
+	35, // 36: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
+	36, // 37: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
+	37, // 38: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
+	39, // 39: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
+	40, // 40: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
+	41, // 41: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
+	42, // 42: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
+	43, // 43: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
+	44, // 44: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
+	46, // 45: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
+	44, // 46: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
+	47, // 47: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
+	3,  // 48: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
+	15, // 49: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
+	21, // 50: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
+	21, // 51: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
+	21, // 52: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
+	19, // 53: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
+	32, // 54: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
+	34, // 55: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
+	34, // 56: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
+	38, // 57: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
+	38, // 58: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
+	40, // 59: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
+	40, // 60: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
+	42, // 61: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
+	42, // 62: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
+	42, // 63: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
+	45, // 64: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
+	44, // 65: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
+	45, // 66: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
+	48, // 67: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
+	48, // [48:68] is the sub-list for method output_type
+	28, // [28:48] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -3567,8 +3720,8 @@ func file_plugin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   48,
+			NumEnums:      2,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
