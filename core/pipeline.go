@@ -1,6 +1,10 @@
 package core
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Pipeline is what a manifest describes.
 type Pipeline struct {
@@ -13,6 +17,30 @@ type Pipeline struct {
 	Stages       []Stage // in the order of the manifest
 	Notifiers    []Notifier
 	Secrets      []string // values that must be masked wherever they appear
+	// Hidden returns Secrets together with those that were read since, for a stage whose scope was made. Nil: there
+	// are no others.
+	Hidden func() []string `json:"-"`
+}
+
+// Environment returns the environment of a name; no name means the only one. Else it is a *NotFoundError, or an error
+// that says how to choose.
+func (p *Pipeline) Environment(name string) (Environment, error) {
+	names := make([]string, 0, len(p.Environments))
+	for _, e := range p.Environments {
+		if e.Name == name {
+			return e, nil
+		}
+		names = append(names, e.Name)
+	}
+	switch {
+	case name != "":
+		return Environment{}, &NotFoundError{What: "environment", Name: name, Remedy: Suggest(name, names)}
+	case len(names) == 0:
+		return Environment{}, fmt.Errorf("%s has no environment block", p.File)
+	case len(names) == 1:
+		return p.Environments[0], nil
+	}
+	return Environment{}, fmt.Errorf("%s has several environments; choose one with --env: %s", p.File, strings.Join(names, ", "))
 }
 
 // Source is where commits come from.

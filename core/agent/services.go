@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
@@ -52,19 +51,11 @@ func (s *services) WatchState(ctx context.Context, prefix string, each func(core
 
 // Publish returns when the event is safe on this host's disk.
 func (s *services) Publish(_ context.Context, e core.Event) error {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	if e.ID == "" {
-		e.ID = core.NewID(e.Time)
-	}
+	e = e.Complete()
 	e.Environment = s.config.Environment
 	e.Host, e.Role = s.config.Host, s.config.Role
 	if e.Source == "" {
 		e.Source = s.config.Type + "." + s.config.Name
-	}
-	if e.Severity == "" {
-		e.Severity = core.Info
 	}
 	return s.spool.Put(e)
 }

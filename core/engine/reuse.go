@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -94,8 +92,7 @@ func (x *execution) inputs(s core.Stage, plugin core.Digest, scope core.Scope) c
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(b)
-	return core.Digest("sha256:" + hex.EncodeToString(sum[:]))
+	return core.DigestOf(b)
 }
 
 // settleKnown gives a stage the outcome of an earlier run.

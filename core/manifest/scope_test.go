@@ -292,6 +292,9 @@ func TestScopeReadsSecrets(t *testing.T) {
 		if got := sorted(read); got != want[1] {
 			t.Errorf("need %d: then the scope of stage one read %q, want %q", need, got, want[1])
 		}
+		if !slices.Contains(p.Hidden(), "value of a") {
+			t.Errorf("need %d: what was read is not among %q", need, p.Hidden())
+		}
 	}
 }
 

@@ -116,11 +116,24 @@ func (c *Client) Dialer(h core.Host) func(ctx context.Context, network, addr str
 	}
 }
 
-// Close ends all connections. Calls in flight fail.
+// Close ends all connections. Calls in flight fail, and so do those that follow.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	c.disconnect()
+	return nil
+}
+
+// Disconnect ends all connections, such as after hosts were replaced. Calls in flight fail; the next ones connect
+// again.
+func (c *Client) Disconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disconnect()
+}
+
+func (c *Client) disconnect() {
 	for _, x := range c.conns {
 		select {
 		case x.slot <- struct{}{}:
@@ -132,7 +145,6 @@ func (c *Client) Close() error {
 		}
 	}
 	clear(c.conns)
-	return nil
 }
 
 func (c *Client) session(ctx context.Context, h core.Host, do func(*ssh.Session) error) error {

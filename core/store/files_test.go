@@ -257,12 +257,12 @@ func TestLockOfADeadProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := open(t, dir)
-	locked := (*store.LockedError)(nil)
-	if _, err := f.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) ||
+	locked := (*core.LockedError)(nil)
+	if _, err := f.Lock(t.Context(), "lab", core.Holder{}, nil); !errors.As(err, &locked) ||
 		err.Error() != "environment lab is in use by somebody; wait for it, or end that process" {
 		t.Fatalf("while it lives: %v", err)
 	}
-	release, err := f.Lock(t.Context(), "lab", store.Holder{}, func(store.Holder) {
+	release, err := f.Lock(t.Context(), "lab", core.Holder{}, func(core.Holder) {
 		if err := holder.Process.Kill(); err != nil {
 			t.Error(err)
 		}

@@ -94,14 +94,9 @@ func (f *Files) newest() *before {
 }
 
 // Filter chooses runs; the zero value takes all.
-type Filter struct {
-	Pipeline            string
-	Statuses            []core.Status
-	Branch, Environment string
-	Limit               int // 0: none
-}
+type Filter = core.RunFilter
 
-func (f Filter) takes(r core.Run) bool {
+func takes(f Filter, r core.Run) bool {
 	fits := func(want, got string) bool { return want == "" || want == got || r.Status == core.Damaged && got == "" }
 	return fits(f.Pipeline, r.Pipeline) && fits(f.Branch, r.Branch) && fits(f.Environment, r.Environment) &&
 		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status))
@@ -125,7 +120,7 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		if filter.takes(r) {
+		if takes(filter, r) {
 			runs = append(runs, r)
 		}
 		if filter.Limit > 0 && len(runs) == filter.Limit {

@@ -35,6 +35,9 @@ type Files struct {
 	journals map[core.RunID]*journal // of the runs that this process writes
 }
 
+// Folders are the names that the store uses itself, which no environment may have.
+func Folders() []string { return []string{"runs", "artifacts", "plugins", "stages"} }
+
 // Open returns the store in a folder. The folder is made when something is first written.
 func Open(dir string) *Files {
 	return &Files{dir: dir, journals: map[core.RunID]*journal{}}

@@ -32,7 +32,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	} else if err != nil {
 		return err
 	}
-	if digest(b) != p.File {
+	if core.DigestOf(b) != p.File {
 		return &StaleError{}
 	}
 	if err := w.unlock(ctx, p.Lock); err != nil {

@@ -21,7 +21,7 @@ import (
 // Copy is a state that was set aside before a command changed it.
 type Copy struct {
 	Number    int             `json:"number"`
-	Before    Work            `json:"before"` // the command that was about to change it; the copy is as old
+	Before    core.Holder     `json:"before"` // the command that was about to change it; the copy is as old
 	Serial    uint64          `json:"serial"`
 	Lineage   string          `json:"lineage"`
 	Hosts     []core.HostName `json:"hosts"`
@@ -58,7 +58,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 	if err != nil {
 		return err
 	}
-	c := Copy{Number: 1, Before: w.work(), Serial: h.Serial, Lineage: h.Lineage, Hosts: []core.HostName{}}
+	c := Copy{Number: 1, Before: w.self(), Serial: h.Serial, Lineage: h.Lineage, Hosts: []core.HostName{}}
 	if len(all) > 0 {
 		c.Number = all[0].Number + 1
 	}

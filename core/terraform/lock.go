@@ -17,32 +17,16 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Work is a command that works with the state.
-type Work struct {
-	What  string     `json:"what"`
-	Run   core.RunID `json:"run,omitempty"` // that it is part of, if any
-	PID   int        `json:"pid"`
-	Since time.Time  `json:"since"`
-}
-
-func (k Work) String() string {
-	s := fmt.Sprintf("%s (process %d, since %s)", k.What, k.PID, k.Since.Local().Format(time.DateTime))
-	if k.Run != "" {
-		s = fmt.Sprintf("run %s, %s", k.Run, s)
-	}
-	return s
-}
-
-// work is what this workspace is used for, now.
-func (w *Workspace) work() Work {
-	return Work{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
+// self is this command as a holder, from now on.
+func (w *Workspace) self() core.Holder {
+	return core.Holder{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
 }
 
 // BusyError says that another command works in the same folder.
-type BusyError struct{ Work }
+type BusyError struct{ core.Holder }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Work, e.PID)
+	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Holder, e.PID)
 }
 
 // patience is how long a command waits for another one's plan.
@@ -86,11 +70,11 @@ func (w *Workspace) holder() (*BusyError, error) {
 		return nil, err
 	}
 	e := new(BusyError)
-	return e, json.Unmarshal(b, &e.Work)
+	return e, json.Unmarshal(b, &e.Holder)
 }
 
 func (w *Workspace) writeHolder() error {
-	b, err := json.Marshal(w.work())
+	b, err := json.Marshal(w.self())
 	if err != nil {
 		return err
 	}
@@ -135,7 +119,7 @@ func (w *Workspace) settled(ctx context.Context) ([]process, error) {
 			return all, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, &BusyError{Work{What: all[i].program, PID: all[i].pid, Since: all[i].since}}
+			return nil, &BusyError{core.Holder{What: all[i].program, PID: all[i].pid, Since: all[i].since}}
 		}
 		select {
 		case <-ctx.Done():

@@ -192,7 +192,7 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
-	p.File, p.Lock = digest(b), lock
+	p.File, p.Lock = core.DigestOf(b), lock
 	return p, nil
 }
 
@@ -202,7 +202,7 @@ func (p *Plan) id() core.Digest {
 	if err != nil {
 		panic(err) // strings
 	}
-	return digest(b)
+	return core.DigestOf(b)
 }
 
 // save keeps a plan for Saved. The file that Terraform wrote is there already, and decides: Apply refuses a plan
@@ -282,7 +282,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Digest = digest(b)
+	p.Digest = core.DigestOf(b)
 	var hidden *mask.Mask
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err

@@ -184,6 +184,6 @@ func (p *Plan) Summary() string {
 func (p *Plan) Name() string { return name(p.ID) }
 
 func name(id core.Digest) string {
-	s := strings.TrimPrefix(string(id), "sha256:")
+	s := id.Hex()
 	return s[:min(len(s), 12)]
 }

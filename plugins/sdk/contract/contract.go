@@ -20,9 +20,6 @@ package contract
 
 import "time"
 
-// Digest is "sha256:" and 64 hexadecimal digits.
-type Digest string
-
 // RunID is a ULID.
 type RunID string
 
@@ -161,6 +158,20 @@ type Event struct {
 	Summary     string         `json:"summary"`       // one sentence
 	Key         string         `json:"key,omitempty"` // what an alert is about; its recovery carries the same key
 	Data        map[string]any `json:"data,omitempty"`
+}
+
+// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+func (e Event) Complete() Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	if e.Severity == "" {
+		e.Severity = Info
+	}
+	return e
 }
 
 // EventFilter chooses events. The zero value takes every event from now on.
