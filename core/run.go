@@ -62,6 +62,20 @@ type Host struct {
 	Vars map[string]any `json:"vars,omitempty"` // variables of the inventory
 }
 
+// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+func Complete(e Event) Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	if e.Severity == "" {
+		e.Severity = Info
+	}
+	return e
+}
+
 // Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.
 const (
 	KindRunStarted   = "run.started"

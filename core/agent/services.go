@@ -51,7 +51,7 @@ func (s *services) WatchState(ctx context.Context, prefix string, each func(core
 
 // Publish returns when the event is safe on this host's disk.
 func (s *services) Publish(_ context.Context, e core.Event) error {
-	e = e.Complete()
+	e = core.Complete(e)
 	e.Environment = s.config.Environment
 	e.Host, e.Role = s.config.Host, s.config.Role
 	if e.Source == "" {

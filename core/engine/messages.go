@@ -36,7 +36,7 @@ func (o *origin) own(e core.Event) core.Event {
 
 // complete fills in what an event lacks and masks the rest.
 func complete(e core.Event, m *mask.Mask) core.Event {
-	e = e.Complete()
+	e = core.Complete(e)
 	e.Kind = m.String(e.Kind)
 	e.Summary = m.String(e.Summary)
 	e.Key = m.String(e.Key)

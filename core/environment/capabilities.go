@@ -162,7 +162,7 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 	if err != nil {
 		return err
 	}
-	e = e.Complete()
+	e = core.Complete(e)
 	if e.Source == "" {
 		e.Source = string(c.job.Info.Stage)
 	}

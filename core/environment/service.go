@@ -124,10 +124,10 @@ const (
 func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) error {
 	ctx, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
-	e := core.Event{
+	e := core.Complete(core.Event{
 		Environment: run.Environment, Run: run.ID, Source: "run", Kind: "run." + string(run.Status),
 		Summary: fmt.Sprintf("%s %s: %s (%.8s %s)", run.Pipeline, run.Status, run.Reason, run.Commit, run.Subject),
-	}.Complete()
+	})
 	if run.Status != core.Passed {
 		e.Severity = core.Warning
 	}

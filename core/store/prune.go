@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -132,6 +134,19 @@ func digests(s core.StageResult) map[string]bool {
 		walk(v)
 	}
 	return named
+}
+
+// Artifacts returns the digests in the outputs of a run's stages, sorted.
+func Artifacts(r core.Run) []core.Digest {
+	named := map[string]bool{}
+	addDigests(named, r)
+	var all []core.Digest
+	for _, sum := range slices.Sorted(maps.Keys(named)) {
+		if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
+			all = append(all, core.Digest("sha256:"+sum))
+		}
+	}
+	return all
 }
 
 // addDigests adds the digests in the outputs of a run's stages.

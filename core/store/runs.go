@@ -188,14 +188,7 @@ func (f *Files) ids() ([]core.RunID, error) {
 func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 	rec, err := f.read(ctx, id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
-		r := core.Run{
-			ID: id, Pipeline: rec.Pipeline, Manifest: rec.Manifest, Commit: rec.Commit, Subject: rec.Subject, Branch: rec.Branch,
-			Environment: rec.Environment, Status: core.Damaged, Reason: damage.Error(),
-		}
-		if u, err := ulid.ParseStrict(string(id)); err == nil {
-			r.Started = ulid.Time(u.Time())
-		}
-		return r, nil
+		return f.damagedRun(ctx, id, damage), nil
 	}
 	if err != nil {
 		return core.Run{}, err
@@ -204,6 +197,23 @@ func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 		interrupt(&rec.Run)
 	}
 	return rec.Run, nil
+}
+
+// damagedRun is what can still be said of a run whose record is not as it was written. The journal is asked: it may be
+// good, or good at its beginning.
+func (f *Files) damagedRun(ctx context.Context, id core.RunID, damage *DamageError) core.Run {
+	told, err := f.replay(ctx, id, nil)
+	if err == nil {
+		f.differ(damage, told.Run)
+	}
+	r := core.Run{
+		ID: id, Pipeline: told.Pipeline, Manifest: told.Manifest, Commit: told.Commit, Subject: told.Subject, Branch: told.Branch,
+		Environment: told.Environment, Started: told.Started, Status: core.Damaged, Reason: damage.Error(),
+	}
+	if u, err := ulid.ParseStrict(string(id)); err == nil && r.Started.IsZero() {
+		r.Started = ulid.Time(u.Time())
+	}
+	return r
 }
 
 // interrupt gives a run whose process is gone the status that nobody gave it.

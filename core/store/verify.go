@@ -140,7 +140,10 @@ func (r *replayed) take(text []byte) error {
 func (f *Files) Verify(ctx context.Context, id core.RunID) error {
 	sealed, err := f.seal(id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
-		return f.compare(ctx, id, damage)
+		if told, err := f.replay(ctx, id, nil); err == nil {
+			f.differ(damage, told.Run)
+		}
+		return damage
 	}
 	if err != nil {
 		return err
@@ -160,34 +163,29 @@ func (f *Files) Verify(ctx context.Context, id core.RunID) error {
 	return f.verifyAfter(id, rec.After)
 }
 
-// compare says in which way a record that was changed differs from the journal, when that can be told.
-func (f *Files) compare(ctx context.Context, id core.RunID, damage *DamageError) error {
-	told, err := f.replay(ctx, id, nil)
-	if err != nil {
-		return damage
-	}
+// differ says in which way a record that was changed differs from the run that the journal tells, when it can be read.
+func (f *Files) differ(damage *DamageError, want core.Run) {
 	var s seal
 	var l line
-	b, err := os.ReadFile(damage.File)
-	if err != nil || json.Unmarshal(b, &s) != nil || json.Unmarshal(s.Text, &l) != nil || l.Record == nil {
-		return damage
+	b, err := os.ReadFile(f.recordPath(want.ID))
+	if err != nil || json.Unmarshal(b, &s) != nil || json.Unmarshal(s.Text, &l) != nil || l.Record == nil || l.Record.ID != want.ID {
+		return
 	}
-	got, want := l.Record.Run, told.Run
+	got := l.Record.Run
 	for i := range min(len(got.Stages), len(want.Stages)) {
 		g, w := got.Stages[i], want.Stages[i]
 		if g.Status != w.Status {
 			damage.Problem, damage.Want = fmt.Sprintf("says that stage %s is %s", g.ID, g.Status), fmt.Sprintf("%s, as the journal says", w.Status)
-			return damage
+			return
 		}
 		if !reflect.DeepEqual(g, w) {
 			damage.Problem, damage.Want = fmt.Sprintf("says something else about stage %s", g.ID), "what the journal says"
-			return damage
+			return
 		}
 	}
 	if got.Status != want.Status {
 		damage.Problem, damage.Want = fmt.Sprintf("says that the run is %s", got.Status), fmt.Sprintf("%s, as the journal says", want.Status)
 	}
-	return damage
 }
 
 // verifyAfter checks that the run before this one is still the one that it was when this one began.

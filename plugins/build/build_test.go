@@ -121,7 +121,7 @@ func TestFailures(t *testing.T) {
 		body, want string
 		verdict    bool // a Failure: the project is wrong, not the stage
 	}{
-		"status":     {body: `command = ["sh", "-c", "echo missing script >&2; exit 3"]`, want: "exit status 3: missing script", verdict: true},
+		"status":     {body: `command = ["sh", "-c", "echo missing script >&2; exit 3"]`, want: "missing script (sh -c echo missing script >&2; exit 3: exit status 3)", verdict: true},
 		"silent":     {body: `command = ["false"]`, want: "no output", verdict: true},
 		"no program": {body: `command = ["no-such-program"]`, want: "no-such-program"},
 		"prepare":    {body: "package {\n prepare = [\"sh\", \"-c\", \"echo pruned nothing; exit 1\"]\n}", want: "pruned nothing", verdict: true},

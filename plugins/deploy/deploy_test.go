@@ -248,66 +248,6 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 	s.expectSplit(30, 30, 0)
 }
 
-func TestOperatorEndsHeldCanary(t *testing.T) {
-	t.Parallel()
-	for action, want := range map[string]string{"promote": artifact2, "abort": artifact1, "rollback": artifact1} {
-		t.Run(action, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, oneEach)
-			s.mustDeploy(artifact1)
-			held := strings.Replace(s.body(artifact2), `"promote"`, `"hold"`, 1)
-			r := s.deployBody(t.Context(), artifact2, held)
-			if r.Err == nil || !strings.Contains(r.Err.Error(), "is held on the canary") {
-				t.Fatalf("got %v, want a held release", r.Err)
-			}
-			expect(t, "canary-1 while held", s.serving("canary-1"), artifact2)
-			expect(t, "web-1 while held", s.serving("web-1"), artifact1)
-			args := map[string]string{}
-			if action == "rollback" {
-				args["yes"] = "true"
-			}
-			if r := s.call(action, args); r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			expect(t, "web-1", s.serving("web-1"), want)
-			expect(t, "canary-1", s.serving("canary-1"), want)
-			s.expectSplit(30, 20, 10)
-		})
-	}
-}
-
-func TestOrderEndsTheWatch(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, oneEach)
-	s.mustDeploy(artifact1)
-	done := make(chan sdktest.Result)
-	long := s.longWatch(artifact2)
-	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
-	s.watching()
-	if r := s.call("promote", nil); r.Err != nil {
-		t.Fatal(r.Err)
-	}
-	if r := <-done; r.Err != nil {
-		t.Fatal(r.Err)
-	}
-	expect(t, "web-1", s.serving("web-1"), artifact2)
-}
-
-func TestRollbackNeedsYes(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, oneEach)
-	if r := s.call("rollback", nil); r.Err == nil {
-		t.Error("rolled back without a release")
-	}
-	s.mustDeploy(artifact1)
-	s.mustDeploy(artifact2)
-	r := s.call("rollback", nil)
-	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+artifact2) || !strings.Contains(text, "--yes") {
-		t.Errorf("got %v and %s", r.Err, text)
-	}
-	expect(t, "web-1", s.serving("web-1"), artifact2)
-}
-
 func TestStatusAndWeights(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)

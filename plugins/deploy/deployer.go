@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -26,6 +27,11 @@ type deployer struct {
 
 	want    state.Desired
 	version int64 // of want in the shared state
+
+	good     string                     // the good release when this deploy began
+	previous map[string]state.Placement // what hosts served before this deploy switched them; it still runs there
+	since    int64                      // version of the last order before this deploy
+	ordered  atomic.Bool                // an operator ordered an abort
 }
 
 // newDeployer reads the hosts and the desired state.
@@ -41,7 +47,7 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	if err != nil {
 		return nil, err
 	}
-	d := &deployer{c: c, job: job, name: name, id: id}
+	d := &deployer{c: c, job: job, name: name, id: id, previous: map[string]state.Placement{}}
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
 		return nil, err

@@ -47,6 +47,11 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		maps.Copy(environment, d.c.Service.Environment)
 		vars["release_environment"] = environment
 	}
+	for _, h := range hosts {
+		if d.previous[h].Slot == d.want.Hosts[h].Idle() {
+			delete(d.previous, h) // it is replaced now
+		}
+	}
 	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
 	if err != nil && !cancelled(ctx, err) {
@@ -92,12 +97,20 @@ func (d *deployer) slots(hosts []string, slot func(state.Placement) string) map[
 	return m
 }
 
-// switchTo switches hosts to their idle slots, where install has put the release.
-func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
+// place wants hosts to serve from their idle slots, where install has put the release.
+func (d *deployer) place(hosts []string, r state.Release) {
 	for _, h := range hosts {
 		p := d.want.Hosts[h]
+		if _, switched := d.previous[h]; !switched {
+			d.previous[h] = p
+		}
 		d.want.Hosts[h] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: r.ID}
 	}
+}
+
+// switchTo switches hosts to their idle slots, and waits until the router has settled.
+func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
+	d.place(hosts, r)
 	if err := d.settle(ctx); err != nil {
 		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
 	}
@@ -130,6 +143,7 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 
 // cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
 func (d *deployer) cleanUp(ctx context.Context) {
+	clear(d.previous)
 	protect := slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
 	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.all()...), Vars: map[string]any{

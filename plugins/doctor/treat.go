@@ -230,11 +230,3 @@ func evidence(ctx context.Context, proc string, h limit.Hog, f process.Facts) ma
 }
 
 func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }
-
-// effective is the effective uid, -1 when it is not known.
-func effective(uids []uint32) int64 {
-	if len(uids) < 2 {
-		return -1
-	}
-	return int64(uids[1])
-}

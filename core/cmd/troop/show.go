@@ -1,16 +1,20 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/store"
 )
 
+// events returns the events of a run, also those before an error.
 func (a *app) events(c *cobra.Command, p *project, id core.RunID) ([]core.Event, error) {
 	var events []core.Event
 	for e, err := range p.files.Events(c.Context(), id) {
 		if err != nil {
-			return nil, err
+			return events, err
 		}
 		events = append(events, e)
 	}
@@ -32,8 +36,14 @@ func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []cor
 	if err != nil {
 		return err
 	}
+	err = p.files.Verify(c.Context(), run.ID)
+	if damage, ok := errors.AsType[*store.DamageError](err); ok {
+		run.Status, run.Reason = core.Damaged, damage.Error()
+	} else if err != nil {
+		return err
+	}
 	events, err := a.events(c, p, run.ID)
-	if err != nil {
+	if err != nil && run.Status != core.Damaged { // of a damaged run, what can be read of its journal
 		return err
 	}
 	tell(run, events)

@@ -160,20 +160,6 @@ type Event struct {
 	Data        map[string]any `json:"data,omitempty"`
 }
 
-// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
-func (e Event) Complete() Event {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	if e.ID == "" {
-		e.ID = NewID(e.Time)
-	}
-	if e.Severity == "" {
-		e.Severity = Info
-	}
-	return e
-}
-
 // EventFilter chooses events. The zero value takes every event from now on.
 type EventFilter struct {
 	Kinds      []string // prefixes; empty: every kind
