@@ -21,7 +21,7 @@ const (
 type frames struct {
 	out     io.Writer
 	encoder *zstd.Encoder
-	filling *frame
+	filling *frame      // nil: none yet
 	free    chan *frame // bounds how many there are
 	queue   chan *frame // in their order
 	written sync.WaitGroup
@@ -48,7 +48,6 @@ func newFrames(out io.Writer) (*frames, error) {
 	for range n {
 		w.free <- &frame{}
 	}
-	w.filling = <-w.free
 	w.written.Go(w.write)
 	return w, nil
 }
@@ -57,6 +56,12 @@ func newFrames(out io.Writer) (*frames, error) {
 func (w *frames) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {
+		if w.filling == nil { // the one before was sent
+			if err := w.failure(); err != nil {
+				return n - len(b), err
+			}
+			w.filling = <-w.free
+		}
 		f := w.filling
 		if f.plain == nil {
 			f.plain = make([]byte, 0, frameSize)
@@ -67,10 +72,6 @@ func (w *frames) Write(b []byte) (int, error) {
 			break
 		}
 		w.send()
-		if err := w.failure(); err != nil {
-			return n - len(b), err
-		}
-		w.filling = <-w.free
 	}
 	return n, nil
 }
@@ -78,6 +79,7 @@ func (w *frames) Write(b []byte) (int, error) {
 // send has the frame compressed and written.
 func (w *frames) send() {
 	f := w.filling
+	w.filling = nil
 	f.done = make(chan struct{})
 	w.queue <- f
 	go func() {
@@ -110,10 +112,9 @@ func (w *frames) failure() error {
 
 // Close writes what is left and waits until all is written.
 func (w *frames) Close() error {
-	if w.filling != nil && len(w.filling.plain) > 0 && len(w.filling.plain) < frameSize {
+	if w.filling != nil {
 		w.send()
 	}
-	w.filling = nil
 	close(w.queue)
 	w.written.Wait()
 	return w.failure()
