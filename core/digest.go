@@ -2,18 +2,17 @@ package core
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"os"
 	"strings"
-)
 
-const digestPrefix = "sha256:"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
+)
 
 // DigestOf returns the digest of some bytes.
 func DigestOf(b []byte) Digest {
 	sum := sha256.Sum256(b)
-	return Digest(digestPrefix + hex.EncodeToString(sum[:]))
+	return contract.DigestSum(sum[:])
 }
 
 // DigestAll returns the digest of several texts. Moving bytes from the end of one to the beginning of the next
@@ -32,7 +31,7 @@ func DigestReader(r io.Reader) (Digest, error) {
 	if _, err := io.Copy(sum, r); err != nil {
 		return "", err
 	}
-	return Digest(digestPrefix + hex.EncodeToString(sum.Sum(nil))), nil
+	return contract.DigestSum(sum.Sum(nil)), nil
 }
 
 // DigestFile returns the digest of a file's content.

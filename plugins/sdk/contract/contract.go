@@ -18,16 +18,7 @@
 // they implement it, and the tests of the wire package fill every field of its types.
 package contract
 
-import (
-	"strings"
-	"time"
-)
-
-// Digest is "sha256:" and 64 hexadecimal digits.
-type Digest string
-
-// Hex returns the digits alone, as they stand in file names.
-func (d Digest) Hex() string { return strings.TrimPrefix(string(d), "sha256:") }
+import "time"
 
 // RunID is a ULID.
 type RunID string

@@ -3,7 +3,6 @@ package sdktest
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"slices"
@@ -168,7 +167,7 @@ func (c core) PutArtifact(_ context.Context, path string) (sdk.Artifact, error) 
 		return sdk.Artifact{}, err
 	}
 	sum := sha256.Sum256(b)
-	a := sdk.Artifact{Digest: sdk.Digest("sha256:" + hex.EncodeToString(sum[:])), Path: path, Size: int64(len(b))}
+	a := sdk.Artifact{Digest: contract.DigestSum(sum[:]), Path: path, Size: int64(len(b))}
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
 	if c.f.artifacts == nil {
