@@ -50,14 +50,14 @@ func TestHolder(t *testing.T) {
 
 func TestComplete(t *testing.T) {
 	t.Parallel()
-	e := core.Event{Summary: "x"}.Complete()
+	e := core.Complete(core.Event{Summary: "x"})
 	if e.ID == "" || time.Since(e.Time) > time.Minute || e.Severity != core.Info || e.Summary != "x" {
 		t.Errorf("%+v", e)
 	}
-	if again := e.Complete(); again.ID != e.ID || !again.Time.Equal(e.Time) {
+	if again := core.Complete(e); again.ID != e.ID || !again.Time.Equal(e.Time) {
 		t.Errorf("completed again: %+v", again)
 	}
-	given := core.Event{ID: "1", Time: time.Unix(1, 0), Severity: core.Alert}.Complete()
+	given := core.Complete(core.Event{ID: "1", Time: time.Unix(1, 0), Severity: core.Alert})
 	if given.ID != "1" || given.Time.Unix() != 1 || given.Severity != core.Alert {
 		t.Errorf("what was given is lost: %+v", given)
 	}
