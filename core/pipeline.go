@@ -136,7 +136,7 @@ type Review struct {
 	Drift      OnDrift
 }
 
-// OnDrift says what a run does about changes on the hosts that are nobody's, before it makes its own.
+// OnDrift says what a run does about changes made outside troop, before it makes its own.
 type OnDrift string
 
 // What can be done about drift. Without one, a run does not look for it: that takes as long as a configuration.

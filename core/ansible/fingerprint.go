@@ -97,8 +97,8 @@ func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", want.Hex())
 }
 
-// Pending says why a run would do something even on hosts that nobody has touched, "" when it would not: it looks at
-// what goes into the run, here, and asks no host.
+// Pending says why a run would change even hosts that are as it left them; "": it would not. It compares what goes into
+// the run with the last one on record here, and asks no host.
 func (r *Runner) Pending(run Run) (why string) {
 	_, why = r.recorded(run)
 	return why
@@ -146,7 +146,7 @@ func (r *Runner) Record(ctx context.Context, run Run) error {
 	return nil
 }
 
-// drop forgets that a run has succeeded: until it ends, the hosts are neither what they were nor what they shall be.
+// drop forgets that a run has succeeded: until the new one ends, the state of the hosts is unknown.
 func (r *Runner) drop(run Run) error {
 	if err := os.Remove(r.record(run)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop fingerprint: %w", err)

@@ -40,7 +40,7 @@ type Engine struct {
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
 //     finds nothing to do is skipped too, and those that need it go on; so do those that need a stage for which
 //     no path has changed, with the outputs that it gave when it last passed.
-//   - When ctx ends, the running stages are told, and they, and the run, are recorded as cancelled.
+//   - When ctx ends, the running stages are interrupted; they and the run are recorded as cancelled.
 //
 // Each stage has a plugin process of its own, so that one that dies takes nothing else down.
 func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (core.Run, error) {

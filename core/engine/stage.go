@@ -19,7 +19,7 @@ func (x *execution) stage(ctx context.Context, s core.Stage, inputs map[core.Sta
 	r.Ended = time.Now()
 	r.Outputs = x.mask.Map(outputs)
 	if !reflect.DeepEqual(r.Outputs, outputs) {
-		r.Inputs = "" // a secret was masked, so that nobody can go on with this
+		r.Inputs = "" // a secret was masked, so the outputs cannot be reused
 	}
 	r.Status, r.Reason = x.verdict(ctx, err)
 	if r.Status == core.Failed && r.Attempts > 1 {

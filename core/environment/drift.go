@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
@@ -107,7 +106,7 @@ func (c *driftCheck) installed(ctx context.Context) {
 			}
 			if err != nil {
 				found.Status, found.Reason = core.HostUnreachable, err.Error()
-				if errors.As(err, new(*ssh.ExitError)) {
+				if remote.Exited(err) {
 					found.Status = core.HostUnchecked
 				}
 			}

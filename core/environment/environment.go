@@ -15,9 +15,7 @@ package environment
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -54,12 +52,6 @@ type Options struct {
 	Locks    Locks
 	// Log takes what a person should know while something is done. Optional.
 	Log func(line string)
-}
-
-// Locks keeps others out of an environment. The store does.
-type Locks interface {
-	// Lock waits until the environment is free, telling wait once who holds it; with no wait it fails then.
-	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error)
 }
 
 // Environment is one environment, before or after its hosts exist. Everything is opened at its first use. Its methods
@@ -102,23 +94,6 @@ func (e *Environment) Close() error {
 		e.ssh = nil
 	}
 	return err
-}
-
-// Lock keeps everybody else out of the environment until it is released or this process ends. While another command
-// holds it, Lock waits, and the log says for whom.
-func (e *Environment) Lock(ctx context.Context) (release func() error, err error) {
-	return e.lock(ctx, func(h core.Holder) {
-		e.o.Log(fmt.Sprintf("environment %s: waiting for %s", e.conf.Name, h))
-	})
-}
-
-// TryLock is Lock that fails at once while another command holds the environment.
-func (e *Environment) TryLock(ctx context.Context) (release func() error, err error) {
-	return e.lock(ctx, nil)
-}
-
-func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
-	return e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run}, wait)
 }
 
 // SSH returns the client that reaches the hosts with the environment's key. Its first call makes the key.

@@ -152,8 +152,8 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "choose one with --env: lab, production") {
 		t.Errorf("one of two: %v", err)
 	}
-	o.Name = "produktion"
-	if _, err := Open(o); !errors.As(err, new(*core.NotFoundError)) || !strings.Contains(err.Error(), "did you mean production?") {
+	o.Name = "lba"
+	if _, err := Open(o); !errors.As(err, new(*core.NotFoundError)) || !strings.Contains(err.Error(), "did you mean lab?") {
 		t.Errorf("a name that is not there: %v", err)
 	}
 	o.Name = "production"

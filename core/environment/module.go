@@ -88,7 +88,7 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 func checkModule(t *core.TerraformConfig) core.Diagnostics {
 	module, err := openModule(t)
 	if err != nil {
-		return nil // the diagnostics of the manifest tell of a module that is not there
+		return nil //nolint:nilerr // the diagnostics of the manifest tell of a module that is not there
 	}
 	err = terraform.Check(module, t.Variables)
 	undeclared, ok := errors.AsType[*terraform.UndeclaredError](err)

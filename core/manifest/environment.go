@@ -253,7 +253,7 @@ func (l *loader) onDrift(a *hclsyntax.Attribute, text string) core.OnDrift {
 	known := []string{string(core.ReportDrift), string(core.StopAtDrift)}
 	if !slices.Contains(known, text) {
 		l.errorf(a.Expr.Range(), "Invalid drift",
-			"%q is neither \"report\", which tells of changes that nobody applied, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
+			"%q is neither \"report\", which reports changes made outside troop, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
 	}
 	return core.OnDrift(text)
 }

@@ -87,6 +87,9 @@ func (c *Client) Run(ctx context.Context, h core.Host, command string, stdin io.
 	return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, err)
 }
 
+// Exited reports whether an error of Run is that of the command: it ran, and ended with another exit status than 0.
+func Exited(err error) bool { return errors.As(err, new(*ssh.ExitError)) }
+
 // RunRoot is Run as root: users other than root go through sudo, which must not ask for a password.
 func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
 	if h.User != "root" {

@@ -236,6 +236,31 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// An artifact from another file system is copied, and taken over all the same.
+func TestArtifactFromElsewhere(t *testing.T) {
+	t.Parallel()
+	elsewhere, err := os.MkdirTemp("/dev/shm", "troop-store-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(elsewhere) })
+	path := filepath.Join(elsewhere, "app.tar.zst")
+	if err := os.WriteFile(path, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, t.TempDir())
+	a, err := f.PutArtifact(t.Context(), path)
+	if err != nil || a.Digest != "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || a.Size != 5 {
+		t.Fatalf("PutArtifact: %+v, %v", a, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file was not taken over: %v", err)
+	}
+	if again, err := f.Artifact(t.Context(), a.Digest); err != nil || again != a {
+		t.Errorf("Artifact: %+v, %v", again, err)
+	}
+}
+
 // A lock ends with the process that holds it, however that dies.
 func TestLockOfADeadProcess(t *testing.T) {
 	t.Parallel()

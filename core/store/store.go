@@ -36,7 +36,7 @@ type Files struct {
 }
 
 // Folders are the names that the store uses itself, which no environment may have.
-func Folders() []string { return []string{"runs", "artifacts", "plugins", "stages"} }
+func Folders() []string { return []string{"runs", "workspaces", "artifacts", "plugins", "stages"} }
 
 // Open returns the store in a folder. The folder is made when something is first written.
 func Open(dir string) *Files {

@@ -236,9 +236,9 @@ func (w *Workspace) damaged() (bool, error) {
 	return len(all) > 0, err
 }
 
-// mend brings back the copy of the state that the apply has made which was killed while it wrote the state. What
-// it had made until then is in no state; the provider of the lab finds that. Other damage is left to a person.
-func (w *Workspace) mend() error {
+// repair brings back the newest copy of the state when an apply was killed while it wrote the state. What that apply
+// had made is in no state; the lab's provider finds it. Other damage is left to a person.
+func (w *Workspace) repair() error {
 	damaged, err := w.damaged()
 	if err != nil || !damaged {
 		return err

@@ -90,8 +90,8 @@ const (
 	unknown   = "(known after apply)"
 )
 
-// Capacity is what the hosts of one kind come to, as a module tells in its output "capacity": figures by name, for
-// a look at quotas and prices before an apply.
+// Capacity is the total capacity of one kind of host, from the output "capacity" of a module: figures by name, to
+// compare with quotas and prices before an apply.
 type Capacity struct {
 	Name   string         `json:"name"`
 	Before map[string]any `json:"before,omitempty"` // nil: there were none
@@ -143,13 +143,13 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	defer release()
-	defer func() { _ = os.Remove(w.path("drift")) }() // nobody applies it
+	defer func() { _ = os.Remove(w.path("drift")) }() // it is not applied
 	return w.make(ctx, "drift", tfexec.RefreshOnly(true))
 }
 
 // make has Terraform write a plan to a file. The caller holds the lock.
 func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
-	if err := w.mend(); err != nil {
+	if err := w.repair(); err != nil {
 		return nil, err
 	}
 	if err := w.prepare(ctx); err != nil {

@@ -144,7 +144,7 @@ func (p *Plan) differs(d core.Digest, o Origin) []string {
 	return names
 }
 
-// OutdatedError says that a plan was saved for something else than what lies there now.
+// OutdatedError says that what a plan was made from has changed since.
 type OutdatedError struct{ What []string }
 
 func (e *OutdatedError) Error() string {

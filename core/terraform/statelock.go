@@ -42,14 +42,14 @@ func (l Lock) String() string {
 	return fmt.Sprintf("%s (%s, since %s)", l.Who, l.Operation, l.Since.Local().Format(time.DateTime))
 }
 
-// LockedError says that someone else has locked the state, or died with the lock in hand.
+// LockedError says that another command holds the lock of the state, or died while it did.
 type LockedError struct {
 	Lock
 	Environment string
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("the state is locked by %s; wait, or when nobody works on it any more: troop state unlock --env %s",
+	return fmt.Sprintf("the state is locked by %s; wait, or when its holder is dead: troop state unlock --env %s",
 		e.Lock, e.Environment)
 }
 
@@ -158,9 +158,9 @@ func me() string {
 	return u.Username + "@" + host
 }
 
-// locking is run for a command of Terraform's that locks the state. It is written down before it begins, and
-// struck when it has come to an end of its own, which frees the lock: what is left over was interrupted. One that
-// succeeds proves that none before it has left a lock.
+// locking is run for a command of Terraform's that locks the state. The command is noted before it begins, and the note
+// is removed when it ends by itself, which frees the lock: a note that is left was interrupted. A command that succeeds
+// proves that none before it has left a lock.
 func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error) error {
 	before, err := w.interrupted()
 	if err != nil {
@@ -180,7 +180,7 @@ func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error
 	return errors.Join(err, w.setInterrupted(before))
 }
 
-// interrupted lists the commands that did not come to their end, the oldest first.
+// interrupted lists the commands that were interrupted, the oldest first.
 func (w *Workspace) interrupted() ([]core.Holder, error) {
 	b, err := os.ReadFile(w.path("begun.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -272,8 +272,8 @@ func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	return nil, nil
 }
 
-// Unlock frees a lock that Locked has found in the backend. It is refused while somebody works in this folder;
-// whether somebody works elsewhere, the caller must know.
+// Unlock frees a lock that Locked has found in the backend. It is refused while another command works in this folder;
+// the caller must know that none works elsewhere.
 func (w *Workspace) Unlock(ctx context.Context, l Lock) error {
 	release, err := w.lock(ctx)
 	if err != nil {

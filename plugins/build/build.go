@@ -152,8 +152,8 @@ func pack(ctx context.Context, c *config, job *sdk.Job, dir string) error {
 		Include: c.Package.Include,
 		Exclude: c.Package.Exclude,
 		Time:    commitTime(ctx, job),
-		Progress: func(done, total int) {
-			job.Progress(float64(done), float64(total), "packing")
+		Progress: func(files int) {
+			job.Progress(0, 0, fmt.Sprintf("packing: %d files", files))
 		},
 	})
 	if left := (*archive.LeavesError)(nil); errors.As(err, &left) {

@@ -17,13 +17,13 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 )
 
-// wantsActions reports whether the command line may be about an action: plugins are not asked otherwise.
+// wantsActions reports whether the command line may name an action. Only then are plugins asked for theirs.
 func (a *app) wantsActions(root *cobra.Command, args []string) bool {
 	found, _, err := root.Find(args)
 	return err != nil || found == root || strings.HasPrefix(found.Name(), "__complete") || found.Name() == "help"
 }
 
-// actionCmds makes a command of every plugin that has actions. That of a plugin that cannot be used says why.
+// actionCmds makes a command for every plugin that has actions. For a plugin that cannot be used, the command says why.
 func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 	a.pluginDirs = pluginDirsIn(args)
 	l, err := a.loader()
@@ -31,7 +31,7 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 		return nil
 	}
 	if err := a.enforceAhead(args); err != nil {
-		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself will say what is wrong with the lock
+		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself reports what is wrong with the lock
 	}
 	var cmds []*cobra.Command
 	for _, f := range a.plugins.List(ctx) {
@@ -54,13 +54,13 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 	return cmds
 }
 
-// pluginDirsIn reads --plugin-dir, which decides which commands there are, ahead of all other flags.
+// pluginDirsIn reads --plugin-dir before all other flags: it decides which commands there are.
 func pluginDirsIn(args []string) []string {
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	f.ParseErrorsAllowlist.UnknownFlags = true
 	f.Usage = func() {}
 	dirs := f.StringArray("plugin-dir", nil, "")
-	_ = f.Parse(args) // what is wrong with them, the command says
+	_ = f.Parse(args) // the command itself reports mistakes
 	return *dirs
 }
 
@@ -120,7 +120,7 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	return c
 }
 
-// capital makes a summary, which authors write with a small letter or a capital one, look like those of other commands.
+// capital makes the first letter of a summary a capital, as in the summaries of other commands.
 func capital(summary string) string {
 	_, n := utf8.DecodeRuneInString(summary)
 	return strings.ToUpper(summary[:n]) + summary[n:]

@@ -74,7 +74,7 @@ func (a *app) confirmApproval(e *environment.Environment, r *terraform.Review) e
 	return a.confirm("Approve this plan?", "name the plan that you have read: troop approve"+e.Arguments()+" "+r.Name())
 }
 
-// machine is where a person sits, as far as this machine knows.
+// machine is the computer that the user sits at: the SSH client, where there is one.
 func machine() string {
 	host, err := os.Hostname()
 	if err != nil {

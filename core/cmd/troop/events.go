@@ -54,7 +54,7 @@ func (a *app) eventsCmd() *cobra.Command {
 	return c
 }
 
-// unlessEnded forgets the error of what was to last until the interrupt.
+// unlessEnded drops the error of a command that runs until it is interrupted.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err

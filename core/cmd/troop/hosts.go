@@ -29,13 +29,13 @@ func (a *app) hostsCmd() *cobra.Command {
 	return c
 }
 
-// acceptCmd is the way on after a *remote.HostKeyError.
+// acceptCmd is what a *remote.HostKeyError advises.
 func (a *app) acceptCmd() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use: "accept [MANIFEST] HOST", Short: "Trust the key that a host shows now",
-		Long: `Accept asks a host for its key and pins that one instead of the one that is known. Nobody but you can tell whether the
-host was replaced on purpose or somebody stands in its place: compare the fingerprint with the one that the host's
+		Long: `Accept asks a host for its key and pins it in place of the old one. Only you can tell whether the host was replaced on
+purpose or another machine answers in its place: compare the fingerprint with the one that the host's
 console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, rest, err := a.open(c, args)

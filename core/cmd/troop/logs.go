@@ -10,7 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// knownSource reports a name that nothing in a run has.
+// knownSource refuses a name that no source of events in a run has.
 func knownSource(run core.Run, name string) error {
 	var names []string
 	for _, s := range run.Stages {

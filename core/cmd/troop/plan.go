@@ -60,7 +60,7 @@ Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be m
 	return c
 }
 
-// writeReview writes a review to files, where wanted.
+// writeReview writes a review to the files that are named.
 func writeReview(r *terraform.Review, out, page string) error {
 	if out != "" {
 		data, err := json.MarshalIndent(r, "", "  ")

@@ -142,7 +142,7 @@ this troop was built in, or from the one that --sdk names.`,
 	return c
 }
 
-// checkNew refuses names that could not be used: those of commands, which would hide the plugin's actions, too.
+// checkNew refuses names that a plugin cannot have. One of a command would hide the plugin's actions.
 func (a *app) checkNew(root *cobra.Command, name string) error {
 	if err := scaffold.CheckName(name); err != nil {
 		return err

@@ -49,8 +49,8 @@ type project struct {
 	files   *store.Files
 }
 
-// read reads the manifest that the arguments name, and makes its lock hold. A project is returned beside mistakes
-// when the rest of it can be checked all the same.
+// read reads the manifest that the arguments name, and enforces its plugin lock. A project with mistakes is returned
+// when the rest of it can still be checked.
 func (a *app) read(args []string) (*project, []string, error) {
 	p, rest, err := a.readUnlocked(args)
 	if err == nil {
@@ -116,7 +116,7 @@ func (a *app) options(ctx context.Context, p *project, command string) (environm
 	}, err
 }
 
-// head is the commit that is checked out where the pipeline's source is, or empty: hosts can be made without one.
+// head is the commit that is checked out in the pipeline's source folder; empty: there is none, which hosts do not need.
 func head(ctx context.Context, p *project) string {
 	repo, err := git.Open(ctx, p.Source.Path)
 	if err != nil {
@@ -129,7 +129,7 @@ func head(ctx context.Context, p *project) string {
 	return at.Hash
 }
 
-// argument is how a command line names a manifest in this folder; empty: it need not.
+// argument is how a command line in this folder names a manifest; empty: it is the default.
 func argument(file string) string {
 	if cwd, err := os.Getwd(); err == nil {
 		if rel, err := filepath.Rel(cwd, file); err == nil && !strings.HasPrefix(rel, "..") {
@@ -171,7 +171,7 @@ func (a *app) openAlone(c *cobra.Command, args []string) (*environment.Environme
 	return a.openIn(c, p)
 }
 
-// openLeniently is open for a command that only looks at what is here: mistakes in the manifest do not matter.
+// openLeniently is open for a command that reads local files only, and works in spite of mistakes in the manifest.
 func (a *app) openLeniently(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
 	p, rest, err := a.read(args)
 	if err != nil {
@@ -212,7 +212,7 @@ func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// confirm asks a person. Where nobody can answer, it refuses and says what to do otherwise.
+// confirm asks a person. Where stdin is no terminal, it refuses and says what to do instead.
 func (a *app) confirm(question, otherwise string) error {
 	f, ok := a.in.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {

@@ -27,10 +27,10 @@ type app struct {
 	out     io.Writer
 	errOut  io.Writer
 	ui      *ui.UI    // set before a command runs
-	mask    mask.Mask // of what the command knows to be secret
+	mask    mask.Mask // of secrets that were read
 	plugins *loader.Loader
 
-	need       manifest.Need // what of a manifest the command uses
+	need       manifest.Need // what the command uses of a manifest
 	secret     func(core.SecretSource) (string, error)
 	env        string
 	vars       []string
@@ -43,7 +43,7 @@ type app struct {
 	noColor    bool
 }
 
-// exit is an error that only sets the exit status: what is to be said has been said.
+// exit is an error that only sets the exit status: the command has printed its result.
 type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -132,8 +132,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	return root
 }
 
-// refuseUnknown runs a command that has only subcommands. Of one that it has not, cobra would print help and call
-// that success.
+// refuseUnknown runs a command that has only subcommands. For an unknown one, cobra would print help and exit with 0.
 func refuseUnknown(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return c.Help()
@@ -146,7 +145,7 @@ func refuseUnknown(c *cobra.Command, args []string) error {
 	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
 }
 
-// need tells what of a manifest a command is going to use.
+// need is what a command uses of a manifest.
 func need(c *cobra.Command) manifest.Need {
 	switch action := c.HasParent() && c.Parent().GroupID == "plugin"; {
 	case action || slices.Contains([]string{"plan", "destroy", "drift"}, c.Name()):

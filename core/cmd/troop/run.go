@@ -21,7 +21,7 @@ func (a *app) runCmd() *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "run [MANIFEST]", Short: "Run the pipeline for a commit",
-		Long: `Run takes a commit, not the files as they lie there, through the stages of the pipeline. The environment is
+		Long: `Run takes a commit, never uncommitted files, through the stages of the pipeline. The environment is
 the one that --env names, or the one that a trigger of the manifest gives to the commit's branch.
 
 A stage whose outcome depends on the commit, its block and its plugin alone, such as build, test and analysis, is
@@ -84,7 +84,7 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	}
 	a.ui.Summary(run)
 	if err := envs.Announce(context.WithoutCancel(ctx), p.Pipeline, run); err != nil {
-		a.ui.Note("nobody was told: " + a.mask.String(err.Error()))
+		a.ui.Note("the end of the run was not announced: " + a.mask.String(err.Error()))
 	}
 	if err := p.files.Prune(context.WithoutCancel(ctx), keep); err != nil {
 		a.ui.Note("clean up old runs: " + err.Error())

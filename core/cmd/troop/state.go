@@ -17,7 +17,7 @@ import (
 
 func (a *app) stateCmd() *cobra.Command {
 	c := &cobra.Command{
-		Use: "state", Short: "Look at what Terraform knows of an environment, and bring an earlier state back",
+		Use: "state", Short: "Look at the Terraform state of an environment, and restore an earlier one",
 		Long: `Before every apply, destroy and restore, a copy of the state is set aside, wherever the module keeps it: on this
 machine, or in a backend such as S3. The newest 20 copies are kept, and for 30 days the last one of each day.`,
 	}
@@ -276,7 +276,7 @@ func (a *app) stateUnlockCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "unlock [MANIFEST]", Short: "Free a lock that a killed Terraform has left in the backend",
 		Long: `Unlock shows who has locked the state, and asks. After a command of this folder was killed it is not needed:
-troop apply knows that, frees the lock with the yes to its plan, and repairs what was left.`,
+troop apply knows that, frees the lock once its plan is confirmed, and repairs what was left.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			e, err := a.openAlone(c, args)

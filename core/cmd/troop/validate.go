@@ -23,9 +23,9 @@ func (a *app) validateCmd() *cobra.Command {
 			checker := &engine.Engine{Plugins: a.plugins.Lazy()}
 			diags := p.diags
 			for _, d := range checker.Validate(c.Context(), p.Pipeline) {
-				// What the manifest's own grammar refuses, a plugin does not know either.
-				told := func(before core.Diagnostic) bool { return before.Range == d.Range && !before.Warning }
-				if !slices.ContainsFunc(p.diags, told) {
+				// A plugin repeats what the manifest's grammar has refused.
+				known := func(before core.Diagnostic) bool { return before.Range == d.Range && !before.Warning }
+				if !slices.ContainsFunc(p.diags, known) {
 					diags = append(diags, d)
 				}
 			}
