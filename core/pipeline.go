@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,6 +44,12 @@ func (p *Pipeline) Environment(name string) (Environment, error) {
 	return Environment{}, fmt.Errorf("%s has several environments; choose one with --env: %s", p.File, strings.Join(names, ", "))
 }
 
+// Granted reports whether the manifest grants a capability to a stage.
+func (p *Pipeline) Granted(id StageID, c Capability) bool {
+	i := slices.IndexFunc(p.Stages, func(s Stage) bool { return s.ID() == id })
+	return i >= 0 && slices.Contains(p.Stages[i].Grants, c)
+}
+
 // Source is where commits come from.
 type Source struct {
 	Path string // absolute folder inside a git work tree or a bare repository
@@ -56,7 +63,8 @@ type Stage struct {
 	Timeout     time.Duration // 0: none
 	Retries     int
 	OnFailure   OnFailure
-	Environment string // empty: that of the run
+	Environment string       // empty: that of the run
+	Grants      []Capability `json:",omitempty"` // those that a plugin does not have unless the manifest says so
 	Block       Block
 	Range       Range       // of the block's header
 	References  []Reference // to outputs of other stages, in the order in which they are written

@@ -66,6 +66,7 @@ type (
 	Severity      = contract.Severity
 	SkipError     = contract.SkipError
 	StageID       = contract.StageID
+	StorageKey    = contract.StorageKey
 	Table         = contract.Table
 	TaskResult    = contract.TaskResult
 
@@ -73,6 +74,15 @@ type (
 	// where it runs.
 	NoCapabilities = contract.NoCapabilities
 )
+
+// NotGranted is the refusal of a capability that the manifest does not grant to the stage.
+func NotGranted(c Capability) error { return contract.NotGranted(c) }
+
+// AllCapabilities returns every capability that there is.
+func AllCapabilities() []Capability { return contract.AllCapabilities() }
+
+// Storage is the capability to send files to the storage host with the key of all hosts.
+const Storage = contract.Storage
 
 // The severities of an event.
 const (

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // services are the capabilities that a plugin has on a host: those of a run, less what only the core's machine
@@ -17,6 +18,7 @@ type services struct {
 	bus    *bus.Bus
 	flags  *flags.Flags
 	spool  *bus.Spool
+	mask   *mask.Mask
 }
 
 var _ core.Capabilities = (*services)(nil)
@@ -57,6 +59,7 @@ func (s *services) Publish(_ context.Context, e core.Event) error {
 	if e.Source == "" {
 		e.Source = s.config.Type + "." + s.config.Name
 	}
+	e.Summary, e.Key, e.Data = s.mask.String(e.Summary), s.mask.String(e.Key), s.mask.Map(e.Data)
 	return s.spool.Put(e)
 }
 
@@ -68,9 +71,12 @@ func (s *services) Subscribe(ctx context.Context, f core.EventFilter, each func(
 }
 
 func (s *services) Secret(_ context.Context, name string) (string, error) {
-	v, ok := s.config.Secrets[name]
-	if !ok {
-		return "", &core.NotFoundError{What: "secret", Name: name}
+	return s.config.Scope.Secret(name)
+}
+
+func (s *services) StorageKey(context.Context) (core.StorageKey, error) {
+	if s.config.Storage == nil {
+		return core.StorageKey{}, core.NotGranted(core.Storage)
 	}
-	return v, nil
+	return *s.config.Storage, nil
 }

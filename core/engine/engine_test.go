@@ -644,6 +644,28 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 	}
 }
 
+// TestGrantIsNeeded holds that a stage whose plugin asks for more than the usual is refused unless the manifest grants it.
+func TestGrantIsNeeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a.a", "b.b")
+	w.describe["a"] = core.Description{Name: "a", Stage: true, Capabilities: []core.Capability{"events", core.Storage}}
+	options := core.RunOptions{Environment: "lab"}
+	want := `pipeline.hcl:1,1-9: Stage a.a asks for "storage"; Its plugin wants to send files to the storage host`
+	if diags := w.engine.Validate(t.Context(), w.pipeline); len(diags) != 1 || !strings.HasPrefix(diags.Error(), want) {
+		t.Errorf("validate: %v, want %s", diags, want)
+	}
+	if _, err := w.engine.Run(t.Context(), w.pipeline, options); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("run: %v, want %s", err, want)
+	}
+	w.stage("a.a").Grants = []core.Capability{core.Storage}
+	if diags := w.engine.Validate(t.Context(), w.pipeline); len(diags) > 0 {
+		t.Errorf("granted: %v", diags)
+	}
+	if run, err := w.engine.Run(t.Context(), w.pipeline, options); err != nil || run.Status != core.Passed {
+		t.Errorf("granted: %v, %v", run.Status, err)
+	}
+}
+
 func TestGraphIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -45,6 +45,14 @@ func (o *observed) report(e core.Event) core.Event {
 	return e
 }
 
+func (o *observed) StorageKey(ctx context.Context) (core.StorageKey, error) {
+	key, err := o.Capabilities.StorageKey(ctx)
+	if err == nil {
+		o.from.mask.Add(key.PrivateKey)
+	}
+	return key, err
+}
+
 func (o *observed) Secret(ctx context.Context, name string) (string, error) {
 	s, err := o.Capabilities.Secret(ctx, name)
 	if err == nil {

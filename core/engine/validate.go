@@ -100,6 +100,7 @@ func checkStages(ctx context.Context, plugin core.Plugin, stages []core.Stage, i
 				diags = append(diags, needsEnvironment(s, desc)...)
 			}
 		}
+		diags = append(diags, needsGrants(s, desc)...)
 		found, err := checkStage(ctx, plugin, s, env)
 		diags = append(diags, found...)
 		if err != nil {
@@ -127,6 +128,21 @@ func needsEnvironment(s core.Stage, d core.Description) core.Diagnostics {
 		return nil
 	}
 	return core.Diagnostics{found}
+}
+
+// needsGrants reports a plugin that asks for what the manifest does not grant.
+func needsGrants(s core.Stage, d core.Description) core.Diagnostics {
+	var diags core.Diagnostics
+	for _, c := range d.Capabilities {
+		if c.NeedsGrant() && !slices.Contains(s.Grants, c) {
+			diags = append(diags, core.Diagnostic{
+				Summary: fmt.Sprintf("Stage %s asks for %q", s.ID(), c),
+				Detail:  fmt.Sprintf("Its plugin wants to %s. If you trust it with that, write grants = [%q] in the stage.", c.Allows(), c),
+				Range:   s.Range,
+			})
+		}
+	}
+	return diags
 }
 
 func checkStage(ctx context.Context, plugin core.Plugin, s core.Stage, env string) (core.Diagnostics, error) {

@@ -67,14 +67,6 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs cor
 
 func notNil(list []string) []string { return append([]string{}, list...) }
 
-// shareable are the secrets that a plugin may ask for by name, when it declares that capability.
-func (s *site) shareable() map[string]string {
-	return map[string]string{
-		"storage_private_key": s.secrets.StoragePrivateKey,
-		"storage_known_hosts": s.knownHosts("storage"),
-	}
-}
-
 // knownHosts are the pinned keys of the hosts of a role under their private addresses, as SSH clients on other hosts
 // need them.
 func (s *site) knownHosts(role string) string {

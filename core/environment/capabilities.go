@@ -73,8 +73,8 @@ func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, 
 	conf := agent.Config{
 		Type: c.typ, Name: c.job.Config.Name, Digest: digest, Block: c.job.Config.Block, Scope: c.job.Config.Scope,
 	}
-	if slices.Contains(d.Capabilities, "secrets") {
-		conf.Secrets = s.shareable()
+	if key, err := c.storageKey(e, s); err == nil && slices.Contains(d.Capabilities, core.Storage) {
+		conf.Storage = &key
 	}
 	run, err := e.agentRun(s, conf, path, *d.Agent, hosts)
 	if err != nil {
@@ -182,12 +182,21 @@ func (c *capabilities) Subscribe(ctx context.Context, f core.EventFilter, each f
 }
 
 func (c *capabilities) Secret(_ context.Context, name string) (string, error) {
-	_, s, err := c.site()
+	return c.job.Config.Scope.Secret(name)
+}
+
+func (c *capabilities) StorageKey(context.Context) (core.StorageKey, error) {
+	e, s, err := c.site()
 	if err != nil {
-		return "", err
+		return core.StorageKey{}, err
 	}
-	if v, ok := s.shareable()[name]; ok {
-		return v, nil
+	return c.storageKey(e, s)
+}
+
+// storageKey is refused unless the manifest grants it: with it, a plugin can store files in the place of every host.
+func (c *capabilities) storageKey(e *Environment, s *site) (core.StorageKey, error) {
+	if !e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage) {
+		return core.StorageKey{}, core.NotGranted(core.Storage)
 	}
-	return "", &core.NotFoundError{What: "secret", Name: name}
+	return core.StorageKey{PrivateKey: s.secrets.StoragePrivateKey, KnownHosts: s.knownHosts("storage")}, nil
 }

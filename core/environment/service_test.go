@@ -16,6 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/notify"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
 // fakes are the neighbours of a service.
@@ -65,7 +66,8 @@ func (p *project) routed() *bus.Bus {
 }
 
 func job(env string) core.Job {
-	return core.Job{Config: core.Config{Name: "app"}, Info: core.RunInfo{Stage: "deploy.app", Run: "01R", Environment: env}}
+	scope := core.Scope{Secrets: map[string]string{"token": sdktest.Token}}
+	return core.Job{Config: core.Config{Name: "app", Scope: scope}, Info: core.RunInfo{Stage: "deploy.app", Run: "01R", Environment: env}}
 }
 
 // TestCapabilities calls everything that a stage can ask of its environment through the connection to the router.
@@ -126,11 +128,13 @@ func TestCapabilities(t *testing.T) {
 	if all, err := b.Events(ctx, core.EventFilter{}, 0); err != nil || len(all) != 2 {
 		t.Errorf("events: %+v, %v", all, err)
 	}
-	if s, err := c.Secret(ctx, "storage_private_key"); err != nil || s != "key of storage" {
-		t.Errorf("Secret = %q, %v", s, err)
+	sdktest.Secrets(t, c)
+	if key, err := c.StorageKey(ctx); err == nil || key.PrivateKey != "" {
+		t.Errorf("the manifest does not grant the key of the storage host: %v, %v", key, err)
 	}
-	if _, err := c.Secret(ctx, "redis_password"); !errors.As(err, new(*core.NotFoundError)) {
-		t.Errorf("a secret that is nobody's: %v", err)
+	p.pipeline.Stages = []core.Stage{{Type: "deploy", Name: "app", Grants: []core.Capability{core.Storage}}}
+	if key, err := c.StorageKey(ctx); err != nil || key.PrivateKey != "key of storage" {
+		t.Errorf("StorageKey = %v, %v", key, err)
 	}
 	if err := c.InstallAgent(ctx, nil, nil); err == nil || !strings.Contains(err.Error(), "has no agent") {
 		t.Errorf("InstallAgent: %v", err)

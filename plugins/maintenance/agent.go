@@ -114,11 +114,8 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 		t.Names = []string{string(h.Name), h.Address, h.PrivateAddress}
 		t.Address = net.JoinHostPort(address, strconv.Itoa(c.Port))
 	}
-	var err error
-	if t.PrivateKey, err = job.Secret(ctx, "storage_private_key"); err != nil {
-		return t, err
-	}
-	t.KnownHosts, err = job.Secret(ctx, "storage_known_hosts")
+	key, err := job.StorageKey(ctx)
+	t.PrivateKey, t.KnownHosts = key.PrivateKey, key.KnownHosts
 	return t, err
 }
 

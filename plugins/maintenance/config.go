@@ -41,7 +41,7 @@ var stage = sdk.Stage[config]{
 	Name:         "maintenance",
 	Version:      "0.1.0",
 	Summary:      "moves logs and dumps to the storage host before the disk fills",
-	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State, sdk.Secrets},
+	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State, sdk.Storage},
 	Check:        check,
 	Run:          run,
 	Agent: &sdk.Agent[config]{

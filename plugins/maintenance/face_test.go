@@ -33,7 +33,7 @@ func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config
 		Hosts: []sdk.Host{
 			{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "storage-1", Role: "storage", PrivateAddress: host},
 		},
-		Secrets: map[string]string{"storage_private_key": h.Target.PrivateKey, "storage_known_hosts": h.Target.KnownHosts},
+		Storage: &sdk.StorageKey{PrivateKey: h.Target.PrivateKey, KnownHosts: h.Target.KnownHosts},
 	}
 	// The agent of this test may also move files of a temporary folder.
 	here = stage

@@ -21,7 +21,7 @@ import (
 )
 
 // reserved are the arguments of every stage that belong to the core.
-var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each"}
+var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each", "grants"}
 
 // decoder turns the text of one block into a struct and remembers where everything stood.
 type decoder struct {

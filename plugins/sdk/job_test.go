@@ -225,6 +225,19 @@ func TestEndedCallIsCancelled(t *testing.T) {
 	}), "", sdktest.Options{Fake: fake})
 }
 
+// TestSecrets holds the Fake to what the core promises, through the protocol.
+func TestSecrets(t *testing.T) {
+	fake := &sdktest.Fake{Secrets: map[string]string{"token": sdktest.Token}}
+	sdktest.Secrets(t, fake.Capabilities())
+	r := sdktest.Run(t, runs(allCapabilities, func(_ context.Context, j *sdk.Job) error {
+		sdktest.Secrets(t, j.Capabilities)
+		return nil
+	}), "", sdktest.Options{Fake: fake})
+	if r.Err != nil {
+		t.Error(r.Err)
+	}
+}
+
 func TestPanicFailsItsCallOnly(t *testing.T) {
 	r := sdktest.Run(t, runs(nil, func(context.Context, *sdk.Job) error { panic("boom\nsecond line") }), "")
 	if r.Err == nil || r.Err.Error() != "plugin job panicked in Run: boom" {

@@ -73,6 +73,7 @@ type (
 	RunInfo      = contract.RunInfo
 	Severity     = contract.Severity
 	StageID      = contract.StageID
+	StorageKey   = contract.StorageKey
 	Table        = contract.Table
 	TaskResult   = contract.TaskResult
 )
@@ -98,6 +99,7 @@ const (
 	Events    = contract.Events
 	Notify    = contract.Notify
 	Secrets   = contract.Secrets
+	Storage   = contract.Storage
 )
 
 // The severities of an event.

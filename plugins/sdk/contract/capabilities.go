@@ -20,6 +20,7 @@ const (
 	Events    Capability = "events"    // Publish, Subscribe
 	Notify    Capability = "notify"    // Notify
 	Secrets   Capability = "secrets"   // Secret
+	Storage   Capability = "storage"   // StorageKey
 )
 
 // facts are what is known of each capability.
@@ -27,17 +28,19 @@ var facts = []struct {
 	name        Capability
 	allows      string
 	environment bool // works only where an environment was prepared
+	granted     bool // only to stages to which the manifest grants it
 }{
-	{Workspace, "work in the checked-out commit", false},
-	{Inventory, "list the hosts of the environment", true},
-	{Playbook, "run playbooks on them", true},
-	{Agents, "install its agent on them", true},
-	{Artifacts, "keep and read artifacts", false},
-	{Flags, "read and set feature flags", true},
-	{State, "share state with its agents", true},
-	{Events, "publish and read events", true},
-	{Notify, "tell people", false},
-	{Secrets, "read the secrets that the environment shares with agents", false},
+	{Workspace, "work in the checked-out commit", false, false},
+	{Inventory, "list the hosts of the environment", true, false},
+	{Playbook, "run playbooks on them", true, false},
+	{Agents, "install its agent on them", true, false},
+	{Artifacts, "keep and read artifacts", false, false},
+	{Flags, "read and set feature flags", true, false},
+	{State, "share state with its agents", true, false},
+	{Events, "publish and read events", true, false},
+	{Notify, "tell people", false, false},
+	{Secrets, "read by name the secrets that its block refers to", false, false},
+	{Storage, "send files to the storage host, with the key of all hosts", true, true},
 }
 
 // AllCapabilities returns every capability that there is.
@@ -64,6 +67,17 @@ func (c Capability) NeedsEnvironment() bool {
 	for _, f := range facts {
 		if f.name == c {
 			return f.environment
+		}
+	}
+	return false
+}
+
+// NeedsGrant reports whether a stage gets the capability only when the manifest grants it: what it gives away is more
+// than the stage's own.
+func (c Capability) NeedsGrant() bool {
+	for _, f := range facts {
+		if f.name == c {
+			return f.granted
 		}
 	}
 	return false
@@ -144,9 +158,13 @@ type Capabilities interface {
 	// before they are reached; a receiver that cannot be reached is tried again by the core.
 	Notify(ctx context.Context, e Event) error
 
-	// Secret returns a secret by name. The core masks it from then on wherever it appears in an output. A name that the
-	// stage has no right to is ErrNotFound.
+	// Secret returns a secret that the stage's own block refers to, as secret.NAME or env.NAME, also through a local
+	// value. Every other name is ErrNotFound. What is returned is masked from then on wherever it appears in an output.
 	Secret(ctx context.Context, name string) (string, error)
+
+	// StorageKey returns what a host needs to send files to the storage host of the environment. Only a stage to which
+	// the manifest grants "storage" gets it, in its actions and on its hosts; for others it is ErrRefused.
+	StorageKey(ctx context.Context) (StorageKey, error)
 }
 
 // Guard returns capabilities that ask allow before each call, and refuse the call with the error that allow returns.
@@ -268,4 +286,11 @@ func (g guard) Secret(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	return g.to.Secret(ctx, name)
+}
+
+func (g guard) StorageKey(ctx context.Context) (StorageKey, error) {
+	if err := g.need(Storage); err != nil {
+		return StorageKey{}, err
+	}
+	return g.to.StorageKey(ctx)
 }

@@ -56,6 +56,17 @@ type Block struct {
 type Scope struct {
 	Type  []byte // JSON
 	Value []byte // msgpack; unknown values allowed
+	// Secrets are the secrets and environment variables that the block refers to, by name, as far as they are known.
+	// They stay with the core; Capabilities.Secret gives them.
+	Secrets map[string]string `json:",omitempty"`
+}
+
+// Secret returns a secret by name, or a *NotFoundError.
+func (s Scope) Secret(name string) (string, error) {
+	if v, ok := s.Secrets[name]; ok {
+		return v, nil
+	}
+	return "", &NotFoundError{What: "secret", Name: name, Remedy: "the stage's block must refer to secret." + name + " or env." + name}
 }
 
 // Job is one call of a plugin.
@@ -197,4 +208,10 @@ type Entry struct {
 	Key     string
 	Value   []byte
 	Version int64 // counts the changes of the key; 0: not set
+}
+
+// StorageKey is what a host needs to send files to the storage host of its environment.
+type StorageKey struct {
+	PrivateKey string `json:"private_key"` // PEM
+	KnownHosts string `json:"known_hosts"` // as OpenSSH has it
 }

@@ -1,6 +1,9 @@
 package contract
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The kinds of errors that survive the protocol, in both directions: what is returned on one side as such a kind is
 // it on the other. Compare with errors.Is. context.Canceled and context.DeadlineExceeded survive, too; the text of an
@@ -22,6 +25,11 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 func (e *Error) Unwrap() error { return e.Kind }
+
+// NotGranted is the refusal of a capability that the manifest does not grant to the stage.
+func NotGranted(c Capability) error {
+	return &Error{ErrRefused, fmt.Sprintf("the manifest does not grant %q to this stage: grants = [%q]", c, c)}
+}
 
 // NotFoundError says that nothing has the name that was asked for.
 type NotFoundError struct {

@@ -3,7 +3,6 @@ package sdktest
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"os"
 	"slices"
 	"sort"
@@ -21,7 +20,8 @@ type Fake struct {
 	Hosts      []sdk.Host
 	OnPlaybook func(sdk.PlaybookRun) ([]sdk.TaskResult, error) // nil: every playbook passes without a task
 	OnInstall  func(hosts []sdk.HostName) error                // nil: every installation passes
-	Secrets    map[string]string
+	Secrets    map[string]string                               // those that the block refers to, by name
+	Storage    *sdk.StorageKey                                 // nil: the manifest does not grant it
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed at the next change of state or events
@@ -279,10 +279,14 @@ func chosen(f sdk.EventFilter, e sdk.Event) bool {
 	return kind && severity && !e.Time.Before(f.Since)
 }
 
+// Secret is what core/environment and agents do, too.
 func (c core) Secret(_ context.Context, name string) (string, error) {
-	v, ok := c.f.Secrets[name]
-	if !ok {
-		return "", errors.New("there is no secret " + name)
+	return contract.Scope{Secrets: c.f.Secrets}.Secret(name)
+}
+
+func (c core) StorageKey(context.Context) (sdk.StorageKey, error) {
+	if c.f.Storage == nil {
+		return sdk.StorageKey{}, contract.NotGranted(sdk.Storage)
 	}
-	return v, nil
+	return *c.f.Storage, nil
 }

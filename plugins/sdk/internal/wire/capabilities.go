@@ -193,6 +193,12 @@ func (r remote) Secret(ctx context.Context, name string) (string, error) {
 	return reply.GetValue(), failed(ctx, "read secret "+name, err)
 }
 
+func (r remote) StorageKey(ctx context.Context) (contract.StorageKey, error) {
+	reply, err := r.rpc.StorageKey(ctx, &StorageKeyRequest{})
+	key := contract.StorageKey{PrivateKey: reply.GetPrivateKey(), KnownHosts: reply.GetKnownHosts()}
+	return key, failed(ctx, "read key of the storage host", err)
+}
+
 // Serve offers capabilities to a plugin.
 func Serve(c contract.Capabilities) CapabilitiesServer { return &served{to: c} }
 
@@ -321,4 +327,9 @@ func (s *served) Subscribe(r *SubscribeRequest, stream grpc.ServerStreamingServe
 func (s *served) Secret(ctx context.Context, r *SecretRequest) (*SecretReply, error) {
 	v, err := s.to.Secret(ctx, r.GetName())
 	return reply(&SecretReply{Value: v}, err)
+}
+
+func (s *served) StorageKey(ctx context.Context, _ *StorageKeyRequest) (*StorageKeyReply, error) {
+	key, err := s.to.StorageKey(ctx)
+	return reply(&StorageKeyReply{PrivateKey: key.PrivateKey, KnownHosts: key.KnownHosts}, err)
 }

@@ -93,7 +93,7 @@ func decodeKind(info *ErrorInfo) error {
 	for _, k := range kinds() {
 		switch {
 		case k.info != info.GetKind():
-		case info.GetName() != "":
+		case info.GetWhat() != "":
 			return &contract.NotFoundError{What: info.GetWhat(), Name: info.GetName(), Remedy: info.GetRemedy()}
 		default:
 			return k.is

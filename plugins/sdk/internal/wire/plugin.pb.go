@@ -127,7 +127,7 @@ func (x ErrorInfo_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ErrorInfo_Kind.Descriptor instead.
 func (ErrorInfo_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{49, 0}
 }
 
 type DescribeRequest struct {
@@ -3207,6 +3207,94 @@ func (x *SecretReply) GetValue() string {
 	return ""
 }
 
+type StorageKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageKeyRequest) Reset() {
+	*x = StorageKeyRequest{}
+	mi := &file_plugin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageKeyRequest) ProtoMessage() {}
+
+func (x *StorageKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageKeyRequest.ProtoReflect.Descriptor instead.
+func (*StorageKeyRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{47}
+}
+
+type StorageKeyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PrivateKey    string                 `protobuf:"bytes,1,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"` // PEM
+	KnownHosts    string                 `protobuf:"bytes,2,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"` // as OpenSSH has it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageKeyReply) Reset() {
+	*x = StorageKeyReply{}
+	mi := &file_plugin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageKeyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageKeyReply) ProtoMessage() {}
+
+func (x *StorageKeyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageKeyReply.ProtoReflect.Descriptor instead.
+func (*StorageKeyReply) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *StorageKeyReply) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
+func (x *StorageKeyReply) GetKnownHosts() string {
+	if x != nil {
+		return x.KnownHosts
+	}
+	return ""
+}
+
 // ErrorInfo is a detail of the gRPC status by which a call fails: which kind of error it is. It is there for the kinds
 // that callers tell apart. Without it, the status codes NOT_FOUND and PERMISSION_DENIED mean the same kinds; other codes
 // are none, since the transport uses them, too.
@@ -3222,7 +3310,7 @@ type ErrorInfo struct {
 
 func (x *ErrorInfo) Reset() {
 	*x = ErrorInfo{}
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3322,7 @@ func (x *ErrorInfo) String() string {
 func (*ErrorInfo) ProtoMessage() {}
 
 func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[47]
+	mi := &file_plugin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3335,7 @@ func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorInfo.ProtoReflect.Descriptor instead.
 func (*ErrorInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{47}
+	return file_plugin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ErrorInfo) GetKind() ErrorInfo_Kind {
@@ -3520,7 +3608,13 @@ const file_plugin_proto_rawDesc = "" +
 	"\rSecretRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\vSecretReply\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value\"\xde\x01\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\"\x13\n" +
+	"\x11StorageKeyRequest\"S\n" +
+	"\x0fStorageKeyReply\x12\x1f\n" +
+	"\vprivate_key\x18\x01 \x01(\tR\n" +
+	"privateKey\x12\x1f\n" +
+	"\vknown_hosts\x18\x02 \x01(\tR\n" +
+	"knownHosts\"\xde\x01\n" +
 	"\tErrorInfo\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.troop.plugin.v1.ErrorInfo.KindR\x04kind\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
@@ -3539,7 +3633,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x03Run\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
 	"\x05Watch\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
 	"\x04Call\x12\x1c.troop.plugin.v1.CallRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12F\n" +
-	"\x06Cancel\x12\x1e.troop.plugin.v1.CancelRequest\x1a\x1c.troop.plugin.v1.CancelReply2\x92\b\n" +
+	"\x06Cancel\x12\x1e.troop.plugin.v1.CancelRequest\x1a\x1c.troop.plugin.v1.CancelReply2\xe6\b\n" +
 	"\fCapabilities\x12O\n" +
 	"\tInventory\x12!.troop.plugin.v1.InventoryRequest\x1a\x1f.troop.plugin.v1.InventoryReply\x12K\n" +
 	"\bPlaybook\x12 .troop.plugin.v1.PlaybookRequest\x1a\x1b.troop.plugin.v1.TaskResult0\x01\x12S\n" +
@@ -3555,7 +3649,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\aPublish\x12\x16.troop.plugin.v1.Event\x1a\x1d.troop.plugin.v1.PublishReply\x12H\n" +
 	"\tSubscribe\x12!.troop.plugin.v1.SubscribeRequest\x1a\x16.troop.plugin.v1.Event0\x01\x12?\n" +
 	"\x06Notify\x12\x16.troop.plugin.v1.Event\x1a\x1d.troop.plugin.v1.PublishReply\x12F\n" +
-	"\x06Secret\x12\x1e.troop.plugin.v1.SecretRequest\x1a\x1c.troop.plugin.v1.SecretReplyB:Z8github.com/seed-b96de936/troop/plugins/sdk/internal/wireb\x06proto3"
+	"\x06Secret\x12\x1e.troop.plugin.v1.SecretRequest\x1a\x1c.troop.plugin.v1.SecretReply\x12R\n" +
+	"\n" +
+	"StorageKey\x12\".troop.plugin.v1.StorageKeyRequest\x1a .troop.plugin.v1.StorageKeyReplyB:Z8github.com/seed-b96de936/troop/plugins/sdk/internal/wireb\x06proto3"
 
 var (
 	file_plugin_proto_rawDescOnce sync.Once
@@ -3570,7 +3666,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_plugin_proto_goTypes = []any{
 	(Result_Status)(0),          // 0: troop.plugin.v1.Result.Status
 	(ErrorInfo_Kind)(0),         // 1: troop.plugin.v1.ErrorInfo.Kind
@@ -3621,8 +3717,10 @@ var file_plugin_proto_goTypes = []any{
 	(*SubscribeRequest)(nil),    // 46: troop.plugin.v1.SubscribeRequest
 	(*SecretRequest)(nil),       // 47: troop.plugin.v1.SecretRequest
 	(*SecretReply)(nil),         // 48: troop.plugin.v1.SecretReply
-	(*ErrorInfo)(nil),           // 49: troop.plugin.v1.ErrorInfo
-	nil,                         // 50: troop.plugin.v1.CallRequest.ArgsEntry
+	(*StorageKeyRequest)(nil),   // 49: troop.plugin.v1.StorageKeyRequest
+	(*StorageKeyReply)(nil),     // 50: troop.plugin.v1.StorageKeyReply
+	(*ErrorInfo)(nil),           // 51: troop.plugin.v1.ErrorInfo
+	nil,                         // 52: troop.plugin.v1.CallRequest.ArgsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	4,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
@@ -3639,7 +3737,7 @@ var file_plugin_proto_depIdxs = []int32{
 	11, // 11: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
 	16, // 12: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
 	17, // 13: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
-	50, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
+	52, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
 	22, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
 	23, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
 	24, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
@@ -3673,28 +3771,30 @@ var file_plugin_proto_depIdxs = []int32{
 	46, // 45: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
 	44, // 46: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
 	47, // 47: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
-	3,  // 48: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
-	15, // 49: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
-	21, // 50: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
-	21, // 51: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
-	21, // 52: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
-	19, // 53: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
-	32, // 54: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
-	34, // 55: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
-	34, // 56: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
-	38, // 57: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
-	38, // 58: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
-	40, // 59: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
-	40, // 60: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
-	42, // 61: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
-	42, // 62: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
-	42, // 63: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
-	45, // 64: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
-	44, // 65: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
-	45, // 66: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
-	48, // 67: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
-	48, // [48:68] is the sub-list for method output_type
-	28, // [28:48] is the sub-list for method input_type
+	49, // 48: troop.plugin.v1.Capabilities.StorageKey:input_type -> troop.plugin.v1.StorageKeyRequest
+	3,  // 49: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
+	15, // 50: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
+	21, // 51: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
+	21, // 52: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
+	21, // 53: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
+	19, // 54: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
+	32, // 55: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
+	34, // 56: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
+	34, // 57: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
+	38, // 58: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
+	38, // 59: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
+	40, // 60: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
+	40, // 61: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
+	42, // 62: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
+	42, // 63: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
+	42, // 64: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
+	45, // 65: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
+	44, // 66: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
+	45, // 67: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
+	48, // 68: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
+	50, // 69: troop.plugin.v1.Capabilities.StorageKey:output_type -> troop.plugin.v1.StorageKeyReply
+	49, // [49:70] is the sub-list for method output_type
+	28, // [28:49] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -3721,7 +3821,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
