@@ -62,7 +62,7 @@ test-e2e:
 	@go test -tags lab -timeout 40m -v -run TestPipeline ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible
+	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint ./...
