@@ -144,10 +144,14 @@ func TestEveryChangeIsFound(t *testing.T) {
 			edit(t, w.journal, func(string) string { return read(t, other.journal) })
 		}, "/events.jsonl:1: belongs to run ", core.Failed},
 
-		"a stage in the record": {func(t *testing.T, w, _ written) { edit(t, w.record, passes) },
-			"/run.json: says that stage test.unit is passed; want failed, as the journal says", core.Damaged},
-		"a reason in the record": {func(t *testing.T, w, _ written) { edit(t, w.record, replaced(`"reason":"no"`, `"reason":"so"`)) },
-			"/run.json: says something else about stage test.unit", core.Damaged},
+		"a stage in the record": {
+			func(t *testing.T, w, _ written) { edit(t, w.record, passes) },
+			"/run.json: says that stage test.unit is passed; want failed, as the journal says", core.Damaged,
+		},
+		"a reason in the record": {
+			func(t *testing.T, w, _ written) { edit(t, w.record, replaced(`"reason":"no"`, `"reason":"so"`)) },
+			"/run.json: says something else about stage test.unit", core.Damaged,
+		},
 		"the record and its hash": {func(t *testing.T, w, _ written) {
 			edit(t, w.record, func(s string) string { return rehashed(passes(s)) })
 		}, "/events.jsonl:7: was changed", core.Passed},
