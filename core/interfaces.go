@@ -11,8 +11,8 @@ type Store interface {
 	PutStage(ctx context.Context, run RunID, r StageResult) error
 	// Append adds an event to the journal of its run.
 	Append(ctx context.Context, e Event) error
-	// History opens what earlier runs of a pipeline came to. It is asked once in a run. Each earlier run that is not
-	// as it was recorded is told to damaged, once, and not used.
+	// History opens the results of earlier runs of a pipeline. The engine calls it once in a run. An earlier run that is
+	// not as it was recorded is reported to damaged, once, and not used.
 	History(ctx context.Context, pipeline string, damaged func(error)) (History, error)
 	// Runs returns the runs that a filter takes, the newest first.
 	Runs(ctx context.Context, f RunFilter) ([]Run, error)
@@ -26,8 +26,8 @@ type RunFilter struct {
 	Limit               int // 0: none
 }
 
-// History finds what need not be done again, among as many of the newest runs as the store cares to look at. It is
-// for one goroutine. Its results are shared: the caller does not change them.
+// History finds results that can be reused, among the newest runs; the store says how many. It is for one goroutine.
+// Its results are shared: the caller must not change them.
 type History interface {
 	// Same returns the newest result of a stage that passed with some inputs and whose artifacts are all there, or
 	// nil. Reused names the run in which the stage ran. Empty inputs are equal to none.

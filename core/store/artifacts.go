@@ -18,8 +18,8 @@ import (
 // PutArtifact takes over a file: it is moved into the store, under the digest of its content, and made read-only. On
 // another file system it is copied, and hashed on the way. Putting the same content twice is harmless.
 //
-// The store hashes what it takes itself, although the plugin could have hashed while it wrote: the name of an
-// artifact is a promise of the store to everybody who installs it.
+// The store hashes the file itself, although its writer could have done so while writing: whoever installs an artifact
+// relies on the store for its name.
 func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, error) {
 	dir, err := f.makeFolder("artifacts")
 	if err != nil {
@@ -43,7 +43,7 @@ func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, er
 	return core.Artifact{Digest: core.Digest("sha256:" + sum), Path: path, Size: size}, nil
 }
 
-// take moves a file to where nobody else looks for it, and hashes it there: what is stored is what was hashed.
+// take moves a file to a name that nobody else knows, then hashes it there, so that what is stored is what was hashed.
 func take(ctx context.Context, path, own string) (sum string, size int64, err error) {
 	if os.Rename(path, own) == nil {
 		return digest(ctx, own)
@@ -54,7 +54,7 @@ func take(ctx context.Context, path, own string) (sum string, size int64, err er
 	return sum, size, os.Remove(path)
 }
 
-// adopt gives a file of ours the name of its content and returns its path.
+// adopt renames a file to the hash of its content and returns its path.
 func adopt(ctx context.Context, own, dir, ext, sum string) (string, error) {
 	if err := os.Chmod(own, 0o444); err != nil {
 		return "", err
@@ -63,7 +63,7 @@ func adopt(ctx context.Context, own, dir, ext, sum string) (string, error) {
 		if _, err := checkArtifact(ctx, there, sum); err == nil {
 			return there, remove(own)
 		}
-		ext = strings.TrimPrefix(filepath.Base(there), sum) // what stands there is damaged: replace it
+		ext = strings.TrimPrefix(filepath.Base(there), sum) // the stored file is damaged: replace it
 	}
 	path := filepath.Join(dir, sum+ext)
 	return path, os.Rename(own, path)
@@ -87,7 +87,7 @@ func (f *Files) Artifact(ctx context.Context, d core.Digest) (core.Artifact, err
 	return core.Artifact{Digest: d, Path: path, Size: size}, nil
 }
 
-// checkArtifact reads a file whose content has to have a hash, and returns its size.
+// checkArtifact checks that a file's content has a hash, and returns its size.
 func checkArtifact(ctx context.Context, path, sum string) (int64, error) {
 	got, size, err := digest(ctx, path)
 	if err != nil {
@@ -115,7 +115,7 @@ func find(dir, sum string) (string, error) {
 // sumOf is the hash in the name of an artifact's file.
 func sumOf(name string) string { return name[:min(len(name), 2*sha256.Size)] }
 
-// extension keeps .tar.zst and its like whole.
+// extension returns the extension of a file; .tar.zst and the like count as one.
 func extension(path string) string {
 	ext := filepath.Ext(path)
 	if inner := filepath.Ext(strings.TrimSuffix(path, ext)); inner == ".tar" {
@@ -151,7 +151,7 @@ func copyFile(ctx context.Context, from, to string) (sum string, size int64, err
 	return hex.EncodeToString(h.Sum(nil)), size, errors.Join(err, out.Close())
 }
 
-// reader ends with its context.
+// reader stops when its context ends.
 type reader struct {
 	ctx context.Context
 	io.Reader

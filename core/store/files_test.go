@@ -239,8 +239,8 @@ func TestPrune(t *testing.T) {
 // An artifact from another file system is copied, and taken over all the same.
 func TestArtifactFromElsewhere(t *testing.T) {
 	t.Parallel()
-	elsewhere, err := os.MkdirTemp("/dev/shm", "troop-store-")
-	if err != nil {
+	elsewhere := filepath.Join("/dev/shm", "troop-store-"+core.NewID(time.Now()))
+	if err := os.Mkdir(elsewhere, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(elsewhere) })

@@ -51,7 +51,7 @@ func (f *Files) Lock(ctx context.Context, env string, h core.Holder, wait func(c
 	return l.Close, nil
 }
 
-// holder reads who holds a lock. It may have been taken a moment ago by somebody who has not yet said so.
+// holder reads who holds a lock. The holder may have taken it a moment ago and not yet written its name.
 func holder(path string) core.Holder {
 	h := core.Holder{What: "somebody"}
 	b, err := os.ReadFile(path)

@@ -172,7 +172,7 @@ func (p *packer) target(dir *os.File, name string) (string, error) {
 func openAt(dir *os.File, name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|flags, 0)
-		if err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}
@@ -203,7 +203,7 @@ func (p *packer) file(dir *os.File, name, path string) error {
 	for left := st.Size; ; {
 		n, err := unix.Read(fd, p.buffer)
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // a bare errno
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return fail("read", err)
