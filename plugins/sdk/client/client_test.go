@@ -515,7 +515,7 @@ func TestErrorKinds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		for _, kind := range []error{contract.ErrNotFound, contract.ErrRefused, contract.ErrUnavailable, context.Canceled, context.DeadlineExceeded} {
-			if errors.Is(err, kind) != (kind == tt.is) {
+			if errors.Is(err, kind) != errors.Is(tt.is, kind) {
 				t.Errorf("%s: is of the kind %q: %v", name, kind, errors.Is(err, kind))
 			}
 		}

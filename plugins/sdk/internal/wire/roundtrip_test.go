@@ -80,8 +80,8 @@ func (f *filler) fill(v reflect.Value, depth int) {
 		}
 	case reflect.Struct:
 		f.seen[v.Type()] = true
-		for i := range v.NumField() {
-			f.fill(v.Field(i), depth+1)
+		for _, field := range v.Fields() {
+			f.fill(field, depth+1)
 		}
 	default:
 		panic("the test cannot fill a " + v.Type().String())
@@ -286,14 +286,14 @@ func ask(t *testing.T, c contract.Capabilities, method string) asked {
 	if len(out) == 2 {
 		a.result = out[0].Interface()
 	}
-	a.err, _ = out[len(out)-1].Interface().(error)
+	a.err, _ = reflect.TypeAssert[error](out[len(out)-1])
 	return a
 }
 
 func eachCapability(t *testing.T, test func(t *testing.T, method string)) {
 	methods := reflect.TypeFor[contract.Capabilities]()
-	for i := range methods.NumMethod() {
-		t.Run(methods.Method(i).Name, func(t *testing.T) { test(t, methods.Method(i).Name) })
+	for m := range methods.Methods() {
+		t.Run(m.Name, func(t *testing.T) { test(t, m.Name) })
 	}
 }
 
@@ -335,7 +335,7 @@ func TestErrorKinds(t *testing.T) {
 					t.Errorf("text %q, want %q at its end", err, kind.err)
 				}
 				for _, k := range all {
-					if errors.Is(err, k) != (k == kind.is) {
+					if errors.Is(err, k) != errors.Is(kind.is, k) {
 						t.Errorf("%q is of the kind %q: %v", err, k, errors.Is(err, k))
 					}
 				}
@@ -364,16 +364,15 @@ func TestEveryType(t *testing.T) {
 	visit(reflect.TypeFor[contract.SkipError]())
 	visit(reflect.TypeFor[contract.Message]())
 	methods := reflect.TypeFor[contract.Capabilities]()
-	for i := range methods.NumMethod() {
-		m := methods.Method(i).Type
-		for j := range m.NumIn() {
-			visit(m.In(j))
-			if m.In(j).Kind() == reflect.Func {
-				visit(m.In(j).In(0))
+	for m := range methods.Methods() {
+		for in := range m.Type.Ins() {
+			visit(in)
+			if in.Kind() == reflect.Func {
+				visit(in.In(0))
 			}
 		}
-		for j := range m.NumOut() {
-			visit(m.Out(j))
+		for out := range m.Type.Outs() {
+			visit(out)
 		}
 	}
 	seen := []string{
