@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -102,7 +103,7 @@ func cut(s string) string {
 // Find returns the cause: by the first rule, in their order, that a line of the log matches; else the lines with
 // words of errors and the last ones. It is empty when the log is.
 func (l *Log) Find() Cause {
-	lines := append(l.first[:len(l.first):len(l.first)], l.last...)
+	lines := slices.Concat(l.first, l.last)
 	for _, r := range rules() {
 		if c, ok := r.find(lines); ok {
 			return c
