@@ -66,7 +66,7 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 			return errors.New("broken pipe")
 		}
 		caps := j.Capabilities
-		sdktest.Secrets(t, caps)
+		sdktest.Secrets(ctx, t, caps)
 		if _, err := caps.StorageKey(ctx); err == nil || !strings.Contains(err.Error(), `grants = ["storage"]`) {
 			t.Errorf("the key of the storage host: %v", err)
 		}

@@ -128,7 +128,7 @@ func TestCapabilities(t *testing.T) {
 	if all, err := b.Events(ctx, core.EventFilter{}, 0); err != nil || len(all) != 2 {
 		t.Errorf("events: %+v, %v", all, err)
 	}
-	sdktest.Secrets(t, c)
+	sdktest.Secrets(t.Context(), t, c)
 	if key, err := c.StorageKey(ctx); err == nil || key.PrivateKey != "" {
 		t.Errorf("the manifest does not grant the key of the storage host: %v, %v", key, err)
 	}

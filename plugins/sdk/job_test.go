@@ -228,9 +228,9 @@ func TestEndedCallIsCancelled(t *testing.T) {
 // TestSecrets holds the Fake to what the core promises, through the protocol.
 func TestSecrets(t *testing.T) {
 	fake := &sdktest.Fake{Secrets: map[string]string{"token": sdktest.Token}}
-	sdktest.Secrets(t, fake.Capabilities())
-	r := sdktest.Run(t, runs(allCapabilities, func(_ context.Context, j *sdk.Job) error {
-		sdktest.Secrets(t, j.Capabilities)
+	sdktest.Secrets(t.Context(), t, fake.Capabilities())
+	r := sdktest.Run(t, runs(allCapabilities, func(ctx context.Context, j *sdk.Job) error {
+		sdktest.Secrets(ctx, t, j.Capabilities)
 		return nil
 	}), "", sdktest.Options{Fake: fake})
 	if r.Err != nil {

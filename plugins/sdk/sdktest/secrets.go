@@ -1,6 +1,7 @@
 package sdktest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,15 +15,15 @@ const Token = "token-of-the-manifest"
 
 // Secrets holds what serves capabilities, a Fake or the core, to what Secret promises. It takes the capabilities of a job
 // whose block refers to secret.token, which is Token, and to no other secret.
-func Secrets(t *testing.T, c contract.Capabilities) {
+func Secrets(ctx context.Context, t *testing.T, c contract.Capabilities) {
 	t.Helper()
 	for range 2 {
-		if v, err := c.Secret(t.Context(), "token"); err != nil || v != Token {
+		if v, err := c.Secret(ctx, "token"); err != nil || v != Token {
 			t.Errorf("secret.token: %q, %v", v, err)
 		}
 	}
 	for _, name := range []string{"other", "secret.token", "", "storage_private_key", "storage_known_hosts", "redis_password"} {
-		v, err := c.Secret(t.Context(), name)
+		v, err := c.Secret(ctx, name)
 		missing := (*sdk.NotFoundError)(nil)
 		switch {
 		case v != "" || !errors.Is(err, sdk.ErrNotFound):
