@@ -104,27 +104,40 @@ func (p *Plugin) prepare(ctx context.Context, c contract.Config) (*wire.Config, 
 // next words wait. A verdict is a *Failure or a *SkipError. When ctx ends the plugin is told, and may still
 // speak while it winds up; a plugin that does not end within the grace period is killed.
 func (p *Plugin) Run(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Run(ctx, r) })
+	return p.call(ctx, j, face{p.desc.Capabilities}, emit, p.rpc.Run)
 }
 
 // Watch is the agent: it lasts until ctx ends or the agent gives up. Otherwise it is like Run.
 func (p *Plugin) Watch(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Watch(ctx, r) })
+	var agent face
+	if p.desc.Agent != nil {
+		agent.capabilities = p.desc.Agent.Capabilities
+	}
+	return p.call(ctx, j, agent, emit, p.rpc.Watch)
 }
 
 // Call executes an action. Otherwise it is like Run.
 func (p *Plugin) Call(ctx context.Context, j contract.Job, action string, args map[string]string, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) {
-		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args})
+	described, err := p.desc.Action(action)
+	if err != nil {
+		return err
+	}
+	return p.call(ctx, j, face{described.Capabilities}, emit, func(ctx context.Context, r *wire.RunRequest, o ...grpc.CallOption) (messages, error) {
+		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args}, o...)
 	})
 }
 
 // Close ends the plugin and everything that it has started. It is safe to repeat.
 func (p *Plugin) Close() error { return p.close() }
 
+// face is what one face of a plugin declares.
+type face struct {
+	capabilities []contract.Capability
+}
+
 type messages = grpc.ServerStreamingClient[wire.Message]
 
-func (p *Plugin) call(ctx context.Context, j contract.Job, emit func(contract.Message), open func(context.Context, *wire.RunRequest) (messages, error)) error {
+func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(contract.Message), open func(context.Context, *wire.RunRequest, ...grpc.CallOption) (messages, error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -138,12 +151,12 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, emit func(contract.Me
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(p.desc.Capabilities, contract.Workspace) {
+	if !slices.Contains(f.capabilities, contract.Workspace) {
 		j.Info.Workspace = "" // told to those alone that declare to need it
 	}
 	r := &wire.RunRequest{Config: config, Info: wire.EncodeRunInfo(j.Info), Call: p.calls.Add(1)}
-	if j.Capabilities != nil && slices.ContainsFunc(p.desc.Capabilities, contract.Capability.IsService) {
-		id, stop, err := p.serve(j.Capabilities)
+	if j.Capabilities != nil && slices.ContainsFunc(f.capabilities, contract.Capability.IsService) {
+		id, stop, err := p.serve(j.Capabilities, f.capabilities)
 		if err != nil {
 			return p.failed(ctx, fmt.Errorf("serve capabilities: %w", err))
 		}
