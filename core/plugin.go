@@ -81,8 +81,11 @@ func NotGranted(c Capability) error { return contract.NotGranted(c) }
 // AllCapabilities returns every capability that there is.
 func AllCapabilities() []Capability { return contract.AllCapabilities() }
 
-// Storage is the capability to send files to the storage host with the key of all hosts.
-const Storage = contract.Storage
+// Capabilities that the core itself knows.
+const (
+	Workspace = contract.Workspace // a plugin without it is not told where the checked-out commit is
+	Storage   = contract.Storage   // the key with which all hosts send files to the storage host
+)
 
 // The severities of an event.
 const (

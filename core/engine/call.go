@@ -46,8 +46,11 @@ func (e *Engine) call(ctx context.Context, p *core.Pipeline, s core.Stage, env s
 		return nil, fmt.Errorf("start plugin %s: %w", s.Type, err)
 	}
 	defer func() { _ = plugin.Close() }() // its work is done and judged
-	desc := plugin.Description()
-	if env != "" && needsHosts(desc) {
+	action, err := plugin.Description().Action(o.Action)
+	if err != nil {
+		return nil, err
+	}
+	if env != "" && needsHosts(action.Capabilities) {
 		if err := e.hideSecrets(p, env, m); err != nil {
 			return nil, err
 		}
@@ -60,7 +63,7 @@ func (e *Engine) call(ctx context.Context, p *core.Pipeline, s core.Stage, env s
 			e.Emit(complete(event, m))
 		}
 	}}
-	e.serve(p, desc, &job, from)
+	e.serve(p, action.Capabilities, &job, from)
 	return work(ctx, plugin, from, func(ctx context.Context, emit func(core.Message)) error {
 		return plugin.Call(ctx, job, o.Action, o.Args, emit)
 	})

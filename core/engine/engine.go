@@ -60,9 +60,12 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 	}
 	procs := &processes{plugins: e.Plugins, idle: map[string][]core.Plugin{}}
 	defer procs.close()
-	diags := e.check(ctx, p, procs, func(s core.Stage) (env string, runs bool) {
-		env = cmp.Or(s.Environment, o.Environment)
-		return env, wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == ""
+	diags := e.check(ctx, p, procs, func(s core.Stage) (string, lack) {
+		env := cmp.Or(s.Environment, o.Environment)
+		if env == "" && wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == "" {
+			return env, impossible
+		}
+		return env, none
 	})
 	if ctx.Err() != nil {
 		return core.Run{}, context.Cause(ctx)

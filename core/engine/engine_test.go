@@ -550,7 +550,7 @@ func TestValidate(t *testing.T) {
 	}
 	broken := errors.New("loop")
 	w.stage("e.e").Scope = func(string, map[core.StageID]map[string]any) (core.Scope, error) { return core.Scope{}, broken }
-	got := w.engine.Validate(t.Context(), w.pipeline).Error()
+	got := w.engine.Validate(t.Context(), w.pipeline, "lab").Error()
 	want := strings.Join([]string{
 		`pipeline.hcl:2,1-9: No plugin for stage "missing"; put troop-plugin-missing into ~/.troop/plugins`,
 		`pipeline.hcl:3,1-9: Plugin "agentonly" is not a stage; it has an agent or actions only; take the block out`,
@@ -593,7 +593,7 @@ func TestPluginsStartTogether(t *testing.T) {
 	all.Add(3)
 	w.engine.Plugins = together{w, &all}
 	done := make(chan core.Diagnostics)
-	go func() { done <- w.engine.Validate(t.Context(), w.pipeline) }()
+	go func() { done <- w.engine.Validate(t.Context(), w.pipeline, "lab") }()
 	select {
 	case diags := <-done:
 		if len(diags) > 0 {
@@ -625,6 +625,21 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 		"hosts, not wanted":   {func(w *world) { hosts(w); w.stage("b.b").When.Environments = []string{"lab"} }, core.RunOptions{}, ""},
 		"hosts, other branch": {func(w *world) { hosts(w); w.stage("b.b").When.Branches = []string{"main"} }, core.RunOptions{Branch: "x"}, ""},
 		"hosts, its own":      {func(w *world) { hosts(w); w.stage("b.b").Environment = "lab" }, core.RunOptions{}, ""},
+		"hosts, for its other faces": {
+			func(w *world) {
+				w.describe["b"] = core.Description{
+					Name: "b", Stage: true, Agent: &core.Agent{Capabilities: []core.Capability{"state", "events"}},
+					Actions: []core.Action{{Name: "status", Capabilities: []core.Capability{"inventory"}}},
+				}
+				w.scripts["b.b"] = func(_ context.Context, j core.Job, _ func(core.Message)) error {
+					if j.Capabilities != nil {
+						return errors.New("has those of the agent")
+					}
+					return nil
+				}
+			},
+			core.RunOptions{}, "",
+		},
 		"the name of it": {
 			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) },
 			core.RunOptions{},
@@ -636,7 +651,10 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "a.a", "b.b < a.a")
 			tt.prepare(w)
-			_, err := w.engine.Run(t.Context(), w.pipeline, tt.options)
+			r, err := w.engine.Run(t.Context(), w.pipeline, tt.options)
+			if err == nil && r.Status != core.Passed {
+				t.Errorf("the run is %s: %+v", r.Status, r.Stages)
+			}
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -651,14 +669,14 @@ func TestGrantIsNeeded(t *testing.T) {
 	w.describe["a"] = core.Description{Name: "a", Stage: true, Capabilities: []core.Capability{"events", core.Storage}}
 	options := core.RunOptions{Environment: "lab"}
 	want := `pipeline.hcl:1,1-9: Stage a.a asks for "storage"; Its plugin wants to send files to the storage host`
-	if diags := w.engine.Validate(t.Context(), w.pipeline); len(diags) != 1 || !strings.HasPrefix(diags.Error(), want) {
+	if diags := w.engine.Validate(t.Context(), w.pipeline, "lab"); len(diags) != 1 || !strings.HasPrefix(diags.Error(), want) {
 		t.Errorf("validate: %v, want %s", diags, want)
 	}
 	if _, err := w.engine.Run(t.Context(), w.pipeline, options); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("run: %v, want %s", err, want)
 	}
 	w.stage("a.a").Grants = []core.Capability{core.Storage}
-	if diags := w.engine.Validate(t.Context(), w.pipeline); len(diags) > 0 {
+	if diags := w.engine.Validate(t.Context(), w.pipeline, "lab"); len(diags) > 0 {
 		t.Errorf("granted: %v", diags)
 	}
 	if run, err := w.engine.Run(t.Context(), w.pipeline, options); err != nil || run.Status != core.Passed {

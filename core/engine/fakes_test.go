@@ -281,8 +281,16 @@ type process struct {
 	dead chan struct{}
 }
 
-func (p *process) Description() core.Description { return p.desc }
-func (p *process) Digest() core.Digest           { return core.Digest("sha256:" + p.desc.Name) }
+// Description adds actions, which have the capabilities of the stage.
+func (p *process) Description() core.Description {
+	d := p.desc
+	for _, name := range []string{"", "promote"} {
+		d.Actions = append(d.Actions, core.Action{Name: name, Capabilities: d.Capabilities})
+	}
+	return d
+}
+
+func (p *process) Digest() core.Digest { return core.Digest("sha256:" + p.desc.Name) }
 
 func (p *process) Check(_ context.Context, c core.Config) (core.Diagnostics, error) {
 	return p.w.check[core.StageID(p.desc.Name+"."+c.Name)], nil

@@ -39,9 +39,9 @@ func (e *Engine) job(p *core.Pipeline, s core.Stage, outputs map[core.StageID]ma
 	return core.Job{Config: core.Config{Name: s.Name, Block: s.Block, Scope: scope}, Info: info}, nil
 }
 
-// serve gives a job the capabilities that its plugin asks for.
-func (e *Engine) serve(p *core.Pipeline, d core.Description, job *core.Job, from *origin) {
-	if len(d.Capabilities) > 0 {
+// serve gives a job the capabilities that its face of the plugin declares.
+func (e *Engine) serve(p *core.Pipeline, declared []core.Capability, job *core.Job, from *origin) {
+	if len(declared) > 0 {
 		job.Capabilities = &observed{Capabilities: e.Environments.Capabilities(p, *job), from: from}
 	}
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// capWorkspace is the capability to work in the checked-out commit. Other plugins are not told where it is.
-const capWorkspace = "workspace"
-
 // remember opens the results of earlier runs. A warning names each damaged run; its results are not used.
 func (x *execution) remember(ctx context.Context) {
 	past, err := x.engine.Store.History(ctx, x.pipeline.Name, func(err error) {
@@ -76,7 +73,7 @@ func (x *execution) reuse(ctx context.Context) {
 		}
 	}
 	for i, s := range x.pipeline.Stages {
-		if !x.states[i].settled && x.states[i].known == nil && slices.Contains(descriptions[s.Type].Capabilities, capWorkspace) {
+		if !x.states[i].settled && x.states[i].known == nil && slices.Contains(descriptions[s.Type].Capabilities, core.Workspace) {
 			run(i)
 		}
 	}

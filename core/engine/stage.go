@@ -51,7 +51,7 @@ func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.S
 	}
 	defer x.procs.end(plugin)
 	desc := plugin.Description()
-	if needsHosts(desc) {
+	if needsHosts(desc.Capabilities) {
 		if err := x.prepare(ctx, x.environment(s)); err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.S
 	if desc.Cacheable {
 		r.Inputs = x.inputs(s, r.Plugin, job.Config.Scope)
 	}
-	x.engine.serve(x.pipeline, desc, &job, from)
+	x.engine.serve(x.pipeline, desc.Capabilities, &job, from)
 	if s.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("timed out after %s", brief(s.Timeout)))

@@ -73,7 +73,7 @@ func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, 
 	conf := agent.Config{
 		Type: c.typ, Name: c.job.Config.Name, Digest: digest, Block: c.job.Config.Block, Scope: c.job.Config.Scope,
 	}
-	if key, err := c.storageKey(e, s); err == nil && slices.Contains(d.Capabilities, core.Storage) {
+	if key, err := c.storageKey(e, s); err == nil && slices.Contains(d.Agent.Capabilities, core.Storage) {
 		conf.Storage = &key
 	}
 	run, err := e.agentRun(s, conf, path, *d.Agent, hosts)

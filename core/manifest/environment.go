@@ -329,7 +329,7 @@ func (l *loader) unknownEnvironment(name string) string {
 	switch {
 	case len(names) == 0:
 		text += " Declare it: environment \"" + shorten(name) + "\" { … }."
-	case nearest(name, names) == "":
+	case core.Nearest(name, names) == "":
 		text += " The environments are: " + strings.Join(names, ", ") + "."
 	}
 	return text

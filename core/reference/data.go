@@ -68,7 +68,7 @@ type (
 func JSON(d core.Description) ([]byte, error) {
 	p := page{
 		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Cacheable: d.Cacheable, Config: blockOf(d.Config),
-		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.Capabilities),
+		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.AllCapabilities()),
 	}
 	for _, o := range d.Outputs {
 		p.Outputs = append(p.Outputs, named(o))

@@ -41,9 +41,9 @@ func Markdown(d core.Description, example string) string {
 	if d.Agent != nil {
 		fmt.Fprintf(&b, "\n## Agent\n\n%s\n", agent(*d.Agent))
 	}
-	if len(d.Capabilities) > 0 {
+	if len(d.AllCapabilities()) > 0 {
 		b.WriteString("\n## What it may do\n\n| capability | lets it |\n|---|---|\n")
-		for _, c := range d.Capabilities {
+		for _, c := range d.AllCapabilities() {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", c, c.Allows())
 		}
 	}

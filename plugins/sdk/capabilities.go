@@ -17,7 +17,7 @@ func capabilities(conn grpc.ClientConnInterface, declared []Capability) Capabili
 	return contract.Guard(wire.Remote(conn), func(c Capability) error {
 		switch {
 		case !slices.Contains(declared, c):
-			return refusedf("capability %q is not declared: add it to the stage's Capabilities", c)
+			return refusedf("capability %q is not declared: add it to the Capabilities of the stage, or of the agent or action", c)
 		case conn == nil:
 			return refusedf("capability %q is not offered to this call", c)
 		}

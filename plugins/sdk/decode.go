@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -211,13 +210,7 @@ func (d *decoder) unknownNames(b *hclsyntax.Body, s *blockSchema, where string) 
 // suggest finds the name that was meant, first among those of the same kind, or lists what there is.
 func suggest(name string, lists ...[]string) string {
 	for _, list := range lists {
-		best, at := "", 1+len(name)/3
-		for _, x := range list {
-			if n := levenshtein.Distance(strings.ToLower(name), x, nil); n <= at && (best == "" || n < at) {
-				best, at = x, n
-			}
-		}
-		if best != "" {
+		if best := contract.Nearest(name, list); best != "" {
 			return fmt.Sprintf(" Did you mean %q?", best)
 		}
 	}

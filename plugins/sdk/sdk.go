@@ -11,13 +11,13 @@ import (
 
 // Stage is a plugin: what it is called, what its manifest block looks like (C), and what it does.
 type Stage[C any] struct {
-	Name         string // TYPE in `stage "TYPE" "NAME"`
-	Version      string // semantic version
-	Summary      string // one line for lists
-	Capabilities []Capability
+	Name         string       // TYPE in `stage "TYPE" "NAME"`
+	Version      string       // semantic version
+	Summary      string       // one line for lists
+	Capabilities []Capability // of Run, and of the other faces where they do not say otherwise
 	Outputs      []Output
-	// Cacheable says that what Run comes to depends on the commit, the configuration and the plugin alone, and
-	// shows in outputs, artifacts and the workspace only: where it passed with the same, it does not run again.
+	// Cacheable says that Run's result depends on the commit, the configuration and the plugin alone, and shows in
+	// outputs, artifacts and the workspace only: identical inputs skip it.
 	Cacheable bool
 
 	// Check finds what is wrong with a decoded configuration beyond its types. Values that are not known
@@ -36,6 +36,8 @@ type Stage[C any] struct {
 type Agent[C any] struct {
 	Watch func(ctx context.Context, c *C, job *Job) error // until ctx ends; an error restarts it with back-off
 
+	Capabilities []Capability // nil: those of the stage; empty: none
+
 	User              string   // empty: the system user "troop"; "root" only with a reason
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
@@ -48,6 +50,8 @@ type Action[C any] struct {
 	Summary string
 	Args    []Arg
 	Run     func(ctx context.Context, c *C, args Args, job *Job) error
+
+	Capabilities []Capability // nil: those of the stage; empty: none
 }
 
 // Args holds the arguments of one call, by name.

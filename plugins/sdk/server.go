@@ -76,12 +76,23 @@ func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Desc
 		Outputs: s.stage.Outputs, Capabilities: s.stage.Capabilities,
 	}
 	for _, a := range s.stage.Actions {
-		d.Actions = append(d.Actions, contract.Action{Name: a.Name, Summary: a.Summary, Args: a.Args})
+		d.Actions = append(d.Actions, contract.Action{Name: a.Name, Summary: a.Summary, Args: a.Args, Capabilities: s.capabilities(a.Capabilities)})
 	}
 	if a := s.stage.Agent; a != nil {
-		d.Agent = &contract.Agent{User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths}
+		d.Agent = &contract.Agent{
+			User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths,
+			Capabilities: s.capabilities(a.Capabilities),
+		}
 	}
 	return wire.EncodeDescription(d), nil
+}
+
+// capabilities are those of a face: its own, or the stage's when it does not say.
+func (s *server[C]) capabilities(own []Capability) []Capability {
+	if own == nil {
+		return s.stage.Capabilities
+	}
+	return own
 }
 
 func (s *server[C]) Check(_ context.Context, r *wire.CheckRequest) (reply *wire.CheckReply, err error) {
@@ -132,14 +143,14 @@ func (s *server[C]) Run(r *wire.RunRequest, stream grpc.ServerStreamingServer[wi
 	if s.stage.Run == nil {
 		return status.Errorf(codes.Unimplemented, "plugin %s is no stage: it has no Run", s.stage.Name)
 	}
-	return s.work("Run", r, stream, s.stage.Run)
+	return s.work("Run", s.stage.Capabilities, r, stream, s.stage.Run)
 }
 
 func (s *server[C]) Watch(r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
 	if s.stage.Agent == nil {
 		return status.Errorf(codes.Unimplemented, "plugin %s has no agent", s.stage.Name)
 	}
-	return s.work("Watch", r, stream, s.stage.Agent.Watch)
+	return s.work("Watch", s.capabilities(s.stage.Agent.Capabilities), r, stream, s.stage.Agent.Watch)
 }
 
 func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
@@ -152,7 +163,7 @@ func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "action %s: %s", action.Name, err)
 	}
-	return s.work("Call", r.GetRun(), stream, func(ctx context.Context, c *C, job *Job) error {
+	return s.work("Call", s.capabilities(action.Capabilities), r.GetRun(), stream, func(ctx context.Context, c *C, job *Job) error {
 		return action.Run(ctx, c, args, job)
 	})
 }
@@ -180,7 +191,7 @@ func completeArgs(docs []Arg, given map[string]string) (Args, error) {
 }
 
 // work does one call: decode, check, run, and the verdict at the end of the stream.
-func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
+func (s *server[C]) work(face string, declared []Capability, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
 	ctx, end := s.calls.begin(stream.Context(), r.GetCall())
 	defer end()
 	var core grpc.ClientConnInterface
@@ -193,7 +204,7 @@ func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStre
 		defer func() { _ = conn.Close() }()
 		core = conn
 	}
-	job := &Job{Info: wire.DecodeRunInfo(r.GetInfo()), Capabilities: capabilities(core, s.stage.Capabilities), stream: stream}
+	job := &Job{Info: wire.DecodeRunInfo(r.GetInfo()), Capabilities: capabilities(core, declared), stream: stream}
 	defer job.close()
 
 	config := wire.DecodeConfig(r.GetConfig())

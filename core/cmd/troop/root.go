@@ -138,9 +138,14 @@ func refuseUnknown(c *cobra.Command, args []string) error {
 		return c.Help()
 	}
 	remedy := "see " + c.CommandPath() + " --help"
-	c.SuggestionsMinimumDistance = 2
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		remedy = fmt.Sprintf("did you mean %q?", near[0])
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if near := core.Nearest(args[0], names); near != "" {
+		remedy = fmt.Sprintf("did you mean %q?", near)
 	}
 	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
 }

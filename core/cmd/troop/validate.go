@@ -20,9 +20,14 @@ func (a *app) validateCmd() *cobra.Command {
 			if err := want(rest); err != nil {
 				return err
 			}
+			if a.env != "" {
+				if _, err := p.Environment(a.env); err != nil {
+					return usage{err}
+				}
+			}
 			checker := &engine.Engine{Plugins: a.plugins.Lazy()}
 			diags := p.diags
-			for _, d := range checker.Validate(c.Context(), p.Pipeline) {
+			for _, d := range checker.Validate(c.Context(), p.Pipeline, a.env) {
 				// A plugin repeats what the manifest's grammar has refused.
 				known := func(before core.Diagnostic) bool { return before.Range == d.Range && !before.Warning }
 				if !slices.ContainsFunc(p.diags, known) {

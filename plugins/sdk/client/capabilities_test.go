@@ -15,7 +15,7 @@ import (
 // TestUndeclared calls every service of the core as a plugin would whose SDK does not look at what it declared.
 func TestUndeclared(t *testing.T) {
 	// Nothing stands behind it: a call that is let through panics.
-	core := wire.Serve(only(struct{ contract.Capabilities }{}, contract.Description{Name: "greedy", Capabilities: []contract.Capability{"tea"}}))
+	core := wire.Serve(only(struct{ contract.Capabilities }{}, "greedy", []contract.Capability{"tea"}))
 	conn := serve(t, func(s *grpc.Server) { wire.RegisterCapabilitiesServer(s, core) })
 	desc := wire.Capabilities_ServiceDesc
 	refused := func(method string, err error) {

@@ -16,18 +16,18 @@ import (
 // Protocol is the version of the protocol that the core speaks.
 const Protocol = wire.Version
 
-// serve offers the capabilities that the plugin declares, for one call.
-func (p *Plugin) serve(c contract.Capabilities) (broker uint32, stop func(), err error) {
-	s := wire.Serve(only(c, p.desc))
+// serve offers the capabilities that a face of the plugin declares, for one call.
+func (p *Plugin) serve(c contract.Capabilities, declared []contract.Capability) (broker uint32, stop func(), err error) {
+	s := wire.Serve(only(c, p.desc.Name, declared))
 	return p.link.Serve(func(r grpc.ServiceRegistrar) { wire.RegisterCapabilitiesServer(r, s) })
 }
 
 // only refuses what the plugin does not declare, whether its SDK looks at that or not.
-func only(c contract.Capabilities, d contract.Description) contract.Capabilities {
+func only(c contract.Capabilities, plugin string, declared []contract.Capability) contract.Capabilities {
 	return contract.Guard(c, func(need contract.Capability) error {
-		if slices.Contains(d.Capabilities, need) {
+		if slices.Contains(declared, need) {
 			return nil
 		}
-		return &contract.Error{Kind: contract.ErrRefused, Text: fmt.Sprintf("plugin %s does not declare the capability %q", d.Name, need)}
+		return &contract.Error{Kind: contract.ErrRefused, Text: fmt.Sprintf("plugin %s does not declare the capability %q", plugin, need)}
 	})
 }

@@ -116,6 +116,9 @@ func TestFaults(t *testing.T) {
 		"exec":     {body: `exec = ["sh", "-c", "echo one; echo two >&2; exit 4"]`, want: "sh: exit status 4: ", log: "one"},
 		"unknown":  {body: `fial = "x"`, want: "the configuration is not valid"},
 		"long":     {body: `long = "1MiB"`, log: "… (983040 bytes more)\n"},
+		"output":   {body: `output = { any = 1, other = 2 }`, want: `plugin dummy gave an output "other", which it does not declare (declared: any, n, huge)`},
+		"NaN":      {body: `nothing = "NaN"`, want: `plugin dummy reported a metric "told" that is no number: NaN`},
+		"infinity": {body: `nothing = "-Inf"`, want: `plugin dummy reported a metric "told" that is no number: -Inf`},
 		"huge":     {body: `huge = "65MiB"`, want: "plugin dummy sent garbage: a message of more than 64 MiB"},
 		"not utf8": {body: "exec = [\"printf\", \"\\\\377\\\\n\"]", log: "\uFFFD\n"},
 	}
@@ -249,7 +252,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("action with %q: %v, want %s", args, err, want)
 		}
 	}
-	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); err == nil || err.Error() != `plugin dummy has no action "sing"` {
+	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); !errors.Is(err, contract.ErrNotFound) || err.Error() != "action sing not found; plugin dummy has echo" {
 		t.Errorf("unknown action: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -104,27 +105,77 @@ func (p *Plugin) prepare(ctx context.Context, c contract.Config) (*wire.Config, 
 // next words wait. A verdict is a *Failure or a *SkipError. When ctx ends the plugin is told, and may still
 // speak while it winds up; a plugin that does not end within the grace period is killed.
 func (p *Plugin) Run(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Run(ctx, r) })
+	return p.call(ctx, j, face{p.desc.Capabilities, p.declaredOutput}, emit, p.rpc.Run)
 }
 
 // Watch is the agent: it lasts until ctx ends or the agent gives up. Otherwise it is like Run.
 func (p *Plugin) Watch(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Watch(ctx, r) })
+	var agent face
+	if p.desc.Agent != nil {
+		agent.capabilities = p.desc.Agent.Capabilities
+	}
+	return p.call(ctx, j, agent, emit, p.rpc.Watch)
 }
 
 // Call executes an action. Otherwise it is like Run.
 func (p *Plugin) Call(ctx context.Context, j contract.Job, action string, args map[string]string, emit func(contract.Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) {
-		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args})
+	described, err := p.desc.Action(action)
+	if err != nil {
+		return err
+	}
+	return p.call(ctx, j, face{capabilities: described.Capabilities}, emit, func(ctx context.Context, r *wire.RunRequest, o ...grpc.CallOption) (messages, error) {
+		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args}, o...)
 	})
 }
 
 // Close ends the plugin and everything that it has started. It is safe to repeat.
 func (p *Plugin) Close() error { return p.close() }
 
+// face is what one face of a plugin declares.
+type face struct {
+	capabilities []contract.Capability
+	output       func(name string) error // refuses an output that is not declared; nil: every one is good
+}
+
+func (p *Plugin) declaredOutput(name string) error {
+	var names []string
+	for _, o := range p.desc.Outputs {
+		names = append(names, o.Name)
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	return fmt.Errorf("plugin %s gave an output %q, which it does not declare (declared: %s)", p.desc.Name, name, strings.Join(names, ", "))
+}
+
+// number refuses what JSON, and so no journal, can hold.
+func (p *Plugin) number(what string, values ...float64) error {
+	for _, v := range values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("plugin %s reported %s that is no number: %v", p.desc.Name, what, v)
+		}
+	}
+	return nil
+}
+
+// judge refuses a message that a plugin must not send.
+func (p *Plugin) judge(m contract.Message, f face) error {
+	switch {
+	case m.Output != nil && f.output != nil:
+		return f.output(m.Output.Name)
+	case m.Metric != nil && m.Metric.Limit != nil:
+		return p.number(fmt.Sprintf("a metric %q", m.Metric.Name), m.Metric.Value, *m.Metric.Limit)
+	case m.Metric != nil:
+		return p.number(fmt.Sprintf("a metric %q", m.Metric.Name), m.Metric.Value)
+	case m.Progress != nil:
+		return p.number("a progress", m.Progress.Done, m.Progress.Total)
+	}
+	return nil
+}
+
 type messages = grpc.ServerStreamingClient[wire.Message]
 
-func (p *Plugin) call(ctx context.Context, j contract.Job, emit func(contract.Message), open func(context.Context, *wire.RunRequest) (messages, error)) error {
+func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(contract.Message), open func(context.Context, *wire.RunRequest, ...grpc.CallOption) (messages, error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -138,12 +189,12 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, emit func(contract.Me
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(p.desc.Capabilities, contract.Workspace) {
+	if !slices.Contains(f.capabilities, contract.Workspace) {
 		j.Info.Workspace = "" // told to those alone that declare to need it
 	}
 	r := &wire.RunRequest{Config: config, Info: wire.EncodeRunInfo(j.Info), Call: p.calls.Add(1)}
-	if j.Capabilities != nil && slices.ContainsFunc(p.desc.Capabilities, contract.Capability.IsService) {
-		id, stop, err := p.serve(j.Capabilities)
+	if j.Capabilities != nil && slices.ContainsFunc(f.capabilities, contract.Capability.IsService) {
+		id, stop, err := p.serve(j.Capabilities, f.capabilities)
 		if err != nil {
 			return p.failed(ctx, fmt.Errorf("serve capabilities: %w", err))
 		}
@@ -156,7 +207,7 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, emit func(contract.Me
 	}
 	stop := p.cancelWith(ctx, streamCtx, cancel, r.GetCall())
 	defer stop()
-	return p.listen(ctx, streamCtx, stream, emit)
+	return p.listen(ctx, streamCtx, stream, f, emit)
 }
 
 // cancelWith tells the plugin when ctx ends, and loses patience with it after the grace period.
@@ -179,7 +230,7 @@ func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call 
 }
 
 // listen hands on what the plugin says until its verdict.
-func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit func(contract.Message)) error {
+func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face, emit func(contract.Message)) error {
 	type received struct {
 		m   *wire.Message
 		err error
@@ -220,6 +271,9 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 			m, err := wire.DecodeMessage(r.m)
 			if err != nil {
 				return fmt.Errorf("plugin %s sent garbage: %w", p.desc.Name, err)
+			}
+			if err := p.judge(m, f); err != nil {
+				return err
 			}
 			if m != (contract.Message{}) { // a kind of message that a later protocol has
 				emit(m)

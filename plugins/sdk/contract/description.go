@@ -1,5 +1,11 @@
 package contract
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Description is what a plugin says of itself.
 type Description struct {
 	Name, Version, Summary string
@@ -11,7 +17,38 @@ type Description struct {
 	Config       BlockSchema
 	Outputs      []OutputDoc
 	Actions      []Action
-	Capabilities []Capability
+	Capabilities []Capability // of Run
+}
+
+// AllCapabilities returns the capabilities of all faces together.
+func (d Description) AllCapabilities() []Capability {
+	all := slices.Clone(d.Capabilities)
+	add := func(list []Capability) {
+		for _, c := range list {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	if d.Agent != nil {
+		add(d.Agent.Capabilities)
+	}
+	for _, a := range d.Actions {
+		add(a.Capabilities)
+	}
+	return all
+}
+
+// Action returns the action of a name, or a *NotFoundError.
+func (d Description) Action(name string) (Action, error) {
+	var names []string
+	for _, a := range d.Actions {
+		if a.Name == name {
+			return a, nil
+		}
+		names = append(names, a.Name)
+	}
+	return Action{}, &NotFoundError{What: "action", Name: name, Remedy: fmt.Sprintf("plugin %s has %s", d.Name, strings.Join(names, ", "))}
 }
 
 // BlockSchema describes the arguments and nested blocks of a block.
@@ -42,6 +79,7 @@ type OutputDoc struct{ Name, Doc string }
 type Action struct {
 	Name, Summary string
 	Args          []Arg
+	Capabilities  []Capability
 }
 
 // Arg describes one argument of an action: a flag --NAME, or a positional argument in the order of the list.
@@ -56,4 +94,5 @@ type Agent struct {
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
 	WritablePaths     []string // beyond the state folder
+	Capabilities      []Capability
 }

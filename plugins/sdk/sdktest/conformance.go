@@ -163,7 +163,7 @@ func described(t *testing.T, again, d contract.Description) {
 			}
 		}
 	}
-	for _, c := range d.Capabilities {
+	for _, c := range d.AllCapabilities() {
 		if !slices.Contains(contract.AllCapabilities(), c) {
 			t.Errorf("capability %q does not exist", c)
 		}

@@ -184,43 +184,61 @@ func EncodeDescription(d contract.Description) *Description {
 		Config:       encodeBlock(d.Config),
 		Outputs:      list(d.Outputs, func(o contract.OutputDoc) *Output { return &Output{Name: o.Name, Doc: o.Doc} }),
 		Actions:      list(d.Actions, encodeAction),
-		Capabilities: texts[string](d.Capabilities),
+		Capabilities: texts[string](d.AllCapabilities()), RunCapabilities: encodeCapabilities(d.Capabilities),
 	}
 	if a := d.Agent; a != nil {
-		w.Agent = &Agent{User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths}
+		w.Agent = &Agent{
+			User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths,
+			Capabilities: encodeCapabilities(a.Capabilities),
+		}
 	}
 	return w
 }
 
-// DecodeDescription is the reverse of EncodeDescription.
+func encodeCapabilities(c []contract.Capability) *CapabilityList {
+	return &CapabilityList{Names: texts[string](c)}
+}
+
+// DecodeDescription is the reverse of EncodeDescription. A face that does not say what it needs, as in plugins of an
+// older SDK, needs what the plugin does.
 func DecodeDescription(w *Description) contract.Description {
+	capabilities := func(own *CapabilityList) []contract.Capability {
+		if own == nil {
+			return texts[contract.Capability](w.GetCapabilities())
+		}
+		return texts[contract.Capability](own.GetNames())
+	}
 	d := contract.Description{
 		Name: w.GetName(), Version: w.GetVersion(), Summary: w.GetSummary(), Stage: w.GetStage(), Cacheable: w.GetCacheable(),
 		Config: decodeBlock(w.GetConfig()),
 		Outputs: list(w.GetOutputs(), func(o *Output) contract.OutputDoc {
 			return contract.OutputDoc{Name: o.GetName(), Doc: o.GetDoc()}
 		}),
-		Actions:      list(w.GetActions(), decodeAction),
-		Capabilities: texts[contract.Capability](w.GetCapabilities()),
+		Actions: list(w.GetActions(), func(a *Action) contract.Action {
+			return contract.Action{
+				Name: a.GetName(), Summary: a.GetSummary(), Args: list(a.GetArgs(), decodeArg), Capabilities: capabilities(a.GetCapabilities()),
+			}
+		}),
+		Capabilities: capabilities(w.GetRunCapabilities()),
 	}
 	if a := w.GetAgent(); a != nil {
 		d.Agent = &contract.Agent{
 			User: a.GetUser(), LinuxCapabilities: a.GetLinuxCapabilities(), Groups: a.GetGroups(), WritablePaths: a.GetWritablePaths(),
+			Capabilities: capabilities(a.GetCapabilities()),
 		}
 	}
 	return d
 }
 
 func encodeAction(a contract.Action) *Action {
-	return &Action{Name: a.Name, Summary: a.Summary, Args: list(a.Args, func(x contract.Arg) *ActionArg {
+	args := list(a.Args, func(x contract.Arg) *ActionArg {
 		return &ActionArg{Name: x.Name, Doc: x.Doc, Flag: x.Flag, Required: x.Required, Default: x.Default}
-	})}
+	})
+	return &Action{Name: a.Name, Summary: a.Summary, Args: args, Capabilities: encodeCapabilities(a.Capabilities)}
 }
 
-func decodeAction(w *Action) contract.Action {
-	return contract.Action{Name: w.GetName(), Summary: w.GetSummary(), Args: list(w.GetArgs(), func(x *ActionArg) contract.Arg {
-		return contract.Arg{Name: x.GetName(), Doc: x.GetDoc(), Flag: x.GetFlag(), Required: x.GetRequired(), Default: x.GetDefault()}
-	})}
+func decodeArg(w *ActionArg) contract.Arg {
+	return contract.Arg{Name: w.GetName(), Doc: w.GetDoc(), Flag: w.GetFlag(), Required: w.GetRequired(), Default: w.GetDefault()}
 }
 
 func encodeBlock(b contract.BlockSchema) *Block {
