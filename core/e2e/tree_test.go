@@ -131,3 +131,33 @@ func TestTreeThreats(t *testing.T) {
 		}
 	}
 }
+
+// TestTreeWhereIs finds every file and folder that the table "Where is …" of the architecture names.
+func TestTreeWhereIs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Where is …")
+	rows := regexp.MustCompile(`(?m)^\| .* \|$`).FindAllString(table, -1)
+	if len(rows) < 40 {
+		t.Fatalf("the table has %d rows", len(rows))
+	}
+	quoted := regexp.MustCompile("`([^` ]+)`")
+	for _, row := range rows {
+		cells := strings.Split(row, "|")
+		folder := ""
+		for _, m := range quoted.FindAllStringSubmatch(cells[2], -1) {
+			path := m[1]
+			if !strings.Contains(path, "/") && path != "Makefile" && folder != "" {
+				path = filepath.Join(folder, path) // a file beside the one before it, or a folder in the folder before it
+			}
+			if _, err := os.Stat(filepath.Join("../..", path)); err != nil {
+				t.Errorf("%s: %v", strings.TrimSpace(cells[1]), err)
+			}
+			if folder = path; filepath.Ext(path) != "" {
+				folder = filepath.Dir(path)
+			}
+		}
+	}
+}
