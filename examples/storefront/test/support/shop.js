@@ -22,7 +22,7 @@ export function shop(parts = {}) {
 
 /** Repeats check until it returns something true, for at most 60 s (a busy machine takes its time). */
 export async function eventually(check) {
-  const until = Date.now() + 60_000;
+  const until = Date.now() + 60000;
   for (;;) {
     const found = await check();
     if (found) {
