@@ -57,7 +57,7 @@ Agent
   It runs on hosts under systemd as the user troop; with the groups adm.
 
 It may
-  notify  tell people
+  notify  notify people
 `
 	if got := Text(sample()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -122,7 +122,7 @@ It runs on hosts under systemd as the user troop; with the groups adm.
 
 | capability | lets it |
 |---|---|
-| ` + "`notify`" + ` | tell people |
+| ` + "`notify`" + ` | notify people |
 `
 	if got := Markdown(sample(), "\nstage \"gate\" \"a\" {}\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
