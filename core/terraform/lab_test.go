@@ -363,7 +363,7 @@ func TestKilledApply(t *testing.T) {
 		}
 	}
 	if !slices.ContainsFunc(l.logged, func(s string) bool { return strings.Contains(s, "was interrupted") }) {
-		t.Error("nobody was told of the interrupted apply")
+		t.Error("the interrupted apply was not reported")
 	}
 	if p, err := l.open(one).Plan(t.Context()); err != nil || !p.Empty() {
 		t.Errorf("after that: %+v, %v", p, err)

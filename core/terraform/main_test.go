@@ -89,10 +89,10 @@ func (e engine) start(t *testing.T) (process *exec.Cmd, applying <-chan struct{}
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	told := make(chan struct{})
+	began := make(chan struct{})
 	go func() {
-		defer close(told) // also if the process ends earlier
+		defer close(began) // also if the process ends earlier
 		_, _ = bufio.NewReader(out).ReadString('\n')
 	}()
-	return cmd, told
+	return cmd, began
 }

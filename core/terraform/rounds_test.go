@@ -54,7 +54,7 @@ func TestRounds(t *testing.T) {
 		l.logged = nil
 		began := time.Now()
 		l.apply(l.open(wanted))
-		t.Logf("round %d: %s, destroy %t, killed %t after %s; mended in %s", n, victim, destroy, hit,
+		t.Logf("round %d: %s, destroy %t, killed %t after %s; repaired in %s", n, victim, destroy, hit,
 			after.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 		l.check(wanted)
 		if t.Failed() {
