@@ -204,7 +204,7 @@ func (w *Workspace) Restore(ctx context.Context, number int) error {
 		if err := writeFile(file, b); err != nil {
 			return err
 		}
-		return plain(tf.StatePush(ctx, file, tfexec.Lock(true)))
+		return undecorated(tf.StatePush(ctx, file, tfexec.Lock(true)))
 	})
 	if err != nil {
 		return fmt.Errorf("restore state: %w", w.attribute(err))

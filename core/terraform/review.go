@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/plain"
 )
 
 // Rules are a team's own rules. They judge a plan in Terraform's JSON form without sensitive values. A finding of
@@ -39,7 +39,7 @@ func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Rev
 		}
 		secrets := mask.New(w.Secrets...)
 		for _, f := range findings {
-			f.Message = oneLine(secrets.String(f.Message))
+			f.Message = plain.Line(secrets.String(f.Message))
 			r.Findings = append(r.Findings, f)
 		}
 	}
@@ -50,16 +50,6 @@ func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Rev
 	}
 	r.Outdated = p.differs(p.Digest, now)
 	return r, w.findApproval(r)
-}
-
-// oneLine removes control characters, which could move a terminal's cursor.
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, s)
 }
 
 // refusals lists the rules that a plan breaks. A replacement counts as a destruction.

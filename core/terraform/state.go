@@ -71,7 +71,7 @@ func (w *Workspace) pull(ctx context.Context, tf *tfexec.Terraform) ([]byte, hea
 	var h header
 	text, err := tf.StatePull(ctx)
 	if err != nil {
-		return nil, h, fmt.Errorf("read state: %w", plain(err))
+		return nil, h, fmt.Errorf("read state: %w", undecorated(err))
 	}
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), &h); err != nil {

@@ -75,9 +75,9 @@ func parseLock(text string) Lock {
 
 var decoration = regexp.MustCompile(`\x1b\[[0-9;]*m|[╷│╵]`)
 
-// plain strips the decoration from the error of a command without JSON output. An error about a lock becomes a
+// undecorated strips the decoration from the error of a command without JSON output. An error about a lock becomes a
 // *LockedError.
-func plain(err error) error {
+func undecorated(err error) error {
 	if exit, ok := errors.AsType[*exec.ExitError](err); err == nil || ok && !exit.Exited() {
 		return err
 	}
@@ -241,7 +241,7 @@ func (w *Workspace) unlock(ctx context.Context, l *Lock) error {
 		return nil
 	}
 	if err := w.run(ctx, func(tf *tfexec.Terraform) error { return tf.ForceUnlock(ctx, l.ID) }); err != nil {
-		return fmt.Errorf("free lock of state: %w", plain(err))
+		return fmt.Errorf("free lock of state: %w", undecorated(err))
 	}
 	w.Log(fmt.Sprintf("freed the lock of the state that was taken by %s", l))
 	return nil
@@ -262,7 +262,7 @@ func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	// Terraform has no command to show a lock. This one takes it and changes nothing: the resource does not exist.
 	const none = "terraform_data.troop_asks_who_has_the_lock"
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		return plain(tf.Untaint(ctx, none, tfexec.AllowMissing(true)))
+		return undecorated(tf.Untaint(ctx, none, tfexec.AllowMissing(true)))
 	})
 	if locked, ok := errors.AsType[*LockedError](w.attribute(err)); ok {
 		return &locked.Lock, nil
