@@ -79,7 +79,7 @@ func (r *Repository) hookPath(ctx context.Context) (string, error) {
 	}
 	hooks := filepath.Join(r.common, "hooks")
 	// Not through r.git, which turns hooks off by the very setting that is asked for.
-	own, err := configured(ctx, r.Root, "core.hooksPath")
+	own, err := r.setting(ctx, "core.hooksPath")
 	if err != nil {
 		return "", err
 	}
@@ -95,21 +95,6 @@ func (r *Repository) hookPath(ctx context.Context) (string, error) {
 		}
 	}
 	return filepath.Join(hooks, name), nil
-}
-
-// configured returns a setting of git, or nothing.
-func configured(ctx context.Context, dir, key string) (string, error) {
-	out, err := run(ctx, dir, nil, "-c", "safe.directory=*", "config", "--show-scope", "--get-all", key)
-	if err != nil {
-		return "", fmt.Errorf("read git's settings: %w", err)
-	}
-	value := ""
-	for l := range strings.Lines(out) {
-		if scope, v, ok := strings.Cut(strings.TrimSuffix(l, "\n"), "\t"); ok && scope != "command" {
-			value = v
-		}
-	}
-	return value, nil
 }
 
 // call is the command in a shell, after $commit and $branch are set.
