@@ -77,7 +77,10 @@ type Environments interface {
 
 // RunOptions say what to run.
 type RunOptions struct {
+	ID                      RunID // empty: a new one
 	Commit, Branch, Subject string
+	Tag                     string // that started the run, instead of a branch
+	Dirty                   bool   // the commit is of a work tree with uncommitted changes
 	// Environment is that of the stages that name none. Until is a stage, or a type of stages: the run goes up to it,
 	// with what it needs. Empty: as the trigger of the branch says; without one there is no environment, and all
 	// stages run.

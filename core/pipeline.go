@@ -18,6 +18,9 @@ type Pipeline struct {
 	Stages       []Stage // in the order of the manifest
 	Notifiers    []Notifier
 	Secrets      []string // values that must be masked wherever they appear
+
+	ExitWithFailures int `json:",omitempty"` // exit status of a run that passed with failures
+
 	// Hidden returns Secrets together with those that were read since, for a stage whose scope was made. Nil: there
 	// are no others.
 	Hidden func() []string `json:"-"`
@@ -52,7 +55,8 @@ func (p *Pipeline) Granted(id StageID, c Capability) bool {
 
 // Source is where commits come from.
 type Source struct {
-	Path string // absolute folder inside a git work tree or a bare repository
+	Path    string   // absolute folder inside a git work tree or a bare repository
+	Filters []string `json:",omitempty"` // git filters of the repository's own configuration that may run
 }
 
 // Stage is one step of a pipeline.
@@ -60,7 +64,7 @@ type Stage struct {
 	Type, Name  string
 	Needs       []StageID // written and referred to, sorted, without duplicates
 	When        When
-	Timeout     time.Duration // 0: none
+	Timeout     time.Duration // 0: DefaultTimeout
 	Retries     int
 	OnFailure   OnFailure
 	Environment string       // empty: that of the run
@@ -76,6 +80,9 @@ type Stage struct {
 	// are unknown values. A mistake that shows itself only now is Diagnostics.
 	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error) `json:"-"`
 }
+
+// DefaultTimeout is the most time for one attempt of a stage whose block does not say it.
+const DefaultTimeout = time.Hour
 
 // ID returns TYPE.NAME.
 func (s Stage) ID() StageID { return StageID(s.Type + "." + s.Name) }
@@ -152,12 +159,13 @@ type AnsibleConfig struct {
 	Range     Range
 }
 
-// Trigger chooses an environment for a commit of a branch.
+// Trigger chooses an environment for a commit of a branch, or for a tag.
 type Trigger struct {
 	Name        string // push
 	Branches    []string
-	Environment string
-	Until       StageID // empty: to the end
+	Tags        []string `json:",omitempty"`
+	Environment string   // empty: none
+	Until       StageID  // empty: to the end
 }
 
 // SecretSource says where the value of a secret is kept: one of File, Command, Parameter and SecretID is set.

@@ -5,17 +5,24 @@ import "time"
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
-// record is not as it was written is damaged.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run in which
+// only stages failed whose failure does not stop it has passed with failures; a run whose record is not as it was
+// written is damaged.
 const (
-	Pending   Status = "pending"
-	Running   Status = "running"
-	Passed    Status = "passed"
+	Pending Status = "pending"
+	Running Status = "running"
+	Passed  Status = "passed"
+
+	PassedWithFailures Status = "passed with failures"
+
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
 	Damaged   Status = "damaged"
 )
+
+// Passed reports whether a run came to its end, with or without failures that do not stop it.
+func (s Status) Passed() bool { return s == Passed || s == PassedWithFailures }
 
 // Run is one execution of a pipeline for one commit.
 type Run struct {
@@ -25,6 +32,8 @@ type Run struct {
 	Commit      string        `json:"commit"`
 	Subject     string        `json:"subject"` // first line of the commit message
 	Branch      string        `json:"branch"`
+	Tag         string        `json:"tag,omitempty"`   // that started it
+	Dirty       bool          `json:"dirty,omitempty"` // the commit is of a work tree with uncommitted changes
 	Environment string        `json:"environment"`
 	Status      Status        `json:"status"`
 	Reason      string        `json:"reason,omitempty"` // why it is not passed
@@ -32,6 +41,17 @@ type Run struct {
 	Ended       time.Time     `json:"ended,omitzero"`
 	PID         int           `json:"pid"` // of the process that executes it
 	Stages      []StageResult `json:"stages"`
+}
+
+// Failed names the stages that failed.
+func (r Run) Failed() []string {
+	var failed []string
+	for _, s := range r.Stages {
+		if s.Status == Failed {
+			failed = append(failed, string(s.ID))
+		}
+	}
+	return failed
 }
 
 // StageResult is what became of one stage in one run.
@@ -78,8 +98,11 @@ func Complete(e Event) Event {
 
 // Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.
 const (
-	KindRunStarted   = "run.started"
-	KindRunPassed    = "run.passed"
+	KindRunStarted = "run.started"
+	KindRunPassed  = "run.passed"
+
+	KindRunPassedWithFailures = "run.passed_with_failures" // Data: failed, the stages
+
 	KindRunFailed    = "run.failed"
 	KindRunCancelled = "run.cancelled"
 	KindStageStarted = "stage.started"
@@ -89,6 +112,7 @@ const (
 
 	KindStageCancelled = "stage.cancelled"
 	KindStageRetrying  = "stage.retrying" // an attempt failed and another follows: Data: attempt, of, wait (seconds)
+	KindStageSilent    = "stage.silent"   // it has said nothing for long: Data: seconds, processes
 
 	KindEnvironmentPreparing = "environment.preparing"
 	KindEnvironmentReady     = "environment.ready"
@@ -102,6 +126,19 @@ const (
 	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
+
+// RunEnded is the kind of the event with which a run of a status ends.
+func RunEnded(s Status) string {
+	switch s {
+	case Passed:
+		return KindRunPassed
+	case PassedWithFailures:
+		return KindRunPassedWithFailures
+	case Cancelled:
+		return KindRunCancelled
+	}
+	return KindRunFailed
+}
 
 // TaskEvent tells what one task did on one host.
 func TaskEvent(t TaskResult) Event {

@@ -81,17 +81,17 @@ func (c *checkout) filters(ctx context.Context, filtered map[string][]string) ([
 		case d.checksOut():
 			return nil, &Error{
 				fmt.Sprintf("%s of commit %s goes through the filter %q of the repository's own configuration (%s)", some(files), c.commit, name, d.command()),
-				fmt.Sprintf("let it run with source { filters = [%q] } in the manifest, or set it for this user with git config --global", name), nil,
+				fmt.Sprintf("let it run with filters = [%q] in the source block of the manifest, or set it for this user with git config --global", name), nil,
 			}
 		case name == lfs:
 			return nil, &Error{
 				fmt.Sprintf("%s of commit %s is kept by Git LFS, which is not set up here", some(files), c.commit),
-				"install git-lfs and run git lfs install, or, with git-lfs installed, write source { filters = [\"lfs\"] } in the manifest", nil,
+				"install git-lfs and run git lfs install, or, with git-lfs installed, write filters = [\"lfs\"] in the source block of the manifest", nil,
 			}
 		case len(d.settings) == 0 && !listed:
 			return nil, &Error{
 				fmt.Sprintf("%s of commit %s wants the filter %q, which git does not know here", some(files), c.commit, name),
-				fmt.Sprintf("set it with git config --global filter.%s.smudge COMMAND, or take the files as they are committed with source { filters = [%q] } in the manifest", name, name), nil,
+				fmt.Sprintf("set it with git config --global filter.%s.smudge COMMAND, or take the files as they are committed with filters = [%q] in the source block of the manifest", name, name), nil,
 			}
 		}
 	}

@@ -54,10 +54,10 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if recent || r.Status == core.Passed {
+		if recent || r.Status.Passed() {
 			addDigests(named, r)
 		}
-		if r.Status == core.Passed {
+		if r.Status.Passed() {
 			passed++
 		}
 	}
