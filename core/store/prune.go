@@ -69,31 +69,6 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 	return errors.Join(errs...)
 }
 
-// pruneWorkspaces removes the checkouts of runs that have ended, except those in keep. It adds the artifacts of running
-// runs to named.
-func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[string]bool) error {
-	dir := filepath.Join(f.dir, "workspaces")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list workspaces: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		id := core.RunID(e.Name())
-		if rec, err := f.read(ctx, id); err == nil && rec.Ended.IsZero() && alive(rec.PID, rec.Process) {
-			addDigests(named, rec.Run)
-			continue
-		}
-		if slices.Contains(keep, id) {
-			continue
-		}
-		if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
-			errs = append(errs, fmt.Errorf("remove workspace: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // removeAll is os.RemoveAll, also for read-only folders, which some package managers make.
 func removeAll(dir string) error {
 	err := os.RemoveAll(dir)
