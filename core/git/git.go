@@ -147,8 +147,13 @@ func (r *Repository) branch(ctx context.Context, revision, hash string) string {
 	if err != nil || strings.TrimSpace(head) != hash {
 		return ""
 	}
+	return r.Current(ctx)
+}
+
+// Current is the branch that is checked out; empty: none is, as in a rebase.
+func (r *Repository) Current(ctx context.Context) string {
 	current, err := r.git(ctx, "symbolic-ref", "--quiet", "--short", "HEAD")
-	if err != nil { // detached
+	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(current)

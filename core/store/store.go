@@ -62,6 +62,18 @@ func (f *Files) StageState(pipeline string, id core.StageID) (string, error) {
 	return f.makeFolder("stages", url.PathEscape(pipeline), url.PathEscape(string(id)))
 }
 
+// Dir is the folder of the store, and with it of every environment.
+func (f *Files) Dir() string { return f.dir }
+
+// OpenLog opens a file of the store to which lines are added.
+func (f *Files) OpenLog(name string) (*os.File, error) {
+	dir, err := f.makeFolder()
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+}
+
 // makeFolder makes a folder of the store. The store itself is hidden from git: it lies in a work tree.
 func (f *Files) makeFolder(names ...string) (string, error) {
 	dir := filepath.Join(append([]string{f.dir}, names...)...)

@@ -119,7 +119,7 @@ func safe(dir string, private bool) error {
 
 // pruneWorkspaces removes the checkouts of runs that have ended, except those in keep, and those of projects that are
 // gone. It adds the artifacts of running runs to named.
-func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[string]bool) error {
+func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[core.Digest]bool) error {
 	errs := []error{f.pruneFolder(ctx, f.workspaces(), keep, named)}
 	if f.Workspaces != "" {
 		errs = append(errs, f.pruneFolder(ctx, filepath.Join(f.dir, "workspaces"), nil, named), f.pruneProjects()) // where they were once
@@ -127,7 +127,7 @@ func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named ma
 	return errors.Join(errs...)
 }
 
-func (f *Files) pruneFolder(ctx context.Context, dir string, keep []core.RunID, named map[string]bool) error {
+func (f *Files) pruneFolder(ctx context.Context, dir string, keep []core.RunID, named map[core.Digest]bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list workspaces: %w", err)
