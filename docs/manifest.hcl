@@ -1,5 +1,9 @@
 pipeline "shop" {
-  source { path = "." }
+  exit_with_failures = 3 # 0 without it: "continue" was meant
+  source {
+    path    = "."
+    filters = ["lfs"]
+  }
 }
 
 variable "region" {
@@ -62,6 +66,11 @@ trigger "push" {
   branches    = ["main", "release/*"]
   environment = "production"
   until       = stage.build.app
+}
+
+trigger "push" {
+  tags        = ["v*"]
+  environment = "production"
 }
 
 stage "build" "app" {

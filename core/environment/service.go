@@ -125,7 +125,7 @@ func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) 
 	ctx, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
 	e := core.Complete(core.Event{
-		Environment: run.Environment, Run: run.ID, Source: "run", Kind: "run." + string(run.Status),
+		Environment: run.Environment, Run: run.ID, Source: "run", Kind: core.RunEnded(run.Status),
 		Summary: fmt.Sprintf("%s %s: %s (%.8s %s)", run.Pipeline, run.Status, run.Reason, run.Commit, run.Subject),
 	})
 	if run.Status != core.Passed {

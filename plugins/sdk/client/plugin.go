@@ -34,6 +34,7 @@ type Plugin struct {
 	output  *output           // what the process writes by itself
 	why     func(error) error // puts a lost connection into words
 	kill    func()
+	tree    func() []string
 	close   func() error
 }
 
@@ -41,7 +42,7 @@ type Plugin struct {
 func Attach(ctx context.Context, link wire.Link) (*Plugin, error) {
 	p := &Plugin{
 		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace, output: newOutput(),
-		why: func(err error) error { return err }, kill: func() {}, close: func() error { return nil },
+		why: func(err error) error { return err }, kill: func() {}, tree: func() []string { return nil }, close: func() error { return nil },
 	}
 	return p, p.describe(ctx)
 }
@@ -62,6 +63,10 @@ func (p *Plugin) name() string { return p.desc.Name }
 
 // Description returns what the plugin said of itself when it started.
 func (p *Plugin) Description() contract.Description { return p.desc }
+
+// Processes lists what the plugin has started and still runs, each with its command, children after their parent and
+// indented below it.
+func (p *Plugin) Processes() []string { return p.tree() }
 
 // Check returns what is wrong with a block, as far as it is known before the run.
 func (p *Plugin) Check(ctx context.Context, c contract.Config) (contract.Diagnostics, error) {

@@ -123,6 +123,14 @@ func (p *process) kill() {
 	}
 }
 
+// tree lists what the plugin has started and still runs.
+func (p *process) tree() []string {
+	p.mu.Lock()
+	pid := p.pid
+	p.mu.Unlock()
+	return proc.Tree{Root: pid, Mark: p.mark}.Describe()
+}
+
 func (p *process) Wait(context.Context) error {
 	<-p.exited
 	_ = p.stdout.Close()

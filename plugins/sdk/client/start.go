@@ -84,7 +84,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		return nil, fmt.Errorf("%s %w", filepath.Base(o.Path), proc.startError(ctx, err))
 	}
 	p := &Plugin{
-		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, output: out, kill: proc.kill,
+		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, output: out, kill: proc.kill, tree: proc.tree,
 		link: wire.Link{Conn: raw.conn, Serve: func(register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
 			return raw.serve(cfg, register)
 		}},
