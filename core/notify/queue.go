@@ -47,6 +47,7 @@ type queue struct {
 	sent  time.Time         // the last message that was delivered
 	tries int               // since then
 	next  time.Time         // no attempt before
+	err   error             // of the attempts since
 }
 
 // item is an event on its way to one receiver.
@@ -96,7 +97,7 @@ func (q *queue) work(ctx context.Context) {
 			q.waiting, q.working = nil, false
 			q.mu.Unlock()
 			for _, x := range rest {
-				x.done(context.Cause(ctx))
+				x.done(errors.Join(context.Cause(ctx), q.err))
 			}
 			return
 		}
@@ -162,7 +163,7 @@ func (q *queue) deliver(ctx context.Context, batch []*item) (again []*item) {
 	err := q.router.Send(sending, q.to, compose(q.to, lines))
 	cancel()
 	if err == nil {
-		q.sent, q.tries, q.next = time.Now(), 0, time.Time{}
+		q.sent, q.tries, q.next, q.err = time.Now(), 0, time.Time{}, nil
 		for _, l := range lines {
 			q.keep(ctx, l)
 		}
@@ -173,6 +174,7 @@ func (q *queue) deliver(ctx context.Context, batch []*item) (again []*item) {
 		return nil
 	}
 	err = fmt.Errorf("tell %s: %w", name(q.to), err)
+	q.err = err
 	refused := (*RefusedError)(nil)
 	var givenUp []*item
 	for _, x := range told {
