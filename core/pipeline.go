@@ -181,9 +181,11 @@ type SecretSource struct {
 
 // Notifier is a receiver of alerts and results.
 type Notifier struct {
-	Type, Name string // email, sms, webhook, chat
+	Type, Name string // email, sms, webhook, chat, slack, teams, discord, pagerduty, opsgenie
 	URL        string // may hold a secret
 	On         []string
 	Cooldown   time.Duration
+	Limit      int    // messages in a minute, to each receiver
+	Page       string // where runs and environments are shown
 	Range      Range
 }

@@ -141,7 +141,7 @@ func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) 
 	if send == nil {
 		send = notify.Send
 	}
-	r := notify.Router{Notifiers: p.Notifiers, Send: send, Retries: []time.Duration{time.Second}}
+	r := notify.Router{Notifiers: p.Notifiers, Send: send, GiveUp: time.Second} // one more attempt: the run waits for it
 	return r.Handle(ctx, e)
 }
 
