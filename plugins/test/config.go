@@ -47,9 +47,10 @@ type config struct {
 }
 
 type reports struct {
-	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML; \"-\" in this and the next three is the command's standard output"`
+	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML; \"-\" in this and the next four is the command's standard output"`
 	TAP      string `hcl:"tap,optional" doc:"Test Anything Protocol, versions 12 to 14"`
 	Mocha    string `hcl:"mocha,optional" doc:"Mocha's JSON"`
+	Jest     string `hcl:"jest,optional" doc:"JSON of Jest, or of Vitest's json reporter"`
 	Go       string `hcl:"go,optional" doc:"events of go test -json"`
 	Coverage string `hcl:"coverage,optional" doc:"coverage-summary.json or coverage-final.json of Istanbul, nyc or c8, lcov.info, Cobertura XML, Clover XML or a Go cover profile"`
 }
@@ -81,7 +82,7 @@ func (r *reports) results() []string {
 		return nil
 	}
 	var list []string
-	for _, p := range []string{r.JUnit, r.TAP, r.Mocha, r.Go} {
+	for _, p := range []string{r.JUnit, r.TAP, r.Mocha, r.Jest, r.Go} {
 		if p != "" {
 			list = append(list, p)
 		}
@@ -105,7 +106,7 @@ func check(c *config) error {
 		errs = append(errs, sdk.BadAttr("dir", "want a folder inside the source, got %q", c.Dir))
 	}
 	if r := c.Reports; r != nil {
-		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "go": r.Go, "coverage": r.Coverage} {
+		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "jest": r.Jest, "go": r.Go, "coverage": r.Coverage} {
 			if p == standardOutput && name != "coverage" {
 				continue
 			}

@@ -35,8 +35,8 @@ type suite struct {
 	stdout []byte // what a report on standard output has, up to one byte more than is read
 }
 
-// run executes the suite and judges it. Failed tests come before coverage, which means little then; all figures are
-// reported before the verdict.
+// run executes the suite and judges it. Failed tests come before coverage, which means little then: it is shown and
+// held against no limit. All figures are reported before the verdict.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
 	s := &suite{config: c, job: job, tree: newTree(job.Info.Workspace, c.Dir)}
 	var err error
@@ -47,13 +47,15 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if err := s.execute(ctx); err != nil {
 		return err
 	}
-	if err := s.judgeTests(); err != nil {
-		return err
+	err = s.judgeTests()
+	if err == nil && s.exit != nil {
+		err = s.explain()
 	}
-	if s.exit != nil {
-		return s.explain()
+	coverageErr := s.judgeCoverage(err == nil)
+	if err == nil {
+		err = coverageErr
 	}
-	return s.judgeCoverage()
+	return err
 }
 
 // execute runs the command. A status other than 0 is no error yet: the reports say why.
@@ -233,7 +235,9 @@ func notWritten(pattern string) error {
 	return sdk.Failf("the command wrote no %s; a file that was there before does not count", pattern)
 }
 
-func (s *suite) judgeCoverage() error {
+// judgeCoverage reports the coverage and compares it with the limits. When tests have failed, which is not gate, it only
+// reports what there is.
+func (s *suite) judgeCoverage(gate bool) error {
 	patterns := s.config.Reports.coverage()
 	if len(patterns) == 0 {
 		return nil
@@ -251,7 +255,7 @@ func (s *suite) judgeCoverage() error {
 		return notWritten(patterns[0])
 	}
 	merged := coverage.Merge(all...)
-	if len(merged) == 0 && s.config.Require != nil {
+	if len(merged) == 0 && s.config.Require != nil && gate {
 		return sdk.Failf("the coverage report %s names no file", patterns[0])
 	}
 
@@ -263,6 +267,9 @@ func (s *suite) judgeCoverage() error {
 	var reasons []string
 	for _, kind := range coverage.Kinds() {
 		limit := s.config.Require.limit(kind)
+		if !gate {
+			limit = nil
+		}
 		total, known := merged.Total(kind)
 		if !known {
 			s.job.Logf("coverage of %s: not counted by the report", kind)
@@ -288,6 +295,9 @@ func (s *suite) judgeCoverage() error {
 			s.job.Output("coverage", value)
 			break
 		}
+	}
+	if !gate {
+		return nil // the next run compares itself with a suite that passed
 	}
 	if err := now.save(s.job.Info.StateDir); err != nil {
 		s.job.Warnf("the next run cannot compare with this one: %v", err)
