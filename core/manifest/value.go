@@ -38,7 +38,7 @@ func (m *moment) context(refs []reference) (*hcl.EvalContext, hcl.Diagnostics) {
 	tree, diags := m.values(refs)
 	vars := map[string]cty.Value{}
 	for root, v := range tree {
-		vars[root] = cty.ObjectVal(v)
+		vars[root] = rootValue(root, v)
 	}
 	return &hcl.EvalContext{Variables: vars, Functions: m.l.functions}, diags
 }
@@ -77,6 +77,10 @@ func (m *moment) values(refs []reference) (map[string]map[string]cty.Value, hcl.
 			tree[r.root][r.name] = m.environment
 		case rootEach:
 			tree[r.root][r.name] = m.each[r.name]
+		case rootPort:
+			tree[r.root][""] = cty.StringVal(core.Late(core.LatePort, ""))
+		case rootService:
+			tree[r.root][r.name] = cty.ObjectVal(map[string]cty.Value{"port": cty.StringVal(core.Late(core.LatePort, r.name))})
 		case rootStage:
 			if stages[r.stage.typ] == nil {
 				stages[r.stage.typ] = map[string]cty.Value{}

@@ -8,6 +8,8 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cache"
+	"github.com/seed-b96de936/troop/plugins/sdk/service"
 	"github.com/seed-b96de936/troop/plugins/test/coverage"
 )
 
@@ -42,6 +44,8 @@ type config struct {
 	Dir        string            `hcl:"dir,optional" doc:"folder, relative to the source, where the command runs and from which reports are named"`
 	Env        map[string]string `hcl:"env,optional" doc:"environment variables for the command"`
 	AllowEmpty bool              `hcl:"allow_empty,optional" doc:"let a suite without a single test pass"`
+	Cache      *cache.Config     `hcl:"cache,block" doc:"folders of downloads that are kept between runs; saved when the stage has passed"`
+	Services   []service.Config  `hcl:"service,block" doc:"programs that run beside the command, each on a free port; the command finds it in NAME_PORT"`
 	Reports    *reports          `hcl:"reports,block" doc:"the reports that the command writes; patterns with ** are allowed, the format is recognised by content. Each must be written by this run and name a test that ran"`
 	Require    *require          `hcl:"require,block" doc:"the least coverage, in per cent; what the report does not count fails"`
 }
@@ -110,10 +114,17 @@ func check(c *config) error {
 			if p == standardOutput && name != "coverage" {
 				continue
 			}
+			if p != "" && c.Cache != nil && c.Cache.Holds(filepath.Join(c.Dir, p)) {
+				errs = append(errs, sdk.BadAttr("reports."+name, "%q is in a folder of the cache; a report must be of its own commit", p))
+			}
 			if p != "" && (!filepath.IsLocal(p) || !doublestar.ValidatePattern(p)) {
 				errs = append(errs, sdk.BadAttr("reports."+name, "want a path or a pattern inside the source, got %q", p))
 			}
 		}
+	}
+	errs = append(errs, service.Check(c.Services))
+	if c.Cache != nil {
+		errs = append(errs, c.Cache.Check("cache"))
 	}
 	limited := false
 	for _, kind := range coverage.Kinds() {

@@ -13,8 +13,10 @@ import (
 	"sync"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cache"
 	"github.com/seed-b96de936/troop/plugins/sdk/cause"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+	"github.com/seed-b96de936/troop/plugins/sdk/service"
 	"github.com/seed-b96de936/troop/plugins/test/coverage"
 	"github.com/seed-b96de936/troop/plugins/test/document"
 	"github.com/seed-b96de936/troop/plugins/test/results"
@@ -36,18 +38,38 @@ type suite struct {
 }
 
 // run executes the suite and judges it. Failed tests come before coverage, which means little then: it is shown and
-// held against no limit. All figures are reported before the verdict.
+// held against no limit. All figures are reported before the verdict. What the cache restores is there before the
+// command, so that a report in it is no result of it.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
+	kept, err := cache.Open(c.Cache, job)
+	if err != nil {
+		return err
+	}
+	if err := kept.Restore(ctx, job); err != nil {
+		return err
+	}
 	s := &suite{config: c, job: job, tree: newTree(job.Info.Workspace, c.Dir)}
-	var err error
 	if s.before, err = snapshot(s.tree, slices.Concat(c.Reports.results(), c.Reports.coverage())); err != nil {
 		return err
 	}
-	job.Logf("$ %s", strings.Join(c.Command, " "))
-	if err := s.execute(ctx); err != nil {
+	services, err := service.Start(ctx, job, c.Services)
+	if err != nil {
 		return err
 	}
-	err = s.judgeTests()
+	err = s.execute(ctx, services)
+	if err == nil {
+		err = services.Explain(s.judge())
+	}
+	services.Stop()
+	if err == nil {
+		kept.Save(ctx, job)
+	}
+	return err
+}
+
+// judge is the verdict on what the command has left.
+func (s *suite) judge() error {
+	err := s.judgeTests()
 	if err == nil && s.exit != nil {
 		err = s.explain()
 	}
@@ -59,13 +81,14 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 }
 
 // execute runs the command. A status other than 0 is no error yet: the reports say why.
-func (s *suite) execute(ctx context.Context) error {
+func (s *suite) execute(ctx context.Context, services *service.Group) error {
 	c := s.config
-	var env []string
-	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
-		env = append(env, name+"="+c.Env[name])
+	args, env, err := services.Command(c.Command, c.Env)
+	if err != nil {
+		return err
 	}
-	command := sdk.Command{Args: c.Command, Dir: filepath.Join(s.job.Info.Workspace, c.Dir), Env: env, Line: s.line}
+	s.job.Logf("$ %s", strings.Join(args, " "))
+	command := sdk.Command{Args: args, Dir: filepath.Join(s.job.Info.Workspace, c.Dir), Env: env, Line: s.line}
 	out := &proc.Lines{Max: 1 << 20, Each: func(line string) { s.line(line, false) }}
 	if slices.Contains(c.Reports.results(), standardOutput) {
 		command.Stdout = writer(func(b []byte) {
@@ -73,7 +96,7 @@ func (s *suite) execute(ctx context.Context) error {
 			s.stdout = append(s.stdout, b[:min(len(b), document.MaxSize+1-len(s.stdout))]...)
 		})
 	}
-	err := s.job.Exec(ctx, command)
+	err = s.job.Exec(ctx, command)
 	out.Flush()
 	if errors.As(err, &s.exit) {
 		return nil
