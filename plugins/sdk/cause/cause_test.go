@@ -98,6 +98,18 @@ func TestFind(t *testing.T) {
 			"  1) Cart empties\n     Failure/Error: expect(1).to eq(0)\n\n       expected: 0\n     # ./spec/cart_spec.rb:12:in `block'\n\nFailed examples:\n\nrspec ./spec/cart_spec.rb:12 # Cart empties\n",
 			"rspec spec/cart_spec.rb:12: Cart empties",
 		},
+		"minitest": {
+			"  1) Failure:\nCartTest#test_empties [/srv/test/cart_test.rb:9]:\nExpected: 1\n  Actual: 0\n\n2 runs, 2 assertions, 1 failures, 0 errors, 0 skips\nrake aborted!\nCommand failed with status (1)\n",
+			"minitest /srv/test/cart_test.rb:9: CartTest#test_empties: Expected: 1",
+		},
+		"minitest, an error": {
+			"  1) Error:\nCartTest#test_empties:\nNoMethodError: undefined method `sum' for nil:NilClass\n    /srv/lib/cart.rb:1:in `total'\n    test/cart_test.rb:9:in `test_empties'\n",
+			"minitest /srv/lib/cart.rb:1: CartTest#test_empties: NoMethodError: undefined method `sum' for nil:NilClass",
+		},
+		"assert": {
+			"./cart_test\ncart_test: test/cart_test.c:6: test_adds_up: Assertion `total(prices, 2) == 349' failed.\nmake: *** [Makefile:10: check] Aborted\n",
+			"assert test/cart_test.c:6: test_adds_up: Assertion `total(prices, 2) == 349' failed.",
+		},
 		"PHPUnit":      {"There was 1 failure:\n\n1) CartTest::testTotal\nFailed asserting that 1 matches expected 2.\n\n/srv/tests/CartTest.php:12\n\nFAILURES!\nTests: 1, Assertions: 1, Failures: 1.\n", "PHPUnit /srv/tests/CartTest.php:12: CartTest::testTotal: Failed asserting that 1 matches expected 2."},
 		"surefire":     {"[ERROR] Failures: \n[ERROR]   CartTest.total:12 expected: <1> but was: <2>\n[ERROR] Tests run: 1\n[ERROR] Failed to execute goal\n", "surefire CartTest.total: expected: <1> but was: <2>"},
 		"gradle":       {"CartTest > total() FAILED\n    org.opentest4j.AssertionFailedError: expected: <1> but was: <2>\n        at CartTest.total(CartTest.java:12)\n", "gradle CartTest > total(): org.opentest4j.AssertionFailedError: expected: <1> but was: <2>"},
