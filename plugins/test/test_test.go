@@ -186,6 +186,8 @@ func TestRecordedReports(t *testing.T) {
 		"tap-words-like-ok.tap":              {0, "", 1},
 		"tap-plan-at-the-end.tap":            {0, "", 2},
 		"tap-plan-in-subtest-only.tap":       {0, "plan: no plan (1..N) was reported", 3},
+		"phpunit.xml":                        {1, "1 of 1 tests failed: tests/CartTest.php:11: CartTest testAddsUp: ", 1}, // not where the test begins
+		"tap-place-in-words.tap":             {0, "1 of 2 tests failed: test.sh:12: adds up: ", 2},
 		"jest.json":                          {1, "2 of 3 tests failed: test/cart.test.js:5: cart empties: Error: expect(received).toBe(expected)", 3},
 		"mocha-after-banner.json":            {1, "1 of 2 tests failed: test/cart.test.js:12: cart empties: expected 0 to equal 1", 2},
 		"mocha-after-banner-all-passed.json": {0, "", 2},
@@ -202,7 +204,7 @@ func TestRecordedReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := project(t)
 			for _, file := range []string{
-				"div.test.js", "test/broken.test.js", "test/colour.test.js", "test/orders.test.js", "test/cart.test.js", "tests/test_cart.py",
+				"div.test.js", "test/broken.test.js", "tests/CartTest.php", "test.sh", "test/colour.test.js", "test/orders.test.js", "test/cart.test.js", "tests/test_cart.py",
 				"price/price_test.go", "cart/cart_test.go", "stock/stock.go", "stock/stock_test.go",
 			} {
 				write(t, filepath.Join(o.Info.Workspace, file), "")

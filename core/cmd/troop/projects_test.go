@@ -19,7 +19,7 @@ type newcomer struct {
 // starters are real projects, whose tools Debian or npm has. Those of rust and maven are not there: programs that print
 // what the real ones printed take their place (testdata/recorded/cargo, and the project's own mvnw).
 var starters = map[string]newcomer{
-	"go":            {"sed -i s/+=/-=/ pricelist/pricelist.go", "pricelist/pricelist_test.go:22: TestSum", true},
+	"go":            {"sed -i s/+=/-=/ pricelist/pricelist.go", "pricelist/pricelist_test.go:11: TestSum", true},
 	"make":          {"sed -i 's/+ cents/- cents/' sum.sh", "Makefile:8: ", false},
 	"make-c":        {"sed -i 's/sum += /sum -= /' cart.c", "test/cart_test.c:6: test_adds_up: Assertion", true},
 	"maven":         {"sed -i '/^test)/,/^X/s/failures=\"0\"/failures=\"1\"/; s/time=\"0.01\"\\/>/time=\"0.01\"><failure message=\"no\"\\/><\\/testcase>/' mvnw", "PriceListTest", false},

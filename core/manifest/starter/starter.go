@@ -138,7 +138,7 @@ func (p *project) report(name, file string) { p.Reports = append(p.Reports, repo
 
 // keep has the build stage keep folders of downloads, if the project has the lock file.
 func (p *project) keep(lock string, paths ...string) {
-	if p.has(lock) {
+	if lock != "" && p.has(lock) {
 		p.Cache = dependencies{paths, lock}
 	}
 }

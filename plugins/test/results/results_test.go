@@ -39,6 +39,8 @@ func TestParse(t *testing.T) {
 			"passed price adds | :0 | ", "passed price rounds | :0 | ",
 			"failed plan | :0 | no plan (1..N) was reported; the run may have ended early",
 		},
+		"phpunit.xml":            {"failed CartTest testAddsUp | WORKSPACE/tests/CartTest.php:9 | CartTest::testAddsUp Failed asserting that 2 is identical to 349. WORKSPACE/tests/CartTest.php:11"},
+		"tap-place-in-words.tap": {"failed adds up | :0 | # at test.sh line 12. # got -349, want 349", "passed nothing | :0 | "},
 		"jest.json": {
 			"passed cart adds | WORKSPACE/test/cart.test.js:0 | ",
 			"failed cart empties | WORKSPACE/test/cart.test.js:0 | Error: expect(received).toBe(expected) // Object.is equality Expected: 1 Received: 0",
