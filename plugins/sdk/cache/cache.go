@@ -59,6 +59,17 @@ func (c *Config) Holds(path string) bool {
 	return false
 }
 
+// regular is how many of the files have a content.
+func (e *entry) regular() int {
+	n := 0
+	for _, f := range e.Files {
+		if f.Sum != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // Cache is the store of a stage, opened for one run.
 type Cache struct {
 	config Config
@@ -198,7 +209,7 @@ func (x *Cache) Save(ctx context.Context, job *sdk.Job) {
 	case err != nil:
 		job.Warnf("cache: nothing is kept: %v", err)
 	case len(e.Files) > 0:
-		job.Logf("cache: keeping %d files, %.1f MiB, after %s", len(e.Files), float64(size)/(1<<20), time.Since(start).Round(10*time.Millisecond))
+		job.Logf("cache: keeping %d files, %.1f MiB, after %s", e.regular(), float64(size)/(1<<20), time.Since(start).Round(10*time.Millisecond))
 	}
 	if err := x.evict(); err != nil {
 		job.Warnf("cache: cannot make room: %v", err)
