@@ -49,6 +49,7 @@ type (
 	Failure       = contract.Failure
 	Finding       = contract.Finding
 	HostName      = contract.HostName
+	LateKind      = contract.LateKind
 	Job           = contract.Job
 	Log           = contract.Log
 	Message       = contract.Message
@@ -87,6 +88,15 @@ const (
 	Workspace = contract.Workspace // a plugin without it does not get the path of the checked-out commit
 	Storage   = contract.Storage   // the key with which all hosts send files to the storage host
 )
+
+// The kinds of values that only a stage's plugin knows.
+const (
+	LatePort     = contract.LatePort
+	LateFileHash = contract.LateFileHash
+)
+
+// Late returns the text that stands for such a value in an expression.
+func Late(kind LateKind, names ...string) string { return contract.Late(kind, names...) }
 
 // The severities of an event.
 const (

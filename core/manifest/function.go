@@ -91,6 +91,8 @@ func functions(dir string, env func(string) (string, bool, error), lenient bool)
 		},
 	})
 	all["glob"] = globFunc(dir)
+	all["filehash"] = fileHashFunc
+	all["tcp"] = stringFunc("port", func(port string) (string, error) { return "tcp://127.0.0.1:" + port, nil })
 	all["env"] = envFunc(env, lenient)
 	return all
 }

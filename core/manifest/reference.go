@@ -23,6 +23,8 @@ const (
 	rootEnvironment = "environment"
 	rootStage       = "stage"
 	rootEach        = "each"
+	rootPort        = "port"    // inside of a service block: its own
+	rootService     = "service" // service.NAME.port
 )
 
 var roots = []string{rootVar, rootLocal, rootEnv, rootSecret, rootPipeline, rootEnvironment, rootStage, rootEach}
@@ -77,7 +79,9 @@ type site struct {
 	varsOnly    bool   // conditions of variables, sources of secrets
 	environment string // known name of the environment
 	each        map[string]cty.Value
-	optional    bool // belongs to an environment that is not going to be used
+	optional    bool     // belongs to an environment that is not going to be used
+	services    []string // names of the stage's service blocks
+	service     bool     // inside of one of them
 }
 
 // check reports what is wrong with the references and functions in expr, and returns the references.
@@ -167,6 +171,14 @@ func (l *loader) reference(t hcl.Traversal, s site) (reference, bool) {
 		return r, l.known(r, r.name == "key" || r.name == "value", "value each."+r.name, []string{"key", "value"})
 	case rootStage:
 		return l.stageReference(t, r, s)
+	case rootPort:
+		if s.service && len(t) == 1 {
+			return r, true
+		}
+	case rootService:
+		if len(s.services) > 0 {
+			return r, l.portReference(t, r, s)
+		}
 	}
 	l.unknownRoot(t, r)
 	return r, false

@@ -47,8 +47,9 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 	start, end := d.block.OpenBraceRange.End, d.block.CloseBraceRange.Start
 	text := slices.Clone(l.src[start.Byte:end.Byte])
 	c := &compiled{l: l, each: i.each(d)}
-	where := site{run: true, each: c.each, optional: l.idle(s.When)}
+	where := site{run: true, each: c.each, optional: l.idle(s.When), services: serviceNames(body)}
 	for _, a := range blockAttributes(body, true) {
+		where.service = inService(body, a)
 		refs, ok := l.check(a.Expr, where)
 		l.dependencies(s, refs, map[string]bool{})
 		if !ok {
@@ -217,7 +218,7 @@ func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (c
 	tree, diags := m.values(c.refs)
 	values := map[string]cty.Value{}
 	for root, names := range tree {
-		values[root] = cty.ObjectVal(names)
+		values[root] = rootValue(root, names)
 	}
 	for _, x := range c.computed {
 		if x.value != cty.NilVal {

@@ -43,7 +43,7 @@ func (m *moment) eval(expr hclsyntax.Expression, refs []reference) (v cty.Value,
 	}
 	vars := map[string]cty.Value{}
 	for root, v := range tree {
-		vars[root] = cty.ObjectVal(v)
+		vars[root] = rootValue(root, v)
 	}
 	v, diags = m.budget.value(expr, vars)
 	return v, true, diags
@@ -83,6 +83,10 @@ func (m *moment) values(refs []reference) (map[string]map[string]cty.Value, hcl.
 			tree[r.root][r.name] = m.environment
 		case rootEach:
 			tree[r.root][r.name] = m.each[r.name]
+		case rootPort:
+			tree[r.root][""] = cty.StringVal(core.Late(core.LatePort, ""))
+		case rootService:
+			tree[r.root][r.name] = cty.ObjectVal(map[string]cty.Value{"port": cty.StringVal(core.Late(core.LatePort, r.name))})
 		case rootStage:
 			if stages[r.stage.typ] == nil {
 				stages[r.stage.typ] = map[string]cty.Value{}

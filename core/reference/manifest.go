@@ -15,6 +15,8 @@ checks a manifest without changing anything, ` + "`troop schema`" + ` prints its
 
 An expression may refer to ` + "`var.NAME`, `local.NAME`, `env.NAME` (an environment variable, always secret), `secret.NAME`," + `
 ` + "`stage.TYPE.NAME.OUTPUT`, `pipeline.name`, `environment.name`" + ` and, with ` + "`for_each`, to `each.key` and `each.value`" + `.
+In a stage, ` + "`filehash(\"package-lock.json\")`" + ` is the hash of a file of the commit, and ` + "`service.NAME.port`" + ` the port of one of its services;
+both are known only while the stage runs.
 A reference to another stage is a dependency. A *duration* is a text such as ` + "`\"90s\"` or `\"5m\"`" + `; a *reference* is
 written without quotes.
 

@@ -14,7 +14,9 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/build/archive"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cache"
 	"github.com/seed-b96de936/troop/plugins/sdk/cause"
+	"github.com/seed-b96de936/troop/plugins/sdk/service"
 )
 
 var stage = sdk.Stage[config]{
@@ -37,6 +39,8 @@ type config struct {
 	Commands [][]string        `hcl:"commands,optional" doc:"several commands, run in this order, after command"`
 	Dir      string            `hcl:"dir,optional" doc:"folder, relative to the source, where the commands run and which is packed"`
 	Env      map[string]string `hcl:"env,optional" doc:"environment variables for the commands"`
+	Cache    *cache.Config     `hcl:"cache,block" doc:"folders of downloads that are kept between runs; saved when the commands have passed"`
+	Services []service.Config  `hcl:"service,block" doc:"programs that run beside the commands, each on a free port; the commands find it in NAME_PORT"`
 	Package  *packing          `hcl:"package,block" doc:"what goes into the artifact; without it there is none"`
 }
 
@@ -61,6 +65,10 @@ func check(c *config) error {
 			errs = append(errs, sdk.BadAttr("env", "%q is no name of an environment variable", name))
 		}
 	}
+	errs = append(errs, service.Check(c.Services))
+	if c.Cache != nil {
+		errs = append(errs, c.Cache.Check("cache"))
+	}
 	if c.Package != nil {
 		errs = append(errs, checkPatterns("package.include", c.Package.Include), checkPatterns("package.exclude", c.Package.Exclude))
 	}
@@ -78,29 +86,54 @@ func checkPatterns(path string, patterns []string) error {
 }
 
 func run(ctx context.Context, c *config, job *sdk.Job) error {
+	kept, err := cache.Open(c.Cache, job)
+	if err != nil {
+		return err
+	}
+	if err := kept.Restore(ctx, job); err != nil {
+		return err
+	}
 	dir := filepath.Join(job.Info.Workspace, c.Dir)
-	commands := c.Commands
-	if len(c.Command) > 0 {
-		commands = append([][]string{c.Command}, commands...)
+	if err := runCommands(ctx, c, job, dir); err != nil {
+		return err
 	}
-	for i, args := range commands {
-		job.Progress(float64(i), float64(len(commands)), strings.Join(args, " "))
-		if err := execute(ctx, job, args, dir, c.Env); err != nil {
-			return err
-		}
-	}
+	kept.Save(ctx, job)
 	if c.Package == nil {
 		return nil
 	}
 	return pack(ctx, c, job, dir)
 }
 
+// runCommands runs the build commands beside their services.
+func runCommands(ctx context.Context, c *config, job *sdk.Job, dir string) error {
+	services, err := service.Start(ctx, job, c.Services)
+	if err != nil {
+		return err
+	}
+	defer services.Stop()
+	commands := c.Commands
+	if len(c.Command) > 0 {
+		commands = append([][]string{c.Command}, commands...)
+	}
+	for i, args := range commands {
+		job.Progress(float64(i), float64(len(commands)), strings.Join(args, " "))
+		args, env, err := services.Command(args, c.Env)
+		if err == nil {
+			err = execute(ctx, job, args, dir, env)
+		}
+		if err != nil {
+			return services.Explain(err)
+		}
+	}
+	return nil
+}
+
 // execute runs one of the user's commands. Its failure is the stage's verdict, with the cause found in its log.
-func execute(ctx context.Context, job *sdk.Job, args []string, dir string, env map[string]string) error {
+func execute(ctx context.Context, job *sdk.Job, args []string, dir string, env []string) error {
 	start := time.Now()
 	job.Logf("$ %s", strings.Join(args, " "))
 	var log cause.Log
-	err := job.Exec(ctx, sdk.Command{Args: args, Dir: dir, Env: environment(env), Line: func(line string, stderr bool) {
+	err := job.Exec(ctx, sdk.Command{Args: args, Dir: dir, Env: env, Line: func(line string, stderr bool) {
 		log.Add(line)
 		if stderr {
 			job.Warnf("%s", line)
@@ -118,14 +151,6 @@ func execute(ctx context.Context, job *sdk.Job, args []string, dir string, env m
 	return nil
 }
 
-func environment(env map[string]string) []string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		list = append(list, name+"="+env[name])
-	}
-	return list
-}
-
 // pack makes the artifact of dir. With a prepare command it packs a copy, because the stages after this one still
 // want what the command takes away.
 func pack(ctx context.Context, c *config, job *sdk.Job, dir string) error {
@@ -141,7 +166,11 @@ func pack(ctx context.Context, c *config, job *sdk.Job, dir string) error {
 		if err := archive.Copy(ctx, dir, staging); err != nil {
 			return err
 		}
-		if err := execute(ctx, job, c.Package.Prepare, staging, c.Env); err != nil {
+		var env []string
+		for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+			env = append(env, name+"="+c.Env[name])
+		}
+		if err := execute(ctx, job, c.Package.Prepare, staging, env); err != nil {
 			return err
 		}
 		dir = staging

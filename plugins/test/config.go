@@ -8,6 +8,8 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cache"
+	"github.com/seed-b96de936/troop/plugins/sdk/service"
 	"github.com/seed-b96de936/troop/plugins/test/coverage"
 )
 
@@ -42,14 +44,17 @@ type config struct {
 	Dir        string            `hcl:"dir,optional" doc:"folder, relative to the source, where the command runs and from which reports are named"`
 	Env        map[string]string `hcl:"env,optional" doc:"environment variables for the command"`
 	AllowEmpty bool              `hcl:"allow_empty,optional" doc:"let a suite without a single test pass"`
+	Cache      *cache.Config     `hcl:"cache,block" doc:"folders of downloads that are kept between runs; saved when the stage has passed"`
+	Services   []service.Config  `hcl:"service,block" doc:"programs that run beside the command, each on a free port; the command finds it in NAME_PORT"`
 	Reports    *reports          `hcl:"reports,block" doc:"the reports that the command writes; patterns with ** are allowed, the format is recognised by content. Each must be written by this run and name a test that ran"`
 	Require    *require          `hcl:"require,block" doc:"the least coverage, in per cent; what the report does not count fails"`
 }
 
 type reports struct {
-	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML; \"-\" in this and the next three is the command's standard output"`
+	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML; \"-\" in this and the next four is the command's standard output"`
 	TAP      string `hcl:"tap,optional" doc:"Test Anything Protocol, versions 12 to 14"`
 	Mocha    string `hcl:"mocha,optional" doc:"Mocha's JSON"`
+	Jest     string `hcl:"jest,optional" doc:"JSON of Jest, or of Vitest's json reporter"`
 	Go       string `hcl:"go,optional" doc:"events of go test -json"`
 	Coverage string `hcl:"coverage,optional" doc:"coverage-summary.json or coverage-final.json of Istanbul, nyc or c8, lcov.info, Cobertura XML, Clover XML or a Go cover profile"`
 }
@@ -81,7 +86,7 @@ func (r *reports) results() []string {
 		return nil
 	}
 	var list []string
-	for _, p := range []string{r.JUnit, r.TAP, r.Mocha, r.Go} {
+	for _, p := range []string{r.JUnit, r.TAP, r.Mocha, r.Jest, r.Go} {
 		if p != "" {
 			list = append(list, p)
 		}
@@ -105,14 +110,21 @@ func check(c *config) error {
 		errs = append(errs, sdk.BadAttr("dir", "want a folder inside the source, got %q", c.Dir))
 	}
 	if r := c.Reports; r != nil {
-		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "go": r.Go, "coverage": r.Coverage} {
+		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "jest": r.Jest, "go": r.Go, "coverage": r.Coverage} {
 			if p == standardOutput && name != "coverage" {
 				continue
+			}
+			if p != "" && c.Cache != nil && c.Cache.Holds(filepath.Join(c.Dir, p)) {
+				errs = append(errs, sdk.BadAttr("reports."+name, "%q is in a folder of the cache; a report must be of its own commit", p))
 			}
 			if p != "" && (!filepath.IsLocal(p) || !doublestar.ValidatePattern(p)) {
 				errs = append(errs, sdk.BadAttr("reports."+name, "want a path or a pattern inside the source, got %q", p))
 			}
 		}
+	}
+	errs = append(errs, service.Check(c.Services))
+	if c.Cache != nil {
+		errs = append(errs, c.Cache.Check("cache"))
 	}
 	limited := false
 	for _, kind := range coverage.Kinds() {

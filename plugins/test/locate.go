@@ -13,8 +13,8 @@ import (
 )
 
 // frames finds the places in a trace, whatever printed it: "file:///x/y.js:12:5", "(/x/y.rb:12", "y_test.go:12:",
-// and Python's `File "y.py", line 12`.
-var frames = regexp.MustCompile(`(?:file://)?([^\s"'()<>:]+\.\w+):(\d+)|File "([^"]+)", line (\d+)`)
+// Python's `File "y.py", line 12` Perl's "at t/y.t line 12", and "in test file y.bats, line 12" of Bats.
+var frames = regexp.MustCompile(`(?:file://)?([^\s"'()<>:]+\.\w+):(\d+)|File "([^"]+)", line (\d+)|\b(?:at|file) ([^\s"'()<>:,]+\.\w+),? line (\d+)`)
 
 // tree answers where in the workspace a reported path is.
 type tree struct {
@@ -95,18 +95,15 @@ func (t *tree) bySuffix(path string) (string, bool) {
 	return rel, rel != "" && (strings.HasSuffix("/"+rel, "/"+path) || strings.HasSuffix("/"+path, "/"+rel))
 }
 
-// locate says where a test failed: in the test's own file if the trace leads through it, else where the trace
-// first touches the project, else what the report says.
+// locate says where a test failed: in the test's own file if the trace leads through it, else the line that the report
+// names, else where the trace first touches the project.
 func (t *tree) locate(c results.Case) (path string, line int) {
 	own, known := "", false
 	if c.File != "" {
 		own, known = t.relative(c.File)
 	}
-	if known && c.Line > 0 {
-		return own, c.Line
-	}
 	for _, m := range frames.FindAllStringSubmatch(c.Trace, -1) {
-		name, number := m[1]+m[3], m[2]+m[4]
+		name, number := m[1]+m[3]+m[5], m[2]+m[4]+m[6]
 		rel, ok := t.relative(name)
 		if !ok {
 			continue
@@ -119,8 +116,8 @@ func (t *tree) locate(c results.Case) (path string, line int) {
 			path, line = rel, n
 		}
 	}
-	if path == "" {
-		path = own
+	if known && (c.Line > 0 || path == "") {
+		return own, c.Line
 	}
 	return path, line
 }

@@ -13,8 +13,10 @@ import (
 	"sync"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cache"
 	"github.com/seed-b96de936/troop/plugins/sdk/cause"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+	"github.com/seed-b96de936/troop/plugins/sdk/service"
 	"github.com/seed-b96de936/troop/plugins/test/coverage"
 	"github.com/seed-b96de936/troop/plugins/test/document"
 	"github.com/seed-b96de936/troop/plugins/test/results"
@@ -35,35 +37,58 @@ type suite struct {
 	stdout []byte // what a report on standard output has, up to one byte more than is read
 }
 
-// run executes the suite and judges it. Failed tests come before coverage, which means little then; all figures are
-// reported before the verdict.
+// run executes the suite and judges it. Failed tests come before coverage, which means little then: it is shown and
+// held against no limit. All figures are reported before the verdict. What the cache restores is there before the
+// command, so that a report in it is no result of it.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
+	kept, err := cache.Open(c.Cache, job)
+	if err != nil {
+		return err
+	}
+	if err := kept.Restore(ctx, job); err != nil {
+		return err
+	}
 	s := &suite{config: c, job: job, tree: newTree(job.Info.Workspace, c.Dir)}
-	var err error
 	if s.before, err = snapshot(s.tree, slices.Concat(c.Reports.results(), c.Reports.coverage())); err != nil {
 		return err
 	}
-	job.Logf("$ %s", strings.Join(c.Command, " "))
-	if err := s.execute(ctx); err != nil {
+	services, err := service.Start(ctx, job, c.Services)
+	if err != nil {
 		return err
 	}
-	if err := s.judgeTests(); err != nil {
-		return err
+	err = s.execute(ctx, services)
+	if err == nil {
+		err = services.Explain(s.judge())
 	}
-	if s.exit != nil {
-		return s.explain()
+	services.Stop()
+	if err == nil {
+		kept.Save(ctx, job)
 	}
-	return s.judgeCoverage()
+	return err
+}
+
+// judge is the verdict on what the command has left.
+func (s *suite) judge() error {
+	err := s.judgeTests()
+	if err == nil && s.exit != nil {
+		err = s.explain()
+	}
+	coverageErr := s.judgeCoverage(err == nil)
+	if err == nil {
+		err = coverageErr
+	}
+	return err
 }
 
 // execute runs the command. A status other than 0 is no error yet: the reports say why.
-func (s *suite) execute(ctx context.Context) error {
+func (s *suite) execute(ctx context.Context, services *service.Group) error {
 	c := s.config
-	var env []string
-	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
-		env = append(env, name+"="+c.Env[name])
+	args, env, err := services.Command(c.Command, c.Env)
+	if err != nil {
+		return err
 	}
-	command := sdk.Command{Args: c.Command, Dir: filepath.Join(s.job.Info.Workspace, c.Dir), Env: env, Line: s.line}
+	s.job.Logf("$ %s", strings.Join(args, " "))
+	command := sdk.Command{Args: args, Dir: filepath.Join(s.job.Info.Workspace, c.Dir), Env: env, Line: s.line}
 	out := &proc.Lines{Max: 1 << 20, Each: func(line string) { s.line(line, false) }}
 	if slices.Contains(c.Reports.results(), standardOutput) {
 		command.Stdout = writer(func(b []byte) {
@@ -71,7 +96,7 @@ func (s *suite) execute(ctx context.Context) error {
 			s.stdout = append(s.stdout, b[:min(len(b), document.MaxSize+1-len(s.stdout))]...)
 		})
 	}
-	err := s.job.Exec(ctx, command)
+	err = s.job.Exec(ctx, command)
 	out.Flush()
 	if errors.As(err, &s.exit) {
 		return nil
@@ -233,7 +258,9 @@ func notWritten(pattern string) error {
 	return sdk.Failf("the command wrote no %s; a file that was there before does not count", pattern)
 }
 
-func (s *suite) judgeCoverage() error {
+// judgeCoverage reports the coverage and compares it with the limits. When tests have failed, which is not gate, it only
+// reports what there is.
+func (s *suite) judgeCoverage(gate bool) error {
 	patterns := s.config.Reports.coverage()
 	if len(patterns) == 0 {
 		return nil
@@ -251,7 +278,7 @@ func (s *suite) judgeCoverage() error {
 		return notWritten(patterns[0])
 	}
 	merged := coverage.Merge(all...)
-	if len(merged) == 0 && s.config.Require != nil {
+	if len(merged) == 0 && s.config.Require != nil && gate {
 		return sdk.Failf("the coverage report %s names no file", patterns[0])
 	}
 
@@ -263,6 +290,9 @@ func (s *suite) judgeCoverage() error {
 	var reasons []string
 	for _, kind := range coverage.Kinds() {
 		limit := s.config.Require.limit(kind)
+		if !gate {
+			limit = nil
+		}
 		total, known := merged.Total(kind)
 		if !known {
 			s.job.Logf("coverage of %s: not counted by the report", kind)
@@ -288,6 +318,9 @@ func (s *suite) judgeCoverage() error {
 			s.job.Output("coverage", value)
 			break
 		}
+	}
+	if !gate {
+		return nil // the next run compares itself with a suite that passed
 	}
 	if err := now.save(s.job.Info.StateDir); err != nil {
 		s.job.Warnf("the next run cannot compare with this one: %v", err)

@@ -117,7 +117,7 @@ func TestVerdict(t *testing.T) {
 		"no tests, allowed":    {"allow_empty = true\ncommand = [\"sh\", \"-c\", \"mkdir reports; echo '<testsuites/>' > reports/r.xml\"]" + junit, ""},
 		"all passed, status 1": {`command = ["sh", "-c", "mkdir reports; echo '<testsuite><testcase name=\"a\"/></testsuite>' > reports/r.xml; echo leaked handle; exit 1"]` + junit, "leaked handle (sh -c"},
 		"failed, status 0":     {`command = ["sh", "-c", "mkdir reports; echo '<testsuite><testcase name=\"a\"><failure message=\"no\"/></testcase></testsuite>' > reports/r.xml"]` + junit, "1 of 1 tests failed: a: no"},
-		"no report format":     {`command = ["sh", "-c", "mkdir reports; echo hello > reports/r.xml"]` + junit, "report reports/r.xml cannot be read: neither JUnit XML, TAP, Mocha JSON nor go test -json: it begins with \"hello\""},
+		"no report format":     {`command = ["sh", "-c", "mkdir reports; echo hello > reports/r.xml"]` + junit, "report reports/r.xml cannot be read: neither JUnit XML, TAP, Mocha JSON, Jest JSON nor go test -json: it begins with \"hello\""},
 		"no program":           {`command = ["no-such-program"]`, "no-such-program"},
 		"one of two missing":   {`command = ["sh", "-c", "mkdir reports; echo '<testsuite><testcase name=\"a\"/></testsuite>' > reports/r.xml"]` + "\nreports {\n junit = \"reports/r.xml\"\n tap = \"reports/r.tap\"\n}", "the command wrote no reports/r.tap"},
 		"one of two empty":     {`command = ["sh", "-c", "mkdir reports; echo '<testsuite><testcase name=\"a\"/></testsuite>' > reports/r.xml; echo 1..0 > reports/r.tap"]` + "\nreports {\n junit = \"reports/r.xml\"\n tap = \"reports/r.tap\"\n}", "reports/r.tap names no test that ran"},
@@ -145,6 +145,26 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestCoverageBesideFailures: the coverage of a suite with failed tests is shown, and is no gate then.
+func TestCoverageBesideFailures(t *testing.T) {
+	for name, end := range map[string]string{"a report": "exit 0", "no report": "rm reports/r; exit 1"} {
+		r := sdktest.Run(t, stage, `
+			command = ["sh", "-c", "sh put.sh results/mocha.json r coverage/coverage-summary.json c; `+end+`"]
+			reports {
+				mocha    = "reports/r"
+				coverage = "reports/c"
+			}
+			require { branches = 99 }`, project(t))
+		if r.Err == nil || strings.Contains(r.Err.Error(), "required") {
+			t.Errorf("%s: verdict %v", name, r.Err)
+		}
+		found := slices.ContainsFunc(r.Metrics, func(m sdk.Metric) bool { return m.Name == "coverage of branches" && m.Value > 83 && m.Limit == nil })
+		if !found {
+			t.Errorf("%s: metrics %v", name, r.Metrics)
+		}
+	}
+}
+
 // TestRecordedReports judges reports of all kinds as the whole stage does.
 func TestRecordedReports(t *testing.T) {
 	tests := map[string]struct {
@@ -166,6 +186,9 @@ func TestRecordedReports(t *testing.T) {
 		"tap-words-like-ok.tap":              {0, "", 1},
 		"tap-plan-at-the-end.tap":            {0, "", 2},
 		"tap-plan-in-subtest-only.tap":       {0, "plan: no plan (1..N) was reported", 3},
+		"phpunit.xml":                        {1, "1 of 1 tests failed: tests/CartTest.php:11: CartTest testAddsUp: ", 1}, // not where the test begins
+		"tap-place-in-words.tap":             {0, "1 of 2 tests failed: test.sh:12: adds up: ", 2},
+		"jest.json":                          {1, "2 of 3 tests failed: test/cart.test.js:5: cart empties: Error: expect(received).toBe(expected)", 3},
 		"mocha-after-banner.json":            {1, "1 of 2 tests failed: test/cart.test.js:12: cart empties: expected 0 to equal 1", 2},
 		"mocha-after-banner-all-passed.json": {0, "", 2},
 		"go-test.json":                       {1, "2 of 3 tests failed: price/price_test.go:21: TestSum/empty: got 1, want 0 (and 1 more)", 3},
@@ -173,6 +196,7 @@ func TestRecordedReports(t *testing.T) {
 		"pytest-setup-error-and-xfail.xml":   {1, `3 of 4 tests failed: tests/test_cart.py:12: tests.test_cart test_order: failed on setup with "ConnectionError: no database" (and 2 more)`, 4},
 	}
 	places := map[string][]string{
+		"jest.json":                          {"test/cart.test.js:5", "test/broken.test.js:1"},
 		"go-test-panic-and-interleaved.json": {"price/price_test.go:21", "stock/stock.go:14", "cart/cart_test.go:9"},
 		"pytest-setup-error-and-xfail.xml":   {"tests/test_cart.py:12", "tests/test_cart.py:27", ":0"},
 	}
@@ -180,7 +204,7 @@ func TestRecordedReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := project(t)
 			for _, file := range []string{
-				"div.test.js", "test/colour.test.js", "test/orders.test.js", "test/cart.test.js", "tests/test_cart.py",
+				"div.test.js", "test/broken.test.js", "tests/CartTest.php", "test.sh", "test/colour.test.js", "test/orders.test.js", "test/cart.test.js", "tests/test_cart.py",
 				"price/price_test.go", "cart/cart_test.go", "stock/stock.go", "stock/stock_test.go",
 			} {
 				write(t, filepath.Join(o.Info.Workspace, file), "")

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +20,10 @@ import (
 func (a *app) initCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "init [FOLDER]", Short: "Write a manifest for the project in a folder", Args: cobra.MaximumNArgs(1),
-		Long: `Init looks at the files of a project (Go, Node, Python, Maven, Gradle, or anything with a Makefile) and writes a
-pipeline.hcl that builds and tests it and searches it for secrets. A manifest that is there already stays.`,
+		Long: `Init looks at the files of a project (Go, Node, Python, Rust, Maven, Gradle, PHP, Ruby, .NET, or anything with a Makefile or
+a test.sh) and writes a pipeline.hcl that builds it, tests it with results and coverage as far as its tools report them,
+and searches it for secrets. What it could not know stands there as a comment with a question. A manifest that is there
+already stays.`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
@@ -26,7 +32,7 @@ pipeline.hcl that builds and tests it and searches it for secrets. A manifest th
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			s, err := starter.For(dir)
+			s, err := starter.For(dir, probe(c.Context()))
 			if err != nil {
 				return err
 			}
@@ -36,14 +42,45 @@ pipeline.hcl that builds and tests it and searches it for secrets. A manifest th
 			} else if err != nil {
 				return err
 			}
-			a.ui.JSON(map[string]string{"file": file, "kind": s.Kind})
+			missing := slices.DeleteFunc(slices.Clone(s.Programs), func(name string) bool {
+				_, err := exec.LookPath(name)
+				return err == nil
+			})
+			a.ui.JSON(map[string]any{"file": file, "kind": s.Kind, "missing": missing, "questions": s.Asks})
 			a.ui.Printf("wrote %s for a project of kind %s", file, s.Kind)
+			a.ui.Printf("tests: %s; coverage: %s", told(s.Results, "named from a report", "named from the log"), told(s.Coverage, "shown", "not yet"))
+			if s.Asks > 0 {
+				a.ui.Printf("questions: %d, in comments that begin with # ?", s.Asks)
+			}
+			for _, name := range missing {
+				a.ui.Printf("missing: %s is not installed here; a run would fail without it", name)
+			}
 			if _, err := git.Open(c.Context(), dir); err != nil {
 				a.ui.Printf("next: git init, since a run takes a commit")
 			}
-			a.ui.Printf("next: troop validate %[1]s, then commit it, then troop run %[1]s", file)
+			a.ui.Printf("next: troop validate %[1]s, then commit it, then troop run %[1]s --until test", file)
 			return nil
 		},
+	}
+}
+
+func told(yes bool, word, other string) string {
+	if yes {
+		return word
+	}
+	return other
+}
+
+// probe asks programs of this machine, for a moment, what only they know.
+func probe(ctx context.Context) func(name string, args ...string) string {
+	return func(name string, args ...string) string {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, name, args...).Output()
+		if err != nil {
+			return ""
+		}
+		return string(out)
 	}
 }
 

@@ -1,11 +1,10 @@
 // Package starter writes the first manifest of a project: it looks at the files in a folder and fills in a template for
-// the kind of project that they belong to. The templates are manifests, so that everything they say of a stage stands
-// in them and not in this package. The troop program calls it for `troop init`; nothing here writes a file.
+// the kind of project that they belong to. What the files do not tell stands in the manifest as a comment with a
+// question. The troop program calls it for `troop init`; nothing here writes a file.
 package starter
 
 import (
 	"embed"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,73 +21,140 @@ import (
 //go:embed templates/*.hcl
 var files embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"list": list}).ParseFS(files, "templates/*.hcl"))
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"list": list, "quote": quote}).ParseFS(files, "templates/*.hcl"))
 
 // kind is a kind of project.
 type kind struct {
-	name     string
-	template string
-	marks    []string // files, any of which tells it
-	find     func(p *project)
+	name  string
+	marks []string // files, any of which tells it
+	find  func(p *project)
 }
 
 // kinds, the more telling ones first: a Go module may well have a Makefile.
 var kinds = []kind{
-	{"Go", "go.hcl", []string{"go.mod"}, golang},
-	{"Node", "node.hcl", []string{"package.json"}, node},
-	{"Python", "plain.hcl", []string{"pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "tests/*.py", "test_*.py"}, python},
-	{"Maven", "plain.hcl", []string{"pom.xml"}, maven},
-	{"Gradle", "plain.hcl", []string{"build.gradle", "build.gradle.kts"}, gradle},
-	{"Make", "plain.hcl", []string{"Makefile", "makefile", "GNUmakefile"}, makefile},
+	{"Go", []string{"go.mod"}, golang},
+	{"Node", []string{"package.json"}, node},
+	{"Python", []string{"pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "pytest.ini", "tests/test_*.py", "test_*.py"}, python},
+	{"Rust", []string{"Cargo.toml"}, rust},
+	{"Maven", []string{"pom.xml"}, maven},
+	{"Gradle", []string{"build.gradle", "build.gradle.kts"}, gradle},
+	{"PHP", []string{"composer.json", "phpunit.xml", "phpunit.xml.dist"}, php},
+	{"Ruby", []string{"Gemfile", "*.gemspec", "Rakefile"}, ruby},
+	{".NET", []string{"*.sln", "*.csproj", "*/*.csproj", "*.fsproj"}, dotnet},
+	{"Make", []string{"Makefile", "makefile", "GNUmakefile"}, makefile},
+	{"Shell", []string{"test.sh", "run-tests.sh", "test/run.sh", "tests/run.sh", "test/*.bats", "tests/*.bats"}, shell},
 }
 
-// project is what a template is filled with.
+// project is what the template is filled with.
 type project struct {
-	dir string
+	dir   string
+	probe func(name string, args ...string) string
 
-	Name    string
-	Build   [][]string // commands
-	Test    []string
-	Reports string // pattern of JUnit files
-	Prepare []string
+	Name       string
+	Build      [][]string // commands
+	BuildNotes []string
+	Env        string // of the commands, as it is written in HCL
+	Cache      dependencies
+	Package    bool
+	Prepare    []string
+	Test       []string
+	TestNotes  []string
+	Reports    []report
+	Asks       int
 }
+
+// dependencies are folders of downloads, and the lock file on which they depend.
+type dependencies struct {
+	Paths []string
+	Lock  string
+}
+
+type report struct{ Name, File string }
 
 // Starter is a manifest for a project.
 type Starter struct {
-	Kind string // for people: Go, Node, Python, Maven, Gradle, Make
-	Text []byte // of a pipeline.hcl
+	Kind     string   // for people: Go, Node, Python …
+	Text     []byte   // of a pipeline.hcl
+	Programs []string // that its commands start, without those of the project itself
+	Results  bool     // reports name the tests that fail
+	Coverage bool
+	Asks     int // comments with a question
 }
 
-// For returns the manifest for the project in dir. A folder that is no known kind of project is a
-// *core.NotFoundError.
-func For(dir string) (Starter, error) {
+// For returns the manifest for the project in dir. probe gives the output of a program of this machine, for what only
+// that tells, or nothing. A folder that is no known kind of project is a *core.NotFoundError.
+func For(dir string, probe func(name string, args ...string) string) (Starter, error) {
 	full, err := filepath.Abs(dir)
 	if err != nil {
 		return Starter{}, fmt.Errorf("find project: %w", err)
 	}
 	for _, k := range kinds {
-		p := &project{dir: full, Name: filepath.Base(full)}
+		p := &project{dir: full, probe: probe, Name: filepath.Base(full)}
 		if !slices.ContainsFunc(k.marks, p.has) {
 			continue
 		}
 		k.find(p)
 		p.Name = safeName(p.Name)
 		var b strings.Builder
-		if err := templates.ExecuteTemplate(&b, k.template, p); err != nil {
-			return Starter{}, fmt.Errorf("fill template %s: %w", k.template, err)
+		if err := templates.ExecuteTemplate(&b, "pipeline.hcl", p); err != nil {
+			return Starter{}, fmt.Errorf("fill template: %w", err)
 		}
-		return Starter{Kind: k.name, Text: hclwrite.Format([]byte(b.String()))}, nil
+		return Starter{
+			Kind: k.name, Text: hclwrite.Format([]byte(b.String())), Programs: p.programs(), Asks: p.Asks,
+			Results:  slices.ContainsFunc(p.Reports, func(r report) bool { return r.Name != "coverage" }),
+			Coverage: slices.ContainsFunc(p.Reports, func(r report) bool { return r.Name == "coverage" }),
+		}, nil
 	}
 	return Starter{}, &core.NotFoundError{
 		What: "project", Name: full,
-		Remedy: "a project has a go.mod, package.json, pyproject.toml, requirements.txt, pom.xml, build.gradle or Makefile",
+		Remedy: "a project has a go.mod, package.json, pyproject.toml, requirements.txt, Cargo.toml, pom.xml, build.gradle, composer.json, Gemfile, *.csproj, Makefile or test.sh",
+	}
+}
+
+// programs are the first words of the commands that are looked up in PATH.
+func (p *project) programs() []string {
+	var list []string
+	for _, c := range append(slices.Clone(p.Build), p.Test, p.Prepare) {
+		if len(c) > 0 && !strings.Contains(c[0], "/") && !slices.Contains(list, c[0]) {
+			list = append(list, c[0])
+		}
+	}
+	return list
+}
+
+// ask adds a question about the tests.
+func (p *project) ask(format string, args ...any) {
+	p.Asks++
+	p.TestNotes = append(p.TestNotes, "? "+fmt.Sprintf(format, args...))
+}
+
+// askBuild adds a question about the build.
+func (p *project) askBuild(format string, args ...any) {
+	p.Asks++
+	p.BuildNotes = append(p.BuildNotes, "? "+fmt.Sprintf(format, args...))
+}
+
+func (p *project) report(name, file string) { p.Reports = append(p.Reports, report{name, file}) }
+
+// keep has the build stage keep folders of downloads, if the project has the lock file.
+func (p *project) keep(lock string, paths ...string) {
+	if lock != "" && p.has(lock) {
+		p.Cache = dependencies{paths, lock}
 	}
 }
 
 // has reports whether a file matches the pattern.
-func (p *project) has(pattern string) bool {
-	found, err := filepath.Glob(filepath.Join(p.dir, pattern))
-	return err == nil && len(found) > 0
+func (p *project) has(pattern string) bool { return p.first(pattern) != "" }
+
+// first is the first file that matches one of the patterns; empty when none does.
+func (p *project) first(patterns ...string) string {
+	for _, pattern := range patterns {
+		if found, err := filepath.Glob(filepath.Join(p.dir, pattern)); err == nil && len(found) > 0 {
+			rel, _ := filepath.Rel(p.dir, found[0])
+			return filepath.ToSlash(rel)
+		}
+	}
+	return ""
 }
 
 // text of a file; empty when it cannot be read.
@@ -110,115 +176,16 @@ func safeName(name string) string {
 	return name[:min(len(name), 64)]
 }
 
+// quote writes a word as a string of HCL.
+func quote(word string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(fmt.Sprintf("%q", word), "${", "$${"), "%{", "%%{")
+}
+
 // list writes words as a list of HCL.
 func list(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
-		quoted[i] = strings.ReplaceAll(strings.ReplaceAll(fmt.Sprintf("%q", w), "${", "$${"), "%{", "%%{")
+		quoted[i] = quote(w)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
-}
-
-var modulePattern = regexp.MustCompile(`(?m)^module\s+"?([^\s"]+)`)
-
-func golang(p *project) {
-	if m := modulePattern.FindStringSubmatch(p.text("go.mod")); m != nil {
-		p.Name = regexp.MustCompile(`/v\d+$`).ReplaceAllString(m[1], "")
-	}
-}
-
-func node(p *project) {
-	var description struct {
-		Name    string            `json:"name"`
-		Scripts map[string]string `json:"scripts"`
-	}
-	if json.Unmarshal([]byte(p.text("package.json")), &description) == nil && description.Name != "" {
-		p.Name = description.Name
-	}
-	tool := "npm"
-	switch {
-	case p.has("pnpm-lock.yaml"):
-		tool = "pnpm"
-		p.Build = [][]string{{"pnpm", "install", "--frozen-lockfile"}}
-		p.Prepare = []string{"pnpm", "prune", "--prod"}
-	case p.has("yarn.lock"):
-		tool = "yarn"
-		p.Build = [][]string{{"yarn", "install", "--frozen-lockfile"}}
-	case p.has("package-lock.json"), p.has("npm-shrinkwrap.json"):
-		p.Build = [][]string{{"npm", "ci"}}
-		p.Prepare = []string{"npm", "prune", "--omit=dev"}
-	default:
-		p.Build = [][]string{{"npm", "install"}}
-		p.Prepare = []string{"npm", "prune", "--omit=dev"}
-	}
-	if description.Scripts["build"] != "" {
-		p.Build = append(p.Build, []string{tool, "run", "build"})
-	}
-	p.Test = []string{tool, "test"}
-	if description.Scripts["test"] == "" {
-		p.Test = []string{"node", "--test"}
-	}
-}
-
-func python(p *project) {
-	interpreter := "python3"
-	if p.has("requirements.txt") {
-		interpreter = ".venv/bin/python"
-		p.Build = [][]string{{"python3", "-m", "venv", ".venv"}, {interpreter, "-m", "pip", "install", "-r", "requirements.txt"}}
-	}
-	p.Build = append(p.Build, []string{interpreter, "-m", "compileall", "-q", "-x", `\.venv`, "."})
-	settings := p.text("pyproject.toml") + p.text("setup.cfg") + p.text("tox.ini") + p.text("requirements.txt")
-	if strings.Contains(settings, "pytest") || p.has("pytest.ini") || p.has("conftest.py") || p.has("tests/conftest.py") {
-		p.Test = []string{interpreter, "-m", "pytest", "--junit-xml=reports/junit.xml"}
-		p.Reports = "reports/junit.xml"
-		return
-	}
-	p.Test = []string{interpreter, "-m", "unittest", "discover"}
-	for _, folder := range []string{"tests", "test"} {
-		switch {
-		case p.has(folder + "/__init__.py"):
-			p.Test = append(p.Test, "-s", folder, "-t", ".")
-			return
-		case p.has(folder + "/*.py"):
-			p.Test = append(p.Test, "-s", folder)
-			return
-		}
-	}
-}
-
-func maven(p *project) {
-	tool := "mvn"
-	if p.has("mvnw") {
-		tool = "./mvnw"
-	}
-	p.Build = [][]string{{tool, "--batch-mode", "package", "-DskipTests"}}
-	p.Test = []string{tool, "--batch-mode", "test"}
-	p.Reports = "target/surefire-reports/*.xml"
-}
-
-func gradle(p *project) {
-	tool := "gradle"
-	if p.has("gradlew") {
-		tool = "./gradlew"
-	}
-	p.Build = [][]string{{tool, "assemble"}}
-	p.Test = []string{tool, "test"}
-	p.Reports = "build/test-results/test/*.xml"
-}
-
-func makefile(p *project) {
-	text := p.text("GNUmakefile") + p.text("makefile") + p.text("Makefile")
-	has := func(target string) bool {
-		return regexp.MustCompile(`(?m)^([\w.-]+ )*` + target + `( [\w.-]+)*\s*:([^=]|$)`).MatchString(text)
-	}
-	p.Build = [][]string{{"make"}}
-	if has("build") {
-		p.Build = [][]string{{"make", "build"}}
-	}
-	if has("check") {
-		p.Test = []string{"make", "check"}
-	}
-	if has("test") {
-		p.Test = []string{"make", "test"}
-	}
 }

@@ -28,7 +28,7 @@ func TestFor(t *testing.T) {
 			}
 			dir := filepath.Join(t.TempDir(), "the_shop")
 			want := unpack(t, archive, dir)
-			s, err := For(dir)
+			s, err := For(dir, func(string, ...string) string { return "pcov" })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,7 +84,7 @@ func renew(t *testing.T, archive *txtar.Archive, file, got string) {
 }
 
 func TestNoProject(t *testing.T) {
-	if _, err := For(t.TempDir()); !errors.As(err, new(*core.NotFoundError)) {
+	if _, err := For(t.TempDir(), nil); !errors.As(err, new(*core.NotFoundError)) {
 		t.Errorf("got %v, want a NotFoundError", err)
 	}
 }

@@ -77,6 +77,14 @@ func TestFind(t *testing.T) {
 			"=========== FAILURES ===========\n_______ test_total[3-7] _______\n\ncount = 3\n\n>       assert total(count, price) == 11\nE       assert 10 == 11\nE        +  where 10 = total(3, 7)\n\ntests/test_cart.py:27: AssertionError\n=========== short test summary info ===========\nFAILED tests/test_cart.py::test_total[3-7] - assert 10 == 11\n=== 1 failed, 1 passed in 0.09s ===\n",
 			"pytest tests/test_cart.py:27: test_total[3-7]: assert 10 == 11",
 		},
+		"pytest, a module that cannot be read": {
+			"==== ERRORS ====\n____ ERROR collecting tests/test_b.py ____\nImportError while importing test module '/srv/tests/test_b.py'.\nHint: make sure your test modules/packages have valid Python names.\nTraceback:\n/usr/lib/python3.11/importlib/__init__.py:126: in import_module\n    return _bootstrap._gcd_import(name[level:], package, level)\ntests/test_b.py:1: in <module>\n    import nope\nE   ModuleNotFoundError: No module named 'nope'\n==== short test summary info ====\nERROR tests/test_b.py\n!!!! Interrupted: 1 error during collection !!!!\n",
+			"pytest tests/test_b.py:1: ModuleNotFoundError: No module named 'nope'",
+		},
+		"npm, versions that do not fit": {
+			"npm error code ERESOLVE\nnpm error ERESOLVE unable to resolve dependency tree\nnpm error\nnpm error While resolving: undefined@undefined\nnpm error Found: react@16.0.0\nnpm error node_modules/react\nnpm error   react@\"16.0.0\" from the root project\nnpm error\nnpm error Could not resolve dependency:\nnpm error peer react@\"^18.0.0\" from react-dom@18.0.0\nnpm error node_modules/react-dom\n",
+			"npm ERESOLVE: peer react@\"^18.0.0\" from react-dom@18.0.0",
+		},
 		"pytest -q": {"F.\nFAILED tests/test_cart.py::test_total - assert 10 == 11\n1 failed\n", "pytest tests/test_cart.py: test_total: assert 10 == 11"},
 		"unittest": {
 			"F\n======================================================================\nFAIL: test_x (test_a.T.test_x)\n----------------------------------------------------------------------\nTraceback (most recent call last):\n  File \"/srv/test_a.py\", line 4, in test_x\n    self.assertEqual(1, 2)\nAssertionError: 1 != 2\n\n----------------------------------------------------------------------\nRan 1 test in 0.001s\n\nFAILED (failures=1)\n",
@@ -97,6 +105,18 @@ func TestFind(t *testing.T) {
 		"rspec": {
 			"  1) Cart empties\n     Failure/Error: expect(1).to eq(0)\n\n       expected: 0\n     # ./spec/cart_spec.rb:12:in `block'\n\nFailed examples:\n\nrspec ./spec/cart_spec.rb:12 # Cart empties\n",
 			"rspec spec/cart_spec.rb:12: Cart empties",
+		},
+		"minitest": {
+			"  1) Failure:\nCartTest#test_empties [/srv/test/cart_test.rb:9]:\nExpected: 1\n  Actual: 0\n\n2 runs, 2 assertions, 1 failures, 0 errors, 0 skips\nrake aborted!\nCommand failed with status (1)\n",
+			"minitest /srv/test/cart_test.rb:9: CartTest#test_empties: Expected: 1",
+		},
+		"minitest, an error": {
+			"  1) Error:\nCartTest#test_empties:\nNoMethodError: undefined method `sum' for nil:NilClass\n    /srv/lib/cart.rb:1:in `total'\n    test/cart_test.rb:9:in `test_empties'\n",
+			"minitest /srv/lib/cart.rb:1: CartTest#test_empties: NoMethodError: undefined method `sum' for nil:NilClass",
+		},
+		"assert": {
+			"./cart_test\ncart_test: test/cart_test.c:6: test_adds_up: Assertion `total(prices, 2) == 349' failed.\nmake: *** [Makefile:10: check] Aborted\n",
+			"assert test/cart_test.c:6: test_adds_up: Assertion `total(prices, 2) == 349' failed.",
 		},
 		"PHPUnit":      {"There was 1 failure:\n\n1) CartTest::testTotal\nFailed asserting that 1 matches expected 2.\n\n/srv/tests/CartTest.php:12\n\nFAILURES!\nTests: 1, Assertions: 1, Failures: 1.\n", "PHPUnit /srv/tests/CartTest.php:12: CartTest::testTotal: Failed asserting that 1 matches expected 2."},
 		"surefire":     {"[ERROR] Failures: \n[ERROR]   CartTest.total:12 expected: <1> but was: <2>\n[ERROR] Tests run: 1\n[ERROR] Failed to execute goal\n", "surefire CartTest.total: expected: <1> but was: <2>"},

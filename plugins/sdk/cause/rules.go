@@ -15,11 +15,14 @@ func rules() []rule {
 		{tool: "TAP", first: `^\s*not ok\b\s*\d*(?: -)? *(?P<test>.*)`, more: []string{`^\s*location: '?(?:file://)?(?P<file>[^':]+):(?P<line>\d+)`, `^\s*(?:error|message): *['"]?(?P<text>[^|>'"\s].*?)['"]?$`, `^\s+(?P<text>[A-Z].*)`, jsFrame, `^\s*#?\s+at .*?(?P<file>[\w./-]+\.\w+) line (?P<line>\d+)`}, until: `^\s*(?:not )?ok\b|^\s*\.\.\.$`, skip: `(?i)# (?:todo|skip)\b|^\s*duration_ms|^\s*type:|^\s*---|` + foreign},
 		{tool: "jest", first: `^\s*● (?P<test>\S.*)`, more: []string{`^\s+(?P<text>\S.*)`, jsFrame}, until: `^\s*● `, skip: foreign, reach: 60},
 		{tool: "vitest", first: `^\s*FAIL\s+(?P<file>\S+\.[cm]?[jt]sx?)(?: > (?P<test>.*)| \[.*\])$`, more: []string{`^(?P<text>\w*(?:Error|Exception)\b.*)`, `^\s+❯ (?:.* )?\S+?:(?P<line>\d+):\d+`}, until: `^\s*FAIL\s`, skip: foreign},
+		{tool: "minitest", first: `^(?P<test>[\w:]+#\S+?)(?: \[(?P<file>[^\]]+?):(?P<line>\d+)\])?:$`, more: []string{`^(?P<text>\S.*)`, `^\s+(?P<file>[^\s:]+\.rb):(?P<line>\d+):in`}, until: `^\s+\d+\) `, skip: `/gems/|/ruby/vendor_ruby/|/minitest`, need: "text", joins: 1},
 		{tool: "mocha", first: `^\s+\d+\) (?P<test>\S.*)`, more: []string{`^\s{7,}(?P<title>\S.*):$`, `^\s+(?P<text>(?:\w*Error\b|Uncaught|Timeout).*)`, jsFrame}, until: `^\s+\d+\) `, skip: foreign, need: "text"},
 		{tool: "pytest", first: `^_{3,} (?:ERROR at (?:setup|teardown) of )?(?P<test>\S+) _{3,}$`, more: []string{`^E\s+(?P<text>\S.*)`, `^(?P<file>[^\s:]+\.py):(?P<line>\d+): \w+`}, until: `^_{3,} \S+ _{3,}$|^=+ short test summary`, reach: 200},
+		{tool: "pytest", first: `^_{3,} ERROR collecting (?P<file>\S+) _{3,}$`, more: []string{`^E\s+(?P<text>\S.*)`, `^[^/\s]\S*\.py:(?P<line>\d+): in `}, until: `^_{3,} |^=+ short test summary`},
 		{tool: "pytest", first: `^(?:FAILED|ERROR) (?P<file>[^:\s]+\.py)(?:::(?P<test>\S+))?(?: - (?P<text>.*))?$`},
 		{tool: "unittest", first: `^(?:FAIL|ERROR): (?P<test>\w+) \(`, more: []string{`^\s+File "(?P<file>[^"]+)", line (?P<line>\d+)`, `^(?P<text>[\w.]*(?:Error|Exception)\b.*)`}, until: `^={10,}$`, skip: foreign + `|/unittest/`},
 		{tool: "cargo test", first: `^---- (?P<test>\S+) stdout ----$`, more: []string{`panicked at (?:'(?P<text>.*)', )?(?P<file>[^':]+):(?P<line>\d+):\d+:?$`, `^(?P<text>[^\s't].*|t[^h].*)`}, until: `^---- |^failures:`, skip: `^note: |` + foreign, need: "text"},
+		{tool: "assert", first: `^(?:\S+: )?(?P<file>[^\s:]+\.(?:c|cc|cpp|cxx|h|hpp)):(?P<line>\d+): (?P<test>.+?): (?P<text>Assertion .* failed\.?)$`},
 		{tool: "rspec", first: `^rspec (?P<file>\./\S+?):(?P<line>\d+) # (?P<test>.*)`, back: `^\s+(?:Failure/Error: )(?P<text>.*)`},
 		{tool: "PHPUnit", first: `^\d+\) (?P<test>[\w\\]+::\S+)`, more: []string{`^(?P<text>\S.*)`, `^(?P<file>/\S+\.php):(?P<line>\d+)$`}},
 		{tool: "surefire", first: `^\[ERROR\] +(?P<test>[\w$]+(?:\.[\w$]+)+):(?P<line>\d+) (?P<text>.*)`},
@@ -50,6 +53,7 @@ func rules() []rule {
 		{tool: "shell", first: `^(?P<text>\S*sh: (?:line )?\d+: .*)`},
 
 		// Tools that started others.
+		{tool: "npm", first: `^npm (?:ERR!|error) code (?P<code>ERESOLVE)$`, more: []string{`^npm (?:ERR!|error) (?P<text>peer\w* \S+ from \S+)`}, need: "text"},
 		{tool: "npm", first: `^npm (?:ERR!|error) code (?P<code>\S+)$`, more: []string{`^npm (?:ERR!|error) (?P<text>\S.*)`}, skip: `^npm (?:ERR!|error) (?:errno|syscall|path|command|signal|A complete log|(?:code ELIFECYCLE|code \d+|Exit status)\b|\S+@\S+ \w+:|$)`, need: "text", joins: 2},
 		{tool: "npm", first: `^npm (?:ERR!|error) (?P<text>Missing script.*)`},
 		{tool: "pnpm", first: `(?P<code>ERR_PNPM_\w+)\s+(?P<text>\S.*)`, skip: `RECURSIVE_RUN_FIRST_FAIL`},

@@ -190,6 +190,10 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(con
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
+	var err error
+	if j.Config.Scope, err = sdk.FillScope(j.Config.Scope, j.Info.Workspace); err != nil {
+		return err
+	}
 	config, err := p.prepare(ctx, j.Config)
 	if err != nil {
 		return err

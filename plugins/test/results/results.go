@@ -1,4 +1,4 @@
-// Package results reads what test runners report (JUnit and xunit XML, TAP, Mocha's JSON, go test -json) into one
+// Package results reads what test runners report (JUnit and xunit XML, TAP, the JSON of Mocha and Jest, go test -json) into one
 // list of cases. The test plugin imports it.
 package results
 
@@ -38,7 +38,7 @@ type Case struct {
 func (c Case) Tests() int { return max(c.Count, 1) }
 
 // ErrUnknown is the error for content of no known format.
-var ErrUnknown = errors.New("neither JUnit XML, TAP, Mocha JSON nor go test -json")
+var ErrUnknown = errors.New("neither JUnit XML, TAP, Mocha JSON, Jest JSON nor go test -json")
 
 type format struct {
 	start func([]byte) int // where a report of this format begins; -1: there is none
@@ -46,7 +46,7 @@ type format struct {
 }
 
 func formats() []format {
-	return []format{{startJUnit, parseJUnit}, {startTAP, parseTAP}, {startMocha, parseMocha}, {startGoTest, parseGoTest}}
+	return []format{{startJUnit, parseJUnit}, {startTAP, parseTAP}, {startMocha, parseMocha}, {startJest, parseJest}, {startGoTest, parseGoTest}}
 }
 
 // Parse reads a report of any of the formats. It recognises the format by its content, wherever the report begins:

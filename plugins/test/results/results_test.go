@@ -39,6 +39,14 @@ func TestParse(t *testing.T) {
 			"passed price adds | :0 | ", "passed price rounds | :0 | ",
 			"failed plan | :0 | no plan (1..N) was reported; the run may have ended early",
 		},
+		"phpunit.xml":            {"failed CartTest testAddsUp | WORKSPACE/tests/CartTest.php:9 | CartTest::testAddsUp Failed asserting that 2 is identical to 349. WORKSPACE/tests/CartTest.php:11"},
+		"tap-place-in-words.tap": {"failed adds up | :0 | # at test.sh line 12. # got -349, want 349", "passed nothing | :0 | "},
+		"jest.json": {
+			"passed cart adds | WORKSPACE/test/cart.test.js:0 | ",
+			"failed cart empties | WORKSPACE/test/cart.test.js:0 | Error: expect(received).toBe(expected) // Object.is equality Expected: 1 Received: 0",
+			"skipped cart later | WORKSPACE/test/cart.test.js:0 | ", "skipped cart one day | WORKSPACE/test/cart.test.js:0 | ",
+			"failed Test suite failed to run | WORKSPACE/test/broken.test.js:0 | Cannot find module '../nope.js' from 'test/broken.test.js' > 1 | const { nope } = require('../nope.js'); | ^ 2 | test('never', () => {}); 3 |",
+		},
 		"mocha-after-banner.json": {"passed cart adds | :0 | ", "failed cart empties | :0 | expected 0 to equal 1"},
 		"mocha-after-banner-all-passed.json": {
 			"passed cart adds | /srv/shop/test/cart.test.js:0 | ", "passed cart empties | /srv/shop/test/cart.test.js:0 | ",
@@ -230,10 +238,10 @@ func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"empty":            {"", "the file is empty"},
 		"blank":            {" \n", "the file is empty"},
-		"prose":            {"all went well", `neither JUnit XML, TAP, Mocha JSON nor go test -json: it begins with "all went well"`},
+		"prose":            {"all went well", `neither JUnit XML, TAP, Mocha JSON, Jest JSON nor go test -json: it begins with "all went well"`},
 		"go test's text":   {"ok  \tshop/price\t0.01s", "neither JUnit XML"},
 		"other XML":        {"<html></html>", "its element is <html>"},
-		"second document":  {"<testsuite/>\n<html/>", "line 2: neither JUnit XML, TAP, Mocha JSON nor go test -json: its element is <html>"},
+		"second document":  {"<testsuite/>\n<html/>", "line 2: neither JUnit XML, TAP, Mocha JSON, Jest JSON nor go test -json: its element is <html>"},
 		"other JSON":       {`{"total": 1}`, "neither JUnit XML"},
 		"Mochawesome":      {`{"stats": {}, "results": []}`, "no passes and failures"},
 		"broken XML":       {"<testsuite>\n<testcase", "line 2: unexpected EOF"},

@@ -1,0 +1,2 @@
+long total(const long *prices, int count);
+long shipping(long total);

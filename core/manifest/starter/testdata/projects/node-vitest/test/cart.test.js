@@ -1,0 +1,8 @@
+import { describe, expect, test } from 'vitest';
+import { total } from '../cart.js';
+
+describe('cart', () => {
+  test('adds up', () => {
+    expect(total([250, 99])).toBe(349);
+  });
+});
