@@ -104,8 +104,15 @@ stage "maintenance" "logs" {
 
 notify "email" "ops" { url = secret.smtp }
 
-notify "webhook" "log" {
+notify "slack" "team" {
   url      = secret.webhook
   on       = ["alert", "run.failed"]
   cooldown = "10m"
+  limit    = 2 # messages in a minute
+  page     = "https://troop.example.com"
+}
+
+notify "pagerduty" "duty" {
+  url = secret.webhook
+  on  = ["alert"]
 }

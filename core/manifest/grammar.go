@@ -307,13 +307,18 @@ var whenGrammar = schema{
 
 var notifyGrammar = schema{
 	name: "a notify block",
-	doc:  "Where alerts and results are sent. TYPE is email, sms, webhook or chat.",
+	doc: "Where alerts and results are sent. TYPE is email (smtp://USER:PASSWORD@HOST:PORT/?from=A&to=B,C), sms (twilio://SID:TOKEN@api.twilio.com/?from=+1…&to=+1…,+1…), " +
+		"slack, teams or discord (the https:// address of their webhook), pagerduty (https://:KEY@events.pagerduty.com/v2/enqueue), opsgenie (https://:KEY@api.opsgenie.com/v2/alerts), " +
+		"webhook (JSON to any https:// address) or chat (the addresses of the library shoutrrr, such as telegram://…). Each receiver has a queue of its own. " +
+		"What comes at once is one message; one that cannot be delivered is tried again for an hour, which troop events shows; what begins and ends again and again is told once more, and when it has settled.",
 	arguments: []argument{
 		{"url", "string", "address; it may hold a secret: env.NAME", true},
 		{"on", "list(string)", "severities (alert, resolved, warning, info) and kinds of events (run.failed)", false},
-		{"cooldown", "duration", "the least time between two messages about the same thing", false},
+		{"cooldown", "duration", "the least time between two messages about the same thing; it starts when one was delivered", false},
+		{"limit", "number", "messages in a minute, to each receiver; what comes faster becomes one", false},
+		{"page", "string", "address of the server's pages, for links in messages", false},
 	},
-	defaults: map[string]string{"on": `["alert", "resolved", "run.failed"]`, "cooldown": `"5m"`},
+	defaults: map[string]string{"on": `["alert", "resolved", "run.failed"]`, "cooldown": `"5m"`, "limit": "4"},
 	hints: map[string]string{
 		"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
 		"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",

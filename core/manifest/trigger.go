@@ -68,7 +68,7 @@ func (l *loader) patterns(a *hclsyntax.Attribute, what string) []string {
 var patternExamples = map[string]string{"branch": `"main", "release/*"`, "tag": `"v1.0", "v*"`}
 
 var (
-	notifyTypes = []string{"email", "sms", "webhook", "chat"}
+	notifyTypes = []string{"email", "sms", "webhook", "slack", "teams", "discord", "pagerduty", "opsgenie", "chat"}
 	severities  = []string{string(core.Info), string(core.Warning), string(core.Alert), string(core.Resolved)}
 	runKinds    = []string{core.KindRunStarted, core.KindRunPassed, core.KindRunPassedWithFailures, core.KindRunFailed, core.KindRunCancelled}
 	stageKinds  = []string{core.KindStageStarted, core.KindStagePassed, core.KindStageFailed, core.KindStageSkipped}
@@ -118,6 +118,20 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 	}
 	if a := b.Body.Attributes["cooldown"]; a != nil {
 		n.Cooldown = l.duration(a, site{})
+	}
+	if a := b.Body.Attributes["limit"]; a != nil {
+		var ok bool
+		if n.Limit, ok = l.integer(a, site{}); ok && n.Limit == 0 {
+			l.errorf(a.Expr.Range(), "Invalid number", "With a limit of 0 this notifier would never say anything.")
+		}
+	}
+	if a := b.Body.Attributes["page"]; a != nil {
+		if text, ok := l.str(a, site{}); ok {
+			n.Page = text
+			if u, err := url.Parse(text); err != nil || u.Scheme != "https" && u.Scheme != "http" {
+				l.errorf(a.Expr.Range(), "Invalid address", "\"page\" is the address of a web page: page = \"https://troop.example.com\".")
+			}
+		}
 	}
 	return n
 }
