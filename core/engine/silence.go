@@ -35,6 +35,8 @@ type silence struct {
 // watchSilence begins to watch. The caller tells of every message with heard, and ends with stop.
 func watchSilence(plugin core.Plugin, from *origin) *silence {
 	s := &silence{plugin: plugin, from: from, since: time.Now(), next: silenceFirst}
+	s.mu.Lock()
+	defer s.mu.Unlock() // the timer may be quicker than this assignment
 	s.timer = time.AfterFunc(silenceFirst, s.tell)
 	return s
 }

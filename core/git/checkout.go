@@ -38,7 +38,7 @@ func (r *Repository) Checkout(ctx context.Context, commit, dir string) (workspac
 	workspace = filepath.Join(dir, r.Path)
 	if info, err := os.Stat(workspace); err != nil || !info.IsDir() {
 		return "", &Error{
-			fmt.Sprintf("commit %s has no folder %s", commit, r.Path), "commit the folder that source.path names", err,
+			fmt.Sprintf("commit %.9s has no folder %s", commit, r.Path), "commit the folder that source.path names", err,
 		}
 	}
 	return workspace, nil
@@ -147,7 +147,7 @@ func (r *Repository) complete(ctx context.Context, commit string) error {
 	remote := strings.TrimSuffix(strings.TrimPrefix(promisors[0].key, "remote."), ".promisor")
 	incomplete := func(err error) error {
 		return &Error{
-			fmt.Sprintf("the clone is partial, and files of commit %s are not in it", commit),
+			fmt.Sprintf("the clone is partial, and files of commit %.9s are not in it", commit),
 			fmt.Sprintf("fetch them with git fetch --refetch --no-filter %s, or clone without --filter", remote), err,
 		}
 	}
@@ -204,7 +204,7 @@ func (c *checkout) wants(folder string) bool {
 
 func (c *checkout) submodule(ctx context.Context, folder, commit string) error {
 	refusal := &Error{
-		fmt.Sprintf("submodule %s of commit %s is not in this clone", folder, c.commit),
+		fmt.Sprintf("submodule %s of commit %.9s is not in this clone", folder, c.commit),
 		fmt.Sprintf("git -C %s submodule update --init --recursive %s", quote(c.from.Root), quote(folder)), nil,
 	}
 	if c.from.Bare {

@@ -80,17 +80,17 @@ func (c *checkout) filters(ctx context.Context, filtered map[string][]string) ([
 			}
 		case d.checksOut():
 			return nil, &Error{
-				fmt.Sprintf("%s of commit %s goes through the filter %q of the repository's own configuration (%s)", some(files), c.commit, name, d.command()),
+				fmt.Sprintf("%s of commit %.9s goes through the filter %q of the repository's own configuration (%s)", some(files), c.commit, name, d.command()),
 				fmt.Sprintf("let it run with filters = [%q] in the source block of the manifest, or set it for this user with git config --global", name), nil,
 			}
 		case name == lfs:
 			return nil, &Error{
-				fmt.Sprintf("%s of commit %s is kept by Git LFS, which is not set up here", some(files), c.commit),
+				fmt.Sprintf("%s of commit %.9s is kept by Git LFS, which is not set up here", some(files), c.commit),
 				"install git-lfs and run git lfs install, or, with git-lfs installed, write filters = [\"lfs\"] in the source block of the manifest", nil,
 			}
 		case len(d.settings) == 0 && !listed:
 			return nil, &Error{
-				fmt.Sprintf("%s of commit %s wants the filter %q, which git does not know here", some(files), c.commit, name),
+				fmt.Sprintf("%s of commit %.9s wants the filter %q, which git does not know here", some(files), c.commit, name),
 				fmt.Sprintf("set it with git config --global filter.%s.smudge COMMAND, or take the files as they are committed with filters = [%q] in the source block of the manifest", name, name), nil,
 			}
 		}
@@ -144,7 +144,7 @@ func (c *checkout) support(ctx context.Context, name string) error {
 		return err
 	}
 	keys := filepath.Join(c.from.common, "git-crypt")
-	if _, err := os.Stat(keys); err != nil {
+	if _, err := os.Stat(keys); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err := os.Symlink(keys, filepath.Join(c.own, "git-crypt")); err != nil && !errors.Is(err, os.ErrExist) {
@@ -189,7 +189,7 @@ func (c *checkout) noPointers(filtered map[string][]string) error {
 	if os.Getenv("GIT_LFS_SKIP_SMUDGE") != "" {
 		remedy = "unset GIT_LFS_SKIP_SMUDGE"
 	}
-	return &Error{fmt.Sprintf("Git LFS did not give the content of %s in commit %s, only the pointer", some(pointers), c.commit), remedy, nil}
+	return &Error{fmt.Sprintf("Git LFS did not give the content of %s in commit %.9s, only the pointer", some(pointers), c.commit), remedy, nil}
 }
 
 // filterError names the filters when a checkout failed.

@@ -1,9 +1,14 @@
 package manifest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -75,5 +80,62 @@ func BenchmarkLoad(b *testing.B) {
 		if _, _, diags := Load(file, o); len(diags) > 0 {
 			b.Fatal(diags)
 		}
+	}
+}
+
+// chain is a manifest of n stages, each of which needs the one before.
+func chain(t testing.TB, n int) string {
+	var src strings.Builder
+	src.WriteString("pipeline \"p\" {}\n")
+	for i := range n {
+		fmt.Fprintf(&src, "stage \"dummy\" \"s%d\" {\n", i)
+		if i > 0 {
+			fmt.Fprintf(&src, "  needs = [stage.dummy.s%d]\n", i-1)
+		}
+		src.WriteString("  log = [\"x\"]\n}\n")
+	}
+	file := filepath.Join(t.TempDir(), "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(src.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// The cost of a stage does not grow with their number.
+func TestManyStages(t *testing.T) {
+	const few, many = 250, 4000
+	perStage := func(n int) time.Duration {
+		file := chain(t, n)
+		begun := processorTime(t) // the machine may be busy with something else
+		for range many / n {
+			if _, _, diags := Load(file, Options{}); len(diags) > 0 {
+				t.Fatal(diags)
+			}
+		}
+		return (processorTime(t) - begun) / many
+	}
+	if a, b := perStage(few), perStage(many); b > 3*a {
+		t.Errorf("%s a stage of %d, %s a stage of %d", a, few, b, many)
+	}
+}
+
+func processorTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func BenchmarkChain(b *testing.B) {
+	for _, n := range []int{1000, 2000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			file := chain(b, n)
+			for b.Loop() {
+				if _, _, diags := Load(file, Options{}); len(diags) > 0 {
+					b.Fatal(diags)
+				}
+			}
+		})
 	}
 }

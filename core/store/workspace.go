@@ -24,14 +24,14 @@ const beginning = time.Hour
 const ownerFile = "project"
 
 // WorkspaceFolder is where workspaces lie when nobody says otherwise: the user's cache folder, or, when a part of its
-// path begins with a dot, /var/cache/troop for root and /var/tmp/troop-UID for others. Web servers, bundlers and test
+// path begins with a dot, /var/cache/troop/workspaces for root and /var/tmp/troop-UID for others. Web servers, bundlers and test
 // runners leave out what lies below a folder whose name begins with a dot.
 func WorkspaceFolder() string {
 	if cache, err := os.UserCacheDir(); err == nil && !dotted(cache) {
 		return filepath.Join(cache, "troop", "workspaces")
 	}
 	if os.Getuid() == 0 {
-		return "/var/cache/troop"
+		return "/var/cache/troop/workspaces"
 	}
 	return fmt.Sprintf("/var/tmp/troop-%d", os.Getuid())
 }

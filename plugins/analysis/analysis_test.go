@@ -411,6 +411,18 @@ func TestHook(t *testing.T) {
 		t.Errorf("called as %q, %v", called, err)
 	}
 
+	// A troop that is gone is said, and nothing is committed without a search.
+	if err := os.Rename(filepath.Join(bin, "troop"), filepath.Join(bin, "away")); err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.Command("git", "-C", dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "x", "new").CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "troop: not searched for secrets: troop is gone; install troop there") {
+		t.Errorf("without troop: %s, %v", said, err)
+	}
+	if err := os.Rename(filepath.Join(bin, "away"), filepath.Join(bin, "troop")); err != nil {
+		t.Fatal(err)
+	}
+
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\nmake check\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,8 @@ func hookLine(folder string) string {
 	if folder != "" {
 		scan = "(cd " + quote(folder) + " && " + scan + ")"
 	}
-	return `index=${GIT_INDEX_FILE:+$(realpath "$GIT_INDEX_FILE")}; ` + scan + " || exit 1"
+	gone := "echo troop: not searched for secrets: " + quote(troop+" is gone; install troop there, or troop analysis hook from where it is now") + " >&2; exit 1"
+	return "command -v " + quote(troop) + " >/dev/null || { " + gone + `; }; index=${GIT_INDEX_FILE:+$(realpath "$GIT_INDEX_FILE")}; ` + scan + " || exit 1"
 }
 
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/git"
+	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/store"
 )
 
@@ -57,8 +58,7 @@ failures, because a stage with on_failure = "continue" failed, ends with exit_wi
 			if f.watch {
 				return a.watch(c.Context(), args, f)
 			}
-			_, err := a.runOnce(c.Context(), args, f)
-			return err
+			return a.runOnce(c.Context(), args, f)
 		},
 	}
 	flags := c.Flags()
@@ -75,62 +75,52 @@ failures, because a stage with on_failure = "continue" failed, ends with exit_wi
 	return c
 }
 
+// watchPause is how often a watched source is looked at.
+const watchPause = 500 * time.Millisecond
+
 // watch runs again and again until ctx ends. A mistake in the manifest is shown, and waits for its repair.
 func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
+	what := "the next commit"
+	if f.dirty {
+		what = "the next change of a file"
+	}
+	source := ""
 	for {
 		a.start()
-		seen, last := a.runOnce(ctx, args, f)
+		seen := a.look(ctx, args, f, &source)
+		err := a.runOnce(ctx, args, f)
 		if ctx.Err() != nil {
-			return last
+			return err
 		}
-		if last != nil {
-			a.fail(last)
-		}
-		what := "the next commit"
-		if f.dirty {
-			what = "the next change of a file"
+		if err != nil {
+			a.fail(err)
 		}
 		a.ui.Note("waiting for " + what + "; Ctrl-C ends")
-		if !a.awaitNews(ctx, args, f, seen) {
-			return last
+		for seen == a.look(ctx, args, f, &source) {
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(watchPause):
+			}
 		}
 	}
 }
 
-// watchPause is how often a watched source is looked at.
-const watchPause = 500 * time.Millisecond
-
-// awaitNews waits for another commit than the one that was seen; false: ctx has ended. Without one that was seen, as
-// when the manifest has mistakes, any change of the manifest is news, too.
-func (a *app) awaitNews(ctx context.Context, args []string, f runFlags, seen string) bool {
-	file, _ := manifestArg(args)
-	text := func() core.Digest {
-		d, _ := core.DigestFile(filepath.Join(cmp.Or(file, "."), "pipeline.hcl"))
-		if d == "" {
-			d, _ = core.DigestFile(file)
-		}
-		return d
+// look returns what tells one state of a watched source from another: its commit, and the manifest's text, which counts
+// as it lies there. A manifest that cannot be read leaves the source folder as it was.
+func (a *app) look(ctx context.Context, args []string, f runFlags, source *string) string {
+	path, _ := manifestArg(args)
+	file, _ := manifest.Find(path)
+	text, _ := core.DigestFile(file)
+	if p, _, err := a.read(args); err == nil {
+		*source = p.Source.Path
 	}
-	before := text()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(watchPause):
-		}
-		if seen == "" && text() != before {
-			return true
-		}
-		p, _, err := a.read(args)
-		if err != nil {
-			continue
-		}
-		if repo, err := git.Open(ctx, p.Source.Path); err == nil {
-			if at, _, err := f.at(ctx, repo); err == nil && at.Hash != seen {
-				return true
-			}
-		}
+	repo, err := git.Open(ctx, cmp.Or(*source, filepath.Dir(file)))
+	if err != nil {
+		return string(text)
 	}
+	at, _, _ := f.at(ctx, repo) // without a commit there is none to tell from another
+	return string(text) + at.Hash
 }
 
 // at is the commit to run, and whether it is one of uncommitted changes.
@@ -142,8 +132,8 @@ func (f runFlags) at(ctx context.Context, repo *git.Repository) (git.Commit, boo
 	return at, false, err
 }
 
-// runOnce runs the pipeline for the commit that it returns.
-func (a *app) runOnce(ctx context.Context, args []string, f runFlags) (commit string, err error) {
+// runOnce runs the pipeline for one commit.
+func (a *app) runOnce(ctx context.Context, args []string, f runFlags) error {
 	p, rest, err := a.load(args)
 	if err == nil {
 		err = want(rest)
@@ -157,14 +147,14 @@ func (a *app) runOnce(ctx context.Context, args []string, f runFlags) (commit st
 			defer func() { _ = files.Close() }()
 			err = errors.Join(err, a.refuse(ctx, files, nil, o, err))
 		}
-		return "", err
+		return err
 	}
 	defer func() { _ = p.files.Close() }()
 	begun, err := a.begin(ctx, p, &o, f)
 	if !begun && err != nil && f.id != "" {
 		err = errors.Join(err, a.refuse(ctx, p.files, p.Pipeline, o, err))
 	}
-	return o.Commit, err
+	return err
 }
 
 // begin completes the options and executes the run.

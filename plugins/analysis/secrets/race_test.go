@@ -1,11 +1,9 @@
-package secrets_test
+package secrets
 
 import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/seed-b96de936/troop/plugins/analysis/secrets"
 )
 
 // Two actions, or a stage and an action, make their scanners at once and scan at once: with -race nothing may be shared.
@@ -14,7 +12,7 @@ func TestScannersAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 2 {
 		all.Go(func() {
-			s, err := secrets.NewScanner()
+			s, err := NewScanner()
 			if err != nil {
 				t.Error(err)
 				return
