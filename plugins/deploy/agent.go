@@ -40,7 +40,7 @@ func (s setting) watch(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 	return agent.Run(ctx, agent.Config{
 		ID: id, Paths: s.paths, Drain: c.drain(), Silence: s.silence,
-		Alerts: c.Canary.Alerts, Guard: c.limits().Guard(),
+		Alerts: c.Canary.Alerts, Guard: c.limits(),
 	}, job)
 }
 

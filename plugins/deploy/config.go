@@ -33,10 +33,10 @@ type canary struct {
 	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the release is watched before the verdict."`
 	MinRequests   int64          `hcl:"min_requests" default:"50" doc:"Requests that the canary must answer for a verdict."`
 	NoTraffic     string         `hcl:"no_traffic" doc:"What a canary with too few requests means: promote, hold or abort."`
-	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Answers of 500 and above that the canary may give beyond production's share of them, from 0 to 1."`
-	LatencyFactor float64        `hcl:"latency_factor" default:"2" doc:"How many times production's 95th percentile the canary's may be."`
+	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Share of failed requests that the canary may have above production's, from 0 to 1: answers of 500 and above, requests given up unanswered, turns for which the canary had no server."`
+	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"How many times production's times the canary's may be, to the first and to the last byte, at the median and the 95th and 99th percentile."`
 	Alerts        []string       `hcl:"alerts,optional" doc:"Kinds of alerts of a canary host that take its traffic away, by their beginnings, such as host or process; every kind when absent."`
-	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"250ms\"" doc:"Latency beyond production's that is never held against the canary."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Time above production's that the canary may always take."`
 }
 
 type production struct {
@@ -59,7 +59,6 @@ func (c *config) weights() state.Weights {
 func (c *config) limits() verdict.Limits {
 	return verdict.Limits{
 		MinRequests:   c.Canary.MinRequests,
-		MinErrors:     1,
 		MaxErrorRate:  c.Canary.MaxErrorRate,
 		LatencyFactor: c.Canary.LatencyFactor,
 		LatencySlack:  c.Canary.LatencySlack.Std(),

@@ -64,6 +64,8 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 		case c.Outcome == verdict.Pass:
 		case d.want.Good == "":
 			d.job.Logf("nothing served before: there is nothing to protect, release %s goes on", r)
+		case d.c.Canary.NoTraffic == noTrafficPromote && c.Production >= d.c.Canary.MinRequests:
+			return d.abort(ctx, r, fmt.Errorf("%s, and production was given %d: without a verdict no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, c.Production))
 		case d.c.Canary.NoTraffic == noTrafficAbort:
 			return d.abort(ctx, r, errors.New(c.Reason))
 		case d.c.Canary.NoTraffic == noTrafficHold:

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
-	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
 	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -38,7 +37,7 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 	}
 	length := d.c.Canary.Watch.Std()
 	d.job.Logf("watching release %s for %s, weights %s", r, length, d.want.Weights)
-	var production, canary traffic.Sample
+	judge := verdict.New(d.c.limits().Deploy())
 	for began := time.Now(); ; {
 		past := time.Since(began)
 		read := d.readTraffic
@@ -49,12 +48,10 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 		if err != nil {
 			return card{}, err
 		}
-		p, c := now.Since(last)
-		production, canary, last = production.Plus(p), canary.Plus(c), now
-		v := card{
-			Release: r.ID, Judgement: verdict.Judge(d.c.limits(), production, canary),
-			Seconds: past.Seconds(), Production: production.Requests, Canary: canary.Requests,
-		}
+		judge.Observe(now.Since(last))
+		last = now
+		v := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
+		v.Production, v.Canary = judge.Requests()
 		decided, err := d.overrule(ctx, &v.Judgement, given.Version)
 		if err != nil {
 			return card{}, err
@@ -62,7 +59,7 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 		if decided || v.Outcome == verdict.Fail || past >= length {
 			return v, nil
 		}
-		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("canary %d requests, %d failed", canary.Requests, canary.Errors))
+		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("canary %d requests, production %d", v.Canary, v.Production))
 		if sleep(ctx, min(time.Second, length-past)); ctx.Err() != nil {
 			return card{}, context.Cause(ctx)
 		}

@@ -40,11 +40,10 @@ func NewCounter(agent string, now time.Time) *Counter {
 // rescue is the server that passes a request on to production when the canary cannot answer it.
 const rescue = "rescue"
 
-// Add counts one request. Requests that reached no pool do not count, nor do those that the client abandoned.
+// Add counts one request. Requests that reached no pool do not count. A request that its client gave up before the
+// answer began counts as unanswered: a release that hangs makes its clients go away. One that was given up while the
+// answer came counts with the time that it took until then, which is less than the answer would have taken.
 func (c *Counter) Add(r haproxy.Request) {
-	if r.Abandoned() {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var s *Sample
@@ -56,12 +55,20 @@ func (c *Counter) Add(r haproxy.Request) {
 	default:
 		return
 	}
+	if r.Missed {
+		c.count.Canary.Missed++
+	}
 	s.Requests++
 	switch {
-	case r.Server == rescue || r.Status >= 500 || r.Status < 0:
+	case r.Server == rescue || r.Status >= 500:
 		s.Errors++
-	case r.Wait >= 0:
-		s.Latency.Add(r.Wait)
+	case r.First < 0 && r.Abandoned():
+		s.Unanswered++
+	case r.Status < 0 || r.First < 0:
+		s.Errors++
+	default:
+		s.First.Add(r.First)
+		s.Last.Add(r.Last)
 	}
 }
 

@@ -1,10 +1,11 @@
-// Package verdict judges a canary: it compares what canary and production answered in the same window, and says pass,
-// fail or inconclusive. It is pure: samples in, a judgement out. The stage asks it for the verdict on a release, the
-// agent on the router asks it for the guard.
+// Package verdict judges a canary: it compares what canary and production answered side by side, and says pass, fail or
+// inconclusive. It is pure: samples in, a judgement out. The stage asks it for the verdict on a release, the agent on
+// the router asks it for the guard. docs/canary.md shows how often it errs, by simulation.
 package verdict
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
@@ -20,23 +21,40 @@ const (
 	Inconclusive Outcome = "inconclusive" // too few requests
 )
 
-// Limits are how much worse than production a canary may be.
+// Limits are how much worse than production a canary may be. A canary fails when a difference is beyond its limit and
+// more than chance.
 type Limits struct {
-	MinRequests   int64         // that the canary must answer for a pass
-	MinErrors     int64         // fewer errors never fail the canary
-	MaxErrorRate  float64       // above production's, from 0 to 1
-	LatencyFactor float64       // times production's 95th percentile
-	LatencySlack  time.Duration // above production's 95th percentile, always allowed
+	MinRequests   int64         // that the canary must be given for a pass
+	MaxErrorRate  float64       // share of failures above production's, from 0 to 1
+	LatencyFactor float64       // times production's times
+	LatencySlack  time.Duration // above production's times, always allowed
+	Alpha         float64       // probability that a canary as good as production ever fails
 }
 
-// Guard are the limits for short windows without a deploy that watches them: only clear differences count.
-func (l Limits) Guard() Limits {
-	l.MinRequests = max(min(l.MinRequests, 50), 20)
-	l.MinErrors = 5
-	l.LatencyFactor *= 2
-	l.LatencySlack *= 2
+const (
+	// falseAborts is the probability that a deploy of a canary as good as production is aborted, and that the guard
+	// closes such a canary within a week.
+	falseAborts = 0.01
+	week        = 7 * 24 * time.Hour
+)
+
+// Deploy are the limits for the verdict on one release.
+func (l Limits) Deploy() Limits {
+	l.Alpha = falseAborts
 	return l
 }
+
+// Guard are the limits for one of several windows of some length side by side, one after the other for good.
+func (l Limits) Guard(length time.Duration, sideBySide int) Limits {
+	l.Alpha = falseAborts / float64(sideBySide) * float64(length) / float64(week)
+	return l
+}
+
+// How Alpha is shared out to the criteria.
+const (
+	failuresPart = 0.4
+	timesPart    = 0.6
+)
 
 // Judgement is an outcome and what it rests on.
 type Judgement struct {
@@ -45,14 +63,18 @@ type Judgement struct {
 	Figures []Figure `json:"figures"`
 }
 
-// Figure is one value with its limit.
+// Figure is one value of the canary's with its limit.
 type Figure struct {
-	Name   string  `json:"name"`
-	Value  float64 `json:"value"`
-	Limit  float64 `json:"limit"`
-	Unit   string  `json:"unit"`
-	Sample int64   `json:"sample"` // number of requests
-	OK     bool    `json:"ok"`
+	Name       string  `json:"name"`
+	Value      float64 `json:"value"`
+	Low        float64 `json:"low"` // 95 % confidence interval of Value
+	High       float64 `json:"high"`
+	Production float64 `json:"production"` // production's value
+	Limit      float64 `json:"limit"`
+	Unit       string  `json:"unit"`
+	Sample     int64   `json:"sample"` // number of the canary's requests
+	Chance     float64 `json:"chance"` // at most so likely was such a difference ever to be seen between equals
+	OK         bool    `json:"ok"`
 }
 
 func (f Figure) String() string {
@@ -60,55 +82,123 @@ func (f Figure) String() string {
 	if !f.OK {
 		mark = "NOT OK"
 	}
-	return fmt.Sprintf("%s %.4g %s, limit %.4g %s, from %d requests: %s", f.Name, f.Value, f.Unit, f.Limit, f.Unit, f.Sample, mark)
+	return fmt.Sprintf("%s %.4g %s (%.4g to %.4g), production %.4g, limit %.4g, from %d requests, by chance %.2g: %s",
+		f.Name, f.Value, f.Unit, f.Low, f.High, f.Production, f.Limit, f.Sample, f.Chance, mark)
 }
 
-// Judge compares two samples of the same window. It may be asked at any moment: it fails a canary only when the smallest
-// sample of otherwise good answers would still fail, and never passes one on fewer requests than that.
-func Judge(l Limits, production, canary traffic.Sample) Judgement {
-	j := Judgement{Outcome: Pass}
-	j.judgeErrors(l, production, canary)
-	// With few answers from production there is nothing to compare a latency with.
-	if enough := max(l.MinRequests, 1); canary.Requests >= enough && production.Requests >= enough {
-		j.judgeLatency(l, production, canary)
+// Judge compares two pools from batch to batch. It is for one goroutine.
+type Judge struct {
+	limits             Limits
+	production, canary traffic.Sample
+	failures           mixture
+	first, last        *times
+}
+
+// New returns a judge who has seen nothing.
+func New(l Limits) *Judge {
+	return &Judge{limits: l, failures: newFailures(), first: newTimes(), last: newTimes()}
+}
+
+// Observe takes what both pools did since the last call. Short batches make a sharper test: what both pools suffer within
+// one batch cancels out.
+func (j *Judge) Observe(production, canary traffic.Sample) {
+	j.production, j.canary = j.production.Plus(production), j.canary.Plus(canary)
+	j.failures.observe(
+		[]int64{production.Turns() - production.Failed(), production.Failed()},
+		[]int64{canary.Turns() - canary.Failed(), canary.Failed()},
+	)
+	j.first.observe(production.First, canary.First)
+	j.last.observe(production.Last, canary.Last)
+}
+
+// Judgement says what is known so far. It may be asked at any moment.
+func (j *Judge) Judgement() Judgement {
+	v := Judgement{Outcome: Pass}
+	v.judge(j.failureRate())
+	both := math.Exp(min(-logSum([]float64{j.first.evidence(), j.last.evidence()})+math.Log(2), 0))
+	for _, t := range []struct {
+		name               string
+		production, canary *traffic.Histogram
+	}{
+		{"first byte", &j.production.First, &j.canary.First},
+		{"last byte", &j.production.Last, &j.canary.Last},
+	} {
+		if t.production.Count() == 0 || t.canary.Count() == 0 {
+			continue // nothing to compare with
+		}
+		for _, q := range []float64{0.5, 0.95, 0.99} {
+			v.judge(j.time(t.name, q, t.production, t.canary, both))
+		}
 	}
 	switch {
-	case j.Outcome == Fail:
-	case canary.Requests < l.MinRequests:
-		j.Outcome = Inconclusive
-		j.Reason = fmt.Sprintf("the canary answered %d requests, a verdict needs %d", canary.Requests, l.MinRequests)
+	case v.Outcome == Fail:
+	case j.canary.Turns() < j.limits.MinRequests:
+		v.Outcome = Inconclusive
+		v.Reason = fmt.Sprintf("the canary was given %d requests, a verdict needs %d", j.canary.Turns(), j.limits.MinRequests)
 	default:
-		j.Reason = fmt.Sprintf("the canary answered %d requests within the limits", canary.Requests)
+		v.Reason = fmt.Sprintf("the canary answered %d requests within the limits", j.canary.Turns())
 	}
-	return j
+	return v
 }
 
-func (j *Judgement) judgeErrors(l Limits, production, canary traffic.Sample) {
-	limit := production.ErrorRate() + l.MaxErrorRate
-	// Errors count against the smallest sample at least: a few early ones are not a high rate.
-	rate := float64(canary.Errors) / float64(max(canary.Requests, l.MinRequests, 1))
-	tooMany := canary.Errors >= l.MinErrors && rate > limit
-	j.add(Figure{
-		Name: "error rate", Value: 100 * canary.ErrorRate(), Limit: 100 * limit, Unit: "%", Sample: canary.Requests, OK: !tooMany,
-	}, fmt.Sprintf("the canary failed %d of %d requests (%.1f %%, limit %.1f %%)",
-		canary.Errors, canary.Requests, 100*canary.ErrorRate(), 100*limit))
-}
+// Requests are how many requests both pools were given.
+func (j *Judge) Requests() (production, canary int64) { return j.production.Turns(), j.canary.Turns() }
 
-func (j *Judgement) judgeLatency(l Limits, production, canary traffic.Sample) {
-	have, other := canary.Latency.Quantile(0.95), production.Latency.Quantile(0.95)
-	limit := max(time.Duration(float64(other)*l.LatencyFactor), other+l.LatencySlack)
-	j.add(Figure{
-		Name: "latency p95", Value: milliseconds(have), Limit: milliseconds(limit), Unit: "ms", Sample: canary.Requests, OK: have <= limit,
-	}, fmt.Sprintf("the canary needs %.0f ms for 95 %% of its answers (limit %.0f ms, production %.0f ms)",
-		milliseconds(have), milliseconds(limit), milliseconds(other)))
-}
-
-// add takes over a figure; the first that is not OK is the reason of the failure.
-func (j *Judgement) add(f Figure, reason string) {
-	j.Figures = append(j.Figures, f)
-	if !f.OK && j.Outcome != Fail {
-		j.Outcome, j.Reason = Fail, reason
+func (j *Judge) failureRate() (Figure, string) {
+	p, c := j.production, j.canary
+	limit := p.FailureRate() + j.limits.MaxErrorRate
+	evidence := j.failures.evidence()
+	if p.Requests == 0 {
+		evidence = absolute(c.Failed(), c.Turns(), limit)
 	}
+	f := Figure{
+		Name: "failures", Unit: "%", Value: 100 * c.FailureRate(), Production: 100 * p.FailureRate(), Limit: 100 * limit,
+		Sample: c.Turns(), Chance: math.Exp(min(-evidence, 0)),
+	}
+	low, high := wilson(c.Failed(), c.Turns())
+	f.Low, f.High = 100*low, 100*high
+	f.OK = c.FailureRate() <= limit || f.Chance > failuresPart*j.limits.Alpha
+	reason := fmt.Sprintf("the canary failed %d of %d requests (%.1f %%, limit %.1f %%)", c.Failed(), c.Turns(), f.Value, f.Limit)
+	if c.Unanswered+c.Missed > 0 {
+		reason += fmt.Sprintf(": %d errors, %d given up unanswered, %d turns without a server", c.Errors, c.Unanswered, c.Missed)
+	}
+	return f, reason
+}
+
+func (j *Judge) time(name string, q float64, production, canary *traffic.Histogram, chance float64) (Figure, string) {
+	have, other := canary.Quantile(q), production.Quantile(q)
+	limit := max(time.Duration(float64(other)*j.limits.LatencyFactor), other+j.limits.LatencySlack)
+	// The ranks between which a quantile lies, by the binomial distribution.
+	spread := z95 * math.Sqrt(q*(1-q)/float64(canary.Count()))
+	f := Figure{
+		Name: fmt.Sprintf("%s p%g", name, 100*q), Unit: "ms", Value: milliseconds(have), Production: milliseconds(other), Limit: milliseconds(limit),
+		Low: milliseconds(canary.Quantile(max(q-spread, 0))), High: milliseconds(canary.Quantile(min(q+spread, 1))),
+		Sample: canary.Count(), Chance: chance, OK: have <= limit || chance > timesPart*j.limits.Alpha,
+	}
+	return f, fmt.Sprintf("the canary needs %.0f ms to the %s of %g %% of its answers (limit %.0f ms, production %.0f ms)",
+		f.Value, name, 100*q, f.Limit, f.Production)
+}
+
+// judge takes over a figure; the first that is not OK is the reason of the failure.
+func (v *Judgement) judge(f Figure, reason string) {
+	v.Figures = append(v.Figures, f)
+	if !f.OK && v.Outcome != Fail {
+		v.Outcome, v.Reason = Fail, reason
+	}
+}
+
+const z95 = 1.96 // standard deviations on both sides of 95 % of a normal distribution
+
+// wilson is the 95 % confidence interval of a share (Wilson 1927).
+func wilson(k, n int64) (low, high float64) {
+	if n == 0 {
+		return 0, 1
+	}
+	share, count := float64(k)/float64(n), float64(n)
+	middle := share + z95*z95/(2*count)
+	half := z95 * math.Sqrt(share*(1-share)/count+z95*z95/(4*count*count))
+	scale := 1 + z95*z95/count
+	return max((middle-half)/scale, 0), min((middle+half)/scale, 1)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,197 @@
+package verdict
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
+)
+
+// scene is a deploy as it may be: what both pools are like, and how much worse the canary is.
+type scene struct {
+	name               string
+	production, canary int // weights
+	perSecond          int // requests to both pools; the verdict is asked after each second
+	errors             float64
+	moreErrors         float64 // of the canary
+	unanswered         bool    // the canary answers nothing
+	sigma              float64 // of the logarithm of times, around 20 ms; 0: a Pareto distribution without a variance
+	factor             float64 // of the canary's times
+	slow               float64 // share of its answers that take 100 times as long
+	requests           int     // of the canary, at most
+	most, least        float64 // allowed share of failed canaries
+	bound              float64 // standard errors that a test of fixed size would see; it needs 3.97 for 1 % and 95 %
+}
+
+func scenes() []scene {
+	base := scene{production: 2, canary: 1, perSecond: 30, sigma: 1, factor: 1, requests: 1000, most: 1}
+	var all []scene
+	add := func(name string, change func(*scene)) {
+		s := base
+		s.name = name
+		change(&s)
+		all = append(all, s)
+	}
+	for _, e := range []float64{0, 0.01, 0.05} {
+		add(fmt.Sprintf("equal, %g %% errors", 100*e), func(s *scene) { s.errors, s.most = e, 0.01 })
+	}
+	add("equal, 5 % errors, weights 1:1", func(s *scene) { s.errors, s.most, s.production = 0.05, 0.01, 1 })
+	add("equal, 5 % errors, weights 20:1", func(s *scene) { s.errors, s.most, s.production, s.perSecond, s.requests = 0.05, 0.01, 20, 42, 200 })
+	add("equal, 5 % errors, weights 1:20", func(s *scene) {
+		s.errors, s.most, s.production, s.canary, s.perSecond, s.requests = 0.05, 0.01, 1, 20, 42, 2000
+	})
+	add("equal, times without a variance", func(s *scene) { s.errors, s.most, s.sigma = 0.01, 0.01, 0 })
+	worse := func(name string, change func(*scene)) {
+		add(name, func(s *scene) { s.least = 0.95; change(s) })
+	}
+	worse("5 points more errors over 0 %", func(s *scene) { s.moreErrors, s.requests = 0.05, 500 })
+	worse("5 points more errors over 0.5 %", func(s *scene) { s.errors, s.moreErrors, s.requests = 0.005, 0.05, 500 })
+	worse("5 points more errors over 5 %", func(s *scene) { s.errors, s.moreErrors, s.requests = 0.05, 0.05, 1200 })
+	worse("30 % more time, spread 1", func(s *scene) { s.factor, s.requests = 1.3, 600 })
+	worse("30 % more time, spread 0.5", func(s *scene) { s.factor, s.requests, s.sigma = 1.3, 600, 0.5 })
+	worse("30 % more time, no variance", func(s *scene) { s.factor, s.requests, s.sigma = 1.3, 600, 0 })
+	worse("4 % of answers 100 times slower", func(s *scene) { s.slow = 0.04 })
+	worse("every request unanswered", func(s *scene) { s.unanswered, s.requests, s.perSecond = true, 20, 6 })
+	for i := range all {
+		all[i].bound = all[i].fixed()
+	}
+	return all
+}
+
+// fixed is how many standard errors apart a test of fixed size would see the two pools: of the shares of errors, or of the
+// means of the logarithms of times. 0: no such figure.
+func (s scene) fixed() float64 {
+	c := float64(s.requests)
+	p := c * float64(s.production) / float64(s.canary)
+	switch {
+	case s.moreErrors > 0:
+		worse := s.errors + s.moreErrors
+		return s.moreErrors / math.Sqrt(worse*(1-worse)/c+s.errors*(1-s.errors)/p)
+	case s.factor > 1 && s.sigma > 0:
+		return math.Log(s.factor) / (s.sigma * math.Sqrt(1/c+1/p))
+	}
+	return 0
+}
+
+func (s scene) time(r *rand.Rand, canary bool) time.Duration {
+	ms := 20 * math.Exp(s.sigma*r.NormFloat64())
+	if s.sigma == 0 {
+		ms = 10 * math.Pow(1-r.Float64(), -1/1.2)
+	}
+	if canary {
+		ms *= s.factor
+		if r.Float64() < s.slow {
+			ms *= 100
+		}
+	}
+	return time.Duration(ms * float64(time.Millisecond))
+}
+
+// play is one deploy, and returns at how many requests of the canary it was failed, or 0.
+func (s scene) play(seed uint64) int {
+	r := rand.New(rand.NewPCG(seed, 20))
+	judge := New(Limits{MinRequests: 50, MaxErrorRate: 0.02, LatencyFactor: 1.15, LatencySlack: 5 * time.Millisecond}.Deploy())
+	turn := 0
+	for {
+		var production, canary traffic.Sample
+		for range s.perSecond {
+			pool, isCanary, errors := &production, turn%(s.production+s.canary) < s.canary, s.errors
+			if isCanary {
+				pool, errors = &canary, s.errors+s.moreErrors
+			}
+			turn++
+			pool.Requests++
+			switch {
+			case isCanary && s.unanswered:
+				pool.Unanswered++
+			case r.Float64() < errors:
+				pool.Errors++
+			default:
+				first := s.time(r, isCanary)
+				pool.First.Add(first)
+				pool.Last.Add(first + first/4)
+			}
+		}
+		judge.Observe(production, canary)
+		_, n := judge.Requests()
+		if judge.Judgement().Outcome == Fail {
+			return int(n)
+		}
+		if int(n) >= s.requests {
+			return 0
+		}
+	}
+}
+
+// failed is the share of the deploys that fail, over seeds 1 to trials.
+func (s scene) failed(trials int) float64 {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	failures := 0
+	const workers = 2
+	for w := range workers {
+		wg.Go(func() {
+			n := 0
+			for seed := w; seed < trials; seed += workers {
+				if s.play(uint64(seed)) > 0 {
+					n++
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			failures += n
+		})
+	}
+	wg.Wait()
+	return float64(failures) / float64(trials)
+}
+
+var trials = flag.Int("trials", 50, "simulated deploys for each row of docs/canary.md")
+
+// TestOperatingCharacteristic plays deploys whose truth is known. The seeds are fixed, so the result is always the same. The
+// table in docs/canary.md is written by: UPDATE=1 go test ./plugins/deploy/verdict -run Operating -trials 2000
+func TestOperatingCharacteristic(t *testing.T) {
+	t.Parallel()
+	var table strings.Builder
+	table.WriteString("| the canary | canary requests | failed | goal | a fixed test sees |\n|---|---:|---:|---|---:|\n")
+	for _, s := range scenes() {
+		got := s.failed(*trials)
+		// What so few trials may add to, or take from, the true share: three standard errors.
+		slack := 3 * math.Sqrt(max(s.most*(1-s.most), s.least*(1-s.least), 0)/float64(*trials))
+		if got > s.most+slack || got < s.least-slack {
+			t.Errorf("%s: %.1f %% failed of %d", s.name, 100*got, *trials)
+		}
+		goal, bound := fmt.Sprintf("≤ %g %%", 100*s.most), "–"
+		if s.least > 0 {
+			goal = fmt.Sprintf("≥ %g %%", 100*s.least)
+		}
+		if s.bound > 0 {
+			bound = fmt.Sprintf("%.1f σ", s.bound)
+		}
+		fmt.Fprintf(&table, "| %s | %d | %.1f %% | %s | %s |\n", s.name, s.requests, 100*got, goal, bound)
+	}
+	const file = "../../../docs/canary.md"
+	if os.Getenv("UPDATE") == "" {
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- simulation -->\n", "<!-- end -->\n"
+	before, rest, _ := strings.Cut(string(text), begin)
+	_, after, ok := strings.Cut(rest, end)
+	if !ok {
+		t.Fatalf("%s lacks its marks", file)
+	}
+	if err := os.WriteFile(file, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
