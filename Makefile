@@ -65,7 +65,8 @@ test-lab:
 	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
-	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab ./...
+	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint ./...
+	@LINTER=$(CURDIR)/.tools/golangci-lint-$(GOLANGCI) go test -tags lint -run TestTreeArrows ./core/e2e
 	@cd playbooks && ansible-lint --offline -q
 	@terraform fmt -check -recursive terraform
 	@shellcheck .ci/run .ci/release examples/*.sh

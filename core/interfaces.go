@@ -2,15 +2,35 @@ package core
 
 import "context"
 
-// Store keeps what happens in runs.
+// Store keeps what happens in runs. One process writes a run, from several goroutines; any other reads it at any
+// time. What a method has recorded survives the death of the process, and the end of a run also that of the machine.
 type Store interface {
-	// PutRun saves the state of a run. The last call of a run has an end time.
+	// PutRun records a run as a whole: first when it starts, and last when it has ended.
 	PutRun(ctx context.Context, r Run) error
+	// PutStage records what has become of one stage since. Its cost does not depend on the number of stages.
+	PutStage(ctx context.Context, run RunID, r StageResult) error
 	// Append adds an event to the journal of its run.
 	Append(ctx context.Context, e Event) error
-	// Passed returns the newest result of a stage that passed with some inputs and whose artifacts are all
-	// there, or nil. Reused names the run in which the stage ran.
-	Passed(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
+	// History opens what earlier runs of a pipeline came to. It is asked once in a run. Each earlier run that is not
+	// as it was recorded is told to damaged, once, and not used.
+	History(ctx context.Context, pipeline string, damaged func(error)) (History, error)
+}
+
+// History finds what need not be done again, among as many of the newest runs as the store cares to look at. It is
+// for one goroutine. Its results are shared: the caller does not change them.
+type History interface {
+	// Same returns the newest result of a stage that passed with some inputs and whose artifacts are all there, or
+	// nil. Reused names the run in which the stage ran. Empty inputs are equal to none.
+	Same(ctx context.Context, stage StageID, inputs Digest) (*StageResult, error)
+	// Passed returns when a stage last passed on the branch and in the environment of o for another commit, or nil.
+	Passed(ctx context.Context, stage StageID, o RunOptions) (*Pass, error)
+}
+
+// Pass is a run in which a stage passed.
+type Pass struct {
+	Run     RunID
+	Commit  string
+	Outputs map[string]any // of the stage
 }
 
 // Folders are the places on this machine that runs work in.
@@ -26,6 +46,8 @@ type Checkout interface {
 	// Checkout puts the files of a commit into the folder dir, which it makes, and returns where the
 	// pipeline's source path is in it.
 	Checkout(ctx context.Context, commit, dir string) (workspace string, err error)
+	// Changed lists the files below the source path that differ between two commits.
+	Changed(ctx context.Context, from, to string) ([]string, error)
 }
 
 // Environments makes hosts ready and serves what stages ask of them.
@@ -39,17 +61,10 @@ type Environments interface {
 	Capabilities(p *Pipeline, job Job) Capabilities
 }
 
-// Since is what happened after the run in which a stage last passed.
-type Since struct {
-	Run     RunID
-	Files   []string       // below the source folder, which differ now
-	Outputs map[string]any // of the stage, then
-}
-
 // RunOptions say what to run.
 type RunOptions struct {
 	Commit, Branch, Subject string
 	Environment             string  // of the stages that name none; may be empty
 	Until                   StageID // this stage, or those of this type, and what they need; empty: all
-	Force                   bool    // runs also stages that have passed with the same inputs
+	Force                   bool    // runs also stages that need not run again
 }

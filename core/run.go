@@ -11,7 +11,8 @@ type Digest string
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
+// record is not as it was written is damaged.
 const (
 	Pending   Status = "pending"
 	Running   Status = "running"
@@ -19,6 +20,7 @@ const (
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
+	Damaged   Status = "damaged"
 )
 
 // Run is one execution of a pipeline for one commit.

@@ -22,9 +22,6 @@ type Engine struct {
 	Folders      core.Folders
 	Source       core.Checkout
 	Environments core.Environments
-	// Since compares the commit of o with that of the run in which a stage last passed. Nil, as when there is no
-	// such run: the stage runs, whatever its when.paths say. Optional.
-	Since func(ctx context.Context, s core.StageID, o core.RunOptions) (*core.Since, error)
 	// Emit takes every event of a run, masked, in the order of the journal, from one goroutine at a time.
 	// Progress comes here only and is not stored. Optional.
 	Emit func(core.Event)
@@ -85,6 +82,7 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 		mask:     mask.New(p.Secrets...),
 		prepared: map[string]func() error{},
 		outputs:  map[core.StageID]map[string]any{},
+		changed:  map[string][]string{},
 		limit:    cmp.Or(e.Parallel, max(2, runtime.GOMAXPROCS(0))),
 		done:     make(chan outcome),
 		run: core.Run{

@@ -90,11 +90,17 @@ func TestRunOutcomes(t *testing.T) {
 				w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "file"}}}
 				w.stage("a.a").When.Paths = core.Paths{"web/**"}
 				w.stage("b.b").References = []core.Reference{{Stage: "a.a", Output: "file"}}
-				w.engine.Since = func(_ context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
+				w.passed = func(id core.StageID, o core.RunOptions) (*core.Pass, error) {
 					if id != "a.a" || o.Commit != "abc" {
 						return nil, fmt.Errorf("asked about %s at %s", id, o.Commit)
 					}
-					return &core.Since{Run: "01OLD", Files: []string{"docs/web"}, Outputs: map[string]any{"file": "old"}}, nil
+					return &core.Pass{Run: "01OLD", Commit: "old", Outputs: map[string]any{"file": "old"}}, nil
+				}
+				w.changed = func(from, to string) ([]string, error) {
+					if from != "old" || to != "abc" {
+						return nil, fmt.Errorf("asked about %s and %s", from, to)
+					}
+					return []string{"docs/web"}, nil
 				}
 				w.scripts["b.b"] = func(context.Context, core.Job, func(core.Message)) error {
 					if got := w.scopes["b.b"]["a.a"]["file"]; got != "old" {
@@ -110,24 +116,31 @@ func TestRunOutcomes(t *testing.T) {
 			stages: []string{"a.a"},
 			prepare: func(w *world) {
 				w.stage("a.a").When.Paths = core.Paths{"web/**"}
-				w.engine.Since = func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
-					return &core.Since{Run: "01OLD", Files: []string{"README.md", "web/index.html"}}, nil
+				w.passed = func(core.StageID, core.RunOptions) (*core.Pass, error) {
+					return &core.Pass{Run: "01OLD", Commit: "old"}, nil
 				}
+				w.changed = func(string, string) ([]string, error) { return []string{"README.md", "web/index.html"}, nil }
 			},
 			want: "a.a passed", status: core.Passed,
 		},
 		"nobody knows what has changed": {
-			stages: []string{"a.a", "b.b < a.a"},
+			stages: []string{"a.a", "b.b < a.a", "c.c"},
 			prepare: func(w *world) {
-				w.stage("a.a").When.Paths, w.stage("b.b").When.Paths = core.Paths{"web/**"}, core.Paths{"web/**"}
-				w.engine.Since = func(_ context.Context, id core.StageID, _ core.RunOptions) (*core.Since, error) {
-					if id == "a.a" {
-						return nil, nil
-					}
-					return nil, errors.New("the commit is gone")
+				for _, id := range []core.StageID{"a.a", "b.b", "c.c"} {
+					w.stage(id).When.Paths = core.Paths{"web/**"}
 				}
+				w.passed = func(id core.StageID, _ core.RunOptions) (*core.Pass, error) {
+					switch id {
+					case "a.a":
+						return nil, nil
+					case "b.b":
+						return nil, errors.New("the disk is broken")
+					}
+					return &core.Pass{Run: "01OLD", Commit: "old"}, nil
+				}
+				w.changed = func(string, string) ([]string, error) { return nil, errors.New("the commit is gone") }
 			},
-			want: "a.a passed, b.b passed", status: core.Passed,
+			want: "a.a passed, b.b passed, c.c passed", status: core.Passed,
 		},
 		"conditions that hold": {
 			stages: []string{"a.a"},

@@ -2,10 +2,10 @@ package engine
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -29,7 +29,10 @@ type execution struct {
 
 	run       core.Run
 	states    []stageState
+	ready     ready
 	outputs   map[core.StageID]map[string]any // unmasked
+	past      core.History                    // nil: every stage runs, whatever has happened before
+	changed   map[string][]string             // files that differ from the run's commit, by the other commit
 	running   int
 	limit     int
 	stopped   core.StageID // the first stage whose failure stopped the run
@@ -46,6 +49,7 @@ type execution struct {
 type stageState struct {
 	settled bool              // nothing more happens to it in this run
 	passes  bool              // stages that need it may start
+	waits   int               // how many of its needs are not settled
 	known   *core.StageResult // of an earlier run with the same inputs; nil: it has to run
 }
 
@@ -58,13 +62,10 @@ type outcome struct {
 
 // execute takes the run from its first event to its last.
 func (x *execution) execute(ctx context.Context, warnings core.Diagnostics) (core.Run, error) {
-	x.save(ctx)
+	x.putRun(ctx)
 	x.started(ctx)
 	for _, d := range warnings {
-		x.emit(ctx, core.Event{
-			Source: "manifest", Kind: core.KindLog, Severity: core.Warning, Summary: core.Diagnostics{d}.Error(),
-			Data: map[string]any{"error": true},
-		})
+		x.warn(ctx, "manifest", "", core.Diagnostics{d}.Error())
 	}
 	if err := x.checkout(ctx); err != nil {
 		x.run.Status, x.run.Reason = core.Failed, x.mask.String(err.Error())
@@ -86,17 +87,25 @@ func (x *execution) checkout(ctx context.Context) error {
 	return nil
 }
 
-// walk starts every stage as soon as what it needs has passed, and returns when nothing runs and nothing can
-// start.
+// walk starts every stage as soon as what it needs has passed, in the manifest's order, and returns when nothing runs
+// and nothing can start. Each stage and each need is looked at once.
 func (x *execution) walk(ctx context.Context) {
 	for i, r := range x.run.Stages {
 		x.states[i].settled = r.Status == core.Skipped // not asked for
+		x.states[i].waits = len(x.graph.needs[i])
 	}
 	if !x.options.Force {
+		x.remember(ctx)
 		x.reuse(ctx)
 	}
+	for i, s := range x.states {
+		if !s.settled && s.waits == 0 {
+			heap.Push(&x.ready, i)
+		}
+	}
 	for {
-		for x.advance(ctx) {
+		for len(x.ready) > 0 && x.running < x.limit && x.stopped == "" && ctx.Err() == nil {
+			x.advance(ctx, heap.Pop(&x.ready).(int))
 		}
 		if x.running == 0 {
 			return
@@ -105,61 +114,63 @@ func (x *execution) walk(ctx context.Context) {
 	}
 }
 
-// advance moves the first stage that can be moved.
-func (x *execution) advance(ctx context.Context) bool {
-	for i := range x.states {
-		if x.states[i].settled || x.run.Stages[i].Status != core.Pending {
-			continue
-		}
-		blocker, ready := x.ready(i)
-		switch {
-		case blocker >= 0:
-			b := x.run.Stages[blocker]
-			x.states[i].settled = true
-			if b.Status == core.Skipped {
-				x.skip(ctx, i, fmt.Sprintf("needs %s, which was skipped", b.ID))
-			} else {
-				x.run.Stages[i].Reason = fmt.Sprintf("needs %s", b.ID)
-			}
-			return true
-		case !ready || x.stopped != "" || ctx.Err() != nil:
-			continue
-		}
-		if x.running == x.limit {
-			continue
-		}
-		if reason := x.unwanted(i); reason != "" {
-			x.states[i].settled = true
-			x.skip(ctx, i, reason)
-			return true
-		}
-		if r := x.states[i].known; r != nil {
-			x.settleKnown(ctx, i, *r)
-			return true
-		}
-		if since := x.untouched(ctx, i); since != nil {
-			s := x.pipeline.Stages[i]
-			reason := fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), since.Run)
-			x.settleKnown(ctx, i, core.StageResult{ID: s.ID(), Reason: reason, Outputs: since.Outputs})
-			return true
-		}
-		x.start(ctx, i)
-		return true
-	}
-	return false
+// ready is a heap of the stages whose needs have passed, the first of the manifest on top.
+type ready []int
+
+func (r ready) Len() int           { return len(r) }
+func (r ready) Less(i, j int) bool { return r[i] < r[j] }
+func (r ready) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
+func (r *ready) Push(i any)        { *r = append(*r, i.(int)) }
+func (r *ready) Pop() any {
+	last := (*r)[len(*r)-1]
+	*r = (*r)[:len(*r)-1]
+	return last
 }
 
-// ready tells whether all that a stage needs has passed; blocker is a stage that never will, or -1.
-func (x *execution) ready(i int) (blocker int, ready bool) {
-	ready = true
-	for _, n := range x.graph.needs[i] {
-		if s := x.states[n]; s.settled && !s.passes {
-			return n, false
-		} else if !s.settled {
-			ready = false
-		}
+// advance starts a stage whose needs have passed, or settles one that does not have to run.
+func (x *execution) advance(ctx context.Context, i int) {
+	if reason := x.unwanted(i); reason != "" {
+		x.skip(ctx, i, reason)
+		x.release(ctx, i, false)
+		return
 	}
-	return -1, ready
+	if r := x.states[i].known; r != nil {
+		x.settleKnown(ctx, i, *r)
+		return
+	}
+	if pass := x.untouched(ctx, i); pass != nil {
+		s := x.pipeline.Stages[i]
+		x.settleKnown(ctx, i, core.StageResult{
+			ID: s.ID(), Reused: pass.Run, Outputs: pass.Outputs,
+			Reason: fmt.Sprintf("nothing in %s changed since run %s", strings.Join(s.When.Paths, ", "), pass.Run),
+		})
+		return
+	}
+	x.start(ctx, i)
+}
+
+// release settles a stage and tells those that need it: they are ready once all their needs have passed, and never
+// run when one has not.
+func (x *execution) release(ctx context.Context, i int, passes bool) {
+	x.states[i].settled, x.states[i].passes = true, passes
+	for _, d := range x.graph.neededBy[i] {
+		s := &x.states[d]
+		if s.settled {
+			continue
+		}
+		if passes {
+			if s.waits--; s.waits == 0 {
+				heap.Push(&x.ready, d)
+			}
+			continue
+		}
+		if b := x.run.Stages[i]; b.Status == core.Skipped {
+			x.skip(ctx, d, fmt.Sprintf("needs %s, which was skipped", b.ID))
+		} else {
+			x.run.Stages[d].Reason = fmt.Sprintf("needs %s", b.ID)
+		}
+		x.release(ctx, d, false)
+	}
 }
 
 // unwanted is why a stage's conditions do not hold, or empty.
@@ -188,25 +199,48 @@ func unwanted(s core.Stage, branch, env string) string {
 	return ""
 }
 
-// untouched is when a stage last passed, if no file that it is about has changed after that. When that cannot be told,
+// untouched is when a stage last passed, if none of the files it is about has changed since. If that cannot be told,
 // the stage runs.
-func (x *execution) untouched(ctx context.Context, i int) *core.Since {
+func (x *execution) untouched(ctx context.Context, i int) *core.Pass {
 	s := x.pipeline.Stages[i]
-	if len(s.When.Paths) == 0 || x.engine.Since == nil {
+	if len(s.When.Paths) == 0 || x.past == nil {
 		return nil
 	}
-	since, err := x.engine.Since(ctx, s.ID(), x.options)
+	pass, err := x.past.Passed(ctx, s.ID(), x.options)
+	if err == nil && pass == nil {
+		return nil
+	}
+	var changed []string
+	if err == nil {
+		changed, err = x.changedSince(ctx, pass.Commit)
+	}
 	if err != nil {
-		x.emit(ctx, core.Event{
-			Source: string(s.ID()), Kind: core.KindLog, Severity: core.Warning, Environment: x.environment(s),
-			Summary: "what has changed is not known, so that it runs: " + err.Error(), Data: map[string]any{"error": true},
-		})
+		x.warn(ctx, string(s.ID()), x.environment(s), "cannot tell what changed; running: "+err.Error())
 		return nil
 	}
-	if since == nil || slices.ContainsFunc(since.Files, s.When.Paths.Match) {
+	if slices.ContainsFunc(changed, s.When.Paths.Match) {
 		return nil
 	}
-	return since
+	return pass
+}
+
+// changedSince lists the files that differ from an earlier commit. Each commit is compared once in a run.
+func (x *execution) changedSince(ctx context.Context, commit string) ([]string, error) {
+	if files, known := x.changed[commit]; known {
+		return files, nil
+	}
+	files, err := x.engine.Source.Changed(ctx, commit, x.options.Commit)
+	if err == nil {
+		x.changed[commit] = files
+	}
+	return files, err
+}
+
+// warn emits a warning. Without an environment it is that of the run.
+func (x *execution) warn(ctx context.Context, source, env, text string) {
+	x.emit(ctx, core.Event{
+		Source: source, Environment: env, Kind: core.KindLog, Severity: core.Warning, Summary: text, Data: map[string]any{"error": true},
+	})
 }
 
 // was is a status as the end of a sentence.
@@ -230,7 +264,7 @@ func (x *execution) environment(s core.Stage) string {
 func (x *execution) skip(ctx context.Context, i int, reason string) {
 	r := &x.run.Stages[i]
 	r.Status, r.Reason = core.Skipped, reason
-	x.save(ctx)
+	x.putStage(ctx, *r)
 	x.emit(ctx, core.Event{Source: string(r.ID), Kind: core.KindStageSkipped, Summary: reason, Environment: x.environment(x.pipeline.Stages[i])})
 }
 
@@ -238,14 +272,26 @@ func (x *execution) start(ctx context.Context, i int) {
 	x.running++
 	r := &x.run.Stages[i]
 	r.Status, r.Started = core.Running, time.Now()
-	x.save(ctx)
-	outputs := maps.Clone(x.outputs)
+	x.putStage(ctx, *r)
+	outputs := x.given(i)
 	s := x.pipeline.Stages[i]
 	go func() {
 		out := outcome{index: i}
 		out.result, out.outputs = x.stage(ctx, s, outputs)
 		x.done <- out
 	}()
+}
+
+// given returns the outputs that a stage's expressions may use: those of the stages that it needs.
+func (x *execution) given(i int) map[core.StageID]map[string]any {
+	given := map[core.StageID]map[string]any{}
+	for _, n := range x.graph.needs[i] {
+		id := x.run.Stages[n].ID
+		if o, ok := x.outputs[id]; ok {
+			given[id] = o
+		}
+	}
+	return given
 }
 
 // settle records a stage's end.
@@ -256,19 +302,16 @@ func (x *execution) settle(ctx context.Context, o outcome) {
 	if len(o.outputs) > 0 {
 		x.outputs[s.ID()] = o.outputs
 	}
-	st := &x.states[o.index]
-	st.settled = true
-	switch o.result.Status {
-	case core.Passed, core.Skipped:
-		st.passes = true
-	case core.Failed:
-		st.passes = s.OnFailure == core.Continue
-		if !st.passes && x.stopped == "" {
+	passes := o.result.Status == core.Passed || o.result.Status == core.Skipped
+	if o.result.Status == core.Failed {
+		passes = s.OnFailure == core.Continue
+		if !passes && x.stopped == "" {
 			x.stopped = s.ID()
 		}
 	}
-	x.save(ctx)
+	x.putStage(ctx, o.result)
 	x.ended(ctx, s, o.result)
+	x.release(ctx, o.index, passes)
 }
 
 // finish gives the run its status and records it.
@@ -293,7 +336,7 @@ func (x *execution) finish(ctx context.Context) (core.Run, error) {
 		}
 	}
 	x.finished(ctx)
-	x.save(ctx)
+	x.putRun(ctx)
 	if broken := (*recordError)(nil); errors.As(context.Cause(ctx), &broken) {
 		return x.run, broken
 	}
@@ -314,11 +357,18 @@ type recordError struct{ err error }
 func (e *recordError) Error() string { return "record run: " + e.err.Error() }
 func (e *recordError) Unwrap() error { return e.err }
 
-// save records the run as it stands, also when ctx has ended.
-func (x *execution) save(ctx context.Context) {
+// putRun records the run as a whole, also when ctx has ended.
+func (x *execution) putRun(ctx context.Context) {
 	r := x.run
 	r.Stages = slices.Clone(r.Stages)
 	if err := x.engine.Store.PutRun(context.WithoutCancel(ctx), r); err != nil {
+		x.abort(&recordError{err})
+	}
+}
+
+// putStage records what has become of a stage, also when ctx has ended.
+func (x *execution) putStage(ctx context.Context, r core.StageResult) {
+	if err := x.engine.Store.PutStage(context.WithoutCancel(ctx), x.run.ID, r); err != nil {
 		x.abort(&recordError{err})
 	}
 }

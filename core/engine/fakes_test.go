@@ -19,7 +19,7 @@ type script func(ctx context.Context, j core.Job, emit func(core.Message)) error
 // world is everything around an engine, in memory.
 type world struct {
 	core.NoCapabilities
-	t        *testing.T
+	t        testing.TB
 	pipeline *core.Pipeline
 	engine   *engine.Engine
 
@@ -41,10 +41,12 @@ type world struct {
 	secrets     map[string]string
 	published   []core.Event
 	playbookDo  []core.TaskResult
+	passed      func(id core.StageID, o core.RunOptions) (*core.Pass, error)
+	changed     func(from, to string) ([]string, error)
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
-func newWorld(t *testing.T, stages ...string) *world {
+func newWorld(t testing.TB, stages ...string) *world {
 	t.Helper()
 	w := &world{
 		t:        t,
@@ -152,7 +154,21 @@ func (w *world) PutRun(_ context.Context, r core.Run) error {
 	return w.putError
 }
 
-func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
+func (w *world) PutStage(_ context.Context, id core.RunID, r core.StageResult) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := &w.runs[len(w.runs)-1]
+	i := slices.IndexFunc(last.Stages, func(s core.StageResult) bool { return s.ID == r.ID })
+	if last.ID != id || i < 0 {
+		return fmt.Errorf("no stage %s in run %s", r.ID, id)
+	}
+	last.Stages[i] = r
+	return w.putError
+}
+
+func (w *world) History(context.Context, string, func(error)) (core.History, error) { return w, nil }
+
+func (w *world) Same(_ context.Context, id core.StageID, inputs core.Digest) (*core.StageResult, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, run := range slices.Backward(w.runs) {
@@ -164,6 +180,19 @@ func (w *world) Passed(_ context.Context, id core.StageID, inputs core.Digest) (
 		}
 	}
 	return nil, nil
+}
+
+func (w *world) Passed(_ context.Context, id core.StageID, o core.RunOptions) (*core.Pass, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.passed == nil {
+		return nil, nil
+	}
+	return w.passed(id, o)
+}
+
+func (w *world) Changed(_ context.Context, from, to string) ([]string, error) {
+	return w.changed(from, to)
 }
 
 func (w *world) Append(_ context.Context, e core.Event) error {

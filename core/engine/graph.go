@@ -10,14 +10,18 @@ import (
 
 // graph is the stages of a pipeline with who needs whom, by their indexes in the manifest's order.
 type graph struct {
-	stages []core.Stage
-	index  map[core.StageID]int
-	needs  [][]int
+	stages   []core.Stage
+	index    map[core.StageID]int
+	needs    [][]int
+	neededBy [][]int
 }
 
 // newGraph refuses needs that no stage answers, and cycles.
 func newGraph(stages []core.Stage) (*graph, error) {
-	g := &graph{stages: stages, index: make(map[core.StageID]int, len(stages)), needs: make([][]int, len(stages))}
+	g := &graph{
+		stages: stages, index: make(map[core.StageID]int, len(stages)),
+		needs: make([][]int, len(stages)), neededBy: make([][]int, len(stages)),
+	}
 	for i, s := range stages {
 		if _, twice := g.index[s.ID()]; twice {
 			return nil, fmt.Errorf("stage %s is there twice", s.ID())
@@ -31,6 +35,7 @@ func newGraph(stages []core.Stage) (*graph, error) {
 				return nil, fmt.Errorf("stage %s needs %s: %w", s.ID(), id, &core.NotFoundError{What: "stage", Name: string(id)})
 			}
 			g.needs[i] = append(g.needs[i], n)
+			g.neededBy[n] = append(g.neededBy[n], i)
 		}
 	}
 	if c := g.cycle(); c != nil {

@@ -14,11 +14,26 @@ import (
 // capWorkspace is the capability to work in the checked-out commit. A plugin without it is not told where that is.
 const capWorkspace = "workspace"
 
-// reuse finds the stages that need not run, because they passed in an earlier run with everything the same that
-// their outcome depends on. A stage is reused with all that it needs, or not at all; and where a stage has to run
-// that works in the workspace, so have those whose files it finds there. A plugin that cannot be asked, or an
-// earlier result that cannot be read, leaves the stage to run.
+// remember opens what earlier runs came to. A run whose record is damaged is named in a warning and not used.
+func (x *execution) remember(ctx context.Context) {
+	past, err := x.engine.Store.History(ctx, x.pipeline.Name, func(err error) {
+		x.warn(ctx, "run", "", "an earlier run is damaged, so its results are not used: "+err.Error())
+	})
+	if err != nil {
+		x.warn(ctx, "run", "", "cannot read earlier runs; running every stage: "+err.Error())
+		return
+	}
+	x.past = past
+}
+
+// reuse finds the stages that need not run, because they passed in an earlier run with the same inputs. A stage is
+// reused together with all that it needs, or not at all. If a stage that works in the workspace has to run, the stages
+// that wrote those files rerun too. A plugin that cannot be asked, or an earlier result that cannot be read, leaves
+// the stage to run.
 func (x *execution) reuse(ctx context.Context) {
+	if x.past == nil {
+		return
+	}
 	descriptions := map[string]core.Description{}
 	digests := map[string]core.Digest{}
 	outputs := map[core.StageID]map[string]any{}
@@ -43,7 +58,7 @@ func (x *execution) reuse(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		r, err := x.engine.Store.Passed(ctx, s.ID(), x.inputs(s, digests[s.Type], scope))
+		r, err := x.past.Same(ctx, s.ID(), x.inputs(s, digests[s.Type], scope))
 		if err != nil || r == nil {
 			continue
 		}
@@ -51,9 +66,13 @@ func (x *execution) reuse(ctx context.Context) {
 		x.states[i].known = r
 		outputs[s.ID()] = r.Outputs
 	}
+	rerun := make([]bool, len(x.states))
 	var run func(i int)
 	run = func(i int) {
-		x.states[i].known = nil
+		if rerun[i] {
+			return
+		}
+		rerun[i], x.states[i].known = true, nil
 		for _, n := range x.graph.needs[i] {
 			run(n)
 		}
@@ -82,9 +101,9 @@ func (x *execution) inputs(s core.Stage, plugin core.Digest, scope core.Scope) c
 // settleKnown gives a stage the outcome of an earlier run.
 func (x *execution) settleKnown(ctx context.Context, i int, r core.StageResult) {
 	x.run.Stages[i] = r
-	x.states[i] = stageState{settled: true, passes: true}
 	if len(r.Outputs) > 0 {
 		x.outputs[r.ID] = r.Outputs
 	}
 	x.skip(ctx, i, r.Reason)
+	x.release(ctx, i, true)
 }

@@ -10,7 +10,7 @@ import (
 
 // cached makes a pipeline whose build, test and lint are cacheable and work in the workspace; deploy is neither.
 func cached(t *testing.T) (w *world, ran map[core.StageID]int) {
-	w = newWorld(t, "build.app", "test.unit < build.app", "lint.all < build.app", "deploy.shop < test.unit lint.all")
+	w = newWorld(t, "build.app", "test.unit < build.app", "lint.all < build.app", "deploy.shop < build.app test.unit lint.all")
 	ran = map[core.StageID]int{}
 	for _, s := range w.pipeline.Stages {
 		if s.Type != "deploy" {

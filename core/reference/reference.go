@@ -1,6 +1,6 @@
-// Package reference writes what a plugin says of itself as a page for people: plain text for a terminal, Markdown
-// for a README, or data for programs. Its functions are pure; the troop program prints what they return, and a test
-// of its keeps the pages of the plugins in this tree current.
+// Package reference writes reference pages: what a plugin says of itself as plain text for a terminal, as Markdown for
+// a README or as data for programs, and what a manifest may hold as Markdown. Its functions are pure. The troop program
+// prints what they return; tests keep the pages of this tree current.
 package reference
 
 import (

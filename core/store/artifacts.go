@@ -41,15 +41,15 @@ func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, er
 			return core.Artifact{}, errors.Join(fmt.Errorf("take over artifact: %w", err), remove(own))
 		}
 	}
-	a, err := seal(ctx, own, dir, extension(path))
+	a, err := adopt(ctx, own, dir, extension(path))
 	if err != nil {
 		return core.Artifact{}, errors.Join(fmt.Errorf("store artifact: %w", err), remove(own))
 	}
 	return a, nil
 }
 
-// seal gives a file of ours the name of its content.
-func seal(ctx context.Context, own, dir, ext string) (core.Artifact, error) {
+// adopt gives a file of ours the name of its content.
+func adopt(ctx context.Context, own, dir, ext string) (core.Artifact, error) {
 	sum, size, err := digest(ctx, own)
 	if err != nil {
 		return core.Artifact{}, err
@@ -81,14 +81,23 @@ func (f *Files) Artifact(ctx context.Context, d core.Digest) (core.Artifact, err
 	if err != nil {
 		return core.Artifact{}, err
 	}
-	got, size, err := digest(ctx, path)
+	size, err := checkArtifact(ctx, path, sum)
 	if err != nil {
-		return core.Artifact{}, fmt.Errorf("verify artifact: %w", err)
-	}
-	if got != sum {
-		return core.Artifact{}, fmt.Errorf("artifact %s is damaged: its content has digest sha256:%s; build it again", path, got)
+		return core.Artifact{}, err
 	}
 	return core.Artifact{Digest: d, Path: path, Size: size}, nil
+}
+
+// checkArtifact reads a file whose content has to have a hash, and returns its size.
+func checkArtifact(ctx context.Context, path, sum string) (int64, error) {
+	got, size, err := digest(ctx, path)
+	if err != nil {
+		return 0, fmt.Errorf("verify artifact: %w", err)
+	}
+	if got != sum {
+		return 0, &DamageError{File: path, Problem: "artifact is damaged: its content has the digest sha256:" + got, Want: "sha256:" + sum + "; build it again"}
+	}
+	return size, nil
 }
 
 func find(dir, sum string) (string, error) {
@@ -103,6 +112,9 @@ func find(dir, sum string) (string, error) {
 	}
 	return "", &core.NotFoundError{What: "artifact", Name: "sha256:" + sum, Remedy: "build it again"}
 }
+
+// sumOf is the hash in the name of an artifact's file.
+func sumOf(name string) string { return name[:min(len(name), 2*sha256.Size)] }
 
 // extension keeps .tar.zst and its like whole.
 func extension(path string) string {

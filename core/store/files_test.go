@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,12 +84,12 @@ func TestInterruptedRun(t *testing.T) {
 	if err := f.PutRun(t.Context(), reused); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "runs", string(reused.ID), "run.json")
+	path := filepath.Join(dir, "runs", string(reused.ID), "events.jsonl")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := bytes.Index(b, []byte(`"process": "`)) + len(`"process": "`)
+	at := bytes.Index(b, []byte(`"process":"`)) + len(`"process":"`)
 	b[at] ^= 1
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
@@ -120,71 +119,12 @@ func TestInterruptedRun(t *testing.T) {
 	}
 }
 
-// journalOf writes a run with five events and returns the paths of its two files.
-func journalOf(t *testing.T, dir string) (run core.Run, record, journal string) {
-	t.Helper()
-	f := open(t, dir)
-	r := storetest.NewRun(1)
-	for n := range 5 {
-		if err := f.Append(t.Context(), core.Event{ID: "e", Run: r.ID, Summary: strings.Repeat("x", n)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.Status, r.Ended = core.Passed, r.Started.Add(time.Second)
-	if err := f.PutRun(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	in := filepath.Join(dir, "runs", string(r.ID))
-	return r, filepath.Join(in, "run.json"), filepath.Join(in, "events.jsonl")
-}
-
-func TestVerifyFindsEveryChange(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		change func(lines []string) []string
-		want   string
-	}{
-		"none":         {func(l []string) []string { return l }, ""},
-		"torn tail":    {func(l []string) []string { return append(l, `{"prev":"12`) }, ""},
-		"changed":      {func(l []string) []string { l[1] = strings.Replace(l[1], `"x"`, `"y"`, 1); return l }, "line 3"},
-		"taken away":   {func(l []string) []string { return slices.Delete(l, 1, 2) }, "line 2"},
-		"added":        {func(l []string) []string { return slices.Insert(l, 2, l[1]) }, "line 3"},
-		"moved":        {func(l []string) []string { l[2], l[3] = l[3], l[2]; return l }, "line 3"},
-		"cut off":      {func(l []string) []string { return l[:4] }, "missing at the end"},
-		"last one":     {func(l []string) []string { l[4] = strings.Replace(l[4], "xxxx", "yyyy", 1); return l }, "missing at the end"},
-		"first one":    {func(l []string) []string { return l[1:] }, "line 1"},
-		"not an event": {func(l []string) []string { l[0] = "\x00"; return l }, "line 1"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			r, _, path := journalOf(t, dir)
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := tt.change(strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"))
-			text := strings.Join(lines, "\n")
-			if name != "torn tail" {
-				text += "\n"
-			}
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			err = open(t, dir).Verify(t.Context(), r.ID)
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %q", err, tt.want)
-			}
-		})
-	}
-}
-
 // A crash in the middle of a line loses that line and no other.
 func TestTornLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r, _, path := journalOf(t, dir)
+	w := write(t, dir, 1)
+	r, path := w.run, w.journal
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -293,27 +233,6 @@ func TestPrune(t *testing.T) {
 	}
 	if _, err := f.Artifact(t.Context(), fresh.Digest); err != nil {
 		t.Error("an artifact that was made just now is gone")
-	}
-}
-
-func TestDamagedRecord(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	r, record, _ := journalOf(t, dir)
-	if err := os.WriteFile(record, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f := open(t, dir)
-	if _, err := f.Find(t.Context(), ""); err == nil || !strings.Contains(err.Error(), string(r.ID)) {
-		t.Errorf("Find: %v", err)
-	}
-	next := storetest.NewRun(9)
-	if err := f.PutRun(t.Context(), next); err != nil {
-		t.Fatal(err)
-	}
-	runs, err := f.Runs(t.Context(), store.Filter{})
-	if err != nil || len(runs) != 2 || runs[0].ID != next.ID || !strings.Contains(runs[1].Reason, "read run") {
-		t.Errorf("Runs: %+v, %v", runs, err)
 	}
 }
 

@@ -24,37 +24,60 @@ const followPause = 100 * time.Millisecond
 
 // journal is an open events.jsonl. A line that was torn by a crash is cut off when it is opened again.
 type journal struct {
-	file *os.File
-	size int64  // bytes of whole lines
-	last string // hash of the last line
+	file  *os.File
+	size  int64  // bytes of whole lines
+	lines int    // how many
+	last  string // hash of the last one
 }
 
-// line is one line of a journal.
+// line is one line of a journal: an event, or what became of the run or of one of its stages. Prev comes first in
+// the text, and then the field that tells which of them it is: readers rely on that.
 type line struct {
-	Prev string `json:"prev"` // hash of the line before, as hexadecimal SHA-256 with no line break; empty in the first
-	core.Event
+	Prev   string            `json:"prev"`             // hash of the line before; empty in the first
+	Record *record           `json:"record,omitempty"` // the run as a whole: when it began, and when it ended
+	Stage  *core.StageResult `json:"stage,omitempty"`  // replaces the result in the record
+	*core.Event
 }
 
 // Append adds an event to the journal of its run.
 func (f *Files) Append(_ context.Context, e core.Event) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	j, err := f.journal(e.Run)
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(line{Prev: j.last, Event: e})
-	if err != nil {
-		return fmt.Errorf("encode event: %w", err)
-	}
-	if _, err := j.file.WriteAt(append(b, '\n'), j.size); err != nil { // the next one overwrites half a line
+	if _, err := f.write(e.Run, line{Event: &e}); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
-	j.size += int64(len(b)) + 1
-	j.last = hash(b)
 	return nil
 }
 
+// PutStage records what has become of one stage: a line of the journal.
+func (f *Files) PutStage(_ context.Context, id core.RunID, r core.StageResult) error {
+	if _, err := f.write(id, line{Stage: &r}); err != nil {
+		return fmt.Errorf("write stage %s of run %s: %w", r.ID, id, err)
+	}
+	return nil
+}
+
+// write adds a line to the journal of a run.
+func (f *Files) write(id core.RunID, l line) (seal, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j, err := f.journal(id)
+	if err != nil {
+		return seal{}, err
+	}
+	l.Prev = j.last
+	b, err := json.Marshal(l)
+	if err != nil {
+		return seal{}, fmt.Errorf("encode: %w", err)
+	}
+	if _, err := j.file.WriteAt(append(b, '\n'), j.size); err != nil { // the next line overwrites half of one
+		return seal{}, err
+	}
+	j.size += int64(len(b)) + 1
+	j.lines++
+	j.last = hash(b)
+	return seal{Line: j.lines, Hash: j.last, Text: b}, nil
+}
+
+// hash is the SHA-256 of a line without its break, in hexadecimal.
 func hash(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -73,12 +96,17 @@ func (f *Files) journal(id core.RunID) (*journal, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j := &journal{file: file}
+	var last []byte
 	for l, err := range lines(file) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("read journal: %w", err), file.Close())
 		}
 		j.size += int64(len(l)) + 1
-		j.last = hash(l)
+		j.lines++
+		last = l
+	}
+	if last != nil {
+		j.last = hash(last)
 	}
 	if err := file.Truncate(j.size); err != nil {
 		return nil, errors.Join(fmt.Errorf("cut torn line: %w", err), file.Close())
@@ -91,23 +119,19 @@ func (f *Files) journalPath(id core.RunID) string {
 	return filepath.Join(f.dir, "runs", string(id), "events.jsonl")
 }
 
-// settle returns the hash of the last line of a run's journal. At the run's end the journal is made safe
-// and closed; a later event opens it again.
-func (f *Files) settle(id core.RunID, ended bool) (string, error) {
+// closeJournal makes the journal of a run safe on the disk. A later line opens it again.
+func (f *Files) closeJournal(id core.RunID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j, ok := f.journals[id]
 	if !ok {
-		return "", nil
-	}
-	if !ended {
-		return j.last, nil
+		return nil
 	}
 	delete(f.journals, id)
 	if err := errors.Join(j.file.Sync(), j.file.Close()); err != nil {
-		return "", fmt.Errorf("close journal: %w", err)
+		return fmt.Errorf("close journal: %w", err)
 	}
-	return j.last, nil
+	return nil
 }
 
 // lines yields the whole lines of a journal without their breaks; what follows the last break was torn.
@@ -130,58 +154,31 @@ func lines(r io.Reader) iter.Seq2[[]byte, error] {
 	}
 }
 
+// isEvent tells a line with an event, most of all lines, without decoding it.
+func isEvent(text []byte) bool {
+	_, rest, _ := bytes.Cut(text, []byte(`",`))
+	return !bytes.HasPrefix(rest, []byte(`"record":`)) && !bytes.HasPrefix(rest, []byte(`"stage":`))
+}
+
 // Events yields the events of a run so far, in their order. It ends after an error.
 func (f *Files) Events(ctx context.Context, id core.RunID) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
-		file, err := os.Open(f.journalPath(id))
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if err != nil {
-			yield(core.Event{}, fmt.Errorf("open journal: %w", err))
-			return
-		}
-		defer file.Close()
-		_, _ = decode(ctx, file, yield)
+		_, _ = f.eventsFrom(ctx, id, position{}, yield)
 	}
-}
-
-// decode yields the events of whole lines and returns how many bytes they took, and whether to go on.
-func decode(ctx context.Context, r io.Reader, yield func(core.Event, error) bool) (int64, bool) {
-	size := int64(0)
-	for b, err := range lines(r) {
-		var l line
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err == nil {
-			err = json.Unmarshal(b, &l)
-		}
-		if err != nil {
-			yield(core.Event{}, fmt.Errorf("read journal: %w", err))
-			return size, false
-		}
-		size += int64(len(b)) + 1
-		if !yield(l.Event, nil) {
-			return size, false
-		}
-	}
-	return size, true
 }
 
 // Follow yields the events of a run so far and then those to come, until the run has ended.
 func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
-		at := int64(0)
+		var at position
 		for {
-			rec, err := f.read(id) // before its events: none is missed when it ends in between
+			running, err := f.running(id) // before its events: none is missed when it ends in between
 			if err != nil {
 				yield(core.Event{}, err)
 				return
 			}
-			size, more := f.from(ctx, id, at, yield)
-			at += size
-			if !more || rec.Status != core.Running {
+			var more bool
+			if at, more = f.eventsFrom(ctx, id, at, yield); !more || !running {
 				return
 			}
 			select {
@@ -194,56 +191,47 @@ func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event,
 	}
 }
 
-func (f *Files) from(ctx context.Context, id core.RunID, at int64, yield func(core.Event, error) bool) (int64, bool) {
+// position is a place in a journal: how much of it was read.
+type position struct {
+	bytes int64
+	lines int
+}
+
+// eventsFrom yields the events from a place on, and returns the next place and whether the caller wants more.
+func (f *Files) eventsFrom(ctx context.Context, id core.RunID, at position, yield func(core.Event, error) bool) (position, bool) {
 	file, err := os.Open(f.journalPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, true
+		return at, true
+	}
+	if err == nil {
+		defer file.Close()
+		_, err = file.Seek(at.bytes, io.SeekStart)
 	}
 	if err != nil {
 		yield(core.Event{}, fmt.Errorf("open journal: %w", err))
-		return 0, false
+		return at, false
 	}
-	defer file.Close()
-	if _, err := file.Seek(at, io.SeekStart); err != nil {
-		yield(core.Event{}, fmt.Errorf("read journal: %w", err))
-		return 0, false
-	}
-	return decode(ctx, file, yield)
-}
-
-// Verify reports whether the journal of a run is as it was written: no line changed, added, moved or taken
-// away, except for lines at the end that were not yet recorded when its process died.
-func (f *Files) Verify(ctx context.Context, id core.RunID) error {
-	rec, err := f.read(id)
-	if err != nil {
-		return err
-	}
-	file, err := os.Open(f.journalPath(id))
-	if err != nil {
-		return fmt.Errorf("open journal: %w", err)
-	}
-	defer file.Close()
-	prev, n, seen := "", 0, rec.Journal == ""
-	for b, err := range lines(file) {
+	for text, err := range lines(file) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
-			return fmt.Errorf("read journal: %w", err)
+			yield(core.Event{}, fmt.Errorf("read journal: %w", err))
+			return at, false
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		at.bytes += int64(len(text)) + 1
+		at.lines++
+		if !isEvent(text) {
+			continue
 		}
-		n++
-		var l line
-		if err := json.Unmarshal(b, &l); err != nil {
-			return fmt.Errorf("journal of run %s, line %d: %w", id, n, err)
+		l := line{Event: &core.Event{}}
+		if err := json.Unmarshal(text, &l); err != nil {
+			yield(core.Event{}, &DamageError{File: file.Name(), Line: at.lines, Problem: "is no event: " + err.Error()})
+			return at, false
 		}
-		if l.Prev != prev {
-			return fmt.Errorf("journal of run %s, line %d: the line before is not the one that was written", id, n)
+		if !yield(*l.Event, nil) {
+			return at, false
 		}
-		prev = hash(b)
-		seen = seen || prev == rec.Journal
 	}
-	if !seen {
-		return fmt.Errorf("journal of run %s, line %d: lines are missing at the end, or the last one was changed", id, n)
-	}
-	return nil
+	return at, true
 }

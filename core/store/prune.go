@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,48 +27,70 @@ type Keep struct {
 }
 
 // Prune removes workspaces and artifacts that nothing needs. Those of running runs are never touched. What
-// cannot be removed does not keep the rest.
+// cannot be removed does not keep the rest. It reads no more runs than it has to: its cost does not grow with the
+// number of old runs.
 func (f *Files) Prune(ctx context.Context, keep Keep) error {
-	runs, err := f.Runs(ctx, Filter{})
+	ids, err := f.ids()
 	if err != nil {
 		return err
 	}
-	var errs []error
 	named := map[string]bool{}
+	errs := []error{f.pruneWorkspaces(ctx, ids[max(0, len(ids)-keep.Workspaces):], named)}
+	candidates, err := f.oldArtifacts()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
 	passed := 0
-	for i, r := range runs {
-		running := r.Status == core.Running
-		if i < keep.Runs || running || r.Status == core.Passed && passed < keep.Runs {
-			for _, s := range r.Stages {
-				maps.Copy(named, digests(s))
-			}
+	for i, id := range slices.Backward(ids) {
+		recent := len(ids)-i <= keep.Runs
+		if len(candidates) == 0 || !recent && (passed >= keep.Runs || allNamed(candidates, named)) {
+			break
+		}
+		r, err := f.Run(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if recent || r.Status == core.Passed {
+			addDigests(named, r)
 		}
 		if r.Status == core.Passed {
 			passed++
 		}
-		if i >= keep.Workspaces && !running {
-			errs = append(errs, f.removeWorkspace(r.ID))
+	}
+	for _, a := range candidates {
+		if !named[sumOf(a)] {
+			errs = append(errs, remove(filepath.Join(f.dir, "artifacts", a)))
 		}
 	}
-	return errors.Join(append(errs, f.pruneArtifacts(named))...)
+	return errors.Join(errs...)
 }
 
-// removeWorkspace removes the checkout of a run with what belongs to it.
-func (f *Files) removeWorkspace(id core.RunID) error {
-	dir := filepath.Join(f.dir, "runs", string(id))
+// pruneWorkspaces removes the checkouts of runs that have ended, but for those of the runs in keep. What a running
+// run has made is added to named.
+func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[string]bool) error {
+	dir := filepath.Join(f.dir, "workspaces")
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("remove workspace: %w", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list workspaces: %w", err)
 	}
+	var errs []error
 	for _, e := range entries {
-		if !e.IsDir() { // run.json and events.jsonl
+		id := core.RunID(e.Name())
+		if rec, err := f.read(ctx, id); err == nil && rec.Ended.IsZero() && alive(rec.PID, rec.Process) {
+			addDigests(named, rec.Run)
+			continue
+		}
+		if slices.Contains(keep, id) {
 			continue
 		}
 		if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("remove workspace: %w", err)
+			errs = append(errs, fmt.Errorf("remove workspace: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // removeAll also removes what lies in folders that were made read-only, as some package managers do.
@@ -111,22 +134,29 @@ func digests(s core.StageResult) map[string]bool {
 	return named
 }
 
-func (f *Files) pruneArtifacts(named map[string]bool) error {
-	dir := filepath.Join(f.dir, "artifacts")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list artifacts: %w", err)
+// addDigests adds the digests in the outputs of a run's stages.
+func addDigests(named map[string]bool, r core.Run) {
+	for _, s := range r.Stages {
+		maps.Copy(named, digests(s))
 	}
-	var errs []error
+}
+
+func allNamed(artifacts []string, named map[string]bool) bool {
+	return !slices.ContainsFunc(artifacts, func(a string) bool { return !named[sumOf(a)] })
+}
+
+// oldArtifacts lists the files in the folder of artifacts, without those that a run may be about to name.
+func (f *Files) oldArtifacts() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(f.dir, "artifacts"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list artifacts: %w", err)
+	}
+	var old []string
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil { // another process was faster
-			continue
+		if err == nil && time.Since(info.ModTime()) >= unreferenced { // else another process was faster
+			old = append(old, e.Name())
 		}
-		if sum := e.Name(); len(sum) >= 64 && named[sum[:64]] || time.Since(info.ModTime()) < unreferenced {
-			continue
-		}
-		errs = append(errs, remove(filepath.Join(dir, e.Name())))
 	}
-	return errors.Join(errs...)
+	return old, nil
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,52 +12,85 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/seed-b96de936/troop/core"
 )
 
-// record is run.json.
+// record is a run in a journal.
 type record struct {
 	core.Run
-	Process string `json:"process,omitempty"` // tells the process that executes the run from another with its PID
+	Process string  `json:"process,omitempty"` // tells the process that executes the run from another with its PID
+	After   *before `json:"after,omitempty"`   // when the run begins
+}
+
+// before is the newest run that had ended when another began.
+type before struct {
+	Run  core.RunID `json:"run"`
+	Hash string     `json:"hash"` // of the line that ended it
+}
+
+// seal is run.json: the line of the journal that ended the run.
+type seal struct {
+	Line int             `json:"line"` // its number
+	Hash string          `json:"hash"`
+	Text json.RawMessage `json:"text"`
+}
+
+// oldRecord is run.json as the first version of troop wrote it, with the results that are in the journal now.
+type oldRecord struct {
+	record
 	Journal string `json:"journal,omitempty"` // hash of the journal's last line when this was written
 }
 
-// PutRun saves the state of a run. The end of a run is on the disk when it returns; a state on the way to it
-// survives the death of this process, but may be lost when the machine loses power.
+// PutRun records a run as it begins and as it ends. The end is on the disk when it returns; what comes before that
+// survives the death of this process, but may be lost when the machine loses power. That is no harm: a run that has
+// not ended is worth nothing without what it worked on, and waiting for the disk would take most of the time of a
+// short run.
 func (f *Files) PutRun(_ context.Context, r core.Run) error {
-	dir, err := f.makeFolder("runs", string(r.ID))
-	if err != nil {
-		return err
-	}
 	rec := record{Run: r}
 	if r.Ended.IsZero() {
-		rec.Process = processStart(r.PID)
+		rec.Process, rec.After = processStart(r.PID), f.newest()
 	}
-	if rec.Journal, err = f.settle(r.ID, !r.Ended.IsZero()); err != nil {
+	sealed, err := f.write(r.ID, line{Record: &rec})
+	if err != nil {
+		return fmt.Errorf("write run %s: %w", r.ID, err)
+	}
+	if r.Ended.IsZero() {
+		return nil
+	}
+	if err := f.closeJournal(r.ID); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(rec, "", "  ")
+	b, err := json.Marshal(sealed)
 	if err != nil {
 		return fmt.Errorf("encode run %s: %w", r.ID, err)
 	}
-	write := replace
-	if !r.Ended.IsZero() {
-		write = func(path string, b []byte) error { return renameio.WriteFile(path, b, 0o644) }
-	}
-	if err := write(filepath.Join(dir, "run.json"), append(b, '\n')); err != nil {
+	if err := renameio.WriteFile(f.recordPath(r.ID), append(b, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write run %s: %w", r.ID, err)
 	}
 	return nil
 }
 
-// replace is renameio.WriteFile without waiting for the disk, which would take most of the time of a short run.
-func replace(path string, b []byte) error {
-	next := path + ".next" // one process writes a run, and one goroutine at a time
-	if err := os.WriteFile(next, b, 0o644); err != nil {
-		return err
+func (f *Files) recordPath(id core.RunID) string {
+	return filepath.Join(f.dir, "runs", string(id), "run.json")
+}
+
+// few is among how many of the newest runs one is looked for that has ended: those that run now come before it.
+const few = 10
+
+// newest is the last run that has ended, of the few newest ones; nil: none.
+func (f *Files) newest() *before {
+	ids, err := f.ids()
+	if err != nil {
+		return nil // it is a link of the chain less, and no reason not to run
 	}
-	return os.Rename(next, path)
+	for _, id := range slices.Backward(ids[max(0, len(ids)-few):]) {
+		if s, err := f.seal(id); err == nil && s != nil && s.Hash != "" {
+			return &before{Run: id, Hash: s.Hash}
+		}
+	}
+	return nil
 }
 
 // Filter chooses runs; the zero value takes all.
@@ -70,10 +102,9 @@ type Filter struct {
 }
 
 func (f Filter) takes(r core.Run) bool {
-	return (f.Pipeline == "" || r.Pipeline == "" || f.Pipeline == r.Pipeline) && // one that cannot be read is of any
-		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
-		(f.Branch == "" || f.Branch == r.Branch) &&
-		(f.Environment == "" || f.Environment == r.Environment)
+	fits := func(want, got string) bool { return want == "" || want == got || r.Status == core.Damaged && got == "" }
+	return fits(f.Pipeline, r.Pipeline) && fits(f.Branch, r.Branch) && fits(f.Environment, r.Environment) &&
+		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status))
 }
 
 // Runs returns the runs that a filter takes, the newest first.
@@ -87,15 +118,15 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		rec, err := f.read(id)
+		r, err := f.Run(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) { // it died before its first record, or is being removed
 			continue
 		}
-		if err != nil { // one damaged record must not hide the others
-			rec.Run = core.Run{ID: id, Status: core.Cancelled, Reason: err.Error()}
+		if err != nil {
+			return nil, err
 		}
-		if filter.takes(rec.Run) {
-			runs = append(runs, rec.Run)
+		if filter.takes(r) {
+			runs = append(runs, r)
 		}
 		if filter.Limit > 0 && len(runs) == filter.Limit {
 			break
@@ -104,46 +135,9 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 	return runs, nil
 }
 
-// reusable is how many of the newest runs are searched for what need not be done again: Prune keeps the artifacts
-// of these.
-const reusable = 20
-
-// Passed returns the newest result of a stage that passed with some inputs, or nil. Empty inputs are equal to none.
-func (f *Files) Passed(ctx context.Context, stage core.StageID, inputs core.Digest) (*core.StageResult, error) {
-	if inputs == "" {
-		return nil, nil
-	}
-	runs, err := f.Runs(ctx, Filter{Limit: reusable})
-	if err != nil {
-		return nil, err
-	}
-	for _, run := range runs {
-		for _, r := range run.Stages {
-			if r.ID != stage || r.Inputs != inputs || r.Status != core.Passed && r.Reused == "" || !f.complete(r) {
-				continue
-			}
-			if r.Reused == "" {
-				r.Reused = run.ID
-			}
-			return &r, nil
-		}
-	}
-	return nil, nil
-}
-
-// complete tells whether all digests in a result's outputs are of artifacts that are there.
-func (f *Files) complete(r core.StageResult) bool {
-	for sum := range digests(r) {
-		if found, err := filepath.Glob(filepath.Join(f.dir, "artifacts", sum+"*")); err != nil || len(found) == 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // Find returns the only run whose ID begins with prefix, in upper or lower case. An empty prefix is the newest
 // run. A run that is not there is a *core.NotFoundError.
-func (f *Files) Find(_ context.Context, prefix string) (core.Run, error) {
+func (f *Files) Find(ctx context.Context, prefix string) (core.Run, error) {
 	ids, err := f.ids()
 	if err != nil {
 		return core.Run{}, err
@@ -164,8 +158,7 @@ func (f *Files) Find(_ context.Context, prefix string) (core.Run, error) {
 	case len(found) > 1:
 		return core.Run{}, fmt.Errorf("run %s is not unique: it begins %s", prefix, join(found))
 	}
-	rec, err := f.read(found[0])
-	return rec.Run, err
+	return f.Run(ctx, found[0])
 }
 
 // join names a few runs.
@@ -195,27 +188,132 @@ func (f *Files) ids() ([]core.RunID, error) {
 	return ids, nil
 }
 
-// read returns a run as it is now: one whose process is gone was interrupted.
-func (f *Files) read(id core.RunID) (record, error) {
-	b, err := os.ReadFile(filepath.Join(f.dir, "runs", string(id), "run.json"))
-	if err != nil {
-		return record{}, fmt.Errorf("read run: %w", err)
+// Run returns a run as it is now. One whose process is gone was interrupted; one whose record is not as it was
+// written is damaged, with the reason and what else can still be said of it.
+func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
+	rec, err := f.read(ctx, id)
+	if damage := (*DamageError)(nil); errors.As(err, &damage) {
+		r := core.Run{
+			ID: id, Pipeline: rec.Pipeline, Manifest: rec.Manifest, Commit: rec.Commit, Subject: rec.Subject, Branch: rec.Branch,
+			Environment: rec.Environment, Status: core.Damaged, Reason: damage.Error(),
+		}
+		if u, err := ulid.ParseStrict(string(id)); err == nil {
+			r.Started = ulid.Time(u.Time())
+		}
+		return r, nil
 	}
-	var rec record
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(&rec); err != nil {
-		return record{}, fmt.Errorf("read run %s: %w", id, err)
+	if err != nil {
+		return core.Run{}, err
 	}
 	if rec.Ended.IsZero() && !alive(rec.PID, rec.Process) {
-		rec.Status, rec.Reason = core.Cancelled, fmt.Sprintf("interrupted: process %d is gone", rec.PID)
-		for i, s := range rec.Stages {
-			switch {
-			case s.Status == core.Running:
-				rec.Stages[i].Status, rec.Stages[i].Reason = core.Cancelled, "interrupted"
-			case s.Status == core.Pending && s.Reason == "":
-				rec.Stages[i].Reason = "not reached"
-			}
+		interrupt(&rec.Run)
+	}
+	return rec.Run, nil
+}
+
+// interrupt gives a run whose process is gone the status that nobody gave it.
+func interrupt(r *core.Run) {
+	r.Status, r.Reason = core.Cancelled, fmt.Sprintf("interrupted: process %d is gone", r.PID)
+	for i, s := range r.Stages {
+		switch {
+		case s.Status == core.Running:
+			r.Stages[i].Status, r.Stages[i].Reason = core.Cancelled, "interrupted"
+		case s.Status == core.Pending && s.Reason == "":
+			r.Stages[i].Reason = "not reached"
 		}
 	}
-	return rec, nil
+}
+
+// read returns what is recorded of a run: its end, or what its journal says so far.
+func (f *Files) read(ctx context.Context, id core.RunID) (record, error) {
+	sealed, err := f.seal(id)
+	switch {
+	case err != nil:
+		return record{}, err
+	case sealed == nil:
+		return f.replay(ctx, id, nil)
+	case sealed.Hash == "":
+		old, err := f.readOld(id)
+		return old.record, err
+	}
+	var l line
+	if err := json.Unmarshal(sealed.Text, &l); err != nil || l.Record == nil {
+		return record{}, &DamageError{File: f.recordPath(id), Problem: "holds no run"}
+	}
+	if l.Record.ID != id {
+		return record{}, &DamageError{File: f.recordPath(id), Problem: fmt.Sprintf("belongs to run %s", l.Record.ID), Want: string(id)}
+	}
+	return *l.Record, nil
+}
+
+// seal reads run.json; nil: there is none. An old one has no hash.
+func (f *Files) seal(id core.RunID) (*seal, error) {
+	path := f.recordPath(id)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // as the comment says
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read run: %w", err)
+	}
+	var s seal
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, &DamageError{File: path, Problem: "cannot be read: " + err.Error()}
+	}
+	if s.Text == nil && s.Hash == "" {
+		return &s, nil
+	}
+	if got := hash(s.Text); got != s.Hash {
+		return nil, &DamageError{File: path, Problem: "was changed: the SHA-256 of its text is " + got, Want: s.Hash}
+	}
+	return &s, nil
+}
+
+func (f *Files) readOld(id core.RunID) (oldRecord, error) {
+	path := f.recordPath(id)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return oldRecord{}, fmt.Errorf("read run: %w", err)
+	}
+	var old oldRecord
+	if err := json.Unmarshal(b, &old); err != nil {
+		return oldRecord{}, &DamageError{File: path, Problem: "cannot be read: " + err.Error()}
+	}
+	if old.ID != id {
+		return oldRecord{}, &DamageError{File: path, Problem: fmt.Sprintf("belongs to run %q", old.ID), Want: string(id)}
+	}
+	return old, nil
+}
+
+// running tells whether a run goes on, at a cost that does not grow with its journal.
+func (f *Files) running(id core.RunID) (bool, error) {
+	sealed, err := f.seal(id)
+	if err != nil {
+		return false, err
+	}
+	if sealed != nil {
+		if sealed.Hash != "" {
+			return false, nil
+		}
+		old, err := f.readOld(id)
+		return err == nil && old.Ended.IsZero() && alive(old.PID, old.Process), err
+	}
+	file, err := os.Open(f.journalPath(id))
+	if err != nil {
+		return false, fmt.Errorf("read run: %w", err)
+	}
+	defer file.Close()
+	for text, err := range lines(file) {
+		var l line
+		if err == nil && !isEvent(text) {
+			err = json.Unmarshal(text, &l)
+		}
+		if err != nil {
+			return false, fmt.Errorf("read journal: %w", err)
+		}
+		if l.Record != nil {
+			return alive(l.Record.PID, l.Record.Process), nil
+		}
+	}
+	return false, nil
 }

@@ -20,9 +20,9 @@ import (
 
 // Files is a store in a folder:
 //
-//	runs/ID/run.json       state of a run, replaced as a whole
-//	runs/ID/events.jsonl   journal, one event per line, each with the hash of the line before
-//	runs/ID/src/           workspace, removed by Prune
+//	runs/ID/events.jsonl   journal: results and events, each line with the hash of the line before; lines are only added
+//	runs/ID/run.json       the line that ended the run, with its hash; written once
+//	workspaces/ID/src/     checked-out commit, removed by Prune
 //	artifacts/HEX.EXT      content-addressed, never changed
 //	stages/TYPE.NAME/      what a stage keeps between runs
 //	ENVIRONMENT/lock       who works on an environment
@@ -54,7 +54,7 @@ func (f *Files) Close() error {
 
 // Workspace returns the folder for the commit of a run. It does not exist yet.
 func (f *Files) Workspace(id core.RunID) (string, error) {
-	dir, err := f.makeFolder("runs", string(id))
+	dir, err := f.makeFolder("workspaces", string(id))
 	return filepath.Join(dir, "src"), err
 }
 

@@ -114,6 +114,7 @@ func TestLint(t *testing.T) {
 		"crash with half a report": {body: "lint {\n command = [\"sh\", \"-c\", \"echo '{'; echo boom >&2; exit 3\"]\n format = \"sarif\"\n}", want: "exit status 3 without a finding that could be read"},
 		"no place":                 {body: sh("echo '12:30:05 done'; echo 'localhost:3000: ready'; echo 'b.c:1:2: warning: no such file'")},
 		"the tool failed":          {body: sh("cat $D/sarif-tool-failed.json"), want: "1 finding, first could not parse a.js", findings: 1},
+		"unknown JSON, status 1":   {body: sh("cat $D/unknown-object.json; exit 1"), want: "JSON of no known linter"},
 		"unknown JSON":             {body: sh("cat $D/unknown-object.json"), want: "its output cannot be read: it is the JSON of no known linter: an object with the keys misses, ok, tool"},
 		"endless":                  {body: sh("yes | head -c 70000000"), want: "it printed more than 64 MiB"},
 		"wrong format, status 0":   {body: "lint {\n command = [\"echo\", \"fine\"]\n format = \"sarif\"\n}", want: "its output is no sarif"},
@@ -233,8 +234,8 @@ func TestSecretsAllowedByFingerprint(t *testing.T) {
 	}
 	// Each finding says what to write.
 	for i, want := range []string{
-		"if it is none, allow it by the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
-		"if it is none, allow it by the comment gitleaks:allow on its line, or by the line lib/a.js:aws-access-token:1 in .gitleaksignore",
+		"if it is no secret, allow it with the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
+		"if it is no secret, allow it with the comment gitleaks:allow on its line, or with the line lib/a.js:aws-access-token:1 in .gitleaksignore",
 	} {
 		if !strings.Contains(r.Findings[i].Message, want) {
 			t.Errorf("got %s\nwant %s", r.Findings[i].Message, want)
@@ -347,6 +348,16 @@ func TestScan(t *testing.T) {
 	if r := scan("", map[string]string{"staged": "true"}); text(r.Findings) != "sub/new.js:1:13 error aws-access-token" || r.Err == nil {
 		t.Errorf("staged: %v, %s", r.Err, text(r.Findings))
 	}
+	write(t, dir, ".gitleaksignore", "sub/new.js:aws-access-token:1\n")
+	git(t, dir, "add", ".gitleaksignore")
+	if r := scan("", map[string]string{"staged": "true"}); r.Err != nil {
+		t.Errorf("staged, allowed by its fingerprint: %v", r.Err)
+	}
+	git(t, dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "x", ".gitleaksignore")
+	if r := scan("", map[string]string{"staged": "true"}); r.Err != nil {
+		t.Errorf("staged, allowed by a fingerprint that was committed before: %v", r.Err)
+	}
+	git(t, dir, "rm", "-q", "-f", ".gitleaksignore")
 	if r := scan(`secrets { allow = ["sub/*"] }`, map[string]string{"staged": "true"}); r.Err != nil {
 		t.Errorf("staged, allowed: %v", r.Err)
 	}

@@ -62,7 +62,7 @@ func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (
 	}, nil
 }
 
-// measure counts the files that the gate is about with all processors, and returns those that are not empty.
+// measure counts the files that the patterns choose, on all processors, and returns those that are not empty.
 func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string) ([]measured, error) {
 	files = slices.DeleteFunc(slices.Clone(files), func(path string) bool {
 		known, source := comments.Known(path)
@@ -90,7 +90,7 @@ func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string)
 	return slices.DeleteFunc(list, func(m measured) bool { return m.count.Lines == 0 }), err
 }
 
-// judgeEach holds every file against the bounds. Files of a few lines pass, because a single comment decides
+// judgeEach applies the bounds to every file. Files of a few lines pass, because a single comment decides
 // there.
 func (g *commentGate) judgeEach(job *sdk.Job, list []measured) (verdict, error) {
 	const few = 10

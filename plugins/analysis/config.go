@@ -27,31 +27,31 @@ var stage = sdk.Stage[config]{
 	Run:   run,
 	Actions: []sdk.Action[config]{{
 		Name:    "scan",
-		Summary: "Look for secrets in a folder, or in what is about to be committed",
+		Summary: "Scan a folder, or the staged files, for secrets",
 		Args: []sdk.Arg{
 			{Name: "path", Doc: "folder or file; the current folder when it is not given", Default: "."},
-			{Name: "staged", Doc: "true: look at what the index holds, not at the files (for a pre-commit hook)", Flag: true, Default: "false"},
-			{Name: "index", Doc: "index file to look at, in a hook that git gives its own: $GIT_INDEX_FILE", Flag: true},
+			{Name: "staged", Doc: "scan the index, not the files (for a pre-commit hook)", Flag: true, Default: "false"},
+			{Name: "index", Doc: "index file to scan; in a hook, $GIT_INDEX_FILE", Flag: true},
 		},
 		Run: scan,
 	}, {
 		Name:    "hook",
-		Summary: "Install a pre-commit hook that scans what is about to be committed",
+		Summary: "Install a pre-commit hook that scans the staged files for secrets",
 		Run:     installHook,
 	}},
 }
 
 type config struct {
-	Lint     []lintGate   `hcl:"lint,block" doc:"a linter, and what it prints"`
+	Lint     []lintGate   `hcl:"lint,block" doc:"a linter and the format of its output"`
 	Comments *commentGate `hcl:"comments,block" doc:"bounds for the ratio of comments"`
-	Secrets  *secretGate  `hcl:"secrets,block" doc:"no secret and no key file in the tree"`
+	Secrets  *secretGate  `hcl:"secrets,block" doc:"fails on secrets and key files in the tree"`
 }
 
 type lintGate struct {
 	Command []string          `hcl:"command" doc:"the linter, as a list of words; no shell is involved"`
 	Dir     string            `hcl:"dir,optional" doc:"folder, relative to the source, where it runs"`
 	Env     map[string]string `hcl:"env,optional" doc:"environment variables for it"`
-	Format  string            `hcl:"format,optional" doc:"what it prints: auto (the content decides), unix (FILE:LINE:COLUMN: MESSAGE), jshint, checkstyle (or JSLint's XML), sarif, or the JSON of eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck or hadolint" default:"\"auto\""`
+	Format  string            `hcl:"format,optional" doc:"auto (the content decides), unix (FILE:LINE:COLUMN: MESSAGE), jshint, checkstyle (or JSLint's XML), sarif, or the JSON of eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck or hadolint" default:"\"auto\""`
 }
 
 type commentGate struct {
@@ -59,11 +59,11 @@ type commentGate struct {
 	Max     float64  `hcl:"max,optional" doc:"largest ratio" default:"1"`
 	Files   []string `hcl:"files,optional" doc:"patterns of files to measure; all source code when empty"`
 	Exclude []string `hcl:"exclude,optional" doc:"patterns of files to leave out"`
-	PerFile bool     `hcl:"per_file,optional" doc:"hold every file against the bounds, not only all of them together"`
+	PerFile bool     `hcl:"per_file,optional" doc:"apply the bounds to every file, not only to all of them together"`
 }
 
 type secretGate struct {
-	Allow []string `hcl:"allow,optional" doc:"patterns of files that may hold what looks like a secret; a single line is allowed by the comment gitleaks:allow"`
+	Allow []string `hcl:"allow,optional" doc:"patterns of files that may hold secrets; the comment gitleaks:allow allows a line, and a line FILE:RULE:LINE in .gitleaksignore a finding"`
 }
 
 func check(c *config) error {

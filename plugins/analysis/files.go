@@ -98,6 +98,9 @@ func eachFile(ctx context.Context, job *sdk.Job, doing string, files []string, d
 	return context.Cause(ctx)
 }
 
+// mostOutput is the number of bytes of a command's output that are read.
+const mostOutput = 64 << 20
+
 // capture keeps the first bytes that are written to it, up to a limit.
 type capture struct {
 	bytes.Buffer
@@ -116,13 +119,16 @@ func (c *capture) Write(p []byte) (int, error) {
 
 // gitFiles runs a git command that prints names, each ended by a zero byte.
 func gitFiles(ctx context.Context, job *sdk.Job, dir string, env []string, args ...string) ([]string, error) {
-	var out strings.Builder
+	out := capture{limit: mostOutput}
 	err := job.Exec(ctx, sdk.Command{
 		Args: append([]string{"git", "-c", "safe.directory=*"}, args...), Dir: dir, Env: env,
 		Stdout: &out, Line: func(string, bool) {}, // what git complains of is in its error
 	})
 	if err != nil {
 		return nil, err
+	}
+	if out.full {
+		return nil, fmt.Errorf("git %s: it printed more than %d MiB", args[0], mostOutput>>20)
 	}
 	if out.Len() == 0 {
 		return nil, nil

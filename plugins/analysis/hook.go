@@ -52,7 +52,7 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		return fmt.Errorf("write hook: %w", err)
 	}
-	job.Logf("%s scans what is about to be committed; git commit --no-verify skips it", path)
+	job.Logf("%s scans staged files for secrets; git commit --no-verify skips it", path)
 	return nil
 }
 

@@ -14,9 +14,6 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// mostOutput is the number of bytes of a linter's output that are read.
-const mostOutput = 64 << 20
-
 // judge runs the linter and fails if it reports an error, whatever its exit status, or if it exits with another
 // status than 0, whatever it reports.
 func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
@@ -52,6 +49,8 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	job.Metric(sdk.Metric{Name: "findings of " + g.Command[0], Value: float64(len(list))})
 
 	switch {
+	case exit != nil && parseErr != nil:
+		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s (%v)", name, exit.Text, lastWords(exit.Last), parseErr)}, nil
 	case exit != nil && len(list) == 0:
 		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s", name, exit.Text, lastWords(exit.Last))}, nil
 	case parseErr != nil && g.Format == "auto":

@@ -17,7 +17,7 @@ import (
 // allowedFile holds the fingerprints of findings that are allowed. It is gitleaks' own.
 const allowedFile = ".gitleaksignore"
 
-// judge looks at files, which are relative to dir. Findings name the place and the kind, never the secret.
+// judge scans files, which are relative to dir. A finding names the place and the kind, never the secret.
 func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files []string) (verdict, error) {
 	scanner, err := secrets.NewScanner()
 	if err != nil {
@@ -25,7 +25,7 @@ func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files 
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return verdict{}, fmt.Errorf("look for secrets: %w", err)
+		return verdict{}, fmt.Errorf("scan for secrets: %w", err)
 	}
 	defer func() { _ = root.Close() }()
 	allowed, err := readAllowed(root)
@@ -42,7 +42,7 @@ func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files 
 		if !allowed[f.Fingerprint()] {
 			list = append(list, sdk.Finding{
 				Path: f.Path, Line: f.Line, Column: f.Column, Severity: "error", Rule: f.Rule,
-				Message: f.Message + " (its value is not shown); " + howAllowed(f),
+				Message: f.Message + " (value not shown); " + howAllowed(f),
 			})
 		}
 	}
@@ -52,18 +52,18 @@ func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files 
 		return verdict{}, nil
 	}
 	return verdict{
-		reason:   fmt.Sprintf("secrets: %s, first %s; otherwise take it out of the commit and revoke it", plural(len(list), "finding"), place(list[0])),
+		reason:   fmt.Sprintf("secrets: %s, first %s; if it is one, take it out of the commit and revoke it", plural(len(list), "finding"), place(list[0])),
 		findings: len(list),
 	}, nil
 }
 
-// howAllowed says what to do about a finding that is no secret.
+// howAllowed is the remedy for a finding that is no secret.
 func howAllowed(f secrets.Finding) string {
 	file := fmt.Sprintf("the line %s in %s", f.Fingerprint(), allowedFile)
 	if f.Line == 0 {
-		return "if it is none, allow it by " + file
+		return "if it is no secret, allow it with " + file
 	}
-	return "if it is none, allow it by the comment gitleaks:allow on its line, or by " + file
+	return "if it is no secret, allow it with the comment gitleaks:allow on its line, or with " + file
 }
 
 // readAllowed reads the fingerprints at the top of a tree.
@@ -85,17 +85,17 @@ func readAllowed(root *os.Root) (secrets.Allowed, error) {
 	return allowed, nil
 }
 
-// scanAll looks at files with all processors, and returns the findings in the order of files.
+// scanAll scans files on all processors and returns the findings in the order of files.
 func scanAll(ctx context.Context, job *sdk.Job, scanner *secrets.Scanner, root *os.Root, files []string) ([]secrets.Finding, error) {
 	found := make([][]secrets.Finding, len(files))
-	err := eachFile(ctx, job, "looking for secrets", files, func(ctx context.Context, i int) error {
+	err := eachFile(ctx, job, "scanning for secrets", files, func(ctx context.Context, i int) error {
 		f, err := openFile(root, files[i])
 		if err != nil {
-			return fmt.Errorf("look for secrets: %w", err)
+			return fmt.Errorf("scan for secrets: %w", err)
 		}
 		defer func() { _ = f.Close() }()
 		if found[i], err = scanner.Scan(ctx, files[i], f); err != nil {
-			return fmt.Errorf("look for secrets in %s: %w", files[i], err)
+			return fmt.Errorf("scan %s for secrets: %w", files[i], err)
 		}
 		return nil
 	})
@@ -121,7 +121,7 @@ func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	var files []string
 	switch info, statErr := os.Stat(dir); {
 	case statErr != nil:
-		return fmt.Errorf("look for secrets: %w", statErr)
+		return fmt.Errorf("scan for secrets: %w", statErr)
 	case args["staged"] == "true":
 		if dir, files, err = staged(ctx, job, dir, args["index"]); err != nil {
 			return err
@@ -144,7 +144,7 @@ func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	return nil
 }
 
-// staged copies what the next commit adds or changes into a new folder, which the caller removes.
+// staged copies the files that the next commit adds or changes into a new folder, which the caller removes.
 func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string, files []string, err error) {
 	var env []string
 	if index != "" {
@@ -174,5 +174,7 @@ func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string
 		}
 	}
 	names = slices.DeleteFunc(names, func(path string) bool { return !isFile(filepath.Join(folder, path)) })
+	// The fingerprints count, whether they change or not. A repository may have none.
+	_, _ = gitFiles(ctx, job, dir, env, "checkout-index", "--quiet", "--force", "--prefix="+folder+"/", "--", allowedFile)
 	return folder, names, nil
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 )
 
-// actions are what an operator may ask.
+// actions are the commands for operators.
 func actions() []sdk.Action[config] {
-	yes := sdk.Arg{Name: "yes", Doc: "do it; without, only show what would be done", Default: "false", Flag: true}
+	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
 	return []sdk.Action[config]{
 		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: act(status)},
 		{
@@ -22,13 +22,13 @@ func actions() []sdk.Action[config] {
 			Args: []sdk.Arg{{Name: "weights", Doc: "PRODUCTION:CANARY such as 2:1; 1:0 closes the canary", Required: true}},
 			Run:  act(setWeights),
 		},
-		{Name: "promote", Summary: "bring the release on the canary to production now", Run: act(promote)},
-		{Name: "abort", Summary: "take the release on the canary back", Run: act(abort)},
+		{Name: "promote", Summary: "promote the release on the canary to production now", Run: act(promote)},
+		{Name: "abort", Summary: "stop the release on the canary and go back to the last good one", Run: act(abort)},
 		{Name: "rollback", Summary: "go back to the last good release, everywhere", Args: []sdk.Arg{yes}, Run: act(rollback)},
 	}
 }
 
-// act reads the state before an action.
+// act reads hosts and desired state, then runs an action.
 func act(f func(ctx context.Context, d *deployer, args sdk.Args) error) func(context.Context, *config, sdk.Args, *sdk.Job) error {
 	return func(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 		d, err := newDeployer(ctx, c, job)
@@ -41,7 +41,7 @@ func act(f func(ctx context.Context, d *deployer, args sdk.Args) error) func(con
 
 func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	if d.version == 0 {
-		return sdk.Failf("nothing was deployed in this environment yet; `troop run` does")
+		return sdk.Failf("nothing is deployed in this environment yet; deploy with `troop run`")
 	}
 	a, err := d.readActual(ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 		table.Rows = append(table.Rows, []string{h, p.Pool, orElse(p.Slot, "none"), release, hostState(p, a.Hosts[h])})
 	}
 	d.job.Table(table)
-	d.job.Logf("weights %s, wanted %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
+	d.job.Logf("weights %s, desired %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
 	if a.Closed != nil {
 		d.job.Logf("the canary was closed at %s: %s", a.Closed.Time.Format(time.DateTime), a.Closed.Reason)
 	}
@@ -69,7 +69,7 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 		d.job.Warnf("%s", a.Problem)
 	}
 	if age := time.Since(t.Time); age > state.Silence {
-		d.job.Warnf("the agent on %s was last heard at %s", d.router.Name, t.Time.Format(time.DateTime))
+		d.job.Warnf("the agent on %s has not reported since %s", d.router.Name, t.Time.Format(time.DateTime))
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func hostState(p state.Placement, h state.HostActual) string {
 	case h.Up && h.Slot == p.Slot:
 		return "up"
 	default:
-		return "on its way"
+		return "moving"
 	}
 }
 
@@ -95,19 +95,19 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 		return sdk.Failf("weights: %v", err)
 	}
 	if d.version == 0 {
-		return sdk.Failf("nothing was deployed in this environment yet; `troop run` does")
+		return sdk.Failf("nothing is deployed in this environment yet; deploy with `troop run`")
 	}
 	d.want.Weights = w
 	d.want.OpenCanary(time.Now().UTC())
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
-	d.job.Logf("weights %s, until the next deploy sets those of the manifest", w)
+	d.job.Logf("weights %s; the next deploy sets those of the manifest", w)
 	return nil
 }
 
-// driven reports whether a deploy is under way that can take an order.
-func (d *deployer) driven(ctx context.Context) (bool, error) {
+// running reports whether a deploy is running that can take an order.
+func (d *deployer) running(ctx context.Context) (bool, error) {
 	var v state.Driver
 	if err := d.readInto(ctx, state.KeyDriver, &v); err != nil {
 		return false, err
@@ -115,24 +115,24 @@ func (d *deployer) driven(ctx context.Context) (bool, error) {
 	return v.Run != "" && time.Since(v.Time) < state.Silence, nil
 }
 
-// give tells the deploy that is under way what to do, when there is one.
-func (d *deployer) give(ctx context.Context, action string) (bool, error) {
-	driven, err := d.driven(ctx)
-	if err != nil || !driven {
+// sendOrder sends an order to the running deploy, and reports whether there is one.
+func (d *deployer) sendOrder(ctx context.Context, action string) (bool, error) {
+	running, err := d.running(ctx)
+	if err != nil || !running {
 		return false, err
 	}
 	if d.want.Phase != state.PhaseCanary {
-		return true, sdk.Failf("a deploy is under way and past its verdict (phase %s); wait for its end", d.want.Phase)
+		return true, sdk.Failf("a deploy is running and has its verdict already (phase %s); wait until it ends", d.want.Phase)
 	}
 	if _, err := d.job.SetState(ctx, state.KeyOrder, state.Encode(state.Order{Action: action, Time: time.Now().UTC()})); err != nil {
 		return true, err
 	}
-	d.job.Logf("told the deploy that is under way to %s", action)
+	d.job.Logf("told the running deploy to %s", action)
 	return true, nil
 }
 
 func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
-	if given, err := d.give(ctx, state.OrderPromote); given || err != nil {
+	if sent, err := d.sendOrder(ctx, state.OrderPromote); sent || err != nil {
 		return err
 	}
 	r, ok := d.want.Releases[d.want.Candidate]
@@ -151,12 +151,12 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 			return sdk.Failf("release %s does not serve on %s: %s", r, h, orElse(a.Hosts[h].Problem, "run the pipeline again"))
 		}
 	}
-	// The operator's word stands above what closed the canary.
+	// An operator's order overrules whatever closed the canary.
 	d.want.OpenCanary(time.Now().UTC())
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
-	lacking, err := d.lacking(ctx, d.production, r.ID)
+	lacking, err := d.notServing(ctx, d.production, r.ID)
 	if err != nil {
 		return err
 	}
@@ -165,14 +165,14 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 }
 
 func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
-	if given, err := d.give(ctx, state.OrderAbort); given || err != nil {
+	if sent, err := d.sendOrder(ctx, state.OrderAbort); sent || err != nil {
 		return err
 	}
 	if d.want.Candidate == "" {
-		return sdk.Failf("there is nothing to abort: no candidate is on its way")
+		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
-	done, err := d.putBack(ctx)
+	done, err := d.goBack(ctx)
 	if err != nil {
 		return err
 	}
@@ -181,14 +181,14 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 }
 
 func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
-	driven, err := d.driven(ctx)
+	running, err := d.running(ctx)
 	if err != nil {
 		return err
 	}
-	if driven {
-		return sdk.Failf("a deploy is under way; `troop deploy abort` ends it")
+	if running {
+		return sdk.Failf("a deploy is running; end it with `troop deploy abort`")
 	}
-	// With a candidate on its way the last good release is the one that production serves; else the one before.
+	// While a candidate is deployed, production serves the last good release; otherwise the last good one is in the history.
 	id := d.want.Good
 	if d.want.Candidate == "" {
 		if len(d.want.History) == 0 {
@@ -212,12 +212,12 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	}
 	d.job.Logf("  weights: %s", d.c.weights())
 	if !slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(args["yes"])) {
-		d.job.Logf("nothing was done; add --yes to do it")
+		d.job.Logf("nothing was changed; add --yes to roll back")
 		return nil
 	}
 	defer d.drive(ctx)()
 	d.want.Phase, d.want.Open = state.PhaseAborting, false
-	if err := d.bring(ctx, move, r); err != nil {
+	if err := d.rollOut(ctx, move, r); err != nil {
 		return err
 	}
 	if id != d.want.Good {
@@ -227,7 +227,7 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return err
 	}
-	d.tidy(ctx)
+	d.cleanUp(ctx)
 	d.job.Logf("release %s serves on every host", r)
 	return nil
 }

@@ -14,29 +14,29 @@ import (
 )
 
 type config struct {
-	Artifact   string      `hcl:"artifact" doc:"Digest of the archive to release, as a build stage hands it on."`
+	Artifact   string      `hcl:"artifact" doc:"Digest of the archive to release: the output of a build stage."`
 	Service    service     `hcl:"service,block" doc:"What runs on the application hosts."`
 	Canary     canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
 	Production *production `hcl:"production,block" doc:"How production is updated."`
 }
 
 type service struct {
-	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name when absent."`
+	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name by default."`
 	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
-	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve. The router checks app_health of the environment's ansible variables, /healthz unless set: keep both the same."`
+	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve. Must equal app_health in the environment's ansible variables (/healthz by default), which the router checks."`
 	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, LOG_DIR, RELEASE and VERSION."`
-	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name when absent."`
+	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name by default."`
 }
 
 type canary struct {
 	Weights       map[string]int `hcl:"weights" default:"{ production = 2, canary = 1 }" doc:"Shares of the traffic, as whole numbers."`
-	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the release is watched before the verdict."`
+	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the canary is watched before the verdict."`
 	MinRequests   int64          `hcl:"min_requests" default:"50" doc:"Requests that the canary must answer for a verdict."`
-	NoTraffic     string         `hcl:"no_traffic" doc:"What a canary with too few requests means: promote, hold or abort."`
-	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"Share of failed requests that the canary may have above production's, from 0 to 1: answers of 500 and above, requests given up unanswered, turns for which the canary had no server."`
-	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"How many times production's times the canary's may be, to the first and to the last byte, at the median and the 95th and 99th percentile."`
-	Alerts        []string       `hcl:"alerts,optional" doc:"Kinds of alerts of a canary host that take its traffic away, by their beginnings, such as host or process; every kind when absent."`
-	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Time above production's that the canary may always take."`
+	NoTraffic     string         `hcl:"no_traffic" doc:"What to do when the canary got too few requests: promote, hold or abort."`
+	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"How far the share of failed requests may exceed production's, from 0 to 1. Failed are answers of 500 and above, requests given up unanswered, and turns for which the canary had no server."`
+	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"Limit of the canary's times, as a multiple of production's: to the first and to the last byte, at the median and the 95th and 99th percentile."`
+	Alerts        []string       `hcl:"alerts,optional" doc:"Prefixes of the alert kinds of a canary host that close the canary, such as host or process; every kind by default."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Difference to production's times that never fails the canary."`
 }
 
 type production struct {
@@ -65,14 +65,14 @@ func (c *config) limits() verdict.Limits {
 	}
 }
 
-// release is an archive as the manifest wants it run.
+// release describes an archive and how the manifest runs it.
 func (s *service) release(name, artifact string) state.Release {
 	r := state.Release{Artifact: artifact, Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.Health}
 	r.ID = r.Identity(s.Environment)
 	return r
 }
 
-// What an inconclusive verdict means.
+// What to do after an inconclusive verdict.
 const (
 	noTrafficPromote = "promote"
 	noTrafficHold    = "hold"
@@ -84,7 +84,7 @@ var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// check looks at what the manifest says. Values that are not known yet are zero and pass.
+// check validates the configuration. Values that are not known yet are zero and pass.
 func check(c *config) error {
 	var errs []error
 	bad := func(path, format string, args ...any) { errs = append(errs, sdk.BadAttr(path, format, args...)) }
@@ -105,7 +105,7 @@ func check(c *config) error {
 	}
 	for name := range c.Service.Environment {
 		if !variableName.MatchString(name) {
-			bad("service.environment", "%q is no name of an environment variable", name)
+			bad("service.environment", "%q is not a name of an environment variable", name)
 		}
 	}
 	if c.Canary.Weights != nil {

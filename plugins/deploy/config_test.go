@@ -15,7 +15,7 @@ func TestCheck(t *testing.T) {
 		"root":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  user = \"root\"", "does not run as root"},
 		"no program":            {`["node", "start.js"]`, "[]", "name a program"},
 		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"healthz\"", "want a path such as /healthz"},
-		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "no name of an environment variable"},
+		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "not a name of an environment variable"},
 		"unknown pool":          {"min_requests = 10", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
 		"no production":         {"min_requests = 10", "weights = { production = 0, canary = 1 }", "production from 1"},
 		"percentages that fit":  {"min_requests = 10", "weights = { production = 66, canary = 33 }", ""},

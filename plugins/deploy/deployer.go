@@ -12,8 +12,8 @@ import (
 // roleRouter is the role of the host that the agent runs on.
 const roleRouter = "router"
 
-// deployer moves an environment from one desired state to the next. Every step leaves a state that can serve, so
-// that a deploy may be killed anywhere: the next one reads the desired state and goes on from there.
+// deployer moves an environment from one desired state to the next. After every step the hosts can serve, so a deploy
+// may be killed at any point: the next one reads the desired state and continues from there.
 type deployer struct {
 	c    *config
 	job  *sdk.Job
@@ -35,7 +35,7 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 		name = c.Service.Name
 	}
 	if !unixName.MatchString(name) {
-		return nil, sdk.BadAttr("service.name", "the stage's name %q is no name for a unit; name the service", name)
+		return nil, sdk.BadAttr("service.name", "the stage's name %q cannot name a unit; set service.name", name)
 	}
 	id, err := identity(c)
 	if err != nil {

@@ -18,8 +18,8 @@ func (d *deployer) serves(a state.Actual, host, id string) bool {
 	return id != "" && p.Release == id && h.Slot == p.Slot && h.Up
 }
 
-// lacking returns those hosts that do not serve a release.
-func (d *deployer) lacking(ctx context.Context, hosts []string, id string) ([]string, error) {
+// notServing returns the hosts that do not serve a release.
+func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([]string, error) {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return nil, err
@@ -27,27 +27,27 @@ func (d *deployer) lacking(ctx context.Context, hosts []string, id string) ([]st
 	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return d.serves(a, h, id) }), nil
 }
 
-// install fills the idle slots of hosts with a release, all at once, and starts them there. Nothing that serves is
-// touched.
+// install puts a release into the idle slots of hosts, all in parallel, and starts it there. It does not touch the
+// slots that serve.
 func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) error {
 	vars := map[string]any{
 		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
 		"release_command": r.Command, "release_health": r.Health, "release_user": r.User,
 		"release_slots": d.slots(hosts, state.Placement.Idle),
 	}
-	// What the manifest says now is this release's only when the identity says so. Otherwise the hosts have it whole
-	// from the time when it was made.
+	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
+	// an older one, which the hosts have complete.
 	if r.Identity(d.c.Service.Environment) == r.ID {
 		a, err := d.job.Artifact(ctx, r.Artifact)
 		if err != nil {
 			return err
 		}
 		vars["release_archive"] = a.Path
-		environment := map[string]string{} // Ansible takes no null for a dictionary
+		environment := map[string]string{} // Ansible does not take null for a dictionary
 		maps.Copy(environment, d.c.Service.Environment)
 		vars["release_environment"] = environment
 	}
-	d.job.Logf("release %s goes into the idle slot of %s", r, strings.Join(hosts, ", "))
+	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
 	if err != nil && !cancelled(ctx, err) {
 		return d.explain(results, err)
@@ -55,14 +55,14 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	return err
 }
 
-// cancelled reports whether err says only that the work was called off. A call that the core ended may return before
-// the cancellation of the stage arrives.
+// cancelled reports whether err only means that the work was cancelled. A call that the core ended may return before the
+// stage's own context ends.
 func cancelled(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.Canceled)
 }
 
-// explain makes one sentence of a failed installation: for each host what its last failed task said first. What a
-// release said itself goes to the log.
+// explain makes one sentence of a failed installation: for each host the first line of its last failed task. The other
+// lines, which are the release's own output, go to the log.
 func (d *deployer) explain(results []sdk.TaskResult, err error) error {
 	failed := map[string]string{}
 	for _, r := range results {
@@ -92,21 +92,21 @@ func (d *deployer) slots(hosts []string, slot func(state.Placement) string) map[
 	return m
 }
 
-// turn makes the idle slots of hosts, filled with a release before, those that serve.
-func (d *deployer) turn(ctx context.Context, hosts []string, r state.Release) error {
+// switchTo switches hosts to their idle slots, where install has put the release.
+func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
 	for _, h := range hosts {
 		p := d.want.Hosts[h]
 		d.want.Hosts[h] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: r.ID}
 	}
 	if err := d.settle(ctx); err != nil {
-		return fmt.Errorf("turn %s to release %s: %w", strings.Join(hosts, ", "), r, err)
+		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
 	}
 	d.job.Logf("%s: now on release %s", strings.Join(hosts, ", "), r)
 	return nil
 }
 
-// bring makes hosts serve a release: canary hosts at once, production one by one.
-func (d *deployer) bring(ctx context.Context, hosts []string, r state.Release) error {
+// rollOut makes hosts serve a release: canary hosts together, production hosts one by one.
+func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release) error {
 	if len(hosts) == 0 {
 		return nil
 	}
@@ -115,21 +115,21 @@ func (d *deployer) bring(ctx context.Context, hosts []string, r state.Release) e
 	}
 	canary, rest := d.split(hosts)
 	if len(canary) > 0 {
-		if err := d.turn(ctx, canary, r); err != nil {
+		if err := d.switchTo(ctx, canary, r); err != nil {
 			return err
 		}
 	}
 	for i, h := range rest {
 		d.job.Progress(float64(i), float64(len(rest)), h)
-		if err := d.turn(ctx, []string{h}, r); err != nil {
+		if err := d.switchTo(ctx, []string{h}, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tidy stops the slots that serve no more and removes old releases. What fails here harms nobody.
-func (d *deployer) tidy(ctx context.Context) {
+// cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
+func (d *deployer) cleanUp(ctx context.Context) {
 	protect := slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
 	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: d.all(), Vars: map[string]any{

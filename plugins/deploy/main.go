@@ -1,14 +1,14 @@
-// Command troop-plugin-deploy is the stage that brings a release into service. It puts the release into the idle
-// slot of every canary host, watches it there under its share of the real traffic, and then promotes it host by
-// host, or puts everything back. Its agent on the router is the only writer of HAProxy's run-time state; stage,
-// actions and agent meet in three values of the shared state: desired, actual and traffic.
+// Command troop-plugin-deploy is the stage that brings a release into service. It installs the release in the idle slot
+// of every canary host, watches it under the canary's share of the real traffic, and then promotes it host by host, or
+// goes back to the last good release. Its agent on the router is the only writer of HAProxy's run-time state. Stage and
+// actions, which run where troop runs, talk to the agent through the shared state.
 package main
 
 import "github.com/seed-b96de936/troop/plugins/sdk"
 
 func main() { sdk.Serve(stage(onRouter())) }
 
-// stage is the plugin; tests give it a router of their own.
+// stage is the plugin. Tests pass the setting of their own router.
 func stage(on setting) sdk.Stage[config] {
 	return sdk.Stage[config]{
 		Name:         "deploy",

@@ -17,16 +17,27 @@ func TestSplitWithHostsDown(t *testing.T) {
 	s := newSite(t, twoProduction)
 	s.mustDeploy(artifact1)
 	s.stop("web-1-" + s.desired().Hosts["web-1"].Slot)
-	s.expectSplit(300, 200, 100) // from the first request on: what web-1 does not take goes to web-2
+	s.expectSplit(300, 200, 100) // from the first request on: requests for web-1 go to web-2
 	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
-	s.expectSplit(300, 300, 0) // the first goes on to production through the rescue server
+	s.expectSplit(300, 300, 0) // the first reaches production through the rescue server
+}
+
+// TestLateHealthCheckKeepsServerUp has hosts that are busy but serve: a check that answers late is no failure.
+func TestLateHealthCheckKeepsServerUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(late)
+	s.expectSplit(300, 200, 100)
+	if log := string(s.routerLog()); strings.Contains(log, " is DOWN") {
+		t.Errorf("the router found a server down: %s", log)
+	}
 }
 
 func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	s.mustDeploy(artifact2) // the slots b serve: not those with which a configuration begins
+	s.mustDeploy(artifact2) // slots b serve, not those that a new configuration starts with
 	s.eventually("the state is saved", func() bool { return s.actual().Settled })
 	s.stopAgent()
 	stop := s.load()
@@ -46,7 +57,7 @@ func TestRestartIsReconciled(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	s.stopRouter()
-	s.write("weights.map", "canary 0\ntotal 1\n") // even with all of its state lost
+	s.write("weights.map", "canary 0\ntotal 1\n") // HAProxy lost all of its state
 	s.write("servers.state", "1\n")
 	s.startRouter()
 	s.eventually("both pools serve again", func() bool {
@@ -56,8 +67,8 @@ func TestRestartIsReconciled(t *testing.T) {
 	s.expectSplit(30, 20, 10)
 }
 
-// TestLostStateComesBack gives the agent a shared state without any data, as after the loss of its disk.
-func TestLostStateComesBack(t *testing.T) {
+// TestLostStateIsRestored gives the agent an empty shared state, as after the loss of Redis's disk.
+func TestLostStateIsRestored(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
@@ -65,7 +76,7 @@ func TestLostStateComesBack(t *testing.T) {
 	s.stopAgent()
 	s.fake = &sdktest.Fake{Hosts: s.fake.Hosts, OnPlaybook: s.fake.OnPlaybook}
 	s.startAgent()
-	s.eventually("what was desired is back", func() bool { return s.fake.State(state.KeyDesired).Version == 1 })
+	s.eventually("the desired state is back", func() bool { return s.fake.State(state.KeyDesired).Version == 1 })
 	if got := s.desired(); got.Good != want.Good || got.Hosts["web-1"] != want.Hosts["web-1"] {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -80,14 +91,14 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
-	// The first alert that counts is the reason: those before did not.
+	// The reason is the first alert that counts, so the earlier ones did not count.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 	s.expectSplit(30, 30, 0)
-	s.eventually("the closing is told", func() bool {
+	s.eventually("the closing is published", func() bool {
 		return slices.ContainsFunc(s.fake.Published(), func(e sdk.Event) bool { return e.Kind == "canary.closed" && e.Severity == sdk.Alert })
 	})
 
-	s.stopAgent() // a new agent neither forgets the closing nor opens the canary
+	s.stopAgent() // a restarted agent remembers that the canary is closed
 	s.startAgent()
 	s.reload()
 	s.expectSplit(30, 30, 0)
@@ -97,7 +108,7 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	s.expectSplit(30, 20, 10)
 }
 
-func TestChosenAlertsCloseTheCanary(t *testing.T) {
+func TestAlertKindsAreChosen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.stopAgent()
@@ -107,11 +118,11 @@ func TestChosenAlertsCloseTheCanary(t *testing.T) {
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
-	// The first alert that counts is the reason: the one before did not.
+	// The reason is the first alert that counts, so the earlier one did not count.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 }
 
-func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
+func TestGuardClosesFaultyCanary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
@@ -122,7 +133,7 @@ func TestGuardClosesAFaultyCanaryAtRest(t *testing.T) {
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
 }
 
-func TestReleaseThatIsNotHealthyGetsNoTraffic(t *testing.T) {
+func TestUnhealthySlotGetsNoTraffic(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
@@ -130,7 +141,7 @@ func TestReleaseThatIsNotHealthyGetsNoTraffic(t *testing.T) {
 	p := d.Hosts["web-1"]
 	d.Hosts["web-1"] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: p.Release} // nothing runs there
 	s.fake.SetState(state.KeyDesired, state.Encode(d))
-	s.eventually("the problem is told", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
+	s.eventually("the problem is reported", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
 	s.expectSplit(30, 20, 10)
 }
 

@@ -37,19 +37,19 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	return nil
 }
 
-// deploy brings a release everywhere.
+// deploy makes every host serve a release: the canary first, production after its verdict.
 func (d *deployer) deploy(ctx context.Context, r state.Release) error {
-	lacking, err := d.lacking(ctx, d.all(), r.ID)
+	lacking, err := d.notServing(ctx, d.all(), r.ID)
 	if err != nil {
 		return err
 	}
 	if r.ID == d.want.Good {
-		return d.heal(ctx, lacking, r)
+		return d.repair(ctx, lacking, r)
 	}
 	d.want.Releases[r.ID] = r
 	d.want.Candidate, d.want.Phase = r.ID, state.PhaseCanary
 	canary, production := d.split(lacking)
-	if err := d.bring(ctx, canary, r); err != nil {
+	if err := d.rollOut(ctx, canary, r); err != nil {
 		return d.abort(ctx, r, err)
 	}
 	if len(d.canary) > 0 {
@@ -63,7 +63,7 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 			return d.abort(ctx, r, errors.New(c.Reason))
 		case c.Outcome == verdict.Pass:
 		case d.want.Good == "":
-			d.job.Logf("nothing served before: there is nothing to protect, release %s goes on", r)
+			d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
 		case d.c.Canary.NoTraffic == noTrafficPromote && c.Production >= d.c.Canary.MinRequests:
 			return d.abort(ctx, r, fmt.Errorf("%s, and production was given %d: without a verdict no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, c.Production))
 		case d.c.Canary.NoTraffic == noTrafficAbort:
@@ -73,7 +73,7 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 			if err := d.write(ctx); err != nil {
 				return err
 			}
-			return sdk.Failf("%s; release %s is held on the canary: go on with `troop deploy promote`, or back with `troop deploy abort`", c.Reason, r)
+			return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", c.Reason, r)
 		}
 	}
 	if err := d.promote(ctx, production, r); err != nil {
@@ -82,8 +82,8 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 	return nil
 }
 
-// heal brings the good release to the hosts that lack it, and the weights back.
-func (d *deployer) heal(ctx context.Context, lacking []string, r state.Release) error {
+// repair makes hosts that lack the good release serve it, and restores the weights.
+func (d *deployer) repair(ctx context.Context, lacking []string, r state.Release) error {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return err
@@ -93,9 +93,9 @@ func (d *deployer) heal(ctx context.Context, lacking []string, r state.Release) 
 		return nil
 	}
 	if a.Closed != nil {
-		d.job.Logf("the canary was closed at %s (%s); it gets its share again", a.Closed.Time.Format(time.TimeOnly), a.Closed.Reason)
+		d.job.Logf("the canary was closed at %s (%s); opening it again", a.Closed.Time.Format(time.TimeOnly), a.Closed.Reason)
 	}
-	if err := d.bring(ctx, lacking, r); err != nil {
+	if err := d.rollOut(ctx, lacking, r); err != nil {
 		return err
 	}
 	d.want.Candidate = ""
@@ -103,12 +103,12 @@ func (d *deployer) heal(ctx context.Context, lacking []string, r state.Release) 
 		return err
 	}
 	if len(lacking) > 0 {
-		d.tidy(ctx)
+		d.cleanUp(ctx)
 	}
 	return nil
 }
 
-// promote brings the candidate to the production hosts that lack it. An alert on the way stops it.
+// promote makes the production hosts that lack the candidate serve it. It stops when the agent closes the canary.
 func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release) error {
 	d.want.Phase = state.PhasePromoting
 	if err := d.write(ctx); err != nil {
@@ -121,7 +121,7 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	}
 	for i, h := range hosts {
 		d.job.Progress(float64(i), float64(len(hosts)), h)
-		if err := d.turn(ctx, []string{h}, r); err != nil {
+		if err := d.switchTo(ctx, []string{h}, r); err != nil {
 			return err
 		}
 		a, err := d.readActual(ctx)
@@ -136,13 +136,13 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return err
 	}
-	d.tidy(ctx)
+	d.cleanUp(ctx)
 	d.job.Logf("release %s serves on every host, weights %s", r, d.want.Weights)
 	return nil
 }
 
-// abort puts everything back and returns why. A deploy that was cancelled only takes the traffic away from a release
-// that was not judged: the next deploy goes on from there.
+// abort goes back to the good release everywhere, and returns why. A cancelled deploy only takes the traffic away from a
+// release without a verdict: the next deploy continues from there.
 func (d *deployer) abort(ctx context.Context, r state.Release, why error) error {
 	if cancelled(ctx, why) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
@@ -160,14 +160,14 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 		return why
 	}
 	d.job.Warnf("aborting release %s: %v", r, why)
-	done, err := d.putBack(ctx)
+	done, err := d.goBack(ctx)
 	if err != nil {
-		return sdk.Failf("release %s aborted: %v; not all could be put back: %v; `troop deploy abort` goes on from there", r, why, err)
+		return sdk.Failf("release %s aborted: %v; going back failed: %v; try again with `troop deploy abort`", r, why, err)
 	}
 	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
 }
 
-// rest ends every deploy: both pools serve the good release with the weights w.
+// rest is the end of every deploy: both pools serve the good release with the weights w.
 func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	d.want.Phase, d.want.Weights = state.PhaseRest, w
 	d.want.OpenCanary(time.Now().UTC())
@@ -175,9 +175,9 @@ func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	return d.settle(ctx)
 }
 
-// putBack makes the good release serve everywhere again, and says what it did. Before anything else the canary
-// gets no more traffic.
-func (d *deployer) putBack(ctx context.Context) (string, error) {
+// goBack makes every host serve the good release again, and returns a sentence that says what it did. It closes the
+// canary before anything else.
+func (d *deployer) goBack(ctx context.Context) (string, error) {
 	d.want.Phase, d.want.Open = state.PhaseAborting, false
 	if err := d.write(ctx); err != nil {
 		return "", err
@@ -192,8 +192,8 @@ func (d *deployer) putBack(ctx context.Context) (string, error) {
 		if err := d.settle(ctx); err != nil {
 			return "", err
 		}
-		d.tidy(ctx)
-		return "no release was good before, so none serves", nil
+		d.cleanUp(ctx)
+		return "there is no earlier good release, so no host serves one", nil
 	}
 	var back []string
 	for _, h := range d.all() {
@@ -201,16 +201,16 @@ func (d *deployer) putBack(ctx context.Context) (string, error) {
 			back = append(back, h)
 		}
 	}
-	if err := d.bring(ctx, back, good); err != nil {
+	if err := d.rollOut(ctx, back, good); err != nil {
 		return "", err
 	}
 	d.want.Candidate = ""
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return "", err
 	}
-	d.tidy(ctx)
+	d.cleanUp(ctx)
 	if len(back) == 0 {
-		return fmt.Sprintf("nothing had to be put back, release %s serves", good), nil
+		return fmt.Sprintf("every host still serves release %s", good), nil
 	}
-	return fmt.Sprintf("%s put back to release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
+	return fmt.Sprintf("%s back on release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
 }

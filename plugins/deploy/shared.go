@@ -25,7 +25,7 @@ func (d *deployer) read(ctx context.Context) error {
 		}
 	}
 	if d.want.Service != "" && d.want.Service != d.name {
-		return sdk.Failf("the router of this environment already serves %s; give %s an environment of its own", d.want.Service, d.name)
+		return sdk.Failf("the router of this environment already serves %s; deploy %s to another environment", d.want.Service, d.name)
 	}
 	d.want.Service = d.name
 	if d.want.Releases == nil {
@@ -63,7 +63,7 @@ func (d *deployer) entry(ctx context.Context, key string) (e sdk.Entry, err erro
 	return e, err
 }
 
-// patience is how long the shared state may be out of reach before a deploy gives up. The router keeps what stands.
+// patience is how long a deploy waits for a shared state that is out of reach. The router keeps its state meanwhile.
 const patience = 30 * time.Second
 
 // patiently repeats f while it fails.
@@ -79,7 +79,7 @@ func (d *deployer) patiently(ctx context.Context, f func() error) error {
 	}
 }
 
-// readActual returns how the router stands.
+// readActual returns what the router does.
 func (d *deployer) readActual(ctx context.Context) (state.Actual, error) {
 	var a state.Actual
 	return a, d.readInto(ctx, state.KeyActual, &a)
@@ -115,13 +115,13 @@ func (d *deployer) orderAfter(ctx context.Context, version int64) (o state.Order
 }
 
 const (
-	askTime   = 3 * time.Second       // for one call of the shared state, when nothing may wait longer
-	lookTime  = 50 * time.Millisecond // between two looks at the shared state
+	askTime   = 3 * time.Second       // for the last calls of the shared state when the stage ends
+	lookTime  = 50 * time.Millisecond // between two reads of the shared state
 	agentTime = 20 * time.Second      // for the agent to appear, or a slot to be found healthy
-	freshTime = 10 * time.Second      // an older report is none; hosts' clocks may differ by less
+	freshTime = 10 * time.Second      // an older report does not count; the clocks of hosts may differ by less
 )
 
-// ensureAgent installs the agent unless the very same one reports from the router.
+// ensureAgent installs the agent unless an agent with the same identity reports from the router.
 func (d *deployer) ensureAgent(ctx context.Context) error {
 	t, err := d.readTraffic(ctx)
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *deployer) ensureAgent(ctx context.Context) error {
 	if t.Agent == d.id && time.Since(t.Time).Abs() < freshTime {
 		return nil
 	}
-	d.job.Logf("putting the agent on %s", d.router.Name)
+	d.job.Logf("installing the agent on %s", d.router.Name)
 	if err := d.job.InstallAgent(ctx, d.router.Name); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (d *deployer) ensureAgent(ctx context.Context) error {
 	return err
 }
 
-// freshTraffic returns a count that the router made after this call. Reports are told apart by the router's clock.
+// freshTraffic returns a count that the router made after this call began. The router's clock tells reports apart.
 func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
 	before, err := d.readTraffic(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
 	return traffic.Reading{}, fmt.Errorf("the agent on %s does not report; see: journalctl -u 'troop-agent@*' on that host", d.router.Name)
 }
 
-// settle waits until the router does what is desired.
+// settle writes the desired state, and waits until the router does it.
 func (d *deployer) settle(ctx context.Context) error {
 	if err := d.write(ctx); err != nil {
 		return err
@@ -185,7 +185,8 @@ func (d *deployer) settle(ctx context.Context) error {
 	}
 }
 
-// drive says that somebody will judge the canary, until the returned function is called.
+// drive gives signs of life of this deploy, until the returned function is called: an agent that misses them closes a
+// canary without a verdict.
 func (d *deployer) drive(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

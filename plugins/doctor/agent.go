@@ -73,7 +73,9 @@ type agent struct {
 	broke    bool // the budget is spent
 	report   report
 	alerts   *sdk.Alerts
-	unsent   bool // alerts are held, which is logged once
+	kept     string // the policy's memory, as it is on disk
+	unkept   bool   // it cannot be written, which is logged once
+	unsent   bool   // alerts are held, which is logged once
 
 	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
@@ -107,7 +109,7 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	a := &agent{
 		interval: c.Interval.Std(), info: info, at: at, sampler: sample.NewSampler(at.proc), meter: meter,
 		windows: limit.NewWindows(c.limits(), demand),
-		policy:  ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}),
+		policy:  ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
 		guard:   &protect.Guard{Accounts: read, Self: at.self}, recorder: rec, held: map[string]*process.Handle{},
 		alarms: [2]limit.Alarm{host("host.cpu", c.Host.CPU), host("host.memory", c.Host.Memory)}, report: report{Leash: c.Leash},
 		alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(info.Host)),
@@ -173,6 +175,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	a.report.CPU, a.report.Memory, a.report.Cores = s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), a.policy.Patients()
+	a.keepMemory()
 	err = a.alerts.Retry()
 	if err != nil && !a.unsent { // an outage is logged once
 		a.warn("%v", err)

@@ -62,7 +62,7 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 			return
 		}
 		if p == nil {
-			p = ladder.New(d.policy(e.Role), judge)
+			p = ladder.New(d.policy(e.Role), judge, ladder.Memory{})
 		}
 		samples++
 		s := sample.Sample{Time: e.Time, Host: e.Host}

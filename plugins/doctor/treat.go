@@ -16,9 +16,6 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// reniced is the nice value that a hog gets: it runs when no other process wants to.
-const reniced = 19
-
 // look reads the facts of a process, and finds the built-in rule that protects it.
 func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	f, err := process.Read(a.at.proc, id)
@@ -134,8 +131,8 @@ func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, 
 	var err error
 	switch d.Step {
 	case ladder.Renice:
-		kind, done = "process.reniced", fmt.Sprintf("now runs at nice %d", reniced)
-		err = h.Renice(reniced)
+		kind, done = "process.reniced", fmt.Sprintf("now runs at nice %d", ladder.Niced)
+		err = h.Renice(ladder.Niced)
 	case ladder.Terminate:
 		kind, done = "process.terminated", "was sent SIGTERM"
 		err = h.Signal(unix.SIGTERM)

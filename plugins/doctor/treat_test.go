@@ -136,7 +136,7 @@ func TestRenices(t *testing.T) {
 	a, o := startDoctor(t, c, "production")
 	tend(t, a, 10*time.Second, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
-	if err != nil || 20-nice != reniced { // the system call returns 20 - nice
+	if err != nil || 20-nice != ladder.Niced { // the system call returns 20 - nice
 		t.Errorf("nice %d, %v; published %v", 20-nice, err, o.kinds())
 	}
 }
@@ -223,5 +223,29 @@ func TestRehearse(t *testing.T) {
 		if row[1] == strconv.Itoa(loop.Process.Pid) && row[5] == "terminate" {
 			t.Errorf("would %s a protected user's process", row[5])
 		}
+	}
+}
+
+// TestBudgetOutlastsRestart spends the budget on one loop, and restarts the agent: a second loop is left alone.
+func TestBudgetOutlastsRestart(t *testing.T) {
+	c := quick
+	c.Budget = &budgetConfig{Actions: 1, Per: sdk.Duration(time.Hour)}
+	first := busyLoop(t, hogUID, "while :; do :; done")
+	a, o := startDoctor(t, c, "production")
+	tend(t, a, 20*time.Second, ended(first), first.Process.Pid)
+	if !ended(first)() {
+		t.Fatalf("the first loop still runs; published %v", o.kinds())
+	}
+	second := busyLoop(t, hogUID, "while :; do :; done")
+	b, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, b, 20*time.Second, func() bool { return o.find("doctor.budget") != nil }, second.Process.Pid)
+	if e := o.find("process.spared"); ended(second)() || e == nil || e.Data["spared"] != string(ladder.RuleBudget) {
+		t.Errorf("the second loop: ended %v, published %v", ended(second)(), o.kinds())
+	}
+	// One more agent knows that its alert is open.
+	d, o := startDoctorIn(t, c, "production", a.info.StateDir)
+	tend(t, d, 3*time.Second, func() bool { return o.find("process.spared") != nil }, second.Process.Pid)
+	if slices.Contains(o.kinds(), "doctor.budget/alert") || !d.alerts.IsOpen(budgetKey("web-1")) {
+		t.Errorf("published %v, budget alert open: %v", o.kinds(), d.alerts.IsOpen(budgetKey("web-1")))
 	}
 }

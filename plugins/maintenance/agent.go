@@ -28,6 +28,8 @@ const (
 	givenBack   = 10 * time.Minute // how long a file is left alone after it was given back
 	stuckAfter  = 3                // failures of one file before there is an alert
 	shownFiles  = 200              // receipts that the restore action can list, per host
+
+	shownRefused = 5 // files in the event of a reason
 )
 
 // The agent's reports, for the actions.
@@ -141,7 +143,7 @@ type agent struct {
 	tried    time.Time            // the last time the agent tried to connect
 	rests    map[string]rest      // moves that wait, by ID
 	heldBack map[string]time.Time // files that were given back, by path
-	refused  map[string]bool      // already published
+	refused  map[refused]bool     // already published
 	alerts   *sdk.Alerts
 	unsent   bool // alerts are held, which is logged once
 	drilled  time.Time
@@ -172,11 +174,11 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 	}
 	a := &agent{
 		config: c, info: info, places: allowed, journal: j, damaged: err, rests: map[string]rest{}, heldBack: map[string]time.Time{},
-		refused: map[string]bool{}, now: time.Now, publish: publish, warn: warn,
+		refused: map[refused]bool{}, now: time.Now, publish: publish, warn: warn,
 	}
 	a.mover = &move.Mover{
 		Ledger: j, Places: allowed, Environment: info.Environment, Host: info.Host, Compress: c.Compress,
-		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() }, Notify: move.NotifyWriter,
+		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
 	a.drilled = a.now()
 	if a.alerts, err = sdk.OpenAlerts(info.StateDir, publish); err != nil {

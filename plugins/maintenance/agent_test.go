@@ -2,14 +2,17 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -339,5 +342,75 @@ func TestRestore(t *testing.T) {
 	}
 	if got := f.local(); !slices.Equal(got, []string{"app.log.restored"}) {
 		t.Errorf("left %v", got)
+	}
+}
+
+// TestRefusedOnce has hundreds of links that match a rule, and a hard link: two events tell of them, whatever their
+// number, and in later scans there are no more.
+func TestRefusedOnce(t *testing.T) {
+	f := newFixture(t)
+	f.write("app.log", longLog)
+	target := f.write("other.txt", longLog)
+	for i := range 300 {
+		if err := os.Symlink(target, filepath.Join(f.logs, fmt.Sprintf("link%d.log", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(target, filepath.Join(f.logs, "hard.log")); err != nil {
+		t.Fatal(err)
+	}
+	a := f.agent(nil)
+	t.Cleanup(a.Close)
+	f.ticks(a, 3)
+	a.Tick(t.Context())
+	var refused []string
+	for _, e := range f.events {
+		if e.Kind == "file.refused" {
+			refused = append(refused, fmt.Sprint(e.Data["reason"], " ", e.Data["files"]))
+		}
+	}
+	slices.Sort(refused)
+	if want := []string{"it has several names (hard links) 1", "it is a symbolic link 300"}; !slices.Equal(refused, want) {
+		t.Errorf("published %q, want %q", refused, want)
+	}
+	if got := f.stored(); len(got) != 1 {
+		t.Errorf("stored %d files, want app.log", len(got))
+	}
+}
+
+// TestSignalledWriter has a rule that signals a writer: one that does not run holds no file, and one that must not be
+// signalled keeps its own.
+func TestSignalledWriter(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test gives a file to another user: run it as root")
+	}
+	for name, test := range map[string]struct {
+		pid  string // empty: no file
+		want string
+	}{
+		"does not run":                   {"", "file.moved/info"},
+		"is root's, in a file of a user": {strconv.Itoa(os.Getpid()), "file.refused/warning"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			file := filepath.Join(f.state, "app.pid")
+			f.config.Rules[0].Reopen = "signal"
+			f.config.Rules[0].Signal = &rule.Signal{Send: "USR1", PIDFile: file} // SIGUSR1 would end this test
+			if test.pid != "" {
+				if err := errors.Join(os.WriteFile(file, []byte(test.pid), 0o600), os.Chown(file, 60001, 60001)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.write("app.log", longLog)
+			a := f.agent(nil)
+			t.Cleanup(a.Close)
+			f.ticks(a, 3)
+			if got := f.kinds(); !slices.Equal(got, []string{test.want}) {
+				t.Errorf("published %v, want %s", got, test.want)
+			}
+			if moved := test.pid == ""; moved != (len(f.local()) == 0) {
+				t.Errorf("left on the host: %v", f.local())
+			}
+		})
 	}
 }

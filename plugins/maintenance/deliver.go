@@ -19,7 +19,7 @@ func (a *agent) claim(ctx context.Context, f wanted) {
 	switch {
 	case err == nil || errors.Is(err, os.ErrNotExist):
 	case errors.Is(err, file.ErrUnsafe):
-		a.refuse(f.Path, err)
+		a.refuse(f.rule.Name, map[string]error{f.Path: err})
 	default:
 		a.alert("file.stuck", "file/"+f.Path, fmt.Sprintf("%s on %s cannot be claimed: %v", f.Path, a.info.Host, err), map[string]any{"path": f.Path})
 	}

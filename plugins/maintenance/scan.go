@@ -34,9 +34,7 @@ func (a *agent) scan() []wanted {
 		} else {
 			a.resolve(key, fmt.Sprintf("rule %q on %s can be scanned again", r.Name, a.info.Host))
 		}
-		for name, err := range l.Refused {
-			a.refuse(name, err)
-		}
+		a.refuse(r.Name, l.Refused)
 		for _, f := range l.Orphans {
 			if _, ok := open[f.Path]; !ok {
 				if err := a.mover.Adopt(f, r.Name); err != nil {
@@ -82,14 +80,30 @@ func (a *agent) alertShort(r rule.Rule, fs rule.Space, short int64) {
 	}
 }
 
-// refuse publishes once that a matching file is not moved.
-func (a *agent) refuse(name string, err error) {
-	if a.refused[name] {
-		return
+// refused is a reason why files of a rule are not moved.
+type refused struct{ rule, reason string }
+
+// refuse publishes that matching files are not moved: one event for each rule and reason, whatever the number of files.
+func (a *agent) refuse(name string, files map[string]error) {
+	byReason := map[string][]string{}
+	for f, err := range files {
+		reason := file.Reason(err)
+		byReason[reason] = append(byReason[reason], f)
 	}
-	a.refused[name] = true
-	a.emit(sdk.Event{
-		Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name, Summary: fmt.Sprintf("%s on %s is not moved: %v", name, a.info.Host, err),
-		Data: map[string]any{"path": name, "reason": err.Error()},
-	})
+	for reason, paths := range byReason {
+		if a.refused[refused{name, reason}] {
+			continue
+		}
+		a.refused[refused{name, reason}] = true
+		slices.Sort(paths)
+		what := paths[0]
+		if n := len(paths) - 1; n > 0 {
+			what = fmt.Sprintf("%s and %d more files", what, n)
+		}
+		a.emit(sdk.Event{
+			Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name + ":" + reason,
+			Summary: fmt.Sprintf("rule %q on %s: not moved: %s: %s", name, a.info.Host, what, reason),
+			Data:    map[string]any{"rule": name, "reason": reason, "files": len(paths), "paths": paths[:min(len(paths), shownRefused)]},
+		})
+	}
 }

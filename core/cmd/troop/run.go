@@ -134,9 +134,6 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 	engine := &engine.Engine{
 		Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit,
 	}
-	if !o.Force {
-		engine.Since = since(p.Name, p.files, repo)
-	}
 	run, err := engine.Run(ctx, p.Pipeline, o)
 	a.ui.Close()
 	if err != nil {
@@ -157,26 +154,6 @@ func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o c
 		return failed
 	}
 	return nil
-}
-
-// since compares a commit with that of the newest run in which a stage passed on the same branch and in the same
-// environment. A run of the commit itself does not count, so that running it again does the same again.
-func since(pipeline string, files *store.Files, repo *git.Repository) func(context.Context, core.StageID, core.RunOptions) (*core.Since, error) {
-	return func(ctx context.Context, id core.StageID, o core.RunOptions) (*core.Since, error) {
-		runs, err := files.Runs(ctx, store.Filter{Pipeline: pipeline})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range runs {
-			i := slices.IndexFunc(r.Stages, func(s core.StageResult) bool { return s.ID == id && s.Status == core.Passed })
-			if i < 0 || r.Branch != o.Branch || r.Environment != o.Environment || r.Commit == o.Commit {
-				continue
-			}
-			changed, err := repo.Changed(ctx, r.Commit, o.Commit)
-			return &core.Since{Run: r.ID, Files: changed, Outputs: r.Stages[i].Outputs}, err
-		}
-		return nil, nil //nolint:nilnil // as the engine says: there is no such run
-	}
 }
 
 // used lists the environments that the stages of a run may work in.

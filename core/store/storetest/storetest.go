@@ -36,7 +36,7 @@ type Store interface {
 func Run(t *testing.T, open func(t *testing.T) func() Store) {
 	t.Helper()
 	for name, test := range map[string]func(t *testing.T, open func() Store){
-		"Runs": testRuns, "Find": testFind, "Passed": testPassed, "Journal": testJournal, "Follow": testFollow,
+		"Runs": testRuns, "Find": testFind, "Same": testSame, "Passed": testPassed, "Stages": testStages, "Journal": testJournal, "Follow": testFollow,
 		"Artifacts": testArtifacts, "Lock": testLock,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,17 @@ func put(t *testing.T, s Store, runs ...core.Run) {
 	}
 }
 
-func testPassed(t *testing.T, open func() Store) {
+// past opens what earlier runs came to; none of them may be damaged.
+func past(t *testing.T, s Store) core.History {
+	t.Helper()
+	h, err := s.History(t.Context(), "shop", func(err error) { t.Errorf("History: %v", err) })
+	if err != nil {
+		t.Fatalf("History: %v", err)
+	}
+	return h
+}
+
+func testSame(t *testing.T, open func() Store) {
 	s := open()
 	file := filepath.Join(t.TempDir(), "a.tar.zst")
 	if err := os.WriteFile(file, []byte("made once"), 0o644); err != nil {
@@ -95,14 +105,92 @@ func testPassed(t *testing.T, open func() Store) {
 	again.Stages[0].Reused = good.ID
 	put(t, s, good, again, with(3, core.Failed, "sha256:1", "x"), with(4, core.Skipped, "sha256:1", "x"),
 		with(5, core.Passed, "sha256:2", "sha256:"+strings.Repeat("0", 64)), with(6, core.Passed, "", "x"))
+	h := past(t, open())
 	for inputs, want := range map[core.Digest]core.RunID{"sha256:1": good.ID, "sha256:2": "", "sha256:3": "", "": ""} {
-		r, err := open().Passed(t.Context(), "a.a", inputs)
+		r, err := h.Same(t.Context(), "a.a", inputs)
 		if err != nil || (r == nil) != (want == "") || r != nil && (r.Reused != want || r.Outputs["artifact"] != string(a.Digest)) {
 			t.Errorf("inputs %q: %+v, %v; want run %q", inputs, r, err, want)
 		}
 	}
-	if r, err := open().Passed(t.Context(), "b.b", "sha256:1"); r != nil || err != nil {
+	if r, err := h.Same(t.Context(), "b.b", "sha256:1"); r != nil || err != nil {
 		t.Errorf("of another stage: %+v, %v", r, err)
+	}
+}
+
+func testPassed(t *testing.T, open func() Store) {
+	s := open()
+	with := func(n int, commit string, change func(*core.Run)) core.Run {
+		r := NewRun(n)
+		r.Commit, r.Stages[0].Status, r.Stages[0].Outputs = commit, core.Passed, map[string]any{"from": commit}
+		if change != nil {
+			change(&r)
+		}
+		return ended(r, core.Passed)
+	}
+	if p, err := past(t, open()).Passed(t.Context(), "a.a", core.RunOptions{}); p != nil || err != nil {
+		t.Errorf("in an empty store: %+v, %v", p, err)
+	}
+	first := with(1, "one", nil)
+	put(t, s, first,
+		with(2, "elsewhere", func(r *core.Run) { r.Environment = "production" }),
+		with(3, "branched", func(r *core.Run) { r.Branch = "feature" }),
+		with(4, "other", func(r *core.Run) { r.Pipeline = "other" }),
+		with(5, "failed", func(r *core.Run) { r.Stages[0].Status = core.Failed }),
+		with(6, "two", func(r *core.Run) { r.Stages[0].Status, r.Stages[0].Reused = core.Skipped, first.ID }),
+		with(7, "three", func(r *core.Run) { r.Stages[0].Status, r.Stages[0].Reused = core.Skipped, "01GONE" }),
+	)
+	here := func(commit string) core.RunOptions {
+		return core.RunOptions{Commit: commit, Branch: "main", Environment: "lab"}
+	}
+	elsewhere := here("new")
+	elsewhere.Environment = "production"
+	for name, tt := range map[string]struct {
+		stage core.StageID
+		o     core.RunOptions
+		want  string // the commit
+	}{
+		"through one in which it need not run": {"a.a", here("new"), "one"},
+		"for the commit itself":                {"a.a", here("one"), ""},
+		"in another environment":               {"a.a", elsewhere, "elsewhere"},
+		"a stage that never passed":            {"b.b", here("new"), ""},
+		"a stage that there is not":            {"c.c", here("new"), ""},
+	} {
+		p, err := past(t, open()).Passed(t.Context(), tt.stage, tt.o)
+		got := ""
+		if p != nil {
+			got = p.Commit
+			if p.Outputs["from"] != got || p.Run == "" {
+				t.Errorf("%s: %+v", name, p)
+			}
+		}
+		if err != nil || got != tt.want {
+			t.Errorf("%s: got commit %q, %v, want %q", name, got, err, tt.want)
+		}
+	}
+}
+
+// A stage is recorded on its own, and a reader sees it at once.
+func testStages(t *testing.T, open func() Store) {
+	s := open()
+	r := NewRun(1)
+	put(t, s, r)
+	for i, status := range []core.Status{core.Running, core.Failed, core.Passed} {
+		r.Stages[1].Status, r.Stages[1].Attempts = status, i
+		if err := s.PutStage(t.Context(), r.ID, r.Stages[1]); err != nil {
+			t.Fatalf("PutStage: %v", err)
+		}
+		got, err := open().Find(t.Context(), string(r.ID))
+		if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", r) {
+			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", status, got, err, r)
+		}
+	}
+	if err := open().Verify(t.Context(), r.ID); err != nil {
+		t.Errorf("Verify of a run that goes on: %v", err)
+	}
+	r = ended(r, core.Passed)
+	put(t, s, r)
+	if got, err := open().Find(t.Context(), string(r.ID)); err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", r) {
+		t.Errorf("at the end:\ngot  %+v, %v\nwant %+v", got, err, r)
 	}
 }
 

@@ -161,7 +161,7 @@ func unknownJSON(format string, record json.RawMessage, keys map[string]bool) er
 	if format != "" {
 		return fmt.Errorf("it is not the JSON of %s: %s", format, what)
 	}
-	return fmt.Errorf("it is the JSON of no known linter: %s; let the linter write one of: %s", what, strings.Join(Formats(), ", "))
+	return fmt.Errorf("it is the JSON of no known linter: %s; let the linter write one of these formats, or name that of its text: %s", what, strings.Join(Formats(), ", "))
 }
 
 func keysOf(record json.RawMessage) map[string]bool {

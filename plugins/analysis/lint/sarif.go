@@ -2,7 +2,6 @@ package lint
 
 import (
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -200,17 +199,19 @@ func (run sarifRun) rule(ref sarifReference) sarifRule {
 		return named.Rules[*i]
 	}
 	// An id of several parts, such as CA1000/1, may stand for a case of the rule CA1000.
-	for id := ref.ID; id != "" && id != "."; id = path.Dir(id) {
+	for id := ref.ID; id != "" || ref.GUID != ""; {
 		for _, c := range append([]sarifComponent{named}, components...) {
 			for _, r := range c.Rules {
-				if r.ID == id || ref.GUID != "" && r.GUID == ref.GUID {
+				if id != "" && r.ID == id || ref.GUID != "" && r.GUID == ref.GUID {
 					return r
 				}
 			}
 		}
-		if !strings.Contains(id, "/") {
+		cut := strings.LastIndexByte(id, '/')
+		if cut < 0 {
 			break
 		}
+		id = id[:cut]
 	}
 	return sarifRule{}
 }

@@ -63,6 +63,7 @@ func TestParseMixedOutput(t *testing.T) {
 		"SARIF, failed with a place":      {"auto", sarifOf(`"invocations":[{"executionSuccessful":false,"toolExecutionNotifications":[{"level":"error","message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.js"},"region":{"startLine":3}}}]}]}],"results":[]`), []string{"error a.js:3 | m"}},
 		"SARIF, its message in the rule":  {"auto", sarifOf(`"results":[{"ruleId":"CA1/2","message":{"id":"why","arguments":["x","y"]},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"b%2Dc.js","uriBaseId":"SRC"}}}]}],"originalUriBaseIds":{"SRC":{"uri":"lib/"}}`), []string{"error lib/b-c.js CA1/2 | x hides y"}},
 		"SARIF, configured otherwise":     {"auto", sarifOf(`"invocations":[{"executionSuccessful":true,"ruleConfigurationOverrides":[{"descriptor":{"index":0},"configuration":{"level":"note"}}]}],"results":[{"ruleIndex":0,"message":{"text":"m"}}]`), []string{"note | m"}},
+		"SARIF, a rule like a path":       {"auto", sarifOf(`"results":[{"ruleId":"/a//b/","message":{"text":"m"}}]`), []string{"warning | m"}},
 		"SARIF, indexes out of range":     {"auto", sarifOf(`"results":[{"ruleIndex":7,"message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"index":-3}}}]}]`), []string{"warning | m"}},
 	}
 	for name, test := range tests {

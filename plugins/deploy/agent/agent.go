@@ -46,12 +46,12 @@ type Config struct {
 // Goroutines: follow (desired state), listen (alerts), count, guard, report (actual, traffic), and steps, which
 // alone places hosts. All share what mu guards.
 type agent struct {
-	conf   Config
-	job    *sdk.Job
-	router *router.Router
-	count  *traffic.Counter
-	wake   chan struct{} // the desired state changed
-	said   chan struct{} // the actual state changed
+	conf    Config
+	job     *sdk.Job
+	router  *router.Router
+	count   *traffic.Counter
+	wake    chan struct{} // the desired state changed
+	changed chan struct{} // the actual state changed
 
 	mu        sync.Mutex
 	memory    memory
@@ -73,7 +73,7 @@ func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 	now := time.Now()
 	a := &agent{
 		conf: conf, job: job, router: router.New(conf.Paths, conf.Drain), count: traffic.NewCounter(conf.ID, now),
-		wake: make(chan struct{}, 1), said: make(chan struct{}, 1), driverAt: now,
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), driverAt: now,
 	}
 	if err := a.load(); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (a *agent) step(ctx context.Context) state.Actual {
 	defer a.mu.Unlock()
 	if !reflect.DeepEqual(now, a.actual) {
 		a.actual = now
-		poke(a.said)
+		poke(a.changed)
 	}
 	return now
 }

@@ -67,7 +67,7 @@ func (a *agent) report(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-a.said:
+		case <-a.changed:
 		case <-tick.C:
 			a.tell(ctx, state.KeyTraffic, a.count.Read(time.Now()))
 		}

@@ -21,6 +21,9 @@ const (
 	Restart   Step = "restart"
 )
 
+// Niced is the nice value of Renice: the process runs when no other wants to.
+const Niced = 19
+
 // Parse reads the manifest's list of steps: known ones, in order, the alert first, SIGTERM before SIGKILL. An empty
 // list is not known yet.
 func Parse(names []string) ([]Step, error) {

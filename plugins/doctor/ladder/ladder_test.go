@@ -1,9 +1,11 @@
 package ladder
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +56,7 @@ func testPolicy(j Judge, change func(*Config)) *Policy {
 	if change != nil {
 		change(&c)
 	}
-	return New(c, j)
+	return New(c, j, Memory{})
 }
 
 // person is a process of a normal user.
@@ -138,5 +140,103 @@ func TestRecovered(t *testing.T) {
 	treatment(t, p, 3, f, nil)
 	if got := p.Recovered(at.Add(3*time.Second), func(process.Ident) bool { return false }); len(got) != 1 {
 		t.Error("a process that has ended is still a patient")
+	}
+}
+
+// phases runs a hog through a policy, one letter a second: h is a hog, . is below its limit.
+func phases(p *Policy, from time.Time, seconds string, f process.Facts) []string {
+	var got []string
+	h := limit.Hog{Ident: f.Ident, Resource: "cpu", Value: 99, Limit: 80}
+	for s, phase := range seconds {
+		now := from.Add(time.Duration(s) * time.Second)
+		var hogs []limit.Hog
+		if phase == 'h' {
+			hogs = append(hogs, h)
+		}
+		for _, pt := range p.Due(now, hogs) {
+			if d := p.Decide(now, pt, f, nil); d.Act {
+				got = append(got, fmt.Sprintf("%d %s", s, d.Step))
+			} else if d.Tell {
+				got = append(got, fmt.Sprintf("%d spared: %s", s, d.Spared.Rule))
+			}
+		}
+		for range p.Recovered(now, func(process.Ident) bool { return true }) {
+			got = append(got, fmt.Sprintf("%d recovered", s))
+		}
+	}
+	return got
+}
+
+// TestCalmPhase has a process that ignores SIGTERM, is below its limit until it has recovered, and goes on: it is killed.
+func TestCalmPhase(t *testing.T) {
+	p := testPolicy(verdict{}, nil)
+	got := phases(p, time.Unix(1000, 0), "hhhhh"+strings.Repeat(".", 15)+"hhhhh", person())
+	want := []string{"0 alert", "2 renice", "4 terminate", "14 recovered", "20 alert", "22 kill"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// Without a kill the last step is taken again, and after the third treatment there are only alerts.
+	p = testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Terminate} })
+	got = phases(p, time.Unix(1000, 0), strings.Repeat("hhh"+strings.Repeat(".", 12), 4), person())
+	want = []string{
+		"0 alert", "2 terminate", "12 recovered", "15 alert", "17 terminate", "27 recovered",
+		"30 alert", "32 terminate", "42 recovered", "45 alert", "47 spared: came back", "57 recovered",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// A long time later it is a hog like any other.
+	got = phases(p, time.Unix(5000, 0), "hhh", person())
+	if want := []string{"0 alert", "2 terminate"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestNiceAlready has a hog that runs at nice 19: renicing it is no act.
+func TestNiceAlready(t *testing.T) {
+	f := person()
+	f.Nice = 19
+	p := testPolicy(verdict{}, func(c *Config) { c.Actions = 1 })
+	if got, want := treatment(t, p, 20, f, nil), []string{"0 alert", "2 terminate", "7 spared: budget"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	p = testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Renice} })
+	if got, want := treatment(t, p, 20, f, nil), []string{"0 alert"}; !slices.Equal(got, want) || len(p.Memory().Spent) != 0 {
+		t.Errorf("got  %q\nwant %q; budget spent: %v", got, want, p.Memory().Spent)
+	}
+}
+
+// TestMemory restarts the agent after every second of a treatment: each step is taken once, and the budget goes on.
+func TestMemory(t *testing.T) {
+	budget := func(c *Config) { c.Actions = 2 }
+	p := testPolicy(verdict{}, budget)
+	f := person()
+	at := time.Unix(1000, 0)
+	h := limit.Hog{Ident: f.Ident, Resource: "cpu", Value: 99, Limit: 80}
+	var got []string
+	for s := range 12 {
+		now := at.Add(time.Duration(s) * time.Second)
+		for _, pt := range p.Due(now, []limit.Hog{h}) {
+			switch d := p.Decide(now, pt, f, nil); {
+			case d.Act:
+				got = append(got, string(d.Step))
+			case d.Tell && len(got) > 0 && got[len(got)-1] != string(d.Spared.Rule):
+				got = append(got, string(d.Spared.Rule))
+			}
+		}
+		b, err := json.Marshal(p.Memory())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m Memory
+		if err := json.Unmarshal(b, &m); err != nil {
+			t.Fatal(err)
+		}
+		c := p.config
+		p = New(c, verdict{}, m)
+		p.Adopt(now, h, process.Facts{Ident: f.Ident}) // its alert is open
+	}
+	if want := []string{"alert", "renice", "terminate", "budget"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package ladder
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -46,18 +47,37 @@ const maxReturns = 3
 type Policy struct {
 	config   Config
 	judge    Judge
-	budget   budget
-	patients map[string]*Patient    // by the hog's key
-	treated  map[string][]time.Time // by user and program
+	patients map[string]*Patient // by the hog's key
+	memory   Memory
 }
 
-// New makes a policy.
-func New(c Config, j Judge) *Policy {
-	return &Policy{
-		config: c, judge: j, budget: budget{actions: c.Actions, per: c.Per},
-		patients: map[string]*Patient{}, treated: map[string][]time.Time{},
-	}
+// Memory is what a policy remembers of its acts, for as long as the budget counts them. An agent keeps it on disk, so
+// that a restart neither renews the budget nor lets a hog begin at the first step again.
+type Memory struct {
+	Spent   []time.Time            `json:"spent,omitempty"`   // acts
+	Treated map[string][]time.Time `json:"treated,omitempty"` // by user and program
+	Past    map[string]Past        `json:"past,omitempty"`    // by the hog's key
 }
+
+// Past is how far the treatment of a process has come. It outlasts a phase in which the process is below its limit.
+type Past struct {
+	Done []Step    `json:"done"`
+	At   time.Time `json:"at"` // of the last step
+}
+
+// New makes a policy that remembers m.
+func New(c Config, j Judge, m Memory) *Policy {
+	if m.Treated == nil {
+		m.Treated = map[string][]time.Time{}
+	}
+	if m.Past == nil {
+		m.Past = map[string]Past{}
+	}
+	return &Policy{config: c, judge: j, patients: map[string]*Patient{}, memory: m}
+}
+
+// Memory returns what the policy remembers now. The caller must not change it, nor keep it beyond the next call.
+func (p *Policy) Memory() Memory { return p.memory }
 
 // Patient is a hog under treatment.
 type Patient struct {
@@ -69,6 +89,7 @@ type Patient struct {
 	next    int          // index of the next step on the ladder
 	due     time.Time    // not before
 	told    protect.Rule // the protection that was published last
+	past    []Step       // steps of an earlier treatment of the same process
 }
 
 // Decision is what is done with one patient now.
@@ -85,7 +106,10 @@ type Decision struct {
 func (p *Policy) Patients() int { return len(p.patients) }
 
 // BudgetLeft reports whether the budget allows another act now.
-func (p *Policy) BudgetLeft(now time.Time) bool { return p.budget.left(now) }
+func (p *Policy) BudgetLeft(now time.Time) bool {
+	p.memory.Spent = slices.DeleteFunc(p.memory.Spent, func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
+	return len(p.memory.Spent) < p.config.Actions
+}
 
 // Due takes the hogs of one sample, and returns the patients whose next step is due.
 func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
@@ -94,7 +118,7 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 		k := h.Key()
 		pt := p.patients[k]
 		if pt == nil {
-			pt = &Patient{due: now}
+			pt = &Patient{due: now, past: p.past(k, now)}
 			p.patients[k] = pt
 		}
 		pt.Hog, pt.lastHog = h, now
@@ -108,22 +132,28 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 // Adopt takes in a hog whose alert is open since before this policy was made. It counts as a hog for one and a half
 // times as long as it takes to see whether it still is one.
 func (p *Policy) Adopt(now time.Time, h limit.Hog, f process.Facts) {
-	pt := &Patient{Hog: h, Facts: f, lastHog: now.Add(p.config.Calm[h.Resource] / 2), due: now}
-	p.took(pt, Alert)
+	pt := &Patient{Hog: h, Facts: f, lastHog: now.Add(p.config.Calm[h.Resource] / 2), due: now, past: p.past(h.Key(), now)}
+	p.took(now, pt, Alert)
 	p.patients[h.Key()] = pt
 }
 
 // Decide says what the due step of a patient is, given what the process is now. When the facts cannot be read, the
 // process is left alone.
 func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr error) Decision {
-	d := Decision{Step: p.config.Steps[pt.next]}
 	pt.due = now.Add(p.config.Pause)
 	if factsErr == nil {
 		pt.Facts = f
+		if p.config.Steps[pt.next] == Renice && f.Nice >= Niced { // that would be no act
+			pt.next++
+		}
+		if pt.next == len(p.config.Steps) {
+			return Decision{}
+		}
 	}
+	d := Decision{Step: p.config.Steps[pt.next]}
 	if d.Step == Alert {
 		d.Act, d.Tell = true, true
-		p.took(pt, Alert)
+		p.took(now, pt, Alert)
 		if pt.next < len(p.config.Steps) {
 			d.Next, d.Spared = p.choose(now, p.config.Steps[pt.next], pt, f, factsErr)
 		}
@@ -137,34 +167,58 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	d.Act, d.Tell = true, true
 	d.Again = slices.Contains(pt.Done, d.Step)
 	pt.told = ""
-	p.budget.spend(now)
+	p.memory.Spent = append(p.memory.Spent, now)
 	if d.Step == Terminate || d.Step == Restart {
 		pt.due = now.Add(p.config.Grace)
 		if !d.Again {
 			who := program(f)
-			p.treated[who] = append(p.recent(who, now), now)
+			p.memory.Treated[who] = append(p.recent(who, now), now)
 		}
 	}
-	p.took(pt, d.Step)
+	p.took(now, pt, d.Step)
 	return d
 }
 
-// took advances a patient past a step. A restart stands for terminate, and then for kill.
-func (p *Policy) took(pt *Patient, s Step) {
-	if s == Restart {
-		s = Terminate
-		if slices.Contains(pt.Done, Restart) {
-			s = Kill
-		}
-		pt.Done = append(pt.Done, Restart)
+// took advances a patient past a step. After the alert, a process that was treated before goes on where it was.
+func (p *Policy) took(now time.Time, pt *Patient, s Step) {
+	if s == Alert {
+		pt.Done = append([]Step{Alert}, pt.past...)
 	} else {
 		pt.Done = append(pt.Done, s)
+		p.memory.Past[pt.Hog.Key()] = Past{Done: slices.Clone(pt.Done[1:]), At: now}
 	}
-	if i := slices.Index(p.config.Steps, s); i >= 0 {
-		pt.next = i + 1
-	} else {
-		pt.next = len(p.config.Steps)
+	pt.next = p.after(pt.Done)
+	if n := len(p.config.Steps); s == Alert && len(pt.past) > 0 && pt.next == n { // every step was taken: begin with the last
+		pt.Done, pt.next = []Step{Alert}, n-1
 	}
+}
+
+// after is the index of the step that follows those that were taken. A restart stands for terminate, the second one for
+// kill.
+func (p *Policy) after(done []Step) int {
+	next, restarted := 0, false
+	for _, s := range done {
+		if s == Restart {
+			s = Terminate
+			if restarted {
+				s = Kill
+			}
+			restarted = true
+		}
+		i := slices.Index(p.config.Steps, s)
+		if i < 0 && s == Kill { // two restarts, and there is no kill
+			i = len(p.config.Steps) - 1
+		}
+		next = max(next, i+1)
+	}
+	return next
+}
+
+// past returns the steps of an earlier treatment, and forgets what is too old to count.
+func (p *Policy) past(key string, now time.Time) []Step {
+	maps.DeleteFunc(p.memory.Past, func(_ string, x Past) bool { return now.Sub(x.At) >= p.config.Per })
+	maps.DeleteFunc(p.memory.Treated, func(who string, _ []time.Time) bool { return len(p.recent(who, now)) == 0 })
+	return p.memory.Past[key].Done
 }
 
 // choose returns the step that is taken in place of s, or why none is.
@@ -187,7 +241,7 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 		return s, &protect.Spared{Rule: RuleReturned, Reason: fmt.Sprintf("it was treated %d times within %s and came back", maxReturns, p.config.Per)}
 	case p.config.Leash:
 		return s, &protect.Spared{Rule: RuleLeash, Reason: fmt.Sprintf("the doctor is on the leash; the step would be: %s", s)}
-	case !p.budget.left(now):
+	case !p.BudgetLeft(now):
 		return s, &protect.Spared{Rule: RuleBudget, Reason: fmt.Sprintf("the budget of %d actions per %s is spent", p.config.Actions, p.config.Per)}
 	}
 	return s, nil
@@ -195,7 +249,7 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 
 // recent returns when the program was treated within the budget's time.
 func (p *Policy) recent(who string, now time.Time) []time.Time {
-	return slices.DeleteFunc(p.treated[who], func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
+	return slices.DeleteFunc(p.memory.Treated[who], func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
 }
 
 // program is what comes back: a user's executable. Arguments and command name are the user's to change.
@@ -207,22 +261,11 @@ func (p *Policy) Recovered(now time.Time, alive func(process.Ident) bool) []*Pat
 	for k, pt := range p.patients {
 		if !alive(pt.Hog.Ident) || now.Sub(pt.lastHog) >= p.config.Calm[pt.Hog.Resource] {
 			delete(p.patients, k)
+			if !alive(pt.Hog.Ident) {
+				delete(p.memory.Past, k)
+			}
 			list = append(list, pt)
 		}
 	}
 	return list
 }
-
-// budget limits how often the doctor acts.
-type budget struct {
-	actions int
-	per     time.Duration
-	spent   []time.Time
-}
-
-func (b *budget) left(now time.Time) bool {
-	b.spent = slices.DeleteFunc(b.spent, func(t time.Time) bool { return now.Sub(t) >= b.per })
-	return len(b.spent) < b.actions
-}
-
-func (b *budget) spend(now time.Time) { b.spent = append(b.spent, now) }

@@ -31,13 +31,14 @@ type Limits struct {
 	MemoryFor time.Duration
 }
 
-// Windows follow every process from sample to sample. A process is above its CPU limit for the whole window
-// when its average over the window is, and no sample in it fell under half of the limit: a burst is no hog, and
-// neither does one slow sample on a busy machine acquit one.
+// Windows follow every process from sample to sample. A process is a hog when it used more than its CPU limit over the
+// whole window, by sum: pauses in between do not acquit it. Each half of the window and the last interval must have at
+// least half of the limit: one burst is not a hog, and neither is what has just ended. The window begins with the
+// first interval in which the process used that much.
 //
-// Where a core has too many takers, no process reaches the limit, and the host is at its worst. So a process
-// that spins is a hog too: one that never sleeps by itself, and runs or waits for a core for the limit's share
-// of the window. One that works and sleeps is not, however long it has to wait.
+// When many processes share a core, none of them reaches the limit, and the host is at its worst. So a process that spins
+// is a hog too: it never sleeps by itself, and it runs or waits for a core for the limit's share of the window. A process
+// that works and sleeps is no hog, however long it waits.
 type Windows struct {
 	limits Limits
 	demand func(process.Ident) (process.Demand, error) // nil: unknown
@@ -48,7 +49,7 @@ type Windows struct {
 
 type track struct {
 	last    time.Duration // CPU at the last sample
-	streak  []point       // since the process was last under half of the limit
+	points  []point       // of the window, and the youngest before it; empty: the process is idle
 	spin    *spinning     // since it last slept; nil: it does not spin
 	memory  time.Time     // since when it is above the memory limit; zero: it is not
 	seen    time.Time
@@ -60,7 +61,7 @@ type point struct {
 	cpu time.Duration
 }
 
-// spinning is how a process stood when it began to spin.
+// spinning is the state of a process when it began to spin.
 type spinning struct {
 	point
 	process.Demand
@@ -69,8 +70,8 @@ type spinning struct {
 }
 
 const (
-	spinShare  = 10 // a process that gets less than this part of the limit is not asked whether it spins
-	spinSleeps = 1  // a second, at most
+	spinShare  = 10 // a process that gets less than this part of the limit is not judged
+	spinSleeps = 1  // most sleeps per second of a process that spins
 )
 
 // NewWindows starts without history. d returns the demand of a process; nil: processes are judged by usage only.
@@ -110,8 +111,7 @@ func (w *Windows) Add(s sample.Sample) []Hog {
 	return w.hogs
 }
 
-// cpuLimit is the limit on a host that has less than one core: then it is that share of what the host has,
-// which a process cannot exceed.
+// cpuLimit is the limit in per cent of one core. On a host with less than one core it is a share of what the host has.
 func (w *Windows) cpuLimit(h sample.Host) float64 {
 	if h.Cores > 0 && h.Cores < 1 {
 		return w.limits.CPU * h.Cores
@@ -119,41 +119,61 @@ func (w *Windows) cpuLimit(h sample.Host) float64 {
 	return w.limits.CPU
 }
 
-// cpu follows what a process used, and reports whether it is a hog for it.
+// cpu judges what a process used, and reports whether it is a hog for it.
 func (w *Windows) cpu(u *sample.Usage, t *track, now time.Time, limit float64) bool {
-	if limit <= 0 || t.percent < limit/2 {
-		t.streak = t.streak[:0]
+	if limit <= 0 {
 		return false
 	}
-	if len(t.streak) == 0 { // the streak began with the interval that ends now
-		t.streak = append(t.streak, point{at: w.last, cpu: t.last})
+	if len(t.points) == 0 {
+		if t.percent < limit/2 {
+			return false
+		}
+		t.points = append(t.points, point{at: w.last, cpu: t.last}) // the interval that ends now is the first
 	}
-	t.streak = append(t.streak, point{at: now, cpu: u.CPU})
-	// Keep the youngest point that is a window old, and those after it.
-	from := 0
-	for from+1 < len(t.streak) && now.Sub(t.streak[from+1].at) >= w.limits.CPUFor {
-		from++
-	}
-	t.streak = append(t.streak[:0], t.streak[from:]...)
-	age := now.Sub(t.streak[0].at)
-	if age < w.limits.CPUFor {
+	t.points = append(t.points, point{at: now, cpu: u.CPU})
+	from := lastBefore(t.points, now.Add(-w.limits.CPUFor))
+	t.points = append(t.points[:0], t.points[from:]...)
+	first, last := t.points[0], t.points[len(t.points)-1]
+	if last.at.Sub(first.at) < w.limits.CPUFor {
 		return false
 	}
-	v := 100 * float64(u.CPU-t.streak[0].cpu) / float64(age)
-	if v >= limit {
-		w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "cpu", Value: v, Limit: limit, Window: age})
+	middle := t.points[lastBefore(t.points, now.Add(-w.limits.CPUFor/2))]
+	v := rate(first, last)
+	if v < limit/2 {
+		t.points = t.points[:0]
 	}
-	return v >= limit
+	if v < limit || rate(first, middle) < limit/2 || rate(middle, last) < limit/2 || t.percent < limit/2 {
+		return false
+	}
+	w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "cpu", Value: v, Limit: limit, Window: last.at.Sub(first.at)})
+	return true
 }
 
-// spins follows what a process wanted.
+// lastBefore is the index of the youngest point that is not younger than at; 0 when all are.
+func lastBefore(points []point, at time.Time) int {
+	i := 0
+	for i+1 < len(points) && !points[i+1].at.After(at) {
+		i++
+	}
+	return i
+}
+
+// rate is the usage between two points, in per cent of one core.
+func rate(a, b point) float64 {
+	if d := b.at.Sub(a.at); d > 0 {
+		return 100 * float64(b.cpu-a.cpu) / float64(d)
+	}
+	return 0
+}
+
+// spins judges what a process wanted.
 func (w *Windows) spins(u *sample.Usage, t *track, now time.Time, limit float64) {
 	if w.demand == nil || limit <= 0 || t.percent < limit/spinShare {
 		t.spin = nil
 		return
 	}
 	d, err := w.demand(u.Ident)
-	if err != nil { // without it the process is judged by what it used
+	if err != nil { // the process is judged by its usage only
 		t.spin = nil
 		return
 	}
@@ -198,7 +218,7 @@ func (w *Windows) memory(u *sample.Usage, t *track, s sample.Sample) {
 	}
 }
 
-// Percent returns what a process used since the sample before the last, in per cent of one core.
+// Percent returns the usage of a process between the last two samples, in per cent of one core.
 func (w *Windows) Percent(id process.Ident) float64 {
 	if t := w.tracks[id]; t != nil {
 		return t.percent

@@ -25,6 +25,7 @@ const (
 	recordCPU    = 5 // per cent of one core
 	recordMemory = 5 // per cent of the host's memory
 	quietEvery   = 10 * time.Second
+	pauseFor     = 30 * time.Second // a process that pauses is recorded for so long
 )
 
 // Entry is one line of a recording: a sample, and the events since the previous one.
@@ -63,6 +64,7 @@ type Recorder struct {
 	file   *os.File
 	size   int64
 	known  map[process.Ident]bool
+	busy   map[process.Ident]time.Time // when it used enough last
 	last   time.Time
 	events []Event
 }
@@ -72,7 +74,7 @@ func Open(dir, role string) (*Recorder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open recording: %w", err)
 	}
-	r := &Recorder{path: filepath.Join(dir, "samples.jsonl"), role: role}
+	r := &Recorder{busy: map[process.Ident]time.Time{}, path: filepath.Join(dir, "samples.jsonl"), role: role}
 	return r, r.open()
 }
 
@@ -102,7 +104,7 @@ func (r *Recorder) Tell(e sdk.Event) {
 func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Ident) (process.Facts, *protect.Spared, error)) error {
 	e := Entry{Time: s.Time, Role: r.role, Host: s.Host, Events: r.events}
 	for _, u := range s.Procs {
-		if u.Kernel || w.Percent(u.Ident) < recordCPU && s.Host.Share(u.RSS) < recordMemory {
+		if u.Kernel || !r.wanted(s, u, w) {
 			continue
 		}
 		p := Process{Ident: u.Ident, CPU: u.CPU, RSS: u.RSS}
@@ -123,6 +125,11 @@ func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Iden
 	if len(e.Procs) == 0 && len(e.Events) == 0 && s.Time.Sub(r.last) < quietEvery {
 		return nil
 	}
+	for id, at := range r.busy {
+		if s.Time.Sub(at) > pauseFor {
+			delete(r.busy, id)
+		}
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("record sample: %w", err)
@@ -137,6 +144,16 @@ func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Iden
 		return r.rotate()
 	}
 	return nil
+}
+
+// wanted reports whether a process uses enough to be recorded, or did lately: a rehearsal must see its pauses.
+func (r *Recorder) wanted(s sample.Sample, u sample.Usage, w *limit.Windows) bool {
+	if w.Percent(u.Ident) >= recordCPU || s.Host.Share(u.RSS) >= recordMemory {
+		r.busy[u.Ident] = s.Time
+		return true
+	}
+	at, ok := r.busy[u.Ident]
+	return ok && s.Time.Sub(at) <= pauseFor
 }
 
 func (r *Recorder) rotate() error {

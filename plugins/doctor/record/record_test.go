@@ -71,8 +71,8 @@ func TestRecord(t *testing.T) {
 			busy++
 		}
 	}
-	if busy != 4 { // the first sample knows no rate
-		t.Errorf("%d samples of the busy process, want 4", busy)
+	if busy != 5 { // the first sample knows no rate; the last is a pause
+		t.Errorf("%d samples of the busy process, want 5", busy)
 	}
 	if last := got[len(got)-1]; len(last.Events) != 1 || last.Events[0].Summary != "told" {
 		t.Errorf("events %+v", last.Events)

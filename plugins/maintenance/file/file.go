@@ -78,7 +78,7 @@ func (d *Folder) checkMount(f *os.File) error {
 		other = here.Dev_major != there.Dev_major || here.Dev_minor != there.Dev_minor
 	}
 	if other { // device numbers are no proof: on an overlay, a file and its folder differ
-		return fmt.Errorf("%s: %w: it is another mount", f.Name(), ErrUnsafe)
+		return Refuse(f.Name(), "it is another mount")
 	}
 	return nil
 }
@@ -86,32 +86,59 @@ func (d *Folder) checkMount(f *os.File) error {
 // ErrUnsafe says that a file or folder is refused for what it is; trying again does not help.
 var ErrUnsafe = errors.New("refused")
 
+// Refusal is an error of kind ErrUnsafe. Its reason is the same for every file of its kind.
+type Refusal struct{ Path, Reason string }
+
+// Refuse returns a Refusal.
+func Refuse(path, reason string) error { return &Refusal{path, reason} }
+
+func (r *Refusal) Error() string { return r.Path + ": refused: " + r.Reason }
+
+// Is makes a Refusal an ErrUnsafe.
+func (r *Refusal) Is(target error) bool { return target == ErrUnsafe }
+
+// Reason returns what an error says about a file, without the file's name.
+func Reason(err error) string {
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		return r.Reason
+	}
+	if p := (*os.PathError)(nil); errors.As(err, &p) {
+		return p.Op + ": " + p.Err.Error()
+	}
+	return err.Error()
+}
+
 func folderError(name string, err error) error {
 	// O_NOFOLLOW with O_DIRECTORY says ENOTDIR of a symbolic link.
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("open folder %s: %w: it is a symbolic link, or no folder", name, ErrUnsafe)
+		return Refuse(name, "it is a symbolic link, or not a folder")
 	}
 	return fmt.Errorf("open folder %s: %w", name, err)
 }
 
-// Open opens a regular file of the folder. It refuses links, files with hard links and mounts.
+// Open opens a regular file of the folder. It refuses links, files with hard links, mounts and all that is not a file,
+// and looks before it opens: opening a FIFO or a device has effects of its own.
 func (d *Folder) Open(name string, flags int) (*os.File, ID, error) {
 	full := path.Join(d.Path, name)
-	// Without O_NONBLOCK a FIFO would block the agent.
-	fd, err := unix.Openat(int(d.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	switch {
-	case errors.Is(err, unix.ELOOP):
-		return nil, ID{}, fmt.Errorf("%s: %w: it is a symbolic link", full, ErrUnsafe)
-	case errors.Is(err, unix.ENXIO):
-		return nil, ID{}, fmt.Errorf("%s: %w: it is no regular file", full, ErrUnsafe)
-	case err != nil:
+	fd, err := unix.Openat(int(d.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, ID{}, &os.PathError{Op: "open", Path: full, Err: err}
+	}
+	look := os.NewFile(uintptr(fd), full)
+	defer look.Close()
+	if _, err := Identify(look); err != nil {
+		return nil, ID{}, err
+	}
+	if err := d.checkMount(look); err != nil {
+		return nil, ID{}, err
+	}
+	// The same file again, whatever its name leads to by now.
+	fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", look.Fd()), flags|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
 		return nil, ID{}, &os.PathError{Op: "open", Path: full, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), full)
 	id, err := Identify(f)
-	if err == nil {
-		err = d.checkMount(f)
-	}
 	if err != nil {
 		return nil, ID{}, errors.Join(err, f.Close())
 	}
@@ -144,10 +171,12 @@ func Identify(f *os.File) (ID, error) {
 		return ID{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
 	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return ID{}, Refuse(f.Name(), "it is a symbolic link")
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return ID{}, fmt.Errorf("%s: %w: it is no regular file", f.Name(), ErrUnsafe)
+		return ID{}, Refuse(f.Name(), "it is not a regular file")
 	case st.Nlink > 1:
-		return ID{}, fmt.Errorf("%s: %w: it has %d names (hard links)", f.Name(), ErrUnsafe, st.Nlink)
+		return ID{}, Refuse(f.Name(), "it has several names (hard links)")
 	}
 	return ID{
 		Dev: st.Dev, Inode: st.Ino, Size: st.Size, MTime: time.Unix(st.Mtim.Unix()), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid,

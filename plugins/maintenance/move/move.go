@@ -47,7 +47,6 @@ type Mover struct {
 	Compress    string
 	Quarantine  time.Duration
 	Now         func() time.Time
-	Notify      func(ctx context.Context, s *rule.Signal) error
 }
 
 // Outcome is the result of Advance.
@@ -74,6 +73,23 @@ func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
 	if err != nil {
 		return err
 	}
+	tell := func() error { return nil }
+	if r.Reopen == "signal" { // before the rename: a file whose writer must not be signalled keeps its name
+		w, err := FindWriter(ctx, *r.Signal)
+		if err != nil && !errors.Is(err, ErrNoWriter) {
+			return err
+		}
+		if err == nil {
+			defer w.Close()
+			tell = w.Signal
+		}
+	}
+	return v.rename(d, r, f, id, tell)
+}
+
+// rename claims a file of an open folder, and tells its writer.
+func (v *Mover) rename(d *file.Folder, r rule.Rule, f rule.Found, id file.ID, tell func() error) error {
+	base := path.Base(f.Path)
 	m := ulid.Make().String()
 	c := journal.Claim{Rule: r.Name, Root: f.Root, Path: f.Path, Claimed: claimedName(m, base), Copy: r.Reopen == "copytruncate", File: id}
 	if err := v.Ledger.Append(journal.Record{ID: m, Op: journal.OpClaim, Claim: &c}); err != nil {
@@ -85,10 +101,7 @@ func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
 	if err := d.Rename(base, c.Claimed); err != nil {
 		return err
 	}
-	if r.Reopen == "signal" {
-		return v.Notify(ctx, r.Signal)
-	}
-	return nil
+	return tell()
 }
 
 func claimedName(id, base string) string {
@@ -108,27 +121,39 @@ func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(dst, src)
-	if err == nil {
-		err = dst.Sync()
-	}
-	copied, errID := file.Identify(dst)
-	if err = errors.Join(err, errID, dst.Close()); err != nil {
+	defer dst.Close()
+	if err := copyRest(dst, src); err != nil {
 		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
-	if err := d.Sync(); err != nil {
-		return err
+	copied, err := file.Identify(dst)
+	if err == nil {
+		err = d.Sync()
 	}
-	if err := v.Ledger.Append(journal.Record{ID: id, Op: journal.OpCopied, File: &copied}); err != nil {
-		return err
+	if err == nil {
+		err = v.Ledger.Append(journal.Record{ID: id, Op: journal.OpCopied, File: &copied})
 	}
-	if _, err := io.Copy(io.Discard, src); err != nil { // nothing: it was read to its end
-		return err
+	if err == nil {
+		err = copyRest(dst, src) // what was written meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", c.Path, err)
+	}
+	// From here on lines are lost: as little as possible happens between the last read and the truncation.
+	if _, err := io.Copy(dst, src); err != nil {
+		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
 	if err := src.Truncate(0); err != nil {
 		return fmt.Errorf("truncate %s: %w", c.Path, err)
 	}
-	return src.Sync()
+	return errors.Join(dst.Sync(), src.Sync())
+}
+
+// copyRest copies what is left of src, to disk.
+func copyRest(dst, src *os.File) error {
+	if _, err := io.Copy(dst, src); err != nil {
+		return err
+	}
+	return dst.Sync()
 }
 
 // Advance takes a move as far as possible now.
@@ -153,7 +178,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
 	}
 	if !id.Same(m.Claim.File) {
-		return Waiting, fmt.Errorf("%s: %w: another file was put in its place", f.Name(), file.ErrUnsafe)
+		return Waiting, file.Refuse(f.Name(), "another file was put in its place")
 	}
 	if err := file.Released(f); err != nil {
 		if errors.Is(err, file.ErrHeld) && m.Receipt == nil && v.Now().Sub(m.Begun) >= HoldTime {

@@ -2,36 +2,141 @@ package move
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 )
 
-// NotifyWriter sends the signal of a rule to the writer of its files.
-func NotifyWriter(ctx context.Context, s *rule.Signal) error {
-	var text []byte
-	var err error
+// Writer is the process that a rule signals. It is held by a pidfd, so that no other process with its pid is hit.
+type Writer struct {
+	pid, fd int
+	signal  unix.Signal
+}
+
+// ErrNoWriter says that the process which a rule signals does not run: nobody has to reopen the file.
+var ErrNoWriter = errors.New("the writer does not run")
+
+// FindWriter finds the process that a rule signals. Without one the error is ErrNoWriter. A pid from a file is believed only as far as its owner could signal
+// the process himself: a file of root may name any process, a file of another user his own. Else the error is of kind
+// file.ErrUnsafe.
+func FindWriter(ctx context.Context, s rule.Signal) (*Writer, error) {
 	if s.PIDFile != "" {
-		text, err = os.ReadFile(s.PIDFile)
-	} else {
-		text, err = exec.CommandContext(ctx, "systemctl", "show", "--property=MainPID", "--value", "--", s.Unit).Output()
+		text, owner, err := readPIDFile(s.PIDFile)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, ErrNoWriter
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find the writer to signal: %w", err)
+		}
+		return holdWriter(s, text, func(uids []uint32) error {
+			for _, uid := range uids {
+				if owner != 0 && uid != owner {
+					return file.Refuse(s.PIDFile, fmt.Sprintf("it belongs to user %d and names a process of another user", owner))
+				}
+			}
+			return nil
+		})
 	}
+	text, err := exec.CommandContext(ctx, "systemctl", "show", "--property=MainPID", "--value", "--", s.Unit).Output()
 	if err != nil {
-		return fmt.Errorf("find the writer to signal: %w", err)
+		return nil, fmt.Errorf("find the writer to signal: %w", err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 1 {
-		return fmt.Errorf("find the writer to signal: %q is not a process", strings.TrimSpace(string(text)))
+	if strings.TrimSpace(string(text)) == "0" {
+		return nil, ErrNoWriter
 	}
-	sig := s.Number()
-	if err := unix.Kill(pid, sig); err != nil {
-		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), pid, err)
+	return holdWriter(s, string(text), func([]uint32) error { return nil })
+}
+
+// Signal tells the writer to reopen its file.
+func (w *Writer) Signal() error {
+	if err := unix.PidfdSendSignal(w.fd, w.signal, nil, 0); err != nil {
+		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(w.signal), w.pid, err)
 	}
 	return nil
+}
+
+// Close releases the writer.
+func (w *Writer) Close() error { return unix.Close(w.fd) }
+
+// readPIDFile reads a small file and its owner. Only its folder may be reached by links, such as /var/run.
+func readPIDFile(name string) (text string, owner uint32, err error) {
+	dir, err := filepath.EvalSymlinks(path.Dir(name))
+	if err != nil {
+		return "", 0, err
+	}
+	d, err := file.OpenFolder(dir, dir)
+	if err != nil {
+		return "", 0, err
+	}
+	defer d.Close()
+	f, id, err := d.Open(path.Base(name), unix.O_RDONLY)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 32))
+	return string(b), id.UID, err
+}
+
+// holdWriter opens the process of a pid, when may allows it for its uids. The uids are read while the process is held:
+// if it has not ended since, they are its own.
+func holdWriter(s rule.Signal, text string, may func(uids []uint32) error) (*Writer, error) {
+	pid, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || pid <= 1 {
+		return nil, fmt.Errorf("find the writer to signal: %q is not a process", strings.TrimSpace(text))
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, ErrNoWriter
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the writer to signal: process %d: %w", pid, err)
+	}
+	w := &Writer{pid: pid, fd: fd, signal: s.Number()}
+	uids, err := uidsOf(pid)
+	if err == nil {
+		err = may(uids)
+	}
+	if err == nil {
+		err = unix.PidfdSendSignal(fd, 0, nil, 0)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find the writer to signal: %w", err), w.Close())
+	}
+	return w, nil
+}
+
+// uidsOf reads the four uids of a process.
+func uidsOf(pid int) ([]uint32, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		value, ok := strings.CutPrefix(line, "Uid:")
+		if !ok {
+			continue
+		}
+		var uids []uint32
+		for word := range strings.FieldsSeq(value) {
+			n, err := strconv.ParseUint(word, 10, 32)
+			if err != nil {
+				return nil, fmt.Errorf("parse status of process %d: %w", pid, err)
+			}
+			uids = append(uids, uint32(n))
+		}
+		return uids, nil
+	}
+	return nil, fmt.Errorf("parse status of process %d: no Uid", pid)
 }

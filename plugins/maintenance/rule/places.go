@@ -84,34 +84,34 @@ func (p Places) checkPattern(pattern string) error {
 	}
 	// Alternatives are checked one by one: {app.log,dump.rdb} names both files.
 	for _, one := range alternatives(pattern) {
-		if err := p.checkName(one); err != nil {
-			return err
+		if reason := p.kept(one); reason != "" {
+			return fmt.Errorf("%q: %s", one, reason)
 		}
 	}
 	return nil
 }
 
-// checkName says what is wrong with a pattern without alternatives, or with the path of a file.
-func (p Places) checkName(name string) error {
+// kept says why a file must not be moved, by its path: empty when it may be. A pattern without alternatives is a path, too.
+func (p Places) kept(name string) string {
 	if file.Below(name, keptFolders...) {
-		return fmt.Errorf("%q belongs to the system; %s", name, remedy)
+		return "it belongs to the system; " + remedy
 	}
 	for part := range strings.SplitSeq(path.Dir(name), "/") {
 		if slices.Contains(keptParts, part) {
-			return fmt.Errorf("%q lies in a folder of a database or an application (%s); %s", name, part, remedy)
+			return fmt.Sprintf("it lies in a folder of a database or an application (%s); %s", part, remedy)
 		}
 	}
 	base := strings.ToLower(path.Base(name))
 	for _, kept := range keptNames {
 		if ok, err := path.Match(kept, base); ok || err != nil {
-			return fmt.Errorf("%q is a file that a database, an application or the system needs (%s); %s", name, kept, remedy)
+			return fmt.Sprintf("it is a file that a database, an application or the system needs (%s); %s", kept, remedy)
 		}
 	}
 	if file.Below(name, p.Teams...) && !secondaryName.MatchString(strings.TrimSuffix(base, "*")) && !secondaryName.MatchString(base) {
-		return fmt.Errorf("%q may be more than a log: below %s the last part must end in an extension of logs or dumps; %s",
-			name, strings.Join(p.Teams, " and "), remedy)
+		return fmt.Sprintf("it may be more than a log: below %s the last part must end in an extension of logs or dumps; %s",
+			strings.Join(p.Teams, " and "), remedy)
 	}
-	return nil
+	return ""
 }
 
 // owner says what a folder holds, for messages.
@@ -210,10 +210,10 @@ func elfCore(head []byte) bool {
 func (p Places) Inspect(d *file.Folder, name string) (file.ID, error) {
 	full := filepath.Join(d.Path, name)
 	if !p.Hold(full) {
-		return file.ID{}, fmt.Errorf("%s: %w: %s", full, file.ErrUnsafe, remedy)
+		return file.ID{}, file.Refuse(full, remedy)
 	}
-	if err := p.checkName(full); err != nil {
-		return file.ID{}, fmt.Errorf("%w: %w", file.ErrUnsafe, err)
+	if reason := p.kept(full); reason != "" {
+		return file.ID{}, file.Refuse(full, reason)
 	}
 	f, id, err := d.Open(name, unix.O_RDONLY)
 	if err != nil {
@@ -226,7 +226,7 @@ func (p Places) Inspect(d *file.Folder, name string) (file.ID, error) {
 		return file.ID{}, fmt.Errorf("read %s: %w", full, err)
 	}
 	if err := checkContent(head[:n]); err != nil {
-		return file.ID{}, fmt.Errorf("%s: %w: %w", full, file.ErrUnsafe, err)
+		return file.ID{}, file.Refuse(full, err.Error())
 	}
 	return id, nil
 }

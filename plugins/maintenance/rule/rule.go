@@ -30,7 +30,7 @@ type Rule struct {
 type Signal struct {
 	Send    string `hcl:"send" default:"\"HUP\"" doc:"HUP, USR1 or USR2."`
 	Unit    string `hcl:"unit,optional" doc:"Service whose main process gets the signal."`
-	PIDFile string `hcl:"pid_file,optional" doc:"File with the pid of the process, instead of a unit."`
+	PIDFile string `hcl:"pid_file,optional" doc:"File with the pid of the process, instead of a unit. Unless it is root's, it may name a process of its owner only."`
 }
 
 // Number returns the signal, 0 when there is none of its name. Without a name it is SIGHUP.

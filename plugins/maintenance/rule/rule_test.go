@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,7 +96,7 @@ func TestInspect(t *testing.T) {
 		"a core dump":       {"core.1.log", write("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00more"), ""},
 		"a symbolic link":   {"link.log", func(p string) error { return os.Symlink(outside, p) }, "symbolic link"},
 		"a hard link":       {"hard.log", func(p string) error { return os.Link(outside, p) }, "hard links"},
-		"a pipe":            {"pipe.log", func(p string) error { return unix.Mkfifo(p, 0o600) }, "no regular file"},
+		"a pipe":            {"pipe.log", func(p string) error { return unix.Mkfifo(p, 0o600) }, "not a regular file"},
 		"SQLite":            {"s.log", write("SQLite format 3\x00rest"), "SQLite"},
 		"SQLite's WAL":      {"w.log", write("\x37\x7f\x06\x82rest"), "SQLite"},
 		"Redis dump":        {"r.log", write("REDIS0011\xfa"), "Redis"},
@@ -236,5 +237,80 @@ func TestChoose(t *testing.T) {
 				t.Errorf("got %q and %d missing, want %q and %d", s, short, test.want, test.short)
 			}
 		})
+	}
+}
+
+// TestDatabaseFolder has data folders of databases whose files are called *.log, and folders that only look like them.
+func TestDatabaseFolder(t *testing.T) {
+	for name, test := range map[string]struct {
+		files []string
+		kind  string // empty: its logs are moved
+	}{
+		"LevelDB":            {[]string{"000003.log", "CURRENT", "LOCK", "MANIFEST-000002"}, "LevelDB"},
+		"RocksDB":            {[]string{"000021.log", "000020.sst", "LOCK", "OPTIONS-000007"}, "RocksDB"},
+		"Kafka":              {[]string{"00000000000000000000.log", "00000000000000000000.index", "00000000000000000000.timeindex"}, "Kafka"},
+		"Cassandra":          {[]string{"CommitLog-7-1699.log"}, "Cassandra"},
+		"HSQLDB":             {[]string{"shop.log", "shop.script", "shop.properties"}, "HSQLDB"},
+		"Bitcask":            {[]string{"1.bitcask.data", "1.log"}, "Bitcask"},
+		"Lucene":             {[]string{"segments_1", "write.lock", "_0.log"}, "Lucene"},
+		"ZooKeeper":          {[]string{"log.1", "snapshot.0", "x.log"}, "ZooKeeper"},
+		"logs":               {[]string{"app.log", "app.log.1", "error.log"}, ""},
+		"a link to the last": {[]string{"app.log", "current"}, ""},
+		"a lock beside logs": {[]string{"app.log", "LOCK"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			dir := filepath.Join(root, "data")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range test.files {
+				if err := os.WriteFile(filepath.Join(dir, f), []byte("x"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l, err := List(Rule{Paths: []string{root + "/**/*.log"}}, Places{Secondary: []string{root}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.kind == "" {
+				if len(l.Files) == 0 || len(l.Refused) != 0 {
+					t.Errorf("found %d, refused %v", len(l.Files), l.Refused)
+				}
+				return
+			}
+			if len(l.Files) != 0 || len(l.Refused) == 0 {
+				t.Errorf("found %v, refused %v", l.Files, l.Refused)
+			}
+			for _, err := range l.Refused {
+				if !errors.Is(err, file.ErrUnsafe) || !strings.Contains(err.Error(), test.kind) {
+					t.Errorf("refused: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestLookBeforeOpening has a FIFO that matches a rule: it is refused without being opened, as its writer would notice.
+func TestLookBeforeOpening(t *testing.T) {
+	root := t.TempDir()
+	fifo := filepath.Join(root, "pipe.log")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(watch) })
+	if _, err := unix.InotifyAddWatch(watch, fifo, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	l, err := List(Rule{Paths: []string{root + "/*.log"}}, Places{Secondary: []string{root}})
+	if err != nil || len(l.Files) != 0 || file.Reason(l.Refused[fifo]) != "it is not a regular file" {
+		t.Errorf("found %v, refused %v, %v", l.Files, l.Refused, err)
+	}
+	if n, err := unix.Read(watch, make([]byte, 4096)); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("the FIFO was opened: %d bytes of events, %v", n, err)
 	}
 }

@@ -78,6 +78,11 @@ func (w *walk) folder(d *file.Folder, rel string, depth int) error {
 	if err != nil {
 		return fmt.Errorf("read folder %s: %w", d.Path, err)
 	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	kind, shown := database(names)
 	for _, e := range entries {
 		name := path.Join(rel, e.Name())
 		full := path.Join(w.root, name)
@@ -107,6 +112,10 @@ func (w *walk) folder(d *file.Folder, rel string, depth int) error {
 		w.seen[full] = true
 		if claimed {
 			w.orphan(d, e.Name(), full)
+			continue
+		}
+		if kind != "" {
+			w.list.Refused[full] = file.Refuse(full, fmt.Sprintf("its folder holds a database of %s (%s)", kind, shown))
 			continue
 		}
 		id, err := w.allowed.Inspect(d, e.Name())

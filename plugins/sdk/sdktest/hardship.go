@@ -18,8 +18,9 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
 )
 
-// patience is how long a plugin may take to end a call that was cancelled.
-const patience = 2 * time.Second
+// patience is how long a plugin may take to end a call that was cancelled: far more than a busy machine needs, and less
+// than a plugin that does not listen takes.
+const patience = 10 * time.Second
 
 // takesUnknown gives every argument a value that is not known before the run: Check has nothing to say of it then,
 // and Run is refused.

@@ -1,0 +1,283 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// A journal is a chain: each line holds the SHA-256 of the line before. When a run ends, its last line, which holds
+// the whole result, is written a second time, to run.json, with its number and its hash. The first line of a run
+// holds the hash of the line that ended the run before.
+//
+// That proves that what is there fits together. Whoever changes, adds, moves or removes a line, exchanges a journal
+// or a record for another, or cuts off lines of a run that has ended, is found out, and so is an error of the disk.
+//
+// It does not prove who wrote it. There is no key in it: somebody who can write to the folder and knows the format
+// can write a journal and its record anew, with hashes that fit. They must do so for every later run as well, because
+// each names the hash of the one before; nothing names that of the newest. What nothing confirms yet can be cut off
+// unseen: lines at the end of a run that was killed, lines after a run's end (such as a notification that was
+// delivered), and the newest runs as a whole. For more, keep the hashes somewhere else.
+
+// DamageError is the first place in which something is not as it was written.
+type DamageError struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"` // 0: the file as a whole
+	Problem string `json:"problem"`
+	Want    string `json:"want,omitempty"` // what was expected there
+}
+
+func (e *DamageError) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s = fmt.Sprintf("%s:%d", s, e.Line)
+	}
+	s += ": " + e.Problem
+	if e.Want != "" {
+		s += "; want " + e.Want
+	}
+	return s
+}
+
+// replay reads the journal of a run, checks its chain and returns the run that its lines make, with the hash of the
+// line that ended it. With a seal, the journal must have the sealed line. Lines of events are checked for their
+// place, not decoded.
+func (f *Files) replay(ctx context.Context, id core.RunID, sealed *seal) (record, error) {
+	path := f.journalPath(id)
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) && sealed != nil {
+		return record{}, &DamageError{File: path, Problem: "is gone", Want: fmt.Sprintf("%d lines, as run.json says", sealed.Line)}
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("read run: %w", err)
+	}
+	defer file.Close()
+	run := replayed{id: id}
+	n, prev := 0, ""
+	for text, err := range lines(file) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return record{}, fmt.Errorf("read journal: %w", err)
+		}
+		n++
+		damage := func(problem, want string) (record, error) {
+			return run.record, &DamageError{File: path, Line: n, Problem: problem, Want: want}
+		}
+		if !bytes.HasPrefix(text, []byte(`{"prev":"`+prev+`"`)) {
+			return damage("does not follow the line before: this line or that one was changed, moved, added or removed", `"prev": "`+prev+`"`)
+		}
+		prev = hash(text)
+		if sealed != nil && n == sealed.Line && prev != sealed.Hash {
+			return damage("was changed: its SHA-256 is "+prev, sealed.Hash+", as run.json says")
+		}
+		if err := run.take(text); err != nil {
+			return damage(err.Error(), "")
+		}
+	}
+	if sealed != nil && n < sealed.Line {
+		return run.record, &DamageError{
+			File: path, Line: n + 1, Problem: "lines are missing at the end", Want: fmt.Sprintf("line %d, which ended the run, as run.json says", sealed.Line),
+		}
+	}
+	if run.record.ID == "" { // it died before its first line was complete
+		return record{}, fmt.Errorf("read run: %w", fs.ErrNotExist)
+	}
+	return run.record, nil
+}
+
+// replayed is a run that is made of the lines of its journal.
+type replayed struct {
+	id     core.RunID
+	record record
+	stages map[core.StageID]int
+}
+
+// take applies a line.
+func (r *replayed) take(text []byte) error {
+	if isEvent(text) {
+		return nil
+	}
+	var l line
+	if err := json.Unmarshal(text, &l); err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	switch {
+	case l.Record != nil:
+		if l.Record.ID != r.id {
+			return fmt.Errorf("belongs to run %s: the journal was exchanged", l.Record.ID)
+		}
+		after := r.record.After // only the first line has it
+		r.record = *l.Record
+		if after != nil {
+			r.record.After = after
+		}
+		r.stages = map[core.StageID]int{}
+		for i, s := range r.record.Stages {
+			r.stages[s.ID] = i
+		}
+	case l.Stage != nil:
+		i, ok := r.stages[l.Stage.ID]
+		if !ok {
+			return fmt.Errorf("is of stage %s, which the run does not have", l.Stage.ID)
+		}
+		r.record.Stages[i] = *l.Stage
+	}
+	return nil
+}
+
+// Verify checks the journal of a run and its record, and returns a *DamageError for the first place that is not as
+// it was written. What was torn off at the end when its process died is no damage. See above for what this proves.
+func (f *Files) Verify(ctx context.Context, id core.RunID) error {
+	sealed, err := f.seal(id)
+	if damage := (*DamageError)(nil); errors.As(err, &damage) {
+		return f.compare(ctx, id, damage)
+	}
+	if err != nil {
+		return err
+	}
+	if sealed != nil && sealed.Hash == "" {
+		return f.verifyOld(ctx, id)
+	}
+	rec, err := f.replay(ctx, id, sealed)
+	if err != nil {
+		return err
+	}
+	for _, err := range f.Events(ctx, id) {
+		if err != nil {
+			return err
+		}
+	}
+	return f.verifyAfter(id, rec.After)
+}
+
+// compare says in which way a record that was changed differs from the journal, when that can be told.
+func (f *Files) compare(ctx context.Context, id core.RunID, damage *DamageError) error {
+	told, err := f.replay(ctx, id, nil)
+	if err != nil {
+		return damage
+	}
+	var s seal
+	var l line
+	b, err := os.ReadFile(damage.File)
+	if err != nil || json.Unmarshal(b, &s) != nil || json.Unmarshal(s.Text, &l) != nil || l.Record == nil {
+		return damage
+	}
+	got, want := l.Record.Run, told.Run
+	for i := range min(len(got.Stages), len(want.Stages)) {
+		g, w := got.Stages[i], want.Stages[i]
+		if g.Status != w.Status {
+			damage.Problem, damage.Want = fmt.Sprintf("says that stage %s is %s", g.ID, g.Status), fmt.Sprintf("%s, as the journal says", w.Status)
+			return damage
+		}
+		if !reflect.DeepEqual(g, w) {
+			damage.Problem, damage.Want = fmt.Sprintf("says something else about stage %s", g.ID), "what the journal says"
+			return damage
+		}
+	}
+	if got.Status != want.Status {
+		damage.Problem, damage.Want = fmt.Sprintf("says that the run is %s", got.Status), fmt.Sprintf("%s, as the journal says", want.Status)
+	}
+	return damage
+}
+
+// verifyAfter checks that the run before this one is still the one that it was when this one began.
+func (f *Files) verifyAfter(id core.RunID, after *before) error {
+	if after == nil {
+		return nil
+	}
+	sealed, err := f.seal(after.Run)
+	if err != nil || sealed == nil { // it was removed as a whole, or is itself damaged, as its own check says
+		return nil //nolint:nilerr // as the line above says
+	}
+	if sealed.Hash != after.Hash {
+		return &DamageError{
+			File: f.recordPath(after.Run), Problem: fmt.Sprintf("was written anew after run %s had begun: its hash is %s", id, sealed.Hash), Want: after.Hash,
+		}
+	}
+	return nil
+}
+
+// verifyOld checks the journal of a run whose results are in run.json alone, as the first version of troop wrote them.
+func (f *Files) verifyOld(ctx context.Context, id core.RunID) error {
+	old, err := f.readOld(id)
+	if err != nil {
+		return err
+	}
+	path := f.journalPath(id)
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	defer file.Close()
+	prev, n, seen := "", 0, old.Journal == ""
+	for text, err := range lines(file) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("read journal: %w", err)
+		}
+		n++
+		if !bytes.HasPrefix(text, []byte(`{"prev":"`+prev+`"`)) {
+			return &DamageError{File: path, Line: n, Problem: "does not follow the line before", Want: `"prev": "` + prev + `"`}
+		}
+		if !isEvent(text) {
+			return &DamageError{File: f.recordPath(id), Problem: "is not what this journal ended with", Want: "the line that ended the run, with its hash"}
+		}
+		prev = hash(text)
+		seen = seen || prev == old.Journal
+	}
+	if !seen {
+		return &DamageError{File: path, Line: n, Problem: "lines are missing at the end, or the last one was changed", Want: "a line with the SHA-256 " + old.Journal}
+	}
+	return nil
+}
+
+// VerifyReceipts checks the receipts in a folder on this machine, such as a copy of what the storage host keeps: each
+// NAME.json that names the size and the SHA-256 of the file NAME beside it. It returns how many it has checked and
+// the first that is wrong.
+func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if !d.Type().IsRegular() || filepath.Ext(path) != ".json" {
+			return nil
+		}
+		var receipt struct {
+			Size   int64  `json:"stored_size"`
+			SHA256 string `json:"stored_sha256"`
+		}
+		b, err := os.ReadFile(path)
+		if err != nil || json.Unmarshal(b, &receipt) != nil || receipt.SHA256 == "" {
+			return err // not a receipt
+		}
+		file := path[:len(path)-len(".json")]
+		sum, size, err := digest(ctx, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &DamageError{File: file, Problem: "is gone", Want: "the file of receipt " + path}
+		}
+		if err != nil {
+			return err
+		}
+		if sum != receipt.SHA256 || size != receipt.Size {
+			return &DamageError{
+				File: file, Problem: fmt.Sprintf("has %d bytes with the SHA-256 %s", size, sum),
+				Want: fmt.Sprintf("%d bytes with %s, as the receipt says", receipt.Size, receipt.SHA256),
+			}
+		}
+		n++
+		return nil
+	})
+	return n, err
+}
