@@ -3,7 +3,7 @@ module github.com/seed-b96de936/troop
 go 1.26.0
 
 require (
-	github.com/agext/levenshtein v1.2.1
+	github.com/agext/levenshtein v1.2.1 // indirect
 	github.com/alecthomas/chroma/v2 v2.27.0
 	github.com/apenella/go-ansible/v2 v2.3.0
 	github.com/aws/aws-sdk-go-v2 v1.48.0

@@ -1,6 +1,11 @@
 package core
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Pipeline is what a manifest describes.
 type Pipeline struct {
@@ -13,15 +18,42 @@ type Pipeline struct {
 	Stages       []Stage // in the order of the manifest
 	Notifiers    []Notifier
 	Secrets      []string // values that must be masked wherever they appear
+	// Hidden returns Secrets together with those that were read since, for a stage whose scope was made. Nil: there
+	// are no others.
+	Hidden func() []string `json:"-"`
+}
+
+// Environment returns the environment of a name; no name means the only one. Else it is a *NotFoundError, or an error
+// that says how to choose.
+func (p *Pipeline) Environment(name string) (Environment, error) {
+	names := make([]string, 0, len(p.Environments))
+	for _, e := range p.Environments {
+		if e.Name == name {
+			return e, nil
+		}
+		names = append(names, e.Name)
+	}
+	switch {
+	case name != "":
+		return Environment{}, &NotFoundError{What: "environment", Name: name, Remedy: Suggest(name, names)}
+	case len(names) == 0:
+		return Environment{}, fmt.Errorf("%s has no environment block", p.File)
+	case len(names) == 1:
+		return p.Environments[0], nil
+	}
+	return Environment{}, fmt.Errorf("%s has several environments; choose one with --env: %s", p.File, strings.Join(names, ", "))
+}
+
+// Granted reports whether the manifest grants a capability to a stage.
+func (p *Pipeline) Granted(id StageID, c Capability) bool {
+	i := slices.IndexFunc(p.Stages, func(s Stage) bool { return s.ID() == id })
+	return i >= 0 && slices.Contains(p.Stages[i].Grants, c)
 }
 
 // Source is where commits come from.
 type Source struct {
 	Path string // absolute folder inside a git work tree or a bare repository
 }
-
-// StageID is TYPE.NAME.
-type StageID string
 
 // Stage is one step of a pipeline.
 type Stage struct {
@@ -31,7 +63,8 @@ type Stage struct {
 	Timeout     time.Duration // 0: none
 	Retries     int
 	OnFailure   OnFailure
-	Environment string // empty: that of the run
+	Environment string       // empty: that of the run
+	Grants      []Capability `json:",omitempty"` // those that a plugin does not have unless the manifest says so
 	Block       Block
 	Range       Range       // of the block's header
 	References  []Reference // to outputs of other stages, in the order in which they are written
@@ -70,19 +103,6 @@ type When struct {
 	Paths        Paths // of files that changed since the stage last passed
 }
 
-// Block is the body of a stage as it stands in the manifest; its plugin decodes it.
-type Block struct {
-	Source []byte // the text between the braces
-	Start  Pos    // of the first byte of Source
-	File   string
-}
-
-// Scope is the object that the expressions of a block refer to: a cty value, in the two encodings of go-cty.
-type Scope struct {
-	Type  []byte // JSON
-	Value []byte // msgpack; unknown values allowed
-}
-
 // Environment is a named set of hosts.
 type Environment struct {
 	Name      string
@@ -116,7 +136,7 @@ type Review struct {
 	Drift      OnDrift
 }
 
-// OnDrift says what a run does about changes on the hosts that are nobody's, before it makes its own.
+// OnDrift says what a run does about changes made outside troop, before it makes its own.
 type OnDrift string
 
 // What can be done about drift. Without one, a run does not look for it: that takes as long as a configuration.

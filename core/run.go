@@ -2,12 +2,6 @@ package core
 
 import "time"
 
-// RunID is a ULID.
-type RunID string
-
-// Digest is "sha256:" and 64 hexadecimal digits.
-type Digest string
-
 // Status of a run or a stage.
 type Status string
 
@@ -54,9 +48,6 @@ type StageResult struct {
 	Reused   RunID          `json:"reused,omitempty"` // the run in which it passed, when it did not run in this one
 }
 
-// HostName is the name of a host within its environment.
-type HostName string
-
 // Host is a machine reached over SSH.
 type Host struct {
 	Name           HostName `json:"name"`
@@ -71,31 +62,18 @@ type Host struct {
 	Vars map[string]any `json:"vars,omitempty"` // variables of the inventory
 }
 
-// Severity of an event.
-type Severity string
-
-// The severities. An alert is an event that someone must hear of; resolved is its recovery.
-const (
-	Info     Severity = "info"
-	Warning  Severity = "warning"
-	Alert    Severity = "alert"
-	Resolved Severity = "resolved"
-)
-
-// Event is one fact with a time. A run's journal, the hosts' streams and the terminal all carry this shape.
-type Event struct {
-	ID          string         `json:"id"` // ULID
-	Time        time.Time      `json:"time"`
-	Environment string         `json:"environment,omitempty"`
-	Host        HostName       `json:"host,omitempty"`
-	Role        string         `json:"role,omitempty"`
-	Run         RunID          `json:"run,omitempty"`
-	Source      string         `json:"source"` // TYPE.NAME of a stage, or the part of the core that speaks
-	Kind        string         `json:"kind"`
-	Severity    Severity       `json:"severity"`
-	Summary     string         `json:"summary"`
-	Key         string         `json:"key,omitempty"`
-	Data        map[string]any `json:"data,omitempty"`
+// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+func Complete(e Event) Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	if e.Severity == "" {
+		e.Severity = Info
+	}
+	return e
 }
 
 // Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.

@@ -84,6 +84,15 @@ stage "test" "unit" {
   command     = ["sh", "test.sh", each.key, each.value]
 }
 
+stage "maintenance" "logs" {
+  environment = "production"
+  grants      = ["storage"]
+  rule "app" {
+    paths = ["/var/log/shop/*.log"]
+    above = "5MiB"
+  }
+}
+
 notify "email" "ops" { url = secret.smtp }
 
 notify "webhook" "log" {

@@ -9,33 +9,35 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/notify"
 )
 
 // Config is the file that the core writes for each agent of a host.
 type Config struct {
-	Type        string        `json:"type"`
-	Name        string        `json:"name"`
-	Plugin      string        `json:"plugin,omitempty"` // the binary on the host; empty for the relay
-	Digest      core.Digest   `json:"digest,omitempty"` // of the binary
-	Pipeline    string        `json:"pipeline"`
-	Environment string        `json:"environment"`
-	Host        core.HostName `json:"host"` // filled in per host, with Role
-	Role        string        `json:"role"`
-	Block       core.Block    `json:"block"`
-	Scope       core.Scope    `json:"scope"`
-	Hosts       []core.Host   `json:"hosts"`
-	Redis       Redis         `json:"redis"`
-	// Secrets are those that the plugin may ask for, by name.
-	Secrets   map[string]string `json:"secrets,omitempty"`
-	Notifiers []core.Notifier   `json:"notifiers,omitempty"` // of the relay
+	Type        string           `json:"type"`
+	Name        string           `json:"name"`
+	Plugin      string           `json:"plugin,omitempty"` // the binary on the host; empty for the relay
+	Digest      core.Digest      `json:"digest,omitempty"` // of the binary
+	Pipeline    string           `json:"pipeline"`
+	Environment string           `json:"environment"`
+	Host        core.HostName    `json:"host"` // filled in per host, with Role
+	Role        string           `json:"role"`
+	Block       core.Block       `json:"block"`
+	Scope       core.Scope       `json:"scope"`
+	Hosts       []core.Host      `json:"hosts"`
+	Redis       Redis            `json:"redis"`
+	Storage     *core.StorageKey `json:"storage,omitempty"`   // of a plugin to which the manifest grants it
+	Notifiers   []core.Notifier  `json:"notifiers,omitempty"` // of the relay
 }
 
 // Redis is where the environment's Redis answers.
@@ -87,7 +89,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}()
 	defer func() { <-spooling }()
 
-	h := &services{config: a.Config, bus: b, flags: flags.Open(b.Client()), spool: spool}
+	h := &services{config: a.Config, bus: b, flags: flags.Open(b.Client()), spool: spool, mask: a.mask()}
 	pause := restartFirst
 	for {
 		start := time.Now()
@@ -133,18 +135,27 @@ func (a *Agent) once(ctx context.Context, h *services) error {
 			StateDir: filepath.Join(a.StateDir, "plugin"),
 		},
 		Capabilities: h,
-	}, a.log)
+	}, func(m core.Message) { a.log(h.mask, m) })
 }
 
-// log writes what a plugin says to the journal, and its events to the spool where they belong.
-func (a *Agent) log(m core.Message) {
+// mask hides all that the plugin is given and nobody else may read.
+func (a *Agent) mask() *mask.Mask {
+	m := mask.New(slices.Collect(maps.Values(a.Config.Scope.Secrets))...)
+	if a.Config.Storage != nil {
+		m.Add(a.Config.Storage.PrivateKey)
+	}
+	return m
+}
+
+// log writes what a plugin logs to the journal of the host.
+func (a *Agent) log(hide *mask.Mask, m core.Message) {
 	switch {
 	case m.Log != nil && m.Log.Error:
-		a.Log.Warn("plugin", "line", m.Log.Line)
+		a.Log.Warn("plugin", "line", hide.String(m.Log.Line))
 	case m.Log != nil:
-		a.Log.Info("plugin", "line", m.Log.Line)
+		a.Log.Info("plugin", "line", hide.String(m.Log.Line))
 	case m.Progress != nil && m.Progress.Text != "":
-		a.Log.Info("plugin", "progress", m.Progress.Text)
+		a.Log.Info("plugin", "progress", hide.String(m.Progress.Text))
 	}
 }
 

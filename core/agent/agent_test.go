@@ -15,6 +15,7 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
 // plugin is an agent that works once it was started a second time.
@@ -53,7 +54,7 @@ func setup(t *testing.T) (agent.Config, *bus.Bus) {
 	t.Cleanup(func() { _ = b.Close() })
 	return agent.Config{
 		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production",
-		Redis: agent.Redis{Address: r.Addr, Password: redistest.Password}, Secrets: map[string]string{"key": "v"},
+		Redis: agent.Redis{Address: r.Addr, Password: redistest.Password}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
 	}, b
 }
 
@@ -65,8 +66,9 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 			return errors.New("broken pipe")
 		}
 		caps := j.Capabilities
-		if v, err := caps.Secret(ctx, "key"); err != nil || v != "v" {
-			t.Errorf("secret: %q, %v", v, err)
+		sdktest.Secrets(ctx, t, caps)
+		if _, err := caps.StorageKey(ctx); err == nil || !strings.Contains(err.Error(), `grants = ["storage"]`) {
+			t.Errorf("the key of the storage host: %v", err)
 		}
 		if err := caps.Playbook(ctx, core.PlaybookRun{}, nil); err == nil {
 			t.Error("a playbook ran from a host")
@@ -74,7 +76,7 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 		if _, err := caps.SetState(ctx, "k", []byte("v")); err != nil {
 			t.Error(err)
 		}
-		if err := caps.Publish(ctx, core.Event{Kind: "host.cpu", Severity: core.Alert, Host: "forged"}); err != nil {
+		if err := caps.Publish(ctx, core.Event{Kind: "host.cpu", Severity: core.Alert, Host: "forged", Summary: "busy with " + sdktest.Token}); err != nil {
 			t.Error(err)
 		}
 		<-ctx.Done()
@@ -89,7 +91,7 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 	_ = b.Follow(ctx, core.EventFilter{Since: time.Now().Add(-time.Minute)}, func(e core.Event) error {
 		failed = failed || e.Kind == "agent.failed" && strings.Contains(e.Summary, "broken pipe")
 		alert = e.Kind == "host.cpu"
-		if alert && (e.Host != "web-1" || e.Role != "production" || e.Environment != "lab" || e.Source != "doctor.hosts") {
+		if alert && (e.Host != "web-1" || e.Role != "production" || e.Environment != "lab" || e.Source != "doctor.hosts" || e.Summary != "busy with ***") {
 			t.Errorf("event says it is from %+v", e)
 		}
 		if alert {

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 // services are the capabilities that a plugin has on a host: those of a run, less what only the core's machine
@@ -18,11 +18,14 @@ type services struct {
 	bus    *bus.Bus
 	flags  *flags.Flags
 	spool  *bus.Spool
+	mask   *mask.Mask
 }
 
 var _ core.Capabilities = (*services)(nil)
 
-func (s *services) Hosts(context.Context) ([]core.Host, error) { return s.config.Hosts, nil }
+func (s *services) Hosts(context.Context) ([]core.PluginHost, error) {
+	return core.PluginHosts(s.config.Hosts), nil
+}
 
 func (s *services) Flag(ctx context.Context, name string) (any, error) {
 	f, _, err := s.flags.Get(ctx, name)
@@ -50,20 +53,13 @@ func (s *services) WatchState(ctx context.Context, prefix string, each func(core
 
 // Publish returns when the event is safe on this host's disk.
 func (s *services) Publish(_ context.Context, e core.Event) error {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	if e.ID == "" {
-		e.ID = core.NewID(e.Time)
-	}
+	e = core.Complete(e)
 	e.Environment = s.config.Environment
 	e.Host, e.Role = s.config.Host, s.config.Role
 	if e.Source == "" {
 		e.Source = s.config.Type + "." + s.config.Name
 	}
-	if e.Severity == "" {
-		e.Severity = core.Info
-	}
+	e.Summary, e.Key, e.Data = s.mask.String(e.Summary), s.mask.String(e.Key), s.mask.Map(e.Data)
 	return s.spool.Put(e)
 }
 
@@ -75,9 +71,12 @@ func (s *services) Subscribe(ctx context.Context, f core.EventFilter, each func(
 }
 
 func (s *services) Secret(_ context.Context, name string) (string, error) {
-	v, ok := s.config.Secrets[name]
-	if !ok {
-		return "", &core.NotFoundError{What: "secret", Name: name}
+	return s.config.Scope.Secret(name)
+}
+
+func (s *services) StorageKey(context.Context) (core.StorageKey, error) {
+	if s.config.Storage == nil {
+		return core.StorageKey{}, core.NotGranted(core.Storage)
 	}
-	return v, nil
+	return *s.config.Storage, nil
 }

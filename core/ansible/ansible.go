@@ -159,17 +159,17 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 		execute.WithWrite(&out),
 		execute.WithWriteError(&errOut),
 	).Execute(ctx)
-	heard := events.finish()
+	result := events.finish()
 	if ctx.Err() != nil {
-		return heard.recap(), fmt.Errorf("run playbook %s: %w", run.Playbook, context.Cause(ctx))
+		return result.recap(), fmt.Errorf("run playbook %s: %w", run.Playbook, context.Cause(ctx))
 	}
 	if err == nil {
 		err = program.err
 	}
-	if err == nil && heard.stats != nil {
-		return heard.recap(), nil
+	if err == nil && result.stats != nil {
+		return result.recap(), nil
 	}
-	return heard.recap(), failure(run.Playbook, heard, err, &errOut, &out)
+	return result.recap(), failure(run.Playbook, result, err, &errOut, &out)
 }
 
 // find returns the file of a playbook.

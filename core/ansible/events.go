@@ -39,19 +39,19 @@ type said struct {
 	Censored     string `json:"censored"`
 }
 
-// heard is what a run has told.
-type heard struct {
+// outcome is what the events of a run add up to.
+type outcome struct {
 	results []core.TaskResult         // failed and unreachable ones
-	stats   map[string]map[string]int // nil: the run did not come to its end
+	stats   map[string]map[string]int // nil: the run did not end
 	counts  map[core.HostName]*Counts // as counted here, for runs without stats
 }
 
-func (h *heard) recap() Recap {
+func (o *outcome) recap() Recap {
 	r := Recap{}
-	for host, c := range h.counts {
+	for host, c := range o.counts {
 		r[host] = *c
 	}
-	for host, s := range h.stats {
+	for host, s := range o.stats {
 		r[core.HostName(host)] = Counts{OK: s["ok"] - s["changed"], Changed: s["changed"], Failed: s["failures"], Skipped: s["skipped"], Unreachable: s["unreachable"]}
 	}
 	return r
@@ -60,7 +60,7 @@ func (h *heard) recap() Recap {
 // listener reads events from a FIFO until finish.
 type listener struct {
 	fifo *os.File
-	done chan heard
+	done chan outcome
 }
 
 // listen reads events. It calls first when the first one comes: Ansible has read its variables then. place shortens the
@@ -71,9 +71,9 @@ func listen(fifo string, place func(string) string, first func(), each func(core
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{fifo: f, done: make(chan heard, 1)}
+	l := &listener{fifo: f, done: make(chan outcome, 1)}
 	go func() {
-		h := heard{counts: map[core.HostName]*Counts{}}
+		o := outcome{counts: map[core.HostName]*Counts{}}
 		for in := bufio.NewReader(f); ; {
 			line, err := in.ReadBytes('\n')
 			if err != nil {
@@ -90,31 +90,31 @@ func listen(fifo string, place func(string) string, first func(), each func(core
 				first()
 				first = nil
 			}
-			h.take(e, place, each)
+			o.take(e, place, each)
 		}
-		l.done <- h
+		l.done <- o
 	}()
 	return l, nil
 }
 
 // finish returns after the last event that was written before the call. Ansible must have ended.
-func (l *listener) finish() heard {
+func (l *listener) finish() outcome {
 	_, _ = l.fifo.WriteString("\n{\"event\":\"end\"}\n") // a killed Ansible may have left half a line
-	h := <-l.done
+	o := <-l.done
 	_ = l.fifo.Close()
-	return h
+	return o
 }
 
-func (h *heard) take(e event, place func(string) string, each func(core.TaskResult)) {
+func (o *outcome) take(e event, place func(string) string, each func(core.TaskResult)) {
 	switch e.Event {
 	case "stats":
-		h.stats = e.Hosts
+		o.stats = e.Hosts
 	case "result":
 		r := e.taskResult(place)
-		c := h.counts[r.Host]
+		c := o.counts[r.Host]
 		if c == nil {
 			c = &Counts{}
-			h.counts[r.Host] = c
+			o.counts[r.Host] = c
 		}
 		switch r.Status {
 		case "ok":
@@ -125,10 +125,10 @@ func (h *heard) take(e event, place func(string) string, each func(core.TaskResu
 			c.Skipped++
 		case "failed":
 			c.Failed++
-			h.results = append(h.results, r)
+			o.results = append(o.results, r)
 		case "unreachable":
 			c.Unreachable++
-			h.results = append(h.results, r)
+			o.results = append(o.results, r)
 		}
 		each(r)
 	}

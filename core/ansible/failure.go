@@ -39,11 +39,11 @@ func (e *Error) Hosts() []core.HostName {
 
 // failure makes the error of a run that ended badly. A failed task that was rescued is not the reason: Ansible's
 // statistics tell.
-func failure(name string, h heard, err error, stderr, stdout *tail) error {
+func failure(name string, o outcome, err error, stderr, stdout *tail) error {
 	e := &Error{Playbook: name}
-	for _, r := range slices.Backward(h.results) {
-		s := h.stats[string(r.Host)]
-		if h.stats != nil && s["failures"]+s["unreachable"] == 0 {
+	for _, r := range slices.Backward(o.results) {
+		s := o.stats[string(r.Host)]
+		if o.stats != nil && s["failures"]+s["unreachable"] == 0 {
 			continue
 		}
 		if !slices.Contains(e.Hosts(), r.Host) {

@@ -2,8 +2,6 @@ package ansible
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,15 +44,11 @@ func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 			return "", fmt.Errorf("read playbook %s: %w", run.Playbook, err)
 		}
 	}
-	sum := sha256.New()
-	parts := []string{"1", string(r.shipped.digest), run.Playbook, own, string(hosts), string(vars), limit}
+	parts := [][]byte{[]byte(r.shipped.digest), []byte(run.Playbook), []byte(own), hosts, vars, []byte(limit)}
 	for _, d := range run.Inputs {
-		parts = append(parts, string(d))
+		parts = append(parts, []byte(d))
 	}
-	for _, p := range parts {
-		_, _ = fmt.Fprintf(sum, "%d\x00%s", len(p), p)
-	}
-	return core.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil))), nil
+	return core.DigestAll(parts...), nil
 }
 
 // teamTree is the digest of a team's playbook and of what Ansible looks for beside it.
@@ -100,11 +94,11 @@ func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", strings.TrimPrefix(string(want), "sha256:"))
+	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", want.Hex())
 }
 
-// Pending says why a run would do something even on hosts that nobody has touched, "" when it would not: it looks at
-// what goes into the run, here, and asks no host.
+// Pending says why a run would change even hosts that are as it left them; "": it would not. It compares what goes into
+// the run with the last one on record here, and asks no host.
 func (r *Runner) Pending(run Run) (why string) {
 	_, why = r.recorded(run)
 	return why
@@ -152,7 +146,7 @@ func (r *Runner) Record(ctx context.Context, run Run) error {
 	return nil
 }
 
-// drop forgets that a run has succeeded: until it ends, the hosts are neither what they were nor what they shall be.
+// drop forgets that a run has succeeded: until the new one ends, the state of the hosts is unknown.
 func (r *Runner) drop(run Run) error {
 	if err := os.Remove(r.record(run)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop fingerprint: %w", err)
@@ -160,8 +154,18 @@ func (r *Runner) drop(run Run) error {
 	return nil
 }
 
+// Forget drops what is known of the configuration of all hosts of an environment's folder, since they are gone.
+func Forget(dir string) error {
+	if err := os.RemoveAll(fingerprintsIn(dir)); err != nil {
+		return fmt.Errorf("forget fingerprints: %w", err)
+	}
+	return nil
+}
+
+func fingerprintsIn(dir string) string { return filepath.Join(dir, "fingerprints") }
+
 func (r *Runner) record(run Run) string {
-	return filepath.Join(r.conf.Dir, "fingerprints", run.name())
+	return filepath.Join(fingerprintsIn(r.conf.Dir), run.name())
 }
 
 func (run Run) name() string {

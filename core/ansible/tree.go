@@ -1,10 +1,7 @@
 package ansible
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -36,12 +33,11 @@ func readTree(fsys fs.FS) (tree, error) {
 
 // sum digests names and contents.
 func (t tree) sum() core.Digest {
-	sum := sha256.New()
+	var parts [][]byte
 	for _, name := range slices.Sorted(maps.Keys(t.files)) {
-		_, _ = fmt.Fprintf(sum, "%s\x00%d\x00", name, len(t.files[name]))
-		_, _ = sum.Write(t.files[name])
+		parts = append(parts, []byte(name), t.files[name])
 	}
-	return core.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))
+	return core.DigestAll(parts...)
 }
 
 // playbooks are the names that a run may ask for.
@@ -58,7 +54,7 @@ func (t tree) playbooks() []string {
 
 // dir is where unpack puts the tree.
 func (t tree) dir(parent string) string {
-	return filepath.Join(parent, "playbooks-"+string(t.digest[len("sha256:"):])[:12])
+	return filepath.Join(parent, "playbooks-"+t.digest.Hex()[:12])
 }
 
 // unpack writes the tree under parent, in a folder named by its digest, unless it stands there already.

@@ -20,7 +20,7 @@ import (
 // timed runs a command to its end and returns its wall time.
 func timed(b *testing.B, dir string, argv ...string) time.Duration {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // Debian's packer has been seen to spin for ever
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // Debian's packer has been seen to spin for ever
 	defer cancel()
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir = dir
@@ -32,8 +32,8 @@ func timed(b *testing.B, dir string, argv ...string) time.Duration {
 	return time.Since(start)
 }
 
-// sixStages makes a repository with six stages that do nothing.
-func sixStages(b *testing.B) (troop []string, dir string) {
+// noops makes a repository with stages that do nothing, one after the other if they are chained.
+func noops(b *testing.B, stages int, chained bool) (troop []string, dir string) {
 	b.Helper()
 	bin, err := filepath.Abs("../../bin/troop")
 	if err != nil {
@@ -46,10 +46,10 @@ func sixStages(b *testing.B) (troop []string, dir string) {
 	}
 	dummy := sdktest.Build(b, "../../plugins/sdk/sdktest/dummy", "dummy")
 	var m strings.Builder
-	m.WriteString("pipeline \"six\" {\n  source { path = \".\" }\n}\n")
-	for i := range 6 {
+	m.WriteString("pipeline \"noops\" {\n  source { path = \".\" }\n}\n")
+	for i := range stages {
 		fmt.Fprintf(&m, "stage \"dummy\" \"s%d\" {\n", i)
-		if i > 0 {
+		if chained && i > 0 {
 			fmt.Fprintf(&m, "  needs = [stage.dummy.s%d]\n", i-1)
 		}
 		m.WriteString("}\n")
@@ -61,7 +61,7 @@ func sixStages(b *testing.B) (troop []string, dir string) {
 		{"cp", dummy, plugins},
 		{"git", "init", "-q", "."},
 		{"git", "add", "pipeline.hcl"},
-		{"git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "six stages"},
+		{"git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "stages"},
 	} {
 		timed(b, dir, argv...)
 	}
@@ -84,7 +84,7 @@ func sixProvisioners(b *testing.B, dir string) string {
 // BenchmarkSixStages runs six stages one after the other, a plugin process each, beside Packer's six shell-local
 // provisioners, in turn. Budget: x/packer at most 0.5.
 func BenchmarkSixStages(b *testing.B) {
-	troop, dir := sixStages(b)
+	troop, dir := noops(b, 6, true)
 	template := sixProvisioners(b, dir)
 	timed(b, dir, append(troop, "run")...) // fills the caches
 	var ours, theirs time.Duration
@@ -100,7 +100,7 @@ func BenchmarkSixStages(b *testing.B) {
 // BenchmarkValidate checks the six stages beside a bare start of the program, and beside Packer's validate of as many
 // provisioners. Budget: extra-ms at most 50.
 func BenchmarkValidate(b *testing.B) {
-	troop, dir := sixStages(b)
+	troop, dir := noops(b, 6, true)
 	template := sixProvisioners(b, dir)
 	timed(b, dir, append(troop, "validate")...)
 	var validate, version, theirs time.Duration
@@ -113,6 +113,24 @@ func BenchmarkValidate(b *testing.B) {
 	b.ReportMetric(validate.Seconds()*1000/float64(b.N), "troop-ms")
 	b.ReportMetric(theirs.Seconds()*1000/float64(b.N), "packer-ms")
 	b.ReportMetric(validate.Seconds()/theirs.Seconds(), "x/packer")
+}
+
+// BenchmarkManyStages runs 200 and 1,000 stages that do nothing and do not need each other, a plugin process each, in
+// turn. Nearly all of it is the start of processes: the engine's own part is BenchmarkStages in core/engine. Budget:
+// ms/stage at most 10, x/200 at most 1.1.
+func BenchmarkManyStages(b *testing.B) {
+	few, fewDir := noops(b, 200, false)
+	many, manyDir := noops(b, 1000, false)
+	timed(b, fewDir, append(few, "run")...) // fills the caches
+	timed(b, manyDir, append(many, "validate")...)
+	var of200, of1000 time.Duration
+	for b.Loop() {
+		of200 += timed(b, fewDir, append(few, "run")...)
+		of1000 += timed(b, manyDir, append(many, "run")...)
+	}
+	b.ReportMetric(of1000.Seconds()/float64(b.N), "ms/stage") // seconds for 1,000 are milliseconds for one
+	b.ReportMetric(5*of200.Seconds()/float64(b.N), "ms/stage-of-200")
+	b.ReportMetric(of1000.Seconds()/of200.Seconds()/5, "x/200")
 }
 
 // BenchmarkSecondRun runs the example's pipeline again for the commit that is in production, beside what tells Terraform

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,14 +21,14 @@ type Engine struct {
 	Folders      core.Folders
 	Source       core.Checkout
 	Environments core.Environments
-	// Emit takes every event of a run, masked, in the order of the journal, from one goroutine at a time.
-	// Progress comes here only and is not stored. Optional.
+	// Emit takes every event of a run or an action, masked, in the order of the journal, from one goroutine at a
+	// time. Progress, and what an action says, comes here only and is not stored. Optional.
 	Emit func(core.Event)
 	// Parallel is how many stages run at once; 0 is one per processor, and two at least.
 	Parallel int
 }
 
-// Run executes a pipeline for one commit. It checks everything first: mistakes are returned as Diagnostics,
+// Run executes a pipeline for one commit, as the trigger of its branch says where o leaves that open. It checks everything first: mistakes are returned as Diagnostics,
 // and nothing has happened then. Any other error means that the run could not be recorded or was not begun;
 // what the pipeline itself says is the run's status, never an error.
 //
@@ -41,10 +40,11 @@ type Engine struct {
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
 //     finds nothing to do is skipped too, and those that need it go on; so do those that need a stage for which
 //     no path has changed, with the outputs that it gave when it last passed.
-//   - When ctx ends, the running stages are told, and they, and the run, are recorded as cancelled.
+//   - When ctx ends, the running stages are interrupted; they and the run are recorded as cancelled.
 //
 // Each stage has a plugin process of its own, so that one that dies takes nothing else down.
 func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (core.Run, error) {
+	o = triggered(p, o)
 	g, err := newGraph(p.Stages)
 	if err != nil {
 		return core.Run{}, err
@@ -53,14 +53,19 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 	if err != nil {
 		return core.Run{}, err
 	}
-	if err := knownEnvironment(p, o.Environment); err != nil {
-		return core.Run{}, err
+	if o.Environment != "" {
+		if _, err := p.Environment(o.Environment); err != nil {
+			return core.Run{}, err
+		}
 	}
 	procs := &processes{plugins: e.Plugins, idle: map[string][]core.Plugin{}}
 	defer procs.close()
-	diags := e.check(ctx, p, procs, func(s core.Stage) (env string, runs bool) {
-		env = cmp.Or(s.Environment, o.Environment)
-		return env, wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == ""
+	diags := e.check(ctx, p, procs, func(s core.Stage) (string, lack) {
+		env := cmp.Or(s.Environment, o.Environment)
+		if env == "" && wanted[g.index[s.ID()]] && unwanted(s, o.Branch, env) == "" {
+			return env, impossible
+		}
+		return env, none
 	})
 	if ctx.Err() != nil {
 		return core.Run{}, context.Cause(ctx)
@@ -101,17 +106,6 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 	x.states = make([]stageState, len(p.Stages))
 	x.info = x.run // what goroutines may read
 	return x.execute(ctx, diags)
-}
-
-func knownEnvironment(p *core.Pipeline, name string) error {
-	if name == "" || slices.ContainsFunc(p.Environments, func(e core.Environment) bool { return e.Name == name }) {
-		return nil
-	}
-	var names []string
-	for _, e := range p.Environments {
-		names = append(names, e.Name)
-	}
-	return &core.NotFoundError{What: "environment", Name: name, Remedy: core.Suggest(name, names)}
 }
 
 // processes holds plugins that were started and have no work: the process in which a stage was checked is the

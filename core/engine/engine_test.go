@@ -182,7 +182,7 @@ func TestRunOutcomes(t *testing.T) {
 		"an environment that cannot be prepared": {
 			stages: []string{"a.a", "b.b"},
 			prepare: func(w *world) {
-				w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"playbook"}}
+				w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"playbook"}}
 				w.prepare = func(string) error { return errors.New("terraform: no quota") }
 				w.stage("a.a").Retries = 3
 			},
@@ -513,8 +513,8 @@ func TestEnvironmentIsPreparedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "a.b", "b.b", "a.c")
 	w.pipeline.Environments = append(w.pipeline.Environments, core.Environment{Name: "other"})
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"inventory"}}
-	w.describe["b"] = core.Description{Name: "b", Capabilities: []string{"artifacts"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"inventory"}}
+	w.describe["b"] = core.Description{Name: "b", Capabilities: []core.Capability{"artifacts"}}
 	w.stage("a.c").Environment = "other"
 	r := w.run(t.Context())
 	if r.Status != core.Passed {
@@ -541,7 +541,7 @@ func TestValidate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a", "missing.b", "agentonly.c", "d.d < a.a", "e.e")
 	w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "artifact"}}}
-	w.describe["e"] = core.Description{Name: "e", Capabilities: []string{"inventory"}}
+	w.describe["e"] = core.Description{Name: "e", Capabilities: []core.Capability{"inventory"}}
 	w.check["d.d"] = core.Diagnostics{{Summary: "Invalid d stage", Detail: "want host:port", Range: at(4, 5)}}
 	w.stage("d.d").References = []core.Reference{
 		{Stage: "a.a", Output: "artefact", Range: at(4, 20)},
@@ -550,7 +550,7 @@ func TestValidate(t *testing.T) {
 	}
 	broken := errors.New("loop")
 	w.stage("e.e").Scope = func(string, map[core.StageID]map[string]any) (core.Scope, error) { return core.Scope{}, broken }
-	got := w.engine.Validate(t.Context(), w.pipeline).Error()
+	got := w.engine.Validate(t.Context(), w.pipeline, "lab").Error()
 	want := strings.Join([]string{
 		`pipeline.hcl:2,1-9: No plugin for stage "missing"; put troop-plugin-missing into ~/.troop/plugins`,
 		`pipeline.hcl:3,1-9: Plugin "agentonly" is not a stage; it has an agent or actions only; take the block out`,
@@ -593,7 +593,7 @@ func TestPluginsStartTogether(t *testing.T) {
 	all.Add(3)
 	w.engine.Plugins = together{w, &all}
 	done := make(chan core.Diagnostics)
-	go func() { done <- w.engine.Validate(t.Context(), w.pipeline) }()
+	go func() { done <- w.engine.Validate(t.Context(), w.pipeline, "lab") }()
 	select {
 	case diags := <-done:
 		if len(diags) > 0 {
@@ -612,7 +612,7 @@ func at(line, column int) core.Range {
 func TestEnvironmentIsNeeded(t *testing.T) {
 	t.Parallel()
 	hosts := func(w *world) {
-		w.describe["b"] = core.Description{Name: "b", Stage: true, Capabilities: []string{"inventory"}}
+		w.describe["b"] = core.Description{Name: "b", Stage: true, Capabilities: []core.Capability{"inventory"}}
 	}
 	tests := map[string]struct {
 		prepare func(w *world)
@@ -625,6 +625,21 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 		"hosts, not wanted":   {func(w *world) { hosts(w); w.stage("b.b").When.Environments = []string{"lab"} }, core.RunOptions{}, ""},
 		"hosts, other branch": {func(w *world) { hosts(w); w.stage("b.b").When.Branches = []string{"main"} }, core.RunOptions{Branch: "x"}, ""},
 		"hosts, its own":      {func(w *world) { hosts(w); w.stage("b.b").Environment = "lab" }, core.RunOptions{}, ""},
+		"hosts, for its other faces": {
+			func(w *world) {
+				w.describe["b"] = core.Description{
+					Name: "b", Stage: true, Agent: &core.Agent{Capabilities: []core.Capability{"state", "events"}},
+					Actions: []core.Action{{Name: "status", Capabilities: []core.Capability{"inventory"}}},
+				}
+				w.scripts["b.b"] = func(_ context.Context, j core.Job, _ func(core.Message)) error {
+					if j.Capabilities != nil {
+						return errors.New("has those of the agent")
+					}
+					return nil
+				}
+			},
+			core.RunOptions{}, "",
+		},
 		"the name of it": {
 			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) },
 			core.RunOptions{},
@@ -636,11 +651,36 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "a.a", "b.b < a.a")
 			tt.prepare(w)
-			_, err := w.engine.Run(t.Context(), w.pipeline, tt.options)
+			r, err := w.engine.Run(t.Context(), w.pipeline, tt.options)
+			if err == nil && r.Status != core.Passed {
+				t.Errorf("the run is %s: %+v", r.Status, r.Stages)
+			}
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestGrantIsNeeded holds that a stage whose plugin asks for more than the usual is refused unless the manifest grants it.
+func TestGrantIsNeeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a.a", "b.b")
+	w.describe["a"] = core.Description{Name: "a", Stage: true, Capabilities: []core.Capability{"events", core.Storage}}
+	options := core.RunOptions{Environment: "lab"}
+	want := `pipeline.hcl:1,1-9: Stage a.a asks for "storage"; Its plugin wants to send files to the storage host`
+	if diags := w.engine.Validate(t.Context(), w.pipeline, "lab"); len(diags) != 1 || !strings.HasPrefix(diags.Error(), want) {
+		t.Errorf("validate: %v, want %s", diags, want)
+	}
+	if _, err := w.engine.Run(t.Context(), w.pipeline, options); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("run: %v, want %s", err, want)
+	}
+	w.stage("a.a").Grants = []core.Capability{core.Storage}
+	if diags := w.engine.Validate(t.Context(), w.pipeline, "lab"); len(diags) > 0 {
+		t.Errorf("granted: %v", diags)
+	}
+	if run, err := w.engine.Run(t.Context(), w.pipeline, options); err != nil || run.Status != core.Passed {
+		t.Errorf("granted: %v, %v", run.Status, err)
 	}
 }
 
@@ -672,7 +712,7 @@ func TestGraphIsRefused(t *testing.T) {
 func TestMessagesBecomeEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a.a")
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"playbook", "events"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"playbook", "events"}}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: "install", Status: "failed", Message: "no space", Path: "main.yml:3"}}
 	limit := 70.0
 	w.scripts["a.a"] = func(ctx context.Context, j core.Job, emit func(core.Message)) error {
@@ -742,7 +782,7 @@ func TestSecretsNeverLeave(t *testing.T) {
 	w := newWorld(t, "a.a", "b.b")
 	w.pipeline.Secrets = []string{word, key, where}
 	w.secrets["vault"] = given
-	w.describe["a"] = core.Description{Name: "a", Capabilities: []string{"secrets", "events", "playbook"}}
+	w.describe["a"] = core.Description{Name: "a", Capabilities: []core.Capability{"secrets", "events", "playbook"}}
 	w.playbookDo = []core.TaskResult{{Host: "web-1", Task: word, Status: "failed", Message: key}}
 	w.scripts["a.a"] = func(ctx context.Context, j core.Job, emit func(core.Message)) error {
 		s, err := j.Capabilities.Secret(ctx, "vault")

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/core/mask"
 )
 
-// execution is one run on its way. Its fields belong to the goroutine of execute, except where said.
+// execution is one run in progress. Its fields belong to the goroutine of execute, except where noted.
 type execution struct {
 	engine   *Engine
 	pipeline *core.Pipeline
@@ -60,7 +60,7 @@ type outcome struct {
 	outputs map[string]any // unmasked
 }
 
-// execute takes the run from its first event to its last.
+// execute runs everything, from the run's first event to its last.
 func (x *execution) execute(ctx context.Context, warnings core.Diagnostics) (core.Run, error) {
 	x.putRun(ctx)
 	x.started(ctx)
@@ -173,7 +173,7 @@ func (x *execution) release(ctx context.Context, i int, passes bool) {
 	}
 }
 
-// unwanted is why a stage's conditions do not hold, or empty.
+// unwanted returns why a stage's conditions do not hold, or nothing.
 func (x *execution) unwanted(i int) string {
 	s := x.pipeline.Stages[i]
 	if reason := unwanted(s, x.options.Branch, x.environment(s)); reason != "" {
@@ -188,7 +188,7 @@ func (x *execution) unwanted(i int) string {
 	return ""
 }
 
-// unwanted is why a stage does not run on a branch and in an environment, or empty.
+// unwanted returns why a stage does not run on a branch and in an environment, or nothing.
 func unwanted(s core.Stage, branch, env string) string {
 	if w := s.When.Branches; len(w) > 0 && !slices.ContainsFunc(w, func(p string) bool { return matches(p, branch) }) {
 		return fmt.Sprintf("branch %s is not %s", cmp.Or(branch, "(none)"), strings.Join(w, " or "))
@@ -199,8 +199,8 @@ func unwanted(s core.Stage, branch, env string) string {
 	return ""
 }
 
-// untouched is when a stage last passed, if none of the files it is about has changed since. If that cannot be told,
-// the stage runs.
+// untouched returns the last pass of a stage if none of its files has changed since. If that cannot be told, the stage
+// runs.
 func (x *execution) untouched(ctx context.Context, i int) *core.Pass {
 	s := x.pipeline.Stages[i]
 	if len(s.When.Paths) == 0 || x.past == nil {
@@ -351,7 +351,7 @@ func cancelReason(ctx context.Context) string {
 	return cause.Error()
 }
 
-// recordError ends a run: what cannot be recorded must not happen.
+// recordError stops a run: what cannot be recorded must not happen.
 type recordError struct{ err error }
 
 func (e *recordError) Error() string { return "record run: " + e.err.Error() }

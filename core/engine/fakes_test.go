@@ -16,6 +16,9 @@ import (
 // script is what a fake stage does when it runs.
 type script func(ctx context.Context, j core.Job, emit func(core.Message)) error
 
+// action is what a fake plugin does when it is called.
+type action func(ctx context.Context, j core.Job, name string, args map[string]string, emit func(core.Message)) error
+
 // world is everything around an engine, in memory.
 type world struct {
 	core.NoCapabilities
@@ -43,6 +46,8 @@ type world struct {
 	playbookDo  []core.TaskResult
 	passed      func(id core.StageID, o core.RunOptions) (*core.Pass, error)
 	changed     func(from, to string) ([]string, error)
+	actions     map[core.StageID]action
+	hidden      map[string][]string // secrets of environments
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
@@ -55,6 +60,8 @@ func newWorld(t testing.TB, stages ...string) *world {
 		check:    map[core.StageID]core.Diagnostics{},
 		scopes:   map[core.StageID]map[core.StageID]map[string]any{},
 		secrets:  map[string]string{},
+		actions:  map[core.StageID]action{},
+		hidden:   map[string][]string{},
 	}
 	w.pipeline = &core.Pipeline{Name: "shop", File: "/shop/pipeline.hcl", Environments: []core.Environment{{Name: "lab"}}}
 	for i, text := range stages {
@@ -195,6 +202,28 @@ func (w *world) Changed(_ context.Context, from, to string) ([]string, error) {
 	return w.changed(from, to)
 }
 
+// pastRun records a run that passed before, in which a stage gave some outputs.
+func (w *world) pastRun(id core.RunID, commit string, stage core.StageID, outputs map[string]any) {
+	w.runs = append(w.runs, core.Run{
+		ID: id, Pipeline: "shop", Commit: commit, Branch: "main", Environment: "lab", Status: core.Passed,
+		Stages: []core.StageResult{{ID: stage, Status: core.Passed, Outputs: outputs}},
+	})
+}
+
+func (w *world) Runs(_ context.Context, f core.RunFilter) ([]core.Run, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []core.Run
+	for _, r := range slices.Backward(w.runs) { // each as it was last put
+		known := slices.ContainsFunc(found, func(newer core.Run) bool { return newer.ID == r.ID })
+		if !known && (f.Pipeline == "" || f.Pipeline == r.Pipeline) && (f.Environment == "" || f.Environment == r.Environment) &&
+			(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) && (f.Limit == 0 || len(found) < f.Limit) {
+			found = append(found, r)
+		}
+	}
+	return found, nil
+}
+
 func (w *world) Append(_ context.Context, e core.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -216,6 +245,8 @@ func (w *world) Publish(_ context.Context, e core.Event) error {
 func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 	return dir + "/app", w.checkout
 }
+
+func (w *world) Secrets(_ *core.Pipeline, env string) ([]string, error) { return w.hidden[env], nil }
 
 func (w *world) Prepare(_ context.Context, _ *core.Pipeline, run core.RunID, env string, emit func(core.Event)) error {
 	w.mu.Lock()
@@ -250,8 +281,16 @@ type process struct {
 	dead chan struct{}
 }
 
-func (p *process) Description() core.Description { return p.desc }
-func (p *process) Digest() core.Digest           { return core.Digest("sha256:" + p.desc.Name) }
+// Description adds actions, which have the capabilities of the stage.
+func (p *process) Description() core.Description {
+	d := p.desc
+	for _, name := range []string{"", "promote"} {
+		d.Actions = append(d.Actions, core.Action{Name: name, Capabilities: d.Capabilities})
+	}
+	return d
+}
+
+func (p *process) Digest() core.Digest { return core.Digest("sha256:" + p.desc.Name) }
 
 func (p *process) Check(_ context.Context, c core.Config) (core.Diagnostics, error) {
 	return p.w.check[core.StageID(p.desc.Name+"."+c.Name)], nil
@@ -283,7 +322,10 @@ func (p *process) Watch(context.Context, core.Job, func(core.Message)) error {
 	return errors.New("no agent")
 }
 
-func (p *process) Call(context.Context, core.Job, string, map[string]string, func(core.Message)) error {
+func (p *process) Call(ctx context.Context, j core.Job, name string, args map[string]string, emit func(core.Message)) error {
+	if do := p.w.actions[j.Info.Stage]; do != nil {
+		return do(context.WithValue(ctx, deadKey{}, p.dead), j, name, args, emit)
+	}
 	return errors.New("no actions")
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// graph is the stages of a pipeline with who needs whom, by their indexes in the manifest's order.
+// graph holds the stages of a pipeline and their needs, by index in the manifest's order.
 type graph struct {
 	stages   []core.Stage
 	index    map[core.StageID]int
@@ -16,7 +16,7 @@ type graph struct {
 	neededBy [][]int
 }
 
-// newGraph refuses needs that no stage answers, and cycles.
+// newGraph reports duplicate stages, needs that name no stage, and cycles.
 func newGraph(stages []core.Stage) (*graph, error) {
 	g := &graph{
 		stages: stages, index: make(map[core.StageID]int, len(stages)),
@@ -84,7 +84,7 @@ func (g *graph) cycle() []string {
 	return nil
 }
 
-// upTo marks a stage, or all of a type, and what they need, near and far. No stage: all.
+// upTo marks a stage, or all stages of a type, with everything that they need, directly or not. Without a stage it marks all.
 func (g *graph) upTo(until core.StageID) ([]bool, error) {
 	wanted := make([]bool, len(g.stages))
 	if until == "" {

@@ -12,7 +12,11 @@ import (
 func (x *execution) emit(ctx context.Context, e core.Event) {
 	x.emitting.Lock()
 	defer x.emitting.Unlock()
-	e = x.complete(e)
+	if e.Environment == "" {
+		e.Environment = x.info.Environment
+	}
+	e.Run = x.info.ID
+	e = complete(e, x.mask)
 	if e.Kind != core.KindProgress {
 		if err := x.engine.Store.Append(context.WithoutCancel(ctx), e); err != nil {
 			x.abort(&recordError{err})
@@ -21,28 +25,6 @@ func (x *execution) emit(ctx context.Context, e core.Event) {
 	if x.engine.Emit != nil {
 		x.engine.Emit(e)
 	}
-}
-
-// complete fills in what is missing and masks the rest.
-func (x *execution) complete(e core.Event) core.Event {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	if e.ID == "" {
-		e.ID = core.NewID(e.Time)
-	}
-	if e.Severity == "" {
-		e.Severity = core.Info
-	}
-	if e.Environment == "" {
-		e.Environment = x.info.Environment
-	}
-	e.Run = x.info.ID
-	e.Kind = x.mask.String(e.Kind)
-	e.Summary = x.mask.String(e.Summary)
-	e.Key = x.mask.String(e.Key)
-	e.Data = x.mask.Map(e.Data)
-	return e
 }
 
 func (x *execution) started(ctx context.Context) {

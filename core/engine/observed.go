@@ -2,18 +2,15 @@ package engine
 
 import (
 	"context"
-	"time"
 
 	"github.com/seed-b96de936/troop/core"
 )
 
-// observed is a job's capabilities with what the run must know of: tasks and events are recorded, secrets that
-// are handed out are masked from then on.
+// observed is the capabilities of a job, with what has to be shown and hidden: tasks and events are reported, secrets
+// that are handed out are masked from then on.
 type observed struct {
 	core.Capabilities
-	x     *execution
-	stage core.Stage
-	emit  func(core.Event)
+	from *origin
 }
 
 func (o *observed) Playbook(ctx context.Context, p core.PlaybookRun, each func(core.TaskResult)) error {
@@ -26,9 +23,7 @@ func (o *observed) InstallAgent(ctx context.Context, hosts []core.HostName, each
 
 func (o *observed) tasks(each func(core.TaskResult)) func(core.TaskResult) {
 	return func(t core.TaskResult) {
-		e := core.TaskEvent(t)
-		e.Source, e.Environment = string(o.stage.ID()), o.x.environment(o.stage)
-		o.emit(e)
+		o.from.emit(core.TaskEvent(t))
 		if each != nil {
 			each(t)
 		}
@@ -36,31 +31,32 @@ func (o *observed) tasks(each func(core.TaskResult)) func(core.TaskResult) {
 }
 
 func (o *observed) Publish(ctx context.Context, e core.Event) error {
-	e = o.own(e)
-	o.emit(e)
-	return o.Capabilities.Publish(ctx, e)
+	return o.Capabilities.Publish(ctx, o.report(e))
 }
 
 func (o *observed) Notify(ctx context.Context, e core.Event) error {
-	e = o.own(e)
-	o.emit(e)
-	return o.Capabilities.Notify(ctx, e)
+	return o.Capabilities.Notify(ctx, o.report(e))
 }
 
-// own gives an event its identity before it goes two ways.
-func (o *observed) own(e core.Event) core.Event {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
+// report shows an event and returns it as it was shown, for the other place where it goes.
+func (o *observed) report(e core.Event) core.Event {
+	e = complete(o.from.own(e), o.from.mask)
+	o.from.send(e)
+	return e
+}
+
+func (o *observed) StorageKey(ctx context.Context) (core.StorageKey, error) {
+	key, err := o.Capabilities.StorageKey(ctx)
+	if err == nil {
+		o.from.mask.Add(key.PrivateKey)
 	}
-	e = ownEvent(e, o.stage, o.x.info)
-	e.Environment = o.x.environment(o.stage)
-	return o.x.complete(e)
+	return key, err
 }
 
 func (o *observed) Secret(ctx context.Context, name string) (string, error) {
 	s, err := o.Capabilities.Secret(ctx, name)
 	if err == nil {
-		o.x.mask.Add(s)
+		o.from.mask.Add(s)
 	}
 	return s, err
 }

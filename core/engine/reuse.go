@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,10 +9,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// capWorkspace is the capability to work in the checked-out commit. A plugin without it is not told where that is.
-const capWorkspace = "workspace"
-
-// remember opens what earlier runs came to. A run whose record is damaged is named in a warning and not used.
+// remember opens the results of earlier runs. A warning names each damaged run; its results are not used.
 func (x *execution) remember(ctx context.Context) {
 	past, err := x.engine.Store.History(ctx, x.pipeline.Name, func(err error) {
 		x.warn(ctx, "run", "", "an earlier run is damaged, so its results are not used: "+err.Error())
@@ -78,14 +73,14 @@ func (x *execution) reuse(ctx context.Context) {
 		}
 	}
 	for i, s := range x.pipeline.Stages {
-		if !x.states[i].settled && x.states[i].known == nil && slices.Contains(descriptions[s.Type].Capabilities, capWorkspace) {
+		if !x.states[i].settled && x.states[i].known == nil && slices.Contains(descriptions[s.Type].Capabilities, core.Workspace) {
 			run(i)
 		}
 	}
 }
 
-// inputs stands for all that the outcome of a cacheable stage depends on. It is empty when a secret is part of
-// that: a digest of a weak secret would give it away.
+// inputs is a digest of everything that the outcome of a cacheable stage depends on. It is empty if that includes a
+// secret: the digest of a weak secret would give it away.
 func (x *execution) inputs(s core.Stage, plugin core.Digest, scope core.Scope) core.Digest {
 	if v := string(scope.Value); x.mask.String(v) != v {
 		return ""
@@ -94,11 +89,10 @@ func (x *execution) inputs(s core.Stage, plugin core.Digest, scope core.Scope) c
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(b)
-	return core.Digest("sha256:" + hex.EncodeToString(sum[:]))
+	return core.DigestOf(b)
 }
 
-// settleKnown gives a stage the outcome of an earlier run.
+// settleKnown gives a stage the result of an earlier run.
 func (x *execution) settleKnown(ctx context.Context, i int, r core.StageResult) {
 	x.run.Stages[i] = r
 	if len(r.Outputs) > 0 {

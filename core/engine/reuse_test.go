@@ -14,7 +14,7 @@ func cached(t *testing.T) (w *world, ran map[core.StageID]int) {
 	ran = map[core.StageID]int{}
 	for _, s := range w.pipeline.Stages {
 		if s.Type != "deploy" {
-			w.describe[s.Type] = core.Description{Name: s.Type, Cacheable: true, Capabilities: []string{"workspace"}}
+			w.describe[s.Type] = core.Description{Name: s.Type, Cacheable: true, Capabilities: []core.Capability{"workspace"}}
 		}
 		w.counts(ran, s.ID(), nil)
 	}
@@ -90,7 +90,7 @@ func TestAStageThatRunsBringsBackItsWorkspace(t *testing.T) {
 	if got, want := statuses(r), "build.app passed, test.unit passed, lint.all skipped, deploy.shop passed"; got != want {
 		t.Errorf("the second run: %s, want %s", got, want)
 	}
-	w.describe["deploy"] = core.Description{Name: "deploy", Capabilities: []string{"workspace"}}
+	w.describe["deploy"] = core.Description{Name: "deploy", Capabilities: []core.Capability{"workspace"}}
 	if r := w.run(t.Context()); strings.Contains(statuses(r), "skipped") {
 		t.Errorf("a deploy that needs the workspace: %s", statuses(r))
 	}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/seed-b96de936/troop/core"
@@ -14,18 +16,87 @@ import (
 
 // Validate finds what is wrong with a pipeline that its manifest alone cannot tell: missing plugins, what the
 // plugins say about their blocks, and outputs that nobody gives. It touches nothing.
-func (e *Engine) Validate(ctx context.Context, p *core.Pipeline) core.Diagnostics {
+//
+// It finds in every stage what a run in env finds there. No env means the environment that triggers give to a run by
+// its branch: a stage that needs one, and gets none on any branch where it runs, is a warning, because the command
+// line can name one; in a pipeline without environments it is an error.
+func (e *Engine) Validate(ctx context.Context, p *core.Pipeline, env string) core.Diagnostics {
 	procs := &processes{plugins: e.Plugins, idle: map[string][]core.Plugin{}}
 	defer procs.close()
-	return e.check(ctx, p, procs, nil)
+	lacking := map[core.StageID]bool{}
+	if env == "" {
+		lacking = lackEverywhere(p)
+	}
+	return e.check(ctx, p, procs, func(s core.Stage) (string, lack) {
+		switch {
+		case !lacking[s.ID()]:
+			return cmp.Or(s.Environment, env), none
+		case len(p.Environments) > 0:
+			return "", avoidable
+		}
+		return "", impossible
+	})
 }
 
-// runs tells of a stage in which environment it works in a run, and whether it is going to.
-type runs func(s core.Stage) (env string, runs bool)
+// lackEverywhere finds the stages that are in no environment on any branch where they run.
+func lackEverywhere(p *core.Pipeline) map[core.StageID]bool {
+	g, err := newGraph(p.Stages)
+	if err != nil {
+		return nil // the manifest says what is wrong with its needs
+	}
+	lacking, placed := map[core.StageID]bool{}, map[core.StageID]bool{}
+	for _, branch := range exampleBranches(p) {
+		o := triggered(p, core.RunOptions{Branch: branch})
+		wanted, err := g.upTo(o.Until)
+		if err != nil {
+			continue // said of the trigger
+		}
+		for i, s := range p.Stages {
+			env := cmp.Or(s.Environment, o.Environment)
+			if !wanted[i] || unwanted(s, branch, env) != "" {
+				continue
+			}
+			if env == "" {
+				lacking[s.ID()] = true
+			} else {
+				placed[s.ID()] = true
+			}
+		}
+	}
+	maps.DeleteFunc(lacking, func(id core.StageID, _ bool) bool { return placed[id] })
+	return lacking
+}
 
-// check looks at every stage, one goroutine per plugin, and leaves the plugins idle in procs. Before a run, it also
-// tells whether the stages that are going to run can.
-func (e *Engine) check(ctx context.Context, p *core.Pipeline, procs *processes, in runs) core.Diagnostics {
+// exampleBranches are a branch for each pattern of the pipeline, and one that fits only the widest.
+func exampleBranches(p *core.Pipeline) []string {
+	patterns := []string{"x"}
+	for _, t := range p.Triggers {
+		patterns = append(patterns, t.Branches...)
+	}
+	for _, s := range p.Stages {
+		patterns = append(patterns, s.When.Branches...)
+	}
+	for i, pattern := range patterns {
+		patterns[i] = strings.NewReplacer("*", "x", "?", "x").Replace(pattern)
+	}
+	slices.Sort(patterns)
+	return slices.Compact(patterns)
+}
+
+// lack is what it means for a stage that it is in no environment, should it need one.
+type lack int
+
+const (
+	none       lack = iota // it is in one, or does not run
+	avoidable              // the command line can name one
+	impossible             // it cannot run
+)
+
+// place tells in which environment a stage works.
+type place func(s core.Stage) (env string, lacks lack)
+
+// check looks at every stage, one goroutine per plugin, and leaves the plugins idle in procs.
+func (e *Engine) check(ctx context.Context, p *core.Pipeline, procs *processes, at place) core.Diagnostics {
 	byType := map[string][]core.Stage{}
 	for _, s := range p.Stages {
 		byType[s.Type] = append(byType[s.Type], s)
@@ -45,7 +116,7 @@ func (e *Engine) check(ctx context.Context, p *core.Pipeline, procs *processes, 
 				diags = append(diags, openDiagnostic(stages[0], err))
 				return
 			}
-			found := checkStages(ctx, plugin, stages, in)
+			found := checkStages(ctx, p, plugin, stages, at)
 			procs.give(typ, plugin)
 			mu.Lock()
 			defer mu.Unlock()
@@ -80,7 +151,7 @@ func openDiagnostic(s core.Stage, err error) core.Diagnostic {
 	return core.Diagnostic{Summary: fmt.Sprintf("Plugin %q cannot be used", s.Type), Detail: err.Error(), Range: s.Range}
 }
 
-func checkStages(ctx context.Context, plugin core.Plugin, stages []core.Stage, in runs) core.Diagnostics {
+func checkStages(ctx context.Context, p *core.Pipeline, plugin core.Plugin, stages []core.Stage, at place) core.Diagnostics {
 	var diags core.Diagnostics
 	desc := plugin.Description()
 	for _, s := range stages {
@@ -92,14 +163,11 @@ func checkStages(ctx context.Context, plugin core.Plugin, stages []core.Stage, i
 			})
 			continue
 		}
-		env := s.Environment
-		if in != nil {
-			var willRun bool
-			env, willRun = in(s)
-			if env == "" && willRun {
-				diags = append(diags, needsEnvironment(s, desc)...)
-			}
+		env, lacks := at(s)
+		if lacks != none {
+			diags = append(diags, needsEnvironment(p, s, desc, lacks == avoidable)...)
 		}
+		diags = append(diags, needsGrants(s, desc)...)
 		found, err := checkStage(ctx, plugin, s, env)
 		diags = append(diags, found...)
 		if err != nil {
@@ -112,21 +180,37 @@ func checkStages(ctx context.Context, plugin core.Plugin, stages []core.Stage, i
 }
 
 // needsEnvironment reports a stage that cannot run without one.
-func needsEnvironment(s core.Stage, d core.Description) core.Diagnostics {
-	found := core.Diagnostic{
-		Summary: fmt.Sprintf("Stage %s needs an environment", s.ID()),
-		Detail:  `It works on hosts: choose with --env NAME, or write environment = "NAME" in the stage.`,
-		Range:   s.Range,
-	}
+func needsEnvironment(p *core.Pipeline, s core.Stage, d core.Description, warning bool) core.Diagnostics {
+	found := core.Diagnostic{Warning: warning, Summary: fmt.Sprintf("Stage %s needs an environment", s.ID()), Range: s.Range}
+	why := "It works on hosts"
 	switch {
-	case needsHosts(d):
+	case needsHosts(d.Capabilities):
 	case s.EnvironmentName != core.Range{}:
-		found.Detail = `It uses environment.name: choose with --env NAME, or write environment = "NAME" in the stage.`
-		found.Range = s.EnvironmentName
+		why, found.Range = "It uses environment.name", s.EnvironmentName
 	default:
 		return nil
 	}
+	remedy := `choose with --env NAME, or write environment = "NAME" in the stage.`
+	if len(p.Environments) == 0 {
+		remedy = `write a block environment "NAME", and environment = "NAME" in the stage.`
+	}
+	found.Detail = why + ": " + remedy
 	return core.Diagnostics{found}
+}
+
+// needsGrants reports a plugin that asks for what the manifest does not grant.
+func needsGrants(s core.Stage, d core.Description) core.Diagnostics {
+	var diags core.Diagnostics
+	for _, c := range d.AllCapabilities() {
+		if c.NeedsGrant() && !slices.Contains(s.Grants, c) {
+			diags = append(diags, core.Diagnostic{
+				Summary: fmt.Sprintf("Stage %s asks for %q", s.ID(), c),
+				Detail:  fmt.Sprintf("Its plugin wants to %s. If you trust it with that, write grants = [%q] in the stage.", c.Allows(), c),
+				Range:   s.Range,
+			})
+		}
+	}
+	return diags
 }
 
 func checkStage(ctx context.Context, plugin core.Plugin, s core.Stage, env string) (core.Diagnostics, error) {
@@ -170,13 +254,7 @@ func checkReferences(p *core.Pipeline, descriptions map[string]core.Description)
 	return diags
 }
 
-// needsHosts tells whether a plugin asks for something that only a prepared environment can give.
-func needsHosts(d core.Description) bool {
-	return slices.ContainsFunc(d.Capabilities, func(c string) bool {
-		switch c {
-		case "inventory", "playbook", "agents", "flags", "state", "events":
-			return true
-		}
-		return false
-	})
+// needsHosts tells whether a face of a plugin asks for something that only a prepared environment can give.
+func needsHosts(declared []core.Capability) bool {
+	return slices.ContainsFunc(declared, core.Capability.NeedsEnvironment)
 }

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/agext/levenshtein"
-
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
 )
@@ -95,14 +93,8 @@ func isProgram(path string) bool {
 }
 
 func (l *Loader) remedy(typ string) string {
-	best, at := "", 1+len(typ)/3
-	for _, x := range l.Types() {
-		if n := levenshtein.Distance(typ, x, nil); n <= at && (best == "" || n < at) {
-			best, at = x, n
-		}
-	}
 	looked := fmt.Sprintf("troop looked for %s%s in %s", prefix, typ, strings.Join(l.dirs, ", "))
-	if best != "" {
+	if best := core.Nearest(typ, l.Types()); best != "" {
 		return fmt.Sprintf("did you mean %q? (%s)", best, looked)
 	}
 	return looked
@@ -234,5 +226,5 @@ func start(ctx context.Context, path string, digest core.Digest, o Options) (*pl
 	if p.Description().Name == "" {
 		return nil, errors.Join(fmt.Errorf("%s gives no name", filepath.Base(path)), p.Close())
 	}
-	return &plugin{client: p, digest: digest, desc: descriptionToCore(p.Description())}, nil
+	return &plugin{p, digest}, nil
 }

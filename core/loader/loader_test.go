@@ -311,7 +311,7 @@ func TestDescriptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(l.store.path(found[1].Digest, "description.json"), b, 0o600); err != nil {
+	if err := os.WriteFile(l.store.path(found[1].Digest, "description-2.json"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if d, _, err := l.Describe(t.Context(), "dummy"); err != nil || d.Version != "from the cache" {

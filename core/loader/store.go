@@ -36,7 +36,7 @@ func settled(changed int64) time.Duration {
 // store holds the private copies of plugin binaries, in a folder that only its user can enter:
 //
 //	DIGEST/troop-plugin-TYPE     the copy
-//	DIGEST/description.json      what it said of itself
+//	DIGEST/description-2.json    what it said of itself; the number counts changes of the format
 //	DIGEST/good.json             blocks of manifests in which it found nothing, by hash
 //	sources/NAME.json            which file had which digest
 //
@@ -241,13 +241,13 @@ func (s *store) prune(name string, keep core.Digest) {
 
 func (s *store) description(d core.Digest) (core.Description, bool) {
 	var desc core.Description
-	b, err := os.ReadFile(s.path(d, "description.json"))
+	b, err := os.ReadFile(s.path(d, "description-2.json"))
 	return desc, err == nil && json.Unmarshal(b, &desc) == nil
 }
 
 func (s *store) saveDescription(d core.Digest, desc core.Description) {
 	if _, ok := s.description(d); !ok {
-		s.save(s.path(d, "description.json"), desc)
+		s.save(s.path(d, "description-2.json"), desc)
 	}
 }
 

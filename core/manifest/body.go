@@ -45,7 +45,7 @@ func unknown(what, name string, s *schema) string {
 		return hint
 	}
 	text := fmt.Sprintf("There is no %s %q in %s.", what, name, s.name)
-	if near := nearest(name, s.names()); near != "" {
+	if near := core.Nearest(name, s.names()); near != "" {
 		return text + fmt.Sprintf(" Did you mean %q?", near)
 	}
 	return text + " It may hold: " + strings.Join(s.names(), ", ") + "."
@@ -113,7 +113,7 @@ func shorten(s string) string {
 // reported as unknown, which is enough.
 func (l *loader) missing(b *hclsyntax.Block, name, example string) {
 	for given := range b.Body.Attributes {
-		if given != name && nearest(given, []string{name}) != "" {
+		if given != name && core.Nearest(given, []string{name}) != "" {
 			return
 		}
 	}
@@ -172,50 +172,9 @@ func posOf(p hcl.Pos) core.Pos { return core.Pos{Line: p.Line, Column: p.Column,
 // place is FILE:LINE for use in a sentence.
 func place(r hcl.Range) string { return fmt.Sprintf("%s:%d", display(r.Filename), r.Start.Line) }
 
-// nearest returns the one of names that was probably meant by given, or "".
-func nearest(given string, names []string) string {
-	best, limit := "", 1+min(len(given), 12)/4
-	if len(given) > maxName {
-		return ""
-	}
-	for _, name := range names {
-		if strings.EqualFold(given, name) {
-			return name
-		}
-		d := distance(strings.ToLower(given), strings.ToLower(name))
-		if d <= limit && d < len(name) {
-			best, limit = name, d-1
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, remove, replace or swap with their neighbour that make a into b.
-func distance(a, b string) int {
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
-}
-
 // didYouMean is a clause for the end of a remedy, or "".
 func didYouMean(given string, names []string) string {
-	if near := nearest(given, names); near != "" {
+	if near := core.Nearest(given, names); near != "" {
 		return fmt.Sprintf(" Did you mean %q?", near)
 	}
 	return ""

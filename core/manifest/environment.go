@@ -14,9 +14,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// reserved names are folders that troop keeps beside those of the environments.
-var reserved = []string{"runs", "artifacts", "plugins", "stages"}
-
 // maxEnvironment in bytes: the name is a part of machine, network and file names.
 const maxEnvironment = 32
 
@@ -34,8 +31,8 @@ func (l *loader) declareEnvironments(blocks []*hclsyntax.Block) {
 		switch {
 		case first[name] != nil:
 			l.duplicate(b, "environment", first[name])
-		case slices.Contains(reserved, name):
-			l.errorf(b.LabelRanges[0], "Reserved name", "An environment cannot be called %s: troop uses these names itself.", oneOf(reserved))
+		case slices.Contains(l.opts.Reserved, name):
+			l.errorf(b.LabelRanges[0], "Reserved name", "An environment cannot be called %s: troop uses these names itself.", oneOf(l.opts.Reserved))
 		case !typePattern.MatchString(name) || len(name) > maxEnvironment:
 			l.errorf(b.LabelRanges[0], "Invalid name",
 				"%q cannot name an environment: its name starts with a small letter and holds small letters, digits and single dashes, at most %d of them.",
@@ -256,7 +253,7 @@ func (l *loader) onDrift(a *hclsyntax.Attribute, text string) core.OnDrift {
 	known := []string{string(core.ReportDrift), string(core.StopAtDrift)}
 	if !slices.Contains(known, text) {
 		l.errorf(a.Expr.Range(), "Invalid drift",
-			"%q is neither \"report\", which tells of changes that nobody applied, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
+			"%q is neither \"report\", which reports changes made outside troop, nor \"stop\", which ends a run because of them.%s", shorten(text), didYouMean(text, known))
 	}
 	return core.OnDrift(text)
 }
@@ -332,7 +329,7 @@ func (l *loader) unknownEnvironment(name string) string {
 	switch {
 	case len(names) == 0:
 		text += " Declare it: environment \"" + shorten(name) + "\" { … }."
-	case nearest(name, names) == "":
+	case core.Nearest(name, names) == "":
 		text += " The environments are: " + strings.Join(names, ", ") + "."
 	}
 	return text

@@ -263,14 +263,16 @@ var stageGrammar = schema{
 		{"on_failure", "string", "stop ends the run; continue still runs the stages that do not need this one", false},
 		{"environment", "string", "environment to work in; without it, that of the run", false},
 		{"for_each", "any", "a list of strings or a map: the stage is repeated for each item, as each.key and each.value", false},
+		{"grants", "list(string)", "what the plugin gets only when it is granted: storage is the key with which every host sends files to the storage host", false},
 	},
-	defaults: map[string]string{"retries": "0", "on_failure": `"stop"`},
+	defaults: map[string]string{"retries": "0", "on_failure": `"stop"`, "grants": "[]"},
 	blocks:   []block{{typ: "when", body: &whenGrammar}},
 	hints: map[string]string{
-		"depends_on": "What a stage waits for is given by: needs = [stage.TYPE.NAME].",
-		"dynamic":    "Blocks are not made by dynamic. Repeat the whole stage with for_each.",
-		"lifecycle":  "A stage has no lifecycle; see needs, when, timeout, retries and on_failure.",
-		"provider":   "The plugin of a stage is chosen by its TYPE: stage \"TYPE\" \"NAME\".",
+		"capabilities": "A plugin says itself what it needs. What it gets only from you is given by: grants = [\"storage\"].",
+		"depends_on":   "What a stage waits for is given by: needs = [stage.TYPE.NAME].",
+		"dynamic":      "Blocks are not made by dynamic. Repeat the whole stage with for_each.",
+		"lifecycle":    "A stage has no lifecycle; see needs, when, timeout, retries and on_failure.",
+		"provider":     "The plugin of a stage is chosen by its TYPE: stage \"TYPE\" \"NAME\".",
 	},
 }
 

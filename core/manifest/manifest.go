@@ -33,6 +33,7 @@ type Options struct {
 	Need        Need
 	Modules     []string // root modules that ship with troop; nil: every bare word is taken
 	Playbooks   []string // playbooks that ship with troop; nil: every bare name is taken
+	Reserved    []string // names that no environment may have: the store's own folders
 }
 
 // Need is what of a manifest is going to be used. For the rest, an environment variable that is not set is a warning
@@ -138,6 +139,7 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.readNotifiers(byType["notify"])
 	l.checkCycles()
 	l.pipeline.Secrets = l.secrets.list()
+	l.pipeline.Hidden = l.hidden
 	l.loaded = true
 }
 

@@ -58,6 +58,7 @@ func (f *fixture) unpack(t *testing.T) {
 		Env:       func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		Modules:   []string{"aws", "lab"},
 		Playbooks: []string{"release.yml", "site.yml"},
+		Reserved:  []string{"runs", "workspaces", "artifacts", "plugins", "stages"},
 	}
 	for _, file := range f.archive.Files {
 		switch file.Name {

@@ -151,7 +151,7 @@ func TestDefaults(t *testing.T) {
 		return lines
 	})
 	a, b := with.Stages[0], without.Stages[0]
-	if a.Retries != b.Retries || a.OnFailure != b.OnFailure || a.Timeout != b.Timeout {
+	if a.Retries != b.Retries || a.OnFailure != b.OnFailure || a.Timeout != b.Timeout || len(a.Grants) != len(b.Grants) {
 		t.Errorf("stage %+v, want %+v", a, b)
 	}
 	r, s := with.Environments[0].Terraform.Review, without.Environments[0].Terraform.Review
@@ -161,7 +161,7 @@ func TestDefaults(t *testing.T) {
 	if x, y := with.Notifiers[0].On, without.Notifiers[0].On; !reflect.DeepEqual(x, y) {
 		t.Errorf("on %q, want %q", x, y)
 	}
-	if len(with.Secrets) != len(without.Secrets) || written != 6 {
+	if len(with.Secrets) != len(without.Secrets) || written != 7 {
 		t.Errorf("secrets %q, want %q; wrote %d defaults", with.Secrets, without.Secrets, written)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // The roots of references.
@@ -206,11 +208,11 @@ func (l *loader) known(r reference, ok bool, what string, names []string) bool {
 	detail := fmt.Sprintf("There is no %s %q.%s", what, r.name, didYouMean(r.name, names))
 	if r.root == rootEach {
 		detail = completeForm(rootEach)
-	} else if nearest(r.name, names) == "" && r.root == rootVar {
+	} else if core.Nearest(r.name, names) == "" && r.root == rootVar {
 		detail += fmt.Sprintf(" Declare it: variable %q {}.", r.name)
-	} else if nearest(r.name, names) == "" && r.root == rootLocal {
+	} else if core.Nearest(r.name, names) == "" && r.root == rootLocal {
 		detail += fmt.Sprintf(" Set it: locals { %s = … }.", r.name)
-	} else if nearest(r.name, names) == "" && r.root == rootSecret {
+	} else if core.Nearest(r.name, names) == "" && r.root == rootSecret {
 		detail += fmt.Sprintf(" Declare it: secret %q { … }; an environment variable is env.%s.", r.name, r.name)
 	}
 	l.errorf(r.rng, "Unknown "+map[string]string{rootVar: "variable", rootLocal: "local value", rootSecret: "secret", rootEach: "reference"}[r.root], "%s", detail)
@@ -292,7 +294,7 @@ func (l *loader) unknownStage(typ, name string) string {
 			sameType = append(sameType, d.id)
 		}
 	}
-	near := nearest(typ+"."+name, full)
+	near := core.Nearest(typ+"."+name, full)
 	if near == "" && len(sameName) == 1 {
 		near = sameName[0]
 	}
@@ -337,7 +339,7 @@ func (l *loader) unknownRoot(t hcl.Traversal, r reference) {
 			return
 		}
 	}
-	if near := nearest(r.root, roots); near != "" && len(t) > 1 {
+	if near := core.Nearest(r.root, roots); near != "" && len(t) > 1 {
 		l.errorf(r.rng, "Unknown reference", "There is no value %q. Did you mean %q?", r.root, near)
 		return
 	}

@@ -208,7 +208,12 @@ func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (c
 		}
 		return core.Scope{}, finish(out, c.l.hidden())
 	}
-	return encode(values)
+	out, err := encode(values)
+	if err != nil {
+		return core.Scope{}, err
+	}
+	out.Secrets = m.secrets(c.refs, c.computed)
+	return out, nil
 }
 
 func encode(values map[string]cty.Value) (core.Scope, error) {

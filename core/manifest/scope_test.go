@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -256,6 +257,51 @@ func TestScopeLenient(t *testing.T) {
 	}
 }
 
+// TestScopeSecrets holds which secrets a plugin may ask for by name: those that the stage's own block leads to.
+func TestScopeSecrets(t *testing.T) {
+	text := `pipeline "shop" {}
+		secret "a" { file = "a" }
+		secret "b" { file = "b" }
+		secret "c" { file = "c" }
+		secret "d" { file = "d" }
+		locals {
+			outer = "${local.inner}!"
+			inner = secret.b
+		}
+		stage "dummy" "one" {
+			direct   = secret.a
+			local    = [local.outer, local.outer]
+			computed = { deep = upper(secret.c) }
+			block {
+				env = [env.TOKEN, env.a, env.NONE]
+			}
+		}
+		stage "dummy" "two" { d = secret.d }
+		stage "dummy" "three" {}`
+	file := filepath.Join(t.TempDir(), "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, sources, diags := Load(file, Options{
+		Need:   EnvironmentOnly,
+		Env:    func(name string) (string, bool) { return "value of env." + name, name != "NONE" },
+		Secret: func(s core.SecretSource) (string, error) { return "value of " + s.Name, nil },
+	})
+	if diags.HasErrors() {
+		t.Fatal(Format(diags, sources, false))
+	}
+	for i, want := range []map[string]string{
+		{"a": "value of a", "b": "value of b", "c": "value of c", "TOKEN": "value of env.TOKEN"},
+		{"d": "value of d"},
+		{},
+	} {
+		scope, err := p.Stages[i].Scope("", nil)
+		if err != nil || !maps.Equal(scope.Secrets, want) {
+			t.Errorf("%s: %v, %v, want %v", p.Stages[i].ID(), scope.Secrets, err, want)
+		}
+	}
+}
+
 // TestScopeReadsSecrets holds which secrets are read when: for an action, those of its stage and no others.
 func TestScopeReadsSecrets(t *testing.T) {
 	text := `pipeline "shop" {}
@@ -291,6 +337,13 @@ func TestScopeReadsSecrets(t *testing.T) {
 		}
 		if got := sorted(read); got != want[1] {
 			t.Errorf("need %d: then the scope of stage one read %q, want %q", need, got, want[1])
+		}
+		scope, err := p.Stages[0].Scope("lab", nil)
+		if err != nil || len(scope.Secrets) != 1 || scope.Secrets["a"] != "value of a" {
+			t.Errorf("need %d: secrets %q, %v", need, scope.Secrets, err)
+		}
+		if !slices.Contains(p.Hidden(), "value of a") {
+			t.Errorf("need %d: what was read is not among %q", need, p.Hidden())
 		}
 	}
 }

@@ -210,6 +210,42 @@ func (l *loader) hidden() []string {
 	return all
 }
 
+// secrets are the known values of the secrets and environment variables that a block refers to, by name. Of a secret
+// and a variable with one name, the secret counts.
+func (m *moment) secrets(refs []reference, computed []computation) map[string]string {
+	refs = slices.Clone(refs)
+	for _, x := range computed {
+		refs = append(refs, x.refs...)
+	}
+	out := map[string]string{}
+	seen := map[string]bool{}
+	var variables, secrets []reference
+	for len(refs) > 0 {
+		r := refs[0]
+		refs = refs[1:]
+		switch {
+		case r.root == rootEnv:
+			variables = append(variables, r)
+		case r.root == rootSecret:
+			secrets = append(secrets, r)
+		case r.root == rootLocal && !seen[r.name]:
+			seen[r.name] = true
+			refs = append(refs, m.l.locals[r.name].refs...)
+		}
+	}
+	for _, r := range variables {
+		if text := m.l.environ[r.name]; text != nil {
+			out[r.name] = *text
+		}
+	}
+	for _, r := range secrets {
+		if v := unmarked(m.l.sources[r.name].current()); v.IsKnown() {
+			out[r.name] = v.AsString()
+		}
+	}
+	return out
+}
+
 // current is the value, or unknown when it was not read.
 func (s *source) current() cty.Value {
 	s.mu.Lock()

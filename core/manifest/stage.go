@@ -183,6 +183,9 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 			s.Environment = name
 		}
 	}
+	if a := body.Attributes["grants"]; a != nil {
+		s.Grants = l.grants(a, place)
+	}
 	l.checkMeta(body)
 	if when := ofType(body.Blocks, "when"); len(when) > 0 {
 		l.onlyOne(when, "when")
@@ -192,6 +195,26 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 	slices.Sort(s.Needs)
 	s.Needs = slices.Compact(s.Needs)
 	return s
+}
+
+// grants are capabilities of which the manifest decides who has them.
+func (l *loader) grants(a *hclsyntax.Attribute, place site) []core.Capability {
+	var grantable []string
+	for _, c := range core.AllCapabilities() {
+		if c.NeedsGrant() {
+			grantable = append(grantable, string(c))
+		}
+	}
+	var granted []core.Capability
+	names, _ := l.strs(a, place)
+	for i, name := range names {
+		if !slices.Contains(grantable, name) {
+			l.errorf(item(a.Expr, i), "Unknown grant", "There is no grant %q.%s A stage can be granted %s.", shorten(name), didYouMean(name, grantable), allOf(grantable))
+			continue
+		}
+		granted = append(granted, core.Capability(name))
+	}
+	return granted
 }
 
 // checkMeta reports arguments of the core written as blocks or the other way round, and those known from elsewhere,

@@ -9,16 +9,16 @@ import (
 // The shape of the page as data. Its names are kept.
 type (
 	page struct {
-		Name         string   `json:"name"`
-		Version      string   `json:"version"`
-		Summary      string   `json:"summary"`
-		Stage        bool     `json:"stage"` // can stand in a manifest
-		Cacheable    bool     `json:"cacheable"`
-		Config       block    `json:"config"`
-		Outputs      []named  `json:"outputs"`
-		Actions      []action `json:"actions"`
-		Agent        *runs    `json:"agent,omitempty"`
-		Capabilities []string `json:"capabilities"`
+		Name         string            `json:"name"`
+		Version      string            `json:"version"`
+		Summary      string            `json:"summary"`
+		Stage        bool              `json:"stage"` // can stand in a manifest
+		Cacheable    bool              `json:"cacheable"`
+		Config       block             `json:"config"`
+		Outputs      []named           `json:"outputs"`
+		Actions      []action          `json:"actions"`
+		Agent        *runs             `json:"agent,omitempty"`
+		Capabilities []core.Capability `json:"capabilities"`
 	}
 	block struct {
 		Attributes []attribute `json:"attributes"`
@@ -68,7 +68,7 @@ type (
 func JSON(d core.Description) ([]byte, error) {
 	p := page{
 		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Cacheable: d.Cacheable, Config: blockOf(d.Config),
-		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.Capabilities),
+		Outputs: []named{}, Actions: []action{}, Capabilities: filled(d.AllCapabilities()),
 	}
 	for _, o := range d.Outputs {
 		p.Outputs = append(p.Outputs, named(o))
@@ -99,4 +99,4 @@ func blockOf(s core.BlockSchema) block {
 }
 
 // filled is a list that JSON writes as [] when it is empty.
-func filled(list []string) []string { return append([]string{}, list...) }
+func filled[T any](list []T) []T { return append([]T{}, list...) }

@@ -41,10 +41,10 @@ func Markdown(d core.Description, example string) string {
 	if d.Agent != nil {
 		fmt.Fprintf(&b, "\n## Agent\n\n%s\n", agent(*d.Agent))
 	}
-	if len(d.Capabilities) > 0 {
+	if len(d.AllCapabilities()) > 0 {
 		b.WriteString("\n## What it may do\n\n| capability | lets it |\n|---|---|\n")
-		for _, c := range d.Capabilities {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", c, uses[c])
+		for _, c := range d.AllCapabilities() {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", c, c.Allows())
 		}
 	}
 	return b.String()
@@ -82,7 +82,7 @@ func markdownBlocks(b *strings.Builder, way string, s core.BlockSchema) {
 	}
 }
 
-func markdownArgs(b *strings.Builder, args []core.ActionArg) {
+func markdownArgs(b *strings.Builder, args []core.Arg) {
 	if len(args) == 0 {
 		return
 	}

@@ -93,17 +93,3 @@ func agent(a core.Agent) string {
 
 // cacheable is what it means for a run that a stage is.
 const cacheable = "A run skips it where it passed before with the same commit, block and plugin, unless forced."
-
-// uses says what each capability lets a plugin do.
-var uses = map[string]string{
-	"workspace": "work in the checked-out commit",
-	"inventory": "list the hosts of the environment",
-	"playbook":  "run playbooks on them",
-	"agents":    "install its agent on them",
-	"artifacts": "keep and read artifacts",
-	"flags":     "read and set feature flags",
-	"state":     "share state with its agents",
-	"events":    "publish and read events",
-	"notify":    "tell people",
-	"secrets":   "read the secrets that the environment shares with agents",
-}

@@ -25,10 +25,10 @@ func sample() core.Description {
 			}},
 		},
 		Outputs: []core.OutputDoc{{Name: "digest", Doc: "Of it."}},
-		Actions: []core.Action{{Name: "open", Summary: "open it", Args: []core.ActionArg{
+		Actions: []core.Action{{Name: "open", Summary: "open it", Args: []core.Arg{
 			{Name: "who", Doc: "Person.", Required: true}, {Name: "force", Doc: "Now.", Default: "false", Flag: true},
 		}}},
-		Capabilities: []string{"notify"}, Cacheable: true,
+		Capabilities: []core.Capability{"notify"}, Cacheable: true,
 	}
 }
 

@@ -42,10 +42,10 @@ func Text(d core.Description) string {
 	if d.Agent != nil {
 		fmt.Fprintf(&b, "\nAgent\n  %s\n", agent(*d.Agent))
 	}
-	if len(d.Capabilities) > 0 {
+	if len(d.AllCapabilities()) > 0 {
 		section("It may", func(w *tabwriter.Writer) {
-			for _, c := range d.Capabilities {
-				fmt.Fprintf(w, "  %s\t%s\n", c, uses[c])
+			for _, c := range d.AllCapabilities() {
+				fmt.Fprintf(w, "  %s\t%s\n", c, c.Allows())
 			}
 		})
 	}

@@ -20,6 +20,18 @@ type keyPair struct {
 	signer ssh.Signer
 }
 
+// PublicKey returns the public half of the key in an environment's folder, in authorized_keys format; empty: there is
+// no key yet, and none is made.
+func PublicKey(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, keyFile+".pub"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read SSH key: %w", err)
+	}
+	return string(b), nil
+}
+
+const keyFile = "ssh_key"
+
 // openKey reads dir/ssh_key, or makes it. Two processes that make it at once agree on one.
 func openKey(dir string) (keyPair, error) {
 	dir, err := filepath.Abs(dir)
@@ -29,7 +41,7 @@ func openKey(dir string) (keyPair, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
 	}
-	k := keyPair{file: filepath.Join(dir, "ssh_key")}
+	k := keyPair{file: filepath.Join(dir, keyFile)}
 	raw, err := os.ReadFile(k.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeKey(k.file); err != nil {

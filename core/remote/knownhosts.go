@@ -50,9 +50,17 @@ func (c *Client) Pin(hosts []core.Host) error {
 	return c.known.edit(keys)
 }
 
-// Forget drops the pinned key of a host, such as one that Terraform has destroyed.
-func (c *Client) Forget(h core.Host) error {
-	return c.known.edit(map[string]ssh.PublicKey{knownhosts.Normalize(address(h)): nil})
+// Forget drops all pinned keys, since the hosts are gone.
+func (c *Client) Forget() error {
+	unlock, err := c.known.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.Remove(c.known.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget host keys: %w", err)
+	}
+	return nil
 }
 
 // knownHosts is a file in OpenSSH's known_hosts format. It is read at every use, so that editing it takes effect.
@@ -154,8 +162,7 @@ func (k knownHosts) open() (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// edit makes each key the only one of its address; a nil key leaves the address without one. The file is written
-// only when its content changes.
+// edit makes each key the only one of its address. The file is written only when its content changes.
 func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
 	unlock, err := k.lock()
 	if err != nil {
@@ -168,9 +175,7 @@ func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
 	}
 	want := map[string]string{}
 	for addr, key := range keys {
-		if key != nil {
-			want[addr] = knownhosts.Line([]string{addr}, key)
-		}
+		want[addr] = knownhosts.Line([]string{addr}, key)
 	}
 	var lines []string
 	for line := range strings.Lines(string(old)) {

@@ -87,6 +87,9 @@ func (c *Client) Run(ctx context.Context, h core.Host, command string, stdin io.
 	return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, err)
 }
 
+// Exited reports whether an error of Run is that of the command: it ran, and ended with another exit status than 0.
+func Exited(err error) bool { return errors.As(err, new(*ssh.ExitError)) }
+
 // RunRoot is Run as root: users other than root go through sudo, which must not ask for a password.
 func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
 	if h.User != "root" {
@@ -116,11 +119,24 @@ func (c *Client) Dialer(h core.Host) func(ctx context.Context, network, addr str
 	}
 }
 
-// Close ends all connections. Calls in flight fail.
+// Close ends all connections. Calls in flight fail, and so do those that follow.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	c.disconnect()
+	return nil
+}
+
+// Disconnect ends all connections, such as after hosts were replaced. Calls in flight fail; the next ones connect
+// again.
+func (c *Client) Disconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disconnect()
+}
+
+func (c *Client) disconnect() {
 	for _, x := range c.conns {
 		select {
 		case x.slot <- struct{}{}:
@@ -132,7 +148,6 @@ func (c *Client) Close() error {
 		}
 	}
 	clear(c.conns)
-	return nil
 }
 
 func (c *Client) session(ctx context.Context, h core.Host, do func(*ssh.Session) error) error {

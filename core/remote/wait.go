@@ -78,7 +78,7 @@ func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostNam
 		}
 	}
 	say(h.Name, fmt.Sprintf("answers after %s", time.Since(start).Round(10*time.Millisecond)))
-	told := time.AfterFunc(patience, func() { say(h.Name, "cloud-init is still at work") })
+	told := time.AfterFunc(slow, func() { say(h.Name, "cloud-init is still at work") })
 	defer told.Stop()
 	_, err := c.Run(ctx, h, finished, nil)
 	switch {
@@ -92,8 +92,8 @@ func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostNam
 	return err
 }
 
-// patience is how long cloud-init may take before someone is told.
-const patience = 2 * time.Second
+// slow is how long cloud-init may take before progress says that it is still at work.
+const slow = 2 * time.Second
 
 // stage is what cloud-init says of itself, after the time that it had.
 func (c *Client) stage(ctx context.Context, h core.Host) string {

@@ -12,13 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/seed-b96de936/troop/core"
 )
 
-// PutArtifact takes over a file: it is moved into the store, under the digest of its content, and made
-// read-only. On another file system it is copied. Putting the same content twice is harmless.
+// PutArtifact takes over a file: it is moved into the store, under the digest of its content, and made read-only. On
+// another file system it is copied, and hashed on the way. Putting the same content twice is harmless.
+//
+// The store hashes the file itself, although its writer could have done so while writing: whoever installs an artifact
+// relies on the store for its name.
 func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, error) {
 	dir, err := f.makeFolder("artifacts")
 	if err != nil {
@@ -31,43 +32,41 @@ func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, er
 	if !info.Mode().IsRegular() {
 		return core.Artifact{}, fmt.Errorf("store artifact: %s is not a regular file", path)
 	}
-	// It is hashed where nobody else looks for it, so that what is stored is what was hashed.
 	own := filepath.Join(dir, ".incoming-"+core.NewID(info.ModTime()))
-	if err := os.Rename(path, own); err != nil {
-		if err := copyFile(ctx, path, own); err != nil {
-			return core.Artifact{}, errors.Join(fmt.Errorf("store artifact: %w", err), remove(own))
-		}
-		if err := os.Remove(path); err != nil {
-			return core.Artifact{}, errors.Join(fmt.Errorf("take over artifact: %w", err), remove(own))
-		}
+	sum, size, err := take(ctx, path, own)
+	if err == nil {
+		path, err = adopt(ctx, own, dir, extension(path), sum)
 	}
-	a, err := adopt(ctx, own, dir, extension(path))
 	if err != nil {
 		return core.Artifact{}, errors.Join(fmt.Errorf("store artifact: %w", err), remove(own))
 	}
-	return a, nil
+	return core.Artifact{Digest: core.Digest("sha256:" + sum), Path: path, Size: size}, nil
 }
 
-// adopt gives a file of ours the name of its content.
-func adopt(ctx context.Context, own, dir, ext string) (core.Artifact, error) {
-	sum, size, err := digest(ctx, own)
-	if err != nil {
-		return core.Artifact{}, err
+// take moves a file to a name that nobody else knows, then hashes it there, so that what is stored is what was hashed.
+func take(ctx context.Context, path, own string) (sum string, size int64, err error) {
+	if os.Rename(path, own) == nil {
+		return digest(ctx, own)
 	}
+	if sum, size, err = copyFile(ctx, path, own); err != nil {
+		return "", 0, err
+	}
+	return sum, size, os.Remove(path)
+}
+
+// adopt renames a file to the hash of its content and returns its path.
+func adopt(ctx context.Context, own, dir, ext, sum string) (string, error) {
 	if err := os.Chmod(own, 0o444); err != nil {
-		return core.Artifact{}, err
+		return "", err
 	}
 	if there, err := find(dir, sum); err == nil {
-		if again, n, err := digest(ctx, there); err == nil && again == sum {
-			return core.Artifact{Digest: core.Digest("sha256:" + sum), Path: there, Size: n}, remove(own)
+		if _, err := checkArtifact(ctx, there, sum); err == nil {
+			return there, remove(own)
 		}
-		ext = strings.TrimPrefix(filepath.Base(there), sum) // what stands there is broken: replace it
+		ext = strings.TrimPrefix(filepath.Base(there), sum) // the stored file is damaged: replace it
 	}
 	path := filepath.Join(dir, sum+ext)
-	if err := os.Rename(own, path); err != nil {
-		return core.Artifact{}, err
-	}
-	return core.Artifact{Digest: core.Digest("sha256:" + sum), Path: path, Size: size}, nil
+	return path, os.Rename(own, path)
 }
 
 // Artifact returns an artifact whose content has just been verified. One that is not there is a
@@ -88,7 +87,7 @@ func (f *Files) Artifact(ctx context.Context, d core.Digest) (core.Artifact, err
 	return core.Artifact{Digest: d, Path: path, Size: size}, nil
 }
 
-// checkArtifact reads a file whose content has to have a hash, and returns its size.
+// checkArtifact checks that a file's content has a hash, and returns its size.
 func checkArtifact(ctx context.Context, path, sum string) (int64, error) {
 	got, size, err := digest(ctx, path)
 	if err != nil {
@@ -116,7 +115,7 @@ func find(dir, sum string) (string, error) {
 // sumOf is the hash in the name of an artifact's file.
 func sumOf(name string) string { return name[:min(len(name), 2*sha256.Size)] }
 
-// extension keeps .tar.zst and its like whole.
+// extension returns the extension of a file; .tar.zst and the like count as one.
 func extension(path string) string {
 	ext := filepath.Ext(path)
 	if inner := filepath.Ext(strings.TrimSuffix(path, ext)); inner == ".tar" {
@@ -136,24 +135,23 @@ func digest(ctx context.Context, path string) (sum string, size int64, err error
 	return hex.EncodeToString(h.Sum(nil)), size, err
 }
 
-func copyFile(ctx context.Context, from, to string) (err error) {
+// copyFile copies a file and hashes it on the way.
+func copyFile(ctx context.Context, from, to string) (sum string, size int64, err error) {
 	in, err := os.Open(from)
 	if err != nil {
-		return err
+		return "", 0, err
 	}
 	defer in.Close()
-	out, err := renameio.NewPendingFile(to)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return "", 0, err
 	}
-	defer func() { err = errors.Join(err, out.Cleanup()) }()
-	if _, err := io.Copy(out, reader{ctx, in}); err != nil {
-		return err
-	}
-	return out.CloseAtomicallyReplace()
+	h := sha256.New()
+	size, err = io.Copy(io.MultiWriter(out, h), reader{ctx, in})
+	return hex.EncodeToString(h.Sum(nil)), size, errors.Join(err, out.Close())
 }
 
-// reader ends with its context.
+// reader stops when its context ends.
 type reader struct {
 	ctx context.Context
 	io.Reader

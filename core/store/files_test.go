@@ -236,6 +236,31 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// An artifact from another file system is copied, and taken over all the same.
+func TestArtifactFromElsewhere(t *testing.T) {
+	t.Parallel()
+	elsewhere := filepath.Join("/dev/shm", "troop-store-"+core.NewID(time.Now()))
+	if err := os.Mkdir(elsewhere, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(elsewhere) })
+	path := filepath.Join(elsewhere, "app.tar.zst")
+	if err := os.WriteFile(path, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, t.TempDir())
+	a, err := f.PutArtifact(t.Context(), path)
+	if err != nil || a.Digest != "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || a.Size != 5 {
+		t.Fatalf("PutArtifact: %+v, %v", a, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file was not taken over: %v", err)
+	}
+	if again, err := f.Artifact(t.Context(), a.Digest); err != nil || again != a {
+		t.Errorf("Artifact: %+v, %v", again, err)
+	}
+}
+
 // A lock ends with the process that holds it, however that dies.
 func TestLockOfADeadProcess(t *testing.T) {
 	t.Parallel()
@@ -257,12 +282,12 @@ func TestLockOfADeadProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := open(t, dir)
-	locked := (*store.LockedError)(nil)
-	if _, err := f.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) ||
+	locked := (*core.LockedError)(nil)
+	if _, err := f.Lock(t.Context(), "lab", core.Holder{}, nil); !errors.As(err, &locked) ||
 		err.Error() != "environment lab is in use by somebody; wait for it, or end that process" {
 		t.Fatalf("while it lives: %v", err)
 	}
-	release, err := f.Lock(t.Context(), "lab", store.Holder{}, func(store.Holder) {
+	release, err := f.Lock(t.Context(), "lab", core.Holder{}, func(core.Holder) {
 		if err := holder.Process.Kill(); err != nil {
 			t.Error(err)
 		}

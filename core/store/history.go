@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// reusable is how many of the newest runs are searched for what need not be done again: Prune keeps the
-	// artifacts of these.
+	// reusable is how many of the newest runs are searched for results with the same inputs. Prune keeps their
+	// artifacts.
 	reusable = 20
-	// lookback is how many of the newest runs are searched for when a stage last passed. A stage that did not run
-	// since, because nothing it is about has changed, is found through the newest run that says so.
+	// lookback is how many of the newest runs are searched for a stage's last pass. A stage that has been skipped since,
+	// because its files did not change, is found through the newest run that skipped it.
 	lookback = 100
 )
 
-// history is what earlier runs came to. A run is read once, when it is needed, and its journal only when one of its
-// results is about to be used: what is in run.json alone proves nothing.
+// history holds the results of earlier runs. Each run is read once, when it is needed. Its journal is read before one
+// of its results is used: run.json alone proves nothing.
 type history struct {
 	files    *Files
 	pipeline string
@@ -30,9 +30,9 @@ type history struct {
 	first    int          // how many of runs are among the first reusable ones
 	taken    int          // how many were read, of any pipeline
 	same     map[sameKey][]int
-	proven   map[core.RunID]*past // nil: not as it was recorded
+	proven   map[core.RunID]*past // as the journal says; nil: damaged
 	stored   map[string]string    // paths of the artifacts, by hash
-	good     map[string]bool      // whether an artifact is there and as it was made, by hash
+	good     map[string]bool      // which artifacts exist and are undamaged, by hash
 }
 
 // past is an earlier run.
@@ -47,7 +47,7 @@ type sameKey struct {
 	inputs core.Digest
 }
 
-// History opens what earlier runs of a pipeline came to.
+// History opens the results of earlier runs of a pipeline.
 func (f *Files) History(_ context.Context, pipeline string, damaged func(error)) (core.History, error) {
 	ids, err := f.ids()
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *past) result(id core.StageID) *core.StageResult {
 	return nil
 }
 
-// prove returns a run as its journal tells it; nil: that is not as it was recorded.
+// prove returns a run as its journal describes it; nil: nothing proves it.
 func (h *history) prove(ctx context.Context, id core.RunID) (*past, error) {
 	if p, known := h.proven[id]; known {
 		return p, nil
@@ -120,7 +120,7 @@ func (h *history) prove(ctx context.Context, id core.RunID) (*past, error) {
 	}
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
 		h.damaged(damage)
-		return nil, nil //nolint:nilnil // as the comment of prove says
+		return nil, nil //nolint:nilnil // nothing proves it
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // it was removed
@@ -129,7 +129,7 @@ func (h *history) prove(ctx context.Context, id core.RunID) (*past, error) {
 		return nil, err
 	}
 	if old { // of the first version of troop: nothing confirms its results
-		return nil, nil //nolint:nilnil // as the comment of prove says
+		return nil, nil //nolint:nilnil // nothing proves it
 	}
 	p := newPast(rec.Run)
 	h.proven[id] = &p
@@ -170,10 +170,10 @@ func (h *history) Same(ctx context.Context, stage core.StageID, inputs core.Dige
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// passed tells a result of a stage that passed, in this run or in the one that it was taken from.
+// passed reports whether a stage passed, in this run or in the one whose result was reused.
 func passed(r core.StageResult) bool { return r.Status == core.Passed || r.Reused != "" }
 
-// index notes which of the first runs have results with inputs.
+// index lists the runs that have a result with inputs, among the first ones.
 func (h *history) index(ctx context.Context) error {
 	if h.same != nil {
 		return nil
@@ -205,7 +205,7 @@ func (h *history) index(ctx context.Context) error {
 	return nil
 }
 
-// complete tells whether all digests in a result's outputs are of artifacts that are there, as they were made.
+// complete reports whether every digest in a result's outputs is that of an artifact that exists undamaged.
 func (h *history) complete(ctx context.Context, r core.StageResult) (bool, error) {
 	for sum := range digests(r) {
 		good, known := h.good[sum]

@@ -30,8 +30,8 @@ type journal struct {
 	last  string // hash of the last one
 }
 
-// line is one line of a journal: an event, or what became of the run or of one of its stages. Prev comes first in
-// the text, and then the field that tells which of them it is: readers rely on that.
+// line is one line of a journal: an event, a state of the run, or the result of one stage. Prev comes first in the
+// text, then the field that tells the three apart: readers rely on that.
 type line struct {
 	Prev   string            `json:"prev"`             // hash of the line before; empty in the first
 	Record *record           `json:"record,omitempty"` // the run as a whole: when it began, and when it ended
@@ -47,7 +47,7 @@ func (f *Files) Append(_ context.Context, e core.Event) error {
 	return nil
 }
 
-// PutStage records what has become of one stage: a line of the journal.
+// PutStage records the result of one stage so far, as a line of the journal.
 func (f *Files) PutStage(_ context.Context, id core.RunID, r core.StageResult) error {
 	if _, err := f.write(id, line{Stage: &r}); err != nil {
 		return fmt.Errorf("write stage %s of run %s: %w", r.ID, id, err)
@@ -119,7 +119,7 @@ func (f *Files) journalPath(id core.RunID) string {
 	return filepath.Join(f.dir, "runs", string(id), "events.jsonl")
 }
 
-// closeJournal makes the journal of a run safe on the disk. A later line opens it again.
+// closeJournal syncs the journal of a run to the disk and closes it. A later line opens it again.
 func (f *Files) closeJournal(id core.RunID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,7 +154,7 @@ func lines(r io.Reader) iter.Seq2[[]byte, error] {
 	}
 }
 
-// isEvent tells a line with an event, most of all lines, without decoding it.
+// isEvent reports whether a line holds an event, without decoding it: most lines do.
 func isEvent(text []byte) bool {
 	_, rest, _ := bytes.Cut(text, []byte(`",`))
 	return !bytes.HasPrefix(rest, []byte(`"record":`)) && !bytes.HasPrefix(rest, []byte(`"stage":`))
@@ -197,7 +197,7 @@ type position struct {
 	lines int
 }
 
-// eventsFrom yields the events from a place on, and returns the next place and whether the caller wants more.
+// eventsFrom yields the events from a position on. It returns the next position and whether the caller wants more.
 func (f *Files) eventsFrom(ctx context.Context, id core.RunID, at position, yield func(core.Event, error) bool) (position, bool) {
 	file, err := os.Open(f.journalPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -226,7 +226,7 @@ func (f *Files) eventsFrom(ctx context.Context, id core.RunID, at position, yiel
 		}
 		l := line{Event: &core.Event{}}
 		if err := json.Unmarshal(text, &l); err != nil {
-			yield(core.Event{}, &DamageError{File: file.Name(), Line: at.lines, Problem: "is no event: " + err.Error()})
+			yield(core.Event{}, &DamageError{File: file.Name(), Line: at.lines, Problem: "cannot be read: " + err.Error()})
 			return at, false
 		}
 		if !yield(*l.Event, nil) {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// processStart tells a process from a later one with the same PID: the machine's boot and the time of its
-// start, in the kernel's ticks since then. It is empty when there is no such process, or no /proc.
+// processStart distinguishes a process from a later one with the same PID. It is the ID of the machine's boot and the
+// process's start in clock ticks since then; empty if there is no such process, or no /proc.
 func processStart(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -28,7 +28,7 @@ func processStart(pid int) string {
 	return strings.TrimSpace(string(boot)) + "/" + fields[19]
 }
 
-// alive reports whether a process still runs. Where there is no /proc, its PID alone must do.
+// alive reports whether a process still runs. Without /proc it checks the PID alone.
 func alive(pid int, start string) bool {
 	if pid <= 0 {
 		return false

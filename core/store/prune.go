@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +17,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// unreferenced is how long an artifact is kept that no run has named yet.
+// unreferenced is how long an artifact is kept before a run names it.
 const unreferenced = time.Hour
 
 // Keep says what Prune leaves. Records and journals of runs always stay.
@@ -26,9 +28,8 @@ type Keep struct {
 	Runs int
 }
 
-// Prune removes workspaces and artifacts that nothing needs. Those of running runs are never touched. What
-// cannot be removed does not keep the rest. It reads no more runs than it has to: its cost does not grow with the
-// number of old runs.
+// Prune removes workspaces and artifacts that nothing needs, never those of a running run. If one cannot be removed, it
+// goes on with the rest. It stops reading runs as soon as it knows enough, so its cost does not grow with their number.
 func (f *Files) Prune(ctx context.Context, keep Keep) error {
 	ids, err := f.ids()
 	if err != nil {
@@ -68,8 +69,8 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 	return errors.Join(errs...)
 }
 
-// pruneWorkspaces removes the checkouts of runs that have ended, but for those of the runs in keep. What a running
-// run has made is added to named.
+// pruneWorkspaces removes the checkouts of runs that have ended, except those in keep. It adds the artifacts of running
+// runs to named.
 func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[string]bool) error {
 	dir := filepath.Join(f.dir, "workspaces")
 	entries, err := os.ReadDir(dir)
@@ -93,7 +94,7 @@ func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named ma
 	return errors.Join(errs...)
 }
 
-// removeAll also removes what lies in folders that were made read-only, as some package managers do.
+// removeAll is os.RemoveAll, also for read-only folders, which some package managers make.
 func removeAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if !errors.Is(err, fs.ErrPermission) {
@@ -134,6 +135,19 @@ func digests(s core.StageResult) map[string]bool {
 	return named
 }
 
+// Artifacts returns the digests in the outputs of a run's stages, sorted.
+func Artifacts(r core.Run) []core.Digest {
+	named := map[string]bool{}
+	addDigests(named, r)
+	var all []core.Digest
+	for _, sum := range slices.Sorted(maps.Keys(named)) {
+		if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
+			all = append(all, core.Digest("sha256:"+sum))
+		}
+	}
+	return all
+}
+
 // addDigests adds the digests in the outputs of a run's stages.
 func addDigests(named map[string]bool, r core.Run) {
 	for _, s := range r.Stages {
@@ -145,7 +159,7 @@ func allNamed(artifacts []string, named map[string]bool) bool {
 	return !slices.ContainsFunc(artifacts, func(a string) bool { return !named[sumOf(a)] })
 }
 
-// oldArtifacts lists the files in the folder of artifacts, without those that a run may be about to name.
+// oldArtifacts lists the files in the folder of artifacts that are too old for a run to be about to name them.
 func (f *Files) oldArtifacts() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(f.dir, "artifacts"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

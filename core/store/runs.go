@@ -20,7 +20,7 @@ import (
 // record is a run in a journal.
 type record struct {
 	core.Run
-	Process string  `json:"process,omitempty"` // tells the process that executes the run from another with its PID
+	Process string  `json:"process,omitempty"` // distinguishes the process that executes the run from a later one with its PID
 	After   *before `json:"after,omitempty"`   // when the run begins
 }
 
@@ -43,10 +43,9 @@ type oldRecord struct {
 	Journal string `json:"journal,omitempty"` // hash of the journal's last line when this was written
 }
 
-// PutRun records a run as it begins and as it ends. The end is on the disk when it returns; what comes before that
-// survives the death of this process, but may be lost when the machine loses power. That is no harm: a run that has
-// not ended is worth nothing without what it worked on, and waiting for the disk would take most of the time of a
-// short run.
+// PutRun records a run when it begins and when it ends. The end is on the disk when PutRun returns. What is recorded
+// before survives the death of the process, but not a loss of power: waiting for the disk would take most of the time
+// of a short run, and a run that the machine did not survive is repeated anyway.
 func (f *Files) PutRun(_ context.Context, r core.Run) error {
 	rec := record{Run: r}
 	if r.Ended.IsZero() {
@@ -76,14 +75,14 @@ func (f *Files) recordPath(id core.RunID) string {
 	return filepath.Join(f.dir, "runs", string(id), "run.json")
 }
 
-// few is among how many of the newest runs one is looked for that has ended: those that run now come before it.
+// few is how many of the newest runs newest reads: some of them may still run.
 const few = 10
 
-// newest is the last run that has ended, of the few newest ones; nil: none.
+// newest returns the newest run that has ended, for the chain from run to run; nil: none of the newest few has.
 func (f *Files) newest() *before {
 	ids, err := f.ids()
 	if err != nil {
-		return nil // it is a link of the chain less, and no reason not to run
+		return nil // one link less in the chain is no reason not to run
 	}
 	for _, id := range slices.Backward(ids[max(0, len(ids)-few):]) {
 		if s, err := f.seal(id); err == nil && s != nil && s.Hash != "" {
@@ -94,14 +93,9 @@ func (f *Files) newest() *before {
 }
 
 // Filter chooses runs; the zero value takes all.
-type Filter struct {
-	Pipeline            string
-	Statuses            []core.Status
-	Branch, Environment string
-	Limit               int // 0: none
-}
+type Filter = core.RunFilter
 
-func (f Filter) takes(r core.Run) bool {
+func takes(f Filter, r core.Run) bool {
 	fits := func(want, got string) bool { return want == "" || want == got || r.Status == core.Damaged && got == "" }
 	return fits(f.Pipeline, r.Pipeline) && fits(f.Branch, r.Branch) && fits(f.Environment, r.Environment) &&
 		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status))
@@ -125,7 +119,7 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		if filter.takes(r) {
+		if takes(filter, r) {
 			runs = append(runs, r)
 		}
 		if filter.Limit > 0 && len(runs) == filter.Limit {
@@ -188,19 +182,12 @@ func (f *Files) ids() ([]core.RunID, error) {
 	return ids, nil
 }
 
-// Run returns a run as it is now. One whose process is gone was interrupted; one whose record is not as it was
-// written is damaged, with the reason and what else can still be said of it.
+// Run returns a run as it is now. A run whose process is gone was interrupted. A run whose record is not as it was
+// written is damaged; the reason says where, and the rest is what can still be read.
 func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 	rec, err := f.read(ctx, id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
-		r := core.Run{
-			ID: id, Pipeline: rec.Pipeline, Manifest: rec.Manifest, Commit: rec.Commit, Subject: rec.Subject, Branch: rec.Branch,
-			Environment: rec.Environment, Status: core.Damaged, Reason: damage.Error(),
-		}
-		if u, err := ulid.ParseStrict(string(id)); err == nil {
-			r.Started = ulid.Time(u.Time())
-		}
-		return r, nil
+		return f.damagedRun(ctx, id, damage), nil
 	}
 	if err != nil {
 		return core.Run{}, err
@@ -211,7 +198,24 @@ func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 	return rec.Run, nil
 }
 
-// interrupt gives a run whose process is gone the status that nobody gave it.
+// damagedRun returns what can still be read of a run whose record is not as it was written. The journal may be whole,
+// or whole at its beginning.
+func (f *Files) damagedRun(ctx context.Context, id core.RunID, damage *DamageError) core.Run {
+	told, err := f.replay(ctx, id, nil)
+	if err == nil {
+		f.differ(damage, told.Run)
+	}
+	r := core.Run{
+		ID: id, Pipeline: told.Pipeline, Manifest: told.Manifest, Commit: told.Commit, Subject: told.Subject, Branch: told.Branch,
+		Environment: told.Environment, Started: told.Started, Status: core.Damaged, Reason: damage.Error(),
+	}
+	if u, err := ulid.ParseStrict(string(id)); err == nil && r.Started.IsZero() {
+		r.Started = ulid.Time(u.Time())
+	}
+	return r
+}
+
+// interrupt marks a run whose process is gone as cancelled.
 func interrupt(r *core.Run) {
 	r.Status, r.Reason = core.Cancelled, fmt.Sprintf("interrupted: process %d is gone", r.PID)
 	for i, s := range r.Stages {
@@ -224,7 +228,7 @@ func interrupt(r *core.Run) {
 	}
 }
 
-// read returns what is recorded of a run: its end, or what its journal says so far.
+// read returns the record of a run: how it ended, or what its journal says so far.
 func (f *Files) read(ctx context.Context, id core.RunID) (record, error) {
 	sealed, err := f.seal(id)
 	switch {
@@ -246,7 +250,7 @@ func (f *Files) read(ctx context.Context, id core.RunID) (record, error) {
 	return *l.Record, nil
 }
 
-// seal reads run.json; nil: there is none. An old one has no hash.
+// seal reads run.json and checks its hash; nil: there is none. That of the first version of troop has no hash.
 func (f *Files) seal(id core.RunID) (*seal, error) {
 	path := f.recordPath(id)
 	b, err := os.ReadFile(path)
@@ -285,7 +289,7 @@ func (f *Files) readOld(id core.RunID) (oldRecord, error) {
 	return old, nil
 }
 
-// running tells whether a run goes on, at a cost that does not grow with its journal.
+// running reports whether a run is still running. Its cost does not grow with the journal.
 func (f *Files) running(id core.RunID) (bool, error) {
 	sealed, err := f.seal(id)
 	if err != nil {

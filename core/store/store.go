@@ -1,7 +1,6 @@
-// Package store keeps what happens in runs: their state, their journals of events, and the artifacts they make,
-// as files in the folder .troop beside a manifest. Runs are written by the process that executes them and read
-// by any other at any time. It also holds the locks that keep two runs out of one environment. The core's main
-// program imports it; package storetest is the suite that every store passes.
+// Package store keeps runs, their journals and their artifacts as files in the folder .troop beside a manifest. The
+// process that executes a run writes it; any other may read it at any time. It also holds the locks that keep two runs
+// out of one environment. The core's main program imports it; package storetest is the suite that every store passes.
 package store
 
 import (
@@ -34,6 +33,9 @@ type Files struct {
 	mu       sync.Mutex
 	journals map[core.RunID]*journal // of the runs that this process writes
 }
+
+// Folders are the names that the store uses itself, which no environment may have.
+func Folders() []string { return []string{"runs", "workspaces", "artifacts", "plugins", "stages"} }
 
 // Open returns the store in a folder. The folder is made when something is first written.
 func Open(dir string) *Files {

@@ -14,19 +14,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// A journal is a chain: each line holds the SHA-256 of the line before. When a run ends, its last line, which holds
-// the whole result, is written a second time, to run.json, with its number and its hash. The first line of a run
-// holds the hash of the line that ended the run before.
-//
-// That proves that what is there fits together. Whoever changes, adds, moves or removes a line, exchanges a journal
-// or a record for another, or cuts off lines of a run that has ended, is found out, and so is an error of the disk.
-//
-// It does not prove who wrote it. There is no key in it: somebody who can write to the folder and knows the format
-// can write a journal and its record anew, with hashes that fit. They must do so for every later run as well, because
-// each names the hash of the one before; nothing names that of the newest. What nothing confirms yet can be cut off
-// unseen: lines at the end of a run that was killed, lines after a run's end (such as a notification that was
-// delivered), and the newest runs as a whole. For more, keep the hashes somewhere else.
-
 // DamageError is the first place in which something is not as it was written.
 type DamageError struct {
 	File    string `json:"file"`
@@ -47,9 +34,9 @@ func (e *DamageError) Error() string {
 	return s
 }
 
-// replay reads the journal of a run, checks its chain and returns the run that its lines make, with the hash of the
-// line that ended it. With a seal, the journal must have the sealed line. Lines of events are checked for their
-// place, not decoded.
+// replay reads the journal of a run, checks its chain and returns the run that its lines describe. With a seal, the
+// journal must contain the sealed line. Events are not decoded. After a *DamageError the record holds what was read
+// before the damage.
 func (f *Files) replay(ctx context.Context, id core.RunID, sealed *seal) (record, error) {
 	path := f.journalPath(id)
 	file, err := os.Open(path)
@@ -95,7 +82,7 @@ func (f *Files) replay(ctx context.Context, id core.RunID, sealed *seal) (record
 	return run.record, nil
 }
 
-// replayed is a run that is made of the lines of its journal.
+// replayed is a run as the lines of its journal describe it so far.
 type replayed struct {
 	id     core.RunID
 	record record
@@ -114,7 +101,7 @@ func (r *replayed) take(text []byte) error {
 	switch {
 	case l.Record != nil:
 		if l.Record.ID != r.id {
-			return fmt.Errorf("belongs to run %s: the journal was exchanged", l.Record.ID)
+			return fmt.Errorf("belongs to run %s: the journal was swapped", l.Record.ID)
 		}
 		after := r.record.After // only the first line has it
 		r.record = *l.Record
@@ -135,12 +122,28 @@ func (r *replayed) take(text []byte) error {
 	return nil
 }
 
-// Verify checks the journal of a run and its record, and returns a *DamageError for the first place that is not as
-// it was written. What was torn off at the end when its process died is no damage. See above for what this proves.
+// Verify checks the journal of a run and its record. It returns a *DamageError for the first place that is not as it
+// was written. A line that was torn when its process died is no damage.
+//
+// A journal is a chain: each line holds the SHA-256 of the line before. The line that ends a run holds the whole
+// result. It is written a second time, to run.json, with its number and its hash. The first line of a run holds the
+// hash of the line that ended the run before.
+//
+// What this proves: the parts fit together. It finds a line that was changed, added, moved or removed, a journal or a
+// record that was exchanged for another, lines that were cut off a run that had ended, and errors of the disk.
+//
+// What it does not prove: who wrote it. The chain has no key. Somebody who can write to the folder and knows the
+// format can write a run anew with hashes that fit, together with every later run, because each names the hash of the
+// one before. Nothing names the hash of the newest run. Nothing confirms the lines at the end of a run that was killed,
+// or those after a run's end, such as a delivered notification: they can be cut off unseen. So can the newest runs as a
+// whole. To prove more, keep the hashes where the writer of the folder cannot reach them.
 func (f *Files) Verify(ctx context.Context, id core.RunID) error {
 	sealed, err := f.seal(id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
-		return f.compare(ctx, id, damage)
+		if told, err := f.replay(ctx, id, nil); err == nil {
+			f.differ(damage, told.Run)
+		}
+		return damage
 	}
 	if err != nil {
 		return err
@@ -160,34 +163,29 @@ func (f *Files) Verify(ctx context.Context, id core.RunID) error {
 	return f.verifyAfter(id, rec.After)
 }
 
-// compare says in which way a record that was changed differs from the journal, when that can be told.
-func (f *Files) compare(ctx context.Context, id core.RunID, damage *DamageError) error {
-	told, err := f.replay(ctx, id, nil)
-	if err != nil {
-		return damage
-	}
+// differ makes damage say how a changed record differs from what the journal says, if the record can be read.
+func (f *Files) differ(damage *DamageError, want core.Run) {
 	var s seal
 	var l line
-	b, err := os.ReadFile(damage.File)
-	if err != nil || json.Unmarshal(b, &s) != nil || json.Unmarshal(s.Text, &l) != nil || l.Record == nil {
-		return damage
+	b, err := os.ReadFile(f.recordPath(want.ID))
+	if err != nil || json.Unmarshal(b, &s) != nil || json.Unmarshal(s.Text, &l) != nil || l.Record == nil || l.Record.ID != want.ID {
+		return
 	}
-	got, want := l.Record.Run, told.Run
+	got := l.Record.Run
 	for i := range min(len(got.Stages), len(want.Stages)) {
 		g, w := got.Stages[i], want.Stages[i]
 		if g.Status != w.Status {
 			damage.Problem, damage.Want = fmt.Sprintf("says that stage %s is %s", g.ID, g.Status), fmt.Sprintf("%s, as the journal says", w.Status)
-			return damage
+			return
 		}
 		if !reflect.DeepEqual(g, w) {
 			damage.Problem, damage.Want = fmt.Sprintf("says something else about stage %s", g.ID), "what the journal says"
-			return damage
+			return
 		}
 	}
 	if got.Status != want.Status {
 		damage.Problem, damage.Want = fmt.Sprintf("says that the run is %s", got.Status), fmt.Sprintf("%s, as the journal says", want.Status)
 	}
-	return damage
 }
 
 // verifyAfter checks that the run before this one is still the one that it was when this one began.
@@ -196,18 +194,24 @@ func (f *Files) verifyAfter(id core.RunID, after *before) error {
 		return nil
 	}
 	sealed, err := f.seal(after.Run)
-	if err != nil || sealed == nil { // it was removed as a whole, or is itself damaged, as its own check says
-		return nil //nolint:nilerr // as the line above says
+	if err != nil {
+		return nil //nolint:nilerr // it is damaged itself, which its own check reports
+	}
+	if sealed == nil {
+		if _, err := os.Stat(f.journalPath(after.Run)); err != nil {
+			return nil //nolint:nilerr // the run was removed as a whole
+		}
+		return &DamageError{File: f.recordPath(after.Run), Problem: "is gone", Want: "the record of a run that had ended when run " + string(id) + " began"}
 	}
 	if sealed.Hash != after.Hash {
 		return &DamageError{
-			File: f.recordPath(after.Run), Problem: fmt.Sprintf("was written anew after run %s had begun: its hash is %s", id, sealed.Hash), Want: after.Hash,
+			File: f.recordPath(after.Run), Problem: fmt.Sprintf("was rewritten after run %s began: its hash is %s", id, sealed.Hash), Want: after.Hash,
 		}
 	}
 	return nil
 }
 
-// verifyOld checks the journal of a run whose results are in run.json alone, as the first version of troop wrote them.
+// verifyOld checks the journal of a run whose results are only in run.json, as the first version of troop wrote them.
 func (f *Files) verifyOld(ctx context.Context, id core.RunID) error {
 	old, err := f.readOld(id)
 	if err != nil {
@@ -243,9 +247,9 @@ func (f *Files) verifyOld(ctx context.Context, id core.RunID) error {
 	return nil
 }
 
-// VerifyReceipts checks the receipts in a folder on this machine, such as a copy of what the storage host keeps: each
-// NAME.json that names the size and the SHA-256 of the file NAME beside it. It returns how many it has checked and
-// the first that is wrong.
+// VerifyReceipts checks the receipts in a folder on this machine, such as a copy of the storage host's folder. A receipt
+// is NAME.json with the size and the SHA-256 of the file NAME beside it. It returns the number of receipts that are
+// right and stops at the first that is wrong, with a *DamageError.
 func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -144,10 +144,14 @@ func TestEveryChangeIsFound(t *testing.T) {
 			edit(t, w.journal, func(string) string { return read(t, other.journal) })
 		}, "/events.jsonl:1: belongs to run ", core.Failed},
 
-		"a stage in the record": {func(t *testing.T, w, _ written) { edit(t, w.record, passes) },
-			"/run.json: says that stage test.unit is passed; want failed, as the journal says", core.Damaged},
-		"a reason in the record": {func(t *testing.T, w, _ written) { edit(t, w.record, replaced(`"reason":"no"`, `"reason":"so"`)) },
-			"/run.json: says something else about stage test.unit", core.Damaged},
+		"a stage in the record": {
+			func(t *testing.T, w, _ written) { edit(t, w.record, passes) },
+			"/run.json: says that stage test.unit is passed; want failed, as the journal says", core.Damaged,
+		},
+		"a reason in the record": {
+			func(t *testing.T, w, _ written) { edit(t, w.record, replaced(`"reason":"no"`, `"reason":"so"`)) },
+			"/run.json: says something else about stage test.unit", core.Damaged,
+		},
 		"the record and its hash": {func(t *testing.T, w, _ written) {
 			edit(t, w.record, func(s string) string { return rehashed(passes(s)) })
 		}, "/events.jsonl:7: was changed", core.Passed},
@@ -261,10 +265,21 @@ func TestRewrittenRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, second := write(t, dir, 1), write(t, dir, 2)
+	f := open(t, dir)
+	seal := read(t, first.record)
+	rm(t, first.record)
+	if err := f.Verify(t.Context(), second.run.ID); err == nil || !strings.Contains(err.Error(), first.record+": is gone") {
+		t.Errorf("without the first run's record: %v", err)
+	}
+	if err := os.WriteFile(first.record, []byte(seal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Verify(t.Context(), second.run.ID); err != nil {
+		t.Errorf("with it: %v", err)
+	}
 	if err := os.RemoveAll(filepath.Dir(first.record)); err != nil {
 		t.Fatal(err)
 	}
-	f := open(t, dir)
 	forged := first.run
 	forged.Status, forged.Stages = core.Passed, []core.StageResult{{ID: "test.unit", Status: core.Passed, Inputs: inputs}}
 	if err := f.PutRun(t.Context(), forged); err != nil {
@@ -274,7 +289,7 @@ func TestRewrittenRun(t *testing.T) {
 		t.Errorf("the forged run alone: %v", err)
 	}
 	err := f.Verify(t.Context(), second.run.ID)
-	if err == nil || !strings.Contains(err.Error(), first.record+": was written anew after run "+string(second.run.ID)) {
+	if err == nil || !strings.Contains(err.Error(), first.record+": was rewritten after run "+string(second.run.ID)) {
 		t.Errorf("the run after it: %v", err)
 	}
 }

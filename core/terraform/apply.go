@@ -12,11 +12,12 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Apply does what the plan says. It is refused when the saved plan is another one by now, or stale. The state is
-// copied aside first, and the lock of an interrupted command that the plan names is freed. Each gets every step, from one goroutine; it may be nil.
+// Apply carries a plan out. It is refused when the saved plan has changed since, or is stale. The state is copied first,
+// and the lock of an interrupted command that the plan names is freed. Each gets every step, from one goroutine; it
+// may be nil.
 //
-// When ctx ends, Terraform winds up what it has begun. What an apply that was killed has left behind, the next
-// Plan shows and the next Apply mends.
+// When ctx ends, Terraform finishes the step that it is at. What a killed apply has left behind, the next Plan shows
+// and the next Apply repairs.
 func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) error {
 	if p.Empty() {
 		return nil
@@ -32,7 +33,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	} else if err != nil {
 		return err
 	}
-	if digest(b) != p.File {
+	if core.DigestOf(b) != p.File {
 		return &StaleError{}
 	}
 	if err := w.unlock(ctx, p.Lock); err != nil {

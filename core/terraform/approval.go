@@ -107,6 +107,6 @@ func (w *Workspace) used(p *Plan) error {
 // Called reports whether people may mean this plan by what they type: its name, or more or less of its ID.
 func (p *Plan) Called(s string) bool {
 	const least = 8
-	s = strings.TrimPrefix(strings.ToLower(s), "sha256:")
-	return len(s) >= least && strings.HasPrefix(strings.TrimPrefix(string(p.ID), "sha256:"), s)
+	s = core.Digest(strings.ToLower(s)).Hex()
+	return len(s) >= least && strings.HasPrefix(p.ID.Hex(), s)
 }

@@ -21,7 +21,7 @@ import (
 // Copy is a state that was set aside before a command changed it.
 type Copy struct {
 	Number    int             `json:"number"`
-	Before    Work            `json:"before"` // the command that was about to change it; the copy is as old
+	Before    core.Holder     `json:"before"` // the command that was about to change it; the copy is as old
 	Serial    uint64          `json:"serial"`
 	Lineage   string          `json:"lineage"`
 	Hosts     []core.HostName `json:"hosts"`
@@ -58,7 +58,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 	if err != nil {
 		return err
 	}
-	c := Copy{Number: 1, Before: w.work(), Serial: h.Serial, Lineage: h.Lineage, Hosts: []core.HostName{}}
+	c := Copy{Number: 1, Before: w.self(), Serial: h.Serial, Lineage: h.Lineage, Hosts: []core.HostName{}}
 	if len(all) > 0 {
 		c.Number = all[0].Number + 1
 	}
@@ -236,9 +236,9 @@ func (w *Workspace) damaged() (bool, error) {
 	return len(all) > 0, err
 }
 
-// mend brings back the copy of the state that the apply has made which was killed while it wrote the state. What
-// it had made until then is in no state; the provider of the lab finds that. Other damage is left to a person.
-func (w *Workspace) mend() error {
+// repair brings back the newest copy of the state when an apply was killed while it wrote the state. What that apply
+// had made is in no state; the lab's provider finds it. Other damage is left to a person.
+func (w *Workspace) repair() error {
 	damaged, err := w.damaged()
 	if err != nil || !damaged {
 		return err

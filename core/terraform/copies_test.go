@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 func TestSpareCopies(t *testing.T) {
@@ -13,7 +15,7 @@ func TestSpareCopies(t *testing.T) {
 	for day := range 40 {
 		for _, hour := range []int{11, 8, 5} {
 			at := time.Date(2026, 6, 30-day, hour, 0, 0, 0, time.UTC)
-			all = append(all, Copy{Number: number, Before: Work{Since: at}})
+			all = append(all, Copy{Number: number, Before: core.Holder{Since: at}})
 			number--
 		}
 	}

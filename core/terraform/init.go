@@ -35,11 +35,11 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := json.Marshal([]any{module, providers, digest(config), w.exe, program.Size(), program.ModTime()})
+	inputs, err := json.Marshal([]any{module, providers, core.DigestOf(config), w.exe, program.Size(), program.ModTime()})
 	if err != nil {
 		return err
 	}
-	if w.initialised(digest(inputs)) {
+	if w.initialised(core.DigestOf(inputs)) {
 		return nil
 	}
 	if err := w.strike(providers); err != nil {
@@ -56,7 +56,7 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o755); err != nil {
 		return err
 	}
-	return writeFile(w.initMark(), []byte(digest(inputs)))
+	return writeFile(w.initMark(), []byte(core.DigestOf(inputs)))
 }
 
 // initMark is inside the folder that init fills, so that it is gone when that is.
@@ -91,7 +91,7 @@ func (w *Workspace) removeOldMirrors(providers map[string]core.Digest) error {
 	}
 	var keep []string
 	for _, d := range providers {
-		keep = append(keep, filepath.Base(w.mirrorDir(string(d)[len("sha256:"):])))
+		keep = append(keep, filepath.Base(w.mirrorDir(d)))
 	}
 	for _, e := range entries {
 		if !slices.Contains(keep, e.Name()) {

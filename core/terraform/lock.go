@@ -17,46 +17,30 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Work is a command that works with the state.
-type Work struct {
-	What  string     `json:"what"`
-	Run   core.RunID `json:"run,omitempty"` // that it is part of, if any
-	PID   int        `json:"pid"`
-	Since time.Time  `json:"since"`
-}
-
-func (k Work) String() string {
-	s := fmt.Sprintf("%s (process %d, since %s)", k.What, k.PID, k.Since.Local().Format(time.DateTime))
-	if k.Run != "" {
-		s = fmt.Sprintf("run %s, %s", k.Run, s)
-	}
-	return s
-}
-
-// work is what this workspace is used for, now.
-func (w *Workspace) work() Work {
-	return Work{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
+// self is this command as a holder, from now on.
+func (w *Workspace) self() core.Holder {
+	return core.Holder{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
 }
 
 // BusyError says that another command works in the same folder.
-type BusyError struct{ Work }
+type BusyError struct{ core.Holder }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Work, e.PID)
+	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Holder, e.PID)
 }
 
-// patience is how long a command waits for another one's plan.
-const patience = 10 * time.Second
+// lockWait is how long a command waits for another one's plan.
+const lockWait = 10 * time.Second
 
-// lock makes the caller the only one who works in the folder, and clears away what an interrupted command left
-// there. The lock ends with the process that holds it.
+// lock keeps other commands out of the folder, and removes what an interrupted command left there. The lock ends with
+// the process that holds it.
 func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
-	return w.lockWithin(ctx, patience)
+	return w.lockWithin(ctx, lockWait)
 }
 
-func (w *Workspace) lockWithin(ctx context.Context, patience time.Duration) (release func(), err error) {
+func (w *Workspace) lockWithin(ctx context.Context, wait time.Duration) (release func(), err error) {
 	file := flock.New(w.path("lock"))
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if ok, err := file.TryLockContext(waiting, 100*time.Millisecond); !ok {
 		if ctx.Err() != nil {
@@ -86,19 +70,19 @@ func (w *Workspace) holder() (*BusyError, error) {
 		return nil, err
 	}
 	e := new(BusyError)
-	return e, json.Unmarshal(b, &e.Work)
+	return e, json.Unmarshal(b, &e.Holder)
 }
 
 func (w *Workspace) writeHolder() error {
-	b, err := json.Marshal(w.work())
+	b, err := json.Marshal(w.self())
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(w.path("lock"), b, 0o600)
 }
 
-// clear finds what an interrupted command left, says whose it was, and ends a provider without its Terraform. A
-// living Terraform is someone else's work and stops the command.
+// clear reports what an interrupted command left, and ends a provider whose Terraform is gone. A Terraform that still
+// runs belongs to another command and stops this one.
 func (w *Workspace) clear(ctx context.Context) error {
 	all, err := w.settled(ctx)
 	if err != nil {
@@ -115,12 +99,12 @@ func (w *Workspace) clear(ctx context.Context) error {
 		return err
 	}
 	for _, k := range broken {
-		w.Log(fmt.Sprintf("%s was interrupted; the next apply mends what it left", k))
+		w.Log(fmt.Sprintf("%s was interrupted; the next apply repairs what it left", k))
 	}
 	return w.clearNote(len(broken) > 0)
 }
 
-// dying is how long a Terraform may take to end after whoever drove it was killed; the kernel kills it then.
+// dying is how long a Terraform may live on after its parent was killed: the kernel kills it.
 const dying = 2 * time.Second
 
 // settled lists the processes of the folder once there is no Terraform among them.
@@ -135,7 +119,7 @@ func (w *Workspace) settled(ctx context.Context) ([]process, error) {
 			return all, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, &BusyError{Work{What: all[i].program, PID: all[i].pid, Since: all[i].since}}
+			return nil, &BusyError{core.Holder{What: all[i].program, PID: all[i].pid, Since: all[i].since}}
 		}
 		select {
 		case <-ctx.Done():
@@ -157,7 +141,7 @@ func (w *Workspace) clearNote(known bool) error {
 	}
 	var note struct{ Operation, Who, Created string }
 	if json.Unmarshal(b, &note) == nil && !known {
-		w.Log(fmt.Sprintf("%s by %s, begun %s, was interrupted; the next apply mends what it left",
+		w.Log(fmt.Sprintf("%s by %s, begun %s, was interrupted; the next apply repairs what it left",
 			note.Operation, note.Who, note.Created))
 	}
 	return os.Remove(file)

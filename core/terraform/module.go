@@ -2,8 +2,6 @@ package terraform
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,7 +92,7 @@ func (w *Workspace) writeVariables() (file string, err error) {
 // sync copies the module to the working folder, removes what an earlier version of it had, and returns a
 // digest of it. Files that did not change are left alone, and so is everything that is not the module's.
 func (w *Workspace) sync() (core.Digest, error) {
-	sums := map[string]string{}
+	sums := map[string]core.Digest{}
 	err := fs.WalkDir(w.Module, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -112,8 +110,7 @@ func (w *Workspace) sync() (core.Digest, error) {
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(b)
-		sums[name] = hex.EncodeToString(sum[:])
+		sums[name] = core.DigestOf(b)
 		return w.copyFile(name, b)
 	})
 	if err != nil {
@@ -126,7 +123,7 @@ func (w *Workspace) sync() (core.Digest, error) {
 		if err != nil {
 			return "", fmt.Errorf("write backend: %w", err)
 		}
-		sums[backendFile] = string(digest(b))
+		sums[backendFile] = core.DigestOf(b)
 		if err := w.copyFile(backendFile, b); err != nil {
 			return "", fmt.Errorf("write backend: %w", err)
 		}
@@ -141,7 +138,7 @@ func (w *Workspace) sync() (core.Digest, error) {
 	if err := writeFile(w.path("module.json"), list); err != nil {
 		return "", err
 	}
-	return digest(list), nil
+	return core.DigestOf(list), nil
 }
 
 // backendFile goes before the backend that a module's own files name, as every override file does.
@@ -161,7 +158,7 @@ func (w *Workspace) copyFile(name string, b []byte) error {
 	return writeFile(target, b)
 }
 
-func (w *Workspace) removeOld(current map[string]string) error {
+func (w *Workspace) removeOld(current map[string]core.Digest) error {
 	b, err := os.ReadFile(w.path("module.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -181,11 +178,6 @@ func (w *Workspace) removeOld(current map[string]string) error {
 		}
 	}
 	return nil
-}
-
-func digest(b []byte) core.Digest {
-	sum := sha256.Sum256(b)
-	return core.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
 
 // writeFile replaces a file at once. States, plans and variables hold secrets: only the owner may read.

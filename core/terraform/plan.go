@@ -90,8 +90,8 @@ const (
 	unknown   = "(known after apply)"
 )
 
-// Capacity is what the hosts of one kind come to, as a module tells in its output "capacity": figures by name, for
-// a look at quotas and prices before an apply.
+// Capacity is the total capacity of one kind of host, from the output "capacity" of a module: figures by name, to
+// compare with quotas and prices before an apply.
 type Capacity struct {
 	Name   string         `json:"name"`
 	Before map[string]any `json:"before,omitempty"` // nil: there were none
@@ -143,13 +143,13 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	defer release()
-	defer func() { _ = os.Remove(w.path("drift")) }() // nobody applies it
+	defer func() { _ = os.Remove(w.path("drift")) }() // it is not applied
 	return w.make(ctx, "drift", tfexec.RefreshOnly(true))
 }
 
 // make has Terraform write a plan to a file. The caller holds the lock.
 func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
-	if err := w.mend(); err != nil {
+	if err := w.repair(); err != nil {
 		return nil, err
 	}
 	if err := w.prepare(ctx); err != nil {
@@ -192,7 +192,7 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
-	p.File, p.Lock = digest(b), lock
+	p.File, p.Lock = core.DigestOf(b), lock
 	return p, nil
 }
 
@@ -202,7 +202,7 @@ func (p *Plan) id() core.Digest {
 	if err != nil {
 		panic(err) // strings
 	}
-	return digest(b)
+	return core.DigestOf(b)
 }
 
 // save keeps a plan for Saved. The file that Terraform wrote is there already, and decides: Apply refuses a plan
@@ -282,7 +282,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Digest = digest(b)
+	p.Digest = core.DigestOf(b)
 	var hidden *mask.Mask
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err

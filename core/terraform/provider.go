@@ -1,8 +1,6 @@
 package terraform
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -45,12 +42,12 @@ func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
 		return "", err
 	}
 	defer func() { _ = from.Close() }()
-	sum, err := hashTo(io.Discard, from)
+	digest, err := core.DigestReader(from)
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(w.mirrored(sum, source)); err == nil {
-		return core.Digest("sha256:" + sum), nil
+	if _, err := os.Stat(w.mirrored(digest, source)); err == nil {
+		return digest, nil
 	}
 	to, err := os.CreateTemp(w.path(), "provider-*")
 	if err != nil {
@@ -64,7 +61,7 @@ func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
 		return "", err
 	}
 	// The digest is that of the copy, which is executed, whatever happens to the original meanwhile.
-	if sum, err = hashTo(to, from); err != nil {
+	if digest, err = core.DigestReader(io.TeeReader(from, to)); err != nil {
 		return "", err
 	}
 	if err := to.Chmod(0o700); err != nil {
@@ -73,26 +70,20 @@ func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
 	if err := to.Close(); err != nil {
 		return "", err
 	}
-	target := w.mirrored(sum, source)
+	target := w.mirrored(digest, source)
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return "", err
 	}
-	return core.Digest("sha256:" + sum), os.Rename(to.Name(), target)
-}
-
-func hashTo(w io.Writer, r io.Reader) (sum string, err error) {
-	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(w, hash), r)
-	return hex.EncodeToString(hash.Sum(nil)), err
+	return digest, os.Rename(to.Name(), target)
 }
 
 // mirrored is where Terraform expects a provider in a mirror.
-func (w *Workspace) mirrored(sum, source string) string {
-	return filepath.Join(w.mirrorDir(sum), filepath.FromSlash(source), providerVersion,
+func (w *Workspace) mirrored(d core.Digest, source string) string {
+	return filepath.Join(w.mirrorDir(d), filepath.FromSlash(source), providerVersion,
 		runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-"+filepath.Base(source)+"_v"+providerVersion)
 }
 
-func (w *Workspace) mirrorDir(sum string) string { return w.path("mirror", sum[:16]) }
+func (w *Workspace) mirrorDir(d core.Digest) string { return w.path("mirror", d.Hex()[:16]) }
 
 // writeCLIConfig writes the configuration that sends Terraform to the mirrors for our providers, and nowhere
 // else. What the user has configured stays valid for all others.
@@ -103,7 +94,7 @@ func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, erro
 	}
 	mirrors := map[string]string{}
 	for source, d := range digests {
-		mirrors[source] = w.mirrorDir(strings.TrimPrefix(string(d), "sha256:"))
+		mirrors[source] = w.mirrorDir(d)
 	}
 	config, err := cliConfig(user, mirrors)
 	if err != nil { // it may be in an older syntax, which only Terraform reads

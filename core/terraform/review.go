@@ -144,7 +144,7 @@ func (p *Plan) differs(d core.Digest, o Origin) []string {
 	return names
 }
 
-// OutdatedError says that a plan was saved for something else than what lies there now.
+// OutdatedError says that what a plan was made from has changed since.
 type OutdatedError struct{ What []string }
 
 func (e *OutdatedError) Error() string {
@@ -184,6 +184,6 @@ func (p *Plan) Summary() string {
 func (p *Plan) Name() string { return name(p.ID) }
 
 func name(id core.Digest) string {
-	s := strings.TrimPrefix(string(id), "sha256:")
+	s := id.Hex()
 	return s[:min(len(s), 12)]
 }

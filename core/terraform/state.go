@@ -278,6 +278,46 @@ func (s secrets) hide(v, marks any) any {
 	return v
 }
 
+// Lines are the resource for people: its address, then its values.
+func (r Resource) Lines() []string {
+	head := r.Address
+	if r.Host != "" {
+		head += fmt.Sprintf("  # %s (%s)", r.Host, r.Role)
+	}
+	if r.Tainted {
+		head += "  # half made, will be replaced"
+	}
+	width := 0
+	for name := range r.Values {
+		width = max(width, len(name))
+	}
+	lines := []string{head}
+	for _, name := range slices.Sorted(maps.Keys(r.Values)) {
+		lines = append(lines, fmt.Sprintf("  %-*s = %s", width, name, cmp.Or(text(r.Values[name]), "null")))
+	}
+	return lines
+}
+
+// Find returns the resource of an address, or all resources of a host.
+func (s *State) Find(name string) []Resource {
+	return slices.DeleteFunc(slices.Clone(s.Resources), func(r Resource) bool {
+		return r.Address != name && string(r.Host) != name
+	})
+}
+
+// Table lists the resources by host.
+func (s *State) Table() core.Table {
+	t := core.Table{Columns: []string{"host", "role", "resource", "tainted"}}
+	for _, r := range s.Resources {
+		tainted := ""
+		if r.Tainted {
+			tainted = "yes"
+		}
+		t.Rows = append(t.Rows, []string{string(r.Host), r.Role, r.Address, tainted})
+	}
+	return t
+}
+
 // Difference is what is different between two states.
 type Difference struct {
 	Changes []Change `json:"changes"` // by host and address; an attribute that is sensitive is named, not shown
@@ -286,6 +326,24 @@ type Difference struct {
 
 // Empty reports whether the two states say the same.
 func (d Difference) Empty() bool { return len(d.Changes) == 0 && len(d.Outputs) == 0 }
+
+// Table is the difference by host.
+func (d Difference) Table() core.Table {
+	t := core.Table{Columns: []string{"host", "", "resource", "attribute", "from", "to"}}
+	for _, c := range d.Changes {
+		host := cmp.Or(string(c.Host), "-")
+		if len(c.Attributes) == 0 {
+			t.Rows = append(t.Rows, []string{host, c.Action.Mark(), c.Address, "", "", ""})
+		}
+		for _, at := range c.Attributes {
+			t.Rows = append(t.Rows, []string{host, c.Action.Mark(), c.Address, at.Name, at.Before, at.After})
+		}
+	}
+	for _, name := range d.Outputs {
+		t.Rows = append(t.Rows, []string{"-", Update.Mark(), "output " + name, "", "", ""})
+	}
+	return t
+}
 
 // Diff says what turns state a into state b.
 func Diff(a, b *State) Difference {

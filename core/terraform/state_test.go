@@ -315,7 +315,7 @@ func TestKilledWithTheLock(t *testing.T) {
 			cmd := slow(t, e)
 
 			lock, err := e.with(t).Locked(t.Context())
-			if err != nil || lock == nil || lock.Abandoned || lock.Work == nil || lock.Work.PID != cmd.Process.Pid || lock.Work.Run != "01JKILLED" {
+			if err != nil || lock == nil || lock.Abandoned || lock.Holder == nil || lock.Holder.PID != cmd.Process.Pid || lock.Holder.Run != "01JKILLED" {
 				t.Errorf("while it works: %+v, %v", lock, err)
 			}
 			pid := cmd.Process.Pid
@@ -333,7 +333,7 @@ func TestKilledWithTheLock(t *testing.T) {
 			}
 
 			lock, err = e.with(t).Locked(t.Context())
-			if err != nil || lock == nil || !lock.Abandoned || lock.ID == "" || lock.Work.Run != "01JKILLED" || lock.Work.PID != cmd.Process.Pid {
+			if err != nil || lock == nil || !lock.Abandoned || lock.ID == "" || lock.Holder.Run != "01JKILLED" || lock.Holder.PID != cmd.Process.Pid {
 				t.Fatalf("lock %+v, %v", lock, err)
 			}
 			if err := e.with(t).Restore(t.Context(), 1); !errors.As(err, new(*terraform.LockedError)) {

@@ -17,37 +17,39 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // Lock keeps others from a state. One in a backend, such as S3, stays when Terraform is killed; one on this
 // machine ends with its process.
 type Lock struct {
-	ID        string    `json:"id,omitempty"` // in the backend; empty: a process of this machine holds it
-	Who       string    `json:"who,omitempty"`
-	Operation string    `json:"operation,omitempty"`
-	Since     time.Time `json:"since"`
-	Work      *Work     `json:"work,omitempty"` // that took it, when it worked in this folder
-	Abandoned bool      `json:"abandoned"`      // by a command that was interrupted in this folder
+	ID        string       `json:"id,omitempty"` // in the backend; empty: a process of this machine holds it
+	Who       string       `json:"who,omitempty"`
+	Operation string       `json:"operation,omitempty"`
+	Since     time.Time    `json:"since"`
+	Holder    *core.Holder `json:"holder,omitempty"` // that took it, when it worked in this folder
+	Abandoned bool         `json:"abandoned"`        // by a command that was interrupted in this folder
 }
 
 func (l Lock) String() string {
 	switch {
 	case l.Abandoned:
-		return l.Work.String() + ", which was interrupted"
-	case l.Work != nil:
-		return l.Work.String()
+		return l.Holder.String() + ", which was interrupted"
+	case l.Holder != nil:
+		return l.Holder.String()
 	}
 	return fmt.Sprintf("%s (%s, since %s)", l.Who, l.Operation, l.Since.Local().Format(time.DateTime))
 }
 
-// LockedError says that someone else has locked the state, or died with the lock in hand.
+// LockedError says that another command holds the lock of the state, or died while it did.
 type LockedError struct {
 	Lock
 	Environment string
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("the state is locked by %s; wait, or when nobody works on it any more: troop state unlock --env %s",
+	return fmt.Sprintf("the state is locked by %s; wait, or when its holder is dead: troop state unlock --env %s",
 		e.Lock, e.Environment)
 }
 
@@ -87,7 +89,7 @@ func plain(err error) error {
 }
 
 // attribute adds to a *LockedError what is known here of who took the lock. The caller holds the lock of the
-// folder, so that whoever took a lock from here, and has not come back, is no more.
+// folder, so any earlier holder from this folder is dead.
 func (w *Workspace) attribute(err error) error {
 	locked, ok := errors.AsType[*LockedError](err)
 	if !ok {
@@ -108,7 +110,7 @@ func (w *Workspace) attribute(err error) error {
 	}
 	for _, k := range broken {
 		if !k.Since.After(locked.Since) { // the last one that had begun by then
-			locked.Work, locked.Abandoned = &k, true
+			locked.Holder, locked.Abandoned = &k, true
 		}
 	}
 	return err
@@ -156,15 +158,15 @@ func me() string {
 	return u.Username + "@" + host
 }
 
-// locking is run for a command of Terraform's that locks the state. It is written down before it begins, and
-// struck when it has come to an end of its own, which frees the lock: what is left over was interrupted. One that
-// succeeds proves that none before it has left a lock.
+// locking is run for a command of Terraform's that locks the state. The command is noted before it begins, and the note
+// is removed when it ends by itself, which frees the lock: a note that is left was interrupted. A command that succeeds
+// proves that none before it has left a lock.
 func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error) error {
 	before, err := w.interrupted()
 	if err != nil {
 		return err
 	}
-	if err := w.setInterrupted(append(before, w.work())); err != nil {
+	if err := w.setInterrupted(append(before, w.self())); err != nil {
 		return err
 	}
 	err = w.run(ctx, f)
@@ -178,29 +180,29 @@ func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error
 	return errors.Join(err, w.setInterrupted(before))
 }
 
-// interrupted lists the commands that did not come to their end, the oldest first.
-func (w *Workspace) interrupted() ([]Work, error) {
+// interrupted lists the commands that were interrupted, the oldest first.
+func (w *Workspace) interrupted() ([]core.Holder, error) {
 	b, err := os.ReadFile(w.path("begun.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	var works []Work
-	if err := json.Unmarshal(b, &works); err != nil {
+	var begun []core.Holder
+	if err := json.Unmarshal(b, &begun); err != nil {
 		return nil, fmt.Errorf("read %s: %w", w.path("begun.json"), err)
 	}
-	return works, nil
+	return begun, nil
 }
 
-func (w *Workspace) setInterrupted(works []Work) error {
-	if len(works) == 0 {
+func (w *Workspace) setInterrupted(begun []core.Holder) error {
+	if len(begun) == 0 {
 		if err := os.Remove(w.path("begun.json")); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
 	}
-	b, err := json.Marshal(works)
+	b, err := json.Marshal(begun)
 	if err != nil {
 		return err
 	}
@@ -249,7 +251,7 @@ func (w *Workspace) unlock(ctx context.Context, l *Lock) error {
 func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	release, err := w.lockWithin(ctx, time.Second)
 	if busy, ok := errors.AsType[*BusyError](err); ok {
-		return &Lock{Since: busy.Since, Work: &busy.Work}, nil
+		return &Lock{Since: busy.Since, Holder: &busy.Holder}, nil
 	} else if err != nil {
 		return nil, err
 	}
@@ -270,8 +272,8 @@ func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	return nil, nil
 }
 
-// Unlock frees a lock that Locked has found in the backend. It is refused while somebody works in this folder;
-// whether somebody works elsewhere, the caller must know.
+// Unlock frees a lock that Locked has found in the backend. It is refused while another command works in this folder;
+// the caller must know that none works elsewhere.
 func (w *Workspace) Unlock(ctx context.Context, l Lock) error {
 	release, err := w.lock(ctx)
 	if err != nil {

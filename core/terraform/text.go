@@ -57,7 +57,7 @@ func (g Group) Title() string {
 	return fmt.Sprintf("%s (%s)", g.Host, g.Role)
 }
 
-// Lines are the review for people: first what happens to each host and why, then what it comes to.
+// Lines are the review for people: first what happens to each host and why, then the total.
 func (r *Review) Lines() []string {
 	if r.Empty() && len(r.Drift) == 0 {
 		return []string{fmt.Sprintf("environment %s: %s", r.Environment, r.Summary())}

@@ -1,6 +1,6 @@
 // Package terraform makes the hosts of an environment: it plans, reviews, applies and destroys a root module,
-// and reads the hosts from its output. It drives Terraform or OpenTofu of this machine and is the only package
-// that imports terraform-exec and terraform-json. core/cmd imports it.
+// and reads the hosts from its output. It drives the Terraform or OpenTofu of this machine and is the only package
+// that imports terraform-exec and terraform-json. core/environment imports it.
 package terraform
 
 import (
@@ -30,7 +30,7 @@ type Options struct {
 	Variables map[string]any
 	// Backend is where the state is kept; nil: where the module says, or in Dir.
 	Backend *core.Backend
-	// Providers are binaries that Terraform shall use instead of asking a registry, by source address.
+	// Providers are binaries that Terraform uses instead of asking a registry, by source address.
 	Providers map[string]string
 	// Origin is what plans are made from; which Terraform makes them is filled in.
 	Origin Origin
@@ -88,7 +88,7 @@ func (w *Workspace) path(elem ...string) string {
 	return filepath.Join(append([]string{w.Dir, own}, elem...)...)
 }
 
-// interruptGrace is how long Terraform may wind up after an interrupt, before it is killed.
+// interruptGrace is how long Terraform may take to end after an interrupt, before it is killed.
 const interruptGrace = 30 * time.Second
 
 // run calls f with a Terraform. When ctx ends, Terraform is interrupted, and killed after interruptGrace. It

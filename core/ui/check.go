@@ -16,7 +16,7 @@ func (u *UI) Checking(name string) {
 	}
 }
 
-// Check prints what was found out about one thing, and how to mend it on a line of its own.
+// Check prints the result of one check, with its remedy on a line of its own.
 func (u *UI) Check(c core.Check) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -70,7 +70,9 @@ func (u *UI) Show(r core.Run, events []core.Event) {
 		}
 	}
 	field("run", string(r.ID))
-	field("pipeline", r.Pipeline+" ("+r.Manifest+")")
+	if r.Pipeline != "" { // a damaged record may not tell
+		field("pipeline", r.Pipeline+" ("+r.Manifest+")")
+	}
 	field("commit", strings.TrimSpace(r.Commit+" "+r.Subject))
 	field("branch", r.Branch)
 	field("environment", r.Environment)
@@ -84,7 +86,7 @@ func (u *UI) Show(r core.Run, events []core.Event) {
 			}
 		}
 	}
-	if r.Ended.IsZero() {
+	if r.Ended.IsZero() || r.Status == core.Damaged {
 		field("status", strings.TrimSuffix(string(r.Status)+": "+r.Reason, ": "))
 		fmt.Fprintf(u.out, "\n%s", u.stages(r, b))
 		return
@@ -130,6 +132,9 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if r.Status == core.Damaged {
+		fmt.Fprintln(u.out, u.style.status(r.Status, "! run "+string(r.ID)+" damaged: "+clean(r.Reason)))
+	}
 	for _, s := range r.Stages {
 		line := fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status)
 		if s.Reason != "" {

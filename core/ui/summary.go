@@ -16,8 +16,8 @@ import (
 // findingsMost is how many findings of a failed stage are repeated at the end.
 const findingsMost = 10
 
-// Summary ends a run's display: what each stage came to, then, as the last lines, why the run did not pass and
-// where to look next. With --json it prints nothing: the last event says it all.
+// Summary ends a run's display: the result of each stage, then, as the last lines, why the run did not pass and
+// where to look next. With --json it prints nothing: the last event holds the same.
 func (u *UI) Summary(r core.Run) {
 	u.Close()
 	u.mu.Lock()

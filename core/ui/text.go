@@ -35,7 +35,7 @@ func (s style) status(st core.Status, text string) string {
 	switch st {
 	case core.Passed:
 		return s.green(text)
-	case core.Failed:
+	case core.Failed, core.Damaged:
 		return s.red(text)
 	case core.Cancelled:
 		return s.yellow(text)
@@ -53,7 +53,7 @@ func mark(s core.Status) string {
 		return "✓"
 	case core.Failed:
 		return "✗"
-	case core.Cancelled:
+	case core.Cancelled, core.Damaged:
 		return "!"
 	case core.Skipped:
 		return "-"

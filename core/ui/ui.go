@@ -113,6 +113,25 @@ func (u *UI) encode(v any) {
 	}
 }
 
+// Note tells people what goes on; programs are told the outcome only.
+func (u *UI) Note(line string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if line == "" || u.options.JSON || u.options.Quiet {
+		return
+	}
+	u.clear()
+	fmt.Fprintln(u.errOut, cleanLines(line))
+}
+
+// Ask prints a question. What is answered stands behind it.
+func (u *UI) Ask(question string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clear()
+	fmt.Fprintf(u.errOut, "%s ", question)
+}
+
 // Warnf prints a line that asks for attention.
 func (u *UI) Warnf(format string, args ...any) {
 	u.mu.Lock()

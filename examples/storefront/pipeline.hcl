@@ -86,7 +86,8 @@ stage "doctor" "hosts" {
 }
 
 stage "maintenance" "logs" {
-  needs = [stage.deploy.storefront]
+  needs  = [stage.deploy.storefront]
+  grants = ["storage"]
   rule "app" {
     paths = ["/var/log/storefront/*.log"]
     above = "5MiB"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/build/archive"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cause"
 )
 
 var stage = sdk.Stage[config]{
@@ -94,13 +95,21 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	return pack(ctx, c, job, dir)
 }
 
-// execute runs one of the user's commands. That it says no is the stage's verdict, with its last line.
+// execute runs one of the user's commands. Its failure is the stage's verdict, with the cause found in its log.
 func execute(ctx context.Context, job *sdk.Job, args []string, dir string, env map[string]string) error {
 	start := time.Now()
 	job.Logf("$ %s", strings.Join(args, " "))
-	err := job.Exec(ctx, sdk.Command{Args: args, Dir: dir, Env: environment(env)})
+	var log cause.Log
+	err := job.Exec(ctx, sdk.Command{Args: args, Dir: dir, Env: environment(env), Line: func(line string, stderr bool) {
+		log.Add(line)
+		if stderr {
+			job.Warnf("%s", line)
+		} else {
+			job.Logf("%s", line)
+		}
+	}})
 	if exit := (*sdk.ExitError)(nil); errors.As(err, &exit) {
-		return sdk.Failf("%s: %s: %s", strings.Join(args, " "), exit.Text, lastWords(exit.Last))
+		return sdk.Failf("%s", log.Reason(args, exit.Text))
 	}
 	if err != nil {
 		return err
@@ -115,15 +124,6 @@ func environment(env map[string]string) []string {
 		list = append(list, name+"="+env[name])
 	}
 	return list
-}
-
-func lastWords(lines []string) string {
-	for _, line := range slices.Backward(lines) {
-		if s := strings.TrimSpace(line); s != "" {
-			return s
-		}
-	}
-	return "no output"
 }
 
 // pack makes the artifact of dir. With a prepare command it packs a copy, because the stages after this one still
@@ -152,8 +152,8 @@ func pack(ctx context.Context, c *config, job *sdk.Job, dir string) error {
 		Include: c.Package.Include,
 		Exclude: c.Package.Exclude,
 		Time:    commitTime(ctx, job),
-		Progress: func(done, total int) {
-			job.Progress(float64(done), float64(total), "packing")
+		Progress: func(files int) {
+			job.Progress(0, 0, fmt.Sprintf("packing: %d files", files))
 		},
 	})
 	if left := (*archive.LeavesError)(nil); errors.As(err, &left) {

@@ -72,7 +72,7 @@ func info(t *testing.T, dir string) sdktest.Options {
 func unpack(t *testing.T, fake *sdktest.Fake, r sdktest.Result) map[string]string {
 	t.Helper()
 	digest, _ := r.Outputs["artifact"].(string)
-	z, err := zstd.NewReader(bytes.NewReader(fake.ArtifactBytes(digest)))
+	z, err := zstd.NewReader(bytes.NewReader(fake.ArtifactBytes(sdk.Digest(digest))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestFailures(t *testing.T) {
 		body, want string
 		verdict    bool // a Failure: the project is wrong, not the stage
 	}{
-		"status":     {body: `command = ["sh", "-c", "echo missing script >&2; exit 3"]`, want: "exit status 3: missing script", verdict: true},
+		"status":     {body: `command = ["sh", "-c", "echo missing script >&2; exit 3"]`, want: "missing script (sh -c echo missing script >&2; exit 3: exit status 3)", verdict: true},
 		"silent":     {body: `command = ["false"]`, want: "no output", verdict: true},
 		"no program": {body: `command = ["no-such-program"]`, want: "no-such-program"},
 		"prepare":    {body: "package {\n prepare = [\"sh\", \"-c\", \"echo pruned nothing; exit 1\"]\n}", want: "pruned nothing", verdict: true},

@@ -23,7 +23,7 @@ func actions() []sdk.Action[config] {
 			Run:  act(setWeights),
 		},
 		{Name: "promote", Summary: "promote the release on the canary to production now", Run: act(promote)},
-		{Name: "abort", Summary: "stop the release on the canary and go back to the last good one", Run: act(abort)},
+		{Name: "abort", Summary: "stop a deploy in any phase and go back to the last good release", Run: act(abort)},
 		{Name: "rollback", Summary: "go back to the last good release, everywhere", Args: []sdk.Arg{yes}, Run: act(rollback)},
 	}
 }
@@ -106,31 +106,6 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 	return nil
 }
 
-// running reports whether a deploy is running that can take an order.
-func (d *deployer) running(ctx context.Context) (bool, error) {
-	var v state.Driver
-	if err := d.readInto(ctx, state.KeyDriver, &v); err != nil {
-		return false, err
-	}
-	return v.Run != "" && time.Since(v.Time) < state.Silence, nil
-}
-
-// sendOrder sends an order to the running deploy, and reports whether there is one.
-func (d *deployer) sendOrder(ctx context.Context, action string) (bool, error) {
-	running, err := d.running(ctx)
-	if err != nil || !running {
-		return false, err
-	}
-	if d.want.Phase != state.PhaseCanary {
-		return true, sdk.Failf("a deploy is running and has its verdict already (phase %s); wait until it ends", d.want.Phase)
-	}
-	if _, err := d.job.SetState(ctx, state.KeyOrder, state.Encode(state.Order{Action: action, Time: time.Now().UTC()})); err != nil {
-		return true, err
-	}
-	d.job.Logf("told the running deploy to %s", action)
-	return true, nil
-}
-
 func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	if sent, err := d.sendOrder(ctx, state.OrderPromote); sent || err != nil {
 		return err
@@ -161,7 +136,13 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return err
 	}
 	defer d.drive(ctx)()
-	return d.promote(ctx, lacking, r)
+	work, stop := d.obey(ctx)
+	defer stop()
+	err = d.promote(work, lacking, r)
+	if d.ordered.Load() {
+		return d.abort(ctx, r, errOrdered)
+	}
+	return err
 }
 
 func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
@@ -200,14 +181,8 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	if !ok {
 		return sdk.Failf("there is no good release to go back to")
 	}
-	var move []string
-	for _, h := range d.all() {
-		if d.want.Hosts[h].Release != id {
-			move = append(move, h)
-		}
-	}
 	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
-	for _, h := range move {
+	for _, h := range d.other(id) {
 		d.job.Logf("  %s: %s → %s", h, d.want.Releases[d.want.Hosts[h].Release], r)
 	}
 	d.job.Logf("  weights: %s", d.c.weights())
@@ -216,18 +191,9 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		return nil
 	}
 	defer d.drive(ctx)()
-	d.want.Phase, d.want.Open = state.PhaseAborting, false
-	if err := d.rollOut(ctx, move, r); err != nil {
+	if _, err := d.goBackTo(ctx, r); err != nil {
 		return err
 	}
-	if id != d.want.Good {
-		d.want.RolledBack(id)
-	}
-	d.want.Candidate = ""
-	if err := d.rest(ctx, d.c.weights()); err != nil {
-		return err
-	}
-	d.cleanUp(ctx)
 	d.job.Logf("release %s serves on every host", r)
 	return nil
 }

@@ -16,15 +16,15 @@ func TestCheck(t *testing.T) {
 		"no program":            {`["node", "start.js"]`, "[]", "name a program"},
 		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"healthz\"", "want a path such as /healthz"},
 		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "not a name of an environment variable"},
-		"unknown pool":          {"min_requests = 10", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
-		"no production":         {"min_requests = 10", "weights = { production = 0, canary = 1 }", "production from 1"},
-		"percentages that fit":  {"min_requests = 10", "weights = { production = 66, canary = 33 }", ""},
+		"unknown pool":          {"min_requests = 1", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
+		"no production":         {"min_requests = 1", "weights = { production = 0, canary = 1 }", "production from 1"},
+		"percentages that fit":  {"min_requests = 1", "weights = { production = 66, canary = 33 }", ""},
 		"no_traffic":            {`"promote"`, `"guess"`, "want promote, hold or abort"},
 		"no_traffic is missing": {"no_traffic   = \"promote\"", "", `needs the argument "no_traffic"`},
-		"negative":              {"min_requests = 10", "min_requests = -1", "want 0 or more"},
-		"rate":                  {"min_requests = 10", "max_error_rate = 5", "want a share from 0 to 1"},
-		"factor":                {"min_requests = 10", "latency_factor = 0.5", "want 1 or more"},
-		"misspelt":              {"min_requests = 10", "min_request = 10", "min_requests"},
+		"negative":              {"min_requests = 1", "min_requests = -1", "want 0 or more"},
+		"rate":                  {"min_requests = 1", "max_error_rate = 5", "want a share from 0 to 1"},
+		"factor":                {"min_requests = 1", "latency_factor = 0.5", "want 1 or more"},
+		"misspelt":              {"min_requests = 1", "min_request = 10", "min_requests"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

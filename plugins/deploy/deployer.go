@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -26,11 +27,16 @@ type deployer struct {
 
 	want    state.Desired
 	version int64 // of want in the shared state
+
+	good     string                     // the good release when this deploy began
+	previous map[string]state.Placement // what hosts served before this deploy switched them; it still runs there
+	since    int64                      // version of the last order before this deploy
+	ordered  atomic.Bool                // an operator ordered an abort
 }
 
 // newDeployer reads the hosts and the desired state.
 func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error) {
-	_, name, _ := strings.Cut(job.Info.Stage, ".")
+	_, name, _ := strings.Cut(string(job.Info.Stage), ".")
 	if c.Service.Name != "" {
 		name = c.Service.Name
 	}
@@ -41,7 +47,7 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	if err != nil {
 		return nil, err
 	}
-	d := &deployer{c: c, job: job, name: name, id: id}
+	d := &deployer{c: c, job: job, name: name, id: id, previous: map[string]state.Placement{}}
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
 		return nil, err
@@ -49,9 +55,9 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	for _, h := range hosts {
 		switch h.Role {
 		case state.PoolProduction:
-			d.production = append(d.production, h.Name)
+			d.production = append(d.production, string(h.Name))
 		case state.PoolCanary:
-			d.canary = append(d.canary, h.Name)
+			d.canary = append(d.canary, string(h.Name))
 		case roleRouter:
 			if d.router.Name != "" {
 				return nil, sdk.Failf("the environment has the routers %s and %s; a deploy needs exactly one", d.router.Name, h.Name)

@@ -38,7 +38,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
 	// an older one, which the hosts have complete.
 	if r.Identity(d.c.Service.Environment) == r.ID {
-		a, err := d.job.Artifact(ctx, r.Artifact)
+		a, err := d.job.Artifact(ctx, sdk.Digest(r.Artifact))
 		if err != nil {
 			return err
 		}
@@ -47,8 +47,13 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		maps.Copy(environment, d.c.Service.Environment)
 		vars["release_environment"] = environment
 	}
+	for _, h := range hosts {
+		if d.previous[h].Slot == d.want.Hosts[h].Idle() {
+			delete(d.previous, h) // it is replaced now
+		}
+	}
 	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts, Vars: vars})
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
 	if err != nil && !cancelled(ctx, err) {
 		return d.explain(results, err)
 	}
@@ -67,7 +72,7 @@ func (d *deployer) explain(results []sdk.TaskResult, err error) error {
 	failed := map[string]string{}
 	for _, r := range results {
 		if r.Status == "failed" || r.Status == "unreachable" {
-			failed[r.Host] = r.Message
+			failed[string(r.Host)] = r.Message
 		}
 	}
 	if len(failed) == 0 {
@@ -92,12 +97,20 @@ func (d *deployer) slots(hosts []string, slot func(state.Placement) string) map[
 	return m
 }
 
-// switchTo switches hosts to their idle slots, where install has put the release.
-func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
+// place wants hosts to serve from their idle slots, where install has put the release.
+func (d *deployer) place(hosts []string, r state.Release) {
 	for _, h := range hosts {
 		p := d.want.Hosts[h]
+		if _, switched := d.previous[h]; !switched {
+			d.previous[h] = p
+		}
 		d.want.Hosts[h] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: r.ID}
 	}
+}
+
+// switchTo switches hosts to their idle slots, and waits until the router has settled.
+func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
+	d.place(hosts, r)
 	if err := d.settle(ctx); err != nil {
 		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
 	}
@@ -130,9 +143,10 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 
 // cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
 func (d *deployer) cleanUp(ctx context.Context) {
+	clear(d.previous)
 	protect := slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: d.all(), Vars: map[string]any{
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.all()...), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
 		"release_slots":   d.slots(d.all(), func(p state.Placement) string { return p.Slot }),
 		"release_protect": protect,

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/haproxy"
 )
 
 // answers are what a number of requests got, by pool and by release.
@@ -78,4 +81,31 @@ func (s *site) load() (stop func() answers) {
 		wg.Wait()
 		return a
 	}
+}
+
+// hang sends requests until each host has one in flight that is not answered before release is called.
+func (s *site) hang(hosts ...string) (release func()) {
+	s.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var wg sync.WaitGroup
+	release = sync.OnceFunc(func() {
+		close(s.hanging)
+		wg.Wait()
+	})
+	s.t.Cleanup(release)
+	for range 3 * len(hosts) {
+		wg.Go(func() {
+			if resp, err := client.Get(s.url + "/hang"); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	s.eventually("each host has a request that hangs", func() bool {
+		servers, _, err := haproxy.New(s.setting.paths.Socket).Servers(s.t.Context())
+		return err == nil && !slices.ContainsFunc(hosts, func(h string) bool {
+			p := s.desired().Hosts[h]
+			return servers[p.Pool+"/"+h+"-"+p.Slot].Sessions == 0
+		})
+	})
+	return release
 }

@@ -23,6 +23,7 @@ func stage(on setting) sdk.Stage[config] {
 		Run:   run,
 		Agent: &sdk.Agent[config]{
 			Watch:         on.watch,
+			Capabilities:  []sdk.Capability{sdk.State, sdk.Events},
 			Groups:        []string{routerGroup},
 			WritablePaths: []string{on.paths.Dir},
 		},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
@@ -26,7 +24,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if known, ok := d.want.Releases[r.ID]; ok {
 		r = known
 	} else {
-		r.Commit, r.Run, r.Made = job.Info.Commit, job.Info.Run, time.Now().UTC()
+		r.Commit, r.Run, r.Made = job.Info.Commit, string(job.Info.Run), time.Now().UTC()
 	}
 	defer d.drive(ctx)()
 	if err := d.deploy(ctx, r); err != nil {
@@ -37,37 +35,59 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	return nil
 }
 
-// deploy makes every host serve a release: the canary first, production after its verdict.
+// deploy makes every host serve a release, or goes back: when the release is not good, and when an operator orders it,
+// in whatever phase.
 func (d *deployer) deploy(ctx context.Context, r state.Release) error {
+	work, stop := d.obey(ctx)
+	defer stop()
+	err := d.advance(ctx, work, r)
+	var bad *refusedError
+	switch {
+	case d.ordered.Load():
+		return d.abort(ctx, r, errOrdered)
+	case errors.As(err, &bad):
+		return d.abort(ctx, r, bad.why)
+	}
+	return err
+}
+
+// refusedError says that a release must not go on to the next host.
+type refusedError struct{ why error }
+
+func (e *refusedError) Error() string { return e.why.Error() }
+
+// advance brings a release to the canary first, to production after its verdict. What changes hosts runs under the context
+// work, which an operator's abort ends; the watch asks for orders itself.
+func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	lacking, err := d.notServing(ctx, d.all(), r.ID)
 	if err != nil {
 		return err
 	}
 	if r.ID == d.want.Good {
-		return d.repair(ctx, lacking, r)
+		return d.repair(work, lacking, r)
 	}
 	d.want.Releases[r.ID] = r
 	d.want.Candidate, d.want.Phase = r.ID, state.PhaseCanary
 	canary, production := d.split(lacking)
-	if err := d.rollOut(ctx, canary, r); err != nil {
-		return d.abort(ctx, r, err)
+	if err := d.rollOut(work, canary, r); err != nil {
+		return &refusedError{err}
 	}
 	if len(d.canary) > 0 {
 		c, err := d.watch(ctx, r)
 		if err != nil {
-			return d.abort(ctx, r, err)
+			return &refusedError{err}
 		}
 		d.publish(ctx, c)
 		switch {
 		case c.Outcome == verdict.Fail:
-			return d.abort(ctx, r, errors.New(c.Reason))
+			return &refusedError{errors.New(c.Reason)}
 		case c.Outcome == verdict.Pass:
 		case d.want.Good == "":
 			d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
 		case d.c.Canary.NoTraffic == noTrafficPromote && c.Production >= d.c.Canary.MinRequests:
-			return d.abort(ctx, r, fmt.Errorf("%s, and production was given %d: without a verdict no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, c.Production))
+			return &refusedError{fmt.Errorf("%s, and production was given %d: no_traffic = \"promote\" needs that production had too few as well; watch longer, or lower min_requests", c.Reason, c.Production)}
 		case d.c.Canary.NoTraffic == noTrafficAbort:
-			return d.abort(ctx, r, errors.New(c.Reason))
+			return &refusedError{errors.New(c.Reason)}
 		case d.c.Canary.NoTraffic == noTrafficHold:
 			d.want.Phase = state.PhaseHeld
 			if err := d.write(ctx); err != nil {
@@ -76,8 +96,8 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 			return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", c.Reason, r)
 		}
 	}
-	if err := d.promote(ctx, production, r); err != nil {
-		return d.abort(ctx, r, err)
+	if err := d.promote(work, production, r); err != nil {
+		return &refusedError{err}
 	}
 	return nil
 }
@@ -141,76 +161,10 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	return nil
 }
 
-// abort goes back to the good release everywhere, and returns why. A cancelled deploy only takes the traffic away from a
-// release without a verdict: the next deploy continues from there.
-func (d *deployer) abort(ctx context.Context, r state.Release, why error) error {
-	if cancelled(ctx, why) {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
-		defer cancel()
-		unjudged := func(h string) bool { return d.want.Phase == state.PhaseCanary && d.want.Hosts[h].Release == r.ID }
-		if slices.ContainsFunc(d.canary, unjudged) {
-			d.want.Open = false
-			if err := d.write(last); err != nil {
-				d.job.Warnf("%v", err)
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return why
-	}
-	d.job.Warnf("aborting release %s: %v", r, why)
-	done, err := d.goBack(ctx)
-	if err != nil {
-		return sdk.Failf("release %s aborted: %v; going back failed: %v; try again with `troop deploy abort`", r, why, err)
-	}
-	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
-}
-
 // rest is the end of every deploy: both pools serve the good release with the weights w.
 func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	d.want.Phase, d.want.Weights = state.PhaseRest, w
 	d.want.OpenCanary(time.Now().UTC())
 	d.want.Forget()
 	return d.settle(ctx)
-}
-
-// goBack makes every host serve the good release again, and returns a sentence that says what it did. It closes the
-// canary before anything else.
-func (d *deployer) goBack(ctx context.Context) (string, error) {
-	d.want.Phase, d.want.Open = state.PhaseAborting, false
-	if err := d.write(ctx); err != nil {
-		return "", err
-	}
-	good, ok := d.want.Releases[d.want.Good]
-	if !ok {
-		for h, p := range d.want.Hosts {
-			d.want.Hosts[h] = state.Placement{Pool: p.Pool}
-		}
-		d.want.Phase, d.want.Candidate = state.PhaseRest, ""
-		d.want.Forget()
-		if err := d.settle(ctx); err != nil {
-			return "", err
-		}
-		d.cleanUp(ctx)
-		return "there is no earlier good release, so no host serves one", nil
-	}
-	var back []string
-	for _, h := range d.all() {
-		if d.want.Hosts[h].Release != good.ID {
-			back = append(back, h)
-		}
-	}
-	if err := d.rollOut(ctx, back, good); err != nil {
-		return "", err
-	}
-	d.want.Candidate = ""
-	if err := d.rest(ctx, d.c.weights()); err != nil {
-		return "", err
-	}
-	d.cleanUp(ctx)
-	if len(back) == 0 {
-		return fmt.Sprintf("every host still serves release %s", good), nil
-	}
-	return fmt.Sprintf("%s back on release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
 }

@@ -27,10 +27,10 @@ func (d *deployer) read(ctx context.Context) error {
 	if d.want.Service != "" && d.want.Service != d.name {
 		return sdk.Failf("the router of this environment already serves %s; deploy %s to another environment", d.want.Service, d.name)
 	}
-	d.want.Service = d.name
-	if d.want.Releases == nil {
+	if d.want.Service = d.name; d.want.Releases == nil {
 		d.want.Releases = map[string]state.Release{}
 	}
+	d.good = d.want.Good
 	hosts := map[string]state.Placement{}
 	for pool, names := range map[string][]string{state.PoolProduction: d.production, state.PoolCanary: d.canary} {
 		for _, n := range names {
@@ -40,7 +40,9 @@ func (d *deployer) read(ctx context.Context) error {
 		}
 	}
 	d.want.Hosts = hosts
-	return nil
+	last, err := d.entry(ctx, state.KeyOrder)
+	d.since = last.Version
+	return err
 }
 
 // write makes want the desired state.
@@ -102,18 +104,6 @@ func (d *deployer) readInto(ctx context.Context, key string, v any) error {
 	return nil
 }
 
-// orderAfter is the operator's order when there is one after a version of its key.
-func (d *deployer) orderAfter(ctx context.Context, version int64) (o state.Order, err error) {
-	e, err := d.entry(ctx, state.KeyOrder)
-	if err != nil || e.Version <= version {
-		return o, err
-	}
-	if err := json.Unmarshal(e.Value, &o); err != nil {
-		return o, fmt.Errorf("read state %s: %w", state.KeyOrder, err)
-	}
-	return o, nil
-}
-
 const (
 	askTime   = 3 * time.Second       // for the last calls of the shared state when the stage ends
 	lookTime  = 50 * time.Millisecond // between two reads of the shared state
@@ -161,6 +151,11 @@ func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
 
 // settle writes the desired state, and waits until the router does it.
 func (d *deployer) settle(ctx context.Context) error {
+	return d.reach(ctx, func(a state.Actual) bool { return a.Settled })
+}
+
+// reach writes the desired state, and waits until the router follows it and is there.
+func (d *deployer) reach(ctx context.Context, there func(state.Actual) bool) error {
 	if err := d.write(ctx); err != nil {
 		return err
 	}
@@ -170,7 +165,7 @@ func (d *deployer) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if a.Desired >= d.version && a.Settled {
+		if a.Desired >= d.version && there(a) {
 			return nil
 		}
 		if wait := agentTime + d.c.drain(); time.Since(began) > wait {
@@ -182,36 +177,6 @@ func (d *deployer) settle(ctx context.Context) error {
 		if sleep(ctx, lookTime); ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// drive gives signs of life of this deploy, until the returned function is called: an agent that misses them closes a
-// canary without a verdict.
-func (d *deployer) drive(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	say := func(ctx context.Context, run string) {
-		if _, err := d.job.SetState(ctx, state.KeyDriver, state.Encode(state.Driver{Run: run, Time: time.Now().UTC()})); err != nil && ctx.Err() == nil {
-			d.job.Warnf("%v", err)
-		}
-	}
-	run := orElse(d.job.Info.Run, "by hand")
-	say(ctx, run)
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			sleep(ctx, state.Beat)
-			if ctx.Err() == nil {
-				say(ctx, run)
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
-		defer cancel()
-		say(last, "")
 	}
 }
 

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +24,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// TestMain runs all tests in parallel: they wait most of the time.
+// TestMain runs several tests in parallel: they wait most of the time. More at once would start so many programs that a
+// busy machine is late for all of them.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "32"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	m.Run()
@@ -48,28 +47,12 @@ type site struct {
 	ip       map[string]string
 	port     int
 
-	mu     sync.Mutex
-	slots  map[string]*app // HOST-SLOT
-	agents context.CancelFunc
-	ended  chan struct{}
+	mu      sync.Mutex
+	slots   map[string]*app // HOST-SLOT
+	agents  context.CancelFunc
+	hanging chan struct{} // closed when requests to /hang may be answered
+	ended   chan struct{}
 }
-
-// app is one release in one slot.
-type app struct {
-	commit string
-	server *http.Server
-	served atomic.Int64
-}
-
-// Commits, named after their behaviour.
-const (
-	unhealthy = "unhealthy" // its health check fails
-	faulty    = "faulty"    // a tenth of its answers is 500
-	slow      = "slow"      // it needs 2 s: more than a busy machine takes for anything else
-	late      = "late"      // its health check answers after 1 s, as on a busy host
-	artifact1 = "good-one"  // without a fault
-	artifact2 = "good-two"
-)
 
 var siteNumber atomic.Int32
 
@@ -82,7 +65,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &site{
 		t: t, dir: dir, manifest: body, setting: setting{paths: router.Paths{Dir: dir, Socket: filepath.Join(dir, "admin.sock")}, silence: state.Silence},
-		ip: map[string]string{}, slots: map[string]*app{},
+		ip: map[string]string{}, slots: map[string]*app{}, hanging: make(chan struct{}),
 	}
 	s.fake = &sdktest.Fake{OnPlaybook: s.playbook}
 	// Every site of every test process has its own loopback addresses.
@@ -92,7 +75,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	hostvars := map[string]any{}
 	for name, role := range roles {
 		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
-		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: name, Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
+		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
 		groups[role] = append(groups[role], name)
 		hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
 	}
@@ -225,77 +208,17 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	for _, h := range p.Hosts {
 		if p.Vars["release_step"] == "settle" {
 			for _, slot := range []string{"a", "b"} {
-				if slot != slots[h] {
-					s.stop(h + "-" + slot)
+				if slot != slots[string(h)] {
+					s.stop(string(h) + "-" + slot)
 				}
 			}
 			continue
 		}
-		if err := s.start(h, slots[h], p.Vars["release_commit"].(string)); err != nil {
+		if err := s.start(string(h), slots[string(h)], p.Vars["release_commit"].(string)); err != nil {
 			return []sdk.TaskResult{{Host: h, Task: "Wait until the release is healthy", Status: "failed", Message: err.Error()}}, errors.New("1 task failed")
 		}
 	}
 	return nil, nil
-}
-
-func (s *site) start(host, slot, commit string) error {
-	if commit == unhealthy {
-		return errors.New("/healthz: 500")
-	}
-	s.stop(host + "-" + slot)
-	a := &app{commit: commit}
-	port := s.port
-	if slot == "b" {
-		port++
-	}
-	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if commit == late {
-			time.Sleep(time.Second)
-		}
-		_, _ = io.WriteString(w, "ok")
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		n := a.served.Add(1)
-		switch {
-		case commit == faulty && n%10 == 0:
-			w.WriteHeader(http.StatusInternalServerError)
-		case commit == slow:
-			time.Sleep(2 * time.Second)
-		}
-		_, _ = io.WriteString(w, commit)
-	})
-	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	s.mu.Lock()
-	s.slots[host+"-"+slot] = a
-	s.mu.Unlock()
-	go func() { _ = a.server.Serve(l) }()
-	s.t.Cleanup(func() { _ = a.server.Close() })
-	return nil
-}
-
-// stop ends a slot at once, as a crash does.
-func (s *site) stop(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.slots[name]; a != nil {
-		_ = a.server.Close()
-		delete(s.slots, name)
-	}
-}
-
-// serving is the commit in the slot of a host that serves.
-func (s *site) serving(host string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.slots[host+"-"+s.desired().Hosts[host].Slot]; a != nil {
-		return a.commit
-	}
-	return ""
 }
 
 func (s *site) desired() state.Desired {
@@ -323,7 +246,7 @@ artifact = "sha256:0000000000000000000000000000000000000000000000000000000000000
 service { command = ["node", "start.js"] }
 canary {
   watch        = "500ms"
-  min_requests = 10
+  min_requests = 1
   no_traffic   = "promote"
   # On a busy machine answers are late, whatever the release. Only the test of a slow release judges latency.
   latency_slack = "1m"
@@ -340,7 +263,7 @@ func (s *site) body(commit string) string {
 		Name: "put", Version: "1.0.0", Capabilities: []sdk.Capability{sdk.Artifacts},
 		Run: func(ctx context.Context, _ *struct{}, job *sdk.Job) error {
 			a, err := job.PutArtifact(ctx, file)
-			digest = a.Digest
+			digest = string(a.Digest)
 			return err
 		},
 	}
@@ -373,13 +296,21 @@ func (s *site) deploy(commit string) sdktest.Result {
 func (s *site) deployBody(ctx context.Context, commit, body string) sdktest.Result {
 	s.t.Helper()
 	return sdktest.RunContext(ctx, s.t, stage(s.setting), body, sdktest.Options{
-		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: "run-" + commit},
+		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: sdk.RunID("run-" + commit)},
 	})
 }
 
 func (s *site) call(action string, args map[string]string) sdktest.Result {
 	s.t.Helper()
 	return sdktest.Call(s.t, stage(s.setting), s.manifest, action, args, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop"}})
+}
+
+// order calls an action that tells the running deploy what to do.
+func (s *site) order(t *testing.T, action string) {
+	t.Helper()
+	if r := s.call(action, nil); r.Err != nil {
+		t.Errorf("%s: %v", action, r.Err)
+	}
 }
 
 // mustDeploy deploys a good release.

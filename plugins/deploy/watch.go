@@ -22,10 +22,6 @@ type card struct {
 // watch opens the canary and judges it: when the window ends, earlier when more requests could not change a failure,
 // and at once when an operator or the router decides.
 func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
-	given, err := d.entry(ctx, state.KeyOrder)
-	if err != nil {
-		return card{}, err
-	}
 	d.want.Weights = d.c.weights()
 	d.want.OpenCanary(time.Now().UTC())
 	if err := d.settle(ctx); err != nil {
@@ -52,7 +48,7 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 		last = now
 		v := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
 		v.Production, v.Canary = judge.Requests()
-		decided, err := d.overrule(ctx, &v.Judgement, given.Version)
+		decided, err := d.overrule(ctx, &v.Judgement)
 		if err != nil {
 			return card{}, err
 		}
@@ -66,9 +62,9 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 	}
 }
 
-// overrule changes a judgement when the router closed the canary, or when an operator gave an order after version since.
+// overrule changes a judgement when the router closed the canary, or when an operator gave an order.
 // An abort stands above everything, and a failure above a promotion.
-func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement, since int64) (bool, error) {
+func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, error) {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return false, err
@@ -76,13 +72,13 @@ func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement, since int
 	if a.Closed != nil && a.Closed.Generation == d.want.Generation {
 		j.Outcome, j.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
 	}
-	o, err := d.orderAfter(ctx, since)
+	o, err := d.lastOrder(ctx)
 	if err != nil {
 		return false, err
 	}
 	switch {
 	case o.Action == state.OrderAbort:
-		j.Outcome, j.Reason = verdict.Fail, "an operator ordered the abort"
+		j.Outcome, j.Reason = verdict.Fail, errOrdered.Error()
 	case j.Outcome == verdict.Fail:
 	case o.Action == state.OrderPromote:
 		j.Outcome, j.Reason = verdict.Pass, "an operator ordered the promotion"

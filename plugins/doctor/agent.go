@@ -102,7 +102,7 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 		warn("%v", err)
 	}
 	host := func(kind string, percent float64) limit.Alarm {
-		up := alerts.IsOpen(kind + ":" + info.Host)
+		up := alerts.IsOpen(kind + ":" + string(info.Host))
 		return limit.Alarm{Limit: percent, Window: c.Host.For.Std(), Cooldown: c.Host.Cooldown.Std(), Up: up}
 	}
 	demand := func(id process.Ident) (process.Demand, error) { return process.ReadDemand(at.proc, id) }
@@ -112,7 +112,7 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 		policy:  ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
 		guard:   &protect.Guard{Accounts: read, Self: at.self}, recorder: rec, held: map[string]*process.Handle{},
 		alarms: [2]limit.Alarm{host("host.cpu", c.Host.CPU), host("host.memory", c.Host.Memory)}, report: report{Leash: c.Leash},
-		alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(info.Host)),
+		alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
 	}
 	a.adopt(time.Now())
 	return a, nil
@@ -122,7 +122,7 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 // continues and their recovery is published.
 func (a *agent) adopt(now time.Time) {
 	for _, e := range a.alerts.Open() {
-		text, ok := strings.CutPrefix(e.Key, "process:"+a.info.Host+":")
+		text, ok := strings.CutPrefix(e.Key, "process:"+string(a.info.Host)+":")
 		if !ok {
 			continue
 		}
@@ -171,7 +171,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	if a.broke && a.policy.BudgetLeft(now) {
 		a.broke = false
-		a.emit(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: budgetKey(a.info.Host), Summary: "the doctor may act on host " + a.info.Host + " again"})
+		a.emit(sdk.Event{Kind: "doctor.budget", Severity: sdk.Resolved, Key: budgetKey(string(a.info.Host)), Summary: "the doctor may act on host " + string(a.info.Host) + " again"})
 	}
 	a.report.CPU, a.report.Memory, a.report.Cores = s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), a.policy.Patients()
@@ -190,7 +190,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 func (a *agent) ring(now time.Time, i int, kind, what string, value float64, h sample.Host) {
 	alarm := &a.alarms[i]
 	change, average := alarm.Add(now, value)
-	e := sdk.Event{Kind: kind, Key: kind + ":" + a.info.Host, Data: map[string]any{
+	e := sdk.Event{Kind: kind, Key: kind + ":" + string(a.info.Host), Data: map[string]any{
 		"percent": round(average), "limit": alarm.Limit, "seconds": alarm.Window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
 	}}
 	switch change {

@@ -65,7 +65,7 @@ func keyValuesColon(file string) (map[string]float64, error) {
 		return nil, err
 	}
 	values := map[string]float64{}
-	for _, line := range strings.Split(string(b), "\n") {
+	for line := range strings.SplitSeq(string(b), "\n") {
 		var name string
 		var n int
 		if _, err := fmt.Sscanf(line, "%s %d", &name, &n); err == nil && len(name) > 0 {

@@ -98,20 +98,23 @@ var stage = sdk.Stage[config]{
 	Name:         "doctor",
 	Version:      "0.1.0",
 	Summary:      "finds processes that use too much of a host, alerts, and treats them",
-	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State},
+	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents},
 	Check:        check,
 	Run:          run,
 	Agent: &sdk.Agent[config]{
 		Watch:             watch,
+		Capabilities:      []sdk.Capability{sdk.Events, sdk.State},
 		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE"},
 	},
 	Actions: []sdk.Action[config]{
 		{
 			Name: "status", Summary: "show what the doctor sees and has done on every host", Run: status,
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 		},
 		{
 			Name: "rehearse", Summary: "replay recorded samples and list what the doctor would have done", Run: rehearse,
-			Args: []sdk.Arg{{Name: "file", Doc: "a recording: samples.jsonl in an agent's state folder", Required: true}},
+			Capabilities: []sdk.Capability{},
+			Args:         []sdk.Arg{{Name: "file", Doc: "a recording: samples.jsonl in an agent's state folder", Required: true}},
 		},
 	},
 }
@@ -176,14 +179,14 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	var names []string
 	for _, h := range hosts {
 		if h.Role == "production" || h.Role == "canary" {
-			names = append(names, h.Name)
+			names = append(names, string(h.Name))
 		}
 	}
 	if len(names) == 0 {
 		return sdk.Skipf("environment %s has no host of role production or canary", job.Info.Environment)
 	}
 	slices.Sort(names)
-	if err := job.InstallAgent(ctx, names...); err != nil {
+	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {
 		return err
 	}
 	d := c.withDefaults()

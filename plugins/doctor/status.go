@@ -36,14 +36,14 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 		if err != nil {
 			return err
 		}
-		row := []string{h.Name, h.Role, "never", "", "", "", "", "", "no agent has reported; run the pipeline to install it"}
+		row := []string{string(h.Name), h.Role, "never", "", "", "", "", "", "no agent has reported; run the pipeline to install it"}
 		if !at.IsZero() {
 			last := r.Last
 			if r.Leash {
 				last = "(leash) " + last
 			}
 			row = []string{
-				h.Name, h.Role, time.Since(at).Round(time.Second).String() + " ago",
+				string(h.Name), h.Role, time.Since(at).Round(time.Second).String() + " ago",
 				fmt.Sprintf("%.0f %% of %g cores", max(0, r.CPU), r.Cores), fmt.Sprintf("%.0f %%", r.Memory),
 				fmt.Sprint(r.Processes), fmt.Sprint(r.Hogs), fmt.Sprint(r.Actions), last,
 			}

@@ -105,7 +105,7 @@ func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, da
 		data["next"] = string(d.Next)
 	}
 	a.emit(sdk.Event{
-		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s for %.0f s; %s", describe(f), use(pt.Hog), pt.Hog.Window.Seconds(), next),
 	})
 }
@@ -113,14 +113,14 @@ func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, da
 func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, data map[string]any) {
 	data["spared"], data["reason"] = string(no.Rule), no.Reason
 	a.emit(sdk.Event{
-		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s uses %s and is left alone: %s", describe(f), use(pt.Hog), no.Reason),
 	})
 	if no.Rule == ladder.RuleBudget && !a.broke {
 		a.broke = true
 		a.emit(sdk.Event{
-			Kind: "doctor.budget", Severity: sdk.Alert, Key: budgetKey(a.info.Host),
-			Summary: "the doctor stops acting on host " + a.info.Host + ": " + no.Reason,
+			Kind: "doctor.budget", Severity: sdk.Alert, Key: budgetKey(string(a.info.Host)),
+			Summary: "the doctor stops acting on host " + string(a.info.Host) + ": " + no.Reason,
 		})
 	}
 }
@@ -154,7 +154,7 @@ func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, 
 	}
 	a.report.Actions++
 	a.emit(sdk.Event{
-		Kind: kind, Severity: sdk.Warning, Key: hogKey(a.info.Host, pt.Hog), Data: data,
+		Kind: kind, Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
 		Summary: fmt.Sprintf("%s used %s and %s", describe(f), use(pt.Hog), done),
 	})
 }
@@ -202,7 +202,7 @@ func (a *agent) recovered(pt *ladder.Patient) {
 		how = "has ended"
 	}
 	a.emit(sdk.Event{
-		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(a.info.Host, pt.Hog),
+		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(string(a.info.Host), pt.Hog),
 		Summary: fmt.Sprintf("%s %s; steps taken: %v", describe(pt.Facts), how, pt.Done),
 		Data:    map[string]any{"pid": pt.Hog.PID, "start": pt.Hog.Start, "steps": pt.Done, "user": pt.Facts.User},
 	})
@@ -230,11 +230,3 @@ func evidence(ctx context.Context, proc string, h limit.Hog, f process.Facts) ma
 }
 
 func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }
-
-// effective is the effective uid, -1 when it is not known.
-func effective(uids []uint32) int64 {
-	if len(uids) < 2 {
-		return -1
-	}
-	return int64(uids[1])
-}

@@ -111,14 +111,11 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 		if address == "" {
 			address = h.Address
 		}
-		t.Names = []string{h.Name, h.Address, h.PrivateAddress}
+		t.Names = []string{string(h.Name), h.Address, h.PrivateAddress}
 		t.Address = net.JoinHostPort(address, strconv.Itoa(c.Port))
 	}
-	var err error
-	if t.PrivateKey, err = job.Secret(ctx, "storage_private_key"); err != nil {
-		return t, err
-	}
-	t.KnownHosts, err = job.Secret(ctx, "storage_known_hosts")
+	key, err := job.StorageKey(ctx)
+	t.PrivateKey, t.KnownHosts = key.PrivateKey, key.KnownHosts
 	return t, err
 }
 
@@ -177,7 +174,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 		refused: map[refused]bool{}, now: time.Now, publish: publish, warn: warn,
 	}
 	a.mover = &move.Mover{
-		Ledger: j, Places: allowed, Environment: info.Environment, Host: info.Host, Compress: c.Compress,
+		Ledger: j, Places: allowed, Environment: info.Environment, Host: string(info.Host), Compress: c.Compress,
 		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
 	a.drilled = a.now()
@@ -190,7 +187,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 // start raises an alert for what could not be read.
 func (a *agent) start() {
 	if a.damaged != nil {
-		a.alert("journal.damaged", a.info.Host, "maintenance on "+a.info.Host+": "+a.damaged.Error(), nil)
+		a.alert("journal.damaged", string(a.info.Host), "maintenance on "+string(a.info.Host)+": "+a.damaged.Error(), nil)
 	}
 }
 
@@ -282,7 +279,7 @@ func (a *agent) resolve(key, summary string) {
 	a.alerts.Resolve(sdk.Event{Key: a.alertKey(key), Summary: summary})
 }
 
-func (a *agent) alertKey(key string) string { return "maintenance:" + a.info.Host + ":" + key }
+func (a *agent) alertKey(key string) string { return "maintenance:" + string(a.info.Host) + ":" + key }
 
 // retryAlerts publishes the alerts that are held. An outage is logged once.
 func (a *agent) retryAlerts() {

@@ -41,11 +41,12 @@ var stage = sdk.Stage[config]{
 	Name:         "maintenance",
 	Version:      "0.1.0",
 	Summary:      "moves logs and dumps to the storage host before the disk fills",
-	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents, sdk.Events, sdk.State, sdk.Secrets},
+	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents},
 	Check:        check,
 	Run:          run,
 	Agent: &sdk.Agent[config]{
-		Watch: watch,
+		Watch:        watch,
+		Capabilities: []sdk.Capability{sdk.Inventory, sdk.Events, sdk.State, sdk.Storage},
 		// Logs belong to their writers. The capabilities are for reading, renaming and removing them, for leases, which
 		// show whether a process writes, for the owner of a restored file, and for the signal to reopen.
 		LinuxCapabilities: []string{"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_CHOWN", "CAP_LEASE", "CAP_KILL", "CAP_SYS_PTRACE"},
@@ -54,9 +55,11 @@ var stage = sdk.Stage[config]{
 	Actions: []sdk.Action[config]{
 		{
 			Name: "status", Summary: "show what is waiting, what was moved and what is wrong", Run: status,
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 		},
 		{
 			Name: "restore", Summary: "list backups, or restore one to its host", Run: restore,
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 			Args: []sdk.Arg{
 				{Name: "receipt", Doc: "id of a receipt; without one: list receipts"},
 				{Name: "host", Doc: "only receipts of this host", Flag: true},
@@ -66,7 +69,8 @@ var stage = sdk.Stage[config]{
 		},
 		{
 			Name: "drill", Summary: "read random backups of every host back and hash them", Run: drill,
-			Args: []sdk.Arg{{Name: "count", Doc: "receipts for each host", Default: "1", Flag: true}},
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
+			Args:         []sdk.Arg{{Name: "count", Doc: "receipts for each host", Default: "1", Flag: true}},
 		},
 	},
 }
@@ -107,9 +111,9 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	for _, h := range hosts {
 		switch {
 		case h.Role == "production" || h.Role == "canary":
-			names = append(names, h.Name)
+			names = append(names, string(h.Name))
 		case h.Role == d.Storage.Role && storage == "":
-			storage = h.Name
+			storage = string(h.Name)
 		}
 	}
 	if len(names) == 0 {
@@ -124,7 +128,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 			job.Warnf("rule %q: copytruncate loses lines that are written between the copy and the truncation", r.Name)
 		}
 	}
-	if err := job.InstallAgent(ctx, names...); err != nil {
+	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {
 		return err
 	}
 	job.Logf("maintenance on %s: %d rules, files are moved to %s", strings.Join(names, ", "), len(d.Rules), storage)

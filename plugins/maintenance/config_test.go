@@ -64,7 +64,7 @@ func TestRunInstalls(t *testing.T) {
 	if r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	if got := fake.Installed(); len(got) != 1 || !slices.Equal(got[0], []string{"canary-1", "web-1"}) {
+	if got := fake.Installed(); len(got) != 1 || !slices.Equal(got[0], sdk.HostNames("canary-1", "web-1")) {
 		t.Errorf("installed on %v", got)
 	}
 	fake.Hosts = fake.Hosts[:2]

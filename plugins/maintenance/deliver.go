@@ -48,11 +48,11 @@ func (a *agent) advance(ctx context.Context) {
 			a.gone.add(m.Claim.File.Size)
 			a.emitMoved(m)
 			a.resolve(key, fmt.Sprintf("%s on %s was moved", m.Claim.Path, a.info.Host))
-			a.resolve("storage.full", "the storage host has space again for "+a.info.Host)
+			a.resolve("storage.full", "the storage host has space again for "+string(a.info.Host))
 		case done == move.Returned:
 			a.heldBack[m.Claim.Path] = a.now().Add(givenBack)
 			a.emit(sdk.Event{
-				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + m.Claim.Path,
+				Kind: "file.held", Severity: sdk.Warning, Key: "file:" + string(a.info.Host) + ":" + m.Claim.Path,
 				Summary: fmt.Sprintf(`%s on %s has its old name again: its writer (%s) does not close it; use reopen = "signal" or "copytruncate" in rule %q`,
 					m.Claim.Path, a.info.Host, strings.Join(file.Writers("/proc", m.Claim.File), ", "), m.Claim.Rule),
 				Data: map[string]any{"path": m.Claim.Path, "rule": m.Claim.Rule},
@@ -66,7 +66,7 @@ func (a *agent) advance(ctx context.Context) {
 func (a *agent) emitMoved(m *journal.Move) {
 	r := m.Receipt
 	a.emit(sdk.Event{
-		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + a.info.Host + ":" + r.Path,
+		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + string(a.info.Host) + ":" + r.Path,
 		Summary: fmt.Sprintf("%s (%s) on %s was moved to the storage host and read back, and is removed here", r.Path, human(r.File.Size), a.info.Host),
 		Data: map[string]any{
 			"receipt": r.ID, "rule": r.Rule, "path": r.Path, "remote": r.Remote, "bytes": r.File.Size,

@@ -1,5 +1,6 @@
 stage "maintenance" "logs" {
   needs      = [stage.deploy.shop]
+  grants     = ["storage"]
   quarantine = "1h"
   rule "app" {
     paths = ["/var/log/shop/*.log"]

@@ -17,6 +17,37 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
+// onThisMachine is the stage whose agent moves files of the folder logs to an SFTP server that keeps them in storageDir,
+// with its manifest and the core that it sees.
+func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config], body string, fake *sdktest.Fake) {
+	t.Helper()
+	h := storagetest.New(t, storageDir)
+	host, port, err := net.SplitHostPort(h.Target.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	fake = &sdktest.Fake{
+		Hosts: []sdk.Host{
+			{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "storage-1", Role: "storage", PrivateAddress: host},
+		},
+		Storage: &sdk.StorageKey{PrivateKey: h.Target.PrivateKey, KnownHosts: h.Target.KnownHosts},
+	}
+	// The agent of this test may also move files of a temporary folder.
+	here = stage
+	here.Check = nil
+	agent := *stage.Agent
+	agent.Watch = func(ctx context.Context, c *config, job *sdk.Job) error {
+		return watchIn(ctx, c, job, rule.Places{Secondary: []string{logs}})
+	}
+	here.Agent = &agent
+	body = "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.Target.Path + "\"\n}\n" +
+		"rule \"app\" {\n  paths = [\"" + logs + "/*.log\"]\n  above = \"1KiB\"\n}\n"
+	return here, body, fake
+}
+
 // TestFaces runs the agent of one host through the SDK, with a real SFTP server, and the actions of an operator: list,
 // restore, drill and status.
 func TestFaces(t *testing.T) {
@@ -25,30 +56,7 @@ func TestFaces(t *testing.T) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := storagetest.New(t, filepath.Join(dir, "storage"))
-	host, port, err := net.SplitHostPort(h.Target.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := strconv.Atoi(port); err != nil {
-		t.Fatal(err)
-	}
-	fake := &sdktest.Fake{
-		Hosts: []sdk.Host{
-			{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}, {Name: "storage-1", Role: "storage", PrivateAddress: host},
-		},
-		Secrets: map[string]string{"storage_private_key": h.Target.PrivateKey, "storage_known_hosts": h.Target.KnownHosts},
-	}
-	// The agent of this test may also move files of a temporary folder.
-	here := stage
-	here.Check = nil
-	agent := *stage.Agent
-	agent.Watch = func(ctx context.Context, c *config, job *sdk.Job) error {
-		return watchIn(ctx, c, job, rule.Places{Secondary: []string{logs}})
-	}
-	here.Agent = &agent
-	body := "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.Target.Path + "\"\n}\n" +
-		"rule \"app\" {\n  paths = [\"" + logs + "/*.log\"]\n  above = \"1KiB\"\n}\n"
+	here, body, fake := onThisMachine(t, filepath.Join(dir, "storage"), logs)
 	file := filepath.Join(logs, "app.log")
 	if err := os.WriteFile(file, []byte(longLog), 0o600); err != nil {
 		t.Fatal(err)

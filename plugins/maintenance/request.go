@@ -46,7 +46,7 @@ func stateKey(parts ...string) string { return strings.Join(parts, "/") }
 
 // followRequests passes on the requests for this host until ctx ends, without old and answered ones.
 func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
-	prefix := stateKey("restore", job.Info.Stage, job.Info.Host) + "/"
+	prefix := stateKey("restore", string(job.Info.Stage), string(job.Info.Host)) + "/"
 	failed := false
 	for ctx.Err() == nil {
 		err := job.WatchState(ctx, prefix, func(e sdk.Entry) error {
@@ -54,7 +54,7 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 			if err := json.Unmarshal(e.Value, &r); err != nil {
 				return nil //nolint:nilerr // written by another version
 			}
-			done, err := job.State(ctx, stateKey("restored", job.Info.Stage, job.Info.Host, r.ID))
+			done, err := job.State(ctx, stateKey("restored", string(job.Info.Stage), string(job.Info.Host), r.ID))
 			if err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 func answerRequest(ctx context.Context, job *sdk.Job, r request, a answer) {
 	b, err := json.Marshal(a)
 	if err == nil {
-		_, err = job.SetState(ctx, stateKey("restored", job.Info.Stage, job.Info.Host, r.ID), b)
+		_, err = job.SetState(ctx, stateKey("restored", string(job.Info.Stage), string(job.Info.Host), r.ID), b)
 	}
 	if err != nil && ctx.Err() == nil {
 		job.Warnf("answer restore request: %v", err)
@@ -96,7 +96,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 	}
 	defer a.disconnect()
 	if a.connect(ctx); a.remote == nil {
-		return answer{Error: "the storage host cannot be reached from " + a.info.Host}
+		return answer{Error: "the storage host cannot be reached from " + string(a.info.Host)}
 	}
 	rec := a.journal.Receipts()[i]
 	if r.To == "" {
@@ -172,14 +172,14 @@ func ask(ctx context.Context, job *sdk.Job, r request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if _, err := job.SetState(ctx, stateKey("restore", job.Info.Stage, r.Host, r.ID), b); err != nil {
+	if _, err := job.SetState(ctx, stateKey("restore", string(job.Info.Stage), r.Host, r.ID), b); err != nil {
 		return answer{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerWait, fmt.Errorf("the agent of host %s did not answer within %s", r.Host, answerWait))
 	defer cancel()
 	var a answer
 	done := errors.New("answered")
-	key := stateKey("restored", job.Info.Stage, r.Host, r.ID)
+	key := stateKey("restored", string(job.Info.Stage), r.Host, r.ID)
 	err = job.WatchState(ctx, key, func(e sdk.Entry) error {
 		if e.Key != key {
 			return nil

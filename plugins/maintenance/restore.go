@@ -20,7 +20,7 @@ func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]storage.R
 	}
 	var list []storage.Receipt
 	for _, h := range hosts {
-		if host != "" && h.Name != host {
+		if host != "" && string(h.Name) != host {
 			continue
 		}
 		var some []storage.Receipt

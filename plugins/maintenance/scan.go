@@ -101,7 +101,7 @@ func (a *agent) refuse(name string, files map[string]error) {
 			what = fmt.Sprintf("%s and %d more files", what, n)
 		}
 		a.emit(sdk.Event{
-			Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + a.info.Host + ":" + name + ":" + reason,
+			Kind: "file.refused", Severity: sdk.Warning, Key: "file:" + string(a.info.Host) + ":" + name + ":" + reason,
 			Summary: fmt.Sprintf("rule %q on %s: not moved: %s: %s", name, a.info.Host, what, reason),
 			Data:    map[string]any{"rule": name, "reason": reason, "files": len(paths), "paths": paths[:min(len(paths), shownRefused)]},
 		})

@@ -26,7 +26,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 			return err
 		}
 		if at.IsZero() {
-			t.Rows = append(t.Rows, []string{h.Name, h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
+			t.Rows = append(t.Rows, []string{string(h.Name), h.Role, "never", "", "", "", "", "no agent has reported; run the pipeline to install it"})
 			continue
 		}
 		last := ""
@@ -34,7 +34,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 			last = r.Last.Path + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
 		}
 		t.Rows = append(t.Rows, []string{
-			h.Name, h.Role, time.Since(at).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
+			string(h.Name), h.Role, time.Since(at).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),
 			fmt.Sprint(r.Receipts), last, strings.Join(r.Problems, ", "),
 		})
 	}

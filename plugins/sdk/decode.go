@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -17,11 +16,11 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"github.com/zclconf/go-cty/cty/msgpack"
 
-	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // reserved are the arguments of every stage that belong to the core.
-var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each"}
+var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each", "grants"}
 
 // decoder turns the text of one block into a struct and remembers where everything stood.
 type decoder struct {
@@ -34,14 +33,14 @@ type decoder struct {
 
 // decodeBlock decodes c into target, a pointer to a struct. An error is trouble with the protocol; what is
 // wrong with the block is in the decoder's diagnostics, all at once.
-func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
-	scope, err := decodeScope(c)
+func decodeBlock(stage string, c contract.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
+	scope, err := decodeScope(c.Scope)
 	if err != nil {
 		return nil, nil, err
 	}
 	d := &decoder{stage: stage, partial: partial, unknown: map[string]bool{}, ctx: &hcl.EvalContext{Variables: scope}}
-	start := hcl.Pos{Line: max(int(c.GetLine()), 1), Column: max(int(c.GetColumn()), 1), Byte: int(c.GetByte())}
-	file, diags := hclsyntax.ParseConfig(c.GetSource(), c.GetFile(), start)
+	start := hcl.Pos{Line: max(c.Block.Start.Line, 1), Column: max(c.Block.Start.Column, 1), Byte: c.Block.Start.Byte}
+	file, diags := hclsyntax.ParseConfig(c.Block.Source, c.Block.File, start)
 	d.diags = diags
 	body, ok := file.Body.(*hclsyntax.Body)
 	if diags.HasErrors() || !ok || d.immense(body) {
@@ -55,15 +54,15 @@ func decodeBlock(stage string, c *wire.Config, s *blockSchema, target reflect.Va
 	return d, body, nil
 }
 
-func decodeScope(c *wire.Config) (map[string]cty.Value, error) {
-	if len(c.GetScopeType()) == 0 {
+func decodeScope(s contract.Scope) (map[string]cty.Value, error) {
+	if len(s.Type) == 0 {
 		return nil, nil
 	}
-	t, err := ctyjson.UnmarshalType(c.GetScopeType())
+	t, err := ctyjson.UnmarshalType(s.Type)
 	if err != nil {
 		return nil, fmt.Errorf("decode type of scope: %w", err)
 	}
-	v, err := msgpack.Unmarshal(c.GetScopeValue(), t)
+	v, err := msgpack.Unmarshal(s.Value, t)
 	if err != nil {
 		return nil, fmt.Errorf("decode scope: %w", err)
 	}
@@ -211,13 +210,7 @@ func (d *decoder) unknownNames(b *hclsyntax.Body, s *blockSchema, where string) 
 // suggest finds the name that was meant, first among those of the same kind, or lists what there is.
 func suggest(name string, lists ...[]string) string {
 	for _, list := range lists {
-		best, at := "", 1+len(name)/3
-		for _, x := range list {
-			if n := levenshtein.Distance(strings.ToLower(name), x, nil); n <= at && (best == "" || n < at) {
-				best, at = x, n
-			}
-		}
-		if best != "" {
+		if best := contract.Nearest(name, list); best != "" {
 			return fmt.Sprintf(" Did you mean %q?", best)
 		}
 	}

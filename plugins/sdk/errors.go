@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // attrError is a mistake in one attribute of the configuration.
@@ -23,26 +25,26 @@ func BadAttr(path, format string, args ...any) error {
 	return &attrError{path: path, detail: fmt.Sprintf(format, args...)}
 }
 
-// failure is a gate's verdict.
-type failure struct{ reason string }
-
-func (e *failure) Error() string { return e.reason }
-
-// Failf is the error by which Run says that a gate refuses: the stage worked, and the answer is no. The reason
-// is for people. Any other error says that the stage could not do its work.
+// Failf is the error by which Run says that a gate refuses: the stage worked, and the answer is no. The reason is for
+// people. Any other error says that the stage could not do its work.
 func Failf(format string, args ...any) error {
-	return &failure{fmt.Sprintf(format, args...)}
+	return &contract.Failure{Reason: fmt.Sprintf(format, args...)}
 }
-
-// skip is a verdict that there was nothing to do.
-type skip struct{ reason string }
-
-func (e *skip) Error() string { return e.reason }
 
 // Skipf is the error by which Run says that there was nothing to do, and why. It is no failure.
 func Skipf(format string, args ...any) error {
-	return &skip{fmt.Sprintf(format, args...)}
+	return &contract.SkipError{Reason: fmt.Sprintf(format, args...)}
 }
+
+// The kinds of errors that keep their meaning between a plugin and the core, in both directions. Compare with errors.Is.
+var (
+	ErrNotFound    = contract.ErrNotFound    // nothing has that name
+	ErrRefused     = contract.ErrRefused     // asking again gives the same answer
+	ErrUnavailable = contract.ErrUnavailable // asking again later may help
+)
+
+// NotFoundError is an error of the kind ErrNotFound that says what was asked for.
+type NotFoundError = contract.NotFoundError
 
 // ExitError says that a command ended with a status other than 0.
 type ExitError struct {

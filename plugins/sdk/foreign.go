@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -22,55 +23,54 @@ type Foreign struct {
 }
 
 // NewForeign reads what a plugin says of its block. An error is a mistake of the plugin's author.
-func NewForeign(d *wire.Description) (*Foreign, error) {
-	s, t, err := schemaFromWire(d.GetConfig(), nil)
+func NewForeign(d contract.Description) (*Foreign, error) {
+	s, t, err := schemaFrom(d.Config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read description: %w", err)
 	}
-	return &Foreign{d.GetName(), s, t}, nil
+	return &Foreign{d.Name, s, t}, nil
 }
 
-// Decode puts a block's values into c, lets the plugin check them, and finds the places that its complaints
-// mean. Values that are not known are mistakes, unless partial allows them.
-func (f *Foreign) Decode(c *wire.Config, partial bool, check func() ([]*wire.Diagnostic, error)) ([]*wire.Diagnostic, error) {
+// Decode decodes a block, lets the plugin check the values, and finds the places that its complaints mean. Values that
+// are not known are mistakes, unless partial allows them. The values are nil when the block cannot be decoded.
+func (f *Foreign) Decode(c contract.Config, partial bool, check func(values []byte) ([]*wire.Diagnostic, error)) (values []byte, diags contract.Diagnostics, err error) {
 	target := reflect.New(f.block)
 	d, body, err := decodeBlock(f.name, c, f.schema, target, partial)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	diags := diagnosticsToWire(d.diags)
+	diags = diagnostics(d.diags)
 	if !d.diags.HasErrors() {
-		if c.Values, err = json.Marshal(target.Interface()); err != nil {
-			return nil, fmt.Errorf("encode values: %w", err)
+		if values, err = json.Marshal(target.Interface()); err != nil {
+			return nil, nil, fmt.Errorf("encode values: %w", err)
 		}
-		said, err := check()
+		refused, err := check(values)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, w := range said {
-			if w.GetPath() != "" && d.attrUnknown(w.GetPath()) {
+		for i, x := range wire.DecodeDiagnostics(refused) {
+			path := refused[i].GetPath()
+			if path != "" && d.attrUnknown(path) {
 				continue
 			}
-			if w.GetSummary() == "" {
-				w.Summary = "Invalid " + f.name + " stage"
+			if x.Summary == "" {
+				x.Summary = "Invalid " + f.name + " stage"
 			}
-			if w.GetRange() == nil {
-				w.Range = rangeToWire(place(body, w.GetPath()))
+			if refused[i].GetRange() == nil {
+				x.Range = rangeOf(place(body, path))
 			}
-			diags = append(diags, w)
+			diags = append(diags, x)
 		}
 	}
-	slices.SortStableFunc(diags, func(a, b *wire.Diagnostic) int {
-		return int(a.GetRange().GetStartByte() - b.GetRange().GetStartByte())
-	})
-	return diags, nil
+	slices.SortStableFunc(diags, func(a, b contract.Diagnostic) int { return a.Range.Start.Byte - b.Range.Start.Byte })
+	return values, diags, nil
 }
 
 // maxNesting is how deep the blocks of a description may be nested.
 const maxNesting = 16
 
-// schemaFromWire is the reverse of blockSchema.toWire. What a Go author's struct is, reflection makes here.
-func schemaFromWire(b *wire.Block, labels []string, outer ...string) (*blockSchema, reflect.Type, error) {
+// schemaFrom is the reverse of blockSchema.describe. What a Go author's struct is, reflection makes here.
+func schemaFrom(b contract.BlockSchema, labels []string, outer ...string) (*blockSchema, reflect.Type, error) {
 	if len(outer) > maxNesting {
 		return nil, nil, fmt.Errorf("blocks are nested more than %d deep", maxNesting)
 	}
@@ -94,38 +94,38 @@ func schemaFromWire(b *wire.Block, labels []string, outer ...string) (*blockSche
 		}
 		s.labels = append(s.labels, labelSchema{l, index})
 	}
-	for _, a := range b.GetAttributes() {
-		t, err := typeNamed(a.GetType())
+	for _, a := range b.Attributes {
+		t, err := typeNamed(a.Type)
 		if err != nil {
-			return nil, nil, fmt.Errorf("argument %q: %w", a.GetName(), err)
+			return nil, nil, fmt.Errorf("argument %q: %w", a.Name, err)
 		}
 		t = reflect.PointerTo(t) // nil is absent
-		index, err := field(a.GetName(), t)
+		index, err := field(a.Name, t)
 		if err != nil {
 			return nil, nil, err
 		}
 		x := attrSchema{
-			name: a.GetName(), index: index, typ: t, required: a.GetRequired(),
-			fallback: a.GetDefault(), doc: a.GetDoc(), sensitive: a.GetSensitive(),
+			name: a.Name, index: index, typ: t, required: a.Required,
+			fallback: a.Default, doc: a.Doc, sensitive: a.Sensitive,
 		}
-		if err := x.setDefault(a.GetDefault() != ""); err != nil {
-			return nil, nil, fmt.Errorf("argument %q: %w", a.GetName(), err)
+		if err := x.setDefault(a.Default != ""); err != nil {
+			return nil, nil, fmt.Errorf("argument %q: %w", a.Name, err)
 		}
 		s.attrs = append(s.attrs, x)
 	}
-	for _, n := range b.GetBlocks() {
-		block, elem, err := schemaFromWire(n.GetBlock(), n.GetLabels(), append(slices.Clone(outer), n.GetType())...)
+	for _, n := range b.Blocks {
+		block, elem, err := schemaFrom(n.Block, n.Labels, append(slices.Clone(outer), n.Type)...)
 		if err != nil {
 			return nil, nil, err
 		}
 		x := nestedSchema{
-			name: n.GetType(), elem: elem, pointer: true, many: n.GetMany(), required: n.GetRequired(), doc: n.GetDoc(), block: block,
+			name: n.Type, elem: elem, pointer: true, many: n.Many, required: n.Required, doc: n.Doc, block: block,
 		}
 		t := reflect.PointerTo(elem)
 		if x.many {
 			t = reflect.SliceOf(t)
 		}
-		if x.index, err = field(n.GetType(), t); err != nil {
+		if x.index, err = field(n.Type, t); err != nil {
 			return nil, nil, err
 		}
 		s.blocks = append(s.blocks, x)

@@ -11,13 +11,14 @@ import (
 	"github.com/zclconf/go-cty/cty/msgpack"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// told is what a plugin in another language says of its block.
-func told() *wire.Description {
-	return &wire.Description{Name: "all", Values: true, Config: &wire.Block{
-		Attributes: []*wire.Attribute{
+// described is what a plugin in another language says of its block.
+func described() contract.Description {
+	return contract.Description{Name: "all", Config: contract.BlockSchema{
+		Attributes: []contract.Attribute{
 			{Name: "text", Type: "string", Required: true},
 			{Name: "count", Type: "number", Default: "3"},
 			{Name: "on", Type: "bool"},
@@ -26,15 +27,15 @@ func told() *wire.Description {
 			{Name: "table", Type: "map(list(string))"},
 			{Name: "waits", Type: "list(duration)"},
 		},
-		Blocks: []*wire.NestedBlock{
-			{Type: "rule", Labels: []string{"name"}, Many: true, Block: &wire.Block{Attributes: []*wire.Attribute{{Name: "paths", Type: "list(string)", Required: true}}}},
-			{Type: "canary", Block: &wire.Block{Attributes: []*wire.Attribute{{Name: "weight", Type: "number"}}}},
+		Blocks: []contract.NestedBlock{
+			{Type: "rule", Labels: []string{"name"}, Many: true, Block: contract.BlockSchema{Attributes: []contract.Attribute{{Name: "paths", Type: "list(string)", Required: true}}}},
+			{Type: "canary", Block: contract.BlockSchema{Attributes: []contract.Attribute{{Name: "weight", Type: "number"}}}},
 		},
 	}}
 }
 
 // written is a block as the core sends it; in it, var.a is "b", and stage.later is not known.
-func written(t *testing.T, body string) *wire.Config {
+func written(t *testing.T, body string) contract.Config {
 	t.Helper()
 	scope := cty.ObjectVal(map[string]cty.Value{
 		"var":   cty.ObjectVal(map[string]cty.Value{"a": cty.StringVal("b")}),
@@ -48,7 +49,10 @@ func written(t *testing.T, body string) *wire.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &wire.Config{File: "p.hcl", Source: []byte(body), Line: 1, Column: 1, ScopeType: typ, ScopeValue: v}
+	return contract.Config{
+		Block: contract.Block{File: "p.hcl", Source: []byte(body), Start: contract.Pos{Line: 1, Column: 1}},
+		Scope: contract.Scope{Type: typ, Value: v},
+	}
 }
 
 func TestForeign(t *testing.T) {
@@ -77,22 +81,17 @@ func TestForeign(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, err := sdk.NewForeign(told())
+			f, err := sdk.NewForeign(described())
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, values := written(t, test.body), ""
-			diags, err := f.Decode(c, !test.run, func() ([]*wire.Diagnostic, error) {
-				values = string(c.GetValues())
-				return test.say, nil
-			})
-			if err != nil || values != test.values {
+			values, diags, err := f.Decode(written(t, test.body), !test.run, func([]byte) ([]*wire.Diagnostic, error) { return test.say, nil })
+			if err != nil || string(values) != test.values {
 				t.Errorf("values %s, %v\nwant   %s", values, err, test.values)
 			}
 			var got []string
 			for _, d := range diags {
-				r := d.GetRange()
-				got = append(got, fmt.Sprintf("%s:%d,%d %s; %s", r.GetFile(), r.GetStartLine(), r.GetStartColumn(), d.GetSummary(), d.GetDetail()))
+				got = append(got, fmt.Sprintf("%s:%d,%d %s; %s", d.Range.File, d.Range.Start.Line, d.Range.Start.Column, d.Summary, d.Detail))
 			}
 			if got := strings.Join(got, "\n"); got != test.want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, test.want)
@@ -103,30 +102,30 @@ func TestForeign(t *testing.T) {
 
 func TestForeignTrouble(t *testing.T) {
 	t.Parallel()
-	f, err := sdk.NewForeign(told())
+	f, err := sdk.NewForeign(described())
 	if err != nil {
 		t.Fatal(err)
 	}
 	died := errors.New("died")
-	if _, err := f.Decode(written(t, `text = ""`), true, func() ([]*wire.Diagnostic, error) { return nil, died }); !errors.Is(err, died) {
+	if _, _, err := f.Decode(written(t, `text = ""`), true, func([]byte) ([]*wire.Diagnostic, error) { return nil, died }); !errors.Is(err, died) {
 		t.Errorf("a plugin that cannot answer: %v", err)
 	}
-	deep := &wire.Block{}
+	deep := contract.BlockSchema{}
 	for range 100 {
-		deep = &wire.Block{Blocks: []*wire.NestedBlock{{Type: "b", Block: deep}}}
+		deep = contract.BlockSchema{Blocks: []contract.NestedBlock{{Type: "b", Block: deep}}}
 	}
-	attr := func(a ...*wire.Attribute) *wire.Block { return &wire.Block{Attributes: a} }
-	for want, block := range map[string]*wire.Block{
-		`argument "a": type "text": want string, bool`: attr(&wire.Attribute{Name: "a", Type: "text"}),
-		`argument "a": type "list": want string`:       attr(&wire.Attribute{Name: "a", Type: "list"}),
-		`argument "a": default "x": `:                  attr(&wire.Attribute{Name: "a", Type: "string", Default: "x"}),
-		`default "\"soon\"": want a duration`:          attr(&wire.Attribute{Name: "a", Type: "duration", Default: `"soon"`}),
-		`"a b": want an identifier`:                    attr(&wire.Attribute{Name: "a b", Type: "string"}),
-		`"a": want an identifier, once in a block`:     attr(&wire.Attribute{Name: "a", Type: "string"}, &wire.Attribute{Name: "a", Type: "string"}),
-		`default "1e9999999": `:                        attr(&wire.Attribute{Name: "a", Type: "string", Default: "1e9999999"}),
+	attr := func(a ...contract.Attribute) contract.BlockSchema { return contract.BlockSchema{Attributes: a} }
+	for want, block := range map[string]contract.BlockSchema{
+		`argument "a": type "text": want string, bool`: attr(contract.Attribute{Name: "a", Type: "text"}),
+		`argument "a": type "list": want string`:       attr(contract.Attribute{Name: "a", Type: "list"}),
+		`argument "a": default "x": `:                  attr(contract.Attribute{Name: "a", Type: "string", Default: "x"}),
+		`default "\"soon\"": want a duration`:          attr(contract.Attribute{Name: "a", Type: "duration", Default: `"soon"`}),
+		`"a b": want an identifier`:                    attr(contract.Attribute{Name: "a b", Type: "string"}),
+		`"a": want an identifier, once in a block`:     attr(contract.Attribute{Name: "a", Type: "string"}, contract.Attribute{Name: "a", Type: "string"}),
+		`default "1e9999999": `:                        attr(contract.Attribute{Name: "a", Type: "string", Default: "1e9999999"}),
 		"nested more than 16 deep":                     deep,
 	} {
-		if _, err := sdk.NewForeign(&wire.Description{Config: block}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := sdk.NewForeign(contract.Description{Config: block}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

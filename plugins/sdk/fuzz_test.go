@@ -10,6 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty/msgpack"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -67,21 +68,20 @@ func FuzzConfig(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	foreign, err := NewForeign(&wire.Description{Name: "fuzzed", Config: schema.toWire()})
+	foreign, err := NewForeign(contract.Description{Name: "fuzzed", Config: schema.describe()})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, source, typ, value []byte, path string, at int32) {
 		defer quick()()
-		c := &wire.Config{File: "p.hcl", Source: source, Line: at, Column: at, Byte: at, ScopeType: typ, ScopeValue: value}
+		c := wire.DecodeConfig(&wire.Config{File: "p.hcl", Source: source, Line: at, Column: at, Byte: at, ScopeType: typ, ScopeValue: value})
 		s := server[fuzzed]{schema: schema, stage: Stage[fuzzed]{Name: "fuzzed", Check: func(*fuzzed) error { return BadAttr(path, "no") }}}
 		for _, partial := range []bool{true, false} {
 			if _, diags, err := s.decode(c, partial); err == nil {
-				diagnosticsToWire(diags)
+				wire.EncodeDiagnostics(diagnostics(diags))
 			}
-			said := func() ([]*wire.Diagnostic, error) { return []*wire.Diagnostic{{Path: path}}, nil }
-			c.Values = nil
-			if diags, err := foreign.Decode(c, partial, said); err == nil && len(diags) == 0 && len(c.GetValues()) == 0 {
+			refuse := func([]byte) ([]*wire.Diagnostic, error) { return []*wire.Diagnostic{{Path: path}}, nil }
+			if values, diags, err := foreign.Decode(c, partial, refuse); err == nil && len(diags) == 0 && len(values) == 0 {
 				t.Error("neither values nor a mistake")
 			}
 		}
@@ -100,7 +100,7 @@ func FuzzDescription(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, d := range []*wire.Description{
-		{Name: "fuzzed", Values: true, Config: schema.toWire()},
+		{Name: "fuzzed", Values: true, Config: wire.EncodeDescription(contract.Description{Config: schema.describe()}).GetConfig()},
 		{Config: &wire.Block{Attributes: []*wire.Attribute{{Name: "a", Type: "map(list(size))", Default: `{ a = ["1kB"] }`}}}},
 		{Config: &wire.Block{Blocks: []*wire.NestedBlock{{Type: "a", Labels: []string{"b", "c"}, Required: true}, {Type: "a"}}}},
 	} {
@@ -116,11 +116,11 @@ func FuzzDescription(f *testing.F) {
 		if proto.Unmarshal(description, &d) != nil {
 			return
 		}
-		foreign, err := NewForeign(&d)
+		foreign, err := NewForeign(wire.DecodeDescription(&d))
 		if err != nil {
 			return
 		}
-		_, err = foreign.Decode(&wire.Config{Source: source}, true, func() ([]*wire.Diagnostic, error) { return nil, nil })
+		_, _, err = foreign.Decode(contract.Config{Block: contract.Block{Source: source}}, true, func([]byte) ([]*wire.Diagnostic, error) { return nil, nil })
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,28 +1,26 @@
 package sdk
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"google.golang.org/grpc"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// maxLine is the longest line, in bytes, that a log carries; the rest of a longer one is cut.
+// maxLine is the longest line, in bytes, that Exec hands on; the rest of a longer one is cut.
 const maxLine = 64 << 10
 
-// Job is what one call may say and ask. Its methods may be called from several goroutines until the call
-// returns. What it says reaches the core in order; when the core is slow, saying waits.
+// Job is what one call may report and ask. Its methods may be called from several goroutines until the call returns.
+// Reports reach the core in order; while the core is slow, the methods that report wait.
 type Job struct {
 	Info RunInfo
-
-	declared []Capability
-	core     wire.CapabilitiesClient // nil: this call has no capabilities
+	// Capabilities are the services of the core, as far as the stage declares them.
+	Capabilities
 
 	mu     sync.Mutex
 	stream grpc.ServerStreamingServer[wire.Message]
@@ -37,72 +35,38 @@ func (j *Job) Warnf(format string, args ...any) { j.log(true, fmt.Sprintf(format
 
 func (j *Job) log(warn bool, text string) {
 	for line := range strings.Lines(text) {
-		line = cutLine(strings.TrimRight(line, "\r\n"))
-		j.say(&wire.Message{Kind: &wire.Message_Log{Log: &wire.Log{Line: line, Error: warn}}})
+		j.report(contract.Message{Log: &contract.Log{Line: strings.TrimRight(line, "\r\n"), Error: warn}})
 	}
 }
 
-// cutLine makes a line that the protocol can carry: valid UTF-8 of bounded length.
-func cutLine(line string) string {
-	if n := len(line); n > maxLine {
-		line = fmt.Sprintf("%s… (%d bytes more)", line[:maxLine], n-maxLine)
-	}
-	if !utf8.ValidString(line) {
-		line = strings.ToValidUTF8(line, "\uFFFD")
-	}
-	return line
-}
-
-// Progress says how far the job has come, in any unit. A total of 0 is unknown.
+// Progress tells how far the job has come, in any unit. A total of 0 is unknown.
 func (j *Job) Progress(done, total float64, text string) {
-	j.say(&wire.Message{Kind: &wire.Message_Progress{Progress: &wire.Progress{Done: done, Total: total, Text: cutLine(text)}}})
+	j.report(contract.Message{Progress: &contract.Progress{Done: done, Total: total, Text: text}})
 }
 
 // Finding reports a place in the source.
-func (j *Job) Finding(f Finding) {
-	j.say(&wire.Message{Kind: &wire.Message_Finding{Finding: &wire.Finding{
-		Path: cutLine(f.Path), Line: int32(f.Line), Column: int32(f.Column),
-		Severity: cutLine(f.Severity), Rule: cutLine(f.Rule), Message: cutLine(f.Message),
-	}}})
-}
+func (j *Job) Finding(f Finding) { j.report(contract.Message{Finding: &f}) }
 
 // Metric reports a measured figure.
-func (j *Job) Metric(m Metric) {
-	w := &wire.Metric{Name: cutLine(m.Name), Value: m.Value, Unit: cutLine(m.Unit)}
-	if m.Limit != nil {
-		w.Limit, w.HasLimit = *m.Limit, true
-	}
-	j.say(&wire.Message{Kind: &wire.Message_Metric{Metric: w}})
-}
+func (j *Job) Metric(m Metric) { j.report(contract.Message{Metric: &m}) }
 
 // Output hands on a value, of a type that JSON has, to the stages that refer to stage.TYPE.NAME.name.
 // A value that JSON cannot hold is a mistake of the plugin and panics.
 func (j *Job) Output(name string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("output %s: %v", name, err))
-	}
-	j.say(&wire.Message{Kind: &wire.Message_Output{Output: &wire.OutputValue{Name: name, Json: b}}})
+	j.report(contract.Message{Output: &contract.Output{Name: name, Value: v}})
 }
 
 // Table shows the result of an action.
-func (j *Job) Table(t Table) {
-	w := &wire.Table{}
-	for _, c := range t.Columns {
-		w.Columns = append(w.Columns, cutLine(c))
-	}
-	for _, r := range t.Rows {
-		row := &wire.Row{}
-		for _, c := range r {
-			row.Cells = append(row.Cells, cutLine(c))
-		}
-		w.Rows = append(w.Rows, row)
-	}
-	j.say(&wire.Message{Kind: &wire.Message_Table{Table: w}})
-}
+func (j *Job) Table(t Table) { j.report(contract.Message{Table: &t}) }
 
-// say sends one message. An error means that the core no longer listens: the call's context is ending.
-func (j *Job) say(m *wire.Message) { _ = j.send(m) }
+// report sends one message. An error means that the core no longer listens: the call's context is ending.
+func (j *Job) report(m contract.Message) {
+	w, err := wire.EncodeMessage(m)
+	if err != nil {
+		panic(err.Error())
+	}
+	_ = j.send(w)
+}
 
 func (j *Job) send(m *wire.Message) error {
 	j.mu.Lock()

@@ -80,7 +80,7 @@ func TestCapabilities(t *testing.T) {
 	steps := map[string]func(context.Context, *sdk.Job) (any, error){
 		"hosts": func(ctx context.Context, j *sdk.Job) (any, error) { return j.Hosts(ctx) },
 		"playbook": func(ctx context.Context, j *sdk.Job) (any, error) {
-			return j.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: []string{"web-1"}, Vars: map[string]any{"slot": "a"}})
+			return j.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames("web-1"), Vars: map[string]any{"slot": "a"}})
 		},
 		"install": func(ctx context.Context, j *sdk.Job) (any, error) { return nil, j.InstallAgent(ctx, "web-1") },
 		"artifact": func(ctx context.Context, j *sdk.Job) (any, error) {
@@ -223,6 +223,63 @@ func TestEndedCallIsCancelled(t *testing.T) {
 		}
 		return nil
 	}), "", sdktest.Options{Fake: fake})
+}
+
+// TestFaces holds that each face has its own capabilities, and the stage's when it does not say.
+func TestFaces(t *testing.T) {
+	t.Parallel()
+	try := func(ctx context.Context, job *sdk.Job) error {
+		_, stateErr := job.State(ctx, "k")
+		_, flagErr := job.Flag(ctx, "f")
+		for _, err := range []error{stateErr, flagErr} {
+			if err != nil && !errors.Is(err, sdk.ErrRefused) {
+				return err
+			}
+		}
+		return sdk.Skipf("state %v, flags %v, workspace %v", stateErr == nil, flagErr == nil, job.Info.Workspace != "")
+	}
+	act := func(ctx context.Context, _ *nothing, _ sdk.Args, job *sdk.Job) error { return try(ctx, job) }
+	stage := sdk.Stage[nothing]{
+		Name: "faces", Version: "1.0.0", Capabilities: []sdk.Capability{sdk.Flags, sdk.Workspace},
+		Run: func(ctx context.Context, _ *nothing, job *sdk.Job) error { return try(ctx, job) },
+		Agent: &sdk.Agent[nothing]{
+			Capabilities: []sdk.Capability{sdk.State},
+			Watch:        func(ctx context.Context, _ *nothing, job *sdk.Job) error { return try(ctx, job) },
+		},
+		Actions: []sdk.Action[nothing]{
+			{Name: "like-the-stage", Run: act},
+			{Name: "own", Run: act, Capabilities: []sdk.Capability{sdk.State, sdk.Flags}},
+			{Name: "none", Run: act, Capabilities: []sdk.Capability{}},
+		},
+	}
+	o := sdktest.Options{Info: sdk.RunInfo{Workspace: t.TempDir()}}
+	for face, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"run":            {sdktest.Run(t, stage, "", o).Err, "state false, flags true, workspace true"},
+		"agent":          {sdktest.Watch(t.Context(), t, stage, "", o).Err, "state true, flags false, workspace false"},
+		"like the stage": {sdktest.Call(t, stage, "", "like-the-stage", nil, o).Err, "state false, flags true, workspace true"},
+		"own":            {sdktest.Call(t, stage, "", "own", nil, o).Err, "state true, flags true, workspace false"},
+		"none":           {sdktest.Call(t, stage, "", "none", nil, o).Err, "state false, flags false, workspace false"},
+	} {
+		if skip, ok := errors.AsType[*sdktest.Skip](tt.err); !ok || skip.Reason != tt.want {
+			t.Errorf("%s: %v, want %s", face, tt.err, tt.want)
+		}
+	}
+}
+
+// TestSecrets holds the Fake to what the core promises, through the protocol.
+func TestSecrets(t *testing.T) {
+	fake := &sdktest.Fake{Secrets: map[string]string{"token": sdktest.Token}}
+	sdktest.Secrets(t.Context(), t, fake.Capabilities())
+	r := sdktest.Run(t, runs(allCapabilities, func(ctx context.Context, j *sdk.Job) error {
+		sdktest.Secrets(ctx, t, j.Capabilities)
+		return nil
+	}), "", sdktest.Options{Fake: fake})
+	if r.Err != nil {
+		t.Error(r.Err)
+	}
 }
 
 func TestPanicFailsItsCallOnly(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // step is one part of a BadAttr path: a name with the keys in brackets behind it.
@@ -106,22 +106,19 @@ func (d *decoder) attrUnknown(path string) bool {
 	return false
 }
 
-func diagnosticsToWire(diags hcl.Diagnostics) []*wire.Diagnostic {
-	var out []*wire.Diagnostic
-	for _, d := range diags {
-		w := &wire.Diagnostic{Warning: d.Severity == hcl.DiagWarning, Summary: cutLine(d.Summary), Detail: cutLine(d.Detail)}
+// diagnostics takes HCL's into the contract's types.
+func diagnostics(in hcl.Diagnostics) contract.Diagnostics {
+	var out contract.Diagnostics
+	for _, d := range in {
+		x := contract.Diagnostic{Warning: d.Severity == hcl.DiagWarning, Summary: d.Summary, Detail: d.Detail}
 		if d.Subject != nil {
-			w.Range = rangeToWire(*d.Subject)
+			x.Range = rangeOf(*d.Subject)
 		}
-		out = append(out, w)
+		out = append(out, x)
 	}
 	return out
 }
 
-func rangeToWire(r hcl.Range) *wire.Range {
-	return &wire.Range{
-		File:      r.Filename,
-		StartLine: int32(r.Start.Line), StartColumn: int32(r.Start.Column), StartByte: int32(r.Start.Byte),
-		EndLine: int32(r.End.Line), EndColumn: int32(r.End.Column), EndByte: int32(r.End.Byte),
-	}
+func rangeOf(r hcl.Range) contract.Range {
+	return contract.Range{File: r.Filename, Start: contract.Pos(r.Start), End: contract.Pos(r.End)}
 }

@@ -132,7 +132,7 @@ func (r *Report) run(ctx context.Context, every time.Duration, set func(context.
 
 // ReadReport reads the report that the agent of a host published last into v, and returns when it was set: the
 // zero time when there is none. Capability: State.
-func ReadReport(ctx context.Context, job *Job, name, host string, v any) (time.Time, error) {
+func ReadReport(ctx context.Context, job *Job, name string, host HostName, v any) (time.Time, error) {
 	e, err := job.State(ctx, reportKey(job, name, host))
 	if err != nil || e.Version == 0 {
 		return time.Time{}, err
@@ -147,4 +147,6 @@ func ReadReport(ctx context.Context, job *Job, name, host string, v any) (time.T
 	return p.Time, nil
 }
 
-func reportKey(job *Job, name, host string) string { return name + "/" + job.Info.Stage + "/" + host }
+func reportKey(job *Job, name string, host HostName) string {
+	return fmt.Sprintf("%s/%s/%s", name, job.Info.Stage, host)
+}

@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
-	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // blockSchema is what a struct's tags say of a block of the manifest.
@@ -193,19 +193,20 @@ func typeName(t reflect.Type) string {
 	return "number"
 }
 
-func (s *blockSchema) toWire() *wire.Block {
-	b := &wire.Block{}
+// describe is what the plugin says of the block.
+func (s *blockSchema) describe() contract.BlockSchema {
+	var b contract.BlockSchema
 	for _, a := range s.attrs {
-		b.Attributes = append(b.Attributes, &wire.Attribute{
+		b.Attributes = append(b.Attributes, contract.Attribute{
 			Name: a.name, Type: typeName(a.typ), Required: a.required, Default: a.fallback, Doc: a.doc, Sensitive: a.sensitive,
 		})
 	}
 	for _, n := range s.blocks {
-		w := &wire.NestedBlock{Type: n.name, Required: n.required, Many: n.many, Doc: n.doc, Block: n.block.toWire()}
+		x := contract.NestedBlock{Type: n.name, Required: n.required, Many: n.many, Doc: n.doc, Block: n.block.describe()}
 		for _, l := range n.block.labels {
-			w.Labels = append(w.Labels, l.name)
+			x.Labels = append(x.Labels, l.name)
 		}
-		b.Blocks = append(b.Blocks, w)
+		b.Blocks = append(b.Blocks, x)
 	}
 	return b
 }

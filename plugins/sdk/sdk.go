@@ -5,18 +5,19 @@ package sdk
 
 import (
 	"context"
-	"time"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // Stage is a plugin: what it is called, what its manifest block looks like (C), and what it does.
 type Stage[C any] struct {
-	Name         string // TYPE in `stage "TYPE" "NAME"`
-	Version      string // semantic version
-	Summary      string // one line for lists
-	Capabilities []Capability
+	Name         string       // TYPE in `stage "TYPE" "NAME"`
+	Version      string       // semantic version
+	Summary      string       // one line for lists
+	Capabilities []Capability // of Run, and of the other faces where they do not say otherwise
 	Outputs      []Output
-	// Cacheable says that what Run comes to depends on the commit, the configuration and the plugin alone, and
-	// shows in outputs, artifacts and the workspace only: where it passed with the same, it does not run again.
+	// Cacheable says that Run's result depends on the commit, the configuration and the plugin alone, and shows in
+	// outputs, artifacts and the workspace only: identical inputs skip it.
 	Cacheable bool
 
 	// Check finds what is wrong with a decoded configuration beyond its types. Values that are not known
@@ -35,6 +36,8 @@ type Stage[C any] struct {
 type Agent[C any] struct {
 	Watch func(ctx context.Context, c *C, job *Job) error // until ctx ends; an error restarts it with back-off
 
+	Capabilities []Capability // nil: those of the stage; empty: none
+
 	User              string   // empty: the system user "troop"; "root" only with a reason
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
@@ -47,140 +50,66 @@ type Action[C any] struct {
 	Summary string
 	Args    []Arg
 	Run     func(ctx context.Context, c *C, args Args, job *Job) error
-}
 
-// Arg describes one argument of an action: a flag --NAME, or a positional argument in the order of the list.
-type Arg struct {
-	Name, Doc, Default string
-	Flag, Required     bool
+	Capabilities []Capability // nil: those of the stage; empty: none
 }
 
 // Args holds the arguments of one call, by name.
 type Args map[string]string
 
-// Output describes a value that Run hands on with Job.Output; manifests read it as stage.TYPE.NAME.OUTPUT.
-type Output struct{ Name, Doc string }
-
-// Capability names a service of the core that a plugin may call. A capability that is not declared is refused.
-type Capability string
-
-// The capabilities.
-const (
-	Workspace Capability = "workspace" // RunInfo.Workspace
-	Inventory Capability = "inventory" // Job.Hosts
-	Playbook  Capability = "playbook"  // Job.Playbook
-	Agents    Capability = "agents"    // Job.InstallAgent
-	Artifacts Capability = "artifacts" // Job.PutArtifact, Job.Artifact
-	Flags     Capability = "flags"     // Job.Flag, Job.SetFlag
-	State     Capability = "state"     // Job.State, Job.SetState, Job.WatchState
-	Events    Capability = "events"    // Job.Publish, Job.Subscribe
-	Notify    Capability = "notify"    // Job.Notify
-	Secrets   Capability = "secrets"   // Job.Secret
+// The types of the contract between troop and its plugins, as authors use them.
+type (
+	Arg          = contract.Arg
+	Artifact     = contract.Artifact
+	Capabilities = contract.Capabilities
+	Capability   = contract.Capability
+	Digest       = contract.Digest
+	Entry        = contract.Entry
+	Event        = contract.Event
+	EventFilter  = contract.EventFilter
+	Finding      = contract.Finding
+	Host         = contract.Host
+	HostName     = contract.HostName
+	Metric       = contract.Metric
+	Output       = contract.OutputDoc
+	PlaybookRun  = contract.PlaybookRun
+	RunID        = contract.RunID
+	RunInfo      = contract.RunInfo
+	Severity     = contract.Severity
+	StageID      = contract.StageID
+	StorageKey   = contract.StorageKey
+	Table        = contract.Table
+	TaskResult   = contract.TaskResult
 )
 
-// RunInfo says for what a job runs.
-type RunInfo struct {
-	Run         string // ULID; empty for agents and actions
-	Pipeline    string
-	Stage       string // TYPE.NAME
-	Commit      string
-	Branch      string
-	Environment string
-	Workspace   string // with the capability: folder with the checked-out commit, shared by the stages of a run
-	Host, Role  string // of the host an agent lives on
-	StateDir    string // folder of this plugin's own that survives between runs, or an agent's restarts
+// HostNames makes a list of names.
+func HostNames(names ...string) []HostName {
+	var list []HostName
+	for _, name := range names {
+		list = append(list, HostName(name))
+	}
+	return list
 }
 
-// Host is a machine of the environment.
-type Host struct {
-	Name, Role              string // role: production, canary, router or storage
-	Address, PrivateAddress string
-	User                    string
-	Port                    int
-}
-
-// Severity of an event.
-type Severity string
-
-// The severities. An alert is an event that someone must hear of; resolved is its recovery.
+// The capabilities. A call whose capability is not declared is refused.
 const (
-	Info     Severity = "info"
-	Warning  Severity = "warning"
-	Alert    Severity = "alert"
-	Resolved Severity = "resolved"
+	Workspace = contract.Workspace
+	Inventory = contract.Inventory
+	Playbook  = contract.Playbook
+	Agents    = contract.Agents
+	Artifacts = contract.Artifacts
+	Flags     = contract.Flags
+	State     = contract.State
+	Events    = contract.Events
+	Notify    = contract.Notify
+	Secrets   = contract.Secrets
+	Storage   = contract.Storage
 )
 
-// Event is one fact with a time. ID, Time, Environment, Host, Role, Run and Source are filled in when empty.
-type Event struct {
-	ID          string
-	Time        time.Time
-	Environment string
-	Host, Role  string
-	Run         string
-	Source      string // TYPE.NAME of the stage
-	Kind        string // dotted, such as process.terminated
-	Severity    Severity
-	Summary     string // one sentence
-	Key         string // what an alert is about; its recovery carries the same key
-	Data        map[string]any
-}
-
-// Finding is a place in the source that someone should look at.
-type Finding struct {
-	Path         string // relative to the workspace
-	Line, Column int    // 1-based; 0 is unknown
-	Severity     string // error, warning or note
-	Rule         string
-	Message      string
-}
-
-// Metric is a measured figure, with the limit it was held against when there is one.
-type Metric struct {
-	Name  string
-	Value float64
-	Unit  string   // "%", "ms", …
-	Limit *float64 // nil: no limit
-}
-
-// Artifact is a file in the content-addressed store.
-type Artifact struct {
-	Digest string // sha256:HEX
-	Path   string // on this machine
-	Size   int64  // bytes
-}
-
-// PlaybookRun asks for one playbook run on some hosts.
-type PlaybookRun struct {
-	Name  string   // "release.yml" ships with troop; "./x.yml" is the team's own, beside the manifest
-	Hosts []string // names; empty: every host
-	Vars  map[string]any
-}
-
-// TaskResult is what one task did on one host.
-type TaskResult struct {
-	Host, Task string
-	Status     string // ok, changed, failed, skipped or unreachable
-	Message    string
-	Path       string         // file:line of the task
-	Facts      map[string]any // the task's registered troop_result, when it has one
-}
-
-// Entry is one value of the state that a plugin shares with its agents in an environment.
-type Entry struct {
-	Key     string
-	Value   []byte
-	Version int64 // counts changes of the key; 0: not set
-}
-
-// Table is what an action shows: aligned on a terminal, objects with --json.
-type Table struct {
-	Columns []string
-	Rows    [][]string
-}
-
-// EventFilter chooses events. Kinds are prefixes. The zero value takes every event from now on.
-type EventFilter struct {
-	Kinds      []string
-	Severities []Severity
-	Since      time.Time
-}
+// The severities of an event.
+const (
+	Info     = contract.Info
+	Warning  = contract.Warning
+	Alert    = contract.Alert
+	Resolved = contract.Resolved
+)

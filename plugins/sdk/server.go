@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -69,40 +70,42 @@ type server[C any] struct {
 }
 
 func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Description, error) {
-	d := &wire.Description{
+	d := contract.Description{
 		Name: s.stage.Name, Version: s.stage.Version, Summary: s.stage.Summary,
-		Config: s.schema.toWire(), Stage: s.stage.Run != nil, Cacheable: s.stage.Cacheable,
-	}
-	for _, o := range s.stage.Outputs {
-		d.Outputs = append(d.Outputs, &wire.Output{Name: o.Name, Doc: o.Doc})
+		Config: s.schema.describe(), Stage: s.stage.Run != nil, Cacheable: s.stage.Cacheable,
+		Outputs: s.stage.Outputs, Capabilities: s.stage.Capabilities,
 	}
 	for _, a := range s.stage.Actions {
-		w := &wire.Action{Name: a.Name, Summary: a.Summary}
-		for _, x := range a.Args {
-			w.Args = append(w.Args, &wire.ActionArg{Name: x.Name, Doc: x.Doc, Flag: x.Flag, Required: x.Required, Default: x.Default})
-		}
-		d.Actions = append(d.Actions, w)
-	}
-	for _, c := range s.stage.Capabilities {
-		d.Capabilities = append(d.Capabilities, string(c))
+		d.Actions = append(d.Actions, contract.Action{Name: a.Name, Summary: a.Summary, Args: a.Args, Capabilities: s.capabilities(a.Capabilities)})
 	}
 	if a := s.stage.Agent; a != nil {
-		d.Agent = &wire.Agent{User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths}
+		d.Agent = &contract.Agent{
+			User: a.User, LinuxCapabilities: a.LinuxCapabilities, Groups: a.Groups, WritablePaths: a.WritablePaths,
+			Capabilities: s.capabilities(a.Capabilities),
+		}
 	}
-	return d, nil
+	return wire.EncodeDescription(d), nil
+}
+
+// capabilities are those of a face: its own, or the stage's when it does not say.
+func (s *server[C]) capabilities(own []Capability) []Capability {
+	if own == nil {
+		return s.stage.Capabilities
+	}
+	return own
 }
 
 func (s *server[C]) Check(_ context.Context, r *wire.CheckRequest) (reply *wire.CheckReply, err error) {
 	defer s.recover("Check", &err)
-	_, diags, err := s.decode(r.GetConfig(), true)
+	_, diags, err := s.decode(wire.DecodeConfig(r.GetConfig()), true)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	return &wire.CheckReply{Diagnostics: diagnosticsToWire(diags)}, nil
+	return &wire.CheckReply{Diagnostics: wire.EncodeDiagnostics(diagnostics(diags))}, nil
 }
 
 // decode reads a block and lets the author check it. The diagnostics are sorted by their place.
-func (s *server[C]) decode(c *wire.Config, partial bool) (*C, hcl.Diagnostics, error) {
+func (s *server[C]) decode(c contract.Config, partial bool) (*C, hcl.Diagnostics, error) {
 	target := new(C)
 	d, body, err := decodeBlock(s.stage.Name, c, s.schema, reflect.ValueOf(target), partial)
 	if err != nil {
@@ -140,14 +143,14 @@ func (s *server[C]) Run(r *wire.RunRequest, stream grpc.ServerStreamingServer[wi
 	if s.stage.Run == nil {
 		return status.Errorf(codes.Unimplemented, "plugin %s is no stage: it has no Run", s.stage.Name)
 	}
-	return s.work("Run", r, stream, s.stage.Run)
+	return s.work("Run", s.stage.Capabilities, r, stream, s.stage.Run)
 }
 
 func (s *server[C]) Watch(r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
 	if s.stage.Agent == nil {
 		return status.Errorf(codes.Unimplemented, "plugin %s has no agent", s.stage.Name)
 	}
-	return s.work("Watch", r, stream, s.stage.Agent.Watch)
+	return s.work("Watch", s.capabilities(s.stage.Agent.Capabilities), r, stream, s.stage.Agent.Watch)
 }
 
 func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
@@ -160,7 +163,7 @@ func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "action %s: %s", action.Name, err)
 	}
-	return s.work("Call", r.GetRun(), stream, func(ctx context.Context, c *C, job *Job) error {
+	return s.work("Call", s.capabilities(action.Capabilities), r.GetRun(), stream, func(ctx context.Context, c *C, job *Job) error {
 		return action.Run(ctx, c, args, job)
 	})
 }
@@ -188,11 +191,10 @@ func completeArgs(docs []Arg, given map[string]string) (Args, error) {
 }
 
 // work does one call: decode, check, run, and the verdict at the end of the stream.
-func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
+func (s *server[C]) work(face string, declared []Capability, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
 	ctx, end := s.calls.begin(stream.Context(), r.GetCall())
 	defer end()
-	job := &Job{Info: infoFromWire(r.GetInfo()), declared: s.stage.Capabilities, stream: stream}
-	defer job.close()
+	var core grpc.ClientConnInterface
 	if id := r.GetCapabilitiesBroker(); id != 0 {
 		// At once, although few calls need it: go-plugin forgets an address that is not asked for within 5 s.
 		conn, err := s.dial(id)
@@ -200,49 +202,49 @@ func (s *server[C]) work(face string, r *wire.RunRequest, stream grpc.ServerStre
 			return status.Errorf(codes.Internal, "connect to capabilities: %s", err)
 		}
 		defer func() { _ = conn.Close() }()
-		job.core = wire.NewCapabilitiesClient(conn)
+		core = conn
 	}
+	job := &Job{Info: wire.DecodeRunInfo(r.GetInfo()), Capabilities: capabilities(core, declared), stream: stream}
+	defer job.close()
 
-	c, diags, err := s.decode(r.GetConfig(), false)
+	config := wire.DecodeConfig(r.GetConfig())
+	c, diags, err := s.decode(config, false)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
 	if diags.HasErrors() {
-		return sendResult(job, &wire.Result{
-			Status: wire.Result_FAILED, Reason: "the configuration is not valid", Diagnostics: diagnosticsToWire(diags),
-		})
+		return sendVerdict(job, invalid(diags))
 	}
 	err = s.guarded(face, func() error { return run(ctx, c, job) })
-	if err == nil {
-		return sendResult(job, &wire.Result{})
-	}
-	if f := (*failure)(nil); errors.As(err, &f) {
-		return sendResult(job, &wire.Result{Status: wire.Result_FAILED, Reason: cutLine(err.Error())})
-	}
-	if k := (*skip)(nil); errors.As(err, &k) {
-		return sendResult(job, &wire.Result{Status: wire.Result_SKIPPED, Reason: cutLine(k.reason)})
-	}
 	if attrs, rest := attrErrors(err); len(attrs) > 0 && rest == nil {
-		d, body, err := decodeBlock(s.stage.Name, r.GetConfig(), s.schema, reflect.ValueOf(new(C)), false)
+		d, body, err := decodeBlock(s.stage.Name, config, s.schema, reflect.ValueOf(new(C)), false)
 		if err != nil {
 			return status.Error(codes.Internal, err.Error())
 		}
 		d.complain(body, attrs, nil)
-		return sendResult(job, &wire.Result{
-			Status: wire.Result_FAILED, Reason: "the configuration is not valid", Diagnostics: diagnosticsToWire(d.diags),
-		})
+		return sendVerdict(job, invalid(d.diags))
 	}
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		return status.Error(codes.Canceled, cutLine(err.Error()))
+	var (
+		failure *contract.Failure
+		skip    *contract.SkipError
+	)
+	switch {
+	case err == nil:
+		return sendVerdict(job, nil)
+	case errors.As(err, &failure):
+		return sendVerdict(job, &contract.Failure{Reason: err.Error(), Diagnostics: failure.Diagnostics})
+	case errors.As(err, &skip):
+		return sendVerdict(job, skip)
 	}
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
-	return status.Error(codes.Unknown, cutLine(err.Error()))
+	return wire.EncodeError(err)
 }
 
-func sendResult(job *Job, r *wire.Result) error {
-	return job.send(&wire.Message{Kind: &wire.Message_Result{Result: r}})
+func invalid(diags hcl.Diagnostics) error {
+	return &contract.Failure{Reason: "the configuration is not valid", Diagnostics: diagnostics(diags)}
+}
+
+func sendVerdict(job *Job, err error) error {
+	return job.send(&wire.Message{Kind: &wire.Message_Result{Result: wire.EncodeVerdict(err)}})
 }
 
 // guarded calls author code; a panic becomes an error of this call alone, and its stack goes to the log.
@@ -254,18 +256,11 @@ func (s *server[C]) guarded(face string, f func() error) (err error) {
 func (s *server[C]) recover(face string, err *error) {
 	if p := recover(); p != nil {
 		fmt.Fprintf(s.log, "panic in %s of plugin %s: %v\n%s", face, s.stage.Name, p, debug.Stack())
-		*err = status.Errorf(codes.Internal, "plugin %s panicked in %s: %s", s.stage.Name, face, firstLine(fmt.Sprint(p)))
+		*err = fmt.Errorf("plugin %s panicked in %s: %s", s.stage.Name, face, firstLine(fmt.Sprint(p)))
 	}
 }
 
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
-	return cutLine(s)
-}
-
-func infoFromWire(w *wire.RunInfo) RunInfo {
-	return RunInfo{
-		Run: w.GetRun(), Pipeline: w.GetPipeline(), Stage: w.GetStage(), Commit: w.GetCommit(), Branch: w.GetBranch(),
-		Environment: w.GetEnvironment(), Workspace: w.GetWorkspace(), Host: w.GetHost(), Role: w.GetRole(), StateDir: w.GetStateDir(),
-	}
+	return wire.Text(s)
 }

@@ -28,10 +28,10 @@ var stage = sdk.Stage[config]{
 		Name:    "generate",
 		Summary: "Write property-based tests for the functions that a Node module exports",
 		Args: []sdk.Arg{
-			{Name: "module", Doc: "file of the module", Required: true},
-			{Name: "out", Doc: "file to write; test/MODULE.property.test.js when it is not given", Flag: true},
-			{Name: "only", Doc: "names of functions, with commas between them, also such as touch more than their arguments; all when it is not given", Flag: true},
-			{Name: "force", Doc: "write over a file that is there", Flag: true, Default: "false"},
+			{Name: "module", Doc: "file of the module; types come from its JSDoc comments, values from its constants, regular expressions and the names of parameters (date, phone, path)", Required: true},
+			{Name: "out", Doc: "file to write; default test/MODULE.property.test.js", Flag: true},
+			{Name: "only", Doc: "names of functions, separated by commas, including those that use more than their arguments; default all others", Flag: true},
+			{Name: "force", Doc: "overwrite an existing file", Flag: true, Default: "false"},
 		},
 		Run: generate,
 	}},
@@ -42,15 +42,16 @@ type config struct {
 	Dir        string            `hcl:"dir,optional" doc:"folder, relative to the source, where the command runs and from which reports are named"`
 	Env        map[string]string `hcl:"env,optional" doc:"environment variables for the command"`
 	AllowEmpty bool              `hcl:"allow_empty,optional" doc:"let a suite without a single test pass"`
-	Reports    *reports          `hcl:"reports,block" doc:"the files that the command writes; patterns with ** are allowed, the format is recognised by content"`
-	Require    *require          `hcl:"require,block" doc:"the least coverage, in per cent"`
+	Reports    *reports          `hcl:"reports,block" doc:"the reports that the command writes; patterns with ** are allowed, the format is recognised by content. Each must be written by this run and name a test that ran"`
+	Require    *require          `hcl:"require,block" doc:"the least coverage, in per cent; what the report does not count fails"`
 }
 
 type reports struct {
-	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML"`
+	JUnit    string `hcl:"junit,optional" doc:"JUnit or xunit XML; \"-\" in this and the next three is the command's standard output"`
 	TAP      string `hcl:"tap,optional" doc:"Test Anything Protocol, versions 12 to 14"`
 	Mocha    string `hcl:"mocha,optional" doc:"Mocha's JSON"`
-	Coverage string `hcl:"coverage,optional" doc:"coverage-summary.json of Istanbul or c8, lcov.info, Cobertura XML or a Go cover profile"`
+	Go       string `hcl:"go,optional" doc:"events of go test -json"`
+	Coverage string `hcl:"coverage,optional" doc:"coverage-summary.json or coverage-final.json of Istanbul, nyc or c8, lcov.info, Cobertura XML, Clover XML or a Go cover profile"`
 }
 
 type require struct {
@@ -59,6 +60,9 @@ type require struct {
 	Functions  *float64 `hcl:"functions,optional" doc:"of functions"`
 	Lines      *float64 `hcl:"lines,optional" doc:"of lines"`
 }
+
+// standardOutput is the name of a report that the command prints.
+const standardOutput = "-"
 
 // limit returns the threshold for a kind, nil when there is none.
 func (r *require) limit(kind coverage.Kind) *float64 {
@@ -77,7 +81,7 @@ func (r *reports) results() []string {
 		return nil
 	}
 	var list []string
-	for _, p := range []string{r.JUnit, r.TAP, r.Mocha} {
+	for _, p := range []string{r.JUnit, r.TAP, r.Mocha, r.Go} {
 		if p != "" {
 			list = append(list, p)
 		}
@@ -101,7 +105,10 @@ func check(c *config) error {
 		errs = append(errs, sdk.BadAttr("dir", "want a folder inside the source, got %q", c.Dir))
 	}
 	if r := c.Reports; r != nil {
-		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "coverage": r.Coverage} {
+		for name, p := range map[string]string{"junit": r.JUnit, "tap": r.TAP, "mocha": r.Mocha, "go": r.Go, "coverage": r.Coverage} {
+			if p == standardOutput && name != "coverage" {
+				continue
+			}
 			if p != "" && (!filepath.IsLocal(p) || !doublestar.ValidatePattern(p)) {
 				errs = append(errs, sdk.BadAttr("reports."+name, "want a path or a pattern inside the source, got %q", p))
 			}
@@ -117,9 +124,9 @@ func check(c *config) error {
 	}
 	switch {
 	case limited && c.Reports == nil:
-		errs = append(errs, sdk.BadAttr("require", "there is nothing to hold it against; say in reports { coverage = … } where the report is"))
+		errs = append(errs, sdk.BadAttr("require", "no coverage report to compare with; name it in reports { coverage = … }"))
 	case limited && c.Reports.Coverage == "":
-		errs = append(errs, sdk.BadAttr("reports.coverage", "require has nothing to hold against; say where the coverage report is"))
+		errs = append(errs, sdk.BadAttr("reports.coverage", "require needs a coverage report; name it here"))
 	}
 	return errors.Join(errs...)
 }

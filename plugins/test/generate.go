@@ -14,6 +14,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cause"
 )
 
 //go:embed generate.mjs
@@ -22,19 +23,20 @@ var generator []byte
 // generated is what the generator prints.
 type generated struct {
 	Functions int         `json:"functions"`
+	Seed      int         `json:"seed"` // of the made-up values
 	Text      string      `json:"text"`
 	Skipped   [][2]string `json:"skipped"` // function, reason
 }
 
-// generate is the action. The functions are called with made-up values, so Node is told to refuse them files,
-// programs and threads; their network it cannot refuse.
+// generate is the action. It calls the functions with made-up values, so Node runs without the right to write files
+// and to start programs or threads. Node cannot deny the network.
 func generate(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 	module, err := filepath.Abs(args["module"])
 	if err != nil {
 		return fmt.Errorf("find module: %w", err)
 	}
 	if info, err := os.Stat(module); err != nil || !info.Mode().IsRegular() {
-		return sdk.Failf("%s is no file", args["module"])
+		return sdk.Failf("%s is not a file", args["module"])
 	}
 	out := args["out"]
 	if out == "" {
@@ -42,13 +44,13 @@ func generate(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error
 		out = filepath.Join("test", name+".property.test"+filepath.Ext(module))
 	}
 	if out, err = filepath.Abs(out); err != nil {
-		return fmt.Errorf("find place for the tests: %w", err)
+		return fmt.Errorf("find folder of the tests: %w", err)
 	}
 	switch _, err := os.Lstat(out); {
 	case err == nil && args["force"] != "true":
-		return sdk.Failf("%s is there already; --force writes it anew", out)
+		return sdk.Failf("%s exists; --force overwrites it", out)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("find place for the tests: %w", err)
+		return fmt.Errorf("find folder of the tests: %w", err)
 	}
 
 	result, err := tryModule(ctx, job, module, out, args["only"])
@@ -56,7 +58,7 @@ func generate(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error
 		return err
 	}
 	for _, s := range result.Skipped {
-		job.Logf("%s is left out: %s", s[0], s[1])
+		job.Logf("%s skipped: %s", s[0], s[1])
 	}
 	if result.Functions == 0 {
 		return sdk.Failf("%s exports no function for which tests can be made", args["module"])
@@ -67,7 +69,7 @@ func generate(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error
 	if err := renameio.WriteFile(out, []byte(result.Text), 0o644); err != nil {
 		return fmt.Errorf("write tests: %w", err)
 	}
-	job.Logf("%s has tests for %d of the functions", out, result.Functions)
+	job.Logf("wrote tests for %d functions to %s (seed %d: the same module gives the same tests)", result.Functions, out, result.Seed)
 	return nil
 }
 
@@ -96,7 +98,11 @@ func tryModule(ctx context.Context, job *sdk.Job, module, out, only string) (*ge
 		if strings.Contains(said, "Cannot find module 'fast-check'") {
 			return nil, sdk.Failf("the tests need fast-check; install it first: npm install --save-dev fast-check")
 		}
-		return nil, sdk.Failf("%s cannot be tried out: %s", module, lastWords(exit.Last))
+		var log cause.Log
+		for _, line := range exit.Last {
+			log.Add(line)
+		}
+		return nil, sdk.Failf("%s cannot be run: %s", module, log.Find())
 	}
 	if err != nil {
 		return nil, err
@@ -110,7 +116,7 @@ func tryModule(ctx context.Context, job *sdk.Job, module, out, only string) (*ge
 	return &result, nil
 }
 
-// permissionFlag is how this Node calls its permission model, which came with Node 20.
+// permissionFlag is the flag of Node's permission model: its name changed after Node 20, which introduced it.
 func permissionFlag(ctx context.Context, job *sdk.Job) (string, error) {
 	for _, flag := range []string{"--permission", "--experimental-permission"} {
 		err := job.Exec(ctx, sdk.Command{
@@ -123,5 +129,5 @@ func permissionFlag(ctx context.Context, job *sdk.Job) (string, error) {
 			return "", err
 		}
 	}
-	return "", sdk.Failf("Node 20 or newer is needed: older ones cannot keep the tried functions from the files")
+	return "", sdk.Failf("Node 20 or newer is needed: older versions cannot deny access to files")
 }

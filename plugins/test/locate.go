@@ -50,6 +50,13 @@ func (t *tree) relative(path string) (string, bool) {
 			return rel, true
 		}
 	}
+	// Go's import paths and -trimpath begin with the module's name, which is no folder.
+	for rest := path; strings.Contains(rest, "/"); {
+		_, rest, _ = strings.Cut(rest, "/")
+		if rel, ok := t.own(filepath.Join(t.dir, rest)); ok {
+			return rel, true
+		}
+	}
 	return t.bySuffix(path)
 }
 
@@ -85,7 +92,7 @@ func (t *tree) bySuffix(path string) (string, bool) {
 		})
 	}
 	rel := t.names[filepath.Base(path)]
-	return rel, rel != "" && (strings.HasSuffix(rel, path) || strings.HasSuffix(path, rel))
+	return rel, rel != "" && (strings.HasSuffix("/"+rel, "/"+path) || strings.HasSuffix("/"+path, "/"+rel))
 }
 
 // locate says where a test failed: in the test's own file if the trace leads through it, else where the trace

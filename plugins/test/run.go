@@ -4,190 +4,293 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
-	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/bmatcuk/doublestar/v4"
+	"sync"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/cause"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 	"github.com/seed-b96de936/troop/plugins/test/coverage"
+	"github.com/seed-b96de936/troop/plugins/test/document"
 	"github.com/seed-b96de936/troop/plugins/test/results"
 )
 
-const (
-	maxReport = 64 << 20 // bytes; a report beyond that is somebody's mistake
-	worstFew  = 5        // files that are named when coverage is too low
-)
+const worstFew = 5 // files that are named when coverage is too low
 
-// run executes the suite and judges it. Tests that failed come before coverage, which means little then; all
-// figures are reported before the verdict.
-func run(ctx context.Context, c *config, job *sdk.Job) error {
-	t := newTree(job.Info.Workspace, c.Dir)
-	wanted := slices.Concat(c.Reports.results(), c.Reports.coverage())
-	before, err := snapshot(t, wanted)
-	if err != nil {
-		return err
-	}
+// suite is one execution of the command.
+type suite struct {
+	config *config
+	job    *sdk.Job
+	tree   *tree
+	before map[string]stamp // the reports from before the command
+	exit   *sdk.ExitError   // nil: the status was 0
 
-	job.Logf("$ %s", strings.Join(c.Command, " "))
-	exit, err := execute(ctx, c, job)
-	if err != nil {
-		return err
-	}
-
-	if err := judgeTests(c, job, t, before, exit); err != nil {
-		return err
-	}
-	if exit != nil {
-		return sdk.Failf("%s: %s: %s", strings.Join(c.Command, " "), exit.Text, lastWords(exit.Last))
-	}
-	return judgeCoverage(c, job, t, before)
+	mu     sync.Mutex // of what follows, while the command runs
+	log    cause.Log
+	stdout []byte // what a report on standard output has, up to one byte more than is read
 }
 
-// execute runs the command. That it ends with a status other than 0 is no error: the reports say why.
-func execute(ctx context.Context, c *config, job *sdk.Job) (*sdk.ExitError, error) {
+// run executes the suite and judges it. Failed tests come before coverage, which means little then; all figures are
+// reported before the verdict.
+func run(ctx context.Context, c *config, job *sdk.Job) error {
+	s := &suite{config: c, job: job, tree: newTree(job.Info.Workspace, c.Dir)}
+	var err error
+	if s.before, err = snapshot(s.tree, slices.Concat(c.Reports.results(), c.Reports.coverage())); err != nil {
+		return err
+	}
+	job.Logf("$ %s", strings.Join(c.Command, " "))
+	if err := s.execute(ctx); err != nil {
+		return err
+	}
+	if err := s.judgeTests(); err != nil {
+		return err
+	}
+	if s.exit != nil {
+		return s.explain()
+	}
+	return s.judgeCoverage()
+}
+
+// execute runs the command. A status other than 0 is no error yet: the reports say why.
+func (s *suite) execute(ctx context.Context) error {
+	c := s.config
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		env = append(env, name+"="+c.Env[name])
 	}
-	err := job.Exec(ctx, sdk.Command{Args: c.Command, Dir: filepath.Join(job.Info.Workspace, c.Dir), Env: env})
-	if exit := (*sdk.ExitError)(nil); errors.As(err, &exit) {
-		return exit, nil
+	command := sdk.Command{Args: c.Command, Dir: filepath.Join(s.job.Info.Workspace, c.Dir), Env: env, Line: s.line}
+	out := &proc.Lines{Max: 1 << 20, Each: func(line string) { s.line(line, false) }}
+	if slices.Contains(c.Reports.results(), standardOutput) {
+		command.Stdout = writer(func(b []byte) {
+			_, _ = out.Write(b)
+			s.stdout = append(s.stdout, b[:min(len(b), document.MaxSize+1-len(s.stdout))]...)
+		})
 	}
-	return nil, err
+	err := s.job.Exec(ctx, command)
+	out.Flush()
+	if errors.As(err, &s.exit) {
+		return nil
+	}
+	return err
 }
 
-func judgeTests(c *config, job *sdk.Job, t *tree, before map[string]fs.FileInfo, exit *sdk.ExitError) error {
-	patterns := c.Reports.results()
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
+}
+
+// line logs a line of the command. Of an event of go test -json the log gets the text.
+func (s *suite) line(line string, stderr bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Add(line)
+	text, ok := results.GoOutput(line)
+	switch {
+	case ok && text == "":
+	case stderr:
+		s.job.Warnf("%s", text)
+	default:
+		s.job.Logf("%s", text)
+	}
+}
+
+// explain is the verdict on a command that failed and left no report of a failed test: what its log says. A place
+// in the workspace is a finding.
+func (s *suite) explain() error {
+	c := s.log.Find()
+	if path, ok := s.tree.relative(c.File); c.File != "" && ok {
+		message := strings.TrimPrefix(c.Test+": "+c.Text, ": ")
+		s.job.Finding(sdk.Finding{Path: path, Line: c.Line, Severity: "error", Rule: "test", Message: message})
+	}
+	return sdk.Failf("%s", s.log.Reason(s.config.Command, s.exit.Text))
+}
+
+func (s *suite) judgeTests() error {
+	patterns := s.config.Reports.results()
 	if len(patterns) == 0 {
 		return nil
 	}
 	var cases []results.Case
-	found, err := read(t, patterns, before, func(data []byte) error {
-		list, err := results.Parse(data)
-		cases = append(cases, list...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if found == 0 && exit == nil {
-		return sdk.Failf("the command wrote no %s; a file that was there before does not count", strings.Join(patterns, ", "))
-	}
-	if found == 0 {
-		return nil
-	}
-
-	var failed []results.Case
-	skipped := 0
-	for _, k := range cases {
-		switch k.Status {
-		case results.Failed:
-			failed = append(failed, k)
-		case results.Skipped:
-			skipped++
-		case results.Passed:
+	var empty []string // expected reports that name no test that ran
+	for _, p := range patterns {
+		list, found, err := s.parse(p)
+		switch {
+		case err != nil && s.exit == nil:
+			return err
+		case err != nil:
+			s.job.Warnf("%v", err) // how the command ended says more
+		case !found && s.exit == nil:
+			return notWritten(p)
+		case !slices.ContainsFunc(list, func(c results.Case) bool { return c.Status != results.Skipped }):
+			empty = append(empty, p)
 		}
+		cases = append(cases, list...)
 	}
-	ran := len(cases) - skipped
-	job.Logf("%d tests: %d passed, %d failed, %d skipped", len(cases), ran-len(failed), len(failed), skipped)
-	job.Metric(sdk.Metric{Name: "tests", Value: float64(ran)})
-	none := 0.0
-	job.Metric(sdk.Metric{Name: "failed tests", Value: float64(len(failed)), Limit: &none})
-	job.Output("tests", ran)
-	job.Output("failures", len(failed))
-
+	failed, ran := s.count(cases)
 	if len(failed) > 0 {
-		return report(job, t, failed, ran)
+		return s.report(failed, ran)
 	}
-	if ran == 0 && !c.AllowEmpty && exit == nil {
-		return sdk.Failf("the suite has no test that ran; a gate that checks nothing is not a gate (allow_empty = true lets it pass)")
+	if len(empty) > 0 && s.exit == nil && !s.config.AllowEmpty {
+		return sdk.Failf("%s names no test that ran; a gate that checks nothing is not a gate (allow_empty = true lets it pass)", strings.Join(empty, ", "))
 	}
 	return nil
 }
 
-// report names each test that failed, and makes the verdict of the first.
-func report(job *sdk.Job, t *tree, failed []results.Case, ran int) error {
-	first := ""
+// parse reads the reports of a pattern. found is false when the command has written none.
+func (s *suite) parse(pattern string) (cases []results.Case, found bool, err error) {
+	if pattern == standardOutput {
+		if len(s.stdout) == 0 {
+			return nil, false, nil
+		}
+		cases, err = results.Parse(strings.NewReader(string(s.stdout)))
+		if err != nil {
+			err = sdk.Failf("the report on standard output cannot be read: %v", err)
+		}
+		return cases, true, err
+	}
+	err = readNew(s.tree, pattern, s.before, func(r *reportFile) error {
+		found = true
+		list, err := results.Parse(r)
+		cases = append(cases, list...)
+		return err
+	})
+	return cases, found, err
+}
+
+// count reports the figures, in the log also by package.
+func (s *suite) count(cases []results.Case) (failed []results.Case, ran int) {
+	type sums struct{ passed, failed, skipped int }
+	var total sums
+	packages := map[string]*sums{}
+	for _, k := range cases {
+		p := packages[k.Package]
+		if p == nil {
+			p = &sums{}
+			packages[k.Package] = p
+		}
+		for _, to := range []*sums{p, &total} {
+			switch k.Status {
+			case results.Passed:
+				to.passed += k.Tests()
+			case results.Failed:
+				to.failed += k.Tests()
+			case results.Skipped:
+				to.skipped += k.Tests()
+			}
+		}
+		if k.Status == results.Failed {
+			failed = append(failed, k)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		if p := packages[name]; name != "" {
+			s.job.Logf("%s: %d passed, %d failed, %d skipped", name, p.passed, p.failed, p.skipped)
+		}
+	}
+	ran = total.passed + total.failed
+	s.job.Logf("%d tests: %d passed, %d failed, %d skipped", ran+total.skipped, total.passed, total.failed, total.skipped)
+	s.job.Metric(sdk.Metric{Name: "tests", Value: float64(ran)})
+	none := 0.0
+	s.job.Metric(sdk.Metric{Name: "failed tests", Value: float64(total.failed), Limit: &none})
+	s.job.Output("tests", ran)
+	s.job.Output("failures", total.failed)
+	return failed, ran
+}
+
+// report names each failed test, and makes the verdict of the first.
+func (s *suite) report(failed []results.Case, ran int) error {
+	first, count := "", 0
 	for _, k := range failed {
-		path, line := t.locate(k)
-		message := cut(k.Name+": "+k.Message, 500)
-		job.Finding(sdk.Finding{Path: path, Line: line, Severity: "error", Rule: "test", Message: message})
-		if first == "" {
+		path, line := s.tree.locate(k)
+		message := cut(strings.TrimSuffix(k.Name+": "+k.Message, ": "), 500)
+		s.job.Finding(sdk.Finding{Path: path, Line: line, Severity: "error", Rule: "test", Message: message})
+		if count == 0 {
 			first = message
 			if path != "" {
 				first = path + ":" + strconv.Itoa(line) + ": " + message
 			}
 		}
+		count += k.Tests()
 	}
 	more := ""
 	if len(failed) > 1 {
-		more = fmt.Sprintf(" (and %d more)", len(failed)-1)
+		more = fmt.Sprintf(" (and %d more)", count-failed[0].Tests())
 	}
-	return sdk.Failf("%d of %d tests failed: %s%s", len(failed), ran, first, more)
+	return sdk.Failf("%d of %d tests failed: %s%s", count, ran, first, more)
 }
 
-func judgeCoverage(c *config, job *sdk.Job, t *tree, before map[string]fs.FileInfo) error {
-	patterns := c.Reports.coverage()
+func notWritten(pattern string) error {
+	if pattern == standardOutput {
+		return sdk.Failf("the command wrote nothing to standard output")
+	}
+	return sdk.Failf("the command wrote no %s; a file that was there before does not count", pattern)
+}
+
+func (s *suite) judgeCoverage() error {
+	patterns := s.config.Reports.coverage()
 	if len(patterns) == 0 {
 		return nil
 	}
 	var all []coverage.Report
-	found, err := read(t, patterns, before, func(data []byte) error {
-		r, err := coverage.Parse(data)
+	err := readNew(s.tree, patterns[0], s.before, func(f *reportFile) error {
+		r, err := coverage.Parse(f)
 		all = append(all, r)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if found == 0 {
-		return sdk.Failf("the command wrote no %s; a file that was there before does not count", patterns[0])
+	if len(all) == 0 {
+		return notWritten(patterns[0])
 	}
 	merged := coverage.Merge(all...)
+	if len(merged) == 0 && s.config.Require != nil {
+		return sdk.Failf("the coverage report %s names no file", patterns[0])
+	}
 
-	last, err := loadSummary(job.Info.StateDir)
+	last, err := loadSummary(s.job.Info.StateDir)
 	if err != nil {
-		job.Warnf("what changed is not known: %v", err)
+		s.job.Warnf("cannot compare with the last run: %v", err)
 	}
 	now := summary{}
 	var reasons []string
 	for _, kind := range coverage.Kinds() {
-		limit := c.Require.limit(kind)
+		limit := s.config.Require.limit(kind)
 		total, known := merged.Total(kind)
 		if !known {
+			s.job.Logf("coverage of %s: not counted by the report", kind)
 			if limit != nil {
-				reasons = append(reasons, fmt.Sprintf("the report does not count %s, required %s %%", kind, percent(*limit)))
+				reasons = append(reasons, fmt.Sprintf("%s: not counted by the coverage report, required %s %%", kind, percent(*limit)))
 			}
 			continue
 		}
 		value := total.Percent()
 		now[kind] = value
-		job.Metric(sdk.Metric{Name: "coverage of " + string(kind), Value: value, Unit: "%", Limit: limit})
+		s.job.Metric(sdk.Metric{Name: "coverage of " + string(kind), Value: value, Unit: "%", Limit: limit})
 		if was, ok := last[kind]; ok && was != value {
-			job.Metric(sdk.Metric{Name: "change of " + string(kind), Value: value - was, Unit: "points"})
-			job.Logf("coverage of %s was %s %%, is %s %%", kind, percent(was), percent(value))
+			s.job.Metric(sdk.Metric{Name: "change of " + string(kind), Value: value - was, Unit: "points"})
+			s.job.Logf("coverage of %s was %s %%, is %s %%", kind, percent(was), percent(value))
 		}
 		if limit != nil && value < *limit {
 			reasons = append(reasons, fmt.Sprintf("coverage of %s is %s %%, required %s %%", kind, percent(value), percent(*limit)))
-			nameLeast(job, t, merged, kind)
+			s.nameLeast(merged, kind)
 		}
 	}
 	for _, kind := range []coverage.Kind{coverage.Statements, coverage.Lines} {
 		if value, ok := now[kind]; ok {
-			job.Output("coverage", value)
+			s.job.Output("coverage", value)
 			break
 		}
 	}
-	if err := now.save(job.Info.StateDir); err != nil {
-		job.Warnf("the next run will not know what changed: %v", err)
+	if err := now.save(s.job.Info.StateDir); err != nil {
+		s.job.Warnf("the next run cannot compare with this one: %v", err)
 	}
 	if len(reasons) > 0 {
 		return sdk.Failf("%s", strings.Join(reasons, "; "))
@@ -195,15 +298,15 @@ func judgeCoverage(c *config, job *sdk.Job, t *tree, before map[string]fs.FileIn
 	return nil
 }
 
-func nameLeast(job *sdk.Job, t *tree, r coverage.Report, kind coverage.Kind) {
+func (s *suite) nameLeast(r coverage.Report, kind coverage.Kind) {
 	for _, f := range r.Least(kind, worstFew) {
-		path, ok := t.relative(f.Path)
+		path, ok := s.tree.relative(f.Path)
 		if !ok {
 			path = f.Path
 		}
-		n := f.Counts[kind]
-		job.Finding(sdk.Finding{
-			Path: path, Line: f.Line, Severity: "error", Rule: "coverage",
+		n, _ := f.Count(kind)
+		s.job.Finding(sdk.Finding{
+			Path: path, Line: f.FirstMissed(), Severity: "error", Rule: "coverage",
 			Message: fmt.Sprintf("%d of %d %s are covered (%s %%)", n.Covered, n.Total, kind, percent(n.Percent())),
 		})
 	}
@@ -212,92 +315,6 @@ func nameLeast(job *sdk.Job, t *tree, r coverage.Report, kind coverage.Kind) {
 // percent writes a percentage, rounded down: 69.99 must not read as 70 beside a limit of 70.
 func percent(v float64) string {
 	return strconv.FormatFloat(math.Floor(v*100+1e-9)/100, 'f', -1, 64)
-}
-
-// snapshot remembers the reports that are there before the command has run.
-func snapshot(t *tree, patterns []string) (map[string]fs.FileInfo, error) {
-	files := map[string]fs.FileInfo{}
-	for _, p := range patterns {
-		list, err := glob(t, p)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range list {
-			if info, err := os.Stat(name); err == nil {
-				files[name] = info
-			}
-		}
-	}
-	return files, nil
-}
-
-// read hands the content of each report that the command has written to parse, and returns how many there were.
-func read(t *tree, patterns []string, before map[string]fs.FileInfo, parse func([]byte) error) (int, error) {
-	n := 0
-	seen := map[string]bool{}
-	for _, p := range patterns {
-		list, err := glob(t, p)
-		if err != nil {
-			return n, err
-		}
-		for _, name := range list {
-			info, err := os.Stat(name)
-			if err != nil {
-				return n, fmt.Errorf("read report: %w", err)
-			}
-			if was := before[name]; seen[name] || was != nil && os.SameFile(was, info) && was.ModTime().Equal(info.ModTime()) {
-				continue
-			}
-			seen[name] = true
-			n++
-			if err := readOne(name, info.Size(), parse); err != nil {
-				rel, _ := t.relative(name)
-				return n, sdk.Failf("report %s cannot be read: %v", rel, err)
-			}
-		}
-	}
-	return n, nil
-}
-
-func readOne(name string, size int64, parse func([]byte) error) error {
-	if size > maxReport {
-		return fmt.Errorf("it is larger than %d MiB", maxReport>>20)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	return parse(data)
-}
-
-func glob(t *tree, pattern string) ([]string, error) {
-	dir := filepath.Join(t.root, t.dir)
-	list, err := doublestar.Glob(os.DirFS(dir), path.Clean(pattern), doublestar.WithFilesOnly())
-	if err != nil {
-		return nil, fmt.Errorf("find reports: %w", err)
-	}
-	slices.Sort(list)
-	for i, name := range list {
-		list[i] = filepath.Join(dir, name)
-	}
-	return list, nil
-}
-
-func lastWords(lines []string) string {
-	var words []string
-	for _, line := range slices.Backward(lines) {
-		if s := strings.TrimSpace(line); s != "" {
-			words = append(words, s)
-		}
-		if len(words) == 3 {
-			break
-		}
-	}
-	if len(words) == 0 {
-		return "no output"
-	}
-	slices.Reverse(words)
-	return strings.Join(words, " | ")
 }
 
 func cut(s string, n int) string {

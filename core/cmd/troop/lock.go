@@ -82,7 +82,7 @@ func (a *app) lock(c *cobra.Command, p *project) error {
 	return nil
 }
 
-// alone reports whether a manifest shares its folder, and so its lock, with no other one.
+// alone reports whether a manifest is the only one in its folder, and so the only one with its lock.
 func alone(file string) bool {
 	entries, err := os.ReadDir(filepath.Dir(file))
 	if err != nil {
@@ -111,7 +111,7 @@ func readLock(dir string) (*loader.Lock, error) {
 	return lock, err
 }
 
-// enforce makes the lock of a folder hold for all plugins that are opened from now on.
+// enforce applies the lock of a folder to all plugins that are opened from now on.
 func (a *app) enforce(dir string) error {
 	l, err := a.loader()
 	if err != nil {
@@ -124,8 +124,8 @@ func (a *app) enforce(dir string) error {
 	return err
 }
 
-// enforceAhead is enforce for when plugins are asked for their actions, before the manifest is read: no plugin is
-// executed that its lock does not name.
+// enforceAhead is enforce before the manifest is read, when plugins are asked for their actions: no plugin is executed
+// that the lock does not name.
 func (a *app) enforceAhead(args []string) error {
 	for _, arg := range args {
 		if path, _ := manifestArg([]string{arg}); path != "" {

@@ -1,5 +1,5 @@
-// Command troop is the tool of people and of make: it reads a manifest and does what the command line asks for.
-// Here is only wiring; what is done is in the packages of core.
+// Command troop is the command-line tool: it reads a manifest and runs a command. This package is wiring; the work is
+// done by the packages of core.
 package main
 
 import (
@@ -28,7 +28,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		s := <-signals
-		signal.Stop(signals) // the second one ends the process at once
+		signal.Stop(signals) // a second signal ends the process at once
 		stop(interruption(s))
 	}()
 	a := &app{in: stdin, out: stdout, errOut: stderr}
@@ -36,7 +36,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = context.Cause(ctx) // says by what
+		err = context.Cause(ctx) // names the signal
 	}
 	if err != nil {
 		return a.fail(err)
@@ -44,7 +44,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// interruption says to people what a signal means.
+// interruption explains a signal.
 func interruption(s os.Signal) error {
 	switch s {
 	case os.Interrupt:

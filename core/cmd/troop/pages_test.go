@@ -54,7 +54,7 @@ func TestReferencePages(t *testing.T) {
 // TestExamples puts the examples of all pages into one pipeline, which has to be without fault.
 func TestExamples(t *testing.T) {
 	var text strings.Builder
-	text.WriteString("pipeline \"examples\" {\n  source { path = \".\" }\n}\n")
+	text.WriteString("pipeline \"examples\" {\n  source { path = \".\" }\n}\n\nenvironment \"lab\" {}\n")
 	for _, folder := range documented {
 		text.WriteString("\n" + example(t, folder))
 	}
@@ -66,7 +66,7 @@ func TestExamples(t *testing.T) {
 	if p == nil {
 		t.Fatal(manifest.Format(diags, sources, false))
 	}
-	diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+	diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p, "lab")...)
 	if len(diags) > 0 {
 		t.Error(manifest.Format(diags, sources, false))
 	}
@@ -105,7 +105,7 @@ func TestReadme(t *testing.T) {
 		}
 		p, sources, diags := manifest.Load(file, manifest.Options{Env: func(string) (string, bool) { return "someone", true }})
 		if p != nil {
-			diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p)...)
+			diags = append(diags, (&engine.Engine{Plugins: shippedLoader(t)}).Validate(t.Context(), p, "")...)
 		}
 		if len(diags) > 0 {
 			t.Error(manifest.Format(diags, sources, false))

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,10 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/secret"
-	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
-	"github.com/seed-b96de936/troop/playbooks"
-	modules "github.com/seed-b96de936/troop/terraform"
 )
 
 // app is one invocation of troop.
@@ -32,10 +27,10 @@ type app struct {
 	out     io.Writer
 	errOut  io.Writer
 	ui      *ui.UI    // set before a command runs
-	mask    mask.Mask // of what the command knows to be secret
+	mask    mask.Mask // of secrets that were read
 	plugins *loader.Loader
 
-	need       manifest.Need // what of a manifest the command uses
+	need       manifest.Need // what the command uses of a manifest
 	secret     func(core.SecretSource) (string, error)
 	env        string
 	vars       []string
@@ -48,7 +43,7 @@ type app struct {
 	noColor    bool
 }
 
-// exit is an error that only sets the exit status: what is to be said has been said.
+// exit is an error that only sets the exit status: the command has printed its result.
 type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -123,7 +118,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.hookCmd())
+	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
 	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
@@ -137,21 +132,25 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	return root
 }
 
-// refuseUnknown runs a command that has only subcommands. Of one that it has not, cobra would print help and call
-// that success.
+// refuseUnknown runs a command that has only subcommands. For an unknown one, cobra would print help and exit with 0.
 func refuseUnknown(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return c.Help()
 	}
 	remedy := "see " + c.CommandPath() + " --help"
-	c.SuggestionsMinimumDistance = 2
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		remedy = fmt.Sprintf("did you mean %q?", near[0])
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if near := core.Nearest(args[0], names); near != "" {
+		remedy = fmt.Sprintf("did you mean %q?", near)
 	}
 	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
 }
 
-// need tells what of a manifest a command is going to use.
+// need is what a command uses of a manifest.
 func need(c *cobra.Command) manifest.Need {
 	switch action := c.HasParent() && c.Parent().GroupID == "plugin"; {
 	case action || slices.Contains([]string{"plan", "destroy", "drift"}, c.Name()):
@@ -235,117 +234,4 @@ func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
 		return
 	}
 	_, _ = io.WriteString(a.errOut, manifest.Format(diags, sources, a.color))
-}
-
-// manifestArg takes the manifest off the arguments when the first one is one.
-func manifestArg(args []string) (path string, rest []string) {
-	if len(args) == 0 {
-		return "", nil
-	}
-	first := args[0]
-	if strings.HasSuffix(first, ".hcl") || strings.HasSuffix(first, "/") {
-		return first, args[1:]
-	}
-	if first == "." || first == ".." || strings.ContainsRune(first, filepath.Separator) {
-		if info, err := os.Stat(first); err == nil && info.IsDir() {
-			return first, args[1:]
-		}
-	}
-	return "", args
-}
-
-// project is a manifest that has been read.
-type project struct {
-	*core.Pipeline
-	sources manifest.Sources
-	diags   core.Diagnostics // of reading it
-	files   *store.Files
-}
-
-// read reads the manifest that the arguments name, and makes its lock hold. A project is returned beside mistakes
-// when the rest of it can be checked all the same.
-func (a *app) read(args []string) (*project, []string, error) {
-	p, rest, err := a.readUnlocked(args)
-	if err == nil {
-		err = a.enforce(p.Dir)
-	}
-	return p, rest, err
-}
-
-func (a *app) readUnlocked(args []string) (*project, []string, error) {
-	path, rest := manifestArg(args)
-	file, diags := manifest.Find(path)
-	if diags.HasErrors() {
-		return nil, rest, &diagnosed{diags, nil}
-	}
-	vars := map[string]string{}
-	for _, v := range a.vars {
-		name, value, ok := strings.Cut(v, "=")
-		if !ok {
-			return nil, rest, usage{fmt.Errorf("--var %s: want name=value", v)}
-		}
-		vars[name] = value
-	}
-	books, err := fs.Glob(playbooks.FS, "*.yml")
-	if err != nil {
-		return nil, rest, err
-	}
-	p, sources, diags := manifest.Load(file, manifest.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Modules: modules.Names(), Playbooks: books,
-	})
-	if p == nil {
-		return nil, rest, &diagnosed{diags, sources}
-	}
-	for _, s := range p.Secrets {
-		a.mask.Add(s)
-	}
-	diags = append(diags, checkModules(p)...)
-	diags = append(diags, checkRules(p, sources)...)
-	return &project{Pipeline: p, sources: sources, diags: diags, files: store.Open(troopDir(p))}, rest, nil
-}
-
-// load is read for commands that need a manifest without mistakes.
-func (a *app) load(args []string) (*project, []string, error) {
-	p, rest, err := a.read(args)
-	if err == nil && p.diags.HasErrors() {
-		err = &diagnosed{p.diags, p.sources}
-	}
-	return p, rest, err
-}
-
-// loadFor is load for a command about an environment whose hosts exist. The caller closes it.
-func (a *app) loadFor(args []string) (*environment, []string, error) {
-	p, rest, err := a.load(args)
-	if err != nil {
-		return nil, rest, err
-	}
-	conf, err := findEnvironment(p.Pipeline, a.env)
-	if err != nil {
-		return nil, rest, err
-	}
-	e, err := openEnvironment(p.Pipeline, conf)
-	return e, rest, err
-}
-
-// want checks how many arguments are left after the manifest.
-func want(rest []string, names ...string) error {
-	if len(rest) == len(names) {
-		return nil
-	}
-	if len(names) == 0 {
-		return usage{fmt.Errorf("unexpected argument %q; a manifest ends in .hcl or is a folder written with a /", rest[0])}
-	}
-	return usage{fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest))}
-}
-
-func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	p, _, err := a.read(args)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, e := range p.Environments {
-		names = append(names, e.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

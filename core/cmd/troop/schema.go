@@ -18,7 +18,7 @@ Schema 2020-12 for a manifest in the JSON form of HCL.`,
 			var plugins []core.Description
 			for _, f := range a.plugins.List(c.Context()) {
 				if f.Err != nil {
-					a.note(fmt.Sprintf("plugin %s is left out: %v", f.Type, f.Err))
+					a.ui.Note(fmt.Sprintf("plugin %s is left out: %v", f.Type, f.Err))
 					continue
 				}
 				plugins = append(plugins, f.Description)

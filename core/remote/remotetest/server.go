@@ -27,6 +27,8 @@ type Server struct {
 	HostKey string // authorized_keys format
 	// Command, when set, changes a command before it is run, such as the folders that it touches.
 	Command func(string) string
+	// Forward, when set, changes the address that a connection is forwarded to.
+	Forward func(addr string) string
 
 	ctx      context.Context // of the test
 	listener net.Listener
@@ -159,7 +161,11 @@ func (s *Server) forward(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.ConnectionFailed, err.Error())
 		return
 	}
-	out, err := new(net.Dialer).DialContext(s.ctx, "tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port)))
+	addr := net.JoinHostPort(to.Host, fmt.Sprint(to.Port))
+	if s.Forward != nil {
+		addr = s.Forward(addr)
+	}
+	out, err := new(net.Dialer).DialContext(s.ctx, "tcp", addr)
 	if err != nil {
 		_ = nc.Reject(ssh.ConnectionFailed, err.Error())
 		return

@@ -28,7 +28,7 @@ type Store interface {
 	Verify(ctx context.Context, id core.RunID) error
 	PutArtifact(ctx context.Context, path string) (core.Artifact, error)
 	Artifact(ctx context.Context, d core.Digest) (core.Artifact, error)
-	Lock(ctx context.Context, env string, h store.Holder, wait func(store.Holder)) (release func() error, err error)
+	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error)
 }
 
 // Run tests a store. Each call of open returns a new connection to one place that is empty at first, as
@@ -392,17 +392,17 @@ func testArtifacts(t *testing.T, open func() Store) {
 
 func testLock(t *testing.T, open func() Store) {
 	s, other := open(), open()
-	release, err := s.Lock(t.Context(), "lab", store.Holder{What: "troop run", Run: "01R"}, nil)
+	release, err := s.Lock(t.Context(), "lab", core.Holder{What: "troop run", Run: "01R"}, nil)
 	if err != nil {
 		t.Fatalf("Lock: %v", err)
 	}
 	t.Cleanup(func() { _ = release() })
-	_, err = other.Lock(t.Context(), "lab", store.Holder{What: "troop apply"}, nil)
-	locked := (*store.LockedError)(nil)
+	_, err = other.Lock(t.Context(), "lab", core.Holder{What: "troop apply"}, nil)
+	locked := (*core.LockedError)(nil)
 	if !errors.As(err, &locked) || locked.Holder.Run != "01R" || locked.Holder.What != "troop run" || locked.Holder.PID != os.Getpid() {
 		t.Fatalf("second Lock: %v", err)
 	}
-	free, err := other.Lock(t.Context(), "production", store.Holder{}, nil)
+	free, err := other.Lock(t.Context(), "production", core.Holder{}, nil)
 	if err != nil {
 		t.Fatalf("Lock of another environment: %v", err)
 	}
@@ -411,11 +411,11 @@ func testLock(t *testing.T, open func() Store) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = other.Lock(ctx, "lab", store.Holder{}, func(store.Holder) { cancel() })
+	_, err = other.Lock(ctx, "lab", core.Holder{}, func(core.Holder) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a wait that is given up: %v", err)
 	}
-	waited, err := other.Lock(t.Context(), "lab", store.Holder{What: "troop apply"}, func(h store.Holder) {
+	waited, err := other.Lock(t.Context(), "lab", core.Holder{What: "troop apply"}, func(h core.Holder) {
 		if h.What != "troop run" {
 			t.Errorf("waits for %+v", h)
 		}
@@ -429,7 +429,7 @@ func testLock(t *testing.T, open func() Store) {
 	if err := release(); err != nil { // twice is harmless, and frees nobody else's
 		t.Errorf("second release: %v", err)
 	}
-	if _, err := s.Lock(t.Context(), "lab", store.Holder{}, nil); !errors.As(err, &locked) || locked.Holder.What != "troop apply" {
+	if _, err := s.Lock(t.Context(), "lab", core.Holder{}, nil); !errors.As(err, &locked) || locked.Holder.What != "troop apply" {
 		t.Errorf("after the second release: %v", err)
 	}
 	if err := waited(); err != nil {

@@ -66,7 +66,7 @@ func Of(name string, text []byte) (Count, bool) {
 			continue
 		}
 		count.Lines++
-		if l.comment[number] && !(number == 1 && strings.HasPrefix(line, "#!")) {
+		if l.comment[number] && (number > 1 || !strings.HasPrefix(line, "#!")) {
 			count.Comment++
 		}
 	}

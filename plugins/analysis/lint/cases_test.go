@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -83,14 +84,7 @@ func read(t testing.TB, file string) []byte {
 
 // only says that a workspace has these files.
 func only(paths ...string) func(string) bool {
-	return func(path string) bool {
-		for _, p := range paths {
-			if p == path {
-				return true
-			}
-		}
-		return false
-	}
+	return func(path string) bool { return slices.Contains(paths, path) }
 }
 
 func anywhere(string) bool { return true }

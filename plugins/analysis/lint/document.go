@@ -66,7 +66,7 @@ func jsonDocument(start []byte) (d document, end, cost int, err error) {
 	case errors.Is(err, io.ErrUnexpectedEOF) && beginsReport(start):
 		return document{}, 0, 0, errCut
 	case err != nil:
-		return document{}, 0, len(start), nil
+		return document{}, 0, len(start), nil //nolint:nilerr // it is text
 	}
 	end = int(decoder.InputOffset())
 	if rest := start[end:]; len(bytes.TrimSpace(rest[:lineLength(rest)])) > 0 {
@@ -76,7 +76,7 @@ func jsonDocument(start []byte) (d document, end, cost int, err error) {
 	if value[0] == '[' {
 		d.records = nil
 		if err := json.Unmarshal(value, &d.records); err != nil {
-			return document{}, 0, end, nil
+			return document{}, 0, 0, err
 		}
 	}
 	return d, end, 0, nil

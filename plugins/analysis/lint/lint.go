@@ -76,37 +76,41 @@ func Parse(format string, out []byte, exists func(path string) bool) ([]Finding,
 	if format != "auto" && !slices.Contains(Formats(), format) {
 		return nil, fmt.Errorf("unknown format %q", format)
 	}
-	docs, text, err := split(withoutColours(utf8Text(out)))
-	if err != nil && format != "jshint" && format != "unix" {
-		return nil, err
-	}
+	text := withoutColours(utf8Text(out))
 	var list []Finding
-	switch format {
-	case "jshint", "unix":
-		text = out // a document is text here
-	case "checkstyle":
-		list, err = readXML(docs, true)
-	case "auto":
-		var more []Finding
-		if list, err = readXML(docs, false); err == nil {
-			more, err = readJSON(docs, "")
-			list = append(list, more...)
+	if format != "jshint" && format != "unix" { // which take documents for text
+		docs, rest, err := split(text)
+		if err != nil {
+			return nil, err
 		}
-	default:
-		list, err = readJSON(docs, format)
+		if list, err = readDocuments(format, docs); err != nil {
+			return nil, err
+		}
+		text = rest
+		if len(docs) == 0 && len(textForms(format)) == 0 && len(bytes.TrimSpace(text)) > 0 {
+			return nil, errors.New("it holds no document of that format")
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if readers := textForms(format); len(readers) > 0 {
-		list = append(list, parseText(text, readers, exists)...)
-	} else if len(docs) == 0 && len(bytes.TrimSpace(text)) > 0 {
-		return nil, fmt.Errorf("it holds no document of that format")
-	}
+	list = append(list, parseText(text, textForms(format), exists)...)
 	for i := range list {
 		list[i].Message = oneLine(list[i].Message)
 	}
 	return list, nil
+}
+
+func readDocuments(format string, docs []document) ([]Finding, error) {
+	switch format {
+	case "checkstyle":
+		return readXML(docs, true)
+	case "auto":
+		list, err := readXML(docs, false)
+		if err != nil {
+			return nil, err
+		}
+		more, err := readJSON(docs, "")
+		return append(list, more...), err
+	}
+	return readJSON(docs, format)
 }
 
 // readJSON reads all JSON documents, which must be of the format, if that is not empty.

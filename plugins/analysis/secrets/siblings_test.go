@@ -117,9 +117,9 @@ func TestScanWindows(t *testing.T) {
 		t.Fatal(err)
 	}
 	const filler = "nothing to see here\n"
-	for _, shift := range []int{0, len(key) / 2, overlap - 10, overlap + 10} {
+	for _, shift := range []int{len(key) / 2, overlap} {
 		before := (window - shift) / len(filler)
-		text := strings.Repeat(filler, before) + key + strings.Repeat(filler, 2*window/len(filler)) + "id = '" + awsID + "'\n"
+		text := strings.Repeat(filler, before) + key + strings.Repeat(filler, window/len(filler)) + "id = '" + awsID + "'\n"
 		list, err := s.Scan(t.Context(), "a.txt", strings.NewReader(text))
 		last := strings.Count(text, "\n")
 		if err != nil || len(list) != 2 || list[0].Line != before+1 || list[1].Line != last {

@@ -21,7 +21,7 @@ func (a *agent) listen(ctx context.Context) error {
 	a.mu.Unlock()
 	return a.job.Subscribe(ctx, sdk.EventFilter{Kinds: a.conf.Alerts, Severities: []sdk.Severity{sdk.Alert}, Since: since}, func(e sdk.Event) error {
 		a.mu.Lock()
-		from := a.memory.Desired.Hosts[e.Host].Pool == state.PoolCanary || e.Role == state.PoolCanary
+		from := a.memory.Desired.Hosts[string(e.Host)].Pool == state.PoolCanary || e.Role == state.PoolCanary
 		old := e.Time.Before(a.memory.Desired.Opened)
 		a.mu.Unlock()
 		if from && !old {

@@ -17,7 +17,8 @@ import (
 // TestMain makes this binary the hog of TestDeadMainThread, when that test asks for it.
 func TestMain(m *testing.M) {
 	if os.Getenv("PROCESS_TEST_HEADLESS") == "" {
-		os.Exit(m.Run())
+		m.Run()
+		return
 	}
 	spin := func() {
 		for n := 0; ; n++ {

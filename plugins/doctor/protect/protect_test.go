@@ -47,18 +47,22 @@ func person() process.Facts {
 	}
 }
 
+// installed makes a process one of a program that root installed.
+func installed(exe string) func(*process.Facts) {
+	return func(f *process.Facts) { f.Executable, f.RootOwned = exe, true }
+}
+
+// shell makes a process a shell on a terminal that sshd gave to it.
+func shell(exe, state string) func(*process.Facts) {
+	return func(f *process.Facts) {
+		installed(exe)(f)
+		f.Leader, f.State, f.Chain = true, state, f.Chain[1:]
+	}
+}
+
 func TestJudge(t *testing.T) {
 	etc := etcFolder(t, testPasswd, testGroup)
 	uid := func(u ...uint32) func(*process.Facts) { return func(f *process.Facts) { f.UIDs = u } }
-	installed := func(exe string) func(*process.Facts) {
-		return func(f *process.Facts) { f.Executable, f.RootOwned = exe, true }
-	}
-	shell := func(exe, state string) func(*process.Facts) { // on a terminal that sshd gave to it
-		return func(f *process.Facts) {
-			installed(exe)(f)
-			f.Leader, f.State, f.Chain = true, state, f.Chain[1:]
-		}
-	}
 	for name, test := range map[string]struct {
 		change func(*process.Facts)
 		want   Rule
@@ -126,16 +130,20 @@ func TestJudge(t *testing.T) {
 			}
 			f := person()
 			test.change(&f)
-			got := g.Judge(f)
-			switch {
-			case test.want == "" && got != nil:
-				t.Errorf("spared: %s", got.Reason)
-			case test.want != "" && got == nil:
-				t.Errorf("not spared, want %q", test.want)
-			case got != nil && got.Rule != test.want:
-				t.Errorf("spared by %q (%s), want %q", got.Rule, got.Reason, test.want)
-			}
+			checkRule(t, g.Judge(f), test.want)
 		})
+	}
+}
+
+func checkRule(t *testing.T, got *Spared, want Rule) {
+	t.Helper()
+	switch {
+	case want == "" && got != nil:
+		t.Errorf("spared: %s", got.Reason)
+	case want != "" && got == nil:
+		t.Errorf("not spared, want %q", want)
+	case got != nil && got.Rule != want:
+		t.Errorf("spared by %q (%s), want %q", got.Rule, got.Reason, want)
 	}
 }
 

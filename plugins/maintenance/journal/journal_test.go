@@ -34,9 +34,19 @@ func history() []Record {
 		return Record{ID: id, Op: OpReceipt, Receipt: &storage.Receipt{ID: id, Object: *object}}
 	}
 	return []Record{
-		claim("a", false), {ID: "a", Op: OpSent, Sent: object}, claim("b", true), receipt("a"), {ID: "b", Op: OpCopied},
-		{ID: "a", Op: OpDone}, claim("c", false), {ID: "b", Op: OpSent, Sent: object}, {ID: "c", Op: OpBack}, claim("d", false),
-		{ID: "b", Op: OpSent}, {ID: "b", Op: OpSent, Sent: object}, receipt("b"),
+		claim("a", false),
+		{ID: "a", Op: OpSent, Sent: object},
+		claim("b", true),
+		receipt("a"),
+		{ID: "b", Op: OpCopied},
+		{ID: "a", Op: OpDone},
+		claim("c", false),
+		{ID: "b", Op: OpSent, Sent: object},
+		{ID: "c", Op: OpBack},
+		claim("d", false),
+		{ID: "b", Op: OpSent},
+		{ID: "b", Op: OpSent, Sent: object},
+		receipt("b"),
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -242,5 +241,3 @@ func (s *SFTP) Free() (int64, bool) {
 	}
 	return int64(v.Frsize * v.Bavail), true
 }
-
-func hostPort(address string, port int) string { return net.JoinHostPort(address, strconv.Itoa(port)) }

@@ -8,14 +8,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
 // TestUndeclared calls every service of the core as a plugin would whose SDK does not look at what it declared.
 func TestUndeclared(t *testing.T) {
 	// Nothing stands behind it: a call that is let through panics.
-	core := &capabilityServer{caps: struct{ Capabilities }{}, plugin: "greedy", declared: []sdk.Capability{"tea"}}
+	core := wire.Serve(only(struct{ contract.Capabilities }{}, "greedy", []contract.Capability{"tea"}))
 	conn := serve(t, func(s *grpc.Server) { wire.RegisterCapabilitiesServer(s, core) })
 	desc := wire.Capabilities_ServiceDesc
 	refused := func(method string, err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv("CLIENT_TEST_PLUGIN"); path != "" {
 		p, err := client.Start(context.Background(), client.Options{Path: path})
 		if err == nil {
-			err = p.Run(context.Background(), job(os.Getenv("CLIENT_TEST_BODY")), func(client.Message) {})
+			err = p.Run(context.Background(), job(os.Getenv("CLIENT_TEST_BODY")), func(contract.Message) {})
 		}
 		fmt.Fprintln(os.Stderr, err)
 		return
@@ -63,8 +64,8 @@ func start(t *testing.T, o client.Options) (*client.Plugin, error) {
 	return p, err
 }
 
-func job(body string) client.Job {
-	return client.Job{Config: client.Config{File: "p.hcl", Source: []byte(body), Line: 1, Column: 1}}
+func job(body string) contract.Job {
+	return contract.Job{Config: contract.Config{Block: contract.Block{File: "p.hcl", Source: []byte(body), Start: contract.Pos{Line: 1, Column: 1}}}}
 }
 
 // said collects the messages of a call.
@@ -72,10 +73,10 @@ type said struct {
 	logs    bytes.Buffer
 	lines   int
 	outputs map[string]any
-	all     []client.Message
+	all     []contract.Message
 }
 
-func (s *said) emit(m client.Message) {
+func (s *said) emit(m contract.Message) {
 	switch {
 	case m.Log != nil:
 		s.lines++
@@ -115,6 +116,9 @@ func TestFaults(t *testing.T) {
 		"exec":     {body: `exec = ["sh", "-c", "echo one; echo two >&2; exit 4"]`, want: "sh: exit status 4: ", log: "one"},
 		"unknown":  {body: `fial = "x"`, want: "the configuration is not valid"},
 		"long":     {body: `long = "1MiB"`, log: "… (983040 bytes more)\n"},
+		"output":   {body: `output = { any = 1, other = 2 }`, want: `plugin dummy gave an output "other", which it does not declare (declared: any, n, huge)`},
+		"NaN":      {body: `nothing = "NaN"`, want: `plugin dummy reported a metric "told" that is no number: NaN`},
+		"infinity": {body: `nothing = "-Inf"`, want: `plugin dummy reported a metric "told" that is no number: -Inf`},
 		"huge":     {body: `huge = "65MiB"`, want: "plugin dummy sent garbage: a message of more than 64 MiB"},
 		"not utf8": {body: "exec = [\"printf\", \"\\\\377\\\\n\"]", log: "\uFFFD\n"},
 	}
@@ -188,7 +192,7 @@ func TestHostileLogLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Run(t.Context(), job(""), func(client.Message) {}); err != nil {
+	if err := p.Run(t.Context(), job(""), func(contract.Message) {}); err != nil {
 		t.Error(err)
 	}
 }
@@ -202,7 +206,7 @@ func TestAutoMTLS(t *testing.T) {
 	}
 	j := job(`notify = "x"`)
 	j.Capabilities = (&sdktest.Fake{}).Capabilities()
-	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
+	if err := p.Run(t.Context(), j, func(contract.Message) {}); err != nil {
 		t.Error(err)
 	}
 }
@@ -234,7 +238,7 @@ func TestMessages(t *testing.T) {
 		t.Errorf("messages %+v", s.all)
 	}
 	var tables []*sdk.Table
-	err = p.Call(t.Context(), job(""), "echo", map[string]string{"text": "hi"}, func(m client.Message) { tables = append(tables, m.Table) })
+	err = p.Call(t.Context(), job(""), "echo", map[string]string{"text": "hi"}, func(m contract.Message) { tables = append(tables, m.Table) })
 	if err != nil || len(tables) != 1 || fmt.Sprint(tables[0].Rows) != "[[hi 1]]" {
 		t.Errorf("action: %v, %v", tables, err)
 	}
@@ -248,7 +252,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("action with %q: %v, want %s", args, err, want)
 		}
 	}
-	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); err == nil || err.Error() != `plugin dummy has no action "sing"` {
+	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); !errors.Is(err, contract.ErrNotFound) || err.Error() != "action sing not found; plugin dummy has echo" {
 		t.Errorf("unknown action: %v", err)
 	}
 }
@@ -259,14 +263,14 @@ func TestVerdicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	emit := func(client.Message) {}
-	if f := (*client.Failure)(nil); !errors.As(p.Run(t.Context(), job(`fail = "no"`), emit), &f) || f.Reason != "no" {
+	emit := func(contract.Message) {}
+	if f := (*contract.Failure)(nil); !errors.As(p.Run(t.Context(), job(`fail = "no"`), emit), &f) || f.Reason != "no" {
 		t.Errorf("failure: %+v", f)
 	}
-	if s := (*client.SkipError)(nil); !errors.As(p.Run(t.Context(), job(`skip = "why"`), emit), &s) || s.Reason != "why" {
+	if s := (*contract.SkipError)(nil); !errors.As(p.Run(t.Context(), job(`skip = "why"`), emit), &s) || s.Reason != "why" {
 		t.Errorf("skip: %+v", s)
 	}
-	var f *client.Failure
+	var f *contract.Failure
 	if !errors.As(p.Run(t.Context(), job("\n  invalid = \"log\"\n log = []"), emit), &f) || len(f.Diagnostics) != 1 || f.Diagnostics[0].Range.Start.Line != 3 {
 		t.Errorf("invalid at run time: %+v", f)
 	}
@@ -313,7 +317,7 @@ func TestDeadline(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := p.Run(ctx, job(`sleep = "1h"`), func(client.Message) {}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := p.Run(ctx, job(`sleep = "1h"`), func(contract.Message) {}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -326,7 +330,7 @@ func TestFloodAndSlowListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := 0
-	err = p.Run(t.Context(), job(`flood = 20000`), func(m client.Message) {
+	err = p.Run(t.Context(), job(`flood = 20000`), func(m contract.Message) {
 		if m.Log.Line != fmt.Sprintf("line %d", next) {
 			t.Errorf("line %d is %q", next, m.Log.Line)
 		}
@@ -361,7 +365,7 @@ func TestParallel(t *testing.T) {
 	began := time.Now()
 	for _, p := range []*client.Plugin{a, a, b, b} {
 		wg.Go(func() {
-			if err := p.Run(t.Context(), job(`sleep = "500ms"`), func(client.Message) {}); err != nil {
+			if err := p.Run(t.Context(), job(`sleep = "500ms"`), func(contract.Message) {}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -371,12 +375,12 @@ func TestParallel(t *testing.T) {
 		t.Errorf("four sleeps of 500 ms took %s", took)
 	}
 	wg.Go(func() {
-		if err := a.Run(t.Context(), job(`exit = 1`), func(client.Message) {}); err == nil {
+		if err := a.Run(t.Context(), job(`exit = 1`), func(contract.Message) {}); err == nil {
 			t.Error("a plugin exited and its call passed")
 		}
 	})
 	wg.Go(func() {
-		if err := b.Run(t.Context(), job(`sleep = "300ms"`), func(client.Message) {}); err != nil {
+		if err := b.Run(t.Context(), job(`sleep = "300ms"`), func(contract.Message) {}); err != nil {
 			t.Errorf("the other plugin: %v", err)
 		}
 	})
@@ -392,7 +396,7 @@ func TestCapabilities(t *testing.T) {
 	fake := &sdktest.Fake{}
 	j := job(`notify = "told.to"`)
 	j.Capabilities = fake.Capabilities()
-	if err := p.Run(t.Context(), j, func(client.Message) {}); err != nil {
+	if err := p.Run(t.Context(), j, func(contract.Message) {}); err != nil {
 		t.Fatal(err)
 	}
 	if e := fake.Published(); len(e) != 1 || e[0].Kind != "told.to" {
@@ -428,7 +432,7 @@ func TestDaemonsEndWithPlugin(t *testing.T) {
 				t.Fatal(err)
 			}
 			marker := fmt.Sprintf("%d.%d", 50000+i, os.Getpid())
-			err = p.Run(t.Context(), job(fmt.Sprintf("daemon = %q\n%s", marker, death)), func(client.Message) {})
+			err = p.Run(t.Context(), job(fmt.Sprintf("daemon = %q\n%s", marker, death)), func(contract.Message) {})
 			if (err != nil) != (death != "") {
 				t.Fatal(err)
 			}
@@ -479,5 +483,53 @@ func TestKilledCore(t *testing.T) {
 	eventually(t, 5*time.Second, "both end", func() bool { return !running(own) && !running("^sleep "+marker) })
 	if left, _ := os.ReadDir(tmp); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// failing is a core whose Notify fails.
+type failing struct {
+	contract.NoCapabilities
+	err error
+}
+
+func (f failing) Notify(context.Context, contract.Event) error { return f.err }
+
+// TestErrorKinds lets the core refuse what a plugin's process asks for. The plugin returns that error: it goes to the
+// plugin and back to the core, over the real connection, and is still of its kind.
+func TestErrorKinds(t *testing.T) {
+	t.Parallel()
+	p, err := start(t, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := &contract.NotFoundError{What: "receiver", Name: "ops", Remedy: "there is dev"}
+	for name, tt := range map[string]struct{ err, is error }{
+		"not found":   {fmt.Errorf("look: %w", missing), contract.ErrNotFound},
+		"refused":     {&contract.Error{Kind: contract.ErrRefused, Text: "not at night"}, contract.ErrRefused},
+		"unavailable": {&contract.Error{Kind: contract.ErrUnavailable, Text: "redis is away"}, contract.ErrUnavailable},
+		"cancelled":   {fmt.Errorf("interrupted: %w", context.Canceled), context.Canceled},
+		"timed out":   {fmt.Errorf("slow: %w", context.DeadlineExceeded), context.DeadlineExceeded},
+		"of no kind":  {errors.New("on fire"), nil},
+	} {
+		j := job(`notify = "a.b"`)
+		j.Capabilities = failing{err: tt.err}
+		err := p.Run(t.Context(), j, func(contract.Message) {})
+		if err == nil || err.Error() != "notify: "+tt.err.Error() {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, kind := range []error{contract.ErrNotFound, contract.ErrRefused, contract.ErrUnavailable, context.Canceled, context.DeadlineExceeded} {
+			if errors.Is(err, kind) != errors.Is(tt.is, kind) {
+				t.Errorf("%s: is of the kind %q: %v", name, kind, errors.Is(err, kind))
+			}
+		}
+		if got, ok := errors.AsType[*contract.NotFoundError](err); ok != (name == "not found") || (ok && *got != *missing) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	// What the plugin itself may not, and what it does not declare.
+	j := job(`flag = "f"`)
+	j.Capabilities = failing{}
+	if err := p.Run(t.Context(), j, func(contract.Message) {}); !errors.Is(err, sdk.ErrRefused) {
+		t.Errorf("an undeclared capability: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -45,21 +46,21 @@ func FuzzMessage(f *testing.F) {
 			_ = new(Plugin).verdict(r)
 			return
 		}
-		said, err := messageFromWire(&m)
+		said, err := wire.DecodeMessage(&m)
 		if err != nil {
 			return
 		}
-		if m.GetKind() != nil && said == (Message{}) {
+		if m.GetKind() != nil && said == (contract.Message{}) {
 			t.Error("a kind of message is not heard")
 		}
 		if said.Event == nil {
 			return
 		}
-		w, err := eventToWire(*said.Event)
+		w, err := wire.EncodeEvent(*said.Event)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := eventFromWire(w); err != nil || !reflect.DeepEqual(again, *said.Event) {
+		if again, err := wire.DecodeEvent(w); err != nil || !reflect.DeepEqual(again, *said.Event) {
 			t.Errorf("event %+v came back as %+v, %v", said.Event, again, err)
 		}
 	})
@@ -78,12 +79,12 @@ func FuzzDescription(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var d wire.Description
 		if proto.Unmarshal(b, &d) == nil {
-			if got := descriptionFromWire(&d); len(got.Actions) != len(d.GetActions()) || len(got.Config.Blocks) != len(d.GetConfig().GetBlocks()) {
+			if got := wire.DecodeDescription(&d); len(got.Actions) != len(d.GetActions()) || len(got.Config.Blocks) != len(d.GetConfig().GetBlocks()) {
 				t.Errorf("description %+v of %v", got, &d)
 			}
 		}
 		var r wire.CheckReply
-		if proto.Unmarshal(b, &r) == nil && len(diagnosticsFromWire(r.GetDiagnostics())) != len(r.GetDiagnostics()) {
+		if proto.Unmarshal(b, &r) == nil && len(wire.DecodeDiagnostics(r.GetDiagnostics())) != len(r.GetDiagnostics()) {
 			t.Error("a diagnostic is lost")
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -84,11 +85,11 @@ func TestGarbage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = p.Run(t.Context(), Job{}, func(Message) {})
+			err = p.Run(t.Context(), contract.Job{}, func(contract.Message) {})
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
-			if _, err := p.Check(t.Context(), Config{}); err != nil {
+			if _, err := p.Check(t.Context(), contract.Config{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -25,11 +27,11 @@ const defaultGrace = 2 * time.Second
 type Plugin struct {
 	link    wire.Link
 	rpc     wire.PluginClient
-	desc    Description
+	desc    contract.Description
 	foreign *sdk.Foreign // decodes blocks for a plugin that has no HCL; nil: it has
 	grace   time.Duration
 	calls   atomic.Uint64
-	voice   *voice            // what the process writes by itself
+	output  *output           // what the process writes by itself
 	why     func(error) error // puts a lost connection into words
 	kill    func()
 	close   func() error
@@ -38,7 +40,7 @@ type Plugin struct {
 // Attach makes a Plugin of one that runs in this process. Only sdktest can.
 func Attach(ctx context.Context, link wire.Link) (*Plugin, error) {
 	p := &Plugin{
-		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace, voice: newVoice(),
+		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace, output: newOutput(),
 		why: func(err error) error { return err }, kill: func() {}, close: func() error { return nil },
 	}
 	return p, p.describe(ctx)
@@ -49,9 +51,9 @@ func (p *Plugin) describe(ctx context.Context) error {
 	if err != nil {
 		return p.failed(ctx, err)
 	}
-	p.desc = descriptionFromWire(d)
+	p.desc = wire.DecodeDescription(d)
 	if d.GetValues() {
-		p.foreign, err = sdk.NewForeign(d)
+		p.foreign, err = sdk.NewForeign(p.desc)
 	}
 	return err
 }
@@ -59,80 +61,140 @@ func (p *Plugin) describe(ctx context.Context) error {
 func (p *Plugin) name() string { return p.desc.Name }
 
 // Description returns what the plugin said of itself when it started.
-func (p *Plugin) Description() Description { return p.desc }
+func (p *Plugin) Description() contract.Description { return p.desc }
 
 // Check returns what is wrong with a block, as far as it is known before the run.
-func (p *Plugin) Check(ctx context.Context, c Config) ([]Diagnostic, error) {
-	diags, err := p.check(ctx, configToWire(c), true)
-	return diagnosticsFromWire(diags), err
+func (p *Plugin) Check(ctx context.Context, c contract.Config) (contract.Diagnostics, error) {
+	_, diags, err := p.check(ctx, c, true)
+	return diags, err
 }
 
-func (p *Plugin) check(ctx context.Context, c *wire.Config, partial bool) ([]*wire.Diagnostic, error) {
-	ask := func() ([]*wire.Diagnostic, error) {
-		r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: c})
+// check also returns the block's values, for a plugin that has no HCL.
+func (p *Plugin) check(ctx context.Context, c contract.Config, partial bool) ([]byte, contract.Diagnostics, error) {
+	ask := func(values []byte) ([]*wire.Diagnostic, error) {
+		w := wire.EncodeConfig(c)
+		w.Values = values
+		r, err := p.rpc.Check(ctx, &wire.CheckRequest{Config: w})
 		if err != nil {
 			return nil, p.failed(ctx, err)
 		}
 		return r.GetDiagnostics(), nil
 	}
 	if p.foreign == nil {
-		return ask()
+		diags, err := ask(nil)
+		return nil, wire.DecodeDiagnostics(diags), err
 	}
 	return p.foreign.Decode(c, partial, ask)
 }
 
-// prepare does before a call what the SDK of a plugin with HCL does at its beginning.
-func (p *Plugin) prepare(ctx context.Context, c *wire.Config) error {
+// prepare makes the block of a call. For a plugin without HCL it does what the SDK of one with HCL does first.
+func (p *Plugin) prepare(ctx context.Context, c contract.Config) (*wire.Config, error) {
+	w := wire.EncodeConfig(c)
 	if p.foreign == nil {
-		return nil
+		return w, nil
 	}
-	diags, err := p.check(ctx, c, false)
-	if err != nil || !slices.ContainsFunc(diags, func(d *wire.Diagnostic) bool { return !d.GetWarning() }) {
-		return err
+	values, diags, err := p.check(ctx, c, false)
+	if err == nil && diags.HasErrors() {
+		err = &contract.Failure{Reason: "the configuration is not valid", Diagnostics: diags}
 	}
-	return &Failure{Reason: "the configuration is not valid", Diagnostics: diagnosticsFromWire(diags)}
+	w.Values = values
+	return w, err
 }
 
 // Run executes the stage once. Messages come in order, from one goroutine; while emit works, the plugin's
 // next words wait. A verdict is a *Failure or a *SkipError. When ctx ends the plugin is told, and may still
 // speak while it winds up; a plugin that does not end within the grace period is killed.
-func (p *Plugin) Run(ctx context.Context, j Job, emit func(Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Run(ctx, r) })
+func (p *Plugin) Run(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
+	return p.call(ctx, j, face{p.desc.Capabilities, p.declaredOutput}, emit, p.rpc.Run)
 }
 
 // Watch is the agent: it lasts until ctx ends or the agent gives up. Otherwise it is like Run.
-func (p *Plugin) Watch(ctx context.Context, j Job, emit func(Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) { return p.rpc.Watch(ctx, r) })
+func (p *Plugin) Watch(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
+	var agent face
+	if p.desc.Agent != nil {
+		agent.capabilities = p.desc.Agent.Capabilities
+	}
+	return p.call(ctx, j, agent, emit, p.rpc.Watch)
 }
 
 // Call executes an action. Otherwise it is like Run.
-func (p *Plugin) Call(ctx context.Context, j Job, action string, args map[string]string, emit func(Message)) error {
-	return p.call(ctx, j, emit, func(ctx context.Context, r *wire.RunRequest) (messages, error) {
-		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args})
+func (p *Plugin) Call(ctx context.Context, j contract.Job, action string, args map[string]string, emit func(contract.Message)) error {
+	described, err := p.desc.Action(action)
+	if err != nil {
+		return err
+	}
+	return p.call(ctx, j, face{capabilities: described.Capabilities}, emit, func(ctx context.Context, r *wire.RunRequest, o ...grpc.CallOption) (messages, error) {
+		return p.rpc.Call(ctx, &wire.CallRequest{Run: r, Action: action, Args: args}, o...)
 	})
 }
 
 // Close ends the plugin and everything that it has started. It is safe to repeat.
 func (p *Plugin) Close() error { return p.close() }
 
+// face is what one face of a plugin declares.
+type face struct {
+	capabilities []contract.Capability
+	output       func(name string) error // refuses an output that is not declared; nil: every one is good
+}
+
+func (p *Plugin) declaredOutput(name string) error {
+	var names []string
+	for _, o := range p.desc.Outputs {
+		names = append(names, o.Name)
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	return fmt.Errorf("plugin %s gave an output %q, which it does not declare (declared: %s)", p.desc.Name, name, strings.Join(names, ", "))
+}
+
+// number refuses what JSON, and so no journal, can hold.
+func (p *Plugin) number(what string, values ...float64) error {
+	for _, v := range values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("plugin %s reported %s that is no number: %v", p.desc.Name, what, v)
+		}
+	}
+	return nil
+}
+
+// judge refuses a message that a plugin must not send.
+func (p *Plugin) judge(m contract.Message, f face) error {
+	switch {
+	case m.Output != nil && f.output != nil:
+		return f.output(m.Output.Name)
+	case m.Metric != nil && m.Metric.Limit != nil:
+		return p.number(fmt.Sprintf("a metric %q", m.Metric.Name), m.Metric.Value, *m.Metric.Limit)
+	case m.Metric != nil:
+		return p.number(fmt.Sprintf("a metric %q", m.Metric.Name), m.Metric.Value)
+	case m.Progress != nil:
+		return p.number("a progress", m.Progress.Done, m.Progress.Total)
+	}
+	return nil
+}
+
 type messages = grpc.ServerStreamingClient[wire.Message]
 
-func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(context.Context, *wire.RunRequest) (messages, error)) error {
+func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(contract.Message), open func(context.Context, *wire.RunRequest, ...grpc.CallOption) (messages, error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	p.voice.begin()
-	defer p.voice.end()
+	p.output.begin()
+	defer p.output.end()
 	// The stream outlives ctx, so that the plugin can say how it wound up.
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
-	r := &wire.RunRequest{Config: configToWire(j.Config), Info: infoToWire(j.Info, p.desc), Call: p.calls.Add(1)}
-	if err := p.prepare(ctx, r.GetConfig()); err != nil {
+	config, err := p.prepare(ctx, j.Config)
+	if err != nil {
 		return err
 	}
-	if j.Capabilities != nil && slices.ContainsFunc(p.desc.Capabilities, isService) {
-		id, stop, err := p.serve(j.Capabilities)
+	if !slices.Contains(f.capabilities, contract.Workspace) {
+		j.Info.Workspace = "" // told to those alone that declare to need it
+	}
+	r := &wire.RunRequest{Config: config, Info: wire.EncodeRunInfo(j.Info), Call: p.calls.Add(1)}
+	if j.Capabilities != nil && slices.ContainsFunc(f.capabilities, contract.Capability.IsService) {
+		id, stop, err := p.serve(j.Capabilities, f.capabilities)
 		if err != nil {
 			return p.failed(ctx, fmt.Errorf("serve capabilities: %w", err))
 		}
@@ -145,11 +207,8 @@ func (p *Plugin) call(ctx context.Context, j Job, emit func(Message), open func(
 	}
 	stop := p.cancelWith(ctx, streamCtx, cancel, r.GetCall())
 	defer stop()
-	return p.listen(ctx, streamCtx, stream, emit)
+	return p.listen(ctx, streamCtx, stream, f, emit)
 }
-
-// isService tells whether a capability is called; that of the workspace is a folder.
-func isService(c sdk.Capability) bool { return c != sdk.Workspace }
 
 // cancelWith tells the plugin when ctx ends, and loses patience with it after the grace period.
 func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call uint64) (stop func() bool) {
@@ -171,7 +230,7 @@ func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call 
 }
 
 // listen hands on what the plugin says until its verdict.
-func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit func(Message)) error {
+func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face, emit func(contract.Message)) error {
 	type received struct {
 		m   *wire.Message
 		err error
@@ -193,8 +252,8 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 	var verdict *wire.Result
 	for {
 		select {
-		case line := <-p.voice.lines:
-			emit(Message{Log: &line})
+		case line := <-p.output.lines:
+			emit(contract.Message{Log: &line})
 		case r := <-said:
 			switch {
 			case errors.Is(r.err, io.EOF) && verdict != nil:
@@ -209,11 +268,14 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 				verdict = r.m.GetResult()
 				continue
 			}
-			m, err := messageFromWire(r.m)
+			m, err := wire.DecodeMessage(r.m)
 			if err != nil {
 				return fmt.Errorf("plugin %s sent garbage: %w", p.desc.Name, err)
 			}
-			if m != (Message{}) { // a kind of message that a later protocol has
+			if err := p.judge(m, f); err != nil {
+				return err
+			}
+			if m != (contract.Message{}) { // a kind of message that a later protocol has
 				emit(m)
 			}
 		case <-streamCtx.Done():
@@ -223,13 +285,13 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, emit fu
 }
 
 // ended finds out why a call broke, and hands on what the process still writes meanwhile.
-func (p *Plugin) ended(ctx context.Context, err error, emit func(Message)) error {
+func (p *Plugin) ended(ctx context.Context, err error, emit func(contract.Message)) error {
 	why := make(chan error, 1)
 	go func() { why <- p.failed(ctx, err) }()
 	for {
 		select {
-		case line := <-p.voice.lines:
-			emit(Message{Log: &line})
+		case line := <-p.output.lines:
+			emit(contract.Message{Log: &line})
 		case err := <-why:
 			p.drain(emit, 100*time.Millisecond)
 			return err
@@ -239,12 +301,12 @@ func (p *Plugin) ended(ctx context.Context, err error, emit func(Message)) error
 
 // drain hands on the lines that the process wrote before the end. They come another way than the end does, and may be
 // later: it listens until nothing comes for a while. A process that goes on and on is not waited for.
-func (p *Plugin) drain(emit func(Message), quiet time.Duration) {
+func (p *Plugin) drain(emit func(contract.Message), quiet time.Duration) {
 	enough := time.After(20 * quiet)
 	for {
 		select {
-		case line := <-p.voice.lines:
-			emit(Message{Log: &line})
+		case line := <-p.output.lines:
+			emit(contract.Message{Log: &line})
 		case <-time.After(quiet):
 			return
 		case <-enough:
@@ -254,19 +316,13 @@ func (p *Plugin) drain(emit func(Message), quiet time.Duration) {
 }
 
 func (p *Plugin) verdict(r *wire.Result) error {
-	reason := r.GetReason()
-	if reason == "" {
-		reason = fmt.Sprintf("plugin %s gave no reason", p.desc.Name)
+	if _, known := wire.Result_Status_name[int32(r.GetStatus())]; !known {
+		return fmt.Errorf("plugin %s sent garbage: a result of status %d", p.desc.Name, r.GetStatus())
 	}
-	switch r.GetStatus() {
-	case wire.Result_PASSED:
-		return nil
-	case wire.Result_FAILED:
-		return &Failure{Reason: reason, Diagnostics: diagnosticsFromWire(r.GetDiagnostics())}
-	case wire.Result_SKIPPED:
-		return &SkipError{Reason: reason}
+	if r.GetReason() == "" {
+		r.Reason = fmt.Sprintf("plugin %s gave no reason", p.desc.Name)
 	}
-	return fmt.Errorf("plugin %s sent garbage: a result of status %d", p.desc.Name, r.GetStatus())
+	return wire.DecodeVerdict(r)
 }
 
 // failed gives an error of the wire the words of whoever caused it: the caller who cancelled, the plugin that
@@ -275,19 +331,19 @@ func (p *Plugin) failed(ctx context.Context, err error) error {
 	st, ok := status.FromError(err)
 	if ctx.Err() != nil {
 		cause := context.Cause(ctx)
-		if ok && st.Code() == codes.Unknown && st.Message() != "" {
-			return fmt.Errorf("%w: %s", cause, st.Message())
+		switch {
+		case !ok, st.Message() == "", st.Code() == codes.Canceled, st.Code() == codes.DeadlineExceeded, st.Code() == codes.Unavailable:
+			return cause
 		}
-		return cause
-	}
-	if !ok {
-		return p.why(err)
+		return fmt.Errorf("%w: %s", cause, st.Message())
 	}
 	switch {
-	case st.Code() == codes.Unavailable, st.Code() == codes.Canceled:
+	case !ok:
+		return p.why(err)
+	case wire.FromTransport(err):
 		return p.why(errors.New(st.Message()))
 	case st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message larger than max"):
 		return fmt.Errorf("plugin %s sent garbage: a message of more than %d MiB", p.desc.Name, wire.MaxMessage>>20)
 	}
-	return errors.New(st.Message())
+	return wire.DecodeError(err)
 }

@@ -23,9 +23,9 @@ import (
 // process is the plugin's process. It is go-plugin's Runner, so that its input is nothing, its session its own,
 // its end known with a reason, and whatever it started ends with it.
 type process struct {
-	o     Options
-	voice *voice
-	mark  string
+	o      Options
+	output *output
+	mark   string
 
 	cmd            *exec.Cmd
 	stdout, stderr *os.File
@@ -40,8 +40,8 @@ type process struct {
 	asked  atomic.Bool // to end: then the SDK has ended what the plugin has started
 }
 
-func newProcess(o Options, v *voice) *process {
-	return &process{o: o, voice: v, exited: make(chan struct{}), silent: make(chan struct{})}
+func newProcess(o Options, out *output) *process {
+	return &process{o: o, output: out, exited: make(chan struct{}), silent: make(chan struct{})}
 }
 
 // prepare makes the command from the variables that go-plugin wants the plugin to have, and the secrets that
@@ -80,7 +80,7 @@ func (p *process) prepare(handshake []string, secrets []byte) error {
 	p.ends[2] = secretsEnd
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = p.ends[0], p.ends[1], []*os.File{secretsEnd}
 	p.first.r = bufio.NewReaderSize(p.stdout, 4096)
-	p.first.rest = p.voice.writer(false)
+	p.first.rest = p.output.writer(false)
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (p *process) dead() (how string, ok bool) {
 		return "", false
 	}
 	select {
-	case <-p.silent: // its last words are read
+	case <-p.silent: // all that it wrote is read
 	case <-time.After(time.Second):
 	}
 	return p.state.String(), true
@@ -193,13 +193,13 @@ func (p *process) explain(name string, err error) error {
 	if !ok {
 		return fmt.Errorf("lost the connection to plugin %s: %w", name, err)
 	}
-	return fmt.Errorf("plugin %s died (%s)%s", name, how, p.voice.lastWords())
+	return fmt.Errorf("plugin %s died (%s)%s", name, how, p.output.lastLines())
 }
 
 // startError says what a binary did instead of the handshake.
 func (p *process) startError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("was not started: %w%s", context.Cause(ctx), p.voice.lastWords())
+		return fmt.Errorf("was not started: %w%s", context.Cause(ctx), p.output.lastLines())
 	}
 	line := p.first.line()
 	var e *exec.Error
@@ -216,11 +216,11 @@ func (p *process) startError(ctx context.Context, err error) error {
 		return fmt.Errorf("printed %q where the handshake belongs: a plugin must not write to standard output before sdk.Serve", line)
 	case line == "":
 		if how, ok := p.dead(); ok {
-			return fmt.Errorf("ended without a handshake (%s): is it a plugin?%s", how, p.voice.lastWords())
+			return fmt.Errorf("ended without a handshake (%s): is it a plugin?%s", how, p.output.lastLines())
 		}
 		return errors.New("closed its standard output without a handshake")
 	}
-	return fmt.Errorf("was not started: %w%s", err, p.voice.lastWords())
+	return fmt.Errorf("was not started: %w%s", err, p.output.lastLines())
 }
 
 // handshake reports whether a line is go-plugin's: CORE|PROTOCOL|NETWORK|ADDRESS|….

@@ -52,8 +52,8 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start plugin: %w", err)
 	}
-	voice := newVoice()
-	proc := newProcess(o, voice)
+	out := newOutput()
+	proc := newProcess(o, out)
 	cfg := &plugin.ClientConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
@@ -69,9 +69,9 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		},
 		// go-plugin panics on some lines that look like its own log, unless its logger is off.
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
-		Stderr:           voice.writer(true),
-		SyncStdout:       voice.writer(false),
-		SyncStderr:       voice.writer(true),
+		Stderr:           out.writer(true),
+		SyncStdout:       out.writer(false),
+		SyncStderr:       out.writer(true),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketDir()},
 	}
 	c := plugin.NewClient(cfg)
@@ -84,7 +84,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		return nil, fmt.Errorf("%s %w", filepath.Base(o.Path), proc.startError(ctx, err))
 	}
 	p := &Plugin{
-		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, voice: voice, kill: proc.kill,
+		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, output: out, kill: proc.kill,
 		link: wire.Link{Conn: raw.conn, Serve: func(register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
 			return raw.serve(cfg, register)
 		}},

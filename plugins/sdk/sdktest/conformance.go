@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // Binary is what Conformance needs to know of a plugin beyond its code.
@@ -118,8 +119,8 @@ func conform(t *testing.T, open func(*testing.T) *client.Plugin, b Binary) {
 	}
 }
 
-func body(text string) client.Config {
-	return client.Config{Name: "test", File: File, Source: []byte(text), Line: 1, Column: 1}
+func body(text string) contract.Config {
+	return contract.Config{Name: "test", Block: contract.Block{File: File, Source: []byte(text), Start: contract.Pos{Line: 1, Column: 1}}}
 }
 
 func startedByHand(t *testing.T, path string) {
@@ -137,11 +138,7 @@ func startedByHand(t *testing.T, path string) {
 
 var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-var capabilities = []sdk.Capability{
-	sdk.Workspace, sdk.Inventory, sdk.Playbook, sdk.Agents, sdk.Artifacts, sdk.Flags, sdk.State, sdk.Events, sdk.Notify, sdk.Secrets,
-}
-
-func described(t *testing.T, again, d client.Description) {
+func described(t *testing.T, again, d contract.Description) {
 	if !semantic.MatchString(d.Version) {
 		t.Errorf("version %q is not semantic", d.Version)
 	}
@@ -166,8 +163,8 @@ func described(t *testing.T, again, d client.Description) {
 			}
 		}
 	}
-	for _, c := range d.Capabilities {
-		if !slices.Contains(capabilities, c) {
+	for _, c := range d.AllCapabilities() {
+		if !slices.Contains(contract.AllCapabilities(), c) {
 			t.Errorf("capability %q does not exist", c)
 		}
 	}
@@ -176,7 +173,7 @@ func described(t *testing.T, again, d client.Description) {
 	}
 }
 
-func documented(t *testing.T, where string, b client.Block) {
+func documented(t *testing.T, where string, b contract.BlockSchema) {
 	for _, a := range b.Attributes {
 		if a.Doc == "" {
 			t.Errorf("%s: argument %s has no doc", where, a.Name)
@@ -193,12 +190,12 @@ func documented(t *testing.T, where string, b client.Block) {
 func checked(t *testing.T, p *client.Plugin, b Binary) {
 	diags, err := p.Check(t.Context(), body(b.Valid))
 	if err != nil || len(diags) > 0 {
-		t.Errorf("the valid body is refused: %v, %v", Diagnostics(diags), err)
+		t.Errorf("the valid body is refused: %v, %v", diags, err)
 	}
 	for text, want := range b.Invalid {
 		diags, err := p.Check(t.Context(), body(text))
-		if err != nil || !strings.Contains(Diagnostics(diags).Error(), want) {
-			t.Errorf("body %q:\n%v, %v\nwant %s", text, Diagnostics(diags), err, want)
+		if err != nil || !strings.Contains(diags.Error(), want) {
+			t.Errorf("body %q:\n%v, %v\nwant %s", text, diags, err, want)
 		}
 		for _, d := range diags {
 			if d.Summary == "" || d.Detail == "" || d.Range.File != File || d.Range.Start.Line < 1 {
@@ -213,18 +210,18 @@ func placed(t *testing.T, p *client.Plugin, b Binary) {
 	const mistake = "no_plugin_has_this"
 	for before, column := range map[string]int{"\n  ": 3, "\n/* ü😀 */ ": 10, "/* ü😀 */ ": 29} {
 		c := body(before + mistake + " = 1\n" + b.Valid)
-		c.Line, c.Column, c.Byte = 7, 20, 99
-		want := client.Pos{Line: 7 + strings.Count(before, "\n"), Column: column, Byte: 99 + len(before)}
+		c.Block.Start = contract.Pos{Line: 7, Column: 20, Byte: 99}
+		want := contract.Pos{Line: 7 + strings.Count(before, "\n"), Column: column, Byte: 99 + len(before)}
 		diags, err := p.Check(t.Context(), c)
-		if err != nil || !slices.ContainsFunc(diags, func(d client.Diagnostic) bool { return d.Range.Start == want }) {
-			t.Errorf("an unknown argument behind %q: %v, %v; want a diagnostic at %+v", before, Diagnostics(diags), err, want)
+		if err != nil || !slices.ContainsFunc(diags, func(d contract.Diagnostic) bool { return d.Range.Start == want }) {
+			t.Errorf("an unknown argument behind %q: %v, %v; want a diagnostic at %+v", before, diags, err, want)
 		}
 	}
 }
 
-func refusesInvalid(t *testing.T, p *client.Plugin, d client.Description) {
-	quiet := func(client.Message) {}
-	j := client.Job{Config: body("no_plugin_has_this = 1")}
+func refusesInvalid(t *testing.T, p *client.Plugin, d contract.Description) {
+	quiet := func(contract.Message) {}
+	j := contract.Job{Config: body("no_plugin_has_this = 1")}
 	if d.Stage {
 		f := (*Failure)(nil)
 		if err := p.Run(t.Context(), j, quiet); !errors.As(err, &f) || len(f.Diagnostics) == 0 {

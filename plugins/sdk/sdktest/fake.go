@@ -3,9 +3,6 @@ package sdktest
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"sort"
@@ -14,7 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
-	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // Fake stands in the core's place: state, flags, events and artifacts work, in memory; hosts and playbooks are
@@ -22,8 +19,9 @@ import (
 type Fake struct {
 	Hosts      []sdk.Host
 	OnPlaybook func(sdk.PlaybookRun) ([]sdk.TaskResult, error) // nil: every playbook passes without a task
-	OnInstall  func(hosts []string) error                      // nil: every installation passes
-	Secrets    map[string]string
+	OnInstall  func(hosts []sdk.HostName) error                // nil: every installation passes
+	Secrets    map[string]string                               // those that the block refers to, by name
+	Storage    *sdk.StorageKey                                 // nil: the manifest does not grant it
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed at the next change of state or events
@@ -32,13 +30,13 @@ type Fake struct {
 	events    []sdk.Event
 	notified  []sdk.Event
 	playbooks []sdk.PlaybookRun
-	installed [][]string
-	artifacts map[string]sdk.Artifact
-	content   map[string][]byte // of artifacts, by digest
+	installed [][]sdk.HostName
+	artifacts map[sdk.Digest]sdk.Artifact
+	content   map[sdk.Digest][]byte // of artifacts, by digest
 }
 
 // Capabilities is the Fake as a plugin's client wants it.
-func (f *Fake) Capabilities() client.Capabilities { return core{f} }
+func (f *Fake) Capabilities() contract.Capabilities { return core{f} }
 
 // Published returns the events that were published or notified, in order.
 func (f *Fake) Published() []sdk.Event {
@@ -62,7 +60,7 @@ func (f *Fake) Playbooks() []sdk.PlaybookRun {
 }
 
 // Installed returns the hosts of each installation of an agent.
-func (f *Fake) Installed() [][]string {
+func (f *Fake) Installed() [][]sdk.HostName {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.installed)
@@ -112,10 +110,10 @@ func (f *Fake) Publish(e sdk.Event) {
 }
 
 // ArtifactBytes returns the content of an artifact that was put, nil when there is none.
-func (f *Fake) ArtifactBytes(digest string) []byte {
+func (f *Fake) ArtifactBytes(d sdk.Digest) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.content[digest]
+	return f.content[d]
 }
 
 // wake tells those who wait for a change. The caller holds the lock.
@@ -153,7 +151,7 @@ func (c core) Playbook(_ context.Context, p sdk.PlaybookRun, each func(sdk.TaskR
 	return err
 }
 
-func (c core) InstallAgent(_ context.Context, hosts []string, _ func(sdk.TaskResult)) error {
+func (c core) InstallAgent(_ context.Context, hosts []sdk.HostName, _ func(sdk.TaskResult)) error {
 	c.f.mu.Lock()
 	c.f.installed = append(c.f.installed, hosts)
 	c.f.mu.Unlock()
@@ -169,22 +167,22 @@ func (c core) PutArtifact(_ context.Context, path string) (sdk.Artifact, error) 
 		return sdk.Artifact{}, err
 	}
 	sum := sha256.Sum256(b)
-	a := sdk.Artifact{Digest: "sha256:" + hex.EncodeToString(sum[:]), Path: path, Size: int64(len(b))}
+	a := sdk.Artifact{Digest: contract.DigestSum(sum[:]), Path: path, Size: int64(len(b))}
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
 	if c.f.artifacts == nil {
-		c.f.artifacts, c.f.content = map[string]sdk.Artifact{}, map[string][]byte{}
+		c.f.artifacts, c.f.content = map[sdk.Digest]sdk.Artifact{}, map[sdk.Digest][]byte{}
 	}
 	c.f.artifacts[a.Digest], c.f.content[a.Digest] = a, b
 	return a, nil
 }
 
-func (c core) Artifact(_ context.Context, digest string) (sdk.Artifact, error) {
+func (c core) Artifact(_ context.Context, d sdk.Digest) (sdk.Artifact, error) {
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
-	a, ok := c.f.artifacts[digest]
+	a, ok := c.f.artifacts[d]
 	if !ok {
-		return a, fmt.Errorf("artifact %s not found", digest)
+		return a, &sdk.NotFoundError{What: "artifact", Name: string(d)}
 	}
 	return a, nil
 }
@@ -281,10 +279,14 @@ func chosen(f sdk.EventFilter, e sdk.Event) bool {
 	return kind && severity && !e.Time.Before(f.Since)
 }
 
+// Secret is what core/environment and agents do, too.
 func (c core) Secret(_ context.Context, name string) (string, error) {
-	v, ok := c.f.Secrets[name]
-	if !ok {
-		return "", errors.New("there is no secret " + name)
+	return contract.Scope{Secrets: c.f.Secrets}.Secret(name)
+}
+
+func (c core) StorageKey(context.Context) (sdk.StorageKey, error) {
+	if c.f.Storage == nil {
+		return sdk.StorageKey{}, contract.NotGranted(sdk.Storage)
 	}
-	return v, nil
+	return *c.f.Storage, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
 // patience is how long a plugin may take to end a call that was cancelled: far more than a busy machine needs, and less
@@ -24,7 +25,7 @@ const patience = 10 * time.Second
 
 // takesUnknown gives every argument a value that is not known before the run: Check has nothing to say of it then,
 // and Run is refused.
-func takesUnknown(t *testing.T, p *client.Plugin, d client.Description) {
+func takesUnknown(t *testing.T, p *client.Plugin, d contract.Description) {
 	var b strings.Builder
 	unknownBlock(&b, d.Config)
 	c := config(t, b.String(), Options{Scope: map[string]cty.Value{"later": cty.UnknownVal(cty.DynamicPseudoType)}})
@@ -42,12 +43,12 @@ func takesUnknown(t *testing.T, p *client.Plugin, d client.Description) {
 		return
 	}
 	f := (*Failure)(nil)
-	if err := p.Run(t.Context(), client.Job{Config: c}, func(client.Message) {}); !errors.As(err, &f) || len(f.Diagnostics) == 0 {
+	if err := p.Run(t.Context(), contract.Job{Config: c}, func(contract.Message) {}); !errors.As(err, &f) || len(f.Diagnostics) == 0 {
 		t.Errorf("Run with values that are not known: %v, want a failure with diagnostics", err)
 	}
 }
 
-func unknownBlock(w *strings.Builder, b client.Block) {
+func unknownBlock(w *strings.Builder, b contract.BlockSchema) {
 	for _, a := range b.Attributes {
 		fmt.Fprintf(w, "%s = later\n", a.Name)
 	}
@@ -127,18 +128,18 @@ func eachAttribute(b *hclsyntax.Body, do func(*hclsyntax.Attribute)) {
 func takesHuge(t *testing.T, p *client.Plugin, b Binary) {
 	diags, err := p.Check(t.Context(), body("#"+strings.Repeat("x", 5<<20)+"\n"+b.Valid))
 	if err != nil || len(diags) > 0 {
-		t.Errorf("a valid body of 5 MiB: %v, %v", Diagnostics(diags), err)
+		t.Errorf("a valid body of 5 MiB: %v, %v", diags, err)
 	}
 }
 
 // refusesAction leaves required arguments of actions out.
-func refusesAction(t *testing.T, p *client.Plugin, d client.Description) {
+func refusesAction(t *testing.T, p *client.Plugin, d contract.Description) {
 	for _, a := range d.Actions {
 		i := slices.IndexFunc(a.Args, func(x sdk.Arg) bool { return x.Required })
 		if i < 0 {
 			continue
 		}
-		err := p.Call(t.Context(), client.Job{Config: body("")}, a.Name, nil, func(client.Message) {})
+		err := p.Call(t.Context(), contract.Job{Config: body("")}, a.Name, nil, func(contract.Message) {})
 		if err == nil || !strings.Contains(err.Error(), a.Args[i].Name) {
 			t.Errorf("action %s without its argument %s: %v", a.Name, a.Args[i].Name, err)
 		}
@@ -146,20 +147,20 @@ func refusesAction(t *testing.T, p *client.Plugin, d client.Description) {
 }
 
 // job is a run in the suite, with a core or without.
-func (b Binary) job(t *testing.T, text string, core client.Capabilities) client.Job {
+func (b Binary) job(t *testing.T, text string, core contract.Capabilities) contract.Job {
 	t.Helper()
-	return client.Job{
+	return contract.Job{
 		Config: body(text), Capabilities: core,
 		Info: sdk.RunInfo{Pipeline: "test", Stage: "test.test", Workspace: b.Workspace, StateDir: t.TempDir()},
 	}
 }
 
 // begin starts a run; end cancels it, and sees that it then ends in time.
-func begin(t *testing.T, p *client.Plugin, j client.Job) (ended chan error, end func()) {
+func begin(t *testing.T, p *client.Plugin, j contract.Job) (ended chan error, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended = make(chan error, 1)
-	go func() { ended <- p.Run(ctx, j, func(client.Message) {}) }()
+	go func() { ended <- p.Run(ctx, j, func(contract.Message) {}) }()
 	return ended, func() {
 		t.Helper()
 		early := len(ended) > 0
@@ -210,7 +211,7 @@ func cancelledAlone(t *testing.T, p *client.Plugin, b Binary) {
 
 // denied runs where the core offers nothing, and where it refuses everything: the run may fail, but not break.
 func denied(t *testing.T, p *client.Plugin, b Binary) {
-	for _, core := range []client.Capabilities{nil, refusing{}} {
+	for _, core := range []contract.Capabilities{nil, refusing()} {
 		ended, end := begin(t, p, b.job(t, b.Valid, core))
 		select {
 		case err := <-ended:
@@ -228,7 +229,7 @@ func denied(t *testing.T, p *client.Plugin, b Binary) {
 // passes runs alone, and twice at the same time, with a listener that takes its time.
 func passes(t *testing.T, p *client.Plugin, b Binary) {
 	run := func(pause time.Duration) error {
-		return p.Run(t.Context(), b.job(t, b.Pass, (&Fake{}).Capabilities()), func(client.Message) { time.Sleep(pause) })
+		return p.Run(t.Context(), b.job(t, b.Pass, (&Fake{}).Capabilities()), func(contract.Message) { time.Sleep(pause) })
 	}
 	if err := run(0); err != nil {
 		t.Fatal(err)
@@ -244,7 +245,7 @@ func passes(t *testing.T, p *client.Plugin, b Binary) {
 // floods listens to very much, at once and slowly: not a line is lost.
 func floods(t *testing.T, p *client.Plugin, b Binary) {
 	lines := func(every int) (n int) {
-		err := p.Run(t.Context(), b.job(t, b.Flood, (&Fake{}).Capabilities()), func(m client.Message) {
+		err := p.Run(t.Context(), b.job(t, b.Flood, (&Fake{}).Capabilities()), func(m contract.Message) {
 			if m.Log == nil {
 				return
 			}
@@ -266,7 +267,7 @@ func floods(t *testing.T, p *client.Plugin, b Binary) {
 
 func panics(t *testing.T, p *client.Plugin, b Binary) {
 	var f *Failure
-	err := p.Run(t.Context(), b.job(t, b.Panic, nil), func(client.Message) {})
+	err := p.Run(t.Context(), b.job(t, b.Panic, nil), func(contract.Message) {})
 	if err == nil || errors.As(err, &f) || !strings.Contains(err.Error(), "panic") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a run that panics: %v, want an error of one line that is no verdict", err)
 	}
@@ -274,40 +275,6 @@ func panics(t *testing.T, p *client.Plugin, b Binary) {
 }
 
 // refusing is a core that refuses everything.
-type refusing struct{}
-
-var errRefused = errors.New("refused")
-
-func (refusing) Hosts(context.Context) ([]sdk.Host, error) { return nil, errRefused }
-func (refusing) Playbook(context.Context, sdk.PlaybookRun, func(sdk.TaskResult)) error {
-	return errRefused
+func refusing() contract.Capabilities {
+	return contract.Guard(nil, func(contract.Capability) error { return &contract.Error{Kind: contract.ErrRefused, Text: "refused"} })
 }
-
-func (refusing) InstallAgent(context.Context, []string, func(sdk.TaskResult)) error {
-	return errRefused
-}
-
-func (refusing) PutArtifact(context.Context, string) (sdk.Artifact, error) {
-	return sdk.Artifact{}, errRefused
-}
-
-func (refusing) Artifact(context.Context, string) (sdk.Artifact, error) {
-	return sdk.Artifact{}, errRefused
-}
-func (refusing) Flag(context.Context, string) (any, error)        { return nil, errRefused }
-func (refusing) SetFlag(context.Context, string, any) error       { return errRefused }
-func (refusing) State(context.Context, string) (sdk.Entry, error) { return sdk.Entry{}, errRefused }
-func (refusing) SetState(context.Context, string, []byte) (sdk.Entry, error) {
-	return sdk.Entry{}, errRefused
-}
-
-func (refusing) WatchState(context.Context, string, func(sdk.Entry) error) error { return errRefused }
-
-func (refusing) Publish(context.Context, sdk.Event) error { return errRefused }
-
-func (refusing) Notify(context.Context, sdk.Event) error { return errRefused }
-
-func (refusing) Subscribe(context.Context, sdk.EventFilter, func(sdk.Event) error) error {
-	return errRefused
-}
-func (refusing) Secret(context.Context, string) (string, error) { return "", errRefused }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/client"
+	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
@@ -42,30 +42,17 @@ type Result struct {
 	Outputs  map[string]any // as JSON has them
 	Tables   []sdk.Table
 	Events   []sdk.Event // published and notified, in order
-	Progress []client.Progress
+	Progress []contract.Progress
 }
 
 // Failure is a gate's verdict, Skip that there was nothing to do.
 type (
-	Failure = client.Failure
-	Skip    = client.SkipError
+	Failure = contract.Failure
+	Skip    = contract.SkipError
 )
 
 // Diagnostics are the mistakes in a body, as an error whose lines begin with FILE:LINE,COLUMN-COLUMN.
-type Diagnostics []client.Diagnostic
-
-func (d Diagnostics) Error() string {
-	var lines []string
-	for _, x := range d {
-		r := x.Range
-		end := fmt.Sprint(r.End.Column)
-		if r.End.Line != r.Start.Line {
-			end = fmt.Sprintf("%d,%d", r.End.Line, r.End.Column)
-		}
-		lines = append(lines, fmt.Sprintf("%s:%d,%d-%s: %s; %s", r.File, r.Start.Line, r.Start.Column, end, x.Summary, x.Detail))
-	}
-	return strings.Join(lines, "\n")
-}
+type Diagnostics = contract.Diagnostics
 
 // Check checks a body: nil, or Diagnostics.
 func Check[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) error {
@@ -78,7 +65,7 @@ func Check[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options
 	if len(diags) == 0 {
 		return nil
 	}
-	return Diagnostics(diags)
+	return diags
 }
 
 // Run runs a stage once.
@@ -90,7 +77,7 @@ func Run[C any](t testing.TB, stage sdk.Stage[C], body string, opts ...Options) 
 // RunContext runs a stage once, until ctx ends.
 func RunContext[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
 	t.Helper()
-	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+	return collect(t, body, one(opts), func(j contract.Job, emit func(contract.Message)) error {
 		return start(context.WithoutCancel(ctx), t, stage).Run(ctx, j, emit)
 	})
 }
@@ -98,7 +85,7 @@ func RunContext[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], bo
 // Watch runs a stage's agent until ctx ends.
 func Watch[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body string, opts ...Options) Result {
 	t.Helper()
-	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+	return collect(t, body, one(opts), func(j contract.Job, emit func(contract.Message)) error {
 		return start(context.WithoutCancel(ctx), t, stage).Watch(ctx, j, emit)
 	})
 }
@@ -106,13 +93,13 @@ func Watch[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C], body st
 // Call executes an action.
 func Call[C any](t testing.TB, stage sdk.Stage[C], body, action string, args map[string]string, opts ...Options) Result {
 	t.Helper()
-	return collect(t, body, one(opts), func(j client.Job, emit func(client.Message)) error {
+	return collect(t, body, one(opts), func(j contract.Job, emit func(contract.Message)) error {
 		return start(t.Context(), t, stage).Call(t.Context(), j, action, args, emit)
 	})
 }
 
 // Describe returns what a stage says of itself.
-func Describe[C any](t testing.TB, stage sdk.Stage[C]) client.Description {
+func Describe[C any](t testing.TB, stage sdk.Stage[C]) contract.Description {
 	t.Helper()
 	return start(t.Context(), t, stage).Description()
 }
@@ -124,20 +111,20 @@ func one(opts []Options) Options {
 	return Options{}
 }
 
-func collect(t testing.TB, body string, o Options, call func(client.Job, func(client.Message)) error) Result {
+func collect(t testing.TB, body string, o Options, call func(contract.Job, func(contract.Message)) error) Result {
 	t.Helper()
 	if o.Fake == nil {
 		o.Fake = &Fake{}
 	}
 	r := Result{Outputs: map[string]any{}}
-	job := client.Job{Config: config(t, body, o), Info: o.Info, Capabilities: core{o.Fake}}
+	job := contract.Job{Config: config(t, body, o), Info: o.Info, Capabilities: core{o.Fake}}
 	before := len(o.Fake.Published())
 	r.Err = call(job, r.add)
 	r.Events = o.Fake.Published()[before:]
 	return r
 }
 
-func (r *Result) add(m client.Message) {
+func (r *Result) add(m contract.Message) {
 	switch {
 	case m.Log != nil:
 		r.Logs = append(r.Logs, m.Log.Line)
@@ -157,18 +144,18 @@ func (r *Result) add(m client.Message) {
 	}
 }
 
-func config(t testing.TB, body string, o Options) client.Config {
+func config(t testing.TB, body string, o Options) contract.Config {
 	t.Helper()
-	c := client.Config{Name: "test", File: File, Source: []byte(body), Line: 1, Column: 1}
+	c := contract.Config{Name: "test", Block: contract.Block{File: File, Source: []byte(body), Start: contract.Pos{Line: 1, Column: 1}}}
 	if o.Scope == nil {
 		return c
 	}
 	var err error
 	scope := cty.ObjectVal(o.Scope)
-	if c.ScopeType, err = ctyjson.MarshalType(scope.Type()); err != nil {
+	if c.Scope.Type, err = ctyjson.MarshalType(scope.Type()); err != nil {
 		t.Fatalf("encode type of scope: %v", err)
 	}
-	if c.ScopeValue, err = msgpack.Marshal(scope, scope.Type()); err != nil {
+	if c.Scope.Value, err = msgpack.Marshal(scope, scope.Type()); err != nil {
 		t.Fatalf("encode scope: %v", err)
 	}
 	return c

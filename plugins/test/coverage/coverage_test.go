@@ -65,7 +65,7 @@ func TestParseReal(t *testing.T) {
 	for names, want := range tests {
 		t.Run(names, func(t *testing.T) {
 			var all []Report
-			for _, name := range strings.Fields(names) {
+			for name := range strings.FieldsSeq(names) {
 				all = append(all, parseFile(t, name))
 			}
 			if got := text(Merge(all...)); got != want {

@@ -44,6 +44,9 @@ func StartXML(data []byte, roots ...string) int {
 // with d.DecodeElement, or return nil to go into it. depth is 0 for a root. Colour codes and characters that XML
 // forbids are dropped. An error names the line in data.
 func Elements(data []byte, start int, visit func(d *xml.Decoder, start *xml.StartElement, depth int) error) error {
+	if start < 0 {
+		return errors.New("no element found")
+	}
 	line := 1 + bytes.Count(data[:start], []byte("\n"))
 	for _, one := range split(data[start:]) {
 		text, err := decode(one)

@@ -70,6 +70,18 @@ func parseGoTest(data []byte) ([]Case, error) {
 	return r.cases(), nil
 }
 
+// GoOutput is what a line of go test -json prints without -json; false when the line is no such event.
+func GoOutput(line string) (string, bool) {
+	var e goEvent
+	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &e) != nil || !goStart.MatchString(line) {
+		return line, false
+	}
+	if strings.HasPrefix(e.Output, "=== ") {
+		return "", true
+	}
+	return strings.TrimRight(e.Output, "\n"), true
+}
+
 func (r *goReader) compiler(line string) {
 	if m := goHeader.FindStringSubmatch(line); m != nil {
 		r.header = m[1]

@@ -56,7 +56,7 @@ func New(tb testing.TB, dir string) *Server {
 		return nil, nil
 	}}
 	conf.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -69,7 +69,65 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27, 0}
+	return file_plugin_proto_rawDescGZIP(), []int{28, 0}
+}
+
+type ErrorInfo_Kind int32
+
+const (
+	ErrorInfo_OTHER       ErrorInfo_Kind = 0
+	ErrorInfo_NOT_FOUND   ErrorInfo_Kind = 1
+	ErrorInfo_REFUSED     ErrorInfo_Kind = 2
+	ErrorInfo_CANCELLED   ErrorInfo_Kind = 3
+	ErrorInfo_TIMED_OUT   ErrorInfo_Kind = 4
+	ErrorInfo_UNAVAILABLE ErrorInfo_Kind = 5
+)
+
+// Enum value maps for ErrorInfo_Kind.
+var (
+	ErrorInfo_Kind_name = map[int32]string{
+		0: "OTHER",
+		1: "NOT_FOUND",
+		2: "REFUSED",
+		3: "CANCELLED",
+		4: "TIMED_OUT",
+		5: "UNAVAILABLE",
+	}
+	ErrorInfo_Kind_value = map[string]int32{
+		"OTHER":       0,
+		"NOT_FOUND":   1,
+		"REFUSED":     2,
+		"CANCELLED":   3,
+		"TIMED_OUT":   4,
+		"UNAVAILABLE": 5,
+	}
+)
+
+func (x ErrorInfo_Kind) Enum() *ErrorInfo_Kind {
+	p := new(ErrorInfo_Kind)
+	*p = x
+	return p
+}
+
+func (x ErrorInfo_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ErrorInfo_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_plugin_proto_enumTypes[1].Descriptor()
+}
+
+func (ErrorInfo_Kind) Type() protoreflect.EnumType {
+	return &file_plugin_proto_enumTypes[1]
+}
+
+func (x ErrorInfo_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ErrorInfo_Kind.Descriptor instead.
+func (ErrorInfo_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{50, 0}
 }
 
 type DescribeRequest struct {
@@ -109,20 +167,21 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type Description struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Summary       string                 `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
-	Config        *Block                 `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
-	Outputs       []*Output              `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
-	Actions       []*Action              `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
-	Capabilities  []string               `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Stage         bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`          // has Run
-	Agent         *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`           // absent: has no Watch
-	Values        bool                   `protobuf:"varint,10,opt,name=values,proto3" json:"values,omitempty"`       // it has no HCL: the core decodes blocks as config says, and the plugin gets Config.values
-	Cacheable     bool                   `protobuf:"varint,11,opt,name=cacheable,proto3" json:"cacheable,omitempty"` // what Run comes to depends on the commit, the configuration and the plugin alone
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version         string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Summary         string                 `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	Config          *Block                 `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
+	Outputs         []*Output              `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Actions         []*Action              `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
+	Capabilities    []string               `protobuf:"bytes,7,rep,name=capabilities,proto3" json:"capabilities,omitempty"`                               // of all faces together
+	Stage           bool                   `protobuf:"varint,8,opt,name=stage,proto3" json:"stage,omitempty"`                                            // has Run
+	Agent           *Agent                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`                                             // absent: has no Watch
+	Values          bool                   `protobuf:"varint,10,opt,name=values,proto3" json:"values,omitempty"`                                         // it has no HCL: the core decodes blocks as config says, and the plugin gets Config.values
+	Cacheable       bool                   `protobuf:"varint,11,opt,name=cacheable,proto3" json:"cacheable,omitempty"`                                   // Run's result depends on the commit, the configuration and the plugin alone
+	RunCapabilities *CapabilityList        `protobuf:"bytes,12,opt,name=run_capabilities,json=runCapabilities,proto3" json:"run_capabilities,omitempty"` // of Run alone; absent: capabilities
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Description) Reset() {
@@ -232,6 +291,57 @@ func (x *Description) GetCacheable() bool {
 	return false
 }
 
+func (x *Description) GetRunCapabilities() *CapabilityList {
+	if x != nil {
+		return x.RunCapabilities
+	}
+	return nil
+}
+
+type CapabilityList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CapabilityList) Reset() {
+	*x = CapabilityList{}
+	mi := &file_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CapabilityList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CapabilityList) ProtoMessage() {}
+
+func (x *CapabilityList) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CapabilityList.ProtoReflect.Descriptor instead.
+func (*CapabilityList) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CapabilityList) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
 type Block struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attributes    []*Attribute           `protobuf:"bytes,1,rep,name=attributes,proto3" json:"attributes,omitempty"`
@@ -242,7 +352,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_plugin_proto_msgTypes[2]
+	mi := &file_plugin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +364,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[2]
+	mi := &file_plugin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +377,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{2}
+	return file_plugin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Block) GetAttributes() []*Attribute {
@@ -298,7 +408,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_plugin_proto_msgTypes[3]
+	mi := &file_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +420,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[3]
+	mi := &file_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +433,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{3}
+	return file_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Attribute) GetName() string {
@@ -382,7 +492,7 @@ type NestedBlock struct {
 
 func (x *NestedBlock) Reset() {
 	*x = NestedBlock{}
-	mi := &file_plugin_proto_msgTypes[4]
+	mi := &file_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +504,7 @@ func (x *NestedBlock) String() string {
 func (*NestedBlock) ProtoMessage() {}
 
 func (x *NestedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[4]
+	mi := &file_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +517,7 @@ func (x *NestedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NestedBlock.ProtoReflect.Descriptor instead.
 func (*NestedBlock) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{4}
+	return file_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NestedBlock) GetType() string {
@@ -462,7 +572,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +584,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[5]
+	mi := &file_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +597,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{5}
+	return file_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Output) GetName() string {
@@ -509,13 +619,14 @@ type Action struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Summary       string                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	Args          []*ActionArg           `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
+	Capabilities  *CapabilityList        `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"` // absent: those of the description
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +638,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[6]
+	mi := &file_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +651,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{6}
+	return file_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Action) GetName() string {
@@ -564,6 +675,13 @@ func (x *Action) GetArgs() []*ActionArg {
 	return nil
 }
 
+func (x *Action) GetCapabilities() *CapabilityList {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
 type ActionArg struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // positional in this order when not flag
@@ -577,7 +695,7 @@ type ActionArg struct {
 
 func (x *ActionArg) Reset() {
 	*x = ActionArg{}
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +707,7 @@ func (x *ActionArg) String() string {
 func (*ActionArg) ProtoMessage() {}
 
 func (x *ActionArg) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[7]
+	mi := &file_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +720,7 @@ func (x *ActionArg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionArg.ProtoReflect.Descriptor instead.
 func (*ActionArg) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{7}
+	return file_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ActionArg) GetName() string {
@@ -647,13 +765,14 @@ type Agent struct {
 	LinuxCapabilities []string               `protobuf:"bytes,2,rep,name=linux_capabilities,json=linuxCapabilities,proto3" json:"linux_capabilities,omitempty"`
 	Groups            []string               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
 	WritablePaths     []string               `protobuf:"bytes,4,rep,name=writable_paths,json=writablePaths,proto3" json:"writable_paths,omitempty"`
+	Capabilities      *CapabilityList        `protobuf:"bytes,5,opt,name=capabilities,proto3" json:"capabilities,omitempty"` // absent: those of the description
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +784,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[8]
+	mi := &file_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +797,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{8}
+	return file_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Agent) GetUser() string {
@@ -709,6 +828,13 @@ func (x *Agent) GetWritablePaths() []string {
 	return nil
 }
 
+func (x *Agent) GetCapabilities() *CapabilityList {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
 // Config is a block of the manifest as it was written.
 type Config struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -727,7 +853,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +865,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[9]
+	mi := &file_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +878,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{9}
+	return file_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Config) GetFile() string {
@@ -833,7 +959,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +971,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[10]
+	mi := &file_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +984,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{10}
+	return file_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Range) GetFile() string {
@@ -923,7 +1049,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1061,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[11]
+	mi := &file_plugin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1074,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{11}
+	return file_plugin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Diagnostic) GetWarning() bool {
@@ -995,7 +1121,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1133,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[12]
+	mi := &file_plugin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1146,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{12}
+	return file_plugin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckRequest) GetConfig() *Config {
@@ -1039,7 +1165,7 @@ type CheckReply struct {
 
 func (x *CheckReply) Reset() {
 	*x = CheckReply{}
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1177,7 @@ func (x *CheckReply) String() string {
 func (*CheckReply) ProtoMessage() {}
 
 func (x *CheckReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[13]
+	mi := &file_plugin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1190,7 @@ func (x *CheckReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReply.ProtoReflect.Descriptor instead.
 func (*CheckReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{13}
+	return file_plugin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckReply) GetDiagnostics() []*Diagnostic {
@@ -1092,7 +1218,7 @@ type RunInfo struct {
 
 func (x *RunInfo) Reset() {
 	*x = RunInfo{}
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1230,7 @@ func (x *RunInfo) String() string {
 func (*RunInfo) ProtoMessage() {}
 
 func (x *RunInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[14]
+	mi := &file_plugin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1243,7 @@ func (x *RunInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunInfo.ProtoReflect.Descriptor instead.
 func (*RunInfo) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{14}
+	return file_plugin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunInfo) GetRun() string {
@@ -1202,7 +1328,7 @@ type RunRequest struct {
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1340,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[15]
+	mi := &file_plugin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1353,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{15}
+	return file_plugin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunRequest) GetConfig() *Config {
@@ -1269,7 +1395,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1407,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[16]
+	mi := &file_plugin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1420,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelRequest) GetCall() uint64 {
@@ -1326,7 +1452,7 @@ type CancelReply struct {
 
 func (x *CancelReply) Reset() {
 	*x = CancelReply{}
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1464,7 @@ func (x *CancelReply) String() string {
 func (*CancelReply) ProtoMessage() {}
 
 func (x *CancelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[17]
+	mi := &file_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1477,7 @@ func (x *CancelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelReply.ProtoReflect.Descriptor instead.
 func (*CancelReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 type CallRequest struct {
@@ -1365,7 +1491,7 @@ type CallRequest struct {
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1503,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[18]
+	mi := &file_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1516,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CallRequest) GetRun() *RunRequest {
@@ -1433,7 +1559,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1571,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[19]
+	mi := &file_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1584,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Message) GetKind() isMessage_Kind {
@@ -1602,7 +1728,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1740,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[20]
+	mi := &file_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1753,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Log) GetLine() string {
@@ -1655,7 +1781,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1793,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[21]
+	mi := &file_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1806,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Progress) GetDone() float64 {
@@ -1718,7 +1844,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1856,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[22]
+	mi := &file_plugin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1869,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{22}
+	return file_plugin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Finding) GetPath() string {
@@ -1801,7 +1927,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1939,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[23]
+	mi := &file_plugin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1952,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{23}
+	return file_plugin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Metric) GetName() string {
@@ -1874,7 +2000,7 @@ type OutputValue struct {
 
 func (x *OutputValue) Reset() {
 	*x = OutputValue{}
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2012,7 @@ func (x *OutputValue) String() string {
 func (*OutputValue) ProtoMessage() {}
 
 func (x *OutputValue) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[24]
+	mi := &file_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2025,7 @@ func (x *OutputValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputValue.ProtoReflect.Descriptor instead.
 func (*OutputValue) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{24}
+	return file_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OutputValue) GetName() string {
@@ -1927,7 +2053,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2065,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[25]
+	mi := &file_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2078,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{25}
+	return file_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Table) GetColumns() []string {
@@ -1978,7 +2104,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2116,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[26]
+	mi := &file_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2129,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{26}
+	return file_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Row) GetCells() []string {
@@ -2024,7 +2150,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2162,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[27]
+	mi := &file_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2175,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{27}
+	return file_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -2087,7 +2213,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2225,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[28]
+	mi := &file_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2238,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{28}
+	return file_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Host) GetName() string {
@@ -2165,7 +2291,7 @@ type InventoryRequest struct {
 
 func (x *InventoryRequest) Reset() {
 	*x = InventoryRequest{}
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2303,7 @@ func (x *InventoryRequest) String() string {
 func (*InventoryRequest) ProtoMessage() {}
 
 func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[29]
+	mi := &file_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2316,7 @@ func (x *InventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryRequest.ProtoReflect.Descriptor instead.
 func (*InventoryRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{29}
+	return file_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 type InventoryReply struct {
@@ -2202,7 +2328,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2340,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[30]
+	mi := &file_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2353,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{30}
+	return file_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InventoryReply) GetHosts() []*Host {
@@ -2248,7 +2374,7 @@ type PlaybookRequest struct {
 
 func (x *PlaybookRequest) Reset() {
 	*x = PlaybookRequest{}
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2386,7 @@ func (x *PlaybookRequest) String() string {
 func (*PlaybookRequest) ProtoMessage() {}
 
 func (x *PlaybookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[31]
+	mi := &file_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2399,7 @@ func (x *PlaybookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaybookRequest.ProtoReflect.Descriptor instead.
 func (*PlaybookRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{31}
+	return file_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PlaybookRequest) GetName() string {
@@ -2303,15 +2429,16 @@ type TaskResult struct {
 	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // ok, changed, failed, skipped, unreachable
 	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`                            // file:line of the task
-	FactsJson     []byte                 `protobuf:"bytes,6,opt,name=facts_json,json=factsJson,proto3" json:"facts_json,omitempty"` // of a task that registers troop_result
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`                                   // file:line of the task
+	FactsJson     []byte                 `protobuf:"bytes,6,opt,name=facts_json,json=factsJson,proto3" json:"facts_json,omitempty"`        // of a task that registers troop_result
+	ElapsedNano   int64                  `protobuf:"varint,7,opt,name=elapsed_nano,json=elapsedNano,proto3" json:"elapsed_nano,omitempty"` // how long it took
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2450,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[32]
+	mi := &file_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2463,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{32}
+	return file_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TaskResult) GetHost() string {
@@ -2381,6 +2508,13 @@ func (x *TaskResult) GetFactsJson() []byte {
 	return nil
 }
 
+func (x *TaskResult) GetElapsedNano() int64 {
+	if x != nil {
+		return x.ElapsedNano
+	}
+	return 0
+}
+
 type InstallAgentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hosts         []string               `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
@@ -2390,7 +2524,7 @@ type InstallAgentRequest struct {
 
 func (x *InstallAgentRequest) Reset() {
 	*x = InstallAgentRequest{}
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2536,7 @@ func (x *InstallAgentRequest) String() string {
 func (*InstallAgentRequest) ProtoMessage() {}
 
 func (x *InstallAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[33]
+	mi := &file_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2549,7 @@ func (x *InstallAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallAgentRequest.ProtoReflect.Descriptor instead.
 func (*InstallAgentRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{33}
+	return file_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InstallAgentRequest) GetHosts() []string {
@@ -2434,7 +2568,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2580,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[34]
+	mi := &file_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2593,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{34}
+	return file_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutArtifactRequest) GetPath() string {
@@ -2478,7 +2612,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2624,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[35]
+	mi := &file_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2637,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{35}
+	return file_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -2524,7 +2658,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2670,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[36]
+	mi := &file_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2683,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{36}
+	return file_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Artifact) GetDigest() string {
@@ -2582,7 +2716,7 @@ type GetFlagRequest struct {
 
 func (x *GetFlagRequest) Reset() {
 	*x = GetFlagRequest{}
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2728,7 @@ func (x *GetFlagRequest) String() string {
 func (*GetFlagRequest) ProtoMessage() {}
 
 func (x *GetFlagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[37]
+	mi := &file_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2741,7 @@ func (x *GetFlagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFlagRequest.ProtoReflect.Descriptor instead.
 func (*GetFlagRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{37}
+	return file_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetFlagRequest) GetName() string {
@@ -2627,7 +2761,7 @@ type Flag struct {
 
 func (x *Flag) Reset() {
 	*x = Flag{}
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2773,7 @@ func (x *Flag) String() string {
 func (*Flag) ProtoMessage() {}
 
 func (x *Flag) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[38]
+	mi := &file_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2786,7 @@ func (x *Flag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flag.ProtoReflect.Descriptor instead.
 func (*Flag) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{38}
+	return file_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Flag) GetName() string {
@@ -2678,7 +2812,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2824,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[39]
+	mi := &file_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2837,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{39}
+	return file_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetStateRequest) GetKey() string {
@@ -2724,7 +2858,7 @@ type StateEntry struct {
 
 func (x *StateEntry) Reset() {
 	*x = StateEntry{}
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2870,7 @@ func (x *StateEntry) String() string {
 func (*StateEntry) ProtoMessage() {}
 
 func (x *StateEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[40]
+	mi := &file_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2883,7 @@ func (x *StateEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateEntry.ProtoReflect.Descriptor instead.
 func (*StateEntry) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{40}
+	return file_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StateEntry) GetKey() string {
@@ -2782,7 +2916,7 @@ type WatchStateRequest struct {
 
 func (x *WatchStateRequest) Reset() {
 	*x = WatchStateRequest{}
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +2928,7 @@ func (x *WatchStateRequest) String() string {
 func (*WatchStateRequest) ProtoMessage() {}
 
 func (x *WatchStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[41]
+	mi := &file_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +2941,7 @@ func (x *WatchStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStateRequest.ProtoReflect.Descriptor instead.
 func (*WatchStateRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{41}
+	return file_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchStateRequest) GetPrefix() string {
@@ -2837,7 +2971,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2983,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[42]
+	mi := &file_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +2996,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{42}
+	return file_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetId() string {
@@ -2958,7 +3092,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3104,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[43]
+	mi := &file_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3117,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{43}
+	return file_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PublishReply) GetId() string {
@@ -3004,7 +3138,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3150,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[44]
+	mi := &file_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3163,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{44}
+	return file_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SubscribeRequest) GetKinds() []string {
@@ -3062,7 +3196,7 @@ type SecretRequest struct {
 
 func (x *SecretRequest) Reset() {
 	*x = SecretRequest{}
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +3208,7 @@ func (x *SecretRequest) String() string {
 func (*SecretRequest) ProtoMessage() {}
 
 func (x *SecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[45]
+	mi := &file_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +3221,7 @@ func (x *SecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRequest.ProtoReflect.Descriptor instead.
 func (*SecretRequest) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{45}
+	return file_plugin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecretRequest) GetName() string {
@@ -3106,7 +3240,7 @@ type SecretReply struct {
 
 func (x *SecretReply) Reset() {
 	*x = SecretReply{}
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3252,7 @@ func (x *SecretReply) String() string {
 func (*SecretReply) ProtoMessage() {}
 
 func (x *SecretReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_proto_msgTypes[46]
+	mi := &file_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3265,7 @@ func (x *SecretReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretReply.ProtoReflect.Descriptor instead.
 func (*SecretReply) Descriptor() ([]byte, []int) {
-	return file_plugin_proto_rawDescGZIP(), []int{46}
+	return file_plugin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecretReply) GetValue() string {
@@ -3141,12 +3275,171 @@ func (x *SecretReply) GetValue() string {
 	return ""
 }
 
+type StorageKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageKeyRequest) Reset() {
+	*x = StorageKeyRequest{}
+	mi := &file_plugin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageKeyRequest) ProtoMessage() {}
+
+func (x *StorageKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageKeyRequest.ProtoReflect.Descriptor instead.
+func (*StorageKeyRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{48}
+}
+
+type StorageKeyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PrivateKey    string                 `protobuf:"bytes,1,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"` // PEM
+	KnownHosts    string                 `protobuf:"bytes,2,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"` // as OpenSSH has it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorageKeyReply) Reset() {
+	*x = StorageKeyReply{}
+	mi := &file_plugin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorageKeyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorageKeyReply) ProtoMessage() {}
+
+func (x *StorageKeyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorageKeyReply.ProtoReflect.Descriptor instead.
+func (*StorageKeyReply) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *StorageKeyReply) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
+func (x *StorageKeyReply) GetKnownHosts() string {
+	if x != nil {
+		return x.KnownHosts
+	}
+	return ""
+}
+
+// ErrorInfo is a detail of the gRPC status by which a call fails: which kind of error it is. It is there for the kinds
+// that callers tell apart. Without it, the status codes NOT_FOUND and PERMISSION_DENIED mean the same kinds; other codes
+// are none, since the transport uses them, too.
+type ErrorInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ErrorInfo_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=troop.plugin.v1.ErrorInfo_Kind" json:"kind,omitempty"`
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`     // NOT_FOUND: the kind of thing that was asked for, such as "artifact"
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`     // NOT_FOUND: its name
+	Remedy        string                 `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"` // NOT_FOUND
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo) Reset() {
+	*x = ErrorInfo{}
+	mi := &file_plugin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo) ProtoMessage() {}
+
+func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo.ProtoReflect.Descriptor instead.
+func (*ErrorInfo) Descriptor() ([]byte, []int) {
+	return file_plugin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ErrorInfo) GetKind() ErrorInfo_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ErrorInfo_OTHER
+}
+
+func (x *ErrorInfo) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ErrorInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ErrorInfo) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 var File_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\fplugin.proto\x12\x0ftroop.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x89\x03\n" +
+	"\x0fDescribeRequest\"\xd5\x03\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -3159,7 +3452,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05agent\x18\t \x01(\v2\x16.troop.plugin.v1.AgentR\x05agent\x12\x16\n" +
 	"\x06values\x18\n" +
 	" \x01(\bR\x06values\x12\x1c\n" +
-	"\tcacheable\x18\v \x01(\bR\tcacheable\"y\n" +
+	"\tcacheable\x18\v \x01(\bR\tcacheable\x12J\n" +
+	"\x10run_capabilities\x18\f \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\x0frunCapabilities\"&\n" +
+	"\x0eCapabilityList\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"y\n" +
 	"\x05Block\x12:\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2\x1a.troop.plugin.v1.AttributeR\n" +
@@ -3181,22 +3477,24 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05block\x18\x06 \x01(\v2\x16.troop.plugin.v1.BlockR\x05block\".\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03doc\x18\x02 \x01(\tR\x03doc\"f\n" +
+	"\x03doc\x18\x02 \x01(\tR\x03doc\"\xab\x01\n" +
 	"\x06Action\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12.\n" +
-	"\x04args\x18\x03 \x03(\v2\x1a.troop.plugin.v1.ActionArgR\x04args\"{\n" +
+	"\x04args\x18\x03 \x03(\v2\x1a.troop.plugin.v1.ActionArgR\x04args\x12C\n" +
+	"\fcapabilities\x18\x04 \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\fcapabilities\"{\n" +
 	"\tActionArg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12\x12\n" +
 	"\x04flag\x18\x03 \x01(\bR\x04flag\x12\x1a\n" +
 	"\brequired\x18\x04 \x01(\bR\brequired\x12\x18\n" +
-	"\adefault\x18\x05 \x01(\tR\adefault\"\x89\x01\n" +
+	"\adefault\x18\x05 \x01(\tR\adefault\"\xce\x01\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12-\n" +
 	"\x12linux_capabilities\x18\x02 \x03(\tR\x11linuxCapabilities\x12\x16\n" +
 	"\x06groups\x18\x03 \x03(\tR\x06groups\x12%\n" +
-	"\x0ewritable_paths\x18\x04 \x03(\tR\rwritablePaths\"\xe0\x01\n" +
+	"\x0ewritable_paths\x18\x04 \x03(\tR\rwritablePaths\x12C\n" +
+	"\fcapabilities\x18\x05 \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\fcapabilities\"\xe0\x01\n" +
 	"\x06Config\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\fR\x06source\x12\x12\n" +
@@ -3323,7 +3621,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x0fPlaybookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x1b\n" +
-	"\tvars_json\x18\x03 \x01(\fR\bvarsJson\"\x99\x01\n" +
+	"\tvars_json\x18\x03 \x01(\fR\bvarsJson\"\xbc\x01\n" +
 	"\n" +
 	"TaskResult\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
@@ -3332,7 +3630,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
-	"facts_json\x18\x06 \x01(\fR\tfactsJson\"+\n" +
+	"facts_json\x18\x06 \x01(\fR\tfactsJson\x12!\n" +
+	"\felapsed_nano\x18\a \x01(\x03R\velapsedNano\"+\n" +
 	"\x13InstallAgentRequest\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\"(\n" +
 	"\x12PutArtifactRequest\x12\x12\n" +
@@ -3382,14 +3681,32 @@ const file_plugin_proto_rawDesc = "" +
 	"\rSecretRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\vSecretReply\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\tR\x05value2\xa5\x03\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\"\x13\n" +
+	"\x11StorageKeyRequest\"S\n" +
+	"\x0fStorageKeyReply\x12\x1f\n" +
+	"\vprivate_key\x18\x01 \x01(\tR\n" +
+	"privateKey\x12\x1f\n" +
+	"\vknown_hosts\x18\x02 \x01(\tR\n" +
+	"knownHosts\"\xde\x01\n" +
+	"\tErrorInfo\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.troop.plugin.v1.ErrorInfo.KindR\x04kind\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\\\n" +
+	"\x04Kind\x12\t\n" +
+	"\x05OTHER\x10\x00\x12\r\n" +
+	"\tNOT_FOUND\x10\x01\x12\v\n" +
+	"\aREFUSED\x10\x02\x12\r\n" +
+	"\tCANCELLED\x10\x03\x12\r\n" +
+	"\tTIMED_OUT\x10\x04\x12\x0f\n" +
+	"\vUNAVAILABLE\x10\x052\xa5\x03\n" +
 	"\x06Plugin\x12J\n" +
 	"\bDescribe\x12 .troop.plugin.v1.DescribeRequest\x1a\x1c.troop.plugin.v1.Description\x12C\n" +
 	"\x05Check\x12\x1d.troop.plugin.v1.CheckRequest\x1a\x1b.troop.plugin.v1.CheckReply\x12>\n" +
 	"\x03Run\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
 	"\x05Watch\x12\x1b.troop.plugin.v1.RunRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12@\n" +
 	"\x04Call\x12\x1c.troop.plugin.v1.CallRequest\x1a\x18.troop.plugin.v1.Message0\x01\x12F\n" +
-	"\x06Cancel\x12\x1e.troop.plugin.v1.CancelRequest\x1a\x1c.troop.plugin.v1.CancelReply2\x92\b\n" +
+	"\x06Cancel\x12\x1e.troop.plugin.v1.CancelRequest\x1a\x1c.troop.plugin.v1.CancelReply2\xe6\b\n" +
 	"\fCapabilities\x12O\n" +
 	"\tInventory\x12!.troop.plugin.v1.InventoryRequest\x1a\x1f.troop.plugin.v1.InventoryReply\x12K\n" +
 	"\bPlaybook\x12 .troop.plugin.v1.PlaybookRequest\x1a\x1b.troop.plugin.v1.TaskResult0\x01\x12S\n" +
@@ -3405,7 +3722,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\aPublish\x12\x16.troop.plugin.v1.Event\x1a\x1d.troop.plugin.v1.PublishReply\x12H\n" +
 	"\tSubscribe\x12!.troop.plugin.v1.SubscribeRequest\x1a\x16.troop.plugin.v1.Event0\x01\x12?\n" +
 	"\x06Notify\x12\x16.troop.plugin.v1.Event\x1a\x1d.troop.plugin.v1.PublishReply\x12F\n" +
-	"\x06Secret\x12\x1e.troop.plugin.v1.SecretRequest\x1a\x1c.troop.plugin.v1.SecretReplyB:Z8github.com/seed-b96de936/troop/plugins/sdk/internal/wireb\x06proto3"
+	"\x06Secret\x12\x1e.troop.plugin.v1.SecretRequest\x1a\x1c.troop.plugin.v1.SecretReply\x12R\n" +
+	"\n" +
+	"StorageKey\x12\".troop.plugin.v1.StorageKeyRequest\x1a .troop.plugin.v1.StorageKeyReplyB:Z8github.com/seed-b96de936/troop/plugins/sdk/internal/wireb\x06proto3"
 
 var (
 	file_plugin_proto_rawDescOnce sync.Once
@@ -3419,132 +3738,143 @@ func file_plugin_proto_rawDescGZIP() []byte {
 	return file_plugin_proto_rawDescData
 }
 
-var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_plugin_proto_goTypes = []any{
 	(Result_Status)(0),          // 0: troop.plugin.v1.Result.Status
-	(*DescribeRequest)(nil),     // 1: troop.plugin.v1.DescribeRequest
-	(*Description)(nil),         // 2: troop.plugin.v1.Description
-	(*Block)(nil),               // 3: troop.plugin.v1.Block
-	(*Attribute)(nil),           // 4: troop.plugin.v1.Attribute
-	(*NestedBlock)(nil),         // 5: troop.plugin.v1.NestedBlock
-	(*Output)(nil),              // 6: troop.plugin.v1.Output
-	(*Action)(nil),              // 7: troop.plugin.v1.Action
-	(*ActionArg)(nil),           // 8: troop.plugin.v1.ActionArg
-	(*Agent)(nil),               // 9: troop.plugin.v1.Agent
-	(*Config)(nil),              // 10: troop.plugin.v1.Config
-	(*Range)(nil),               // 11: troop.plugin.v1.Range
-	(*Diagnostic)(nil),          // 12: troop.plugin.v1.Diagnostic
-	(*CheckRequest)(nil),        // 13: troop.plugin.v1.CheckRequest
-	(*CheckReply)(nil),          // 14: troop.plugin.v1.CheckReply
-	(*RunInfo)(nil),             // 15: troop.plugin.v1.RunInfo
-	(*RunRequest)(nil),          // 16: troop.plugin.v1.RunRequest
-	(*CancelRequest)(nil),       // 17: troop.plugin.v1.CancelRequest
-	(*CancelReply)(nil),         // 18: troop.plugin.v1.CancelReply
-	(*CallRequest)(nil),         // 19: troop.plugin.v1.CallRequest
-	(*Message)(nil),             // 20: troop.plugin.v1.Message
-	(*Log)(nil),                 // 21: troop.plugin.v1.Log
-	(*Progress)(nil),            // 22: troop.plugin.v1.Progress
-	(*Finding)(nil),             // 23: troop.plugin.v1.Finding
-	(*Metric)(nil),              // 24: troop.plugin.v1.Metric
-	(*OutputValue)(nil),         // 25: troop.plugin.v1.OutputValue
-	(*Table)(nil),               // 26: troop.plugin.v1.Table
-	(*Row)(nil),                 // 27: troop.plugin.v1.Row
-	(*Result)(nil),              // 28: troop.plugin.v1.Result
-	(*Host)(nil),                // 29: troop.plugin.v1.Host
-	(*InventoryRequest)(nil),    // 30: troop.plugin.v1.InventoryRequest
-	(*InventoryReply)(nil),      // 31: troop.plugin.v1.InventoryReply
-	(*PlaybookRequest)(nil),     // 32: troop.plugin.v1.PlaybookRequest
-	(*TaskResult)(nil),          // 33: troop.plugin.v1.TaskResult
-	(*InstallAgentRequest)(nil), // 34: troop.plugin.v1.InstallAgentRequest
-	(*PutArtifactRequest)(nil),  // 35: troop.plugin.v1.PutArtifactRequest
-	(*GetArtifactRequest)(nil),  // 36: troop.plugin.v1.GetArtifactRequest
-	(*Artifact)(nil),            // 37: troop.plugin.v1.Artifact
-	(*GetFlagRequest)(nil),      // 38: troop.plugin.v1.GetFlagRequest
-	(*Flag)(nil),                // 39: troop.plugin.v1.Flag
-	(*GetStateRequest)(nil),     // 40: troop.plugin.v1.GetStateRequest
-	(*StateEntry)(nil),          // 41: troop.plugin.v1.StateEntry
-	(*WatchStateRequest)(nil),   // 42: troop.plugin.v1.WatchStateRequest
-	(*Event)(nil),               // 43: troop.plugin.v1.Event
-	(*PublishReply)(nil),        // 44: troop.plugin.v1.PublishReply
-	(*SubscribeRequest)(nil),    // 45: troop.plugin.v1.SubscribeRequest
-	(*SecretRequest)(nil),       // 46: troop.plugin.v1.SecretRequest
-	(*SecretReply)(nil),         // 47: troop.plugin.v1.SecretReply
-	nil,                         // 48: troop.plugin.v1.CallRequest.ArgsEntry
+	(ErrorInfo_Kind)(0),         // 1: troop.plugin.v1.ErrorInfo.Kind
+	(*DescribeRequest)(nil),     // 2: troop.plugin.v1.DescribeRequest
+	(*Description)(nil),         // 3: troop.plugin.v1.Description
+	(*CapabilityList)(nil),      // 4: troop.plugin.v1.CapabilityList
+	(*Block)(nil),               // 5: troop.plugin.v1.Block
+	(*Attribute)(nil),           // 6: troop.plugin.v1.Attribute
+	(*NestedBlock)(nil),         // 7: troop.plugin.v1.NestedBlock
+	(*Output)(nil),              // 8: troop.plugin.v1.Output
+	(*Action)(nil),              // 9: troop.plugin.v1.Action
+	(*ActionArg)(nil),           // 10: troop.plugin.v1.ActionArg
+	(*Agent)(nil),               // 11: troop.plugin.v1.Agent
+	(*Config)(nil),              // 12: troop.plugin.v1.Config
+	(*Range)(nil),               // 13: troop.plugin.v1.Range
+	(*Diagnostic)(nil),          // 14: troop.plugin.v1.Diagnostic
+	(*CheckRequest)(nil),        // 15: troop.plugin.v1.CheckRequest
+	(*CheckReply)(nil),          // 16: troop.plugin.v1.CheckReply
+	(*RunInfo)(nil),             // 17: troop.plugin.v1.RunInfo
+	(*RunRequest)(nil),          // 18: troop.plugin.v1.RunRequest
+	(*CancelRequest)(nil),       // 19: troop.plugin.v1.CancelRequest
+	(*CancelReply)(nil),         // 20: troop.plugin.v1.CancelReply
+	(*CallRequest)(nil),         // 21: troop.plugin.v1.CallRequest
+	(*Message)(nil),             // 22: troop.plugin.v1.Message
+	(*Log)(nil),                 // 23: troop.plugin.v1.Log
+	(*Progress)(nil),            // 24: troop.plugin.v1.Progress
+	(*Finding)(nil),             // 25: troop.plugin.v1.Finding
+	(*Metric)(nil),              // 26: troop.plugin.v1.Metric
+	(*OutputValue)(nil),         // 27: troop.plugin.v1.OutputValue
+	(*Table)(nil),               // 28: troop.plugin.v1.Table
+	(*Row)(nil),                 // 29: troop.plugin.v1.Row
+	(*Result)(nil),              // 30: troop.plugin.v1.Result
+	(*Host)(nil),                // 31: troop.plugin.v1.Host
+	(*InventoryRequest)(nil),    // 32: troop.plugin.v1.InventoryRequest
+	(*InventoryReply)(nil),      // 33: troop.plugin.v1.InventoryReply
+	(*PlaybookRequest)(nil),     // 34: troop.plugin.v1.PlaybookRequest
+	(*TaskResult)(nil),          // 35: troop.plugin.v1.TaskResult
+	(*InstallAgentRequest)(nil), // 36: troop.plugin.v1.InstallAgentRequest
+	(*PutArtifactRequest)(nil),  // 37: troop.plugin.v1.PutArtifactRequest
+	(*GetArtifactRequest)(nil),  // 38: troop.plugin.v1.GetArtifactRequest
+	(*Artifact)(nil),            // 39: troop.plugin.v1.Artifact
+	(*GetFlagRequest)(nil),      // 40: troop.plugin.v1.GetFlagRequest
+	(*Flag)(nil),                // 41: troop.plugin.v1.Flag
+	(*GetStateRequest)(nil),     // 42: troop.plugin.v1.GetStateRequest
+	(*StateEntry)(nil),          // 43: troop.plugin.v1.StateEntry
+	(*WatchStateRequest)(nil),   // 44: troop.plugin.v1.WatchStateRequest
+	(*Event)(nil),               // 45: troop.plugin.v1.Event
+	(*PublishReply)(nil),        // 46: troop.plugin.v1.PublishReply
+	(*SubscribeRequest)(nil),    // 47: troop.plugin.v1.SubscribeRequest
+	(*SecretRequest)(nil),       // 48: troop.plugin.v1.SecretRequest
+	(*SecretReply)(nil),         // 49: troop.plugin.v1.SecretReply
+	(*StorageKeyRequest)(nil),   // 50: troop.plugin.v1.StorageKeyRequest
+	(*StorageKeyReply)(nil),     // 51: troop.plugin.v1.StorageKeyReply
+	(*ErrorInfo)(nil),           // 52: troop.plugin.v1.ErrorInfo
+	nil,                         // 53: troop.plugin.v1.CallRequest.ArgsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
-	3,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
-	6,  // 1: troop.plugin.v1.Description.outputs:type_name -> troop.plugin.v1.Output
-	7,  // 2: troop.plugin.v1.Description.actions:type_name -> troop.plugin.v1.Action
-	9,  // 3: troop.plugin.v1.Description.agent:type_name -> troop.plugin.v1.Agent
-	4,  // 4: troop.plugin.v1.Block.attributes:type_name -> troop.plugin.v1.Attribute
-	5,  // 5: troop.plugin.v1.Block.blocks:type_name -> troop.plugin.v1.NestedBlock
-	3,  // 6: troop.plugin.v1.NestedBlock.block:type_name -> troop.plugin.v1.Block
-	8,  // 7: troop.plugin.v1.Action.args:type_name -> troop.plugin.v1.ActionArg
-	11, // 8: troop.plugin.v1.Diagnostic.range:type_name -> troop.plugin.v1.Range
-	10, // 9: troop.plugin.v1.CheckRequest.config:type_name -> troop.plugin.v1.Config
-	12, // 10: troop.plugin.v1.CheckReply.diagnostics:type_name -> troop.plugin.v1.Diagnostic
-	10, // 11: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
-	15, // 12: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
-	16, // 13: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
-	48, // 14: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
-	21, // 15: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
-	22, // 16: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
-	23, // 17: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
-	24, // 18: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
-	25, // 19: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
-	43, // 20: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
-	28, // 21: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
-	26, // 22: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
-	27, // 23: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
-	0,  // 24: troop.plugin.v1.Result.status:type_name -> troop.plugin.v1.Result.Status
-	12, // 25: troop.plugin.v1.Result.diagnostics:type_name -> troop.plugin.v1.Diagnostic
-	29, // 26: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
-	1,  // 27: troop.plugin.v1.Plugin.Describe:input_type -> troop.plugin.v1.DescribeRequest
-	13, // 28: troop.plugin.v1.Plugin.Check:input_type -> troop.plugin.v1.CheckRequest
-	16, // 29: troop.plugin.v1.Plugin.Run:input_type -> troop.plugin.v1.RunRequest
-	16, // 30: troop.plugin.v1.Plugin.Watch:input_type -> troop.plugin.v1.RunRequest
-	19, // 31: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
-	17, // 32: troop.plugin.v1.Plugin.Cancel:input_type -> troop.plugin.v1.CancelRequest
-	30, // 33: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
-	32, // 34: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
-	34, // 35: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
-	35, // 36: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
-	36, // 37: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
-	38, // 38: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
-	39, // 39: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
-	40, // 40: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
-	41, // 41: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
-	42, // 42: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
-	43, // 43: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
-	45, // 44: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
-	43, // 45: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
-	46, // 46: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
-	2,  // 47: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
-	14, // 48: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
-	20, // 49: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
-	20, // 50: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
-	20, // 51: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
-	18, // 52: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
-	31, // 53: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
-	33, // 54: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
-	33, // 55: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
-	37, // 56: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
-	37, // 57: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
-	39, // 58: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
-	39, // 59: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
-	41, // 60: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
-	41, // 61: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
-	41, // 62: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
-	44, // 63: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
-	43, // 64: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
-	44, // 65: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
-	47, // 66: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
-	47, // [47:67] is the sub-list for method output_type
-	27, // [27:47] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	5,  // 0: troop.plugin.v1.Description.config:type_name -> troop.plugin.v1.Block
+	8,  // 1: troop.plugin.v1.Description.outputs:type_name -> troop.plugin.v1.Output
+	9,  // 2: troop.plugin.v1.Description.actions:type_name -> troop.plugin.v1.Action
+	11, // 3: troop.plugin.v1.Description.agent:type_name -> troop.plugin.v1.Agent
+	4,  // 4: troop.plugin.v1.Description.run_capabilities:type_name -> troop.plugin.v1.CapabilityList
+	6,  // 5: troop.plugin.v1.Block.attributes:type_name -> troop.plugin.v1.Attribute
+	7,  // 6: troop.plugin.v1.Block.blocks:type_name -> troop.plugin.v1.NestedBlock
+	5,  // 7: troop.plugin.v1.NestedBlock.block:type_name -> troop.plugin.v1.Block
+	10, // 8: troop.plugin.v1.Action.args:type_name -> troop.plugin.v1.ActionArg
+	4,  // 9: troop.plugin.v1.Action.capabilities:type_name -> troop.plugin.v1.CapabilityList
+	4,  // 10: troop.plugin.v1.Agent.capabilities:type_name -> troop.plugin.v1.CapabilityList
+	13, // 11: troop.plugin.v1.Diagnostic.range:type_name -> troop.plugin.v1.Range
+	12, // 12: troop.plugin.v1.CheckRequest.config:type_name -> troop.plugin.v1.Config
+	14, // 13: troop.plugin.v1.CheckReply.diagnostics:type_name -> troop.plugin.v1.Diagnostic
+	12, // 14: troop.plugin.v1.RunRequest.config:type_name -> troop.plugin.v1.Config
+	17, // 15: troop.plugin.v1.RunRequest.info:type_name -> troop.plugin.v1.RunInfo
+	18, // 16: troop.plugin.v1.CallRequest.run:type_name -> troop.plugin.v1.RunRequest
+	53, // 17: troop.plugin.v1.CallRequest.args:type_name -> troop.plugin.v1.CallRequest.ArgsEntry
+	23, // 18: troop.plugin.v1.Message.log:type_name -> troop.plugin.v1.Log
+	24, // 19: troop.plugin.v1.Message.progress:type_name -> troop.plugin.v1.Progress
+	25, // 20: troop.plugin.v1.Message.finding:type_name -> troop.plugin.v1.Finding
+	26, // 21: troop.plugin.v1.Message.metric:type_name -> troop.plugin.v1.Metric
+	27, // 22: troop.plugin.v1.Message.output:type_name -> troop.plugin.v1.OutputValue
+	45, // 23: troop.plugin.v1.Message.event:type_name -> troop.plugin.v1.Event
+	30, // 24: troop.plugin.v1.Message.result:type_name -> troop.plugin.v1.Result
+	28, // 25: troop.plugin.v1.Message.table:type_name -> troop.plugin.v1.Table
+	29, // 26: troop.plugin.v1.Table.rows:type_name -> troop.plugin.v1.Row
+	0,  // 27: troop.plugin.v1.Result.status:type_name -> troop.plugin.v1.Result.Status
+	14, // 28: troop.plugin.v1.Result.diagnostics:type_name -> troop.plugin.v1.Diagnostic
+	31, // 29: troop.plugin.v1.InventoryReply.hosts:type_name -> troop.plugin.v1.Host
+	1,  // 30: troop.plugin.v1.ErrorInfo.kind:type_name -> troop.plugin.v1.ErrorInfo.Kind
+	2,  // 31: troop.plugin.v1.Plugin.Describe:input_type -> troop.plugin.v1.DescribeRequest
+	15, // 32: troop.plugin.v1.Plugin.Check:input_type -> troop.plugin.v1.CheckRequest
+	18, // 33: troop.plugin.v1.Plugin.Run:input_type -> troop.plugin.v1.RunRequest
+	18, // 34: troop.plugin.v1.Plugin.Watch:input_type -> troop.plugin.v1.RunRequest
+	21, // 35: troop.plugin.v1.Plugin.Call:input_type -> troop.plugin.v1.CallRequest
+	19, // 36: troop.plugin.v1.Plugin.Cancel:input_type -> troop.plugin.v1.CancelRequest
+	32, // 37: troop.plugin.v1.Capabilities.Inventory:input_type -> troop.plugin.v1.InventoryRequest
+	34, // 38: troop.plugin.v1.Capabilities.Playbook:input_type -> troop.plugin.v1.PlaybookRequest
+	36, // 39: troop.plugin.v1.Capabilities.InstallAgent:input_type -> troop.plugin.v1.InstallAgentRequest
+	37, // 40: troop.plugin.v1.Capabilities.PutArtifact:input_type -> troop.plugin.v1.PutArtifactRequest
+	38, // 41: troop.plugin.v1.Capabilities.GetArtifact:input_type -> troop.plugin.v1.GetArtifactRequest
+	40, // 42: troop.plugin.v1.Capabilities.GetFlag:input_type -> troop.plugin.v1.GetFlagRequest
+	41, // 43: troop.plugin.v1.Capabilities.SetFlag:input_type -> troop.plugin.v1.Flag
+	42, // 44: troop.plugin.v1.Capabilities.GetState:input_type -> troop.plugin.v1.GetStateRequest
+	43, // 45: troop.plugin.v1.Capabilities.SetState:input_type -> troop.plugin.v1.StateEntry
+	44, // 46: troop.plugin.v1.Capabilities.WatchState:input_type -> troop.plugin.v1.WatchStateRequest
+	45, // 47: troop.plugin.v1.Capabilities.Publish:input_type -> troop.plugin.v1.Event
+	47, // 48: troop.plugin.v1.Capabilities.Subscribe:input_type -> troop.plugin.v1.SubscribeRequest
+	45, // 49: troop.plugin.v1.Capabilities.Notify:input_type -> troop.plugin.v1.Event
+	48, // 50: troop.plugin.v1.Capabilities.Secret:input_type -> troop.plugin.v1.SecretRequest
+	50, // 51: troop.plugin.v1.Capabilities.StorageKey:input_type -> troop.plugin.v1.StorageKeyRequest
+	3,  // 52: troop.plugin.v1.Plugin.Describe:output_type -> troop.plugin.v1.Description
+	16, // 53: troop.plugin.v1.Plugin.Check:output_type -> troop.plugin.v1.CheckReply
+	22, // 54: troop.plugin.v1.Plugin.Run:output_type -> troop.plugin.v1.Message
+	22, // 55: troop.plugin.v1.Plugin.Watch:output_type -> troop.plugin.v1.Message
+	22, // 56: troop.plugin.v1.Plugin.Call:output_type -> troop.plugin.v1.Message
+	20, // 57: troop.plugin.v1.Plugin.Cancel:output_type -> troop.plugin.v1.CancelReply
+	33, // 58: troop.plugin.v1.Capabilities.Inventory:output_type -> troop.plugin.v1.InventoryReply
+	35, // 59: troop.plugin.v1.Capabilities.Playbook:output_type -> troop.plugin.v1.TaskResult
+	35, // 60: troop.plugin.v1.Capabilities.InstallAgent:output_type -> troop.plugin.v1.TaskResult
+	39, // 61: troop.plugin.v1.Capabilities.PutArtifact:output_type -> troop.plugin.v1.Artifact
+	39, // 62: troop.plugin.v1.Capabilities.GetArtifact:output_type -> troop.plugin.v1.Artifact
+	41, // 63: troop.plugin.v1.Capabilities.GetFlag:output_type -> troop.plugin.v1.Flag
+	41, // 64: troop.plugin.v1.Capabilities.SetFlag:output_type -> troop.plugin.v1.Flag
+	43, // 65: troop.plugin.v1.Capabilities.GetState:output_type -> troop.plugin.v1.StateEntry
+	43, // 66: troop.plugin.v1.Capabilities.SetState:output_type -> troop.plugin.v1.StateEntry
+	43, // 67: troop.plugin.v1.Capabilities.WatchState:output_type -> troop.plugin.v1.StateEntry
+	46, // 68: troop.plugin.v1.Capabilities.Publish:output_type -> troop.plugin.v1.PublishReply
+	45, // 69: troop.plugin.v1.Capabilities.Subscribe:output_type -> troop.plugin.v1.Event
+	46, // 70: troop.plugin.v1.Capabilities.Notify:output_type -> troop.plugin.v1.PublishReply
+	49, // 71: troop.plugin.v1.Capabilities.Secret:output_type -> troop.plugin.v1.SecretReply
+	51, // 72: troop.plugin.v1.Capabilities.StorageKey:output_type -> troop.plugin.v1.StorageKeyReply
+	52, // [52:73] is the sub-list for method output_type
+	31, // [31:52] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -3552,7 +3882,7 @@ func file_plugin_proto_init() {
 	if File_plugin_proto != nil {
 		return
 	}
-	file_plugin_proto_msgTypes[19].OneofWrappers = []any{
+	file_plugin_proto_msgTypes[20].OneofWrappers = []any{
 		(*Message_Log)(nil),
 		(*Message_Progress)(nil),
 		(*Message_Finding)(nil),
@@ -3567,8 +3897,8 @@ func file_plugin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   48,
+			NumEnums:      2,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

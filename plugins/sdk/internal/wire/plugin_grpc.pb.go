@@ -349,6 +349,7 @@ const (
 	Capabilities_Subscribe_FullMethodName    = "/troop.plugin.v1.Capabilities/Subscribe"
 	Capabilities_Notify_FullMethodName       = "/troop.plugin.v1.Capabilities/Notify"
 	Capabilities_Secret_FullMethodName       = "/troop.plugin.v1.Capabilities/Secret"
+	Capabilities_StorageKey_FullMethodName   = "/troop.plugin.v1.Capabilities/StorageKey"
 )
 
 // CapabilitiesClient is the client API for Capabilities service.
@@ -371,6 +372,7 @@ type CapabilitiesClient interface {
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	Notify(ctx context.Context, in *Event, opts ...grpc.CallOption) (*PublishReply, error)
 	Secret(ctx context.Context, in *SecretRequest, opts ...grpc.CallOption) (*SecretReply, error)
+	StorageKey(ctx context.Context, in *StorageKeyRequest, opts ...grpc.CallOption) (*StorageKeyReply, error)
 }
 
 type capabilitiesClient struct {
@@ -557,6 +559,16 @@ func (c *capabilitiesClient) Secret(ctx context.Context, in *SecretRequest, opts
 	return out, nil
 }
 
+func (c *capabilitiesClient) StorageKey(ctx context.Context, in *StorageKeyRequest, opts ...grpc.CallOption) (*StorageKeyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StorageKeyReply)
+	err := c.cc.Invoke(ctx, Capabilities_StorageKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CapabilitiesServer is the server API for Capabilities service.
 // All implementations must embed UnimplementedCapabilitiesServer
 // for forward compatibility.
@@ -577,6 +589,7 @@ type CapabilitiesServer interface {
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[Event]) error
 	Notify(context.Context, *Event) (*PublishReply, error)
 	Secret(context.Context, *SecretRequest) (*SecretReply, error)
+	StorageKey(context.Context, *StorageKeyRequest) (*StorageKeyReply, error)
 	mustEmbedUnimplementedCapabilitiesServer()
 }
 
@@ -628,6 +641,9 @@ func (UnimplementedCapabilitiesServer) Notify(context.Context, *Event) (*Publish
 }
 func (UnimplementedCapabilitiesServer) Secret(context.Context, *SecretRequest) (*SecretReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Secret not implemented")
+}
+func (UnimplementedCapabilitiesServer) StorageKey(context.Context, *StorageKeyRequest) (*StorageKeyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method StorageKey not implemented")
 }
 func (UnimplementedCapabilitiesServer) mustEmbedUnimplementedCapabilitiesServer() {}
 func (UnimplementedCapabilitiesServer) testEmbeddedByValue()                      {}
@@ -874,6 +890,24 @@ func _Capabilities_Secret_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Capabilities_StorageKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StorageKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CapabilitiesServer).StorageKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Capabilities_StorageKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CapabilitiesServer).StorageKey(ctx, req.(*StorageKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Capabilities_ServiceDesc is the grpc.ServiceDesc for Capabilities service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -920,6 +954,10 @@ var Capabilities_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Secret",
 			Handler:    _Capabilities_Secret_Handler,
+		},
+		{
+			MethodName: "StorageKey",
+			Handler:    _Capabilities_StorageKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

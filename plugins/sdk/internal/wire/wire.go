@@ -1,5 +1,6 @@
-// Package wire is the protocol between troop and its plugins: the messages of plugin.proto, generated, and
-// the few constants that both ends must share. Only plugins/sdk and the packages below it import it.
+// Package wire is the protocol between troop and its plugins: the messages of plugin.proto, generated; the conversions
+// between them and the contract's types; both halves of the capabilities; and the few constants that both ends must
+// share. Only plugins/sdk and the packages below it import it.
 package wire
 
 import "google.golang.org/grpc"

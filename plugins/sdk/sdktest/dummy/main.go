@@ -30,6 +30,7 @@ type config struct {
 	Noise   sdk.Size       `hcl:"noise,optional" doc:"Size of one line on standard error."`
 	Output  map[string]int `hcl:"output,optional" doc:"Outputs."`
 	Metric  *float64       `hcl:"metric,optional" doc:"A metric's value."`
+	Nothing string         `hcl:"nothing,optional" doc:"A metric's value that is no number: NaN, +Inf or -Inf."`
 	Finding string         `hcl:"finding,optional" doc:"A finding's message."`
 	Sleep   sdk.Duration   `hcl:"sleep,optional" doc:"How long to work; ends early when cancelled."`
 	WindUp  sdk.Duration   `hcl:"wind_up,optional" doc:"How long winding up takes after a cancelled sleep."`
@@ -120,7 +121,7 @@ func serveVersion(version string) {
 var stage = sdk.Stage[config]{
 	Name: "dummy", Version: "1.0.0", Summary: "do what it is told, good or bad",
 	Capabilities: []sdk.Capability{sdk.Notify},
-	Outputs:      []sdk.Output{{Name: "any", Doc: "What output says."}},
+	Outputs:      []sdk.Output{{Name: "any", Doc: "What output says."}, {Name: "n", Doc: "The same."}, {Name: "huge", Doc: "What huge says."}},
 	Check:        check,
 	Run:          run,
 	Agent:        &sdk.Agent[config]{Watch: run, User: "nobody", LinuxCapabilities: []string{"CAP_KILL"}},
@@ -212,6 +213,9 @@ func speak(c *config, job *sdk.Job) {
 	if c.Metric != nil {
 		limit := 70.0
 		job.Metric(sdk.Metric{Name: "told", Value: *c.Metric, Unit: "%", Limit: &limit})
+	}
+	if v, err := strconv.ParseFloat(c.Nothing, 64); err == nil {
+		job.Metric(sdk.Metric{Name: "told", Value: v})
 	}
 	if c.Finding != "" {
 		job.Finding(sdk.Finding{Path: "a.js", Line: 3, Column: 4, Severity: "error", Rule: "told", Message: c.Finding})

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/engine"
+	"github.com/seed-b96de936/troop/core/loader"
+)
+
+// wantsActions reports whether the command line may name an action. Only then are plugins asked for theirs.
+func (a *app) wantsActions(root *cobra.Command, args []string) bool {
+	found, _, err := root.Find(args)
+	return err != nil || found == root || strings.HasPrefix(found.Name(), "__complete") || found.Name() == "help"
+}
+
+// actionCmds makes a command for every plugin that has actions. For a plugin that cannot be used, the command says why.
+func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
+	a.pluginDirs = pluginDirsIn(args)
+	l, err := a.loader()
+	if err != nil {
+		return nil
+	}
+	if err := a.enforceAhead(args); err != nil {
+		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself reports what is wrong with the lock
+	}
+	var cmds []*cobra.Command
+	for _, f := range a.plugins.List(ctx) {
+		if f.Err != nil {
+			cmds = append(cmds, &cobra.Command{
+				Use: f.Type, Hidden: true, DisableFlagParsing: true,
+				RunE: func(*cobra.Command, []string) error { return f.Err },
+			})
+			continue
+		}
+		if len(f.Description.Actions) == 0 {
+			continue
+		}
+		c := &cobra.Command{Use: f.Type, Short: capital(f.Description.Summary)}
+		for _, action := range f.Description.Actions {
+			c.AddCommand(a.actionCmd(f.Type, action))
+		}
+		cmds = append(cmds, c)
+	}
+	return cmds
+}
+
+// pluginDirsIn reads --plugin-dir before all other flags: it decides which commands there are.
+func pluginDirsIn(args []string) []string {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.ParseErrorsAllowlist.UnknownFlags = true
+	f.Usage = func() {}
+	dirs := f.StringArray("plugin-dir", nil, "")
+	_ = f.Parse(args) // the command itself reports mistakes
+	return *dirs
+}
+
+func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
+	var use, doc strings.Builder
+	use.WriteString(action.Name + " [MANIFEST]")
+	for _, arg := range action.Args {
+		if arg.Flag {
+			continue
+		}
+		name := strings.ToUpper(arg.Name)
+		if !arg.Required {
+			name = "[" + name + "]"
+		}
+		use.WriteString(" " + name)
+		fmt.Fprintf(&doc, "\n  %-14s %s", name, arg.Doc)
+	}
+	var stage string
+	flags := map[string]*string{}
+	switches := map[string]*bool{}
+	c := &cobra.Command{
+		Use: use.String(), Short: capital(action.Summary),
+		RunE: func(c *cobra.Command, args []string) error {
+			p, rest, err := a.load(args)
+			if err != nil {
+				return err
+			}
+			values, err := actionArgs(action, rest)
+			if err != nil {
+				return err
+			}
+			for name, v := range flags {
+				values[name] = *v
+			}
+			for name, v := range switches {
+				values[name] = fmt.Sprint(*v)
+			}
+			return a.call(c.Context(), p, core.CallOptions{Type: typ, Name: stage, Action: action.Name, Args: values, Environment: a.env})
+		},
+	}
+	if doc.Len() > 0 {
+		c.Long = c.Short + "\n" + doc.String()
+	}
+	for _, arg := range action.Args {
+		switch {
+		case !arg.Flag:
+		case arg.Default == "true" || arg.Default == "false":
+			switches[arg.Name] = c.Flags().Bool(arg.Name, arg.Default == "true", arg.Doc)
+		default:
+			flags[arg.Name] = c.Flags().String(arg.Name, arg.Default, arg.Doc)
+			if arg.Required {
+				_ = c.MarkFlagRequired(arg.Name)
+			}
+		}
+	}
+	c.Flags().StringVar(&stage, "stage", "", "`name` of the stage, when the pipeline has several of type "+typ)
+	return c
+}
+
+// capital makes the first letter of a summary a capital, as in the summaries of other commands.
+func capital(summary string) string {
+	_, n := utf8.DecodeRuneInString(summary)
+	return strings.ToUpper(summary[:n]) + summary[n:]
+}
+
+// actionArgs gives positional arguments their names.
+func actionArgs(action core.Action, rest []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, arg := range action.Args {
+		switch {
+		case arg.Flag:
+		case len(rest) > 0:
+			values[arg.Name], rest = rest[0], rest[1:]
+		case arg.Required:
+			return nil, usage{fmt.Errorf("%s is missing: %s", strings.ToUpper(arg.Name), arg.Doc)}
+		default:
+			values[arg.Name] = arg.Default
+		}
+	}
+	return values, want(rest)
+}
+
+// call runs an action of the stage's plugin.
+func (a *app) call(ctx context.Context, p *project, o core.CallOptions) error {
+	defer func() { _ = p.files.Close() }()
+	envs, err := a.service(ctx, p, "troop "+o.Type+" "+o.Action)
+	if err != nil {
+		return err
+	}
+	defer envs.Close()
+	caller := &engine.Engine{Plugins: a.plugins, Store: p.files, Folders: p.files, Environments: envs, Emit: a.ui.Action}
+	outputs, err := caller.Call(ctx, p.Pipeline, o)
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		a.ui.JSON(map[string]any{name: outputs[name]})
+	}
+	if failure, ok := errors.AsType[*core.Failure](err); ok {
+		a.ui.Warnf("%s", failure.Reason)
+		return failed
+	}
+	if skip, ok := errors.AsType[*core.SkipError](err); ok {
+		a.ui.Printf("%s", skip.Reason)
+		return nil
+	}
+	if several, ok := errors.AsType[*engine.AmbiguousError](err); ok {
+		return usage{several}
+	}
+	return err
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/environment"
+	"github.com/seed-b96de936/troop/core/terraform"
+)
+
+func (a *app) approveCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "approve [MANIFEST] [PLAN]", Short: "Approve the saved plan of an environment, so that it can be applied",
+		Long: `Approve says that you have read the saved plan and want it applied, once, by troop apply or by a run. The approval
+is bound to the plan, the commit, the manifest and its rules, the plugin lock and the version of Terraform: when one of
+them changes, it holds no longer; making the same plan again does not undo it. Give the name of the PLAN that you
+have read, as troop plan shows it; without it, approve shows the plan and asks.`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, rest, err := a.open(c, args)
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			if len(rest) > 1 {
+				return want(rest[1:])
+			}
+			ctx := c.Context()
+			plan, err := e.Saved(ctx)
+			if err != nil {
+				return err
+			}
+			review, err := e.Review(ctx, plan)
+			switch {
+			case err != nil:
+				return err
+			case !review.Needed:
+				return fmt.Errorf("environment %s asks for no approval; its manifest would say: review { approve = true }", e.Name())
+			case len(rest) > 0 && !plan.Called(rest[0]):
+				return fmt.Errorf("the saved plan is %s, not %s; read it: troop plan --saved%s", plan.Name(), rest[0], e.Arguments())
+			case review.Approval != nil:
+				a.ui.JSON(review)
+				a.ui.Printf("plan %s was approved by %s", plan.Name(), review.Approval)
+				return nil
+			case len(review.Refused) > 0:
+				return review.Err()
+			}
+			if len(rest) == 0 {
+				if err := a.confirmApproval(e, review); err != nil {
+					return err
+				}
+			}
+			if err := e.Approve(ctx, review, machine()); err != nil {
+				return err
+			}
+			a.ui.JSON(review)
+			next := "troop apply" + e.Arguments() + ", or run again"
+			if plan.Destroy {
+				next = "troop destroy" + e.Arguments()
+			}
+			a.ui.Printf("plan %s is approved by %s; carry it out: %s", plan.Name(), review.Approval, next)
+			return nil
+		},
+	}
+}
+
+func (a *app) confirmApproval(e *environment.Environment, r *terraform.Review) error {
+	for _, line := range r.Lines() {
+		a.ui.Note(line)
+	}
+	return a.confirm("Approve this plan?", "name the plan that you have read: troop approve"+e.Arguments()+" "+r.Name())
+}
+
+// machine is the computer that the user sits at: the SSH client, where there is one.
+func machine() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown machine"
+	}
+	if client, _, ok := strings.Cut(os.Getenv("SSH_CONNECTION"), " "); ok {
+		return client + " by way of " + host
+	}
+	return host
+}

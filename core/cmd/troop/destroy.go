@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (a *app) destroyCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "destroy [MANIFEST]", Short: "Remove all hosts of an environment",
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx := c.Context()
+			e, release, err := a.change(c, args)
+			if err != nil {
+				return err
+			}
+			defer release()
+			plan, err := e.PlanDestroy(ctx)
+			if err != nil {
+				return err
+			}
+			if err := a.agree(ctx, e, plan, yes, "Destroy all this?"); err != nil {
+				return err
+			}
+			if err := e.Apply(ctx, plan, a.ui.Lines); err != nil {
+				return err
+			}
+			a.ui.Printf("environment %s has no hosts", e.Name())
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "destroy without asking")
+	return c
+}

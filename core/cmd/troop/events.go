@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+func (a *app) eventsCmd() *cobra.Command {
+	var follow bool
+	var since time.Duration
+	var kinds, severities []string
+	c := &cobra.Command{
+		Use: "events [MANIFEST]", Short: "Show what happened on the hosts of an environment",
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := a.openAlone(c, args)
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			b, err := e.Bus()
+			if err != nil {
+				return err
+			}
+			filter := core.EventFilter{Kinds: kinds, Since: time.Now().Add(-since)}
+			for _, s := range severities {
+				filter.Severities = append(filter.Severities, core.Severity(s))
+			}
+			if follow {
+				err := b.Follow(c.Context(), filter, func(ev core.Event) error {
+					a.ui.Event(ev)
+					return nil
+				})
+				return unlessEnded(c.Context(), err)
+			}
+			list, err := b.Events(c.Context(), filter, 0)
+			if err != nil {
+				return err
+			}
+			for _, ev := range list {
+				a.ui.Event(ev)
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	f.DurationVar(&since, "since", 24*time.Hour, "how far back")
+	f.StringSliceVar(&kinds, "kind", nil, "only kinds that begin so, such as process")
+	f.StringSliceVar(&severities, "severity", nil, "only info, warning, alert or resolved")
+	return c
+}
+
+// unlessEnded drops the error of a command that runs until it is interrupted.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/environment"
+	"github.com/seed-b96de936/troop/core/git"
+	"github.com/seed-b96de936/troop/core/loader"
+	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/playbooks"
+	modules "github.com/seed-b96de936/troop/terraform"
+)
+
+// manifestArg takes the manifest off the arguments when the first one is one.
+func manifestArg(args []string) (path string, rest []string) {
+	if len(args) == 0 {
+		return "", nil
+	}
+	first := args[0]
+	if strings.HasSuffix(first, ".hcl") || strings.HasSuffix(first, "/") {
+		return first, args[1:]
+	}
+	if first == "." || first == ".." || strings.ContainsRune(first, filepath.Separator) {
+		if info, err := os.Stat(first); err == nil && info.IsDir() {
+			return first, args[1:]
+		}
+	}
+	return "", args
+}
+
+// project is a manifest that has been read.
+type project struct {
+	*core.Pipeline
+	sources manifest.Sources
+	diags   core.Diagnostics // of reading it
+	files   *store.Files
+}
+
+// read reads the manifest that the arguments name, and enforces its plugin lock. A project with mistakes is returned
+// when the rest of it can still be checked.
+func (a *app) read(args []string) (*project, []string, error) {
+	p, rest, err := a.readUnlocked(args)
+	if err == nil {
+		err = a.enforce(p.Dir)
+	}
+	return p, rest, err
+}
+
+func (a *app) readUnlocked(args []string) (*project, []string, error) {
+	path, rest := manifestArg(args)
+	file, diags := manifest.Find(path)
+	if diags.HasErrors() {
+		return nil, rest, &diagnosed{diags, nil}
+	}
+	vars := map[string]string{}
+	for _, v := range a.vars {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, rest, usage{fmt.Errorf("--var %s: want name=value", v)}
+		}
+		vars[name] = value
+	}
+	books, err := fs.Glob(playbooks.FS, "*.yml")
+	if err != nil {
+		return nil, rest, err
+	}
+	p, sources, diags := manifest.Load(file, manifest.Options{
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Modules: modules.Names(), Playbooks: books, Reserved: store.Folders(),
+	})
+	if p == nil {
+		return nil, rest, &diagnosed{diags, sources}
+	}
+	for _, s := range p.Secrets {
+		a.mask.Add(s)
+	}
+	found, rules := environment.Check(p)
+	maps.Copy(sources, rules)
+	diags = append(diags, found...)
+	return &project{Pipeline: p, sources: sources, diags: diags, files: store.Open(troopDir(p))}, rest, nil
+}
+
+// load is read for commands that need a manifest without mistakes.
+func (a *app) load(args []string) (*project, []string, error) {
+	p, rest, err := a.read(args)
+	if err == nil && p.diags.HasErrors() {
+		err = &diagnosed{p.diags, p.sources}
+	}
+	return p, rest, err
+}
+
+// troopDir is where the store, and with it every environment, is kept.
+func troopDir(p *core.Pipeline) string { return filepath.Join(p.Dir, ".troop") }
+
+// options say for what a command uses an environment.
+func (a *app) options(ctx context.Context, p *project, command string) (environment.Options, error) {
+	lock, err := core.DigestFile(filepath.Join(p.Dir, loader.LockFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // everything may run
+	}
+	return environment.Options{
+		Pipeline: p.Pipeline, Name: a.env, Dir: troopDir(p.Pipeline), What: command, Locks: p.files, Log: a.ui.Note,
+		Commit: head(ctx, p), Manifest: p.sources[p.File], PluginLock: lock, Argument: argument(p.File),
+	}, err
+}
+
+// head is the commit that is checked out in the pipeline's source folder; empty: there is none, which hosts do not need.
+func head(ctx context.Context, p *project) string {
+	repo, err := git.Open(ctx, p.Source.Path)
+	if err != nil {
+		return ""
+	}
+	at, err := repo.Resolve(ctx, "HEAD")
+	if err != nil {
+		return ""
+	}
+	return at.Hash
+}
+
+// argument is how a command line in this folder names a manifest; empty: it is the default.
+func argument(file string) string {
+	if cwd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(cwd, file); err == nil && !strings.HasPrefix(rel, "..") {
+			file = rel
+		}
+	}
+	if file == "pipeline.hcl" {
+		return ""
+	}
+	return file
+}
+
+// service makes what serves the environments of a run or an action. The caller closes it.
+func (a *app) service(ctx context.Context, p *project, command string) (*environment.Service, error) {
+	o, err := a.options(ctx, p, command)
+	return &environment.Service{Options: o, Artifacts: p.files, Plugins: a.plugins}, err
+}
+
+// open opens the environment that a command is about, and returns the arguments after the manifest. The caller closes
+// it.
+func (a *app) open(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
+	p, rest, err := a.load(args)
+	if err != nil {
+		return nil, rest, err
+	}
+	e, err := a.openIn(c, p)
+	return e, rest, err
+}
+
+// openAlone is open for a command that takes no further arguments.
+func (a *app) openAlone(c *cobra.Command, args []string) (*environment.Environment, error) {
+	p, rest, err := a.load(args)
+	if err == nil {
+		err = want(rest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.openIn(c, p)
+}
+
+// openLeniently is open for a command that reads local files only, and works in spite of mistakes in the manifest.
+func (a *app) openLeniently(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
+	p, rest, err := a.read(args)
+	if err != nil {
+		return nil, rest, err
+	}
+	e, err := a.openIn(c, p)
+	return e, rest, err
+}
+
+func (a *app) openIn(c *cobra.Command, p *project) (*environment.Environment, error) {
+	o, err := a.options(c.Context(), p, c.CommandPath())
+	if err != nil {
+		return nil, err
+	}
+	return environment.Open(o)
+}
+
+// want checks how many arguments are left after the manifest.
+func want(rest []string, names ...string) error {
+	if len(rest) == len(names) {
+		return nil
+	}
+	if len(names) == 0 {
+		return usage{fmt.Errorf("unexpected argument %q; a manifest ends in .hcl or is a folder written with a /", rest[0])}
+	}
+	return usage{fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest))}
+}
+
+func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	p, _, err := a.read(args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, e := range p.Environments {
+		names = append(names, e.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// confirm asks a person. Where stdin is no terminal, it refuses and says what to do instead.
+func (a *app) confirm(question, otherwise string) error {
+	f, ok := a.in.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return usage{errors.New("stdin is not a terminal; " + otherwise)}
+	}
+	a.ui.Ask(question + " Only \"yes\" goes on:")
+	line, err := bufio.NewReader(f).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "yes" {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}

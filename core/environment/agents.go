@@ -1,0 +1,83 @@
+package environment
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/agent"
+	"github.com/seed-b96de936/troop/core/ansible"
+)
+
+// agentPlugins is where the plugins of agents lie on hosts.
+const agentPlugins = "/usr/local/lib/troop/plugins"
+
+// relay is the playbook run that puts the built-in agent on the router which tells people of alerts.
+func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
+	c := agent.Config{Type: "troop", Name: "relay", Notifiers: e.o.Pipeline.Notifiers}
+	return e.agentRun(s, c, "", core.Agent{}, []core.HostName{router.Name})
+}
+
+// agentRun is the playbook run that installs one agent on some hosts. binary is its plugin on this machine; empty:
+// there is none.
+func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs core.Agent, hosts []core.HostName) (ansible.Run, error) {
+	program, err := e.o.program("troop-agent")
+	if err != nil {
+		return ansible.Run{}, err
+	}
+	unit := "troop-agent@" + c.Type + "-" + c.Name + ".service"
+	lists := []string{unit + ".sha256"} // that the role agent writes
+	inputs := make([]core.Digest, 0, 2)
+	for _, f := range []string{program, binary} {
+		if f == "" {
+			continue
+		}
+		d, err := core.DigestFile(f)
+		if err != nil {
+			return ansible.Run{}, fmt.Errorf("read program of agent: %w", err)
+		}
+		inputs = append(inputs, d)
+		lists = append(lists, filepath.Base(f)+".sha256")
+	}
+	if binary != "" {
+		c.Plugin = filepath.Join(agentPlugins, filepath.Base(binary))
+	}
+	c.Pipeline, c.Environment, c.Hosts = e.o.Pipeline.Name, e.conf.Name, slices.Clone(s.hosts)
+	for i := range c.Hosts {
+		c.Hosts[i].Vars = nil // Ansible's alone
+	}
+	router, _ := withRole(s.hosts, "router")
+	c.Redis = agent.Redis{Address: redisAddress(router), Password: s.secrets.RedisPassword}
+	vars := map[string]any{
+		"agent_type": c.Type, "agent_name": c.Name, "agent_binary": program, "agent_plugin": binary, "agent_config": c,
+		"agent_capabilities":   notNil(needs.LinuxCapabilities),
+		"agent_groups":         notNil(needs.Groups),
+		"agent_writable_paths": notNil(needs.WritablePaths),
+	}
+	if needs.User != "" {
+		vars["agent_user"] = needs.User
+	}
+	return ansible.Run{
+		Name: "agent-" + c.Type + "-" + c.Name, Playbook: "agent.yml", Hosts: hosts, Vars: vars, Inputs: inputs,
+		Healthy: fmt.Sprintf("systemctl is-active --quiet %s && cd /etc/troop/installed && sha256sum --check --status -- %s", unit, strings.Join(lists, " ")),
+	}, nil
+}
+
+func notNil(list []string) []string { return append([]string{}, list...) }
+
+// knownHosts are the pinned keys of the hosts of a role under their private addresses, as SSH clients on other hosts
+// need them.
+func (s *site) knownHosts(role string) string {
+	var lines strings.Builder
+	for _, h := range s.hosts {
+		if h.Role != role {
+			continue
+		}
+		if key, err := s.ssh.HostKey(h); err == nil {
+			fmt.Fprintf(&lines, "%s %s\n", h.PrivateAddress, key)
+		}
+	}
+	return lines.String()
+}

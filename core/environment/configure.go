@@ -1,0 +1,71 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/ansible"
+)
+
+// hostsWait is how long hosts may take to start.
+const hostsWait = 5 * time.Minute
+
+// Configure brings all hosts to what the environment's playbook says. Where nothing has changed since it last
+// succeeded it is skipped, unless forced.
+func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.Event)) error {
+	if e.conf.Ansible == nil {
+		return nil
+	}
+	s, err := e.open()
+	if err != nil {
+		return err
+	}
+	emit = e.emitter(emit)
+	progress := func(h core.HostName, state string) {
+		emit(core.Event{Kind: core.KindProgress, Host: h, Summary: string(h) + ": " + state})
+	}
+	if err := s.ssh.Wait(ctx, s.hosts, hostsWait, progress); err != nil {
+		return err
+	}
+	runs := []ansible.Run{{Playbook: e.conf.Ansible.Playbook, Retries: 1}}
+	if router, ok := withRole(s.hosts, "router"); ok && len(e.o.Pipeline.Notifiers) > 0 {
+		relay, err := e.relay(s, router)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, relay)
+	}
+	for _, run := range runs {
+		done, err := e.play(ctx, s, run, force, func(t core.TaskResult) { emit(core.TaskEvent(t)) })
+		if err != nil {
+			return err
+		}
+		emit(core.Event{Kind: core.KindLog, Summary: done})
+	}
+	return nil
+}
+
+// play runs a playbook unless nothing that decides its outcome has changed since it last succeeded, and every host
+// still carries that outcome. It returns a line on what was done, or why not.
+func (e *Environment) play(ctx context.Context, s *site, run ansible.Run, force bool, each func(core.TaskResult)) (string, error) {
+	e.configuring.Lock()
+	defer e.configuring.Unlock()
+	name := run.Name
+	if name == "" {
+		name = run.Playbook
+	}
+	if !force {
+		if ok, why := s.ansible.Unchanged(ctx, run); ok {
+			return name + ": skipped, " + why, nil
+		}
+	}
+	start := time.Now()
+	recap, err := s.ansible.Run(ctx, run, each)
+	if err != nil {
+		return "", err
+	}
+	done := fmt.Sprintf("%s: %d hosts, %d changed, in %.1f s", name, len(recap), recap.Changed(), time.Since(start).Seconds())
+	return done, s.ansible.Record(ctx, run)
+}

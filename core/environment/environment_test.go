@@ -1,0 +1,252 @@
+package environment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote/remotetest"
+)
+
+// project is a pipeline with the environment lab, in a folder of its own.
+type project struct {
+	*testing.T
+	dir      string
+	pipeline *core.Pipeline
+	locks    *locks
+	log      []string
+}
+
+func newProject(t *testing.T) *project {
+	t.Helper()
+	dir := t.TempDir()
+	return &project{T: t, dir: dir, locks: &locks{held: map[string]core.Holder{}}, pipeline: &core.Pipeline{
+		Name: "shop", File: filepath.Join(dir, "shop.hcl"), Dir: dir, Environments: []core.Environment{{Name: "lab"}},
+	}}
+}
+
+// lab is the configuration of the environment, to be changed before it is opened.
+func (p *project) lab() *core.Environment { return &p.pipeline.Environments[0] }
+
+func (p *project) options() Options {
+	return Options{
+		Pipeline: p.pipeline, Dir: filepath.Join(p.dir, ".troop"), What: "troop test", By: "ann", Argument: "shop.hcl",
+		Locks: p.locks, Programs: filepath.Join(p.dir, "bin"), Log: func(line string) { p.log = append(p.log, line) },
+	}
+}
+
+func (p *project) open(o Options) *Environment {
+	p.Helper()
+	e, err := Open(o)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			p.Error(err)
+		}
+	})
+	return e
+}
+
+func (p *project) write(name, text string) string {
+	p.Helper()
+	file := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		p.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+		p.Fatal(err)
+	}
+	return file
+}
+
+// hosts records hosts as an apply does.
+func (p *project) hosts(hosts ...core.Host) {
+	p.Helper()
+	data, err := json.Marshal(hosts)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.write(".troop/lab/hosts.json", string(data))
+}
+
+// serve starts a host on this machine, whose /etc is the folder that is returned.
+func (p *project) serve(e *Environment, name core.HostName, role string) (server *remotetest.Server, h core.Host, etc string) {
+	p.Helper()
+	client, err := e.SSH()
+	if err != nil {
+		p.Fatal(err)
+	}
+	server, etc = remotetest.Listen(p.T, "127.0.0.1:0", client.PublicKey()), p.TempDir()
+	server.Command = func(command string) string { return strings.ReplaceAll(command, "/etc/", etc+"/") }
+	h = server.Host(name)
+	h.Role, h.PrivateAddress, h.HostKey = role, "10.0.0.1", server.HostKey
+	return server, h, etc
+}
+
+// exists lists what lies in the folder of the environment.
+func (p *project) exists() []string {
+	entries, err := os.ReadDir(filepath.Join(p.dir, ".troop/lab"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		p.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// locks are locks in memory.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]core.Holder
+}
+
+func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error) {
+	for told := false; ; told = true {
+		l.mu.Lock()
+		other, taken := l.held[env]
+		if !taken {
+			l.held[env] = h
+			l.mu.Unlock()
+			return func() error {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				delete(l.held, env)
+				return nil
+			}, nil
+		}
+		l.mu.Unlock()
+		if wait == nil {
+			return nil, &core.LockedError{Environment: env, Holder: other}
+		}
+		if !told {
+			wait(other)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	o := p.options()
+	if e := p.open(o); e.Name() != "lab" || e.Arguments() != " shop.hcl --env lab" {
+		t.Errorf("the only one: %s, %q", e.Name(), e.Arguments())
+	}
+	p.pipeline.Environments = append(p.pipeline.Environments, core.Environment{Name: "production"})
+	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "choose one with --env: lab, production") {
+		t.Errorf("one of two: %v", err)
+	}
+	o.Name = "lba"
+	if _, err := Open(o); !errors.As(err, new(*core.NotFoundError)) || !strings.Contains(err.Error(), "did you mean lab?") {
+		t.Errorf("a name that is not there: %v", err)
+	}
+	o.Name = "production"
+	if e := p.open(o); e.Name() != "production" {
+		t.Errorf("by name: %s", e.Name())
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, ".troop")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("opening an environment has made something: %v", err)
+	}
+}
+
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	e := p.open(p.options())
+	_, err := e.Hosts()
+	if !errors.As(err, new(*core.NotFoundError)) || !strings.Contains(err.Error(), "make them: troop apply shop.hcl --env lab") {
+		t.Errorf("before an apply: %v", err)
+	}
+	if _, err := e.Host("web-1"); !errors.As(err, new(*core.NotFoundError)) {
+		t.Errorf("a host before an apply: %v", err)
+	}
+	p.hosts(core.Host{Name: "web-1", Role: "production"}, core.Host{Name: "router-1", Role: "router"})
+	if h, err := e.Host("router-1"); err != nil || h.Role != "router" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if _, err := e.Host("web-2"); err == nil || !strings.Contains(err.Error(), "there are web-1, router-1") {
+		t.Errorf("a host that is not there: %v", err)
+	}
+	if got := p.exists(); !slices.Equal(got, []string{"hosts.json"}) {
+		t.Errorf("looking has made %v", got)
+	}
+	p.write(".troop/lab/hosts.json", "[{")
+	if _, err := e.Hosts(); err == nil || !strings.Contains(err.Error(), "hosts.json") {
+		t.Errorf("a damaged list: %v", err)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	var wg sync.WaitGroup
+	all := make([]secrets, 8)
+	for i := range all {
+		e := p.open(p.options())
+		wg.Go(func() {
+			var err error
+			if all[i], err = e.secrets(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, s := range all {
+		if s != all[0] || len(s.RedisPassword) < 20 || !strings.Contains(s.StoragePrivateKey, "PRIVATE KEY") || !strings.HasPrefix(s.StoragePublicKey, "ssh-ed25519 ") {
+			t.Errorf("got %+v, want %+v", s, all[0])
+		}
+	}
+	info, err := os.Stat(filepath.Join(p.dir, ".troop/lab/secrets.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if got := p.exists(); !slices.Equal(got, []string{"secrets.json"}) {
+		t.Errorf("what is left: %v", got)
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	o := p.options()
+	o.Run = "01R"
+	first, second := p.open(o), p.open(p.options())
+	release, err := first.Lock(t.Context())
+	if err != nil || p.locks.held["lab"].What != "troop test" || p.locks.held["lab"].Run != "01R" {
+		t.Fatalf("%+v, %v", p.locks.held, err)
+	}
+	if _, err := second.TryLock(t.Context()); !errors.As(err, new(*core.LockedError)) {
+		t.Errorf("a second one: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	second.o.Log = func(line string) { cancel(errors.New(line)) }
+	if _, err := second.Lock(ctx); err == nil || !strings.Contains(err.Error(), "environment lab: waiting for") {
+		t.Errorf("waiting: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	release, err = second.TryLock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+}

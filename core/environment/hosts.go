@@ -1,0 +1,114 @@
+package environment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/terraform"
+)
+
+func (e *Environment) hostsFile() string { return filepath.Join(e.dir, "hosts.json") }
+
+// Hosts returns the hosts that the last apply recorded; it reaches none of them. When there was no apply, the error is
+// a *core.NotFoundError.
+func (e *Environment) Hosts() ([]core.Host, error) {
+	data, err := os.ReadFile(e.hostsFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &core.NotFoundError{
+			What: "hosts of environment", Name: e.conf.Name, Remedy: "make them: troop apply" + e.Arguments(),
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var hosts []core.Host
+	if err := json.Unmarshal(data, &hosts); err != nil {
+		return nil, fmt.Errorf("read %s: %w", e.hostsFile(), err)
+	}
+	return hosts, nil
+}
+
+// Host returns the host of a name that a person has typed.
+func (e *Environment) Host(name string) (core.Host, error) {
+	hosts, err := e.Hosts()
+	if err != nil {
+		return core.Host{}, err
+	}
+	var names []string
+	for _, h := range hosts {
+		if string(h.Name) == name {
+			return h, nil
+		}
+		names = append(names, string(h.Name))
+	}
+	return core.Host{}, &core.NotFoundError{What: "host", Name: name, Remedy: "there are " + strings.Join(names, ", ")}
+}
+
+// withRole returns the first host of a role.
+func withRole(hosts []core.Host, role string) (core.Host, bool) {
+	i := slices.IndexFunc(hosts, func(h core.Host) bool { return h.Role == role })
+	if i < 0 {
+		return core.Host{}, false
+	}
+	return hosts[i], true
+}
+
+// record takes the hosts from Terraform's state: they are pinned, and are the ones that Hosts returns from now on.
+func (e *Environment) record(ctx context.Context, w *terraform.Workspace) error {
+	hosts, err := w.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	ssh, err := e.SSH()
+	if err != nil {
+		return err
+	}
+	if err := ssh.Pin(hosts); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(hosts, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(e.hostsFile(), append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("record hosts: %w", err)
+	}
+	return e.reset()
+}
+
+// forget drops what was known of hosts that are gone: the list, their keys, how they were configured, and the secrets
+// that only they had.
+func (e *Environment) forget() error {
+	ssh, err := e.SSH()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(e.reset(), ssh.Forget(), ansible.Forget(e.dir))
+	for _, file := range []string{e.hostsFile(), e.secretsFile()} {
+		if e := os.Remove(file); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// reset ends what was opened for the former hosts.
+func (e *Environment) reset() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ssh != nil {
+		e.ssh.Disconnect()
+	}
+	return e.leave()
+}

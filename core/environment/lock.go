@@ -1,0 +1,102 @@
+package environment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/terraform"
+)
+
+// Locks keeps others out of an environment. The store does.
+type Locks interface {
+	// Lock waits until the environment is free, telling wait once who holds it; with no wait it fails then.
+	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error)
+}
+
+// Lock keeps everybody else out of the environment until it is released or this process ends. While another command
+// holds it, Lock waits, and the log says for whom.
+func (e *Environment) Lock(ctx context.Context) (release func() error, err error) {
+	return e.lock(ctx, func(h core.Holder) {
+		e.o.Log(fmt.Sprintf("environment %s: waiting for %s", e.conf.Name, h))
+	})
+}
+
+// TryLock is Lock that fails at once while another command holds the environment.
+func (e *Environment) TryLock(ctx context.Context) (release func() error, err error) {
+	return e.lock(ctx, nil)
+}
+
+func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
+	return e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run}, wait)
+}
+
+// Holders are the commands that keep others from an environment and from its state. Nil: nobody.
+type Holders struct {
+	Environment *core.Holder    `json:"environment"`
+	State       *terraform.Lock `json:"state"`
+
+	name string
+}
+
+// Holders looks who has locked the environment and its state.
+func (e *Environment) Holders(ctx context.Context) (Holders, error) {
+	found := Holders{name: e.conf.Name}
+	release, err := e.TryLock(ctx)
+	if taken, ok := errors.AsType[*core.LockedError](err); ok {
+		found.Environment = &taken.Holder
+	} else if err != nil {
+		return found, err
+	} else if err := release(); err != nil {
+		return found, err
+	}
+	state, err := e.StateHolder(ctx)
+	found.State = state.State
+	return found, err
+}
+
+// StateHolder is Holders for a caller that holds the environment's lock itself.
+func (e *Environment) StateHolder(ctx context.Context) (Holders, error) {
+	found := Holders{name: e.conf.Name}
+	w, err := e.terraform(ctx)
+	if err != nil {
+		return found, err
+	}
+	found.State, err = w.Locked(ctx)
+	return found, err
+}
+
+// Lines are the holders for people, with what to do about them.
+func (h Holders) Lines() []string {
+	const wait = "wait for it, or end it: kill -INT %d"
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if x := h.Environment; x != nil {
+		say("environment %s is in use by %s", h.name, x)
+		say(wait, x.PID)
+	}
+	switch l := h.State; {
+	case l == nil:
+		say("nobody has locked the state of environment %s", h.name)
+	case l.ID == "":
+		say("the state of environment %s is in use by %s", h.name, l)
+		say(wait, l.Holder.PID)
+	case l.Abandoned:
+		say("the state of environment %s is locked by %s (lock %s)", h.name, l, l.ID)
+		say("troop apply --env %s frees the lock and repairs what was left; troop state unlock --env %[1]s only frees it", h.name)
+	default:
+		say("the state of environment %s is locked by %s (lock %s)", h.name, l, l.ID)
+		say("wait for it; when nobody works on it any more: troop state unlock --env %s", h.name)
+	}
+	return lines
+}
+
+// Unlock frees a lock of the state's backend. That nobody works on the state any more, the caller must know.
+func (e *Environment) Unlock(ctx context.Context, l terraform.Lock) error {
+	w, err := e.terraform(ctx)
+	if err != nil {
+		return err
+	}
+	return w.Unlock(ctx, l)
+}

@@ -1,0 +1,12 @@
+package environment
+
+import (
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
+)
+
+func TestMain(m *testing.M) {
+	proc.Main()
+	m.Run()
+}

@@ -1,0 +1,118 @@
+package environment
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/playbooks"
+)
+
+// redisPort is where the router's Redis answers.
+const redisPort = 6379
+
+// site is what depends on which hosts there are: an apply makes it anew.
+type site struct {
+	hosts   []core.Host
+	secrets secrets
+	ssh     *remote.Client
+	ansible *ansible.Runner
+	bus     *bus.Bus // nil: there is no router
+	flags   *flags.Flags
+}
+
+// open returns the site of the hosts that the last apply recorded. It connects to nothing yet.
+func (e *Environment) open() (*site, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.site != nil {
+		return e.site, nil
+	}
+	hosts, err := e.Hosts()
+	if err != nil {
+		return nil, err
+	}
+	s := &site{hosts: hosts}
+	if s.ssh, err = e.openSSH(); err != nil {
+		return nil, err
+	}
+	if s.secrets, err = e.secrets(); err != nil {
+		return nil, err
+	}
+	vars := map[string]any{
+		"troop_environment":         e.conf.Name,
+		"troop_pipeline":            e.o.Pipeline.Name,
+		"troop_storage_public_key":  s.secrets.StoragePublicKey,
+		"troop_storage_private_key": s.secrets.StoragePrivateKey,
+	}
+	router, routed := withRole(hosts, "router")
+	if routed {
+		vars["troop_redis_address"] = router.PrivateAddress
+		vars["troop_redis_port"] = redisPort
+		vars["troop_redis_password"] = s.secrets.RedisPassword
+	}
+	if e.conf.Ansible != nil {
+		maps.Copy(vars, e.conf.Ansible.Variables)
+	}
+	s.ansible, err = ansible.New(ansible.Config{
+		Dir: e.dir, Manifest: e.o.Pipeline.Dir, Playbooks: playbooks.FS, SSH: s.ssh, Hosts: hosts, Vars: vars,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if routed {
+		s.bus = bus.Open(bus.Options{Address: redisAddress(router), Password: s.secrets.RedisPassword, Dial: s.ssh.Dialer(router)})
+		s.flags = flags.Open(s.bus.Client())
+	}
+	e.site = s
+	return s, nil
+}
+
+// leave closes the site, for callers that hold mu.
+func (e *Environment) leave() error {
+	s := e.site
+	if s == nil {
+		return nil
+	}
+	e.site = nil
+	err := s.ansible.Close()
+	if s.bus != nil {
+		err = errors.Join(err, s.bus.Close())
+	}
+	return err
+}
+
+func redisAddress(router core.Host) string {
+	return fmt.Sprintf("%s:%d", router.PrivateAddress, redisPort)
+}
+
+// Bus returns the events and the state that the hosts share. They are in a Redis on the router.
+func (e *Environment) Bus() (*bus.Bus, error) {
+	s, err := e.routed()
+	if err != nil {
+		return nil, err
+	}
+	return s.bus, nil
+}
+
+// Flags returns the feature flags, which are in the same Redis.
+func (e *Environment) Flags() (*flags.Flags, error) {
+	s, err := e.routed()
+	if err != nil {
+		return nil, err
+	}
+	return s.flags, nil
+}
+
+func (e *Environment) routed() (*site, error) {
+	s, err := e.open()
+	if err == nil && s.bus == nil {
+		err = fmt.Errorf("environment %s has no host with the role router, which holds its flags, state and events", e.conf.Name)
+	}
+	return s, err
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// abort goes back to the good release everywhere, and returns why. A cancelled deploy only takes the traffic away from a
+// release without a verdict: the next deploy continues from there.
+func (d *deployer) abort(ctx context.Context, r state.Release, why error) error {
+	if cancelled(ctx, why) {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		unjudged := func(h string) bool { return d.want.Phase == state.PhaseCanary && d.want.Hosts[h].Release == r.ID }
+		if slices.ContainsFunc(d.canary, unjudged) {
+			d.want.Open = false
+			if err := d.write(last); err != nil {
+				d.job.Warnf("%v", err)
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return why
+	}
+	d.job.Warnf("aborting release %s: %v", r, why)
+	if d.want.Good == r.ID && d.good != r.ID { // it was promoted already
+		d.want.RolledBack(d.good)
+		d.want.Candidate = r.ID
+	}
+	done, err := d.goBack(ctx)
+	if err != nil {
+		return sdk.Failf("release %s aborted: %v; going back failed: %v; try again with `troop deploy abort`", r, why, err)
+	}
+	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
+}
+
+// goBack makes every host serve the good release again, and returns a sentence that says what it did.
+func (d *deployer) goBack(ctx context.Context) (string, error) {
+	good, ok := d.want.Releases[d.want.Good]
+	if !ok {
+		return "there is no earlier good release, so no host serves one", d.serveNothing(ctx)
+	}
+	back, err := d.goBackTo(ctx, good)
+	if err != nil {
+		return "", err
+	}
+	if len(back) == 0 {
+		return fmt.Sprintf("every host still serves release %s", good), nil
+	}
+	return fmt.Sprintf("%s back on release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
+}
+
+// serveNothing takes every host out of service.
+func (d *deployer) serveNothing(ctx context.Context) error {
+	for h, p := range d.want.Hosts {
+		d.want.Hosts[h] = state.Placement{Pool: p.Pool}
+	}
+	d.want.Phase, d.want.Open, d.want.Candidate = state.PhaseRest, false, ""
+	d.want.Forget()
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	d.cleanUp(ctx)
+	return nil
+}
+
+// goBackTo makes every host serve a release that was good, and returns the hosts that did not. It closes the canary
+// before anything else, and brings production back before the canary: a canary host that is gone cannot keep production
+// on a bad release.
+func (d *deployer) goBackTo(ctx context.Context, r state.Release) ([]string, error) {
+	d.want.Phase, d.want.Open = state.PhaseAborting, false
+	if err := d.write(ctx); err != nil {
+		return nil, err
+	}
+	canary, production := d.split(d.other(r.ID))
+	if err := d.bringBack(ctx, production, r); err != nil {
+		return nil, err
+	}
+	if r.ID != d.want.Good {
+		d.want.RolledBack(r.ID)
+	}
+	if err := d.bringBack(ctx, canary, r); err != nil {
+		if werr := d.write(ctx); werr != nil {
+			d.job.Warnf("%v", werr)
+		}
+		return nil, fmt.Errorf("production serves release %s, the canary does not: %w", r, err)
+	}
+	d.want.Candidate = ""
+	if err := d.rest(ctx, d.c.weights()); err != nil {
+		return nil, err
+	}
+	d.cleanUp(ctx)
+	return slices.Concat(canary, production), nil
+}
+
+// other returns the hosts that are to serve another release.
+func (d *deployer) other(id string) []string {
+	return slices.DeleteFunc(d.all(), func(h string) bool { return d.want.Hosts[h].Release == id })
+}
+
+// bringBack makes hosts serve a release, all at once: each serves from its other slot until the release is healthy. Where
+// this deploy has replaced the release, it still runs, and nothing has to be installed.
+func (d *deployer) bringBack(ctx context.Context, hosts []string, r state.Release) error {
+	var running []string
+	for _, h := range hosts {
+		if p, ok := d.previous[h]; ok && p.Release == r.ID {
+			d.want.Hosts[h] = p
+			delete(d.previous, h)
+			running = append(running, h)
+		}
+	}
+	if len(running) > 0 {
+		err := d.serveAgain(ctx, running, r)
+		switch {
+		case err == nil:
+			hosts = slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(running, h) })
+		case ctx.Err() != nil:
+			return err
+		default:
+			d.job.Warnf("%s: release %s does not run any more: %v", strings.Join(running, ", "), r, err)
+		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	if err := d.install(ctx, hosts, r); err != nil {
+		return err
+	}
+	d.place(hosts, r)
+	return d.serveAgain(ctx, hosts, r)
+}
+
+// serveAgain waits until hosts serve a release. It waits neither for other hosts, which may be gone, nor for requests that
+// the slots from before still have.
+func (d *deployer) serveAgain(ctx context.Context, hosts []string, r state.Release) error {
+	err := d.reach(ctx, func(a state.Actual) bool {
+		return !slices.ContainsFunc(hosts, func(h string) bool { return !d.serves(a, h, r.ID) })
+	})
+	if err != nil {
+		return fmt.Errorf("switch %s back to release %s: %w", strings.Join(hosts, ", "), r, err)
+	}
+	d.job.Logf("%s: back on release %s", strings.Join(hosts, ", "), r)
+	return nil
+}

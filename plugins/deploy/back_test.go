@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
+)
+
+func TestOperatorEndsHeldCanary(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]string{"promote": artifact2, "abort": artifact1, "rollback": artifact1} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneEach)
+			s.mustDeploy(artifact1)
+			held := strings.Replace(s.body(artifact2), `"promote"`, `"hold"`, 1)
+			r := s.deployBody(t.Context(), artifact2, held)
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "is held on the canary") {
+				t.Fatalf("got %v, want a held release", r.Err)
+			}
+			expect(t, "canary-1 while held", s.serving("canary-1"), artifact2)
+			expect(t, "web-1 while held", s.serving("web-1"), artifact1)
+			args := map[string]string{}
+			if action == "rollback" {
+				args["yes"] = "true"
+			}
+			if r := s.call(action, args); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			expect(t, "web-1", s.serving("web-1"), want)
+			expect(t, "canary-1", s.serving("canary-1"), want)
+			s.expectSplit(30, 20, 10)
+		})
+	}
+}
+
+func TestOrderEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	done := make(chan sdktest.Result)
+	long := s.longWatch(artifact2)
+	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
+	s.watching()
+	if r := s.call("promote", nil); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if r := <-done; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+}
+
+// TestAbortWorksInEveryPhase orders an abort while a deploy is at a certain step, and expects the former release
+// everywhere, on production first.
+func TestAbortWorksInEveryPhase(t *testing.T) {
+	t.Parallel()
+	steps := map[string]struct {
+		host, step string // of the playbook during which the operator orders the abort
+		reached    bool   // production served the release by then
+	}{
+		"canary is installed":     {"canary-1", "install", false},
+		"production is installed": {"web-2", "install", false},
+		"old slots are stopped":   {"web-2", "settle", true},
+	}
+	for name, tt := range steps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, twoProduction)
+			s.mustDeploy(artifact1)
+			var once sync.Once
+			var playing sync.Mutex // one playbook at a time, as in the core: a cancelled one ends before the next begins
+			s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+				playing.Lock()
+				defer playing.Unlock()
+				if slices.Contains(p.Hosts, sdk.HostName(tt.host)) && p.Vars["release_step"] == tt.step {
+					once.Do(func() {
+						if got := s.serving("web-1") == artifact2; got != tt.reached {
+							t.Errorf("production serves the release: %v, want %v", got, tt.reached)
+						}
+						s.order(t, "abort")
+					})
+				}
+				return s.playbook(p)
+			}
+			stop := s.load()
+			r := s.deploy(artifact2)
+			a := stop()
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "aborted: an operator ordered the abort") {
+				t.Errorf("got %v", r.Err)
+			}
+			if len(a.failed) > 0 {
+				t.Errorf("%d requests failed: %q", len(a.failed), a.failed[0])
+			}
+			for _, h := range []string{"web-1", "web-2", "canary-1"} {
+				expect(t, h, s.serving(h), artifact1)
+			}
+			d := s.desired()
+			if d.Phase != state.PhaseRest || d.Candidate != "" || d.Releases[d.Good].Commit != artifact1 || len(d.History) > 0 {
+				t.Errorf("desired state after the abort: %+v", d)
+			}
+			s.expectSplit(300, 200, 100)
+			if r := s.call("abort", nil); r.Err == nil || !strings.Contains(r.Err.Error(), "nothing to abort") {
+				t.Errorf("a second abort gave %v", r.Err)
+			}
+		})
+	}
+}
+
+// TestAbortDuringPromotionIsQuick aborts while production drains requests that hang: the former release still runs, so
+// it answers again without an installation, and nothing waits for the requests that hang.
+func TestAbortDuringPromotionIsQuick(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	release := func() {}
+	s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+		if slices.Contains(p.Hosts, "web-1") && p.Vars["release_step"] == "install" {
+			release = s.hang("web-1", "web-2")
+		}
+		return s.playbook(p)
+	}
+	done := make(chan sdktest.Result)
+	body := s.body(artifact2)
+	go func() { done <- s.deployBody(t.Context(), artifact2, body) }()
+	s.eventually("web-1 serves the release and drains", func() bool { return s.actual().Hosts["web-1"].Sessions > 0 })
+	installed := len(s.fake.Playbooks())
+	s.order(t, "abort")
+	s.eventually("production serves the former release", func() bool {
+		a, d := s.actual(), s.desired()
+		return d.Phase == state.PhaseAborting && s.serving("web-1") == artifact1 && a.Hosts["web-1"].Up && a.Hosts["web-1"].Slot == d.Hosts["web-1"].Slot
+	})
+	expect(t, "playbooks for the way back", len(s.fake.Playbooks()), installed)
+	release()
+	if r := <-done; r.Err == nil || !strings.Contains(r.Err.Error(), "an operator ordered the abort") {
+		t.Errorf("got %v", r.Err)
+	}
+	for _, h := range []string{"web-1", "web-2", "canary-1"} {
+		expect(t, h, s.serving(h), artifact1)
+	}
+}
+
+// TestDeadCanaryDoesNotKeepProductionBack rolls back while no playbook reaches the canary host.
+func TestDeadCanaryDoesNotKeepProductionBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	s.mustDeploy(artifact2)
+	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
+	s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+		if slices.Contains(p.Hosts, "canary-1") {
+			return []sdk.TaskResult{{Host: "canary-1", Task: "Connect", Status: "unreachable", Message: "no route to host"}}, errors.New("1 host unreachable")
+		}
+		return s.playbook(p)
+	}
+	r := s.call("rollback", map[string]string{"yes": "true"})
+	if r.Err == nil || !strings.Contains(r.Err.Error(), "the canary does not: canary-1: no route to host") {
+		t.Errorf("got %v", r.Err)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact1)
+	expect(t, "web-2", s.serving("web-2"), artifact1)
+	if d := s.desired(); d.Releases[d.Good].Commit != artifact1 {
+		t.Errorf("the good release is %s", d.Good)
+	}
+	s.expectSplit(30, 30, 0)
+
+	s.fake.OnPlaybook = s.playbook // the host is back: the next run repairs it
+	s.mustDeploy(artifact1)
+	expect(t, "canary-1", s.serving("canary-1"), artifact1)
+	s.expectSplit(30, 20, 10)
+}
+
+func TestRollbackNeedsYes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	if r := s.call("rollback", nil); r.Err == nil {
+		t.Error("rolled back without a release")
+	}
+	s.mustDeploy(artifact1)
+	s.mustDeploy(artifact2)
+	r := s.call("rollback", nil)
+	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+artifact2) || !strings.Contains(text, "--yes") {
+		t.Errorf("got %v and %s", r.Err, text)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+}

@@ -1,0 +1,217 @@
+// Package contract holds the plain types of the agreement between troop and its plugins: what a plugin says of
+// itself, what a call is about, what a plugin reports, and which services of the core it may call. Each is defined
+// here and nowhere else. Package sdk re-exports by alias what authors need, package core what the engine needs, and
+// plugins/sdk/internal/wire converts from and to the protocol. It depends on the standard library only.
+//
+// # Adding a capability
+//
+// Four files are written by hand:
+//
+//  1. plugins/sdk/internal/wire/plugin.proto: the call and its messages; then go generate ./plugins/sdk/internal/wire
+//     and UPDATE=1 go test ./plugins/sdk/internal/wire
+//  2. plugins/sdk/contract/capabilities.go: the method with its contract, the name of its capability if it has a new
+//     one, and its line in guard
+//  3. plugins/sdk/internal/wire/capabilities.go: its two halves, Remote in the plugin and Serve in the core
+//  4. core/environment: what it does
+//
+// Everything else follows: sdk.Job has the method by embedding, an agent's host and sdktest.Fake refuse the call until
+// they implement it, and the tests of the wire package fill every field of its types.
+package contract
+
+import "time"
+
+// RunID is a ULID.
+type RunID string
+
+// StageID is TYPE.NAME.
+type StageID string
+
+// HostName is the name of a host within its environment.
+type HostName string
+
+// Host is a machine of the environment, as plugins see it: without the core's keys and variables.
+type Host struct {
+	Name                    HostName
+	Role                    string // production, canary, router or storage
+	Address, PrivateAddress string
+	User                    string
+	Port                    int
+}
+
+// Config is a block of the manifest together with what it may refer to.
+type Config struct {
+	Name  string // the block's second label
+	Block Block
+	Scope Scope
+}
+
+// Block is the body of a stage as it stands in the manifest. Its plugin decodes it.
+type Block struct {
+	Source []byte // the text between the braces
+	Start  Pos    // of the first byte of Source
+	File   string
+}
+
+// Scope is the object that the expressions of a block refer to: a cty value, in the two encodings of go-cty.
+type Scope struct {
+	Type  []byte // JSON
+	Value []byte // msgpack; unknown values allowed
+	// Secrets are the secrets and environment variables that the block refers to, by name, as far as they are known.
+	// They stay with the core; Capabilities.Secret gives them.
+	Secrets map[string]string `json:",omitempty"`
+}
+
+// Secret returns a secret by name, or a *NotFoundError.
+func (s Scope) Secret(name string) (string, error) {
+	if v, ok := s.Secrets[name]; ok {
+		return v, nil
+	}
+	return "", &NotFoundError{What: "secret", Name: name, Remedy: "the stage's block must refer to secret." + name + " or env." + name}
+}
+
+// Job is one call of a plugin.
+type Job struct {
+	Config       Config
+	Info         RunInfo
+	Capabilities Capabilities // nil: none
+}
+
+// RunInfo says for what a job runs.
+type RunInfo struct {
+	Run         RunID // empty for agents and actions
+	Pipeline    string
+	Stage       StageID
+	Commit      string
+	Branch      string
+	Environment string
+	Workspace   string   // with the capability: folder with the checked-out commit, shared by the stages of a run
+	Host        HostName // the one an agent lives on
+	Role        string   // of that host
+	StateDir    string   // the plugin's own folder; survives between runs, and between restarts of an agent
+}
+
+// Message is what a plugin reports while it works: exactly one field is set.
+type Message struct {
+	Log      *Log
+	Progress *Progress
+	Finding  *Finding
+	Metric   *Metric
+	Output   *Output
+	Event    *Event
+	Table    *Table
+}
+
+// Log is one line.
+type Log struct {
+	Line  string
+	Error bool // written with Warnf, or to standard error
+}
+
+// Progress is how far a job has come.
+type Progress struct {
+	Done, Total float64 // Total 0: unknown
+	Text        string
+}
+
+// Finding is a place in the source that someone should look at.
+type Finding struct {
+	Path     string `json:"path"`             // relative to the workspace
+	Line     int    `json:"line,omitempty"`   // from 1; 0: unknown
+	Column   int    `json:"column,omitempty"` // from 1; 0: unknown
+	Severity string `json:"severity"`         // error, warning or note
+	Rule     string `json:"rule,omitempty"`
+	Message  string `json:"message"`
+}
+
+// Metric is a measured figure, with the limit it was held against when there is one.
+type Metric struct {
+	Name  string
+	Value float64
+	Unit  string   // "%", "ms", …
+	Limit *float64 // nil: no limit
+}
+
+// Output is a value that a stage hands on. Value is of a type that encoding/json decodes into an any.
+type Output struct {
+	Name  string
+	Value any
+}
+
+// Table is what an action shows: aligned on a terminal, objects with --json.
+type Table struct {
+	Columns []string
+	Rows    [][]string
+}
+
+// Severity of an event.
+type Severity string
+
+// The severities. An alert is an event that someone must hear of; resolved is its recovery.
+const (
+	Info     Severity = "info"
+	Warning  Severity = "warning"
+	Alert    Severity = "alert"
+	Resolved Severity = "resolved"
+)
+
+// Event is one fact with a time. The core fills in ID, Time, Environment, Host, Role, Run and Source when they are
+// empty.
+type Event struct {
+	ID          string         `json:"id"` // ULID
+	Time        time.Time      `json:"time"`
+	Environment string         `json:"environment,omitempty"`
+	Host        HostName       `json:"host,omitempty"`
+	Role        string         `json:"role,omitempty"`
+	Run         RunID          `json:"run,omitempty"`
+	Source      string         `json:"source"` // TYPE.NAME of a stage, or a part of the core
+	Kind        string         `json:"kind"`   // dotted, such as process.terminated
+	Severity    Severity       `json:"severity"`
+	Summary     string         `json:"summary"`       // one sentence
+	Key         string         `json:"key,omitempty"` // what an alert is about; its recovery carries the same key
+	Data        map[string]any `json:"data,omitempty"`
+}
+
+// EventFilter chooses events. The zero value takes every event from now on.
+type EventFilter struct {
+	Kinds      []string // prefixes; empty: every kind
+	Severities []Severity
+	Since      time.Time
+}
+
+// PlaybookRun asks for one playbook run on some hosts.
+type PlaybookRun struct {
+	Name  string     // "release.yml" ships with troop; "./x.yml" is the team's own, beside the manifest
+	Hosts []HostName // empty: every host
+	Vars  map[string]any
+}
+
+// TaskResult is what one task did on one host.
+type TaskResult struct {
+	Host    HostName
+	Task    string
+	Status  string // ok, changed, failed, skipped or unreachable
+	Message string
+	Path    string         // FILE:LINE of the task
+	Facts   map[string]any // the task's registered troop_result, when it has one
+	Elapsed time.Duration
+}
+
+// Artifact is a file in the content-addressed store.
+type Artifact struct {
+	Digest Digest
+	Path   string // on this machine
+	Size   int64  // bytes
+}
+
+// Entry is one value of the state that a plugin shares with its agents in an environment.
+type Entry struct {
+	Key     string
+	Value   []byte
+	Version int64 // counts the changes of the key; 0: not set
+}
+
+// StorageKey is what a host needs to send files to the storage host of its environment.
+type StorageKey struct {
+	PrivateKey string `json:"private_key"` // PEM
+	KnownHosts string `json:"known_hosts"` // as OpenSSH has it
+}

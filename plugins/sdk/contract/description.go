@@ -1,0 +1,98 @@
+package contract
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Description is what a plugin says of itself.
+type Description struct {
+	Name, Version, Summary string
+	Stage                  bool // has Run
+	// Cacheable says that Run's result depends on the commit, the configuration and the plugin alone; identical
+	// inputs skip it.
+	Cacheable    bool
+	Agent        *Agent // nil: has no Watch
+	Config       BlockSchema
+	Outputs      []OutputDoc
+	Actions      []Action
+	Capabilities []Capability // of Run
+}
+
+// AllCapabilities returns the capabilities of all faces together.
+func (d Description) AllCapabilities() []Capability {
+	all := slices.Clone(d.Capabilities)
+	add := func(list []Capability) {
+		for _, c := range list {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	if d.Agent != nil {
+		add(d.Agent.Capabilities)
+	}
+	for _, a := range d.Actions {
+		add(a.Capabilities)
+	}
+	return all
+}
+
+// Action returns the action of a name, or a *NotFoundError.
+func (d Description) Action(name string) (Action, error) {
+	var names []string
+	for _, a := range d.Actions {
+		if a.Name == name {
+			return a, nil
+		}
+		names = append(names, a.Name)
+	}
+	return Action{}, &NotFoundError{What: "action", Name: name, Remedy: fmt.Sprintf("plugin %s has %s", d.Name, strings.Join(names, ", "))}
+}
+
+// BlockSchema describes the arguments and nested blocks of a block.
+type BlockSchema struct {
+	Attributes []Attribute
+	Blocks     []NestedBlock
+}
+
+// Attribute is one argument. Type is an HCL type constraint, or duration or size; Default is HCL source.
+type Attribute struct {
+	Name, Type, Default, Doc string
+	Required, Sensitive      bool
+}
+
+// NestedBlock is a block within a block.
+type NestedBlock struct {
+	Type           string
+	Labels         []string
+	Required, Many bool
+	Doc            string
+	Block          BlockSchema
+}
+
+// OutputDoc describes a value that a stage hands on. Manifests read it as stage.TYPE.NAME.OUTPUT.
+type OutputDoc struct{ Name, Doc string }
+
+// Action is a command that a plugin offers: `troop TYPE NAME`.
+type Action struct {
+	Name, Summary string
+	Args          []Arg
+	Capabilities  []Capability
+}
+
+// Arg describes one argument of an action: a flag --NAME, or a positional argument in the order of the list.
+type Arg struct {
+	Name, Doc, Default string
+	Flag, Required     bool
+}
+
+// Agent is what a plugin's agent needs of the service manager of its host.
+type Agent struct {
+	User              string   // empty: the system user "troop"; "root" only with a reason
+	LinuxCapabilities []string // such as CAP_KILL
+	Groups            []string // supplementary groups
+	WritablePaths     []string // beyond the state folder
+	Capabilities      []Capability
+}
