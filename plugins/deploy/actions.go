@@ -99,7 +99,7 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 	}
 	d.want.Weights = w
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.settle(ctx); err != nil {
+	if err := d.weigh(ctx); err != nil {
 		return err
 	}
 	d.job.Logf("weights %s; the next deploy sets those of the manifest", w)
@@ -128,7 +128,7 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	}
 	// An operator's order overrules whatever closed the canary.
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.settle(ctx); err != nil {
+	if err := d.weigh(ctx); err != nil {
 		return err
 	}
 	lacking, err := d.notServing(ctx, d.production, r.ID)

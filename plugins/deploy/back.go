@@ -63,7 +63,7 @@ func (d *deployer) serveNothing(ctx context.Context) error {
 	}
 	d.want.Phase, d.want.Open, d.want.Candidate = state.PhaseRest, false, ""
 	d.want.Forget()
-	if err := d.settle(ctx); err != nil {
+	if err := d.settle(ctx, d.all()); err != nil {
 		return err
 	}
 	d.cleanUp(ctx)
@@ -129,7 +129,8 @@ func (d *deployer) bringBack(ctx context.Context, hosts []string, r state.Releas
 	if len(hosts) == 0 {
 		return nil
 	}
-	if err := d.install(ctx, hosts, r); err != nil {
+	hosts, err := d.install(ctx, hosts, r)
+	if err != nil {
 		return err
 	}
 	d.place(hosts, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
 	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 )
 
@@ -33,10 +34,12 @@ type canary struct {
 	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the canary is watched before the verdict."`
 	MinRequests   int64          `hcl:"min_requests" default:"50" doc:"Requests that the canary must answer for a verdict."`
 	NoTraffic     string         `hcl:"no_traffic" doc:"What to do when the canary got too few requests: promote, hold or abort."`
-	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"How far the share of failed requests may exceed production's, from 0 to 1. Failed are answers of 500 and above, requests given up unanswered, and turns for which the canary had no server."`
+	FailOn        []string       `hcl:"fail_on" default:"[\"5xx\", \"unanswered\"]" doc:"What is a failure: statuses such as 404, classes such as 5xx, and unanswered. Turns that the canary could not take always are."`
+	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"How far the share of failed requests may exceed production's, from 0 to 1."`
 	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"Limit of the canary's times, as a multiple of production's: to the first and to the last byte, at the median and the 95th and 99th percentile."`
 	Alerts        []string       `hcl:"alerts,optional" doc:"Prefixes of the alert kinds of a canary host that close the canary, such as host or process; every kind by default."`
-	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Difference to production's times that never fails the canary."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"10ms\"" doc:"Difference to production's times that never fails the canary."`
+	WarmUp        *sdk.Duration  `hcl:"warm_up" doc:"How long the canary's times do not count, since a program that just started is slower; a sixth of watch by default. Failures count from the beginning."`
 }
 
 type production struct {
@@ -50,6 +53,25 @@ func (c *config) drain() time.Duration {
 		return defaultDrain
 	}
 	return c.Production.Drain.Std()
+}
+
+// warmUp is how long the canary's times do not count.
+func (c *canary) warmUp() time.Duration {
+	if c.WarmUp == nil {
+		return c.Watch.Std() / 6
+	}
+	return c.WarmUp.Std()
+}
+
+// notIdle says why a canary with too few requests for a verdict is not one of an idle service; empty: it is.
+func (c *canary) notIdle(v card) string {
+	switch {
+	case v.Production >= c.MinRequests:
+		return fmt.Sprintf("production was given %d", v.Production)
+	case 2*v.Failed > v.Canary:
+		return fmt.Sprintf("it did not serve %d of them", v.Failed)
+	}
+	return ""
 }
 
 func (c *config) weights() state.Weights {
@@ -117,6 +139,12 @@ func check(c *config) error {
 	case "", noTrafficPromote, noTrafficHold, noTrafficAbort:
 	default:
 		bad("canary.no_traffic", "want promote, hold or abort, got %q", c.Canary.NoTraffic)
+	}
+	if _, err := traffic.ParseCriteria(c.Canary.FailOn); err != nil {
+		bad("canary.fail_on", "%v", err)
+	}
+	if w, watch := c.Canary.WarmUp, c.Canary.Watch.Std(); w != nil && watch != 0 && w.Std() >= watch {
+		bad("canary.warm_up", "want less than watch, which is %s, got %s", watch, w.Std())
 	}
 	if c.Canary.MinRequests < 0 {
 		bad("canary.min_requests", "want 0 or more, got %d", c.Canary.MinRequests)

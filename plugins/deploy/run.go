@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
@@ -84,8 +85,10 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 		case c.Outcome == verdict.Pass:
 		case d.want.Good == "":
 			d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
-		case d.c.Canary.NoTraffic == noTrafficPromote && c.Production >= d.c.Canary.MinRequests:
-			return &refusedError{fmt.Errorf("%s, and production was given %d: no_traffic = \"promote\" needs that production had too few as well; watch longer, or lower min_requests", c.Reason, c.Production)}
+		case d.c.Canary.NoTraffic == noTrafficPromote:
+			if why := d.c.Canary.notIdle(c); why != "" {
+				return &refusedError{fmt.Errorf("%s, and %s: no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, why)}
+			}
 		case d.c.Canary.NoTraffic == noTrafficAbort:
 			return &refusedError{errors.New(c.Reason)}
 		case d.c.Canary.NoTraffic == noTrafficHold:
@@ -135,7 +138,8 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 		return err
 	}
 	if len(hosts) > 0 {
-		if err := d.install(ctx, hosts, r); err != nil {
+		var err error
+		if hosts, err = d.install(ctx, hosts, r); err != nil {
 			return err
 		}
 	}
@@ -161,10 +165,13 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	return nil
 }
 
-// rest is the end of every deploy: both pools serve the good release with the weights w.
+// rest is the end of every deploy: both pools serve the good release with the weights w. It does not wait for hosts that
+// are down.
 func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	d.want.Phase, d.want.Weights = state.PhaseRest, w
 	d.want.OpenCanary(time.Now().UTC())
 	d.want.Forget()
-	return d.settle(ctx)
+	return d.reach(ctx, func(a state.Actual) bool {
+		return !slices.ContainsFunc(d.all(), func(h string) bool { return a.Hosts[h].Up && !a.Hosts[h].Settled })
+	})
 }

@@ -205,6 +205,13 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	for h, v := range p.Vars["release_slots"].(map[string]any) {
 		slots[h], _ = v.(string)
 	}
+	if p.Vars["release_step"] == "restarts" {
+		var results []sdk.TaskResult
+		for _, h := range p.Hosts {
+			results = append(results, sdk.TaskResult{Host: h, Facts: map[string]any{"stdout": s.restarts(string(h) + "-" + slots[string(h)])}})
+		}
+		return results, nil
+	}
 	for _, h := range p.Hosts {
 		if p.Vars["release_step"] == "settle" {
 			for _, slot := range []string{"a", "b"} {

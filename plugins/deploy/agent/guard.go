@@ -60,7 +60,7 @@ func (a *agent) guard(ctx context.Context) {
 		}
 		production, canary := reading.Since(last)
 		last = reading
-		canary.Missed = 0 // a canary that is down harms nobody: production takes its turns
+		canary.Missed, canary.Downs = 0, 0 // a canary that is down harms nobody: production takes its turns
 		for i, length := range guardWindows {
 			w := &windows[i]
 			if w.judge == nil || reading.Time.After(w.ends) {

@@ -150,7 +150,7 @@ func TestLog(t *testing.T) {
 			_ = l.Close()
 		}
 	})
-	if len(got) != 2 || !got[0].Abandoned() || got[1].Abandoned() || got[1].First.Milliseconds() != 7 || got[1].Last.Milliseconds() != 9 || got[1].Status != 200 || got[0].Missed || !got[1].Missed {
+	if len(got) != 2 || got[0].Termination != "CH" || got[0].First >= 0 || got[1].Termination != "--" || got[1].First.Milliseconds() != 7 || got[1].Last.Milliseconds() != 9 || got[1].Status != 200 || got[0].Missed || !got[1].Missed {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -45,9 +45,6 @@ func ParseRequest(line string) (Request, error) {
 	}, nil
 }
 
-// Abandoned reports whether the client went away before the answer was complete.
-func (r Request) Abandoned() bool { return strings.HasPrefix(r.Termination, "C") }
-
 // Log receives what HAProxy logs, one datagram for each line. HAProxy drops lines that nobody receives.
 type Log struct{ conn *net.UnixConn }
 

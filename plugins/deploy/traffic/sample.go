@@ -63,10 +63,14 @@ func (h *Histogram) plus(o Histogram, sign int64) {
 // Sample is what one pool did with its requests.
 type Sample struct {
 	Requests   int64     `json:"requests"`   // that the pool was given
-	Errors     int64     `json:"errors"`     // of them: status 500 and above, and those that the other pool had to answer
-	Unanswered int64     `json:"unanswered"` // of them: given up by the client before the answer began
+	Errors     int64     `json:"errors"`     // of them: answers that the criteria call failures
+	Unanswered int64     `json:"unanswered"` // of them: without an answer, because the client or the router gave up
+	Rescued    int64     `json:"rescued"`    // of them: answered by production in the canary's place
+	LeftOut    int64     `json:"left_out"`   // of them: unanswered ones that the criteria do not count
+	Refused    int64     `json:"refused"`    // of them: answers of 400 to 499 that are not failures
 	Missed     int64     `json:"missed"`     // turns of the canary beyond Requests for which it had no server
-	First      Histogram `json:"first"`      // time to the first byte, of the requests that were answered without error
+	Downs      int64     `json:"downs"`      // how often the router found a server down
+	First      Histogram `json:"first"`      // time to the first byte, of the requests that did not fail
 	Last       Histogram `json:"last"`       // time to the last byte of the same
 }
 
@@ -79,22 +83,31 @@ func (s Sample) combine(o Sample, sign int64) Sample {
 	s.Requests += sign * o.Requests
 	s.Errors += sign * o.Errors
 	s.Unanswered += sign * o.Unanswered
+	s.Rescued += sign * o.Rescued
+	s.LeftOut += sign * o.LeftOut
+	s.Refused += sign * o.Refused
 	s.Missed += sign * o.Missed
+	s.Downs += sign * o.Downs
 	s.First.plus(o.First, sign)
 	s.Last.plus(o.Last, sign)
 	return s
 }
 
-// Turns is how many requests were the pool's.
-func (s Sample) Turns() int64 { return s.Requests + s.Missed }
+// Turns is how many requests were the pool's and count.
+func (s Sample) Turns() int64 { return s.Requests + s.Missed - s.LeftOut }
 
-// Failed is how many of its turns the pool did not serve well: errors, unanswered requests and missed turns.
-func (s Sample) Failed() int64 { return s.Errors + s.Unanswered + s.Missed }
+// Failed is how many of its turns the pool did not serve well.
+func (s Sample) Failed() int64 { return s.Errors + s.Unanswered + s.Rescued + s.Missed }
 
 // FailureRate is the share of the turns that failed, from 0 to 1.
-func (s Sample) FailureRate() float64 {
-	if s.Turns() == 0 {
+func (s Sample) FailureRate() float64 { return share(s.Failed(), s.Turns()) }
+
+// RefusalRate is the share of the turns that were answered with 400 to 499 and did not fail.
+func (s Sample) RefusalRate() float64 { return share(s.Refused, s.Turns()) }
+
+func share(k, n int64) float64 {
+	if n == 0 {
 		return 0
 	}
-	return float64(s.Failed()) / float64(s.Turns())
+	return float64(k) / float64(n)
 }

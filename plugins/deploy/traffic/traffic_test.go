@@ -10,12 +10,18 @@ import (
 
 func TestCounter(t *testing.T) {
 	t.Parallel()
-	c := NewCounter("agent", time.Now())
+	criteria, err := ParseCriteria([]string{"5xx", "410", Unanswered})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := NewCounter("agent", time.Now(), criteria)
 	for line, ok := range map[string]bool{
 		"production web-1-a 200 3 4 -- 0":    true,
 		"production web-1-b 404 5 5 -- 1":    true, // the canary had no server for its turn
 		"production <NOSRV> 503 -1 9 SC 0":   true,
 		"canary canary-1-a 500 7 8 -- 0":     true,
+		"canary canary-1-a 410 7 8 -- 0":     true,
+		"canary canary-1-a 504 -1 8 sH 0":    true, // the router gave up
 		"canary rescue 200 9 9 -- 0":         true, // the canary could not, although production did
 		"canary canary-1-a -1 -1 9000 CH 0":  true, // the client gave up
 		"canary canary-1-a 200 3 3000 CD 0":  true, // the client gave up while the answer came
@@ -38,7 +44,7 @@ func TestCounter(t *testing.T) {
 	if got.Agent != "agent" || got.Epoch == "" {
 		t.Errorf("agent %q, epoch %q", got.Agent, got.Epoch)
 	}
-	want := Sample{Requests: 3, Errors: 1}
+	want := Sample{Requests: 3, Unanswered: 1, Refused: 1}
 	want.First.Add(3 * time.Millisecond)
 	want.First.Add(5 * time.Millisecond)
 	want.Last.Add(4 * time.Millisecond)
@@ -46,14 +52,59 @@ func TestCounter(t *testing.T) {
 	if got.Production != want {
 		t.Errorf("production %+v, want %+v", got.Production, want)
 	}
-	want = Sample{Requests: 4, Errors: 2, Unanswered: 1, Missed: 1}
+	want = Sample{Requests: 6, Errors: 2, Unanswered: 2, Rescued: 1, Missed: 1}
 	want.First.Add(3 * time.Millisecond)
 	want.Last.Add(3 * time.Second)
 	if got.Canary != want {
 		t.Errorf("canary %+v, want %+v", got.Canary, want)
 	}
-	if got.Canary.Turns() != 5 || got.Canary.Failed() != 4 {
-		t.Errorf("canary: %d turns, %d failed; want 5, 4", got.Canary.Turns(), got.Canary.Failed())
+	if got.Canary.Turns() != 7 || got.Canary.Failed() != 6 {
+		t.Errorf("canary: %d turns, %d failed; want 7, 6", got.Canary.Turns(), got.Canary.Failed())
+	}
+}
+
+func TestUnansweredMayBeLeftOut(t *testing.T) {
+	t.Parallel()
+	criteria, err := ParseCriteria([]string{"404"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := NewCounter("agent", time.Now(), criteria)
+	for _, r := range []haproxy.Request{
+		{Backend: "canary", Status: -1, First: -1, Termination: "CH"}, {Backend: "canary", Status: 500}, {Backend: "canary", Status: 404},
+	} {
+		c.Add(r)
+	}
+	if s := c.Read(time.Now()).Canary; s.Turns() != 2 || s.Failed() != 1 || s.LeftOut != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestParseCriteria(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "6xx", "1xx", "40", "4x4", "xx", "404xx", "error", "-04"} {
+		if _, err := ParseCriteria([]string{bad}); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+// TestServers counts servers found down and requests in flight, also over a reload of HAProxy, which counts anew.
+func TestServers(t *testing.T) {
+	t.Parallel()
+	c := NewCounter("agent", time.Now(), Criteria{})
+	for _, downs := range []int64{4, 5, 5, 1} { // the first is of a time before; 5 to 1 is a reload
+		c.See(map[string]haproxy.Server{
+			"canary/canary-1-a": {Admin: haproxy.Ready, Downs: downs, Sessions: 2}, "canary/canary-2-a": {Admin: haproxy.Ready, Sessions: 1},
+			"canary/canary-1-b": {Admin: haproxy.Drain, Sessions: 9}, "canary/rescue": {Admin: haproxy.Ready, Sessions: 9},
+			"production/web-1-a": {Admin: haproxy.Ready, Sessions: 4}, "turn/x": {Admin: haproxy.Ready, Sessions: 9},
+		})
+	}
+	c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-b", First: -1}) // of the former release
+	c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-a"})
+	got := c.Read(time.Now())
+	if got.Canary.Requests != 1 || got.Canary.Downs != 2 || got.Production.Downs != 0 || got.InFlight != (InFlight{Production: 4, Canary: 3}) {
+		t.Errorf("got %+v", got)
 	}
 }
 

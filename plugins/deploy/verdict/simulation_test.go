@@ -120,7 +120,7 @@ func (s scene) play(seed uint64) int {
 			}
 		}
 		judge.Observe(production, canary)
-		_, n := judge.Requests()
+		_, n, _ := judge.Requests()
 		if judge.Judgement().Outcome == Fail {
 			return int(n)
 		}

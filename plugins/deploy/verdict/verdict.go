@@ -6,6 +6,7 @@ package verdict
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
@@ -58,9 +59,11 @@ const (
 
 // Judgement is an outcome and what it rests on.
 type Judgement struct {
-	Outcome Outcome  `json:"outcome"`
-	Reason  string   `json:"reason"` // one sentence for people
-	Figures []Figure `json:"figures"`
+	Outcome  Outcome  `json:"outcome"`
+	Reason   string   `json:"reason"` // one sentence for people
+	Figures  []Figure `json:"figures"`
+	Warnings []string `json:"warnings,omitempty"`
+	LeftOut  []string `json:"left_out,omitempty"` // what did not count, and why
 }
 
 // Figure is one value of the canary's with its limit.
@@ -72,7 +75,7 @@ type Figure struct {
 	Production float64 `json:"production"` // production's value
 	Limit      float64 `json:"limit"`
 	Unit       string  `json:"unit"`
-	Sample     int64   `json:"sample"` // number of the canary's requests
+	Sample     int64   `json:"sample"` // number of the canary's requests; 0: the figure is a plain count
 	Chance     float64 `json:"chance"` // at most so likely was such a difference ever to be seen between equals
 	OK         bool    `json:"ok"`
 }
@@ -82,34 +85,68 @@ func (f Figure) String() string {
 	if !f.OK {
 		mark = "NOT OK"
 	}
-	return fmt.Sprintf("%s %.4g %s (%.4g to %.4g), production %.4g, limit %.4g, from %d requests, by chance %.2g: %s",
-		f.Name, f.Value, f.Unit, f.Low, f.High, f.Production, f.Limit, f.Sample, f.Chance, mark)
+	value := strings.TrimSpace(fmt.Sprintf("%.4g %s", f.Value, f.Unit))
+	return fmt.Sprintf("%s %s, limit %.4g: %s (%s)", f.Name, value, f.Limit, mark, f.Detail())
+}
+
+// Detail says how a value came about, and how sure it is.
+func (f Figure) Detail() string {
+	if f.Sample == 0 {
+		return fmt.Sprintf("production %.4g", f.Production)
+	}
+	return fmt.Sprintf("95 %% interval %.3g to %.3g, production %.4g, %d requests, chance %.2g", f.Low, f.High, f.Production, f.Sample, f.Chance)
 }
 
 // Judge compares two pools from batch to batch. It is for one goroutine.
 type Judge struct {
 	limits             Limits
 	production, canary traffic.Sample
-	failures           mixture
+	failures, refusals mixture
 	first, last        *times
+	untimed            int64  // answers of the canary whose times do not count
+	inFlight           int64  // requests of the canary that count as unanswered because they are not finished
+	restarts           *int64 // of the canary's units; nil: not known
 }
 
 // New returns a judge who has seen nothing.
 func New(l Limits) *Judge {
-	return &Judge{limits: l, failures: newFailures(), first: newTimes(), last: newTimes()}
+	return &Judge{limits: l, failures: newFailures(), refusals: newFailures(), first: newTimes(), last: newTimes()}
 }
 
 // Observe takes what both pools did since the last call. Short batches make a sharper test: what both pools suffer within
 // one batch cancels out.
 func (j *Judge) Observe(production, canary traffic.Sample) {
 	j.production, j.canary = j.production.Plus(production), j.canary.Plus(canary)
-	j.failures.observe(
-		[]int64{production.Turns() - production.Failed(), production.Failed()},
-		[]int64{canary.Turns() - canary.Failed(), canary.Failed()},
-	)
+	observe := func(m mixture, p, c int64) {
+		m.observe([]int64{production.Turns() - p, p}, []int64{canary.Turns() - c, c})
+	}
+	observe(j.failures, production.Failed(), canary.Failed())
+	observe(j.refusals, production.Refused, canary.Refused)
 	j.first.observe(production.First, canary.First)
 	j.last.observe(production.Last, canary.Last)
 }
+
+// ObserveWarmUp is Observe while the release warms up: only failures count, since a program that was just started is
+// slower than one that has run for long.
+func (j *Judge) ObserveWarmUp(production, canary traffic.Sample) {
+	j.untimed += canary.First.Count()
+	production.First, production.Last, canary.First, canary.Last = traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}
+	j.Observe(production, canary)
+}
+
+// ObserveLast is Observe at the end of the watch: requests that are not finished count as unanswered, in both pools. So a
+// release that hangs does not pass because its clients are patient.
+func (j *Judge) ObserveLast(production, canary traffic.Sample, f traffic.InFlight) {
+	j.inFlight = f.Canary
+	for s, n := range map[*traffic.Sample]int64{&production: f.Production, &canary: f.Canary} {
+		s.Requests += n
+		s.Unanswered += n
+	}
+	j.Observe(production, canary)
+}
+
+// Restarted takes how often the canary's units had to be restarted during the watch.
+func (j *Judge) Restarted(n int64) { j.restarts = &n }
 
 // Judgement says what is known so far. It may be asked at any moment.
 func (j *Judge) Judgement() Judgement {
@@ -130,6 +167,13 @@ func (j *Judge) Judgement() Judgement {
 			v.judge(j.time(t.name, q, t.production, t.canary, both))
 		}
 	}
+	v.judge(j.foundDown())
+	if j.restarts != nil {
+		n := *j.restarts
+		v.judge(Figure{Name: "restarts", Value: float64(n), OK: n == 0}, fmt.Sprintf("the release ended and was started again %d times on the canary", n))
+	}
+	j.compareRefusals(&v)
+	j.leaveOut(&v)
 	switch {
 	case v.Outcome == Fail:
 	case j.canary.Turns() < j.limits.MinRequests:
@@ -141,8 +185,44 @@ func (j *Judge) Judgement() Judgement {
 	return v
 }
 
-// Requests are how many requests both pools were given.
-func (j *Judge) Requests() (production, canary int64) { return j.production.Turns(), j.canary.Turns() }
+// compareRefusals warns when the share of answers from 400 to 499 differs from production's by more than chance and by
+// more than the limit of failures. Such answers may be right, so they fail nothing.
+func (j *Judge) compareRefusals(v *Judgement) {
+	p, c := j.production.RefusalRate(), j.canary.RefusalRate()
+	chance := math.Exp(min(-j.refusals.evidence(), 0))
+	if c > p+j.limits.MaxErrorRate && chance <= j.limits.Alpha {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("the canary answers %.1f %% of its requests with a status from 400 to 499, production %.1f %%; fail_on makes them failures", 100*c, 100*p))
+	}
+}
+
+// leaveOut says what did not count.
+func (j *Judge) leaveOut(v *Judgement) {
+	for _, l := range []struct {
+		n         int64
+		what, why string
+	}{
+		{j.untimed, "the times of %d answers", "the release was warming up"},
+		{j.canary.Failed(), "the times of %d requests", "they failed"},
+		{j.canary.LeftOut, "%d unanswered requests", "fail_on does not name them"},
+	} {
+		if l.n > 0 {
+			v.LeftOut = append(v.LeftOut, fmt.Sprintf(l.what, l.n)+": "+l.why)
+		}
+	}
+}
+
+// foundDown compares how often the router found a server down. Once may be chance: a single lost connection is enough.
+func (j *Judge) foundDown() (Figure, string) {
+	p, c := j.production.Downs, j.canary.Downs
+	limit := max(p, 1)
+	return Figure{Name: "found down", Value: float64(c), Production: float64(p), Limit: float64(limit), OK: c <= limit},
+		fmt.Sprintf("the router found the canary down %d times", c)
+}
+
+// Requests are how many requests both pools were given, and how many of them the canary failed.
+func (j *Judge) Requests() (production, canary, failed int64) {
+	return j.production.Turns(), j.canary.Turns(), j.canary.Failed()
+}
 
 func (j *Judge) failureRate() (Figure, string) {
 	p, c := j.production, j.canary
@@ -159,8 +239,20 @@ func (j *Judge) failureRate() (Figure, string) {
 	f.Low, f.High = 100*low, 100*high
 	f.OK = c.FailureRate() <= limit || f.Chance > failuresPart*j.limits.Alpha
 	reason := fmt.Sprintf("the canary failed %d of %d requests (%.1f %%, limit %.1f %%)", c.Failed(), c.Turns(), f.Value, f.Limit)
-	if c.Unanswered+c.Missed > 0 {
-		reason += fmt.Sprintf(": %d errors, %d given up unanswered, %d turns without a server", c.Errors, c.Unanswered, c.Missed)
+	var parts []string
+	for _, part := range []struct {
+		n    int64
+		text string
+	}{
+		{c.Errors, "%d errors"}, {c.Unanswered - j.inFlight, "%d unanswered"}, {j.inFlight, "%d not answered yet"},
+		{c.Rescued, "%d answered by production in its place"}, {c.Missed, "%d turns without a server"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf(part.text, part.n))
+		}
+	}
+	if len(parts) > 0 {
+		reason += ": " + strings.Join(parts, ", ")
 	}
 	return f, reason
 }

@@ -47,7 +47,7 @@ func TestJudge(t *testing.T) {
 		"too few, all good":                  {l, answered(98, 0, 10), answered(49, 0, 10), Inconclusive, "49"},
 		"too few, one bad":                   {l, answered(20, 0, 10), answered(10, 1, 10), Inconclusive, ""},
 		"too few, all bad":                   {l, answered(20, 0, 10), answered(10, 10, 10), Fail, "10 of 10"},
-		"every request hangs":                {l, answered(40, 0, 10), hangs, Fail, "20 given up unanswered"},
+		"every request hangs":                {l, answered(40, 0, 10), hangs, Fail, "20 unanswered"},
 		"the canary is down at its turns":    {l, answered(60, 0, 10), down, Fail, "20 turns without a server"},
 		"slower within the slack":            {l, answered(400, 0, 2), answered(200, 0, 6), Pass, ""},
 		"slower within the factor":           {double, answered(400, 0, 400), answered(200, 0, 700), Pass, ""},
