@@ -46,6 +46,8 @@ type site struct {
 	haproxy  *exec.Cmd
 	ip       map[string]string
 	port     int
+	vars     map[string]any // of the router's configuration
+	hostvars map[string]any
 
 	mu      sync.Mutex
 	slots   map[string]*app // HOST-SLOT
@@ -72,20 +74,21 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	net24 := fmt.Sprintf("127.%d.%d", 1+os.Getpid()%200, siteNumber.Add(1))
 	s.port = 21000
 	groups := map[string][]string{}
-	hostvars := map[string]any{}
+	s.hostvars = map[string]any{}
 	for name, role := range roles {
 		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
 		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
 		groups[role] = append(groups[role], name)
-		hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
+		s.hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
 	}
 	bind := net24 + ".2:21080"
 	s.url = "http://" + bind
-	s.render(map[string]any{
-		"groups": groups, "hostvars": hostvars, "router_bind": bind, "router_app_port": s.port,
+	s.vars = map[string]any{
+		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
 		"router_app_health": "/healthz", "router_sticky": false, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
-	})
+	}
+	s.render()
 	s.write("weights.map", "canary 0\ntotal 1\n")
 	s.write("servers.state", "1\n")
 	s.startRouter()
@@ -101,12 +104,12 @@ func (s *site) write(name, content string) {
 }
 
 // render makes the configuration from the role's template, as Ansible does.
-func (s *site) render(vars map[string]any) {
+func (s *site) render() {
 	s.t.Helper()
 	const program = `import sys, json, jinja2
 env = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
 sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sys.stdin)))`
-	in, err := json.Marshal(vars)
+	in, err := json.Marshal(s.vars)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -149,6 +152,17 @@ func (s *site) startRouter() {
 func (s *site) stopRouter() {
 	_ = syscall.Kill(-s.haproxy.Process.Pid, syscall.SIGKILL)
 	_ = s.haproxy.Wait()
+}
+
+// configure renders the configuration anew and loads it, as the role does.
+func (s *site) configure() {
+	s.t.Helper()
+	s.render()
+	script := exec.CommandContext(s.t.Context(), "sh", "../../playbooks/roles/router/files/forget-moved.sh", filepath.Join(s.dir, "haproxy.cfg"), filepath.Join(s.dir, "servers.state"))
+	if out, err := script.CombinedOutput(); err != nil {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	s.reload()
 }
 
 // reload starts a new worker and waits until it alone answers.
