@@ -16,7 +16,7 @@ import (
 func actions() []sdk.Action[config] {
 	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
 	return []sdk.Action[config]{
-		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: act(status)},
+		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status))},
 		{
 			Name: "weights", Summary: "set the shares of production and canary, and open a closed canary",
 			Args: []sdk.Arg{{Name: "weights", Doc: "PRODUCTION:CANARY such as 2:1; 1:0 closes the canary", Required: true}},
@@ -36,6 +36,22 @@ func act(f func(ctx context.Context, d *deployer, args sdk.Args) error) func(con
 			return err
 		}
 		return f(ctx, d, args)
+	}
+}
+
+// statusTime is how long a status may take: people ask for it when something is wrong, also with the shared state.
+const statusTime = 1500 * time.Millisecond
+
+// soon ends an action that the shared state keeps waiting, and says so.
+func soon(f func(context.Context, *config, sdk.Args, *sdk.Job) error) func(context.Context, *config, sdk.Args, *sdk.Job) error {
+	return func(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
+		short, cancel := context.WithTimeout(ctx, statusTime)
+		defer cancel()
+		err := f(short, c, args, job)
+		if short.Err() != nil && ctx.Err() == nil && err != nil {
+			return sdk.Failf("the environment's shared state does not answer, so what the hosts serve is not known; the router goes on as it is: %v", err)
+		}
+		return err
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
 // TestHangingReleaseOfPatientClients has a release that hangs, and clients that wait longer than the canary is watched:
@@ -210,4 +212,26 @@ func TestHostsAwayAreLeftOut(t *testing.T) {
 	s.mustDeploy(artifact2)
 	expect(t, "web-2", s.serving("web-2"), artifact2)
 	s.expectSplit(30, 20, 10)
+}
+
+// TestStatusWithoutState asks for the status while the shared state hangs, and while it refuses.
+func TestStatusWithoutState(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(context.Context, string) error{
+		"hangs":   func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() },
+		"refuses": func(context.Context, string) error { return errors.New("dial tcp: connection refused") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := &sdktest.Fake{OnState: away, Hosts: []sdk.Host{{Name: "router-1", Role: roleRouter}, {Name: "web-1", Role: state.PoolProduction}}}
+			began := time.Now()
+			r := sdktest.Call(t, stage(onRouter()), body, "status", nil, sdktest.Options{Fake: fake, Info: sdk.RunInfo{Stage: "deploy.shop"}})
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "shared state does not answer") {
+				t.Errorf("got %v", r.Err)
+			}
+			if took := time.Since(began); took > patience/2 { // far more than statusTime, for a busy machine
+				t.Errorf("took %s", took)
+			}
+		})
+	}
 }
