@@ -38,7 +38,7 @@ type canary struct {
 	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"How far the share of failed requests may exceed production's, from 0 to 1."`
 	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"Limit of the canary's times, as a multiple of production's: to the first and to the last byte, at the median and the 95th and 99th percentile."`
 	Alerts        []string       `hcl:"alerts,optional" doc:"Prefixes of the alert kinds of a canary host that close the canary, such as host or process; every kind by default."`
-	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"10ms\"" doc:"Difference to production's times that never fails the canary."`
+	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Difference to production's times that never fails the canary."`
 	WarmUp        *sdk.Duration  `hcl:"warm_up" doc:"How long the canary's times do not count, since a program that just started is slower; a sixth of watch by default. Failures count from the beginning."`
 }
 

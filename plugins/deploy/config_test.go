@@ -24,6 +24,8 @@ func TestCheck(t *testing.T) {
 		"negative":              {"min_requests = 1", "min_requests = -1", "want 0 or more"},
 		"rate":                  {"min_requests = 1", "max_error_rate = 5", "want a share from 0 to 1"},
 		"factor":                {"min_requests = 1", "latency_factor = 0.5", "want 1 or more"},
+		"fail_on":               {"min_requests = 1", "fail_on = [\"5xx\", \"slow\"]", "want a status such as 404, a class such as 5xx, or unanswered"},
+		"warm_up":               {"min_requests = 1", "warm_up = \"500ms\"", "want less than watch, which is 500ms"},
 		"misspelt":              {"min_requests = 1", "min_request = 10", "min_requests"},
 	}
 	for name, tt := range tests {
