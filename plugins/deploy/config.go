@@ -31,7 +31,10 @@ type service struct {
 
 type canary struct {
 	Weights       map[string]int `hcl:"weights" default:"{ production = 2, canary = 1 }" doc:"Shares of the traffic, as whole numbers."`
-	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the canary is watched before the verdict."`
+	Watch         sdk.Duration   `hcl:"watch" default:"\"30s\"" doc:"How long the canary is watched before the verdict; with steps, in each step."`
+	Steps         []int          `hcl:"steps,optional" doc:"Shares of the traffic in per cent, each above the one before, that the canary gets one after the other while it is watched, such as [1, 5, 33]. The weights hold without steps, and after the deploy."`
+	Hold          bool           `hcl:"hold,optional" doc:"Hold a release that passed on the canary until somebody says troop deploy promote."`
+	Windows       []string       `hcl:"windows,optional" doc:"When a release may go on to production by itself, such as \"Mon-Fri 09:00-16:00 Europe/Berlin\" (without a time zone: UTC). Outside of them it is held. By default always."`
 	MinRequests   int64          `hcl:"min_requests" default:"50" doc:"Requests that the canary must answer for a verdict."`
 	NoTraffic     string         `hcl:"no_traffic" doc:"What to do when the canary got too few requests: promote, hold or abort."`
 	FailOn        []string       `hcl:"fail_on" default:"[\"5xx\", \"unanswered\"]" doc:"What is a failure: statuses such as 404, classes such as 5xx, and unanswered. Turns that the canary could not take always are."`
@@ -53,6 +56,18 @@ func (c *config) drain() time.Duration {
 		return defaultDrain
 	}
 	return c.Production.Drain.Std()
+}
+
+// steps are the weights while the canary is watched, one after the other.
+func (c *config) steps() []state.Weights {
+	if len(c.Canary.Steps) == 0 {
+		return []state.Weights{c.weights()}
+	}
+	var all []state.Weights
+	for _, share := range c.Canary.Steps {
+		all = append(all, state.Weights{Production: 100 - share, Canary: share})
+	}
+	return all
 }
 
 // warmUp is how long the canary's times do not count.
@@ -139,6 +154,17 @@ func check(c *config) error {
 	case "", noTrafficPromote, noTrafficHold, noTrafficAbort:
 	default:
 		bad("canary.no_traffic", "want promote, hold or abort, got %q", c.Canary.NoTraffic)
+	}
+	for i, share := range c.Canary.Steps {
+		if share < 1 || share > 99 || i > 0 && share <= c.Canary.Steps[i-1] {
+			bad("canary.steps", "want per cents from 1 to 99, each above the one before, got %v", c.Canary.Steps)
+			break
+		}
+	}
+	for _, w := range c.Canary.Windows {
+		if _, err := parseWindow(w); err != nil {
+			bad("canary.windows", "%v", err)
+		}
 	}
 	if _, err := traffic.ParseCriteria(c.Canary.FailOn); err != nil {
 		bad("canary.fail_on", "%v", err)

@@ -25,6 +25,12 @@ func TestCheck(t *testing.T) {
 		"rate":                  {"min_requests = 1", "max_error_rate = 5", "want a share from 0 to 1"},
 		"factor":                {"min_requests = 1", "latency_factor = 0.5", "want 1 or more"},
 		"fail_on":               {"min_requests = 1", "fail_on = [\"5xx\", \"slow\"]", "want a status such as 404, a class such as 5xx, or unanswered"},
+		"steps":                 {"min_requests = 1", "steps = [1, 5, 33]", ""},
+		"steps go down":         {"min_requests = 1", "steps = [5, 5]", "each above the one before, got [5 5]"},
+		"a step too far":        {"min_requests = 1", "steps = [50, 100]", "want per cents from 1 to 99"},
+		"windows":               {"min_requests = 1", "windows = [\"Mon-Fri 09:00-16:00 Europe/Berlin\", \"Sat 00:00-24:00\"]", ""},
+		"window":                {"min_requests = 1", "windows = [\"weekdays\"]", "want DAYS FROM-TO [ZONE]"},
+		"zone":                  {"min_requests = 1", "windows = [\"Mon 09:00-16:00 Mars\"]", "unknown time zone Mars"},
 		"warm_up":               {"min_requests = 1", "warm_up = \"500ms\"", "want less than watch, which is 500ms"},
 		"misspelt":              {"min_requests = 1", "min_request = 10", "min_requests"},
 	}

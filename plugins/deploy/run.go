@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
@@ -79,30 +80,53 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 			return &refusedError{err}
 		}
 		d.publish(ctx, c)
-		switch {
-		case c.Outcome == verdict.Fail:
-			return &refusedError{errors.New(c.Reason)}
-		case c.Outcome == verdict.Pass:
-		case d.want.Good == "":
-			d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
-		case d.c.Canary.NoTraffic == noTrafficPromote:
-			if why := d.c.Canary.notIdle(c); why != "" {
-				return &refusedError{fmt.Errorf("%s, and %s: no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, why)}
-			}
-		case d.c.Canary.NoTraffic == noTrafficAbort:
-			return &refusedError{errors.New(c.Reason)}
-		case d.c.Canary.NoTraffic == noTrafficHold:
-			d.want.Phase = state.PhaseHeld
-			if err := d.write(ctx); err != nil {
-				return err
-			}
-			return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", c.Reason, r)
+		if err := d.decide(ctx, c, r); err != nil {
+			return err
 		}
 	}
 	if err := d.promote(work, production, r); err != nil {
 		return &refusedError{err}
 	}
 	return nil
+}
+
+// decide returns nil when a release may be promoted after its verdict.
+func (d *deployer) decide(ctx context.Context, c card, r state.Release) error {
+	noTraffic := d.c.Canary.NoTraffic
+	switch {
+	case c.Outcome == verdict.Fail:
+		return &refusedError{errors.New(c.Reason)}
+	case c.Ordered:
+		return nil
+	case c.Outcome == verdict.Pass:
+	case d.want.Good == "":
+		d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
+		return nil
+	case noTraffic == noTrafficPromote:
+		if why := d.c.Canary.notIdle(c); why != "" {
+			return &refusedError{fmt.Errorf("%s, and %s: no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, why)}
+		}
+	case noTraffic == noTrafficAbort:
+		return &refusedError{errors.New(c.Reason)}
+	case noTraffic == noTrafficHold:
+		return d.hold(ctx, r, c.Reason)
+	}
+	switch now := time.Now(); {
+	case d.c.Canary.Hold:
+		return d.hold(ctx, r, c.Reason+", and hold = true")
+	case !d.c.Canary.mayPromote(now):
+		return d.hold(ctx, r, c.Reason+", and now is none of its windows, which are "+strings.Join(d.c.Canary.Windows, ", "))
+	}
+	return nil
+}
+
+// hold leaves a release on the canary until an operator decides.
+func (d *deployer) hold(ctx context.Context, r state.Release, why string) error {
+	d.want.Phase = state.PhaseHeld
+	if err := d.write(ctx); err != nil {
+		return err
+	}
+	return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", why, r)
 }
 
 // repair makes hosts that lack the good release serve it, and restores the weights.

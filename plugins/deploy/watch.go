@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,83 +19,112 @@ import (
 type card struct {
 	Release string `json:"release"`
 	verdict.Judgement
-	Seconds    float64 `json:"seconds"` // length of the window
+	Seconds    float64 `json:"seconds"`           // length of the window
+	Ordered    bool    `json:"ordered,omitempty"` // by an operator
 	Production int64   `json:"production_requests"`
 	Canary     int64   `json:"canary_requests"`
 	Failed     int64   `json:"canary_failed"`
 }
 
-// watch opens the canary and judges it: when the window ends, earlier when the canary is worse by more than chance, and
-// at once when an operator or the router decides.
+// watch opens the canary and judges it, step by step: when the window of the last step ends, earlier when the canary is
+// worse by more than chance, and at once when an operator or the router decides. One judge sees all steps, so that what a
+// small share showed still counts.
 func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
-	d.want.Weights = d.c.weights()
+	s := sight{judge: verdict.New(d.c.limits().Deploy())}
+	length, steps := d.c.Canary.Watch.Std(), d.c.steps()
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.weigh(ctx); err != nil {
-		return card{}, err
-	}
-	restarts, err := d.restarts(ctx)
-	if err != nil {
-		return card{}, err
-	}
-	last, err := d.freshTraffic(ctx)
-	if err != nil {
-		return card{}, err
-	}
-	length := d.c.Canary.Watch.Std()
-	d.job.Logf("watching release %s for %s, weights %s", r, length, d.want.Weights)
-	judge := verdict.New(d.c.limits().Deploy())
-	warm := false // the batch began after the warm-up
-	for began := time.Now(); ; {
-		past := time.Since(began)
-		now, err := d.observe(ctx, judge, last, past >= length, warm)
-		if err != nil {
+	for i, w := range steps {
+		d.want.Weights = w
+		if err := d.weigh(ctx); err != nil {
 			return card{}, err
 		}
-		last, warm = now, past >= d.c.Canary.warmUp()
-		v := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
-		if past >= length && v.Outcome != verdict.Fail {
-			n, err := d.restarts(ctx)
-			if err != nil {
+		if i == 0 {
+			if err := d.beginWatch(ctx, &s); err != nil {
 				return card{}, err
 			}
-			judge.Restarted(max(n-restarts, 0))
-			v.Judgement = judge.Judgement()
 		}
-		v.Production, v.Canary, v.Failed = judge.Requests()
-		decided, err := d.overrule(ctx, &v.Judgement)
-		if err != nil {
-			return card{}, err
+		d.job.Logf("watching release %s for %s, weights %s", r, length, w)
+		s.ends, s.last = time.Now().Add(length), i == len(steps)-1
+		c, decided, err := d.watchStep(ctx, &s)
+		if err != nil || decided || s.last {
+			c.Release = r.ID
+			return c, err
 		}
-		if decided || v.Outcome == verdict.Fail || past >= length {
-			return v, nil
+	}
+	return card{}, errors.New("there is no step to watch") // steps has at least one
+}
+
+// sight is what a watch has seen.
+type sight struct {
+	judge    *verdict.Judge
+	began    time.Time
+	ends     time.Time // of the present step
+	last     bool      // there is no step after the present one
+	warm     bool      // the batch began after the warm-up
+	reading  traffic.Reading
+	restarts int64 // before the watch
+}
+
+func (d *deployer) beginWatch(ctx context.Context, s *sight) (err error) {
+	if s.restarts, err = d.restarts(ctx); err != nil {
+		return err
+	}
+	s.reading, err = d.freshTraffic(ctx)
+	s.began = time.Now()
+	return err
+}
+
+// watchStep watches until the step ends or something decides, and reports whether something has.
+func (d *deployer) watchStep(ctx context.Context, s *sight) (card, bool, error) {
+	for {
+		now := time.Now()
+		over := !now.Before(s.ends)
+		if err := d.observe(ctx, s, over); err != nil {
+			return card{}, false, err
 		}
-		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("canary %d requests, %d failed", v.Canary, v.Failed))
-		if sleep(ctx, min(time.Second, length-past)); ctx.Err() != nil {
-			return card{}, context.Cause(ctx)
+		c := card{Judgement: s.judge.Judgement(), Seconds: now.Sub(s.began).Seconds()}
+		if over && s.last && c.Outcome != verdict.Fail {
+			n, err := d.restarts(ctx)
+			if err != nil {
+				return card{}, false, err
+			}
+			s.judge.Restarted(max(n-s.restarts, 0))
+			c.Judgement = s.judge.Judgement()
+		}
+		c.Production, c.Canary, c.Failed = s.judge.Requests()
+		decided, err := d.overrule(ctx, &c)
+		if err != nil || decided || over || c.Outcome == verdict.Fail {
+			return c, decided || c.Outcome == verdict.Fail, err
+		}
+		d.job.Progress(c.Seconds, s.ends.Sub(s.began).Seconds(), fmt.Sprintf("canary %d requests, %d failed", c.Canary, c.Failed))
+		if sleep(ctx, min(time.Second, time.Until(s.ends))); ctx.Err() != nil {
+			return card{}, false, context.Cause(ctx)
 		}
 	}
 }
 
-// observe lets the judge see what both pools did since the last reading, and returns the present one.
-func (d *deployer) observe(ctx context.Context, judge *verdict.Judge, last traffic.Reading, over, warm bool) (traffic.Reading, error) {
+// observe lets the judge see what both pools did since the last reading. At the end of the last step that includes what is
+// not finished.
+func (d *deployer) observe(ctx context.Context, s *sight, over bool) error {
 	read := d.readTraffic
 	if over {
 		read = d.freshTraffic // up to the end of the window
 	}
 	now, err := read(ctx)
 	if err != nil {
-		return traffic.Reading{}, err
+		return err
 	}
-	production, canary := now.Since(last)
+	production, canary := now.Since(s.reading)
 	switch {
-	case over && slices.Contains(d.c.Canary.FailOn, traffic.Unanswered):
-		judge.ObserveLast(production, canary, now.InFlight)
-	case !warm:
-		judge.ObserveWarmUp(production, canary)
+	case over && s.last && slices.Contains(d.c.Canary.FailOn, traffic.Unanswered):
+		s.judge.ObserveLast(production, canary, now.InFlight)
+	case !s.warm:
+		s.judge.ObserveWarmUp(production, canary)
 	default:
-		judge.Observe(production, canary)
+		s.judge.Observe(production, canary)
 	}
-	return now, nil
+	s.reading, s.warm = now, time.Since(s.began) >= d.c.Canary.warmUp()
+	return nil
 }
 
 // restarts is how often systemd has started the release on the canary hosts again, because it ended by itself.
@@ -123,15 +153,15 @@ func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// overrule changes a judgement when the router closed the canary, or when an operator gave an order.
+// overrule changes a card when the router closed the canary, or when an operator gave an order.
 // An abort stands above everything, and a failure above a promotion.
-func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, error) {
+func (d *deployer) overrule(ctx context.Context, c *card) (bool, error) {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return false, err
 	}
 	if a.Closed != nil && a.Closed.Generation == d.want.Generation {
-		j.Outcome, j.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
+		c.Outcome, c.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
 	}
 	o, err := d.lastOrder(ctx)
 	if err != nil {
@@ -139,10 +169,10 @@ func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, er
 	}
 	switch {
 	case o.Action == state.OrderAbort:
-		j.Outcome, j.Reason = verdict.Fail, errOrdered.Error()
-	case j.Outcome == verdict.Fail:
+		c.Outcome, c.Reason = verdict.Fail, errOrdered.Error()
+	case c.Outcome == verdict.Fail:
 	case o.Action == state.OrderPromote:
-		j.Outcome, j.Reason = verdict.Pass, "an operator ordered the promotion"
+		c.Outcome, c.Reason, c.Ordered = verdict.Pass, "an operator ordered the promotion", true
 	default:
 		return false, nil
 	}

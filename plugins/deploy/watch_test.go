@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -234,4 +235,60 @@ func TestStatusWithoutState(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHeldAfterItsVerdict has releases that pass and must wait: for a person, or for another day.
+func TestHeldAfterItsVerdict(t *testing.T) {
+	t.Parallel()
+	other := time.Now().UTC().AddDate(0, 0, 3).Format("Mon")
+	for argument, why := range map[string]string{
+		"hold = true": "hold = true", fmt.Sprintf("windows = [%q]", other+" 00:00-24:00"): "none of its windows, which are " + other,
+	} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneEach)
+			s.mustDeploy(artifact1)
+			stop := s.load()
+			defer stop()
+			s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  "+argument, 1)
+			r := s.deploy(artifact2)
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "the canary answered") || !strings.Contains(r.Err.Error(), why) {
+				t.Fatalf("got %v, want a release that passed and is held: %s", r.Err, why)
+			}
+			expect(t, "web-1", s.serving("web-1"), artifact1)
+			expect(t, "canary-1", s.serving("canary-1"), artifact2)
+			if r := s.call("promote", nil); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			expect(t, "web-1", s.serving("web-1"), artifact2)
+		})
+	}
+}
+
+// TestSteps gives the canary more traffic step by step.
+func TestSteps(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	first := s.manifest
+	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  steps = [10, 60]", 1)
+	stop := s.load()
+	r := s.deploy(artifact2)
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	log := strings.Join(r.Logs, "\n")
+	one, two := strings.Index(log, "for 500ms, weights 90:10"), strings.Index(log, "for 500ms, weights 40:60")
+	if one < 0 || two < one {
+		t.Errorf("want the steps 90:10 and 40:60, got\n%s", log)
+	}
+	s.manifest = first
+	bad := strings.Replace(s.longWatch(faulty), "canary {", "canary {\n  steps = [50, 60]", 1)
+	if r := s.deployBody(t.Context(), faulty, bad); r.Err == nil || !strings.Contains(r.Err.Error(), "the canary failed") {
+		t.Errorf("a release that fails a tenth: %v", r.Err)
+	} else if strings.Contains(strings.Join(r.Logs, "\n"), "weights 40:60") {
+		t.Error("it failed in the first step, and got to the second")
+	}
+	stop()
+	s.expectSplit(30, 20, 10)
 }
