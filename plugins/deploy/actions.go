@@ -169,6 +169,9 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
+	if r := d.want.Releases[d.want.Candidate]; r.Irreversible {
+		return d.freeze(ctx, r, errOrdered)
+	}
 	done, err := d.goBack(ctx)
 	if err != nil {
 		return err
@@ -196,6 +199,9 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	r, ok := d.want.Releases[id]
 	if !ok {
 		return sdk.Failf("there is no good release to go back to")
+	}
+	if now := d.want.Releases[orElse(d.want.Candidate, d.want.Good)]; now.Irreversible {
+		return sdk.Failf("release %s is irreversible: release %s cannot run after it; run the pipeline with a commit that repairs it", now, r)
 	}
 	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
 	for _, h := range d.other(id) {

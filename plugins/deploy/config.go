@@ -15,10 +15,11 @@ import (
 )
 
 type config struct {
-	Artifact   string      `hcl:"artifact" doc:"Digest of the archive to release: the output of a build stage."`
-	Service    service     `hcl:"service,block" doc:"What runs on the application hosts."`
-	Canary     canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
-	Production *production `hcl:"production,block" doc:"How production is updated."`
+	Artifact     string      `hcl:"artifact" doc:"Digest of the archive to release: the output of a build stage."`
+	Irreversible bool        `hcl:"irreversible,optional" doc:"No earlier release can run after this one, for example because it changed the data. Nothing goes back then: an abort or a failed verdict leaves every host as it is and closes the canary, and a rollback is refused."`
+	Service      service     `hcl:"service,block" doc:"What runs on the application hosts."`
+	Canary       canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
+	Production   *production `hcl:"production,block" doc:"How production is updated."`
 }
 
 type service struct {

@@ -28,6 +28,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	} else {
 		r.Commit, r.Run, r.Made = job.Info.Commit, string(job.Info.Run), time.Now().UTC()
 	}
+	r.Irreversible = r.Irreversible || c.Irreversible
 	defer d.drive(ctx)()
 	if err := d.deploy(ctx, r); err != nil {
 		return err
