@@ -154,7 +154,9 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	defer d.drive(ctx)()
 	work, stop := d.obey(ctx)
 	defer stop()
-	err = d.promote(work, lacking, r)
+	if err = d.promote(work, lacking, r); err == nil {
+		d.cleanUp(work)
+	}
 	if d.ordered.Load() {
 		return d.abort(ctx, r, errOrdered)
 	}

@@ -31,6 +31,7 @@ const (
 	hanging   = "hanging"   // it answers nothing but its health check
 	crashing  = "crashing"  // each fortieth request ends it; it is back after 300 ms
 	brief     = "brief"     // it ends by itself twice a second, and is back before anyone sees it
+	aging     = "aging"     // half of its answers is 500 once the site has aged
 	refusing  = "refusing"  // a third of its answers is 404
 	artifact1 = "good-one"  // without a fault
 	artifact2 = "good-two"
@@ -72,6 +73,8 @@ func (s *site) start(host, slot, commit string) error {
 		case commit == crashing && n%40 == 0:
 			s.crash(a)
 			panic(http.ErrAbortHandler)
+		case commit == aging && s.aged.Load() && n%2 == 0:
+			w.WriteHeader(http.StatusInternalServerError)
 		case commit == refusing && n%3 == 0:
 			w.WriteHeader(http.StatusNotFound)
 		case commit == faulty && n%10 == 0:

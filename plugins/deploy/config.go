@@ -48,6 +48,7 @@ type canary struct {
 
 type production struct {
 	Drain sdk.Duration `hcl:"drain" default:"\"30s\"" doc:"How long the old slot may finish its requests."`
+	Guard sdk.Duration `hcl:"guard" default:"\"0s\"" doc:"How long the deploy goes on watching a release that it has promoted. If more of its requests fail than of production's before, by more than canary.max_error_rate, it goes back by itself; the former release runs on until then."`
 }
 
 const defaultDrain = 30 * time.Second
@@ -88,6 +89,14 @@ func (c *canary) notIdle(v card) string {
 		return fmt.Sprintf("it did not serve %d of them", v.Failed)
 	}
 	return ""
+}
+
+// guard is how long a promoted release is watched.
+func (c *config) guard() time.Duration {
+	if c.Production == nil {
+		return 0
+	}
+	return c.Production.Guard.Std()
 }
 
 func (c *config) weights() state.Weights {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
 	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -75,6 +76,7 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	if err := d.rollOut(work, canary, r); err != nil {
 		return &refusedError{err}
 	}
+	var before traffic.Sample
 	if len(d.canary) > 0 {
 		c, err := d.watch(ctx, r)
 		if err != nil {
@@ -84,10 +86,15 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 		if err := d.decide(ctx, c, r); err != nil {
 			return err
 		}
+		before = c.before
 	}
 	if err := d.promote(work, production, r); err != nil {
 		return &refusedError{err}
 	}
+	if err := d.guard(work, before, r); err != nil {
+		return &refusedError{err}
+	}
+	d.cleanUp(work)
 	return nil
 }
 
@@ -185,7 +192,6 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return err
 	}
-	d.cleanUp(ctx)
 	d.job.Logf("release %s serves on every host, weights %s", r, d.want.Weights)
 	return nil
 }

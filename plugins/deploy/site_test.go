@@ -54,6 +54,7 @@ type site struct {
 	agents  context.CancelFunc
 	hanging chan struct{} // closed when requests to /hang may be answered
 	ended   chan struct{}
+	aged    atomic.Bool
 }
 
 var siteNumber atomic.Int32

@@ -24,6 +24,8 @@ type card struct {
 	Production int64   `json:"production_requests"`
 	Canary     int64   `json:"canary_requests"`
 	Failed     int64   `json:"canary_failed"`
+
+	before traffic.Sample // what production did
 }
 
 // watch opens the canary and judges it, step by step: when the window of the last step ends, earlier when the canary is
@@ -47,7 +49,7 @@ func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
 		s.ends, s.last = time.Now().Add(length), i == len(steps)-1
 		c, decided, err := d.watchStep(ctx, &s)
 		if err != nil || decided || s.last {
-			c.Release = r.ID
+			c.Release, c.before = r.ID, s.judge.Production()
 			return c, err
 		}
 	}
@@ -125,6 +127,47 @@ func (d *deployer) observe(ctx context.Context, s *sight, over bool) error {
 	}
 	s.reading, s.warm = now, time.Since(s.began) >= d.c.Canary.warmUp()
 	return nil
+}
+
+// guard watches a release that was promoted, beside which nothing else serves any more. It returns why the release is bad.
+func (d *deployer) guard(ctx context.Context, before traffic.Sample, r state.Release) error {
+	length := d.c.guard()
+	if length == 0 || d.good == "" {
+		return nil // there is nothing to go back to
+	}
+	last, err := d.freshTraffic(ctx)
+	if err != nil {
+		return err
+	}
+	d.job.Logf("guarding release %s for %s", r, length)
+	judge := verdict.After(d.c.limits().Deploy(), before)
+	for began := time.Now(); ; {
+		past := time.Since(began)
+		now, err := d.readTraffic(ctx)
+		if err != nil {
+			return err
+		}
+		production, canary := now.Since(last)
+		last = now
+		// A host that is down is no fault of the release.
+		canary.Missed, canary.Downs, production.Downs = 0, 0, 0
+		judge.Observe(traffic.Sample{}, production.Plus(canary))
+		c := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
+		c.Production, c.Canary, c.Failed = judge.Requests()
+		if c.Outcome == verdict.Fail {
+			c.Reason = "after the promotion " + c.Reason
+			d.publish(ctx, c)
+			return errors.New(c.Reason)
+		}
+		if past >= length {
+			d.job.Logf("guarded release %s for %s: it failed %d of %d requests", r, length, c.Failed, c.Canary)
+			return nil
+		}
+		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("%d requests, %d failed", c.Canary, c.Failed))
+		if sleep(ctx, min(time.Second, length-past)); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // restarts is how often systemd has started the release on the canary hosts again, because it ended by itself.

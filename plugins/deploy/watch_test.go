@@ -292,3 +292,43 @@ func TestSteps(t *testing.T) {
 	stop()
 	s.expectSplit(30, 20, 10)
 }
+
+// TestGuardAfterPromotion has a release that fails only when it serves everywhere: the deploy goes back by itself, without
+// an installation, since the former release still runs.
+func TestGuardAfterPromotion(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoProduction)
+	s.mustDeploy(artifact1)
+	s.manifest += "production { guard = \"5m\" }\n"
+	defer s.load()()
+	body, done := s.body(aging), make(chan sdktest.Result)
+	go func() { done <- s.deployBody(t.Context(), aging, body) }()
+	s.eventually("the release is promoted", func() bool {
+		d := s.desired()
+		return d.Phase == state.PhaseRest && d.Releases[d.Good].Commit == aging
+	})
+	installed := len(s.fake.Playbooks())
+	s.aged.Store(true)
+	r := <-done
+	if r.Err == nil || !strings.Contains(r.Err.Error(), "after the promotion the release failed") {
+		t.Errorf("got %v, want that the guard went back", r.Err)
+	}
+	for _, h := range []string{"web-1", "web-2", "canary-1"} {
+		expect(t, h, s.serving(h), artifact1)
+	}
+	if d := s.desired(); d.Releases[d.Good].Commit != artifact1 || d.Candidate != "" {
+		t.Errorf("desired state: %+v", d)
+	}
+	for _, p := range s.fake.Playbooks()[installed:] {
+		if p.Vars["release_step"] == "install" {
+			t.Errorf("installed again: %v", p.Vars)
+		}
+	}
+
+	s.aged.Store(false)
+	short := strings.Replace(s.body(artifact2), `"5m"`, `"1s"`, 1)
+	if r := s.deployBody(t.Context(), artifact2, short); r.Err != nil || !strings.Contains(strings.Join(r.Logs, "\n"), "guarded release") {
+		t.Errorf("a good release: %v", r.Err)
+	}
+	expect(t, "web-2", s.serving("web-2"), artifact2)
+}

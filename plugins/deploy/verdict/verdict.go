@@ -106,11 +106,20 @@ type Judge struct {
 	untimed            int64  // answers of the canary whose times do not count
 	inFlight           int64  // requests of the canary that count as unanswered because they are not finished
 	restarts           *int64 // of the canary's units; nil: not known
+	after              bool   // production is what served before, not beside
 }
 
 // New returns a judge who has seen nothing.
 func New(l Limits) *Judge {
 	return &Judge{limits: l, failures: newFailures(), refusals: newFailures(), first: newTimes(), last: newTimes()}
+}
+
+// After returns a judge of a release that serves everywhere. It can only be compared with what production did before, so
+// only its failures decide: times change with the hour. Observe takes what both pools do as the canary's.
+func After(l Limits, before traffic.Sample) *Judge {
+	j := New(l)
+	j.after, j.production = true, before
+	return j
 }
 
 // Observe takes what both pools did since the last call. Short batches make a sharper test: what both pools suffer within
@@ -224,11 +233,14 @@ func (j *Judge) Requests() (production, canary, failed int64) {
 	return j.production.Turns(), j.canary.Turns(), j.canary.Failed()
 }
 
+// Production is what production did.
+func (j *Judge) Production() traffic.Sample { return j.production }
+
 func (j *Judge) failureRate() (Figure, string) {
 	p, c := j.production, j.canary
 	limit := p.FailureRate() + j.limits.MaxErrorRate
 	evidence := j.failures.evidence()
-	if p.Requests == 0 {
+	if j.after || p.Requests == 0 {
 		evidence = absolute(c.Failed(), c.Turns(), limit)
 	}
 	f := Figure{
@@ -238,7 +250,11 @@ func (j *Judge) failureRate() (Figure, string) {
 	low, high := wilson(c.Failed(), c.Turns())
 	f.Low, f.High = 100*low, 100*high
 	f.OK = c.FailureRate() <= limit || f.Chance > failuresPart*j.limits.Alpha
-	reason := fmt.Sprintf("the canary failed %d of %d requests (%.1f %%, limit %.1f %%)", c.Failed(), c.Turns(), f.Value, f.Limit)
+	who := "canary"
+	if j.after {
+		who = "release"
+	}
+	reason := fmt.Sprintf("the "+who+" failed %d of %d requests (%.1f %%, limit %.1f %%)", c.Failed(), c.Turns(), f.Value, f.Limit)
 	var parts []string
 	for _, part := range []struct {
 		n    int64

@@ -144,3 +144,24 @@ func TestSaddlepointAgrees(t *testing.T) {
 		t.Errorf("exactly %.6f, by the saddlepoint %.6f", exact, near)
 	}
 }
+
+// TestAfter judges a release that serves everywhere by what production failed before.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	l := Limits{MinRequests: 50, MaxErrorRate: 0.02, LatencyFactor: 1.2}.Deploy()
+	for name, tt := range map[string]struct {
+		before, now traffic.Sample
+		want        Outcome
+	}{
+		"as before":              {answered(1000, 50, 10), answered(1000, 60, 10), Pass},
+		"more failures":          {answered(1000, 50, 10), answered(500, 100, 10), Fail},
+		"slower, at a busy hour": {answered(1000, 0, 10), answered(1000, 0, 500), Pass},
+		"nothing before":         {traffic.Sample{}, answered(500, 100, 10), Fail},
+	} {
+		j := After(l, tt.before)
+		j.Observe(traffic.Sample{}, tt.now)
+		if v := j.Judgement(); v.Outcome != tt.want {
+			t.Errorf("%s: %s: %s", name, v.Outcome, v.Reason)
+		}
+	}
+}
