@@ -125,6 +125,7 @@ sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sy
 
 func (s *site) startRouter() {
 	s.t.Helper()
+	s.carryState()
 	cmd := exec.Command("haproxy", "-W", "-f", filepath.Join(s.dir, "haproxy.cfg"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := os.Create(filepath.Join(s.dir, "haproxy.out"))
@@ -159,11 +160,17 @@ func (s *site) stopRouter() {
 func (s *site) configure() {
 	s.t.Helper()
 	s.render()
-	script := exec.CommandContext(s.t.Context(), "sh", "../../playbooks/roles/router/files/forget-moved.sh", filepath.Join(s.dir, "haproxy.cfg"), filepath.Join(s.dir, "servers.state"))
+	s.reload()
+}
+
+// carryState does what HAProxy's unit does before a start or a reload.
+func (s *site) carryState() {
+	s.t.Helper()
+	in := func(name string) string { return filepath.Join(s.dir, name) }
+	script := exec.CommandContext(s.t.Context(), "sh", "../../playbooks/roles/router/files/carry-state.sh", in("haproxy.cfg"), in("servers.state"), in("servers.loaded"))
 	if out, err := script.CombinedOutput(); err != nil {
 		s.t.Fatalf("%v: %s", err, out)
 	}
-	s.reload()
 }
 
 // reload starts a new worker and waits until it alone answers.
@@ -179,6 +186,7 @@ func (s *site) reload() {
 		return ""
 	}
 	old := pid()
+	s.carryState()
 	if err := s.haproxy.Process.Signal(syscall.SIGUSR2); err != nil {
 		s.t.Fatal(err)
 	}

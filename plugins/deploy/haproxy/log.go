@@ -10,23 +10,21 @@ import (
 	"time"
 )
 
-// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %ts %[var(txn.missed)]" of the role
-// router.
+// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.missed)]" of the role router.
 type Request struct {
-	Backend     string
-	Server      string // "<NOSRV>" when no server was chosen
-	Status      int
-	First       time.Duration // until the first byte of the answer; negative when there was none
-	Last        time.Duration // until the last byte, or until the request was given up
-	Termination string        // how the session ended, "--" when normally
-	Missed      bool          // it was the canary's turn, and the canary had no server for it
+	Backend string
+	Server  string // "<NOSRV>" when no server was chosen
+	Status  int
+	First   time.Duration // until the first byte of the answer; negative when there was none
+	Last    time.Duration // until the last byte, or until the request was given up
+	Missed  bool          // it was the canary's turn, and the canary had no server for it
 }
 
 // ParseRequest reads one line of the log.
 func ParseRequest(line string) (Request, error) {
 	f := strings.Fields(line)
-	if len(f) != 7 {
-		return Request{}, fmt.Errorf("read log line %q: want 7 fields", line)
+	if len(f) != 6 {
+		return Request{}, fmt.Errorf("read log line %q: want 6 fields", line)
 	}
 	status, err := strconv.Atoi(f[2])
 	if err != nil {
@@ -41,7 +39,7 @@ func ParseRequest(line string) (Request, error) {
 		times[i] = time.Duration(ms) * time.Millisecond
 	}
 	return Request{
-		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Termination: f[5], Missed: f[6] == "1",
+		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Missed: f[5] == "1",
 	}, nil
 }
 

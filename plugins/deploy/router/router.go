@@ -67,7 +67,7 @@ func (r *Router) HaveWeights(ctx context.Context, w state.Weights) (bool, error)
 }
 
 // Place moves every host one step towards its placement, and returns how each stands and whether all have arrived. By
-// then, the servers' state that HAProxy loads after a reload is on disk.
+// then, the servers' state is on disk. HAProxy loads a copy of it after a reload.
 func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.HostActual, bool, error) {
 	servers, text, err := r.api.Servers(ctx)
 	if err != nil {

@@ -16,21 +16,21 @@ func TestCounter(t *testing.T) {
 	}
 	c := NewCounter("agent", time.Now(), criteria)
 	for line, ok := range map[string]bool{
-		"production web-1-a 200 3 4 -- 0":    true,
-		"production web-1-b 404 5 5 -- 1":    true, // the canary had no server for its turn
-		"production <NOSRV> 503 -1 9 SC 0":   true,
-		"canary canary-1-a 500 7 8 -- 0":     true,
-		"canary canary-1-a 410 7 8 -- 0":     true,
-		"canary canary-1-a 504 -1 8 sH 0":    true, // the router gave up
-		"canary rescue 200 9 9 -- 0":         true, // the canary could not, although production did
-		"canary canary-1-a -1 -1 9000 CH 0":  true, // the client gave up
-		"canary canary-1-a 200 3 3000 CD 0":  true, // the client gave up while the answer came
-		"troop <NOSRV> 400 -1 0 PR 0":        true, // came to no pool
-		"Proxy canary started.":              false,
-		"production web-1-a two 3 3 -- 0":    false,
-		"production web-1-a 200 fast 3 -- 0": false,
-		"production web-1-a 200 3 slow -- 0": false,
-		"production web-1-a 200 3 --":        false,
+		"production web-1-a 200 3 4 0":    true,
+		"production web-1-b 404 5 5 1":    true, // the canary had no server for its turn
+		"production <NOSRV> 503 -1 9 0":   true,
+		"canary canary-1-a 500 7 8 0":     true,
+		"canary canary-1-a 410 7 8 0":     true,
+		"canary canary-1-a 504 -1 8 0":    true, // the router gave up
+		"canary rescue 200 9 9 0":         true, // the canary could not, although production did
+		"canary canary-1-a -1 -1 9000 0":  true, // the client gave up
+		"canary canary-1-a 200 3 3000 0":  true, // the client gave up while the answer came
+		"troop <NOSRV> 400 -1 0 0":        true, // came to no pool
+		"Proxy canary started.":           false,
+		"production web-1-a two 3 3 0":    false,
+		"production web-1-a 200 fast 3 0": false,
+		"production web-1-a 200 3 slow 0": false,
+		"production web-1-a 200 3":        false,
 	} {
 		r, err := haproxy.ParseRequest(line)
 		if (err == nil) != ok {
@@ -71,7 +71,7 @@ func TestUnansweredMayBeLeftOut(t *testing.T) {
 	}
 	c := NewCounter("agent", time.Now(), criteria)
 	for _, r := range []haproxy.Request{
-		{Backend: "canary", Status: -1, First: -1, Termination: "CH"}, {Backend: "canary", Status: 500}, {Backend: "canary", Status: 404},
+		{Backend: "canary", Status: -1, First: -1}, {Backend: "canary", Status: 500}, {Backend: "canary", Status: 404},
 	} {
 		c.Add(r)
 	}

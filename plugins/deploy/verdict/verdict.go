@@ -260,8 +260,11 @@ func (j *Judge) failureRate() (Figure, string) {
 		n    int64
 		text string
 	}{
-		{c.Errors, "%d errors"}, {c.Unanswered - j.inFlight, "%d unanswered"}, {j.inFlight, "%d not answered yet"},
-		{c.Rescued, "%d answered by production in its place"}, {c.Missed, "%d turns without a server"},
+		{c.Errors, "%d errors"},
+		{c.Unanswered - j.inFlight, "%d unanswered"},
+		{j.inFlight, "%d not answered yet"},
+		{c.Rescued, "%d answered by production in its place"},
+		{c.Missed, "%d turns without a server"},
 	} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf(part.text, part.n))
