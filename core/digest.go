@@ -15,8 +15,8 @@ func DigestOf(b []byte) Digest {
 	return contract.DigestSum(sum[:])
 }
 
-// DigestAll returns the digest of several texts. Moving bytes from the end of one to the beginning of the next
-// changes it.
+// DigestAll returns the digest of several texts. Each text's length counts: moving bytes from one text to the next
+// changes the digest.
 func DigestAll(texts ...[]byte) Digest {
 	var sums strings.Builder
 	for _, text := range texts {
@@ -25,7 +25,7 @@ func DigestAll(texts ...[]byte) Digest {
 	return DigestOf([]byte(sums.String()))
 }
 
-// DigestReader returns the digest of all that r gives until its end.
+// DigestReader returns the digest of everything r yields until EOF.
 func DigestReader(r io.Reader) (Digest, error) {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, r); err != nil {

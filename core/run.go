@@ -6,7 +6,7 @@ import "time"
 type Status string
 
 // The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
-// record is not as it was written is damaged.
+// record fails verification is damaged.
 const (
 	Pending   Status = "pending"
 	Running   Status = "running"
@@ -27,14 +27,14 @@ type Run struct {
 	Branch      string        `json:"branch"`
 	Environment string        `json:"environment"`
 	Status      Status        `json:"status"`
-	Reason      string        `json:"reason,omitempty"` // why it is not passed
+	Reason      string        `json:"reason,omitempty"` // why it did not pass
 	Started     time.Time     `json:"started"`
 	Ended       time.Time     `json:"ended,omitzero"`
-	PID         int           `json:"pid"` // of the process that executes it
+	PID         int           `json:"pid"` // process that executes the run
 	Stages      []StageResult `json:"stages"`
 }
 
-// StageResult is what became of one stage in one run.
+// StageResult is the result of one stage in one run.
 type StageResult struct {
 	ID       StageID        `json:"id"`
 	Status   Status         `json:"status"`
@@ -44,8 +44,8 @@ type StageResult struct {
 	Attempts int            `json:"attempts,omitempty"`
 	Outputs  map[string]any `json:"outputs,omitempty"`
 	Plugin   Digest         `json:"plugin,omitempty"`
-	Inputs   Digest         `json:"inputs,omitempty"` // of a cacheable stage: all that its outcome depends on
-	Reused   RunID          `json:"reused,omitempty"` // the run in which it passed, when it did not run in this one
+	Inputs   Digest         `json:"inputs,omitempty"` // of a cacheable stage: digest of everything its result depends on
+	Reused   RunID          `json:"reused,omitempty"` // the earlier run whose result was reused
 }
 
 // Host is a machine reached over SSH.
@@ -56,13 +56,13 @@ type Host struct {
 	PrivateAddress string   `json:"private_address"`
 	User           string   `json:"user"`
 	Port           int      `json:"port"`
-	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned at first contact
+	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned on first connection
 
-	Tags []string       `json:"tags,omitempty"` // sorted; each is a group of the inventory
-	Vars map[string]any `json:"vars,omitempty"` // variables of the inventory
+	Tags []string       `json:"tags,omitempty"` // sorted; each is an inventory group
+	Vars map[string]any `json:"vars,omitempty"` // inventory variables
 }
 
-// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+// Complete sets an event's ID, time and severity where they are missing.
 func Complete(e Event) Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -76,7 +76,7 @@ func Complete(e Event) Event {
 	return e
 }
 
-// Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.
+// Kinds of events emitted by the engine. Plugins and agents add their own in the same dotted form.
 const (
 	KindRunStarted   = "run.started"
 	KindRunPassed    = "run.passed"
@@ -94,7 +94,7 @@ const (
 	KindEnvironmentReady     = "environment.ready"
 	KindEnvironmentFailed    = "environment.failed"
 
-	KindLog      = "log"      // Summary is the line; Data: error=true when it came from standard error
+	KindLog      = "log"      // Summary is the line; Data: error=true if it came from standard error
 	KindProgress = "progress" // Data: done, total
 	KindFinding  = "finding"  // Data: path, line, column, severity, rule
 	KindMetric   = "metric"   // Data: name, value, unit, limit, detail
@@ -103,7 +103,7 @@ const (
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
 
-// TaskEvent tells what one task did on one host.
+// TaskEvent is the event for the result of one task on one host.
 func TaskEvent(t TaskResult) Event {
 	e := Event{
 		Host: t.Host, Kind: KindTask, Summary: t.Task,

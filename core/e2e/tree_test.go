@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestTreeReproducible builds a plugin in two folders with the rule of the Makefile: the binaries have to be the same, so
-// that a plugin lock holds in every checkout.
+// TestTreeReproducible builds a plugin in two folders with the Makefile's rule. The binaries must be identical, so that a
+// plugin lock is valid in every checkout.
 func TestTreeReproducible(t *testing.T) {
 	var sums [2][sha256.Size]byte
 	for i, name := range []string{"checkout", "another/checkout of the same"} {
@@ -33,7 +33,7 @@ func TestTreeReproducible(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i == 1 { // a checkout also has commits
+		if i == 1 { // one folder also has commits
 			run(t, dir, "git", "init", "-q")
 			run(t, dir, "git", "add", ".")
 			run(t, dir, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "first")
@@ -60,7 +60,7 @@ func run(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// TestTreeWorkflow reads the workflow for public forges: it runs what every change must pass, and nothing beside it.
+// TestTreeWorkflow checks the workflow file for public forges: it calls .ci/run and nothing else.
 func TestTreeWorkflow(t *testing.T) {
 	text, err := os.ReadFile("../../.github/workflows/ci.yml")
 	if err != nil {
@@ -100,7 +100,7 @@ func TestTreeWorkflow(t *testing.T) {
 	}
 }
 
-// TestTreeThreats finds every test that the threat model names.
+// TestTreeThreats checks that every test named in the threat model exists.
 func TestTreeThreats(t *testing.T) {
 	page, err := os.ReadFile("../../docs/threat-model.md")
 	if err != nil {
@@ -128,6 +128,36 @@ func TestTreeThreats(t *testing.T) {
 	for _, m := range named {
 		if !tests[string(m[1])] {
 			t.Errorf("there is no %s", m[1])
+		}
+	}
+}
+
+// TestTreeWhereIs finds every file and folder that the table "Where is …" of the architecture names.
+func TestTreeWhereIs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Where is …")
+	rows := regexp.MustCompile(`(?m)^\| .* \|$`).FindAllString(table, -1)
+	if len(rows) < 40 {
+		t.Fatalf("the table has %d rows", len(rows))
+	}
+	quoted := regexp.MustCompile("`([^` ]+)`")
+	for _, row := range rows {
+		cells := strings.Split(row, "|")
+		folder := ""
+		for _, m := range quoted.FindAllStringSubmatch(cells[2], -1) {
+			path := m[1]
+			if !strings.Contains(path, "/") && path != "Makefile" && folder != "" {
+				path = filepath.Join(folder, path) // a file beside the one before it, or a folder in the folder before it
+			}
+			if _, err := os.Stat(filepath.Join("../..", path)); err != nil {
+				t.Errorf("%s: %v", strings.TrimSpace(cells[1]), err)
+			}
+			if folder = path; filepath.Ext(path) != "" {
+				folder = filepath.Dir(path)
+			}
 		}
 	}
 }

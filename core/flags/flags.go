@@ -1,6 +1,6 @@
-// Package flags keeps feature flags in an environment's Redis: one key each, with a version, an audit trail
-// and a channel that tells readers of every change. `troop flag` and the capability of plugins use it;
-// applications read the same keys.
+// Package flags stores feature flags in an environment's Redis: one key per flag with a version, an audit trail, and a
+// channel that publishes every change. `troop flag` and the plugins' flags capability use it; applications read the same
+// keys.
 package flags
 
 import (
@@ -17,12 +17,12 @@ import (
 
 const (
 	prefix   = "troop:flag:"
-	channel  = "troop:flags"       // carries the changed flag as JSON
+	channel  = "troop:flags"       // publishes each changed flag as JSON
 	trail    = "troop:flags:audit" // stream of all changes
 	maxTrail = 10_000
 )
 
-// Flag is a feature flag as it is kept, and as readers see it.
+// Flag is a feature flag as stored and as seen by readers.
 type Flag struct {
 	Name    string    `json:"name"`
 	Value   any       `json:"value"` // bool, string or number; nil: unset
@@ -34,12 +34,12 @@ type Flag struct {
 // Flags are the flags of one environment.
 type Flags struct{ rdb *redis.Client }
 
-// Open uses a connection that somebody else owns.
+// Open returns the flags in a Redis. The caller closes the connection.
 func Open(rdb *redis.Client) *Flags { return &Flags{rdb: rdb} }
 
 var valid = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
 
-// Check refuses names that would be hard to write in code or on a command line.
+// Check returns an error if name is not a valid flag name.
 func Check(name string) error {
 	if !valid.MatchString(name) {
 		return fmt.Errorf("flag name %q: want lower-case letters, digits, '.', '_' and '-', at most 100", name)
@@ -82,8 +82,8 @@ func (f *Flags) List(ctx context.Context) ([]Flag, error) {
 	return out, nil
 }
 
-// change writes or deletes a flag, tells readers and keeps the trail, all in one step. The version goes on
-// counting after a flag was unset, so that a reader never takes an old value for a new one.
+// change atomically writes or deletes a flag, publishes the change and appends to the audit trail. The version keeps
+// counting when a flag is unset, so that a reader never takes an old value for a new one.
 var change = redis.NewScript(`
 local v = redis.call('INCR', KEYS[2])
 local json = string.gsub(ARGV[1], '"version":0', '"version":' .. v, 1)
@@ -92,7 +92,7 @@ redis.call('PUBLISH', ARGV[2], json)
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'flag', json)
 return json`)
 
-// Set gives a flag a value. by is who did it, for the trail.
+// Set sets a flag. by names the author for the audit trail.
 func (f *Flags) Set(ctx context.Context, name string, value any, by string) (Flag, error) {
 	if err := Check(name); err != nil {
 		return Flag{}, err
@@ -114,13 +114,13 @@ func (f *Flags) Set(ctx context.Context, name string, value any, by string) (Fla
 	return flag, json.Unmarshal([]byte(out), &flag)
 }
 
-// Unset removes a flag. Removing one that is not set is recorded and harmless.
+// Unset removes a flag. Removing an unset flag is harmless; the audit trail records it.
 func (f *Flags) Unset(ctx context.Context, name, by string) error {
 	_, err := f.Set(ctx, name, nil, by)
 	return err
 }
 
-// Audit returns the last limit changes, newest first.
+// Audit returns the last changes, newest first, at most limit.
 func (f *Flags) Audit(ctx context.Context, limit int64) ([]Flag, error) {
 	msgs, err := f.rdb.XRevRangeN(ctx, trail, "+", "-", limit).Result()
 	if err != nil {
@@ -136,8 +136,8 @@ func (f *Flags) Audit(ctx context.Context, limit int64) ([]Flag, error) {
 	return out, nil
 }
 
-// Watch hands every change to each until ctx ends. A change made while the connection is lost is not seen:
-// readers that must not miss one read the flag again from time to time.
+// Watch passes every change to each until ctx ends. Changes made while the connection is lost are missed; readers that
+// must not miss one poll the flag from time to time.
 func (f *Flags) Watch(ctx context.Context, each func(Flag)) error {
 	sub := f.rdb.Subscribe(ctx, channel)
 	defer sub.Close()

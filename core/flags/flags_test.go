@@ -78,7 +78,7 @@ func TestWatch(t *testing.T) {
 				t.Fatalf("saw %+v", got)
 			}
 			return
-		case <-time.After(20 * time.Millisecond): // the watcher may not listen yet
+		case <-time.After(20 * time.Millisecond): // the watcher may not be subscribed yet
 		}
 	}
 }

@@ -88,6 +88,7 @@ type loader struct {
 	stages       map[string]*stageDecl // by TYPE.NAME as declared
 	order        []*stageDecl
 	functions    map[string]function.Function
+	budget       *budget            // of loading; each scope that is made later has its own
 	environ      map[string]*string // environment variables that were looked up; nil: not set
 	unset        map[missing]bool   // environment variables that were reported
 	loaded       bool               // nothing of this changes any more, so that scopes can be made concurrently
@@ -113,6 +114,7 @@ func newLoader(file string, src []byte, o Options) *loader {
 		edges:        map[edge]hcl.Range{},
 	}
 	l.functions = functions(l.pipeline.Dir, l.lookupEnv, o.Need != Everything)
+	l.budget = newBudget(l.functions)
 	return l
 }
 

@@ -35,7 +35,7 @@ func (b *board) row(source string) *row {
 	if r, ok := b.bySrc[source]; ok {
 		return r
 	}
-	r := &row{source: source, status: core.Pending}
+	r := &row{source: clean(source), status: core.Pending}
 	b.bySrc[source] = r
 	b.rows = append(b.rows, r)
 	return r

@@ -29,7 +29,7 @@ func (u *UI) plain(e core.Event) {
 }
 
 func (u *UI) line(source, text string) {
-	fmt.Fprintf(u.out, "%s %s %s\n", u.style.dim(fmt.Sprintf("%-*s", u.board.width(), source)), u.style.dim("|"), text)
+	fmt.Fprintf(u.out, "%s %s %s\n", u.style.dim(fmt.Sprintf("%-*s", u.board.width(), clean(source))), u.style.dim("|"), text)
 }
 
 // width of the column of sources.
@@ -114,7 +114,7 @@ func sentence(e core.Event) string {
 	if e.Host != "" {
 		s = fmt.Sprintf("* %s: %s: %s", e.Host, e.Kind, summary)
 	}
-	return s
+	return clean(s)
 }
 
 func runTitle(e core.Event) string {
@@ -123,9 +123,9 @@ func runTitle(e core.Event) string {
 		s += " (" + clean(b) + ")"
 	}
 	if e.Environment != "" {
-		s += " in " + e.Environment
+		s += " in " + clean(e.Environment)
 	}
-	return s + ", run " + ShortID(e.Run)
+	return s + ", run " + clean(ShortID(e.Run))
 }
 
 func after(word string, e core.Event) string {

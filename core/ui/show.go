@@ -137,7 +137,7 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 		fmt.Fprintln(u.out, u.style.status(r.Status, "! run "+string(r.ID)+" damaged: "+clean(r.Reason)))
 	}
 	for _, s := range r.Stages {
-		line := fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status)
+		line := clean(fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status))
 		if s.Reason != "" {
 			line += ": " + clean(s.Reason)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/plain"
 	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/ui"
 )
@@ -26,6 +27,7 @@ type app struct {
 	in      io.Reader
 	out     io.Writer
 	errOut  io.Writer
+	text    io.Writer // out for whole texts: as they are into a file, harmless on a terminal
 	ui      *ui.UI    // set before a command runs
 	mask    mask.Mask // of secrets that were read
 	plugins *loader.Loader
@@ -91,8 +93,8 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		},
 	}
 	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.errOut)
+	root.SetOut(&plain.Writer{To: a.out}) // a plugin describes its own commands
+	root.SetErr(&plain.Writer{To: a.errOut})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
@@ -164,9 +166,11 @@ func need(c *cobra.Command) manifest.Need {
 // start reads the settings that all commands share.
 func (a *app) start() {
 	tty := false
+	a.text = a.out
 	size := func() (int, int) { return 80, 24 }
 	if f, ok := a.out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		tty = true
+		a.text = &plain.Writer{To: a.out}
 		size = func() (int, int) {
 			w, h, err := term.GetSize(int(f.Fd()))
 			if err != nil {
@@ -229,7 +233,7 @@ func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
 	}
 	if a.json {
 		if data, err := manifest.JSON(diags, sources); err == nil {
-			_, _ = a.out.Write(data) // a closed pipe has no reader to tell
+			_, _ = (&plain.Writer{To: a.out, Escape: true}).Write(data) // a closed pipe has no reader to tell
 		}
 		return
 	}
