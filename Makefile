@@ -8,7 +8,9 @@ NFPM     := v2.45.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
-PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core debootstrap e2fsprogs gcc git haproxy iproute2 libc6-dev openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
+# What holds goroutines that share something, and is tested for it in tens of seconds.
+RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 LINTERS  := ansible-lint shellcheck
 RELEASE  := git jq
 # A release has all programs for PLATFORMS, and only troop for CLIENTS.
@@ -56,6 +58,7 @@ release: ## archives, Debian packages, SBOM, licences and checksums in dist/
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 10m ./...
+	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
 
 test-e2e:

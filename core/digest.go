@@ -2,6 +2,7 @@ package core
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"strings"
@@ -13,6 +14,21 @@ import (
 func DigestOf(b []byte) Digest {
 	sum := sha256.Sum256(b)
 	return contract.DigestSum(sum[:])
+}
+
+// ParseDigest reads a digest; false: the text is none.
+func ParseDigest(text string) (Digest, bool) {
+	d, ok := DigestHex(Digest(text).Hex())
+	return d, ok && string(d) == text // with capital letters it is another name
+}
+
+// DigestHex returns the digest of 64 hexadecimal digits; false: the text is none.
+func DigestHex(text string) (Digest, bool) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != sha256.Size {
+		return "", false
+	}
+	return contract.DigestSum(raw), true
 }
 
 // DigestAll returns the digest of several texts. Each text's length counts: moving bytes from one text to the next

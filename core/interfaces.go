@@ -87,7 +87,10 @@ type Environments interface {
 
 // RunOptions selects what to run.
 type RunOptions struct {
+	ID                      RunID // empty: a new one
 	Commit, Branch, Subject string
+	Tag                     string // that started the run, instead of a branch
+	Dirty                   bool   // the commit is of a work tree with uncommitted changes
 	// Environment is used by stages that name none. Until is a stage or a stage type: only it and the stages it needs
 	// run. When empty, both come from the branch's trigger; without a trigger there is no environment and all stages
 	// run.

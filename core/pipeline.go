@@ -18,6 +18,9 @@ type Pipeline struct {
 	Stages       []Stage // in manifest order
 	Notifiers    []Notifier
 	Secrets      []string // values to mask in all output
+
+	ExitWithFailures int `json:",omitempty"` // exit status of a run that passed with failures
+
 	// Hidden returns Secrets and those read since by stages whose scope was made. Nil: there are no others.
 	Hidden func() []string `json:"-"`
 }
@@ -51,7 +54,8 @@ func (p *Pipeline) Granted(id StageID, c Capability) bool {
 
 // Source is where commits come from.
 type Source struct {
-	Path string // absolute folder inside a git work tree or a bare repository
+	Path    string   // absolute folder inside a git work tree or a bare repository
+	Filters []string `json:",omitempty"` // git filters of the repository's own configuration that may run
 }
 
 // Stage is one step of a pipeline.
@@ -59,7 +63,7 @@ type Stage struct {
 	Type, Name  string
 	Needs       []StageID // explicit and by reference, sorted, without duplicates
 	When        When
-	Timeout     time.Duration // 0: none
+	Timeout     time.Duration // 0: DefaultTimeout
 	Retries     int
 	OnFailure   OnFailure
 	Environment string       // empty: that of the run
@@ -75,6 +79,9 @@ type Stage struct {
 	// values. Mistakes found only during evaluation are Diagnostics.
 	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error) `json:"-"`
 }
+
+// DefaultTimeout is the most time for one attempt of a stage whose block does not say it.
+const DefaultTimeout = time.Hour
 
 // ID returns TYPE.NAME.
 func (s Stage) ID() StageID { return StageID(s.Type + "." + s.Name) }
@@ -151,10 +158,11 @@ type AnsibleConfig struct {
 	Range     Range
 }
 
-// Trigger chooses an environment for a commit of a branch.
+// Trigger chooses an environment for a commit of a branch, or for a tag.
 type Trigger struct {
 	Name        string // push
 	Branches    []string
+	Tags        []string `json:",omitempty"`
 	Environment string
 	Until       StageID // empty: all stages
 }
@@ -173,9 +181,11 @@ type SecretSource struct {
 
 // Notifier is a receiver of alerts and results.
 type Notifier struct {
-	Type, Name string // email, sms, webhook, chat
+	Type, Name string // email, sms, webhook, chat, slack, teams, discord, pagerduty, opsgenie
 	URL        string // may hold a secret
 	On         []string
 	Cooldown   time.Duration
+	Limit      int    // messages in a minute, to each receiver
+	Page       string // where runs and environments are shown
 	Range      Range
 }

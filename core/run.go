@@ -5,17 +5,23 @@ import "time"
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
-// record fails verification is damaged.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run in which only
+// stages with on_failure = "continue" failed has passed with failures; a run whose record fails verification is damaged.
 const (
-	Pending   Status = "pending"
-	Running   Status = "running"
-	Passed    Status = "passed"
+	Pending Status = "pending"
+	Running Status = "running"
+	Passed  Status = "passed"
+
+	PassedWithFailures Status = "passed with failures"
+
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
 	Damaged   Status = "damaged"
 )
+
+// Passed reports whether a run came to its end, with or without failures that do not stop it.
+func (s Status) Passed() bool { return s == Passed || s == PassedWithFailures }
 
 // Run is one execution of a pipeline for one commit.
 type Run struct {
@@ -25,6 +31,8 @@ type Run struct {
 	Commit      string        `json:"commit"`
 	Subject     string        `json:"subject"` // first line of the commit message
 	Branch      string        `json:"branch"`
+	Tag         string        `json:"tag,omitempty"`   // that started it
+	Dirty       bool          `json:"dirty,omitempty"` // the commit is of a work tree with uncommitted changes
 	Environment string        `json:"environment"`
 	Status      Status        `json:"status"`
 	Reason      string        `json:"reason,omitempty"` // why it did not pass
@@ -32,6 +40,17 @@ type Run struct {
 	Ended       time.Time     `json:"ended,omitzero"`
 	PID         int           `json:"pid"` // process that executes the run
 	Stages      []StageResult `json:"stages"`
+}
+
+// Failed names the stages that failed.
+func (r Run) Failed() []string {
+	var failed []string
+	for _, s := range r.Stages {
+		if s.Status == Failed {
+			failed = append(failed, string(s.ID))
+		}
+	}
+	return failed
 }
 
 // StageResult is the result of one stage in one run.
@@ -78,8 +97,11 @@ func Complete(e Event) Event {
 
 // Kinds of events emitted by the engine. Plugins and agents add their own in the same dotted form.
 const (
-	KindRunStarted   = "run.started"
-	KindRunPassed    = "run.passed"
+	KindRunStarted = "run.started"
+	KindRunPassed  = "run.passed"
+
+	KindRunPassedWithFailures = "run.passed_with_failures" // Data: failed, the stages
+
 	KindRunFailed    = "run.failed"
 	KindRunCancelled = "run.cancelled"
 	KindStageStarted = "stage.started"
@@ -89,6 +111,7 @@ const (
 
 	KindStageCancelled = "stage.cancelled"
 	KindStageRetrying  = "stage.retrying" // an attempt failed and another follows: Data: attempt, of, wait (seconds)
+	KindStageSilent    = "stage.silent"   // it has said nothing for long: Data: seconds, processes
 
 	KindEnvironmentPreparing = "environment.preparing"
 	KindEnvironmentReady     = "environment.ready"
@@ -102,6 +125,19 @@ const (
 	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
+
+// RunEnded is the kind of the event with which a run of a status ends.
+func RunEnded(s Status) string {
+	switch s {
+	case Passed:
+		return KindRunPassed
+	case PassedWithFailures:
+		return KindRunPassedWithFailures
+	case Cancelled:
+		return KindRunCancelled
+	}
+	return KindRunFailed
+}
 
 // TaskEvent is the event for the result of one task on one host.
 func TaskEvent(t TaskResult) Event {

@@ -125,7 +125,7 @@ func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) 
 	ctx, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
 	e := core.Complete(core.Event{
-		Environment: run.Environment, Run: run.ID, Source: "run", Kind: "run." + string(run.Status),
+		Environment: run.Environment, Run: run.ID, Source: "run", Kind: core.RunEnded(run.Status),
 		Summary: fmt.Sprintf("%s %s: %s (%.8s %s)", run.Pipeline, run.Status, run.Reason, run.Commit, run.Subject),
 	})
 	if run.Status != core.Passed {
@@ -141,7 +141,7 @@ func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) 
 	if send == nil {
 		send = notify.Send
 	}
-	r := notify.Router{Notifiers: p.Notifiers, Send: send, Retries: []time.Duration{time.Second}}
+	r := notify.Router{Notifiers: p.Notifiers, Send: send, GiveUp: time.Second} // one more attempt: the run waits for it
 	return r.Handle(ctx, e)
 }
 

@@ -145,6 +145,9 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.loaded = true
 }
 
+// maxExit is the highest exit status that no shell takes for a signal or for a command that it could not start.
+const maxExit = 125
+
 // declarePipeline takes the name only: expressions may refer to it.
 func (l *loader) declarePipeline(blocks []*hclsyntax.Block) {
 	if len(blocks) == 0 {
@@ -165,11 +168,21 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 		return
 	}
 	inner := l.content(blocks[0].Body, &pipelineGrammar)
+	if a := blocks[0].Body.Attributes["exit_with_failures"]; a != nil {
+		status, ok := l.integer(a, site{})
+		if ok && status > maxExit {
+			l.errorf(a.Expr.Range(), "Invalid exit status", "An exit status is a number from 0, all is well, to %d.", maxExit)
+		}
+		l.pipeline.ExitWithFailures = status
+	}
 	l.onlyOne(inner, "source")
 	if len(inner) == 0 {
 		return
 	}
 	l.content(inner[0].Body, &sourceGrammar)
+	if a := inner[0].Body.Attributes["filters"]; a != nil {
+		l.pipeline.Source.Filters, _ = l.strs(a, site{})
+	}
 	attr := inner[0].Body.Attributes["path"]
 	if attr == nil {
 		l.missing(inner[0], "path", `path = "."`)

@@ -51,7 +51,7 @@ func (b *board) take(e core.Event) {
 			b.row(s)
 		}
 		return
-	case core.KindRunPassed, core.KindRunFailed, core.KindRunCancelled:
+	case core.KindRunPassed, core.KindRunPassedWithFailures, core.KindRunFailed, core.KindRunCancelled:
 		return
 	}
 	r := b.owner(e)

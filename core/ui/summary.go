@@ -101,6 +101,10 @@ func (u *UI) verdict(r core.Run, b *board) string {
 		fmt.Fprintln(&out, u.style.green(fmt.Sprintf("%s passed in %s", what, took)), u.style.dim("(run "+ShortID(r.ID)+")"))
 		return out.String()
 	}
+	word := "after"
+	if r.Status.Passed() {
+		word = "in"
+	}
 	next := ""
 	for _, s := range r.Stages {
 		row := b.bySrc[string(s.ID)]
@@ -120,7 +124,7 @@ func (u *UI) verdict(r core.Run, b *board) string {
 			}
 		}
 	}
-	fmt.Fprintln(&out, u.style.status(r.Status, clean(fmt.Sprintf("%s %s after %s: %s", what, r.Status, took, r.Reason))))
+	fmt.Fprintln(&out, u.style.status(r.Status, clean(fmt.Sprintf("%s %s %s %s: %s", what, r.Status, word, took, r.Reason))))
 	if next != "" {
 		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), ShortID(r.ID), next))))
 	} else {

@@ -35,7 +35,7 @@ func (s style) status(st core.Status, text string) string {
 		return s.green(text)
 	case core.Failed, core.Damaged:
 		return s.red(text)
-	case core.Cancelled:
+	case core.Cancelled, core.PassedWithFailures:
 		return s.yellow(text)
 	case core.Running:
 		return s.cyan(text)
@@ -51,7 +51,7 @@ func mark(s core.Status) string {
 		return "✓"
 	case core.Failed:
 		return "✗"
-	case core.Cancelled, core.Damaged:
+	case core.Cancelled, core.Damaged, core.PassedWithFailures:
 		return "!"
 	case core.Skipped:
 		return "-"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/plain"
 	"github.com/seed-b96de936/troop/core/secret"
+	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
 )
 
@@ -43,6 +45,8 @@ type app struct {
 	verbose    bool
 	color      bool // decided from the terminal and NO_COLOR
 	noColor    bool
+	workspaces string // folder of workspaces
+	state      string // folder of the store, when it is not beside the manifest
 }
 
 // exit is an error that only sets the exit status: the command has printed its result.
@@ -80,6 +84,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			a.start()
+			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
 			if c.CommandPath() != "troop validate" { // which only looks at the blocks
 				a.secret = func(s core.SecretSource) (string, error) {
@@ -107,6 +112,8 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only what went wrong")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print every line of every stage")
 	f.BoolVar(&a.noColor, "no-color", false, "print without colours")
+	f.StringVar(&a.state, "state", "", "keep runs and environments in `folder` instead of .troop")
+	_ = f.MarkHidden("state") // for a hook's run of a commit that was pushed to a bare repository
 	_ = root.RegisterFlagCompletionFunc("env", a.completeEnvironments)
 
 	root.AddGroup(
@@ -121,7 +128,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
-	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd(), a.alertsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
