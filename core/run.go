@@ -120,7 +120,7 @@ const (
 	KindLog      = "log"      // Summary is the line; Data: error=true if it came from standard error
 	KindProgress = "progress" // Data: done, total
 	KindFinding  = "finding"  // Data: path, line, column, severity, rule
-	KindMetric   = "metric"   // Data: name, value, unit, limit
+	KindMetric   = "metric"   // Data: name, value, unit, limit, detail
 	KindTable    = "table"    // Data: columns, rows
 	KindPlan     = "plan"     // what will change on hosts; Data: review, lines
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path

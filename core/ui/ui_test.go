@@ -53,7 +53,7 @@ func script() (core.Run, []core.Event) {
 		ev("test.unit", core.KindFinding, "expected 200, got 500", map[string]any{"path": "test/app.test.js", "line": 12, "column": 3, "severity": "error", "rule": "cart"}),
 		ev("test.unit", core.KindFinding, "slow", map[string]any{"path": "test/app.test.js", "line": 40.0, "column": 0.0, "severity": "warning"}),
 		ev("test.unit", core.KindMetric, "statements", map[string]any{"name": "statements", "value": 64.28571, "unit": "%", "limit": 70.0}),
-		ev("test.unit", core.KindMetric, "tests", map[string]any{"name": "tests", "value": 14.0, "unit": ""}),
+		ev("test.unit", core.KindMetric, "tests", map[string]any{"name": "tests", "value": 14.0, "unit": "", "detail": "2 left out: slow"}),
 		alert,
 		ev("test.unit", core.KindStageFailed, "1 of 14 tests failed", map[string]any{"seconds": 3.21}),
 		ev("run", core.KindRunFailed, "test.unit: 1 of 14 tests failed", map[string]any{"seconds": 16.0}),

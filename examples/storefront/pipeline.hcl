@@ -70,10 +70,11 @@ stage "deploy" "storefront" {
     health  = "/healthz"
   }
   canary {
-    weights      = { production = 2, canary = var.canary_weight }
-    watch        = "30s"
-    min_requests = 50
-    no_traffic   = "promote"
+    weights       = { production = 2, canary = var.canary_weight }
+    watch         = "30s"
+    min_requests  = 50
+    no_traffic    = "promote"
+    latency_slack = "50ms" # a difference that no customer notices
   }
 }
 

@@ -16,7 +16,7 @@ import (
 func actions() []sdk.Action[config] {
 	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
 	return []sdk.Action[config]{
-		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: act(status)},
+		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status))},
 		{
 			Name: "weights", Summary: "set the shares of production and canary, and open a closed canary",
 			Args: []sdk.Arg{{Name: "weights", Doc: "PRODUCTION:CANARY such as 2:1; 1:0 closes the canary", Required: true}},
@@ -36,6 +36,22 @@ func act(f func(ctx context.Context, d *deployer, args sdk.Args) error) func(con
 			return err
 		}
 		return f(ctx, d, args)
+	}
+}
+
+// statusTime is how long a status may take: people ask for it when something is wrong, also with the shared state.
+const statusTime = 1500 * time.Millisecond
+
+// soon ends an action that the shared state keeps waiting, and says so.
+func soon(f func(context.Context, *config, sdk.Args, *sdk.Job) error) func(context.Context, *config, sdk.Args, *sdk.Job) error {
+	return func(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
+		short, cancel := context.WithTimeout(ctx, statusTime)
+		defer cancel()
+		err := f(short, c, args, job)
+		if short.Err() != nil && ctx.Err() == nil && err != nil {
+			return sdk.Failf("the environment's shared state does not answer, so what the hosts serve is not known; the router goes on as it is: %v", err)
+		}
+		return err
 	}
 }
 
@@ -99,7 +115,7 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 	}
 	d.want.Weights = w
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.settle(ctx); err != nil {
+	if err := d.weigh(ctx); err != nil {
 		return err
 	}
 	d.job.Logf("weights %s; the next deploy sets those of the manifest", w)
@@ -128,7 +144,7 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	}
 	// An operator's order overrules whatever closed the canary.
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.settle(ctx); err != nil {
+	if err := d.weigh(ctx); err != nil {
 		return err
 	}
 	lacking, err := d.notServing(ctx, d.production, r.ID)
@@ -138,7 +154,9 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	defer d.drive(ctx)()
 	work, stop := d.obey(ctx)
 	defer stop()
-	err = d.promote(work, lacking, r)
+	if err = d.promote(work, lacking, r); err == nil {
+		d.cleanUp(work)
+	}
 	if d.ordered.Load() {
 		return d.abort(ctx, r, errOrdered)
 	}
@@ -153,6 +171,9 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
+	if r := d.want.Releases[d.want.Candidate]; r.Irreversible {
+		return d.freeze(ctx, r, errOrdered)
+	}
 	done, err := d.goBack(ctx)
 	if err != nil {
 		return err
@@ -180,6 +201,9 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	r, ok := d.want.Releases[id]
 	if !ok {
 		return sdk.Failf("there is no good release to go back to")
+	}
+	if now := d.want.Releases[orElse(d.want.Candidate, d.want.Good)]; now.Irreversible {
+		return sdk.Failf("release %s is irreversible: release %s cannot run after it; run the pipeline with a commit that repairs it", now, r)
 	}
 	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
 	for _, h := range d.other(id) {

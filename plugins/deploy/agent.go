@@ -12,6 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/deploy/agent"
 	"github.com/seed-b96de936/troop/plugins/deploy/router"
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
@@ -38,9 +39,13 @@ func (s setting) watch(ctx context.Context, c *config, job *sdk.Job) error {
 	if err != nil {
 		return err
 	}
+	failOn, err := traffic.ParseCriteria(c.Canary.FailOn)
+	if err != nil {
+		return err
+	}
 	return agent.Run(ctx, agent.Config{
 		ID: id, Paths: s.paths, Drain: c.drain(), Silence: s.silence,
-		Alerts: c.Canary.Alerts, Guard: c.limits().Guard(),
+		Alerts: c.Canary.Alerts, Guard: c.limits(), FailOn: failOn,
 	}, job)
 }
 

@@ -6,15 +6,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
+	"testing"
 	"time"
 )
 
 // app is one release in one slot.
 type app struct {
-	commit string
-	server *http.Server
-	served atomic.Int64
+	commit   string
+	server   *http.Server
+	served   atomic.Int64
+	restarts atomic.Int64
+	listener net.Listener // guarded by the site's mu
 }
 
 // Commits, named after their behaviour.
@@ -23,6 +27,12 @@ const (
 	faulty    = "faulty"    // a tenth of its answers is 500
 	slow      = "slow"      // it needs 2 s: more than a busy machine takes for anything else
 	late      = "late"      // its health check answers after 1 s, as on a busy host
+	trickling = "trickling" // the head of its answers comes at once, the body after 2 s
+	hanging   = "hanging"   // it answers nothing but its health check
+	crashing  = "crashing"  // each fortieth request ends it; it is back after 300 ms
+	brief     = "brief"     // it ends by itself twice a second, and is back before anyone sees it
+	aging     = "aging"     // half of its answers is 500 once the site has aged
+	refusing  = "refusing"  // a third of its answers is 404
 	artifact1 = "good-one"  // without a fault
 	artifact2 = "good-two"
 )
@@ -53,6 +63,20 @@ func (s *site) start(host, slot, commit string) error {
 		switch {
 		case r.URL.Path == "/hang":
 			<-s.hanging
+		case r.URL.Path == "/page":
+			time.Sleep(pageTime)
+		case commit == hanging:
+			<-r.Context().Done()
+		case commit == trickling:
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(2 * time.Second)
+		case commit == crashing && n%40 == 0:
+			s.crash(a)
+			panic(http.ErrAbortHandler)
+		case commit == aging && s.aged.Load() && n%2 == 0:
+			w.WriteHeader(http.StatusInternalServerError)
+		case commit == refusing && n%3 == 0:
+			w.WriteHeader(http.StatusNotFound)
 		case commit == faulty && n%10 == 0:
 			w.WriteHeader(http.StatusInternalServerError)
 		case commit == slow:
@@ -61,12 +85,63 @@ func (s *site) start(host, slot, commit string) error {
 		_, _ = io.WriteString(w, commit)
 	})
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	if commit == brief {
+		a.keepRestarting(s.t)
+	}
 	s.mu.Lock()
+	a.listener = l
 	s.slots[host+"-"+slot] = a
 	s.mu.Unlock()
 	go func() { _ = a.server.Serve(l) }()
 	s.t.Cleanup(func() { _ = a.server.Close() })
 	return nil
+}
+
+// pageTime is what a page takes more than an asset.
+const pageTime = 100 * time.Millisecond
+
+// crash ends the app for a while, as far as the router can tell: its request breaks off, and nothing listens. systemd
+// starts it again.
+func (s *site) crash(a *app) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.restarts.Add(1)
+	_ = a.listener.Close()
+	address := a.listener.Addr().String()
+	time.AfterFunc(300*time.Millisecond, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l, err := net.Listen("tcp", address); err == nil {
+			a.listener = l
+			go func() { _ = a.server.Serve(l) }() // closes l when the server was stopped meanwhile
+		}
+	})
+}
+
+// keepRestarting counts a restart twice a second, of which no request notices anything.
+func (a *app) keepRestarting(t testing.TB) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	go func() {
+		for {
+			select {
+			case <-t.Context().Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+				a.restarts.Add(1)
+			}
+		}
+	}()
+}
+
+// restarts is what systemd says of a slot.
+func (s *site) restarts(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.slots[name]; a != nil {
+		return strconv.FormatInt(a.restarts.Load(), 10)
+	}
+	return "0"
 }
 
 // stop ends a slot at once, as a crash does.

@@ -28,6 +28,9 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 		}
 		return why
 	}
+	if r.Irreversible {
+		return d.freeze(ctx, r, why)
+	}
 	d.job.Warnf("aborting release %s: %v", r, why)
 	if d.want.Good == r.ID && d.good != r.ID { // it was promoted already
 		d.want.RolledBack(d.good)
@@ -38,6 +41,18 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 		return sdk.Failf("release %s aborted: %v; going back failed: %v; try again with `troop deploy abort`", r, why, err)
 	}
 	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
+}
+
+// freeze leaves every host as it is, and takes the canary's traffic away.
+func (d *deployer) freeze(ctx context.Context, r state.Release, why error) error {
+	d.want.Open = false
+	if d.want.Candidate != "" {
+		d.want.Phase = state.PhaseHeld
+	}
+	if err := d.weigh(ctx); err != nil {
+		d.job.Warnf("%v", err)
+	}
+	return sdk.Failf("release %s stopped: %v; it is irreversible, so every host stays as it is, and the canary gets no traffic: run the pipeline with a commit that repairs it", r, why)
 }
 
 // goBack makes every host serve the good release again, and returns a sentence that says what it did.
@@ -63,7 +78,7 @@ func (d *deployer) serveNothing(ctx context.Context) error {
 	}
 	d.want.Phase, d.want.Open, d.want.Candidate = state.PhaseRest, false, ""
 	d.want.Forget()
-	if err := d.settle(ctx); err != nil {
+	if err := d.settle(ctx, d.all()); err != nil {
 		return err
 	}
 	d.cleanUp(ctx)
@@ -129,7 +144,8 @@ func (d *deployer) bringBack(ctx context.Context, hosts []string, r state.Releas
 	if len(hosts) == 0 {
 		return nil
 	}
-	if err := d.install(ctx, hosts, r); err != nil {
+	hosts, err := d.install(ctx, hosts, r)
+	if err != nil {
 		return err
 	}
 	d.place(hosts, r)

@@ -190,3 +190,39 @@ func TestRollbackNeedsYes(t *testing.T) {
 	}
 	expect(t, "web-1", s.serving("web-1"), artifact2)
 }
+
+// TestIrreversibleReleaseIsFrozen stops releases after which no earlier one can run: one that fails its verdict, one that an
+// operator aborts, and one that serves everywhere.
+func TestIrreversibleReleaseIsFrozen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	s.manifest = strings.Replace(s.manifest, "service {", "irreversible = true\nservice {", 1)
+	stop := s.load()
+	r := s.deployBody(t.Context(), faulty, s.longWatch(faulty))
+	stop()
+	if r.Err == nil || !strings.Contains(r.Err.Error(), "the canary failed") || !strings.Contains(r.Err.Error(), "it is irreversible") {
+		t.Errorf("got %v, want a release that is stopped", r.Err)
+	}
+	frozen := func(canary string) {
+		t.Helper()
+		expect(t, "canary-1", s.serving("canary-1"), canary)
+		expect(t, "web-1", s.serving("web-1"), artifact1)
+		s.expectSplit(30, 30, 0)
+	}
+	frozen(faulty)
+	if r := s.call("abort", nil); r.Err == nil || !strings.Contains(r.Err.Error(), "it is irreversible") {
+		t.Errorf("abort: %v", r.Err)
+	}
+	if r := s.call("rollback", map[string]string{"yes": "true"}); r.Err == nil || !strings.Contains(r.Err.Error(), "is irreversible") {
+		t.Errorf("rollback: %v", r.Err)
+	}
+	frozen(faulty)
+
+	s.mustDeploy(artifact2) // the repair
+	s.expectSplit(30, 20, 10)
+	if r := s.call("rollback", map[string]string{"yes": "true"}); r.Err == nil || !strings.Contains(r.Err.Error(), "is irreversible") {
+		t.Errorf("rollback of the repair: %v", r.Err)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact2)
+}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/plugins/deploy/haproxy"
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -27,9 +29,27 @@ func expect(t *testing.T, what string, got, want any) {
 	}
 }
 
-// expectSplit sends n requests and expects exact numbers of answers from each pool.
+// align sends requests until the next one begins a block of turns.
+func (s *site) align(total int64) {
+	s.t.Helper()
+	out, err := haproxy.New(s.setting.paths.Socket).Ask(s.t.Context(), "show table turn")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var n int64
+	if _, after, any := strings.Cut(out, "gpc0="); any { // there was a request
+		if n, err = strconv.ParseInt(strings.TrimSpace(after), 10, 64); err != nil {
+			s.t.Fatalf("read the counter of turns: %v in %q", err, out)
+		}
+	}
+	s.ask(int(total - 1 - n%total))
+}
+
+// expectSplit sends n requests and expects exact numbers of answers from each pool, in whole blocks of turns.
 func (s *site) expectSplit(n, production, canary int) {
 	s.t.Helper()
+	w := s.actual().Weights
+	s.align(int64(w.Production + w.Canary))
 	a := s.ask(n)
 	if a.pool[state.PoolProduction] != production || a.pool[state.PoolCanary] != canary || len(a.failed) > 0 {
 		s.t.Errorf("%d requests: %v, failed %q; want %d:%d; %+v\n%s", n, a.pool, a.failed, production, canary, s.actual(), s.routerLog())
@@ -80,23 +100,25 @@ func TestFirstDeployIsJudged(t *testing.T) {
 func TestBadReleaseIsAborted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		commit string
-		reason string
+		commit   string
+		reason   string
+		slack    string        // instead of one that lets every time pass
+		patience time.Duration // of the clients
 	}{
-		"unhealthy": {unhealthy, "aborted: canary-1: /healthz: 500; every host still serves"},
-		"faulty":    {faulty, "the canary failed"},
-		"slow":      {slow, "95 % of its answers"},
+		"unhealthy":     {unhealthy, "aborted: canary-1: /healthz: 500; every host still serves", "1m", 10 * time.Second},
+		"faulty":        {faulty, "the canary failed", "1m", 10 * time.Second},
+		"slow":          {slow, "to the first byte of 50 % of its answers", "250ms", 10 * time.Second},
+		"late body":     {trickling, "to the last byte of 50 % of its answers", "250ms", 10 * time.Second},
+		"hangs":         {hanging, " unanswered", "1m", 500 * time.Millisecond},
+		"ends at times": {crashing, "the canary failed", "1m", 10 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, oneEach)
 			s.mustDeploy(artifact1)
-			stop := s.load()
-			long := s.longWatch(tt.commit)
-			if tt.commit == slow {
-				long = strings.Replace(long, `"1m"`, `"250ms"`, 1)
-			}
+			stop := s.loadOf(tt.patience)
+			long := strings.Replace(s.longWatch(tt.commit), `"1m"`, strconv.Quote(tt.slack), 1)
 			r := s.deployBody(t.Context(), tt.commit, long)
 			a := stop()
 			var failure *sdktest.Failure
@@ -104,7 +126,7 @@ func TestBadReleaseIsAborted(t *testing.T) {
 				t.Errorf("got %v, want a failure with %q", r.Err, tt.reason)
 			}
 			for _, f := range a.failed {
-				if !strings.Contains(f, "500 Internal Server Error from canary ("+faulty) {
+				if tt.commit != hanging && !strings.Contains(f, "500 Internal Server Error from canary ("+faulty) {
 					t.Errorf("a request failed that the release did not fail itself: %s", f)
 				}
 			}

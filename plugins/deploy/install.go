@@ -28,8 +28,8 @@ func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([
 }
 
 // install puts a release into the idle slots of hosts, all in parallel, and starts it there. It does not touch the
-// slots that serve.
-func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) error {
+// slots that serve. It returns the hosts that have the release now: all but production hosts that cannot be reached.
+func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) ([]string, error) {
 	vars := map[string]any{
 		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
 		"release_command": r.Command, "release_health": r.Health, "release_user": r.User,
@@ -40,7 +40,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	if r.Identity(d.c.Service.Environment) == r.ID {
 		a, err := d.job.Artifact(ctx, sdk.Digest(r.Artifact))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		vars["release_archive"] = a.Path
 		environment := map[string]string{} // Ansible does not take null for a dictionary
@@ -54,10 +54,41 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	}
 	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
-	if err != nil && !cancelled(ctx, err) {
-		return d.explain(results, err)
+	switch {
+	case err == nil:
+		return hosts, nil
+	case cancelled(ctx, err):
+		return nil, err
 	}
-	return err
+	away := d.away(results)
+	if len(away) == 0 {
+		return nil, d.explain(results, err)
+	}
+	for _, h := range away {
+		d.job.Warnf("%s cannot be reached and is left out: it gets no requests until a later run brings release %s to it", h, r)
+		d.want.Hosts[h] = state.Placement{Pool: state.PoolProduction}
+		delete(d.previous, h)
+	}
+	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(away, h) }), nil
+}
+
+// away returns the production hosts that could not be reached, if production can do without them and nothing else went
+// wrong.
+func (d *deployer) away(results []sdk.TaskResult) []string {
+	var away []string
+	for _, r := range results {
+		host := string(r.Host)
+		switch {
+		case r.Status == "failed", r.Status == "unreachable" && !slices.Contains(d.production, host):
+			return nil
+		case r.Status == "unreachable" && !slices.Contains(away, host):
+			away = append(away, host)
+		}
+	}
+	if len(away) == len(d.production) {
+		return nil
+	}
+	return away
 }
 
 // cancelled reports whether err only means that the work was cancelled. A call that the core ended may return before the
@@ -111,7 +142,7 @@ func (d *deployer) place(hosts []string, r state.Release) {
 // switchTo switches hosts to their idle slots, and waits until the router has settled.
 func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
 	d.place(hosts, r)
-	if err := d.settle(ctx); err != nil {
+	if err := d.settle(ctx, hosts); err != nil {
 		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
 	}
 	d.job.Logf("%s: now on release %s", strings.Join(hosts, ", "), r)
@@ -123,7 +154,8 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 	if len(hosts) == 0 {
 		return nil
 	}
-	if err := d.install(ctx, hosts, r); err != nil {
+	hosts, err := d.install(ctx, hosts, r)
+	if err != nil {
 		return err
 	}
 	canary, rest := d.split(hosts)

@@ -20,7 +20,11 @@ type answers struct {
 
 // get sends one request.
 func (s *site) get(client *http.Client) (pool, release string, err error) {
-	resp, err := client.Get(s.url + "/")
+	return s.getPath(client, "/")
+}
+
+func (s *site) getPath(client *http.Client, path string) (pool, release string, err error) {
+	resp, err := client.Get(s.url + path)
 	if err != nil {
 		return "", "", err
 	}
@@ -53,12 +57,15 @@ func (a *answers) add(pool, release string, err error) {
 }
 
 // load sends 50 requests a second, each on a connection of its own, until the returned function is called.
-func (s *site) load() (stop func() answers) {
+func (s *site) load() (stop func() answers) { return s.loadOf(10 * time.Second) }
+
+// loadOf is load by clients that give up after some time.
+func (s *site) loadOf(patience time.Duration) (stop func() answers) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := answers{pool: map[string]int{}, release: map[string]int{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	wg.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
@@ -80,6 +87,30 @@ func (s *site) load() (stop func() answers) {
 		cancel()
 		wg.Wait()
 		return a
+	}
+}
+
+// browse loads pages with two assets each, one request after the other, until the returned function is called. It returns
+// what answered the pages.
+func (s *site) browse() (stop func() answers) {
+	ctx, cancel := context.WithCancel(context.Background())
+	pages := answers{pool: map[string]int{}, release: map[string]int{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			pages.add(s.getPath(http.DefaultClient, "/page"))
+			for range 2 {
+				if _, _, err := s.getPath(http.DefaultClient, "/asset"); err != nil {
+					pages.failed = append(pages.failed, err.Error())
+				}
+			}
+		}
+	}()
+	return func() answers {
+		cancel()
+		<-done
+		return pages
 	}
 }
 

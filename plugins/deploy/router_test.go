@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,6 +51,59 @@ func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	if a.release[artifact2] != a.pool[state.PoolProduction]+a.pool[state.PoolCanary] {
 		t.Errorf("answers by release: %v", a.release)
 	}
+}
+
+// TestConfigurationMoves changes what the configuration says of the hosts. HAProxy must not keep what it knew of them.
+func TestConfigurationMoves(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *site){
+		"the application's port": func(s *site) {
+			s.port += 100
+			s.vars["router_app_port"] = s.port
+		},
+		"a host's address": func(s *site) { s.at("web-1", state.PoolProduction, 200) },
+		"one host more":    func(s *site) { s.at("a-1", state.PoolProduction, 201) }, // before the others, which keep their state
+		"one host less": func(s *site) {
+			s.vars["groups"].(map[string][]string)[state.PoolProduction] = []string{"web-1"}
+			s.fake.Hosts = slices.DeleteFunc(s.fake.Hosts, func(h sdk.Host) bool { return h.Name == "web-2" })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, twoProduction)
+			s.mustDeploy(artifact1)
+			s.mustDeploy(artifact2) // slots b serve, not those that a new configuration starts with
+			change(s)
+			s.configure()
+			if strings.HasPrefix(name, "one host") {
+				s.expectSplit(30, 20, 10) // the servers that did not move go on
+			}
+			s.mustDeploy(artifact2)
+			s.expectSplit(30, 20, 10)
+			s.mustDeploy(artifact1)
+			s.expectSplit(30, 20, 10)
+			for _, h := range s.fake.Hosts {
+				if h.Role == state.PoolProduction {
+					expect(t, string(h.Name), s.serving(string(h.Name)), artifact1)
+				}
+			}
+		})
+	}
+}
+
+// at gives a host an address, and makes the host if there is none.
+func (s *site) at(name, role string, last int) {
+	address := fmt.Sprintf("%s.%d", s.ip["web-2"][:strings.LastIndex(s.ip["web-2"], ".")], last)
+	s.ip[name] = address
+	s.hostvars[name] = map[string]string{"troop_private_address": address}
+	host := sdk.Host{Name: sdk.HostName(name), Role: role, Address: address, PrivateAddress: address}
+	if i := slices.IndexFunc(s.fake.Hosts, func(h sdk.Host) bool { return h.Name == host.Name }); i >= 0 {
+		s.fake.Hosts[i] = host
+		return
+	}
+	s.fake.Hosts = append(s.fake.Hosts, host)
+	groups := s.vars["groups"].(map[string][]string)
+	groups[role] = append([]string{name}, groups[role]...)
 }
 
 func TestRestartIsReconciled(t *testing.T) {

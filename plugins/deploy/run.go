@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
 	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -25,6 +29,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	} else {
 		r.Commit, r.Run, r.Made = job.Info.Commit, string(job.Info.Run), time.Now().UTC()
 	}
+	r.Irreversible = r.Irreversible || c.Irreversible
 	defer d.drive(ctx)()
 	if err := d.deploy(ctx, r); err != nil {
 		return err
@@ -71,32 +76,65 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	if err := d.rollOut(work, canary, r); err != nil {
 		return &refusedError{err}
 	}
+	var before traffic.Sample
 	if len(d.canary) > 0 {
 		c, err := d.watch(ctx, r)
 		if err != nil {
 			return &refusedError{err}
 		}
 		d.publish(ctx, c)
-		switch {
-		case c.Outcome == verdict.Fail:
-			return &refusedError{errors.New(c.Reason)}
-		case c.Outcome == verdict.Pass:
-		case d.want.Good == "":
-			d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
-		case d.c.Canary.NoTraffic == noTrafficAbort:
-			return &refusedError{errors.New(c.Reason)}
-		case d.c.Canary.NoTraffic == noTrafficHold:
-			d.want.Phase = state.PhaseHeld
-			if err := d.write(ctx); err != nil {
-				return err
-			}
-			return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", c.Reason, r)
+		if err := d.decide(ctx, c, r); err != nil {
+			return err
 		}
+		before = c.before
 	}
 	if err := d.promote(work, production, r); err != nil {
 		return &refusedError{err}
 	}
+	if err := d.guard(work, before, r); err != nil {
+		return &refusedError{err}
+	}
+	d.cleanUp(work)
 	return nil
+}
+
+// decide returns nil when a release may be promoted after its verdict.
+func (d *deployer) decide(ctx context.Context, c card, r state.Release) error {
+	noTraffic := d.c.Canary.NoTraffic
+	switch {
+	case c.Outcome == verdict.Fail:
+		return &refusedError{errors.New(c.Reason)}
+	case c.Ordered:
+		return nil
+	case c.Outcome == verdict.Pass:
+	case d.want.Good == "":
+		d.job.Logf("there is no earlier release to protect; promoting release %s without a verdict", r)
+		return nil
+	case noTraffic == noTrafficPromote:
+		if why := d.c.Canary.notIdle(c); why != "" {
+			return &refusedError{fmt.Errorf("%s, and %s: no_traffic = \"promote\" is for idle services; watch longer, or lower min_requests", c.Reason, why)}
+		}
+	case noTraffic == noTrafficAbort:
+		return &refusedError{errors.New(c.Reason)}
+	case noTraffic == noTrafficHold:
+		return d.hold(ctx, r, c.Reason)
+	}
+	switch now := time.Now(); {
+	case d.c.Canary.Hold:
+		return d.hold(ctx, r, c.Reason+", and hold = true")
+	case !d.c.Canary.mayPromote(now):
+		return d.hold(ctx, r, c.Reason+", and now is none of its windows, which are "+strings.Join(d.c.Canary.Windows, ", "))
+	}
+	return nil
+}
+
+// hold leaves a release on the canary until an operator decides.
+func (d *deployer) hold(ctx context.Context, r state.Release, why string) error {
+	d.want.Phase = state.PhaseHeld
+	if err := d.write(ctx); err != nil {
+		return err
+	}
+	return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", why, r)
 }
 
 // repair makes hosts that lack the good release serve it, and restores the weights.
@@ -132,7 +170,8 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 		return err
 	}
 	if len(hosts) > 0 {
-		if err := d.install(ctx, hosts, r); err != nil {
+		var err error
+		if hosts, err = d.install(ctx, hosts, r); err != nil {
 			return err
 		}
 	}
@@ -153,15 +192,17 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return err
 	}
-	d.cleanUp(ctx)
 	d.job.Logf("release %s serves on every host, weights %s", r, d.want.Weights)
 	return nil
 }
 
-// rest is the end of every deploy: both pools serve the good release with the weights w.
+// rest is the end of every deploy: both pools serve the good release with the weights w. It does not wait for hosts that
+// are down.
 func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	d.want.Phase, d.want.Weights = state.PhaseRest, w
 	d.want.OpenCanary(time.Now().UTC())
 	d.want.Forget()
-	return d.settle(ctx)
+	return d.reach(ctx, func(a state.Actual) bool {
+		return !slices.ContainsFunc(d.all(), func(h string) bool { return a.Hosts[h].Up && !a.Hosts[h].Settled })
+	})
 }

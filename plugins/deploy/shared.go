@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
@@ -149,9 +150,17 @@ func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
 	return traffic.Reading{}, fmt.Errorf("the agent on %s does not report; see: journalctl -u 'troop-agent@*' on that host", d.router.Name)
 }
 
-// settle writes the desired state, and waits until the router does it.
-func (d *deployer) settle(ctx context.Context) error {
-	return d.reach(ctx, func(a state.Actual) bool { return a.Settled })
+// settle writes the desired state, and waits until the router has done everything that concerns some hosts: another host
+// may be gone.
+func (d *deployer) settle(ctx context.Context, hosts []string) error {
+	return d.reach(ctx, func(a state.Actual) bool {
+		return !slices.ContainsFunc(hosts, func(h string) bool { return !a.Hosts[h].Settled })
+	})
+}
+
+// weigh writes the desired state, and waits until the router has its weights.
+func (d *deployer) weigh(ctx context.Context) error {
+	return d.reach(ctx, func(a state.Actual) bool { return a.Weights == d.want.Effective(a.Closed) })
 }
 
 // reach writes the desired state, and waits until the router follows it and is there.

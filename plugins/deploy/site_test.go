@@ -46,12 +46,15 @@ type site struct {
 	haproxy  *exec.Cmd
 	ip       map[string]string
 	port     int
+	vars     map[string]any // of the router's configuration
+	hostvars map[string]any
 
 	mu      sync.Mutex
 	slots   map[string]*app // HOST-SLOT
 	agents  context.CancelFunc
 	hanging chan struct{} // closed when requests to /hang may be answered
 	ended   chan struct{}
+	aged    atomic.Bool
 }
 
 var siteNumber atomic.Int32
@@ -72,20 +75,21 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	net24 := fmt.Sprintf("127.%d.%d", 1+os.Getpid()%200, siteNumber.Add(1))
 	s.port = 21000
 	groups := map[string][]string{}
-	hostvars := map[string]any{}
+	s.hostvars = map[string]any{}
 	for name, role := range roles {
 		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
 		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
 		groups[role] = append(groups[role], name)
-		hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
+		s.hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
 	}
 	bind := net24 + ".2:21080"
 	s.url = "http://" + bind
-	s.render(map[string]any{
-		"groups": groups, "hostvars": hostvars, "router_bind": bind, "router_app_port": s.port,
+	s.vars = map[string]any{
+		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
 		"router_app_health": "/healthz", "router_sticky": false, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
-	})
+	}
+	s.render()
 	s.write("weights.map", "canary 0\ntotal 1\n")
 	s.write("servers.state", "1\n")
 	s.startRouter()
@@ -101,12 +105,12 @@ func (s *site) write(name, content string) {
 }
 
 // render makes the configuration from the role's template, as Ansible does.
-func (s *site) render(vars map[string]any) {
+func (s *site) render() {
 	s.t.Helper()
 	const program = `import sys, json, jinja2
 env = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
 sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sys.stdin)))`
-	in, err := json.Marshal(vars)
+	in, err := json.Marshal(s.vars)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -121,6 +125,7 @@ sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sy
 
 func (s *site) startRouter() {
 	s.t.Helper()
+	s.carryState()
 	cmd := exec.Command("haproxy", "-W", "-f", filepath.Join(s.dir, "haproxy.cfg"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := os.Create(filepath.Join(s.dir, "haproxy.out"))
@@ -151,6 +156,23 @@ func (s *site) stopRouter() {
 	_ = s.haproxy.Wait()
 }
 
+// configure renders the configuration anew and loads it, as the role does.
+func (s *site) configure() {
+	s.t.Helper()
+	s.render()
+	s.reload()
+}
+
+// carryState does what HAProxy's unit does before a start or a reload.
+func (s *site) carryState() {
+	s.t.Helper()
+	in := func(name string) string { return filepath.Join(s.dir, name) }
+	script := exec.CommandContext(s.t.Context(), "sh", "../../playbooks/roles/router/files/carry-state.sh", in("haproxy.cfg"), in("servers.state"), in("servers.loaded"))
+	if out, err := script.CombinedOutput(); err != nil {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // reload starts a new worker and waits until it alone answers.
 func (s *site) reload() {
 	s.t.Helper()
@@ -164,6 +186,7 @@ func (s *site) reload() {
 		return ""
 	}
 	old := pid()
+	s.carryState()
 	if err := s.haproxy.Process.Signal(syscall.SIGUSR2); err != nil {
 		s.t.Fatal(err)
 	}
@@ -204,6 +227,13 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	slots := map[string]string{}
 	for h, v := range p.Vars["release_slots"].(map[string]any) {
 		slots[h], _ = v.(string)
+	}
+	if p.Vars["release_step"] == "restarts" {
+		var results []sdk.TaskResult
+		for _, h := range p.Hosts {
+			results = append(results, sdk.TaskResult{Host: h, Facts: map[string]any{"stdout": s.restarts(string(h) + "-" + slots[string(h)])}})
+		}
+		return results, nil
 	}
 	for _, h := range p.Hosts {
 		if p.Vars["release_step"] == "settle" {
@@ -246,7 +276,7 @@ artifact = "sha256:0000000000000000000000000000000000000000000000000000000000000
 service { command = ["node", "start.js"] }
 canary {
   watch        = "500ms"
-  min_requests = 10
+  min_requests = 1
   no_traffic   = "promote"
   # On a busy machine answers are late, whatever the release. Only the test of a slow release judges latency.
   latency_slack = "1m"

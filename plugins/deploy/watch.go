@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
@@ -15,65 +19,192 @@ import (
 type card struct {
 	Release string `json:"release"`
 	verdict.Judgement
-	Seconds    float64 `json:"seconds"` // length of the window
+	Seconds    float64 `json:"seconds"`           // length of the window
+	Ordered    bool    `json:"ordered,omitempty"` // by an operator
 	Production int64   `json:"production_requests"`
 	Canary     int64   `json:"canary_requests"`
+	Failed     int64   `json:"canary_failed"`
+
+	before traffic.Sample // what production did
 }
 
-// watch opens the canary and judges it: when the window ends, earlier when more requests could not change a failure,
-// and at once when an operator or the router decides.
+// watch opens the canary and judges it, step by step: when the window of the last step ends, earlier when the canary is
+// worse by more than chance, and at once when an operator or the router decides. One judge sees all steps, so that what a
+// small share showed still counts.
 func (d *deployer) watch(ctx context.Context, r state.Release) (card, error) {
-	d.want.Weights = d.c.weights()
+	s := sight{judge: verdict.New(d.c.limits().Deploy())}
+	length, steps := d.c.Canary.Watch.Std(), d.c.steps()
 	d.want.OpenCanary(time.Now().UTC())
-	if err := d.settle(ctx); err != nil {
-		return card{}, err
+	for i, w := range steps {
+		d.want.Weights = w
+		if err := d.weigh(ctx); err != nil {
+			return card{}, err
+		}
+		if i == 0 {
+			if err := d.beginWatch(ctx, &s); err != nil {
+				return card{}, err
+			}
+		}
+		d.job.Logf("watching release %s for %s, weights %s", r, length, w)
+		s.ends, s.last = time.Now().Add(length), i == len(steps)-1
+		c, decided, err := d.watchStep(ctx, &s)
+		if err != nil || decided || s.last {
+			c.Release, c.before = r.ID, s.judge.Production()
+			return c, err
+		}
+	}
+	return card{}, errors.New("there is no step to watch") // steps has at least one
+}
+
+// sight is what a watch has seen.
+type sight struct {
+	judge    *verdict.Judge
+	began    time.Time
+	ends     time.Time // of the present step
+	last     bool      // there is no step after the present one
+	warm     bool      // the batch began after the warm-up
+	reading  traffic.Reading
+	restarts int64 // before the watch
+}
+
+func (d *deployer) beginWatch(ctx context.Context, s *sight) (err error) {
+	if s.restarts, err = d.restarts(ctx); err != nil {
+		return err
+	}
+	s.reading, err = d.freshTraffic(ctx)
+	s.began = time.Now()
+	return err
+}
+
+// watchStep watches until the step ends or something decides, and reports whether something has.
+func (d *deployer) watchStep(ctx context.Context, s *sight) (card, bool, error) {
+	for {
+		now := time.Now()
+		over := !now.Before(s.ends)
+		if err := d.observe(ctx, s, over); err != nil {
+			return card{}, false, err
+		}
+		c := card{Judgement: s.judge.Judgement(), Seconds: now.Sub(s.began).Seconds()}
+		if over && s.last && c.Outcome != verdict.Fail {
+			n, err := d.restarts(ctx)
+			if err != nil {
+				return card{}, false, err
+			}
+			s.judge.Restarted(max(n-s.restarts, 0))
+			c.Judgement = s.judge.Judgement()
+		}
+		c.Production, c.Canary, c.Failed = s.judge.Requests()
+		decided, err := d.overrule(ctx, &c)
+		if err != nil || decided || over || c.Outcome == verdict.Fail {
+			return c, decided || c.Outcome == verdict.Fail, err
+		}
+		d.job.Progress(c.Seconds, s.ends.Sub(s.began).Seconds(), fmt.Sprintf("canary %d requests, %d failed", c.Canary, c.Failed))
+		if sleep(ctx, min(time.Second, time.Until(s.ends))); ctx.Err() != nil {
+			return card{}, false, context.Cause(ctx)
+		}
+	}
+}
+
+// observe lets the judge see what both pools did since the last reading. At the end of the last step that includes what is
+// not finished.
+func (d *deployer) observe(ctx context.Context, s *sight, over bool) error {
+	read := d.readTraffic
+	if over {
+		read = d.freshTraffic // up to the end of the window
+	}
+	now, err := read(ctx)
+	if err != nil {
+		return err
+	}
+	production, canary := now.Since(s.reading)
+	switch {
+	case over && s.last && slices.Contains(d.c.Canary.FailOn, traffic.Unanswered):
+		s.judge.ObserveLast(production, canary, now.InFlight)
+	case !s.warm:
+		s.judge.ObserveWarmUp(production, canary)
+	default:
+		s.judge.Observe(production, canary)
+	}
+	s.reading, s.warm = now, time.Since(s.began) >= d.c.Canary.warmUp()
+	return nil
+}
+
+// guard watches a release that was promoted, beside which nothing else serves any more. It returns why the release is bad.
+func (d *deployer) guard(ctx context.Context, before traffic.Sample, r state.Release) error {
+	length := d.c.guard()
+	if length == 0 || d.good == "" {
+		return nil // there is nothing to go back to
 	}
 	last, err := d.freshTraffic(ctx)
 	if err != nil {
-		return card{}, err
+		return err
 	}
-	length := d.c.Canary.Watch.Std()
-	d.job.Logf("watching release %s for %s, weights %s", r, length, d.want.Weights)
-	var production, canary traffic.Sample
+	d.job.Logf("guarding release %s for %s", r, length)
+	judge := verdict.After(d.c.limits().Deploy(), before)
 	for began := time.Now(); ; {
 		past := time.Since(began)
-		read := d.readTraffic
+		now, err := d.readTraffic(ctx)
+		if err != nil {
+			return err
+		}
+		production, canary := now.Since(last)
+		last = now
+		// A host that is down is no fault of the release.
+		canary.Missed, canary.Downs, production.Downs = 0, 0, 0
+		judge.Observe(traffic.Sample{}, production.Plus(canary))
+		c := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
+		c.Production, c.Canary, c.Failed = judge.Requests()
+		if c.Outcome == verdict.Fail {
+			c.Reason = "after the promotion " + c.Reason
+			d.publish(ctx, c)
+			return errors.New(c.Reason)
+		}
 		if past >= length {
-			read = d.freshTraffic // up to the end of the window
+			d.job.Logf("guarded release %s for %s: it failed %d of %d requests", r, length, c.Failed, c.Canary)
+			return nil
 		}
-		now, err := read(ctx)
-		if err != nil {
-			return card{}, err
-		}
-		p, c := now.Since(last)
-		production, canary, last = production.Plus(p), canary.Plus(c), now
-		v := card{
-			Release: r.ID, Judgement: verdict.Judge(d.c.limits(), production, canary),
-			Seconds: past.Seconds(), Production: production.Requests, Canary: canary.Requests,
-		}
-		decided, err := d.overrule(ctx, &v.Judgement)
-		if err != nil {
-			return card{}, err
-		}
-		if decided || v.Outcome == verdict.Fail || past >= length {
-			return v, nil
-		}
-		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("canary %d requests, %d failed", canary.Requests, canary.Errors))
+		d.job.Progress(past.Seconds(), length.Seconds(), fmt.Sprintf("%d requests, %d failed", c.Canary, c.Failed))
 		if sleep(ctx, min(time.Second, length-past)); ctx.Err() != nil {
-			return card{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// overrule changes a judgement when the router closed the canary, or when an operator gave an order.
+// restarts is how often systemd has started the release on the canary hosts again, because it ended by itself.
+func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.canary...), Vars: map[string]any{
+		"release_step": "restarts", "release_service": d.name,
+		"release_slots": d.slots(d.canary, func(p state.Placement) string { return p.Slot }),
+	}})
+	if err != nil {
+		if cancelled(ctx, err) {
+			return 0, err
+		}
+		return 0, d.explain(results, err)
+	}
+	for _, r := range results {
+		text, ok := r.Facts["stdout"].(string)
+		if !ok {
+			continue
+		}
+		k, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read the restarts on %s: %w", r.Host, err)
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// overrule changes a card when the router closed the canary, or when an operator gave an order.
 // An abort stands above everything, and a failure above a promotion.
-func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, error) {
+func (d *deployer) overrule(ctx context.Context, c *card) (bool, error) {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return false, err
 	}
 	if a.Closed != nil && a.Closed.Generation == d.want.Generation {
-		j.Outcome, j.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
+		c.Outcome, c.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
 	}
 	o, err := d.lastOrder(ctx)
 	if err != nil {
@@ -81,10 +212,10 @@ func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, er
 	}
 	switch {
 	case o.Action == state.OrderAbort:
-		j.Outcome, j.Reason = verdict.Fail, errOrdered.Error()
-	case j.Outcome == verdict.Fail:
+		c.Outcome, c.Reason = verdict.Fail, errOrdered.Error()
+	case c.Outcome == verdict.Fail:
 	case o.Action == state.OrderPromote:
-		j.Outcome, j.Reason = verdict.Pass, "an operator ordered the promotion"
+		c.Outcome, c.Reason, c.Ordered = verdict.Pass, "an operator ordered the promotion", true
 	default:
 		return false, nil
 	}
@@ -95,10 +226,24 @@ func (d *deployer) overrule(ctx context.Context, j *verdict.Judgement) (bool, er
 func (d *deployer) publish(ctx context.Context, c card) {
 	d.job.Logf("verdict: %s: %s (window %.0f s, %d requests in production, %d in the canary)",
 		c.Outcome, c.Reason, c.Seconds, c.Production, c.Canary)
+	d.job.Metric(sdk.Metric{
+		Name: "canary requests", Value: float64(c.Canary),
+		Detail: fmt.Sprintf("%s: %s; in %.0f s, production %d", c.Outcome, c.Reason, c.Seconds, c.Production),
+	})
 	for _, f := range c.Figures {
 		d.job.Logf("  %s", f)
 		limit := f.Limit
-		d.job.Metric(sdk.Metric{Name: "canary " + f.Name, Value: f.Value, Unit: f.Unit, Limit: &limit})
+		d.job.Metric(sdk.Metric{Name: "canary " + f.Name, Value: f.Value, Unit: f.Unit, Limit: &limit, Detail: f.Detail()})
+	}
+	for _, w := range c.Warnings {
+		d.job.Warnf("%s", w)
+		d.job.Metric(sdk.Metric{Name: "canary warnings", Value: 1, Detail: w})
+	}
+	for _, l := range c.LeftOut {
+		d.job.Logf("  left out: %s", l)
+	}
+	if len(c.LeftOut) > 0 {
+		d.job.Metric(sdk.Metric{Name: "canary left out", Value: float64(len(c.LeftOut)), Detail: strings.Join(c.LeftOut, "; ")})
 	}
 	severity := sdk.Info
 	if c.Outcome != verdict.Pass {

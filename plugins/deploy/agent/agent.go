@@ -38,6 +38,7 @@ type Config struct {
 	Silence time.Duration  // after which the deploy that watches a canary is taken for dead
 	Alerts  []string       // prefixes of the alert kinds that close the canary; empty: every kind
 	Guard   verdict.Limits // beyond which the agent itself closes the canary
+	FailOn  traffic.Criteria
 }
 
 // agent needs the shared state only to learn of changes. Without it, the router keeps the state desired last, and
@@ -71,8 +72,9 @@ type memory struct {
 // Run works until ctx ends, and returns its cause. Any other error means that the agent could not start.
 func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 	now := time.Now()
+	count := traffic.NewCounter(conf.ID, now, conf.FailOn)
 	a := &agent{
-		conf: conf, job: job, router: router.New(conf.Paths, conf.Drain), count: traffic.NewCounter(conf.ID, now),
+		conf: conf, job: job, router: router.New(conf.Paths, conf.Drain, count.See), count: count,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), driverAt: now,
 	}
 	if err := a.load(); err != nil {

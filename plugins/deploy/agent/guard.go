@@ -11,8 +11,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// guardReadings is the length of the guard's window, in readings of the count, one each reportTime.
-const guardReadings = 40
+// guardWindows are the lengths of the windows that the guard judges.
+var guardWindows = []time.Duration{time.Minute, time.Hour}
 
 // listen closes the canary at the first alert of a canary host. Whoever opened the canary knew the alerts from before.
 func (a *agent) listen(ctx context.Context) error {
@@ -31,12 +31,17 @@ func (a *agent) listen(ctx context.Context) error {
 	})
 }
 
-// guard closes a canary that is clearly worse than production in the same sliding window. A window starts anew when the
-// canary is opened.
+// guard closes a canary that is worse than production by more than chance. It judges windows one after the other: short
+// ones see a sudden fault at once, long ones a small one in the end. All begin anew when the canary is opened.
 func (a *agent) guard(ctx context.Context) {
 	tick := time.NewTicker(reportTime)
 	defer tick.Stop()
-	var window []traffic.Reading
+	type window struct {
+		judge *verdict.Judge
+		ends  time.Time
+	}
+	windows := make([]window, len(guardWindows))
+	var last traffic.Reading
 	var generation int64
 	for {
 		select {
@@ -47,14 +52,25 @@ func (a *agent) guard(ctx context.Context) {
 		a.mu.Lock()
 		now := a.memory.Desired.Generation
 		a.mu.Unlock()
-		if now != generation {
-			window, generation = nil, now
+		reading := a.count.Read(time.Now())
+		if now != generation || last.Epoch == "" {
+			clear(windows)
+			generation, last = now, reading
+			continue
 		}
-		window = append(window, a.count.Read(time.Now()))
-		window = window[max(0, len(window)-guardReadings):]
-		production, canary := window[len(window)-1].Since(window[0])
-		if j := verdict.Judge(a.conf.Guard, production, canary); j.Outcome == verdict.Fail {
-			a.close(ctx, j.Reason)
+		production, canary := reading.Since(last)
+		last = reading
+		canary.Missed, canary.Downs = 0, 0 // a canary that is down harms nobody: production takes its turns
+		for i, length := range guardWindows {
+			w := &windows[i]
+			if w.judge == nil || reading.Time.After(w.ends) {
+				*w = window{verdict.New(a.conf.Guard.Guard(length, len(guardWindows))), reading.Time.Add(length)}
+			}
+			w.judge.Observe(production, canary)
+			if j := w.judge.Judgement(); j.Outcome == verdict.Fail {
+				a.close(ctx, j.Reason)
+				*w = window{}
+			}
 		}
 	}
 }

@@ -10,36 +10,38 @@ import (
 	"time"
 )
 
-// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %ts" of the role router.
+// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.missed)]" of the role router.
 type Request struct {
-	Backend     string
-	Server      string // "<NOSRV>" when no server was chosen
-	Status      int
-	Wait        time.Duration // for the first byte of the answer; negative when there was none
-	Termination string        // how the session ended, "--" when normally
+	Backend string
+	Server  string // "<NOSRV>" when no server was chosen
+	Status  int
+	First   time.Duration // until the first byte of the answer; negative when there was none
+	Last    time.Duration // until the last byte, or until the request was given up
+	Missed  bool          // it was the canary's turn, and the canary had no server for it
 }
 
 // ParseRequest reads one line of the log.
 func ParseRequest(line string) (Request, error) {
 	f := strings.Fields(line)
-	if len(f) != 5 {
-		return Request{}, fmt.Errorf("read log line %q: want 5 fields", line)
+	if len(f) != 6 {
+		return Request{}, fmt.Errorf("read log line %q: want 6 fields", line)
 	}
 	status, err := strconv.Atoi(f[2])
 	if err != nil {
 		return Request{}, fmt.Errorf("read log line %q: %w", line, err)
 	}
-	ms, err := strconv.ParseInt(strings.TrimPrefix(f[3], "+"), 10, 64)
-	if err != nil {
-		return Request{}, fmt.Errorf("read log line %q: %w", line, err)
+	var times [2]time.Duration
+	for i, field := range f[3:5] {
+		ms, err := strconv.ParseInt(strings.TrimPrefix(field, "+"), 10, 64)
+		if err != nil {
+			return Request{}, fmt.Errorf("read log line %q: %w", line, err)
+		}
+		times[i] = time.Duration(ms) * time.Millisecond
 	}
 	return Request{
-		Backend: f[0], Server: f[1], Status: status, Wait: time.Duration(ms) * time.Millisecond, Termination: f[4],
+		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Missed: f[5] == "1",
 	}, nil
 }
-
-// Abandoned reports whether the client went away before the answer was complete.
-func (r Request) Abandoned() bool { return strings.HasPrefix(r.Termination, "C") }
 
 // Log receives what HAProxy logs, one datagram for each line. HAProxy drops lines that nobody receives.
 type Log struct{ conn *net.UnixConn }

@@ -13,8 +13,9 @@ import (
 type Server struct {
 	Address  string // host:port
 	Admin    Admin
-	Up, Down bool // result of HAProxy's health check; both false before the first check
-	Sessions int  // requests in flight
+	Up, Down bool  // result of HAProxy's health check; both false before the first check
+	Sessions int   // requests in flight
+	Downs    int64 // how often HAProxy found it down, since HAProxy started
 }
 
 // Admin is the administrative state of a server.
@@ -133,8 +134,9 @@ func statistics(text string) (map[string]Server, error) {
 		// scur counts requests in flight, qcur those that wait for this server.
 		current, _ := strconv.Atoi(get("scur"))
 		queued, _ := strconv.Atoi(get("qcur"))
+		downs, _ := strconv.ParseInt(get("chkdown"), 10, 64)
 		servers[get("pxname")+"/"+get("svname")] = Server{
-			Address: get("addr"), Sessions: current + queued,
+			Address: get("addr"), Sessions: current + queued, Downs: downs,
 			// A server that left maintenance counts as UP before its first check, and still shows the result of a check
 			// from before the maintenance.
 			Up:   strings.HasPrefix(get("status"), "UP") && strings.HasSuffix(get("check_status"), "OK"),

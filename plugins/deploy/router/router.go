@@ -32,14 +32,16 @@ type Router struct {
 	paths  Paths
 	api    haproxy.Client
 	prober *http.Client
-	drain  time.Duration        // how long a slot may finish its requests
+	drain  time.Duration // how long a slot may finish its requests
+	seen   func(map[string]haproxy.Server)
 	since  map[string]time.Time // when a server began to drain
 	saved  string               // servers' state on disk, without times
 }
 
-// New returns the router of some paths. It touches nothing yet.
-func New(p Paths, drain time.Duration) *Router {
-	return &Router{paths: p, api: haproxy.New(p.Socket), prober: newProber(), drain: drain, since: map[string]time.Time{}}
+// New returns the router of some paths. It touches nothing yet. Place calls seen with HAProxy's servers, by
+// "BACKEND/SERVER".
+func New(p Paths, drain time.Duration, seen func(map[string]haproxy.Server)) *Router {
+	return &Router{paths: p, api: haproxy.New(p.Socket), prober: newProber(), drain: drain, seen: seen, since: map[string]time.Time{}}
 }
 
 // SetWeights makes w the weights of all requests that begin from now on. The file comes first: a reload in between must
@@ -65,12 +67,13 @@ func (r *Router) HaveWeights(ctx context.Context, w state.Weights) (bool, error)
 }
 
 // Place moves every host one step towards its placement, and returns how each stands and whether all have arrived. By
-// then, the servers' state that HAProxy loads after a reload is on disk.
+// then, the servers' state is on disk. HAProxy loads a copy of it after a reload.
 func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.HostActual, bool, error) {
 	servers, text, err := r.api.Servers(ctx)
 	if err != nil {
 		return nil, false, err
 	}
+	r.seen(servers)
 	if err := r.save(text); err != nil {
 		return nil, false, err
 	}
@@ -78,7 +81,7 @@ func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.
 	result := map[string]state.HostActual{}
 	for name, want := range d.Hosts {
 		h, done := r.placeHost(ctx, servers, name, want, d.Releases[want.Release].Health)
-		h.Pool = want.Pool
+		h.Pool, h.Settled = want.Pool, done
 		result[name] = h
 		settled = settled && done
 	}

@@ -19,6 +19,8 @@ type Release struct {
 	Command  []string  `json:"command"`
 	Health   string    `json:"health"`
 	Made     time.Time `json:"made"`
+	// Irreversible: no earlier release can run once this one has.
+	Irreversible bool `json:"irreversible,omitempty"`
 }
 
 // Identity is the same for the same archive run in the same way. It names a folder on the hosts whose content never

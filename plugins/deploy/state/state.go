@@ -133,6 +133,7 @@ type HostActual struct {
 	Pool     string `json:"pool"`
 	Slot     string `json:"slot,omitempty"` // the one that gets new requests
 	Up       bool   `json:"up"`
+	Settled  bool   `json:"settled"`            // nothing is left to do for this host
 	Sessions int    `json:"sessions,omitempty"` // requests that the other slot still finishes
 	Problem  string `json:"problem,omitempty"`
 }

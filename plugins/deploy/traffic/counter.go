@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,13 @@ type Reading struct {
 	Time       time.Time `json:"time"`
 	Production Sample    `json:"production"`
 	Canary     Sample    `json:"canary"`
+	InFlight   InFlight  `json:"in_flight"`
+}
+
+// InFlight is how many requests each pool had not finished at the time of a reading.
+type InFlight struct {
+	Production int64 `json:"production"`
+	Canary     int64 `json:"canary"`
 }
 
 // Since is what both pools answered after an earlier reading. When the agent restarted in between, it is what the new
@@ -28,41 +36,98 @@ func (r Reading) Since(o Reading) (production, canary Sample) {
 
 // Counter counts requests of the router's log. Safe for concurrent use.
 type Counter struct {
+	criteria Criteria
+
 	mu    sync.Mutex
 	count Reading
+	downs map[string]int64 // by server, as HAProxy counted them last
+	left  map[string]bool  // servers that get no new requests: what they finish is of a former release
 }
 
 // NewCounter returns a counter at zero, of an agent that starts now.
-func NewCounter(agent string, now time.Time) *Counter {
-	return &Counter{count: Reading{Agent: agent, Epoch: now.UTC().Format(time.RFC3339Nano)}}
+func NewCounter(agent string, now time.Time, criteria Criteria) *Counter {
+	return &Counter{
+		criteria: criteria, downs: map[string]int64{}, left: map[string]bool{},
+		count: Reading{Agent: agent, Epoch: now.UTC().Format(time.RFC3339Nano)},
+	}
 }
 
 // rescue is the server that passes a request on to production when the canary cannot answer it.
 const rescue = "rescue"
 
-// Add counts one request. Requests that reached no pool do not count, nor do those that the client abandoned.
+// Add counts one request. Requests that reached no pool, or a slot that served before, do not count. A request without an answer counts as unanswered,
+// whoever gave it up: a release that hangs makes its clients go away. One that was given up while the answer came counts
+// with the time that it took until then, which is less than the answer would have taken.
 func (c *Counter) Add(r haproxy.Request) {
-	if r.Abandoned() {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var s *Sample
-	switch r.Backend {
-	case state.PoolProduction:
-		s = &c.count.Production
-	case state.PoolCanary:
-		s = &c.count.Canary
-	default:
+	s := c.count.pool(r.Backend)
+	if s == nil || c.left[r.Backend+"/"+r.Server] {
 		return
+	}
+	if r.Missed {
+		c.count.Canary.Missed++
 	}
 	s.Requests++
 	switch {
-	case r.Server == rescue || r.Status >= 500 || r.Status < 0:
+	case r.Server == rescue:
+		s.Rescued++
+		return
+	case r.First < 0 && c.criteria.unanswered:
+		s.Unanswered++
+		return
+	case r.First < 0:
+		s.LeftOut++
+		return
+	case c.criteria.failed(r.Status):
 		s.Errors++
-	case r.Wait >= 0:
-		s.Latency.Add(r.Wait)
+		return
+	case r.Status >= 400 && r.Status < 500:
+		s.Refused++
 	}
+	s.First.Add(r.First)
+	s.Last.Add(r.Last)
+}
+
+// See takes over what HAProxy says of its servers, by "BACKEND/SERVER". HAProxy counts from 0 again after a reload.
+func (c *Counter) See(servers map[string]haproxy.Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count.InFlight = InFlight{}
+	for name, s := range servers {
+		backend, server, _ := strings.Cut(name, "/")
+		pool := c.count.pool(backend)
+		if pool == nil || server == rescue {
+			continue
+		}
+		if c.left[name] = s.Admin != haproxy.Ready; c.left[name] {
+			continue
+		}
+		if backend == state.PoolCanary {
+			c.count.InFlight.Canary += int64(s.Sessions)
+		} else {
+			c.count.InFlight.Production += int64(s.Sessions)
+		}
+		before, known := c.downs[name]
+		if s.Downs < before {
+			before = 0
+		}
+		if known {
+			pool.Downs += s.Downs - before
+		}
+		c.downs[name] = s.Downs
+	}
+}
+
+// pool is the sample of a backend; nil when it is none of the pools.
+func (r *Reading) pool(backend string) *Sample {
+	switch backend {
+	case state.PoolProduction:
+		return &r.Production
+	case state.PoolCanary:
+		return &r.Canary
+	}
+	return nil
 }
 
 // Read returns the count at now.

@@ -1,10 +1,12 @@
-// Package verdict judges a canary: it compares what canary and production answered in the same window, and says pass,
-// fail or inconclusive. It is pure: samples in, a judgement out. The stage asks it for the verdict on a release, the
-// agent on the router asks it for the guard.
+// Package verdict judges a canary: it compares what canary and production answered side by side, and says pass, fail or
+// inconclusive. It is pure: samples in, a judgement out. The stage asks it for the verdict on a release, the agent on
+// the router asks it for the guard. docs/canary.md shows how often it errs, by simulation.
 package verdict
 
 import (
 	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
@@ -20,39 +22,62 @@ const (
 	Inconclusive Outcome = "inconclusive" // too few requests
 )
 
-// Limits are how much worse than production a canary may be.
+// Limits are how much worse than production a canary may be. A canary fails when a difference is beyond its limit and
+// more than chance.
 type Limits struct {
-	MinRequests   int64         // that the canary must answer for a pass
-	MinErrors     int64         // fewer errors never fail the canary
-	MaxErrorRate  float64       // above production's, from 0 to 1
-	LatencyFactor float64       // times production's 95th percentile
-	LatencySlack  time.Duration // above production's 95th percentile, always allowed
+	MinRequests   int64         // that the canary must be given for a pass
+	MaxErrorRate  float64       // share of failures above production's, from 0 to 1
+	LatencyFactor float64       // times production's times
+	LatencySlack  time.Duration // above production's times, always allowed
+	Alpha         float64       // probability that a canary as good as production ever fails
 }
 
-// Guard are the limits for short windows without a deploy that watches them: only clear differences count.
-func (l Limits) Guard() Limits {
-	l.MinRequests = max(min(l.MinRequests, 50), 20)
-	l.MinErrors = 5
-	l.LatencyFactor *= 2
-	l.LatencySlack *= 2
+const (
+	// falseAborts is the probability that a deploy of a canary as good as production is aborted, and that the guard
+	// closes such a canary within a week.
+	falseAborts = 0.01
+	week        = 7 * 24 * time.Hour
+)
+
+// Deploy are the limits for the verdict on one release.
+func (l Limits) Deploy() Limits {
+	l.Alpha = falseAborts
 	return l
 }
 
-// Judgement is an outcome and what it rests on.
-type Judgement struct {
-	Outcome Outcome  `json:"outcome"`
-	Reason  string   `json:"reason"` // one sentence for people
-	Figures []Figure `json:"figures"`
+// Guard are the limits for one of several windows of some length side by side, one after the other for good.
+func (l Limits) Guard(length time.Duration, sideBySide int) Limits {
+	l.Alpha = falseAborts / float64(sideBySide) * float64(length) / float64(week)
+	return l
 }
 
-// Figure is one value with its limit.
+// How Alpha is shared out to the criteria.
+const (
+	failuresPart = 0.4
+	timesPart    = 0.6
+)
+
+// Judgement is an outcome and what it rests on.
+type Judgement struct {
+	Outcome  Outcome  `json:"outcome"`
+	Reason   string   `json:"reason"` // one sentence for people
+	Figures  []Figure `json:"figures"`
+	Warnings []string `json:"warnings,omitempty"`
+	LeftOut  []string `json:"left_out,omitempty"` // what did not count, and why
+}
+
+// Figure is one value of the canary's with its limit.
 type Figure struct {
-	Name   string  `json:"name"`
-	Value  float64 `json:"value"`
-	Limit  float64 `json:"limit"`
-	Unit   string  `json:"unit"`
-	Sample int64   `json:"sample"` // number of requests
-	OK     bool    `json:"ok"`
+	Name       string  `json:"name"`
+	Value      float64 `json:"value"`
+	Low        float64 `json:"low"` // 95 % confidence interval of Value
+	High       float64 `json:"high"`
+	Production float64 `json:"production"` // production's value
+	Limit      float64 `json:"limit"`
+	Unit       string  `json:"unit"`
+	Sample     int64   `json:"sample"` // number of the canary's requests; 0: the figure is a plain count
+	Chance     float64 `json:"chance"` // at most so likely was such a difference ever to be seen between equals
+	OK         bool    `json:"ok"`
 }
 
 func (f Figure) String() string {
@@ -60,55 +85,231 @@ func (f Figure) String() string {
 	if !f.OK {
 		mark = "NOT OK"
 	}
-	return fmt.Sprintf("%s %.4g %s, limit %.4g %s, from %d requests: %s", f.Name, f.Value, f.Unit, f.Limit, f.Unit, f.Sample, mark)
+	value := strings.TrimSpace(fmt.Sprintf("%.4g %s", f.Value, f.Unit))
+	return fmt.Sprintf("%s %s, limit %.4g: %s (%s)", f.Name, value, f.Limit, mark, f.Detail())
 }
 
-// Judge compares two samples of the same window. It may be asked at any moment: it fails a canary only when the smallest
-// sample of otherwise good answers would still fail, and never passes one on fewer requests than that.
-func Judge(l Limits, production, canary traffic.Sample) Judgement {
-	j := Judgement{Outcome: Pass}
-	j.judgeErrors(l, production, canary)
-	// With few answers from production there is nothing to compare a latency with.
-	if enough := max(l.MinRequests, 1); canary.Requests >= enough && production.Requests >= enough {
-		j.judgeLatency(l, production, canary)
+// Detail says how a value came about, and how sure it is.
+func (f Figure) Detail() string {
+	if f.Sample == 0 {
+		return fmt.Sprintf("production %.4g", f.Production)
 	}
-	switch {
-	case j.Outcome == Fail:
-	case canary.Requests < l.MinRequests:
-		j.Outcome = Inconclusive
-		j.Reason = fmt.Sprintf("the canary answered %d requests, a verdict needs %d", canary.Requests, l.MinRequests)
-	default:
-		j.Reason = fmt.Sprintf("the canary answered %d requests within the limits", canary.Requests)
-	}
+	return fmt.Sprintf("95 %% interval %.3g to %.3g, production %.4g, %d requests, chance %.2g", f.Low, f.High, f.Production, f.Sample, f.Chance)
+}
+
+// Judge compares two pools from batch to batch. It is for one goroutine.
+type Judge struct {
+	limits             Limits
+	production, canary traffic.Sample
+	failures, refusals mixture
+	first, last        *times
+	untimed            int64  // answers of the canary whose times do not count
+	inFlight           int64  // requests of the canary that count as unanswered because they are not finished
+	restarts           *int64 // of the canary's units; nil: not known
+	after              bool   // production is what served before, not beside
+}
+
+// New returns a judge who has seen nothing.
+func New(l Limits) *Judge {
+	return &Judge{limits: l, failures: newFailures(), refusals: newFailures(), first: newTimes(), last: newTimes()}
+}
+
+// After returns a judge of a release that serves everywhere. It can only be compared with what production did before, so
+// only its failures decide: times change with the hour. Observe takes what both pools do as the canary's.
+func After(l Limits, before traffic.Sample) *Judge {
+	j := New(l)
+	j.after, j.production = true, before
 	return j
 }
 
-func (j *Judgement) judgeErrors(l Limits, production, canary traffic.Sample) {
-	limit := production.ErrorRate() + l.MaxErrorRate
-	// Errors count against the smallest sample at least: a few early ones are not a high rate.
-	rate := float64(canary.Errors) / float64(max(canary.Requests, l.MinRequests, 1))
-	tooMany := canary.Errors >= l.MinErrors && rate > limit
-	j.add(Figure{
-		Name: "error rate", Value: 100 * canary.ErrorRate(), Limit: 100 * limit, Unit: "%", Sample: canary.Requests, OK: !tooMany,
-	}, fmt.Sprintf("the canary failed %d of %d requests (%.1f %%, limit %.1f %%)",
-		canary.Errors, canary.Requests, 100*canary.ErrorRate(), 100*limit))
-}
-
-func (j *Judgement) judgeLatency(l Limits, production, canary traffic.Sample) {
-	have, other := canary.Latency.Quantile(0.95), production.Latency.Quantile(0.95)
-	limit := max(time.Duration(float64(other)*l.LatencyFactor), other+l.LatencySlack)
-	j.add(Figure{
-		Name: "latency p95", Value: milliseconds(have), Limit: milliseconds(limit), Unit: "ms", Sample: canary.Requests, OK: have <= limit,
-	}, fmt.Sprintf("the canary needs %.0f ms for 95 %% of its answers (limit %.0f ms, production %.0f ms)",
-		milliseconds(have), milliseconds(limit), milliseconds(other)))
-}
-
-// add takes over a figure; the first that is not OK is the reason of the failure.
-func (j *Judgement) add(f Figure, reason string) {
-	j.Figures = append(j.Figures, f)
-	if !f.OK && j.Outcome != Fail {
-		j.Outcome, j.Reason = Fail, reason
+// Observe takes what both pools did since the last call. Short batches make a sharper test: what both pools suffer within
+// one batch cancels out.
+func (j *Judge) Observe(production, canary traffic.Sample) {
+	j.production, j.canary = j.production.Plus(production), j.canary.Plus(canary)
+	observe := func(m mixture, p, c int64) {
+		m.observe([]int64{production.Turns() - p, p}, []int64{canary.Turns() - c, c})
 	}
+	observe(j.failures, production.Failed(), canary.Failed())
+	observe(j.refusals, production.Refused, canary.Refused)
+	j.first.observe(production.First, canary.First)
+	j.last.observe(production.Last, canary.Last)
+}
+
+// ObserveWarmUp is Observe while the release warms up: only failures count, since a program that was just started is
+// slower than one that has run for long.
+func (j *Judge) ObserveWarmUp(production, canary traffic.Sample) {
+	j.untimed += canary.First.Count()
+	production.First, production.Last, canary.First, canary.Last = traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}
+	j.Observe(production, canary)
+}
+
+// ObserveLast is Observe at the end of the watch: requests that are not finished count as unanswered, in both pools. So a
+// release that hangs does not pass because its clients are patient.
+func (j *Judge) ObserveLast(production, canary traffic.Sample, f traffic.InFlight) {
+	j.inFlight = f.Canary
+	for s, n := range map[*traffic.Sample]int64{&production: f.Production, &canary: f.Canary} {
+		s.Requests += n
+		s.Unanswered += n
+	}
+	j.Observe(production, canary)
+}
+
+// Restarted takes how often the canary's units had to be restarted during the watch.
+func (j *Judge) Restarted(n int64) { j.restarts = &n }
+
+// Judgement says what is known so far. It may be asked at any moment.
+func (j *Judge) Judgement() Judgement {
+	v := Judgement{Outcome: Pass}
+	v.judge(j.failureRate())
+	both := math.Exp(min(-logSum([]float64{j.first.evidence(), j.last.evidence()})+math.Log(2), 0))
+	for _, t := range []struct {
+		name               string
+		production, canary *traffic.Histogram
+	}{
+		{"first byte", &j.production.First, &j.canary.First},
+		{"last byte", &j.production.Last, &j.canary.Last},
+	} {
+		if t.production.Count() == 0 || t.canary.Count() == 0 {
+			continue // nothing to compare with
+		}
+		for _, q := range []float64{0.5, 0.95, 0.99} {
+			v.judge(j.time(t.name, q, t.production, t.canary, both))
+		}
+	}
+	v.judge(j.foundDown())
+	if j.restarts != nil {
+		n := *j.restarts
+		v.judge(Figure{Name: "restarts", Value: float64(n), OK: n == 0}, fmt.Sprintf("the release ended and was started again %d times on the canary", n))
+	}
+	j.compareRefusals(&v)
+	j.leaveOut(&v)
+	switch {
+	case v.Outcome == Fail:
+	case j.canary.Turns() < j.limits.MinRequests:
+		v.Outcome = Inconclusive
+		v.Reason = fmt.Sprintf("the canary was given %d requests, a verdict needs %d", j.canary.Turns(), j.limits.MinRequests)
+	default:
+		v.Reason = fmt.Sprintf("the canary answered %d requests within the limits", j.canary.Turns())
+	}
+	return v
+}
+
+// compareRefusals warns when the share of answers from 400 to 499 differs from production's by more than chance and by
+// more than the limit of failures. Such answers may be right, so they fail nothing.
+func (j *Judge) compareRefusals(v *Judgement) {
+	p, c := j.production.RefusalRate(), j.canary.RefusalRate()
+	chance := math.Exp(min(-j.refusals.evidence(), 0))
+	if c > p+j.limits.MaxErrorRate && chance <= j.limits.Alpha {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("the canary answers %.1f %% of its requests with a status from 400 to 499, production %.1f %%; fail_on makes them failures", 100*c, 100*p))
+	}
+}
+
+// leaveOut says what did not count.
+func (j *Judge) leaveOut(v *Judgement) {
+	for _, l := range []struct {
+		n         int64
+		what, why string
+	}{
+		{j.untimed, "the times of %d answers", "the release was warming up"},
+		{j.canary.Failed(), "the times of %d requests", "they failed"},
+		{j.canary.LeftOut, "%d unanswered requests", "fail_on does not name them"},
+	} {
+		if l.n > 0 {
+			v.LeftOut = append(v.LeftOut, fmt.Sprintf(l.what, l.n)+": "+l.why)
+		}
+	}
+}
+
+// foundDown compares how often the router found a server down. Once may be chance: a single lost connection is enough.
+func (j *Judge) foundDown() (Figure, string) {
+	p, c := j.production.Downs, j.canary.Downs
+	limit := max(p, 1)
+	return Figure{Name: "found down", Value: float64(c), Production: float64(p), Limit: float64(limit), OK: c <= limit},
+		fmt.Sprintf("the router found the canary down %d times", c)
+}
+
+// Requests are how many requests both pools were given, and how many of them the canary failed.
+func (j *Judge) Requests() (production, canary, failed int64) {
+	return j.production.Turns(), j.canary.Turns(), j.canary.Failed()
+}
+
+// Production is what production did.
+func (j *Judge) Production() traffic.Sample { return j.production }
+
+func (j *Judge) failureRate() (Figure, string) {
+	p, c := j.production, j.canary
+	limit := p.FailureRate() + j.limits.MaxErrorRate
+	evidence := j.failures.evidence()
+	if j.after || p.Requests == 0 {
+		evidence = absolute(c.Failed(), c.Turns(), limit)
+	}
+	f := Figure{
+		Name: "failures", Unit: "%", Value: 100 * c.FailureRate(), Production: 100 * p.FailureRate(), Limit: 100 * limit,
+		Sample: c.Turns(), Chance: math.Exp(min(-evidence, 0)),
+	}
+	low, high := wilson(c.Failed(), c.Turns())
+	f.Low, f.High = 100*low, 100*high
+	f.OK = c.FailureRate() <= limit || f.Chance > failuresPart*j.limits.Alpha
+	who := "canary"
+	if j.after {
+		who = "release"
+	}
+	reason := fmt.Sprintf("the "+who+" failed %d of %d requests (%.1f %%, limit %.1f %%)", c.Failed(), c.Turns(), f.Value, f.Limit)
+	var parts []string
+	for _, part := range []struct {
+		n    int64
+		text string
+	}{
+		{c.Errors, "%d errors"},
+		{c.Unanswered - j.inFlight, "%d unanswered"},
+		{j.inFlight, "%d not answered yet"},
+		{c.Rescued, "%d answered by production in its place"},
+		{c.Missed, "%d turns without a server"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf(part.text, part.n))
+		}
+	}
+	if len(parts) > 0 {
+		reason += ": " + strings.Join(parts, ", ")
+	}
+	return f, reason
+}
+
+func (j *Judge) time(name string, q float64, production, canary *traffic.Histogram, chance float64) (Figure, string) {
+	have, other := canary.Quantile(q), production.Quantile(q)
+	limit := max(time.Duration(float64(other)*j.limits.LatencyFactor), other+j.limits.LatencySlack)
+	// The ranks between which a quantile lies, by the binomial distribution.
+	spread := z95 * math.Sqrt(q*(1-q)/float64(canary.Count()))
+	f := Figure{
+		Name: fmt.Sprintf("%s p%g", name, 100*q), Unit: "ms", Value: milliseconds(have), Production: milliseconds(other), Limit: milliseconds(limit),
+		Low: milliseconds(canary.Quantile(max(q-spread, 0))), High: milliseconds(canary.Quantile(min(q+spread, 1))),
+		Sample: canary.Count(), Chance: chance, OK: have <= limit || chance > timesPart*j.limits.Alpha,
+	}
+	return f, fmt.Sprintf("the canary needs %.0f ms to the %s of %g %% of its answers (limit %.0f ms, production %.0f ms)",
+		f.Value, name, 100*q, f.Limit, f.Production)
+}
+
+// judge takes over a figure; the first that is not OK is the reason of the failure.
+func (v *Judgement) judge(f Figure, reason string) {
+	v.Figures = append(v.Figures, f)
+	if !f.OK && v.Outcome != Fail {
+		v.Outcome, v.Reason = Fail, reason
+	}
+}
+
+const z95 = 1.96 // standard deviations on both sides of 95 % of a normal distribution
+
+// wilson is the 95 % confidence interval of a share (Wilson 1927).
+func wilson(k, n int64) (low, high float64) {
+	if n == 0 {
+		return 0, 1
+	}
+	share, count := float64(k)/float64(n), float64(n)
+	middle := share + z95*z95/(2*count)
+	half := z95 * math.Sqrt(share*(1-share)/count+z95*z95/(4*count*count))
+	scale := 1 + z95*z95/count
+	return max((middle-half)/scale, 0), min((middle+half)/scale, 1)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

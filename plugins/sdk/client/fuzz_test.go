@@ -21,7 +21,7 @@ func FuzzMessage(f *testing.F) {
 		{Kind: &wire.Message_Log{Log: &wire.Log{Line: "ü", Error: true}}},
 		{Kind: &wire.Message_Progress{Progress: &wire.Progress{Done: 1, Total: 2, Text: "half"}}},
 		{Kind: &wire.Message_Finding{Finding: &wire.Finding{Path: "a.js", Line: 3, Column: -4, Severity: "error", Rule: "r", Message: "m"}}},
-		{Kind: &wire.Message_Metric{Metric: &wire.Metric{Name: "a", Value: 1, Unit: "%", Limit: 2, HasLimit: true}}},
+		{Kind: &wire.Message_Metric{Metric: &wire.Metric{Name: "a", Value: 1, Unit: "%", Limit: 2, HasLimit: true, Detail: "of 3"}}},
 		{Kind: &wire.Message_Output{Output: &wire.OutputValue{Name: "a", Json: []byte(`{"a":[1,null,"x"]}`)}}},
 		{Kind: &wire.Message_Output{Output: &wire.OutputValue{Name: "a", Json: []byte("{")}}},
 		{Kind: &wire.Message_Table{Table: &wire.Table{Columns: []string{"a"}, Rows: []*wire.Row{{Cells: []string{"1", "2"}}, nil}}}},

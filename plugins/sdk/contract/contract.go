@@ -128,6 +128,8 @@ type Metric struct {
 	Value float64
 	Unit  string   // "%", "ms", …
 	Limit *float64 // nil: no limit
+	// Detail says how the value came about: the sample, an interval, what was left out. May be empty.
+	Detail string
 }
 
 // Output is an output of a stage. Value has a type that encoding/json decodes into an any.

@@ -20,6 +20,7 @@ type Fake struct {
 	Hosts      []sdk.Host
 	OnPlaybook func(sdk.PlaybookRun) ([]sdk.TaskResult, error) // nil: every playbook passes without a task
 	OnInstall  func(hosts []sdk.HostName) error                // nil: every installation passes
+	OnState    func(ctx context.Context, key string) error     // called before a read of the shared state; nil: every read passes
 	Secrets    map[string]string                               // secrets that the block refers to, by name
 	Storage    *sdk.StorageKey                                 // nil: not granted
 
@@ -198,7 +199,14 @@ func (c core) SetFlag(_ context.Context, name string, v any) error {
 	return nil
 }
 
-func (c core) State(_ context.Context, key string) (sdk.Entry, error) { return c.f.State(key), nil }
+func (c core) State(ctx context.Context, key string) (sdk.Entry, error) {
+	if c.f.OnState != nil {
+		if err := c.f.OnState(ctx, key); err != nil {
+			return sdk.Entry{}, err
+		}
+	}
+	return c.f.State(key), nil
+}
 
 func (c core) SetState(_ context.Context, key string, value []byte) (sdk.Entry, error) {
 	return c.f.SetState(key, value), nil

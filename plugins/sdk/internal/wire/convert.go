@@ -288,7 +288,7 @@ func EncodeMessage(m contract.Message) (*Message, error) {
 			Severity: Text(f.Severity), Rule: Text(f.Rule), Message: Text(f.Message),
 		}}}, nil
 	case m.Metric != nil:
-		w := &Metric{Name: Text(m.Metric.Name), Value: m.Metric.Value, Unit: Text(m.Metric.Unit)}
+		w := &Metric{Name: Text(m.Metric.Name), Value: m.Metric.Value, Unit: Text(m.Metric.Unit), Detail: Text(m.Metric.Detail)}
 		if m.Metric.Limit != nil {
 			w.Limit, w.HasLimit = *m.Metric.Limit, true
 		}
@@ -323,7 +323,7 @@ func DecodeMessage(w *Message) (contract.Message, error) {
 			Path: f.GetPath(), Line: int(f.GetLine()), Column: int(f.GetColumn()), Severity: f.GetSeverity(), Rule: f.GetRule(), Message: f.GetMessage(),
 		}}, nil
 	case *Message_Metric:
-		m := &contract.Metric{Name: k.Metric.GetName(), Value: k.Metric.GetValue(), Unit: k.Metric.GetUnit()}
+		m := &contract.Metric{Name: k.Metric.GetName(), Value: k.Metric.GetValue(), Unit: k.Metric.GetUnit(), Detail: k.Metric.GetDetail()}
 		if k.Metric.GetHasLimit() {
 			m.Limit = new(k.Metric.GetLimit())
 		}

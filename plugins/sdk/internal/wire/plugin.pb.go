@@ -1921,6 +1921,7 @@ type Metric struct {
 	Unit          string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	Limit         float64                `protobuf:"fixed64,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	HasLimit      bool                   `protobuf:"varint,5,opt,name=has_limit,json=hasLimit,proto3" json:"has_limit,omitempty"`
+	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1988,6 +1989,13 @@ func (x *Metric) GetHasLimit() bool {
 		return x.HasLimit
 	}
 	return false
+}
+
+func (x *Metric) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
 }
 
 type OutputValue struct {
@@ -3583,13 +3591,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06column\x18\x03 \x01(\x05R\x06column\x12\x1a\n" +
 	"\bseverity\x18\x04 \x01(\tR\bseverity\x12\x12\n" +
 	"\x04rule\x18\x05 \x01(\tR\x04rule\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"y\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x91\x01\n" +
 	"\x06Metric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\x01R\x05limit\x12\x1b\n" +
-	"\thas_limit\x18\x05 \x01(\bR\bhasLimit\"5\n" +
+	"\thas_limit\x18\x05 \x01(\bR\bhasLimit\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"5\n" +
 	"\vOutputValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\fR\x04json\"K\n" +

@@ -1,0 +1,94 @@
+package verdict
+
+import (
+	"math"
+	"slices"
+
+	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
+)
+
+// Odds of a failure in the canary to one in production, beside the odds of a request to be the canary's. Few and small ones
+// first: a difference of five points over a base of five per cent is an odds ratio of 2.1.
+var failureOdds = []float64{1.6, 2.2, 3.5, 7, 20, 100, 1000}
+
+// newFailures is the test of the share of failures.
+func newFailures() mixture {
+	var m mixture
+	for _, odds := range failureOdds {
+		m = append(m, alternative{prior: -math.Log(float64(len(failureOdds))), weights: []float64{0, math.Log(odds)}})
+	}
+	return m
+}
+
+// absolute is the test of the share of failures against a fixed limit, for a canary beside which production serves nothing:
+// a mixture of Wald's likelihood ratios of higher shares.
+func absolute(failed, turns int64, limit float64) float64 {
+	limit = max(limit, 1e-4)
+	var terms []float64
+	for _, odds := range failureOdds {
+		p := odds * limit / (1 + (odds-1)*limit)
+		terms = append(terms, float64(failed)*math.Log(p/limit)+float64(turns-failed)*math.Log((1-p)/(1-limit))-math.Log(float64(len(failureOdds))))
+	}
+	return logSum(terms)
+}
+
+// The alternatives of the test of times. A shift of all times is found by normal scores (van der Waerden), whose loss
+// against the best test is the smallest whatever the distribution; a few very slow answers by their share beyond a quantile
+// of both pools together.
+var (
+	shifts    = []float64{0.2, 0.35, 0.8}  // in standard deviations of normal scores
+	tails     = []float64{0.9, 0.97, 0.99} // quantiles
+	tailOdds  = []float64{3, 8, 30}        // of an answer beyond
+	shiftPart = 0.7                        // of the prior
+	mostScore = 2.5                        // so that a single outlier decides nothing
+)
+
+// times is the test of the times of answers. Scores are ranks among all answers of both pools so far, this batch included,
+// which is allowed: they do not depend on who answered.
+type times struct {
+	mixture
+	seen traffic.Histogram
+}
+
+func newTimes() *times {
+	t := &times{}
+	add := func(part float64, n int) {
+		for range n {
+			t.mixture = append(t.mixture, alternative{prior: math.Log(part / float64(n)), weights: make([]float64, traffic.Buckets)})
+		}
+	}
+	add(shiftPart, len(shifts))
+	add(1-shiftPart, len(tails)*len(tailOdds))
+	return t
+}
+
+func (t *times) observe(production, canary traffic.Histogram) {
+	for i := range t.seen {
+		t.seen[i] += production[i] + canary[i]
+	}
+	total := float64(t.seen.Count())
+	if total == 0 {
+		return
+	}
+	var below float64
+	for i, n := range t.seen {
+		rank := (below + float64(n)/2) / total
+		score := min(max(math.Sqrt2*math.Erfinv(2*rank-1), -mostScore), mostScore)
+		next := t.mixture
+		for _, s := range shifts {
+			next[0].weights[i] = s * score
+			next = next[1:]
+		}
+		for _, q := range tails {
+			for _, odds := range tailOdds {
+				next[0].weights[i] = 0
+				if below/total >= q {
+					next[0].weights[i] = math.Log(odds)
+				}
+				next = next[1:]
+			}
+		}
+		below += float64(n)
+	}
+	t.mixture.observe(slices.Clone(production[:]), slices.Clone(canary[:]))
+}
