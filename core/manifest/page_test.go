@@ -143,7 +143,7 @@ func TestDefaults(t *testing.T) {
 			}
 		}
 		for _, a := range schema.Attributes {
-			if a.Default != "" && a.Name != "cooldown" { // that is the notifier's own
+			if a.Default != "" && a.Name != "cooldown" && a.Name != "limit" { // these are the notifier's own
 				lines += a.Name + " = " + a.Default + "\n"
 				written++
 			}
