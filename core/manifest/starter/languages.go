@@ -26,14 +26,15 @@ var requirements = []string{
 }
 
 func python(p *project) {
-	settings := p.text("pyproject.toml") + p.text("setup.cfg") + p.text("tox.ini") + p.text("setup.py")
+	texts := []string{p.text("pyproject.toml"), p.text("setup.cfg"), p.text("tox.ini"), p.text("setup.py")}
 	var named []string // requirements of the project
 	for _, file := range requirements {
 		if p.has(file) {
 			named = append(named, file)
-			settings += p.text(file)
+			texts = append(texts, p.text(file))
 		}
 	}
+	settings := strings.Join(texts, "\n")
 	tested := strings.Contains(settings, "pytest") || p.has("pytest.ini") || p.has("conftest.py") || p.has("tests/conftest.py") || p.usesPytest()
 	prefix := []string{"python3"}
 	switch {
@@ -211,10 +212,11 @@ func ruby(p *project) {
 }
 
 func dotnet(p *project) {
-	project := ""
+	var texts []string
 	for _, pattern := range []string{"*.csproj", "*/*.csproj", "*/*/*.csproj", "*.fsproj"} {
-		project += p.text(p.first(pattern))
+		texts = append(texts, p.text(p.first(pattern)))
 	}
+	project := strings.Join(texts, "\n")
 	p.Build = [][]string{{"dotnet", "build"}}
 	p.keep(p.first("packages.lock.json", "*/packages.lock.json"), "~/.nuget/packages")
 	p.Test = []string{"dotnet", "test", "--no-build"}

@@ -98,7 +98,7 @@ func Start(ctx context.Context, job *sdk.Job, list []Config) (*Group, error) {
 
 func (g *Group) start(ctx context.Context, job *sdk.Job, c Config) error {
 	for i := 1; ; i++ {
-		port, err := freePort()
+		port, err := freePort(ctx)
 		if err != nil {
 			return fmt.Errorf("find a port for service %s: %w", c.Name, err)
 		}
@@ -116,7 +116,7 @@ func (g *Group) start(ctx context.Context, job *sdk.Job, c Config) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if i == attempts || !r.ended() || !taken(port) {
+		if i == attempts || !r.ended() || !taken(ctx, port) {
 			return sdk.Failf("service %s: %v", c.Name, err)
 		}
 	}
@@ -138,7 +138,7 @@ func (g *Group) launch(ctx context.Context, job *sdk.Job, c Config, port int) (*
 	r := &running{name: c.Name, done: make(chan struct{})}
 	command := sdk.Command{
 		Args: args, Dir: filepath.Join(job.Info.Workspace, c.Dir), Env: append(env, "PORT="+strconv.Itoa(port)),
-		Line: func(line string, stderr bool) { job.Logf("%s | %s", c.Name, line) },
+		Line: func(line string, _ bool) { job.Logf("%s | %s", c.Name, line) },
 	}
 	go func() {
 		defer close(r.done)
@@ -224,8 +224,8 @@ func answers(ctx context.Context, target string) error {
 }
 
 // freePort finds a port that nothing listens on.
-func freePort() (int, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0") // an answer at once
+func freePort(ctx context.Context) (int, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
@@ -234,8 +234,8 @@ func freePort() (int, error) {
 }
 
 // taken reports whether something else listens on a port.
-func taken(port int) bool {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port)) // an answer at once
+func taken(ctx context.Context, port int) bool {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err == nil {
 		_ = l.Close()
 	}
