@@ -21,8 +21,11 @@ import (
 	"github.com/seed-b96de936/troop/core/flags"
 )
 
-// Address is where the agent of a host serves its flags.
-const Address = "127.0.0.1:8016"
+// Agent is the name of the built-in agent that serves flags, and Address where it does so on each host.
+const (
+	Agent   = "flags"
+	Address = "127.0.0.1:8016"
+)
 
 // The bounds of what a client may ask for, and of how long it may take.
 const (
