@@ -74,7 +74,7 @@ lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 bench: setup build ## the budgets, each beside a peer where there is one
 	@$(call need,$(BENCH))
 	@go test -run '^$$' -bench . -benchtime 3x -tags lab -timeout 30m ./core/e2e ./core/terraform
-	@go test -run '^$$' -bench . -timeout 30m ./core/engine ./core/manifest ./core/loader ./core/store ./plugins/build/archive ./plugins/deploy ./plugins/doctor ./plugins/maintenance
+	@go test -run '^$$' -bench . -timeout 30m ./core/engine ./core/flags/ofrep ./core/manifest ./core/loader ./core/store ./plugins/build/archive ./plugins/deploy ./plugins/doctor ./plugins/maintenance
 
 fmt: tools ## format everything
 	@.tools/golangci-lint-$(GOLANGCI) fmt ./...
