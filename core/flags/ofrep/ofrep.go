@@ -65,7 +65,7 @@ func New(source Source) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// answer is one evaluation, as the protocol has it. Without a value, the client's default holds.
+// answer is one evaluation, as the protocol has it.
 type answer struct {
 	Key      string         `json:"key,omitempty"`
 	Value    any            `json:"value,omitempty"`
@@ -76,8 +76,14 @@ type answer struct {
 	Detail   string         `json:"errorDetails,omitempty"`
 }
 
+// evaluate answers for one flag. A flag without a value for this context, as one that is disabled, is not found, as flagd
+// says it: the default in the client's code holds. The protocol also knows an answer without a value, but some providers,
+// OpenFeature's own for Node.js among them, take that for a broken server.
 func evaluate(s *flags.Snapshot, key string, context map[string]any) answer {
 	r := s.Evaluate(key, context)
+	if r.Code == "" && r.Value == nil {
+		r = flags.Result{Code: flags.CodeNotFound, Detail: fmt.Sprintf("flag %q has no value: %s", key, r.Reason), Metadata: r.Metadata}
+	}
 	a := answer{Key: key, Value: r.Value, Reason: r.Reason, Variant: r.Variant, Metadata: r.Metadata, Code: r.Code, Detail: r.Detail}
 	if r.Code != "" {
 		a.Reason = ""
@@ -128,7 +134,9 @@ func (s *Server) all(w http.ResponseWriter, r *http.Request) {
 	stream.Endpoint.RequestURI = streamPath
 	out := bulk{Flags: []answer{}, EventStreams: []eventStream{stream}}
 	for _, name := range snapshot.Names() {
-		out.Flags = append(out.Flags, evaluate(snapshot, name, context))
+		if a := evaluate(snapshot, name, context); a.Code != flags.CodeNotFound {
+			out.Flags = append(out.Flags, a)
+		}
 	}
 	sendTagged(w, r, out)
 }

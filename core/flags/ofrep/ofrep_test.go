@@ -147,6 +147,7 @@ func TestSingle(t *testing.T) {
 	})
 	h.update(flags.Flag{Name: "gone", State: flags.Disabled, Variants: map[string]any{"on": true}, Default: "on"})
 	h.update(flags.Flag{Name: "stray", State: flags.Enabled, Variants: map[string]any{"on": true}, Default: "on", Targeting: json.RawMessage(`"off"`)})
+	h.update(flags.Flag{Name: "open", State: flags.Enabled, Variants: map[string]any{"on": true}})
 	h.set("last", true)
 	h.eventually("the flags are here", func() bool { return h.value("last", "") == true })
 	for _, c := range []struct {
@@ -159,7 +160,8 @@ func TestSingle(t *testing.T) {
 		{"object", `{"context":{}}`, 200, `{"key":"object","value":{"a":1},"reason":"STATIC","variant":"on"}`},
 		{"pro", `{"context":{"targetingKey":"u","plan":"pro"}}`, 200, `{"key":"pro","value":true,"reason":"TARGETING_MATCH","variant":"on","metadata":{"owner":"shop"}}`},
 		{"pro", `{"context":{"plan":"free"}}`, 200, `{"key":"pro","value":false,"reason":"DEFAULT","variant":"off","metadata":{"owner":"shop"}}`},
-		{"gone", ``, 200, `{"key":"gone","reason":"DISABLED"}`},
+		{"gone", ``, 404, `{"key":"gone","errorCode":"FLAG_NOT_FOUND","errorDetails":"flag \"gone\" has no value: DISABLED"}`},
+		{"open", ``, 404, `{"key":"open","errorCode":"FLAG_NOT_FOUND","errorDetails":"flag \"open\" has no value: DEFAULT"}`},
 		{"stray", ``, 400, `{"key":"stray","errorCode":"PARSE_ERROR","errorDetails":"flag stray: the rule chose \"off\", which is not one of its variants"}`},
 		{"none", ``, 404, `{"key":"none","errorCode":"FLAG_NOT_FOUND","errorDetails":"flag \"none\" is not set"}`},
 		{"text", `{"context":[]}`, 400, `"errorCode":"PARSE_ERROR","errorDetails":"want {\"context\": {…}}: `},
@@ -183,6 +185,7 @@ func TestBulkAndConfiguration(t *testing.T) {
 		Targeting: json.RawMessage(`{"fractional": [{"var": "targetingKey"}, ["on", 50], ["off", 50]]}`),
 	})
 	h.update(flags.Flag{Name: "gone", State: flags.Disabled, Variants: map[string]any{"on": true}, Default: "on"})
+	h.update(flags.Flag{Name: "open", State: flags.Enabled, Variants: map[string]any{"on": true}})
 	h.set("text", "blue")
 	h.eventually("the flags are here", func() bool { return h.value("text", "") == "blue" })
 	all := func(id, tag string) (int, string, string) {

@@ -17,7 +17,8 @@ func TestRun(t *testing.T) {
 	if err := run(t.Context(), url, &out); err != nil {
 		t.Fatal(err)
 	}
-	if want := "anna true none 100 <nil> <nil> <nil>\nben false none 100 <nil> <nil> <nil>\n"; out.String() != want {
+	if want := "anna true none 100 <nil> error code: FLAG_NOT_FOUND: flag \"banner\" has no value: DISABLED <nil>\n" +
+		"ben false none 100 <nil> error code: FLAG_NOT_FOUND: flag \"banner\" has no value: DISABLED <nil>\n"; out.String() != want {
 		t.Errorf("%s\nwant %s", out.String(), want)
 	}
 }

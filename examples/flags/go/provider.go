@@ -25,7 +25,7 @@ func newProvider(endpoint string) *provider {
 func (p *provider) Metadata() openfeature.Metadata { return openfeature.Metadata{Name: "OFREP"} }
 func (p *provider) Hooks() []openfeature.Hook      { return nil }
 
-// answer is what the server says. Without a value, the default in the code holds.
+// answer is what the server says.
 type answer struct {
 	Value    any            `json:"value"`
 	Reason   string         `json:"reason"`
@@ -72,12 +72,9 @@ func evaluate[T any](ctx context.Context, p *provider, flag string, fallback T, 
 	case a.Code != "":
 		return failed(openfeature.NewGeneralResolutionError(a.Code + ": " + a.Details))
 	}
-	value := fallback
-	if a.Value != nil {
-		var ok bool
-		if value, ok = convert(a.Value); !ok {
-			return failed(openfeature.NewTypeMismatchResolutionError(fmt.Sprintf("flag %s is %v", flag, a.Value)))
-		}
+	value, ok := convert(a.Value)
+	if !ok {
+		return failed(openfeature.NewTypeMismatchResolutionError(fmt.Sprintf("flag %s is %v", flag, a.Value)))
 	}
 	detail := openfeature.ProviderResolutionDetail{Reason: openfeature.Reason(a.Reason), Variant: a.Variant, FlagMetadata: a.Metadata}
 	return openfeature.GenericResolutionDetail[T]{Value: value, ProviderResolutionDetail: detail}
