@@ -8,17 +8,19 @@ NFPM     := v2.45.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
-PACKAGES := ansible-core debootstrap e2fsprogs git haproxy iproute2 openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core debootstrap e2fsprogs gcc git haproxy iproute2 libc6-dev openssh-client openssh-server protobuf-compiler python3-grpcio python3-protobuf python3-yaml redis-server shellcheck stress-ng systemd-container zstd
+# What holds goroutines that share something, and is tested for it in tens of seconds.
+RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 LINTERS  := ansible-lint shellcheck
 RELEASE  := git jq
-# What a release holds: everything for hosts and their operators, and troop alone for a desk.
+# A release has all programs for PLATFORMS, and only troop for CLIENTS.
 PLATFORMS := linux_amd64 linux_arm64
 CLIENTS   := darwin_amd64 darwin_arm64
 BIN       := bin
 BENCH    := packer
 export PATH
-# Static binaries run on any host. Without its folder and its commit in them, the same source gives the same bytes
-# in every checkout, so that colleagues can share a plugin lock. One build cache serves builds and tests.
+# Static binaries run on any host. Without folder and commit in the binary, builds are reproducible in every checkout, so
+# that colleagues can share a plugin lock. Builds and tests share one build cache.
 export CGO_ENABLED := 0
 export GOFLAGS     := $(GOFLAGS) -trimpath -buildvcs=false
 LDFLAGS            := -s -w -X main.version=$(VERSION)
@@ -26,17 +28,17 @@ LDFLAGS            := -s -w -X main.version=$(VERSION)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup build ## make the lab and take the HEAD commit of the example to guarded production
+demo: setup build ## make the lab and deploy the HEAD commit of the example to production there
 	@examples/demo.sh up
 
-demo-down: build ## remove the lab and all that the demo made
+demo-down: build ## remove the lab and everything the demo made
 	@examples/demo.sh down
 
 build: ## compile troop and its plugins into bin/
-	@test -x bin/troop || echo "compiling troop and its plugins; the first time this takes a few minutes"
+	@test -x bin/troop || echo "compiling troop and its plugins; the first time takes a few minutes"
 	@$(MAKE) --no-print-directory $(BINARIES:%=$(BIN)/%)
 
-# One binary; go build knows what is current.
+# One binary each; go build skips what is up to date.
 $(BIN)/troop $(BIN)/troop-agent: FORCE
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./core/cmd/$(@F)
 
@@ -56,6 +58,7 @@ release: ## archives, Debian packages, SBOM, licences and checksums in dist/
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 10m ./...
+	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
 
 test-e2e:
@@ -71,7 +74,7 @@ lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@terraform fmt -check -recursive terraform
 	@shellcheck .ci/run .ci/release examples/*.sh
 
-bench: setup build ## the budgets, each beside a peer where there is one
+bench: setup build ## run the benchmarks, with a comparable tool where there is one
 	@$(call need,$(BENCH))
 	@go test -run '^$$' -bench . -benchtime 3x -tags lab -timeout 30m ./core/e2e ./core/terraform
 	@go test -run '^$$' -bench . -timeout 30m ./core/engine ./core/flags/ofrep ./core/manifest ./core/loader ./core/store ./plugins/build/archive ./plugins/deploy ./plugins/doctor ./plugins/maintenance
@@ -80,29 +83,29 @@ fmt: tools ## format everything
 	@.tools/golangci-lint-$(GOLANGCI) fmt ./...
 	@terraform fmt -recursive terraform
 
-generate: ## renew generated code, the reference pages and docs/manifest.md
+generate: ## regenerate code, the reference pages and docs/manifest.md
 	@go generate ./...
 
-clean: ## remove what was built (the lab: make demo-down)
+clean: ## remove build products (for the lab: make demo-down)
 	@rm -rf bin dist .tools
 
-setup: ## install what is missing on this machine (Debian, root)
+setup: ## install missing packages on this machine (Debian, root)
 	@$(call need,$(PACKAGES))
-	@command -v go >/dev/null || { echo "go is missing: install Go 1.26 or newer" >&2; exit 1; }
-	@command -v node >/dev/null || { echo "node is missing: install Node.js 20 or newer" >&2; exit 1; }
-	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform is missing: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "go not found: install Go 1.26 or newer" >&2; exit 1; }
+	@command -v node >/dev/null || { echo "node not found: install Node.js 20 or newer" >&2; exit 1; }
+	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform not found: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
 
 tools:
 	@$(call need,$(LINTERS))
 	@$(call tool,golangci-lint,$(GOLANGCI),github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 
-# tool builds a Go program of a pinned version, for this machine.
+# tool builds a pinned version of a Go program for this machine.
 define tool
 test -x .tools/$(1)-$(2) || { echo "building $(1) $(2)"; \
   GOBIN=$(CURDIR)/.tools go install $(3)@$(2) && mv .tools/$(1) .tools/$(1)-$(2); }
 endef
 
-# need installs the Debian packages of a list that are missing.
+# need installs missing Debian packages.
 define need
 missing=$$(for p in $(1); do dpkg-query -Wf '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || echo $$p; done); \
 if [ -n "$$missing" ]; then \

@@ -5,5 +5,5 @@ type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`           // passed, failed or skipped
 	Detail string `json:"detail,omitempty"` // what was found, or why it was skipped
-	Remedy string `json:"remedy,omitempty"` // of what failed
+	Remedy string `json:"remedy,omitempty"` // how to fix a failed check
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"strings"
@@ -15,8 +16,23 @@ func DigestOf(b []byte) Digest {
 	return contract.DigestSum(sum[:])
 }
 
-// DigestAll returns the digest of several texts. Moving bytes from the end of one to the beginning of the next
-// changes it.
+// ParseDigest reads a digest; false: the text is none.
+func ParseDigest(text string) (Digest, bool) {
+	d, ok := DigestHex(Digest(text).Hex())
+	return d, ok && string(d) == text // with capital letters it is another name
+}
+
+// DigestHex returns the digest of 64 hexadecimal digits; false: the text is none.
+func DigestHex(text string) (Digest, bool) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != sha256.Size {
+		return "", false
+	}
+	return contract.DigestSum(raw), true
+}
+
+// DigestAll returns the digest of several texts. Each text's length counts: moving bytes from one text to the next
+// changes the digest.
 func DigestAll(texts ...[]byte) Digest {
 	var sums strings.Builder
 	for _, text := range texts {
@@ -25,7 +41,7 @@ func DigestAll(texts ...[]byte) Digest {
 	return DigestOf([]byte(sums.String()))
 }
 
-// DigestReader returns the digest of all that r gives until its end.
+// DigestReader returns the digest of everything r yields until EOF.
 func DigestReader(r io.Reader) (Digest, error) {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, r); err != nil {

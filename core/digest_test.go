@@ -44,3 +44,19 @@ func TestDigest(t *testing.T) {
 		seen[d] = i
 	}
 }
+
+func TestParseDigest(t *testing.T) {
+	t.Parallel()
+	d := core.DigestOf([]byte("hello"))
+	if got, ok := core.ParseDigest(string(d)); !ok || got != d {
+		t.Errorf("got %q, %v", got, ok)
+	}
+	if got, ok := core.DigestHex(d.Hex()); !ok || got != d {
+		t.Errorf("got %q, %v", got, ok)
+	}
+	for _, bad := range []string{"", "sha256:", d.Hex(), strings.ToUpper(string(d)), "sha256:" + strings.ToUpper(d.Hex()), string(d) + "00", "md5:" + d.Hex()} {
+		if got, ok := core.ParseDigest(bad); ok {
+			t.Errorf("%q is %q", bad, got)
+		}
+	}
+}

@@ -9,14 +9,14 @@ import (
 // Drift is how an environment differs from what was last applied to it.
 type Drift struct {
 	Environment string `json:"environment"`
-	// Pending says what has changed in the manifest or the playbooks since the hosts were last configured: a
-	// difference may come from that.
+	// Pending says what changed in the manifest or the playbooks since the hosts were last configured. A
+	// difference may be due to that.
 	Pending   string       `json:"pending,omitempty"`
 	Hosts     []HostDrift  `json:"hosts"`
-	Resources []Difference `json:"resources"` // that belong to no host
+	Resources []Difference `json:"resources"` // resources that belong to no host
 }
 
-// HostDrift is what has changed on one host.
+// HostDrift lists the changes on one host.
 type HostDrift struct {
 	Host        HostName     `json:"host"`
 	Role        string       `json:"role"`
@@ -32,17 +32,17 @@ type HostStatus string
 const (
 	HostUnchanged   HostStatus = "ok"
 	HostDrifted     HostStatus = "drifted"
-	HostGone        HostStatus = "gone" // it does not answer, and Terraform misses a part of it
+	HostGone        HostStatus = "gone" // does not answer, and one of its Terraform resources is missing
 	HostUnreachable HostStatus = "unreachable"
-	HostUnchecked   HostStatus = "failed" // it answers, and the check fails
+	HostUnchecked   HostStatus = "failed" // answers, but the check failed
 )
 
-// Difference is one thing that has changed.
+// Difference is one change.
 type Difference struct {
 	Layer  string `json:"layer"` // terraform, ansible, or installed: by a stage
 	What   string `json:"what"`
 	Detail string `json:"detail,omitempty"`
-	Path   string `json:"path,omitempty"` // of the task that says how it should be
+	Path   string `json:"path,omitempty"` // FILE:LINE of the task that sets the wanted state
 }
 
 func (d Difference) String() string {
@@ -56,7 +56,7 @@ func (d Difference) String() string {
 	return s
 }
 
-// Drifted are the hosts on which something has changed.
+// Drifted returns the hosts that changed.
 func (d *Drift) Drifted() []HostDrift {
 	return slices.DeleteFunc(slices.Clone(d.Hosts), func(h HostDrift) bool { return h.Status == HostUnchanged })
 }
@@ -64,7 +64,7 @@ func (d *Drift) Drifted() []HostDrift {
 // Empty reports whether nothing has changed.
 func (d *Drift) Empty() bool { return len(d.Drifted()) == 0 && len(d.Resources) == 0 }
 
-// String sums it up.
+// String is a one-line summary.
 func (d *Drift) String() string {
 	if d.Empty() {
 		return fmt.Sprintf("environment %s: no drift on %d hosts", d.Environment, len(d.Hosts))
@@ -74,16 +74,16 @@ func (d *Drift) String() string {
 		parts = append(parts, fmt.Sprintf("%s is %s", h.Host, h.Status))
 	}
 	if n := len(d.Resources); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d changes to what belongs to no host", n))
+		parts = append(parts, fmt.Sprintf("%d changes to resources of no host", n))
 	}
 	return fmt.Sprintf("environment %s has drifted: %s", d.Environment, strings.Join(parts, ", "))
 }
 
-// Lines are the report for people.
+// Lines is the report as text.
 func (d *Drift) Lines() []string {
 	var lines []string
 	if d.Pending != "" {
-		lines = append(lines, "a difference may be a change that waits for an apply: "+d.Pending)
+		lines = append(lines, "some differences may be changes not yet applied: "+d.Pending)
 	}
 	for _, h := range d.Drifted() {
 		line := fmt.Sprintf("%s (%s): %s", h.Host, h.Role, h.Status)

@@ -24,10 +24,10 @@ func TestDriftReport(t *testing.T) {
 		core.HostDrift{Host: "web-3", Role: "canary", Status: core.HostGone, Reason: "no answer"})
 	d.Resources = []core.Difference{{Layer: "terraform", What: "aws_vpc.x", Detail: "it is gone"}}
 	want := []string{
-		"a difference may be a change that waits for an apply: playbooks have changed",
+		"some differences may be changes not yet applied: playbooks have changed",
 		"web-2 (canary): drifted", "  ansible    a task: file (main.yml:3)", "  installed  a file",
 		"web-3 (canary): gone: no answer", "aws_vpc.x: it is gone",
-		"environment lab has drifted: web-2 is drifted, web-3 is gone, 1 changes to what belongs to no host",
+		"environment lab has drifted: web-2 is drifted, web-3 is gone, 1 changes to resources of no host",
 	}
 	if got := d.Lines(); d.Empty() || !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -59,7 +59,7 @@ func TestComplete(t *testing.T) {
 	}
 	given := core.Complete(core.Event{ID: "1", Time: time.Unix(1, 0), Severity: core.Alert})
 	if given.ID != "1" || given.Time.Unix() != 1 || given.Severity != core.Alert {
-		t.Errorf("what was given is lost: %+v", given)
+		t.Errorf("a given field was overwritten: %+v", given)
 	}
 }
 

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Holder is a command that holds a lock, or held it: on an environment, or on the state of its hosts.
+// Holder is a command that holds or held a lock on an environment or on its Terraform state.
 type Holder struct {
 	What  string    `json:"what"`          // the command, such as "troop apply"
-	Run   RunID     `json:"run,omitempty"` // that it is part of, if any
-	PID   int       `json:"pid"`           // 0: it has not said yet
+	Run   RunID     `json:"run,omitempty"` // the run it belongs to, if any
+	PID   int       `json:"pid"`           // 0: not recorded yet
 	Since time.Time `json:"since"`
 }
 
@@ -24,7 +24,7 @@ func (h Holder) String() string {
 	return s
 }
 
-// LockedError says that somebody else works on an environment.
+// LockedError says that another command holds an environment's lock.
 type LockedError struct {
 	Environment string
 	Holder      Holder

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// Paths are patterns of files below the source folder: those of path.Match, with ** for any number of folders. A
-// pattern that fits a folder takes all files in it. After a ! it leaves out what it fits; the last pattern that fits
-// a file decides.
+// Paths are patterns for files below the source folder: those of path.Match, and ** for any number of folders. A
+// pattern that matches a folder matches all files in it. A leading ! excludes; the last matching pattern decides.
 type Paths []string
 
-// Match reports whether the patterns take a file.
+// Match reports whether the patterns select a file.
 func (p Paths) Match(file string) bool {
 	names := strings.Split(file, "/")
 	for _, pattern := range slices.Backward(p) {
@@ -41,5 +40,5 @@ func fits(patterns, names []string) bool {
 			return false
 		}
 	}
-	return true // a folder, when names are left
+	return true // the pattern matched a parent folder
 }

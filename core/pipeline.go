@@ -10,21 +10,23 @@ import (
 // Pipeline is what a manifest describes.
 type Pipeline struct {
 	Name         string
-	File         string // the manifest, absolute
-	Dir          string // its folder: relative paths in it start here
+	File         string // absolute path of the manifest
+	Dir          string // its folder; relative paths start here
 	Source       Source
 	Environments []Environment
 	Triggers     []Trigger
-	Stages       []Stage // in the order of the manifest
+	Stages       []Stage // in manifest order
 	Notifiers    []Notifier
-	Secrets      []string // values that must be masked wherever they appear
-	// Hidden returns Secrets together with those that were read since, for a stage whose scope was made. Nil: there
-	// are no others.
+	Secrets      []string // values to mask in all output
+
+	ExitWithFailures int `json:",omitempty"` // exit status of a run that passed with failures
+
+	// Hidden returns Secrets and those read since by stages whose scope was made. Nil: there are no others.
 	Hidden func() []string `json:"-"`
 }
 
-// Environment returns the environment of a name; no name means the only one. Else it is a *NotFoundError, or an error
-// that says how to choose.
+// Environment returns the named environment, or the only one if name is empty. An unknown name is a *NotFoundError; an
+// ambiguous empty name is an error that lists the choices.
 func (p *Pipeline) Environment(name string) (Environment, error) {
 	names := make([]string, 0, len(p.Environments))
 	for _, e := range p.Environments {
@@ -52,30 +54,34 @@ func (p *Pipeline) Granted(id StageID, c Capability) bool {
 
 // Source is where commits come from.
 type Source struct {
-	Path string // absolute folder inside a git work tree or a bare repository
+	Path    string   // absolute folder inside a git work tree or a bare repository
+	Filters []string `json:",omitempty"` // git filters of the repository's own configuration that may run
 }
 
 // Stage is one step of a pipeline.
 type Stage struct {
 	Type, Name  string
-	Needs       []StageID // written and referred to, sorted, without duplicates
+	Needs       []StageID // explicit and by reference, sorted, without duplicates
 	When        When
-	Timeout     time.Duration // 0: none
+	Timeout     time.Duration // 0: DefaultTimeout
 	Retries     int
 	OnFailure   OnFailure
 	Environment string       // empty: that of the run
-	Grants      []Capability `json:",omitempty"` // those that a plugin does not have unless the manifest says so
+	Grants      []Capability `json:",omitempty"` // capabilities that need the manifest's consent
 	Block       Block
 	Range       Range       // of the block's header
-	References  []Reference // to outputs of other stages, in the order in which they are written
+	References  []Reference // to outputs of other stages, in source order
 
-	EnvironmentName Range // where the block first depends on environment.name; zero: nowhere
+	EnvironmentName Range // first use of environment.name; zero: none
 
-	// Scope returns what the stage's own block refers to, and nothing else, so that a plugin and its agents
-	// never hold another stage's secrets. It takes the outputs of the stages that ran; those of the others
-	// are unknown values. A mistake that shows itself only now is Diagnostics.
+	// Scope returns the values that the stage's own block refers to and nothing else, so that a plugin and its
+	// agents never hold another stage's secrets. outputs are those of finished stages; all others are unknown
+	// values. Mistakes found only during evaluation are Diagnostics.
 	Scope func(env string, outputs map[StageID]map[string]any) (Scope, error) `json:"-"`
 }
+
+// DefaultTimeout is the most time for one attempt of a stage whose block does not say it.
+const DefaultTimeout = time.Hour
 
 // ID returns TYPE.NAME.
 func (s Stage) ID() StageID { return StageID(s.Type + "." + s.Name) }
@@ -87,16 +93,16 @@ type Reference struct {
 	Range  Range
 }
 
-// OnFailure says what a failed stage means for the run.
+// OnFailure is the effect of a failed stage on the run.
 type OnFailure string
 
-// What a failed stage means.
+// The values of OnFailure.
 const (
 	Stop     OnFailure = "stop"
 	Continue OnFailure = "continue"
 )
 
-// When holds the conditions under which a stage runs. Empty lists hold always.
+// When holds the conditions under which a stage runs. An empty list is always true.
 type When struct {
 	Branches     []string // patterns
 	Environments []string
@@ -113,33 +119,33 @@ type Environment struct {
 
 // TerraformConfig is an environment's root module.
 type TerraformConfig struct {
-	Module    string         // a bare word ships with troop; else a folder, absolute
-	Variables map[string]any // beyond those that troop gives every module
-	Backend   *Backend       `json:",omitempty"` // nil: what the module says, or this machine
+	Module    string         // a bare word: a module that ships with troop; else an absolute folder
+	Variables map[string]any // in addition to those that troop sets for every module
+	Backend   *Backend       `json:",omitempty"` // nil: the module's own, or local
 	Review    Review
 	Range     Range
-	Places    map[string]Range // of the names of Variables
+	Places    map[string]Range // where each name of Variables is written
 }
 
-// Backend is where Terraform keeps a state.
+// Backend is where Terraform keeps its state.
 type Backend struct {
 	Type      string // s3
 	Arguments map[string]any
 }
 
-// Review says what may be applied without asking.
+// Review restricts what may be applied.
 type Review struct {
 	Approve    bool     // apply waits for an approval
 	Forbid     []string // create, update, replace, destroy
 	MaxDestroy int      // -1: no limit
-	Rules      []string // files in Rego, absolute
+	Rules      []string // absolute paths of Rego files
 	Drift      OnDrift
 }
 
-// OnDrift says what a run does about changes made outside troop, before it makes its own.
+// OnDrift says what a run does about changes made outside troop before it applies its own.
 type OnDrift string
 
-// What can be done about drift. Without one, a run does not look for it: that takes as long as a configuration.
+// The values of OnDrift. When empty, a run does not check for drift: a check takes as long as configuring the hosts.
 const (
 	ReportDrift OnDrift = "report"
 	StopAtDrift OnDrift = "stop"
@@ -147,36 +153,39 @@ const (
 
 // AnsibleConfig is an environment's configuration.
 type AnsibleConfig struct {
-	Playbook  string // a bare name ships with troop; else a file, absolute
+	Playbook  string // a bare name: a playbook that ships with troop; else an absolute path
 	Variables map[string]any
 	Range     Range
 }
 
-// Trigger chooses an environment for a commit of a branch.
+// Trigger chooses an environment for a commit of a branch, or for a tag.
 type Trigger struct {
 	Name        string // push
 	Branches    []string
+	Tags        []string `json:",omitempty"`
 	Environment string
-	Until       StageID // empty: to the end
+	Until       StageID // empty: all stages
 }
 
-// SecretSource says where the value of a secret is kept: one of File, Command, Parameter and SecretID is set.
+// SecretSource is where a secret's value is kept. Exactly one of File, Command, Parameter and SecretID is set.
 type SecretSource struct {
 	Name      string   // secret.NAME
-	File      string   // absolute; the value is its text
-	Command   []string // the value is what it prints; it runs in Dir
+	File      string   // absolute path; the value is its content
+	Command   []string // the value is its standard output; runs in Dir
 	Dir       string   // absolute
-	Parameter string   // in AWS Systems Manager's Parameter Store
-	SecretID  string   // in AWS Secrets Manager, a name or an ARN
-	Region    string   // of AWS; empty: the one that the process environment or the AWS profile names
-	Key       string   // the value is this member of a JSON object; empty: all of it
+	Parameter string   // name in AWS Systems Manager Parameter Store
+	SecretID  string   // name or ARN in AWS Secrets Manager
+	Region    string   // AWS region; empty: that of the process environment or the AWS profile
+	Key       string   // member of a JSON object to use as value; empty: the whole text
 }
 
-// Notifier is a place where alerts and results are sent.
+// Notifier is a receiver of alerts and results.
 type Notifier struct {
-	Type, Name string // email, sms, webhook, chat
+	Type, Name string // email, sms, webhook, chat, slack, teams, discord, pagerduty, opsgenie
 	URL        string // may hold a secret
 	On         []string
 	Cooldown   time.Duration
+	Limit      int    // messages in a minute, to each receiver
+	Page       string // where runs and environments are shown
 	Range      Range
 }

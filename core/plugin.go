@@ -6,26 +6,28 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// Plugins opens plugins by the type of a stage.
+// Plugins opens plugins by stage type. Safe for concurrent use.
 type Plugins interface {
-	// Open starts the plugin. The caller closes it. A plugin that cannot be found is a *NotFoundError.
+	// Open starts a plugin. The caller closes it. An unknown plugin is a *NotFoundError.
 	Open(ctx context.Context, typ string) (Plugin, error)
 }
 
-// Plugin is a started plugin. Its methods may be called from several goroutines. A plugin that dies fails the
-// calls in flight with an error that names it, its exit status and its last lines of output.
+// Plugin is a started plugin. Its methods may be called from several goroutines. If the plugin dies, running calls
+// fail with an error that names it, its exit status and its last lines of output.
 type Plugin interface {
 	Description() Description
-	Digest() Digest // of the binary that was executed
+	Digest() Digest // of the executed binary
 	Check(ctx context.Context, c Config) (Diagnostics, error)
-	// Run, Watch and Call deliver messages in order, from one goroutine. What a stage refuses is a *Failure.
+	// Run, Watch and Call deliver a job's messages in order, from one goroutine at a time, before they return. A
+	// stage's own verdict is a *Failure or a *SkipError. The core never repeats a call by itself, except as the
+	// manifest's retry block says.
 	Run(ctx context.Context, j Job, emit func(Message)) error
 	Watch(ctx context.Context, j Job, emit func(Message)) error
 	Call(ctx context.Context, j Job, action string, args map[string]string, emit func(Message)) error
 	Close() error
 }
 
-// The types of the contract with plugins. What they mean is written there.
+// Types of the plugin contract; see package contract.
 type (
 	Action        = contract.Action
 	Agent         = contract.Agent
@@ -56,7 +58,7 @@ type (
 	Output        = contract.Output
 	OutputDoc     = contract.OutputDoc
 	PlaybookRun   = contract.PlaybookRun
-	PluginHost    = contract.Host // a Host as plugins see it
+	PluginHost    = contract.Host // the part of Host that plugins see
 	Pos           = contract.Pos
 	Progress      = contract.Progress
 	Range         = contract.Range
@@ -70,20 +72,19 @@ type (
 	Table         = contract.Table
 	TaskResult    = contract.TaskResult
 
-	// NoCapabilities refuses every call. Embedded, it leaves out what an implementation of Capabilities cannot do
-	// where it runs.
+	// NoCapabilities refuses every call. Embed it in an implementation that serves only some of them.
 	NoCapabilities = contract.NoCapabilities
 )
 
-// NotGranted is the refusal of a capability that the manifest does not grant to the stage.
+// NotGranted returns the error for a capability that the manifest does not grant to the stage.
 func NotGranted(c Capability) error { return contract.NotGranted(c) }
 
-// AllCapabilities returns every capability that there is.
+// AllCapabilities returns every capability.
 func AllCapabilities() []Capability { return contract.AllCapabilities() }
 
-// Capabilities that the core itself knows.
+// Capabilities that the core handles by name.
 const (
-	Workspace = contract.Workspace // a plugin without it is not told where the checked-out commit is
+	Workspace = contract.Workspace // a plugin without it does not get the path of the checked-out commit
 	Storage   = contract.Storage   // the key with which all hosts send files to the storage host
 )
 
@@ -95,7 +96,7 @@ const (
 	Resolved = contract.Resolved
 )
 
-// PluginHosts leaves out of hosts what plugins must not see: keys and variables.
+// PluginHosts strips from hosts what plugins must not see: keys and variables.
 func PluginHosts(hosts []Host) []PluginHost {
 	out := make([]PluginHost, 0, len(hosts))
 	for _, h := range hosts {

@@ -5,17 +5,23 @@ import "time"
 // Status of a run or a stage.
 type Status string
 
-// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run whose
-// record is not as it was written is damaged.
+// The statuses. A stage that was not reached stays pending; an interrupted run or stage is cancelled; a run in which only
+// stages with on_failure = "continue" failed has passed with failures; a run whose record fails verification is damaged.
 const (
-	Pending   Status = "pending"
-	Running   Status = "running"
-	Passed    Status = "passed"
+	Pending Status = "pending"
+	Running Status = "running"
+	Passed  Status = "passed"
+
+	PassedWithFailures Status = "passed with failures"
+
 	Failed    Status = "failed"
 	Skipped   Status = "skipped"
 	Cancelled Status = "cancelled"
 	Damaged   Status = "damaged"
 )
+
+// Passed reports whether a run came to its end, with or without failures that do not stop it.
+func (s Status) Passed() bool { return s == Passed || s == PassedWithFailures }
 
 // Run is one execution of a pipeline for one commit.
 type Run struct {
@@ -25,16 +31,29 @@ type Run struct {
 	Commit      string        `json:"commit"`
 	Subject     string        `json:"subject"` // first line of the commit message
 	Branch      string        `json:"branch"`
+	Tag         string        `json:"tag,omitempty"`   // that started it
+	Dirty       bool          `json:"dirty,omitempty"` // the commit is of a work tree with uncommitted changes
 	Environment string        `json:"environment"`
 	Status      Status        `json:"status"`
-	Reason      string        `json:"reason,omitempty"` // why it is not passed
+	Reason      string        `json:"reason,omitempty"` // why it did not pass
 	Started     time.Time     `json:"started"`
 	Ended       time.Time     `json:"ended,omitzero"`
-	PID         int           `json:"pid"` // of the process that executes it
+	PID         int           `json:"pid"` // process that executes the run
 	Stages      []StageResult `json:"stages"`
 }
 
-// StageResult is what became of one stage in one run.
+// Failed names the stages that failed.
+func (r Run) Failed() []string {
+	var failed []string
+	for _, s := range r.Stages {
+		if s.Status == Failed {
+			failed = append(failed, string(s.ID))
+		}
+	}
+	return failed
+}
+
+// StageResult is the result of one stage in one run.
 type StageResult struct {
 	ID       StageID        `json:"id"`
 	Status   Status         `json:"status"`
@@ -44,8 +63,8 @@ type StageResult struct {
 	Attempts int            `json:"attempts,omitempty"`
 	Outputs  map[string]any `json:"outputs,omitempty"`
 	Plugin   Digest         `json:"plugin,omitempty"`
-	Inputs   Digest         `json:"inputs,omitempty"` // of a cacheable stage: all that its outcome depends on
-	Reused   RunID          `json:"reused,omitempty"` // the run in which it passed, when it did not run in this one
+	Inputs   Digest         `json:"inputs,omitempty"` // of a cacheable stage: digest of everything its result depends on
+	Reused   RunID          `json:"reused,omitempty"` // the earlier run whose result was reused
 }
 
 // Host is a machine reached over SSH.
@@ -56,13 +75,13 @@ type Host struct {
 	PrivateAddress string   `json:"private_address"`
 	User           string   `json:"user"`
 	Port           int      `json:"port"`
-	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned at first contact
+	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned on first connection
 
-	Tags []string       `json:"tags,omitempty"` // sorted; each is a group of the inventory
-	Vars map[string]any `json:"vars,omitempty"` // variables of the inventory
+	Tags []string       `json:"tags,omitempty"` // sorted; each is an inventory group
+	Vars map[string]any `json:"vars,omitempty"` // inventory variables
 }
 
-// Complete fills in what an event needs and its author may leave out: an ID, the time, a severity.
+// Complete sets an event's ID, time and severity where they are missing.
 func Complete(e Event) Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -76,10 +95,13 @@ func Complete(e Event) Event {
 	return e
 }
 
-// Kinds of the events that the engine itself emits. Plugins and agents add their own, dotted in the same way.
+// Kinds of events emitted by the engine. Plugins and agents add their own in the same dotted form.
 const (
-	KindRunStarted   = "run.started"
-	KindRunPassed    = "run.passed"
+	KindRunStarted = "run.started"
+	KindRunPassed  = "run.passed"
+
+	KindRunPassedWithFailures = "run.passed_with_failures" // Data: failed, the stages
+
 	KindRunFailed    = "run.failed"
 	KindRunCancelled = "run.cancelled"
 	KindStageStarted = "stage.started"
@@ -89,12 +111,13 @@ const (
 
 	KindStageCancelled = "stage.cancelled"
 	KindStageRetrying  = "stage.retrying" // an attempt failed and another follows: Data: attempt, of, wait (seconds)
+	KindStageSilent    = "stage.silent"   // it has said nothing for long: Data: seconds, processes
 
 	KindEnvironmentPreparing = "environment.preparing"
 	KindEnvironmentReady     = "environment.ready"
 	KindEnvironmentFailed    = "environment.failed"
 
-	KindLog      = "log"      // Summary is the line; Data: error=true when it came from standard error
+	KindLog      = "log"      // Summary is the line; Data: error=true if it came from standard error
 	KindProgress = "progress" // Data: done, total
 	KindFinding  = "finding"  // Data: path, line, column, severity, rule
 	KindMetric   = "metric"   // Data: name, value, unit, limit
@@ -103,7 +126,20 @@ const (
 	KindTask     = "task"     // an Ansible task or a Terraform resource; Data: host, status, path
 )
 
-// TaskEvent tells what one task did on one host.
+// RunEnded is the kind of the event with which a run of a status ends.
+func RunEnded(s Status) string {
+	switch s {
+	case Passed:
+		return KindRunPassed
+	case PassedWithFailures:
+		return KindRunPassedWithFailures
+	case Cancelled:
+		return KindRunCancelled
+	}
+	return KindRunFailed
+}
+
+// TaskEvent is the event for the result of one task on one host.
 func TaskEvent(t TaskResult) Event {
 	e := Event{
 		Host: t.Host, Kind: KindTask, Summary: t.Task,

@@ -6,10 +6,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// Nearest returns the one of names that was probably meant by given, or "".
+// Nearest returns the name that given is probably a misspelling of, or "".
 func Nearest(given string, names []string) string { return contract.Nearest(given, names) }
 
-// Suggest is the remedy for a misspelt name: the nearest candidate, or all of them.
+// Suggest returns a remedy for a misspelt name: the nearest candidate, or a list of all.
 func Suggest(name string, candidates []string) string {
 	switch best := Nearest(name, candidates); {
 	case best != "":

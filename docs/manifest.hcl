@@ -1,5 +1,9 @@
 pipeline "shop" {
-  source { path = "." }
+  exit_with_failures = 3 # 0 without it: "continue" was meant
+  source {
+    path    = "."
+    filters = ["lfs"]
+  }
 }
 
 variable "region" {
@@ -64,6 +68,11 @@ trigger "push" {
   until       = stage.build.app
 }
 
+trigger "push" {
+  tags        = ["v*"]
+  environment = "production"
+}
+
 stage "build" "app" {
   command    = ["npm", "ci"]
   env        = { TOKEN = secret.registry, SIGNING_KEY = secret.key }
@@ -95,8 +104,15 @@ stage "maintenance" "logs" {
 
 notify "email" "ops" { url = secret.smtp }
 
-notify "webhook" "log" {
+notify "slack" "team" {
   url      = secret.webhook
   on       = ["alert", "run.failed"]
   cooldown = "10m"
+  limit    = 2 # messages in a minute
+  page     = "https://troop.example.com"
+}
+
+notify "pagerduty" "duty" {
+  url = secret.webhook
+  on  = ["alert"]
 }

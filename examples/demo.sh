@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The demo behind `make demo` and `make demo-down`: one lab, one whole pipeline for the HEAD commit.
+# `make demo` and `make demo-down`: runs the whole pipeline for the HEAD commit in a lab.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 manifest=examples/storefront/pipeline.hcl
-# A mail server runs on the storage host of the lab; troop ssh … storage-1 -- cat /var/mail/troop/… shows what it got.
+# The lab's storage host runs a mail server; to read mail: troop ssh … storage-1 -- cat /var/mail/troop/…
 export OPS_SMTP_URL="${OPS_SMTP_URL:-smtp://storage-1:1025/?from=troop@lab.example&to=ops@lab.example}"
 
 up() {
   bin/troop apply "$manifest" --env lab --yes
   router=$(bin/troop hosts "$manifest" --env lab --json | jq -r '.[] | select(.role == "router") | .address')
 
-  # A little traffic, so that the canary is judged on requests.
+  # Some traffic, so that the canary is judged on requests.
   (while sleep 0.05; do curl -s -o /dev/null --max-time 5 "http://$router/" || true; done) &
   traffic=$!
   trap 'kill "$traffic" 2>/dev/null || true' EXIT

@@ -1,5 +1,4 @@
-// Package modules holds the Terraform root modules that ship with troop. The core copies them out of its own
-// binary when a manifest names one.
+// Package modules embeds the Terraform root modules that ship with troop. core/environment imports it.
 package modules
 
 import (
@@ -13,7 +12,7 @@ import (
 //go:embed aws/*.tf lab/*.tf
 var files embed.FS
 
-// Open returns the module of that name.
+// Open returns the module with that name.
 func Open(name string) (fs.FS, error) {
 	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("no module %q ships with troop, only %s", name, strings.Join(Names(), ", "))
@@ -25,7 +24,7 @@ func Open(name string) (fs.FS, error) {
 func Names() []string {
 	entries, err := files.ReadDir(".")
 	if err != nil {
-		panic(err) // the root of an embedded tree is always there
+		panic(err) // the root of an embedded tree always exists
 	}
 	var names []string
 	for _, e := range entries {

@@ -32,7 +32,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestReadme holds the table of inputs in a module's README to its variables. UPDATE=1 renews it.
+// TestReadme compares the table of inputs in a module's README with its variables. UPDATE=1 updates the table.
 func TestReadme(t *testing.T) {
 	for _, name := range modules.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func inputs(t *testing.T, module string) string {
 	return b.String()
 }
 
-// oneLine writes an expression of several lines in one, where HCL wants commas.
+// oneLine joins the lines of an expression with commas, as HCL needs.
 func oneLine(expr string) string {
 	var b strings.Builder
 	for line := range strings.Lines(expr) {

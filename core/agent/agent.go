@@ -161,16 +161,22 @@ func (a *Agent) log(hide *mask.Mask, m core.Message) {
 
 // relay tells people of the environment's events. An event is acknowledged when it was delivered or given up.
 func (a *Agent) relay(ctx context.Context, h *services) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // an end of one ends the other
 	r := &notify.Router{
-		Notifiers: a.Config.Notifiers, Send: notify.Send,
-		Retries: []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute},
-		Report:  func(e core.Event) { _ = h.Publish(ctx, e) },
+		Notifiers: a.Config.Notifiers, Send: notify.Send, Memory: h.bus.State("notify"),
+		Report: func(e core.Event) { _ = h.Publish(ctx, e) },
 	}
+	following := make(chan error, 1)
+	go func() { following <- r.Follow(ctx) }()
+	defer func() { cancel(); <-following }()
 	a.Log.Info("relay started", "notifiers", len(a.Config.Notifiers))
-	return h.bus.Consume(ctx, "relay", string(a.Config.Host), func(e core.Event) error {
-		if err := r.Handle(ctx, e); err != nil {
-			a.Log.Error("not delivered", "error", err, "event", e.ID)
-		}
-		return context.Cause(ctx) // what a stop interrupted is tried again
+	return h.bus.Consume(ctx, "relay", string(a.Config.Host), func(e core.Event, done func(error)) {
+		r.Take(ctx, e, func(err error) {
+			if err != nil {
+				a.Log.Error("not delivered", "error", err, "event", e.ID)
+			}
+			done(context.Cause(ctx)) // what a stop interrupted is tried again
+		})
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
+	"github.com/seed-b96de936/troop/core/notify"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
@@ -113,11 +114,11 @@ func TestRelayTellsPeople(t *testing.T) {
 	}))
 	t.Cleanup(hook.Close)
 	c.Plugin = ""
-	c.Notifiers = []core.Notifier{{Type: "webhook", Name: "ops", URL: hook.URL, On: []string{"alert"}}}
+	c.Notifiers = []core.Notifier{{Type: "webhook", Name: "ops", URL: hook.URL, On: []string{"alert"}, Limit: 600}}
 	start(t, &agent.Agent{Config: c})
 	for i := 0; ; i++ { // until the relay listens
 		now := time.Now()
-		if err := b.Publish(t.Context(), core.Event{ID: core.NewID(now), Time: now, Kind: "host.cpu", Severity: core.Alert, Summary: "busy"}); err != nil {
+		if err := b.Publish(t.Context(), core.Event{ID: core.NewID(now), Time: now, Kind: "host.cpu", Severity: core.Alert, Key: "cpu", Summary: "busy"}); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -136,6 +137,44 @@ func TestRelayTellsPeople(t *testing.T) {
 	got := waitFor(t, b, "notify.sent")
 	if got.Data["notifier"] != "webhook.ops" {
 		t.Errorf("report %+v", got)
+	}
+	s := b.State("notify")
+	entries, err := s.Entries(t.Context(), "")
+	if o := notify.Read(entries); err != nil || len(o.Open) != 1 || o.Open[0].Key != "cpu" {
+		t.Errorf("kept for the next relay: %+v, %v", o, err)
+	}
+
+	// A silence that somebody puts is heard of.
+	if err := (notify.Silence{Match: "host.disk", Until: time.Now().Add(time.Hour)}).Put(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ { // until the relay has heard of it, each alert is told
+		now := time.Now()
+		id := core.NewID(now)
+		if err := b.Publish(t.Context(), core.Event{ID: id, Time: now, Kind: "host.disk", Severity: core.Alert, Key: "disk" + id, Summary: "full"}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-told:
+		case <-time.After(2 * time.Second):
+			return
+		}
+		if i > 10 {
+			t.Fatal("the silence is not heard of")
+		}
+	}
+}
+
+// A relay that may not read says so where people look.
+func TestRelayThatMayNotRead(t *testing.T) {
+	c, b := setup(t)
+	if err := b.Client().Do(t.Context(), "ACL", "SETUSER", "default", "-xreadgroup").Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.Plugin, c.Type, c.Name = "", "troop", "relay"
+	start(t, &agent.Agent{Config: c})
+	if got := waitFor(t, b, "agent.failed"); !strings.Contains(got.Summary, "agent troop.relay: read events: NOPERM") {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// altered compares what a role has noted under /etc/troop/installed, lists of files as sha256sum writes them, with
-// what is there. A unit that is among the files, or an enabled instance of one, has to run. It only reads.
+// altered checks the lists in /etc/troop/installed, which roles write in the format of sha256sum, against the files. A
+// listed unit, or an enabled instance of one, must run. It only reads.
 const altered = `cd /etc/troop/installed 2>/dev/null || exit 0
 cat -- *.sha256 2>/dev/null | LC_ALL=C sha256sum --check --quiet 2>/dev/null
 units=/etc/systemd/system
@@ -22,8 +22,8 @@ units=/etc/systemd/system
 done
 exit 0`
 
-// Altered says what is no longer as a plugin's playbook has left it on a host: files that are missing or changed,
-// units that do not run. Check mode cannot tell, for only the plugin knows the variables. It changes nothing.
+// Altered lists what has changed on a host since a plugin's playbook ran there: missing or changed files, stopped units.
+// Ansible's check mode cannot find these, since only the plugin knows the variables. It changes nothing.
 func (r *Runner) Altered(ctx context.Context, h core.Host) ([]string, error) {
 	out, err := r.conf.SSH.RunRoot(ctx, h, altered, nil)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package ansible configures the hosts of one environment: it writes the inventory, runs playbooks through go-ansible
-// and turns what each task did on each host into core.TaskResult. It is the only package that knows go-ansible. The
-// core runs it, for its own configuration and for plugins that ask for a playbook.
+// Package ansible configures the hosts of one environment: it writes the inventory, runs playbooks with go-ansible and
+// reports the result of each task on each host as a core.TaskResult. It is the only package that imports go-ansible.
+// core/environment imports it, to configure hosts and to run playbooks for plugins.
 package ansible
 
 import (
@@ -22,17 +22,17 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// Config is what all runs on one environment share.
+// Config is shared by all runs in one environment.
 type Config struct {
-	Dir       string         // the environment's folder; its subfolders ansible and fingerprints belong to this package
-	Manifest  string         // the manifest's folder, in which "./x.yml" is looked up
-	Playbooks fs.FS          // the playbooks that ship with troop
-	SSH       *remote.Client // its key and pinned host keys are used; every host's key is pinned, which SSH.Wait does
+	Dir       string         // the environment's folder; this package owns its subfolders ansible and fingerprints
+	Manifest  string         // the manifest's folder, to resolve "./x.yml"
+	Playbooks fs.FS          // playbooks that ship with troop
+	SSH       *remote.Client // for its key and pinned host keys; every host's key must be pinned, see Wait
 	Hosts     []core.Host
 	Vars      map[string]any // extra variables of every run
 }
 
-// Runner runs playbooks. It is safe for concurrent use; runs that overlap are the caller's responsibility.
+// Runner runs playbooks. It is safe for concurrent use, but does not keep runs from touching the same files at once.
 type Runner struct {
 	conf    Config
 	shipped tree
@@ -41,25 +41,25 @@ type Runner struct {
 	sockets *sockets // nil before the first run
 }
 
-// Run asks for one run of a playbook.
+// Run describes one run of a playbook.
 type Run struct {
-	Name     string          // under which its fingerprint is kept; empty: the playbook's, without extension
-	Playbook string          // a bare name ships with troop; "./x.yml" and absolute paths are a team's own
+	Name     string          // of its fingerprint; empty: the playbook's name without extension
+	Playbook string          // a bare name: ships with troop; "./x.yml" or an absolute path: a team's own
 	Hosts    []core.HostName // empty: all
-	Vars     map[string]any  // extra variables, over those of Config
-	Check    bool            // change nothing; "changed" then means "would change", and the message names the files
-	Retries  int             // how often the hosts that failed are tried again, alone
-	Inputs   []core.Digest   // what else decides the outcome, such as binaries that the playbook copies
-	Healthy  string          // shell command that succeeds on a host that still carries the outcome; optional
+	Vars     map[string]any  // extra variables; override those of Config
+	Check    bool            // change nothing; "changed" means "would change", and the message names the files
+	Retries  int             // how often to retry the failed hosts
+	Inputs   []core.Digest   // other inputs, such as binaries that the playbook copies
+	Healthy  string          // optional shell command that succeeds on a correctly configured host
 }
 
-// Counts says how many tasks ended in which way on one host.
+// Counts is the number of tasks on one host by result.
 type Counts struct{ OK, Changed, Failed, Skipped, Unreachable int }
 
-// Recap holds the counts of a run by host. A host that was tried again has those of its last attempt.
+// Recap holds the counts of a run by host; of a retried host, those of the last attempt.
 type Recap map[core.HostName]Counts
 
-// Changed is the number of changed tasks on all hosts.
+// Changed returns the number of changed tasks on all hosts.
 func (r Recap) Changed() int {
 	n := 0
 	for _, c := range r {
@@ -68,7 +68,7 @@ func (r Recap) Changed() int {
 	return n
 }
 
-// New returns a Runner. It touches nothing yet. The caller closes it.
+// New returns a Runner, which the caller must close. It writes nothing yet.
 func New(conf Config) (*Runner, error) {
 	dir, err := filepath.Abs(conf.Dir)
 	if err != nil {
@@ -82,7 +82,7 @@ func New(conf Config) (*Runner, error) {
 	return &Runner{conf: conf, shipped: shipped}, nil
 }
 
-// Close gives up the connections that are kept open between runs. Runs must have ended.
+// Close closes the connections that are kept open between runs. All runs must have ended.
 func (r *Runner) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,9 +94,8 @@ func (r *Runner) Close() error {
 	return err
 }
 
-// Run runs a playbook to its end and hands each task's result to each as it comes, in order, from one goroutine; each
-// may be nil. A failed task gives an *Error. When ctx ends, Ansible is interrupted, then killed, and Run returns the
-// context's cause.
+// Run runs a playbook to its end and passes each task's result to each, in order, from one goroutine; each may be nil. A
+// failed task is an *Error. When ctx ends, Ansible is interrupted, then killed, and Run returns the context's cause.
 func (r *Runner) Run(ctx context.Context, run Run, each func(core.TaskResult)) (Recap, error) {
 	if each == nil {
 		each = func(core.TaskResult) {}
@@ -172,7 +171,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	return result.recap(), failure(run.Playbook, result, err, &errOut, &out)
 }
 
-// find returns the file of a playbook.
+// find returns the path of a playbook.
 func (r *Runner) find(name string) (string, error) {
 	if !filepath.IsAbs(name) && !strings.HasPrefix(name, "./") && !strings.HasPrefix(name, "../") {
 		if _, ok := r.shipped.files[name]; !ok || filepath.Ext(name) != ".yml" {
@@ -200,8 +199,8 @@ func (r *Runner) find(name string) (string, error) {
 	return name, nil
 }
 
-// place shortens the file:line of a task: to playbooks/… for those that ship with troop, to a path that starts in the
-// manifest's folder for a team's own.
+// place shortens a task's file:line: to playbooks/… if it ships with troop, else to a path relative to the manifest's
+// folder.
 func (r *Runner) place(path string) string {
 	if rest, ok := strings.CutPrefix(path, r.shipped.dir(filepath.Join(r.conf.Dir, "ansible"))+"/"); ok {
 		return "playbooks/" + rest
@@ -212,7 +211,7 @@ func (r *Runner) place(path string) string {
 	return path
 }
 
-// limit writes host names as a pattern of Ansible's.
+// limit writes host names as an Ansible host pattern.
 func (r *Runner) limit(names []core.HostName) (string, error) {
 	pattern := make([]string, 0, len(names))
 	for _, n := range names {
@@ -224,7 +223,7 @@ func (r *Runner) limit(names []core.HostName) (string, error) {
 	return strings.Join(pattern, ","), nil
 }
 
-// hosts are those that a run concerns.
+// hosts returns the hosts of a run.
 func (r *Runner) hosts(run Run) []core.Host {
 	if len(run.Hosts) == 0 {
 		return r.conf.Hosts

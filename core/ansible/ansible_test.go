@@ -19,7 +19,7 @@ import (
 	"github.com/seed-b96de936/troop/playbooks"
 )
 
-// environment returns a Runner for hosts whose playbooks run on this machine: all but far.yml use a local connection.
+// environment returns a Runner. All playbooks but far.yml use a local connection.
 func environment(t *testing.T, names ...core.HostName) (*ansible.Runner, ansible.Config) {
 	t.Helper()
 	conf := ansible.Config{Dir: filepath.Join(t.TempDir(), "an environment"), Playbooks: playbooks.FS}
@@ -160,7 +160,7 @@ func TestRunCancelled(t *testing.T) {
 	r, conf := environment(t, "web-1")
 	enough := errors.New("the user has had enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	seconds := fmt.Sprintf("97.%d", os.Getpid()) // found again in the list of processes
+	seconds := fmt.Sprintf("97.%d", os.Getpid()) // identifies it in the process list
 	var stopped time.Time
 	_, err := r.Run(ctx, ansible.Run{Playbook: "./slow.yml", Vars: map[string]any{"seconds": seconds}}, func(core.TaskResult) {
 		time.AfterFunc(500*time.Millisecond, func() { stopped = time.Now(); cancel(enough) })

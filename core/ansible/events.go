@@ -11,24 +11,24 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// event is a line of playbooks/callback_plugins/troop.py.
+// event is a line written by playbooks/callback_plugins/troop.py.
 type event struct {
-	Event   string                    `json:"event"` // result, stats; end is our own
+	Event   string                    `json:"event"` // result or stats; we write end ourselves
 	Host    string                    `json:"host"`
 	Status  string                    `json:"status"`
 	Task    string                    `json:"task"`
 	Path    string                    `json:"path"`
-	Result  said                      `json:"result"`
+	Result  details                   `json:"result"`
 	Facts   map[string]any            `json:"facts"`
 	Item    any                       `json:"item"`
-	Files   []string                  `json:"files"`   // that a task has changed, or would
+	Files   []string                  `json:"files"`   // that a task changed or would change
 	Elapsed float64                   `json:"elapsed"` // seconds
 	Ignored bool                      `json:"ignored"`
 	Hosts   map[string]map[string]int `json:"hosts"`
 }
 
-// said is what a module returned to be read by people.
-type said struct {
+// details holds the fields of a module's result that are meant for people.
+type details struct {
 	Msg          any    `json:"msg"`
 	Stdout       string `json:"stdout"`
 	Stderr       string `json:"stderr"`
@@ -39,11 +39,11 @@ type said struct {
 	Censored     string `json:"censored"`
 }
 
-// outcome is what the events of a run add up to.
+// outcome accumulates the events of a run.
 type outcome struct {
-	results []core.TaskResult         // failed and unreachable ones
-	stats   map[string]map[string]int // nil: the run did not end
-	counts  map[core.HostName]*Counts // as counted here, for runs without stats
+	results []core.TaskResult         // failed and unreachable
+	stats   map[string]map[string]int // nil: Ansible did not finish
+	counts  map[core.HostName]*Counts // counted here, for runs without stats
 }
 
 func (o *outcome) recap() Recap {
@@ -63,10 +63,10 @@ type listener struct {
 	done chan outcome
 }
 
-// listen reads events. It calls first when the first one comes: Ansible has read its variables then. place shortens the
-// path of a task.
+// listen reads events. It calls first at the first event, when Ansible has read its variables. place shortens the path
+// of a task.
 func listen(fifo string, place func(string) string, first func(), each func(core.TaskResult)) (*listener, error) {
-	// Open for writing, too: reading never ends while this process holds it, and opening does not wait for Ansible.
+	// Opened for writing, too, so that reads never see EOF and opening does not wait for Ansible.
 	f, err := os.OpenFile(fifo, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func listen(fifo string, place func(string) string, first func(), each func(core
 			}
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				continue // cut off when Ansible was killed
+				continue // truncated when Ansible was killed
 			}
 			if e.Event == "end" {
 				break
@@ -97,9 +97,9 @@ func listen(fifo string, place func(string) string, first func(), each func(core
 	return l, nil
 }
 
-// finish returns after the last event that was written before the call. Ansible must have ended.
+// finish returns once all events written before the call are handled. Ansible must have ended.
 func (l *listener) finish() outcome {
-	_, _ = l.fifo.WriteString("\n{\"event\":\"end\"}\n") // a killed Ansible may have left half a line
+	_, _ = l.fifo.WriteString("\n{\"event\":\"end\"}\n") // the leading newline ends a line that a killed Ansible left
 	o := <-l.done
 	_ = l.fifo.Close()
 	return o
@@ -151,8 +151,8 @@ func (e event) taskResult(place func(string) string) core.TaskResult {
 	return r
 }
 
-// message puts the reason first: what a failed command wrote says more than Ansible's own words for it.
-func (s said) message(status string) string {
+// message puts the reason first: the output of a failed command says more than Ansible's own message.
+func (s details) message(status string) string {
 	if s.Censored != "" {
 		return "the result is hidden, since it may hold a secret (no_log)"
 	}

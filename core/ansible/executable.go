@@ -16,10 +16,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
-// grace is how long an interrupted Ansible may take to end its tasks and connections.
+// grace is the time between the interrupt and the kill of Ansible.
 const grace = 5 * time.Second
 
-// Find looks for ansible-playbook: the distribution's before one that a version manager of the user puts in front.
+// Find finds ansible-playbook. The distribution's takes precedence over one in PATH.
 func Find() (string, error) {
 	for _, name := range []string{"/usr/bin/ansible-playbook", "ansible-playbook"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -31,14 +31,14 @@ func Find() (string, error) {
 	}
 }
 
-// executable is go-ansible's way to a process. Its own one leaves ansible-playbook alive when a run is cancelled,
-// hands it the whole environment of this process, and prints that on failure; this one remembers the error instead
-// of returning it, and runs Ansible under a guard that ends its whole tree even when this process is killed. Only the
-// connections that ssh keeps open for the next run outlive a run; they end with this process.
+// executable replaces go-ansible's own executor, which leaves ansible-playbook alive when a run is cancelled, passes it
+// this process's whole environment, and prints that environment on failure. This one records the error instead of
+// returning it, and runs Ansible under a guard that ends its process tree even if this process is killed. Only ssh's
+// persistent connections outlive a run; they end with this process.
 type executable struct {
 	env []string
 	dir string
-	err error // set when Wait has returned
+	err error // set once Wait has returned
 }
 
 func (e *executable) Command(name string, args ...string) goexec.Cmder {
@@ -86,13 +86,13 @@ func (c *command) StderrPipe() (io.ReadCloser, error) { return c.stderr, nil }
 func (c *command) Environ() []string                  { return c.owner.env }
 func (c *command) String() string                     { return strings.Join(c.proc.Args, " ") }
 
-// go-ansible's interface asks for these, its executor never calls them.
+// Required by go-ansible's interface; its executor never calls them.
 
 func (c *command) StdinPipe() (io.WriteCloser, error) { return nil, errors.ErrUnsupported }
 func (c *command) Output() ([]byte, error)            { return nil, errors.ErrUnsupported }
 func (c *command) CombinedOutput() ([]byte, error)    { return nil, errors.ErrUnsupported }
 
-// verbatim copies what Ansible prints.
+// verbatim copies Ansible's output unchanged.
 type verbatim struct{}
 
 func (verbatim) Print(_ context.Context, r io.Reader, w io.Writer, _ ...result.OptionsFunc) error {

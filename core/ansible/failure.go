@@ -10,11 +10,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
-// Error says why a playbook failed: on which hosts, in which tasks; or what Ansible said when it did not come to a task.
+// Error says why a playbook failed: the hosts and tasks, or Ansible's own message if no task ran.
 type Error struct {
 	Playbook string
-	Failed   []core.TaskResult // the last one of each host, sorted by host
-	Detail   string            // when Failed is empty
+	Failed   []core.TaskResult // last failure of each host, sorted by host
+	Detail   string            // Ansible's message if Failed is empty
 }
 
 func (e *Error) Error() string {
@@ -28,7 +28,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("run playbook %s: %s", e.Playbook, strings.Join(lines, "\n"))
 }
 
-// Hosts are those on which the playbook failed.
+// Hosts returns the hosts on which the playbook failed.
 func (e *Error) Hosts() []core.HostName {
 	names := make([]core.HostName, 0, len(e.Failed))
 	for _, f := range e.Failed {
@@ -37,8 +37,7 @@ func (e *Error) Hosts() []core.HostName {
 	return names
 }
 
-// failure makes the error of a run that ended badly. A failed task that was rescued is not the reason: Ansible's
-// statistics tell.
+// failure returns the error of a failed run. Rescued tasks do not count; Ansible's statistics tell them apart.
 func failure(name string, o outcome, err error, stderr, stdout *tail) error {
 	e := &Error{Playbook: name}
 	for _, r := range slices.Backward(o.results) {
@@ -57,20 +56,20 @@ func failure(name string, o outcome, err error, stderr, stdout *tail) error {
 	if exit := new(proc.ExitError); err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("run playbook %s: %w", name, err) // ansible-playbook did not start
 	}
-	_, said, found := strings.Cut(stderr.String(), "ERROR! ")
+	_, text, found := strings.Cut(stderr.String(), "ERROR! ")
 	if !found {
-		if said = lastLines(stderr.String(), 10); said == "" {
-			said = lastLines(stdout.String(), 10)
+		if text = lastLines(stderr.String(), 10); text == "" {
+			text = lastLines(stdout.String(), 10)
 		}
 	}
-	e.Detail = strings.TrimSpace(said)
+	e.Detail = strings.TrimSpace(text)
 	if e.Detail == "" {
 		e.Detail = fmt.Sprintf("ansible-playbook ended early: %v", err)
 	}
 	return e
 }
 
-// tail keeps the last bytes written.
+// tail is a writer that keeps the last bytes.
 type tail struct{ b []byte }
 
 const tailSize = 64 << 10

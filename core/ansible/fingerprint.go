@@ -17,10 +17,10 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// onHosts is where a host keeps the fingerprints of what was done to it.
+// onHosts is the folder of fingerprints on a host.
 const onHosts = "/etc/troop/fingerprints/"
 
-// Fingerprint is the digest of all that decides what a run does: playbooks, inventory, variables, inputs.
+// Fingerprint is the digest of everything that a run's effect depends on: playbooks, inventory, variables, inputs.
 func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 	file, err := r.find(run.Playbook)
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 	return core.DigestAll(parts...), nil
 }
 
-// teamTree is the digest of a team's playbook and of what Ansible looks for beside it.
+// teamTree is the digest of a team's playbook and of the files that Ansible looks for beside it.
 func teamTree(file string) (string, error) {
 	dir := filepath.Dir(file)
 	all := tree{files: map[string][]byte{}}
@@ -73,8 +73,8 @@ func teamTree(file string) (string, error) {
 	return string(all.sum()), nil
 }
 
-// Unchanged reports whether a run can be left out, and why it can or cannot: nothing that goes into it has changed since
-// it last succeeded here, and every host still carries its fingerprint and says that it is healthy.
+// Unchanged reports whether a run can be skipped, with the reason. It can if its fingerprint is that of the last success
+// recorded here, and every host has that fingerprint and passes the health check.
 func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 	want, why := r.recorded(run)
 	if why != "" {
@@ -87,24 +87,24 @@ func (r *Runner) Unchanged(ctx context.Context, run Run) (ok bool, why string) {
 	err := r.onEach(ctx, run, func(h core.Host) error {
 		got, err := r.conf.SSH.RunRoot(ctx, h, check, nil)
 		if err == nil && string(got) != string(want) {
-			err = fmt.Errorf("%s carries another configuration", h.Name)
+			err = fmt.Errorf("%s has another configuration", h.Name)
 		}
 		return err
 	})
 	if err != nil {
 		return false, err.Error()
 	}
-	return true, fmt.Sprintf("playbooks, inventory and variables are those of the last run, and all hosts carry it (%.12s)", want.Hex())
+	return true, fmt.Sprintf("playbooks, inventory and variables have not changed since the last run, and all hosts have it (%.12s)", want.Hex())
 }
 
-// Pending says why a run would change even hosts that are as it left them; "": it would not. It compares what goes into
-// the run with the last one on record here, and asks no host.
+// Pending says why a run may change hosts even if they have not changed; "": it would not. It compares the run's
+// fingerprint with the last one recorded here and contacts no host.
 func (r *Runner) Pending(run Run) (why string) {
 	_, why = r.recorded(run)
 	return why
 }
 
-// recorded returns the fingerprint of a run, and why it is not the one of the last run that has succeeded.
+// recorded returns the fingerprint of a run, or why it differs from that of the last success.
 func (r *Runner) recorded(run Run) (want core.Digest, why string) {
 	want, err := r.Fingerprint(run)
 	if err != nil {
@@ -113,7 +113,7 @@ func (r *Runner) recorded(run Run) (want core.Digest, why string) {
 	have, err := os.ReadFile(r.record(run))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "no finished run is on record"
+		return "", "no finished run is recorded"
 	case err != nil:
 		return "", err.Error()
 	case string(have) != string(want):
@@ -122,7 +122,7 @@ func (r *Runner) recorded(run Run) (want core.Digest, why string) {
 	return want, ""
 }
 
-// Record notes, here and on the hosts, that a run has succeeded.
+// Record stores a successful run's fingerprint here and on the hosts.
 func (r *Runner) Record(ctx context.Context, run Run) error {
 	want, err := r.Fingerprint(run)
 	if err != nil {
@@ -146,7 +146,7 @@ func (r *Runner) Record(ctx context.Context, run Run) error {
 	return nil
 }
 
-// drop forgets that a run has succeeded: until the new one ends, the state of the hosts is unknown.
+// drop removes the record of a run: until the new run ends, the state of the hosts is unknown.
 func (r *Runner) drop(run Run) error {
 	if err := os.Remove(r.record(run)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop fingerprint: %w", err)
@@ -154,7 +154,7 @@ func (r *Runner) drop(run Run) error {
 	return nil
 }
 
-// Forget drops what is known of the configuration of all hosts of an environment's folder, since they are gone.
+// Forget removes all records of an environment's folder, after its hosts were destroyed.
 func Forget(dir string) error {
 	if err := os.RemoveAll(fingerprintsIn(dir)); err != nil {
 		return fmt.Errorf("forget fingerprints: %w", err)
@@ -175,7 +175,7 @@ func (run Run) name() string {
 	return strings.TrimSuffix(filepath.Base(run.Playbook), filepath.Ext(run.Playbook))
 }
 
-// onEach calls do for all hosts of a run at once and returns the first error in the order of the hosts.
+// onEach calls do for all hosts of a run concurrently and returns the first error in host order.
 func (r *Runner) onEach(ctx context.Context, run Run, do func(core.Host) error) error {
 	hosts := r.hosts(run)
 	errs := make([]error, len(hosts))

@@ -109,5 +109,5 @@ func TestUnchanged(t *testing.T) {
 	if _, err := r.Run(t.Context(), run, nil); err != nil {
 		t.Fatal(err)
 	}
-	expect(false, "no finished run") // until the caller records it
+	expect(false, "no finished run") // the caller has not recorded it
 }

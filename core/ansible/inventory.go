@@ -8,14 +8,14 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// group is a group of an inventory, in the form of Ansible's yaml plugin.
+// group is an inventory group in the format of Ansible's yaml plugin.
 type group struct {
 	Hosts    map[string]map[string]any `json:"hosts,omitempty"`
 	Children map[string]*group         `json:"children,omitempty"`
 }
 
-// inventory lists the hosts under a group per role and per tag; app holds those that serve the application. Values are
-// data, as those of extraVars are.
+// inventory groups the hosts by role and by tag; the group app holds those that serve the application. Values are never
+// templates, as in extraVars.
 func inventory(hosts []core.Host) ([]byte, error) {
 	all := &group{Hosts: map[string]map[string]any{}, Children: map[string]*group{}}
 	for _, role := range []string{"production", "canary", "router", "storage"} {
@@ -59,5 +59,5 @@ func inventory(hosts []core.Host) ([]byte, error) {
 
 var noGroup = regexp.MustCompile(`[^A-Za-z0-9_]+`)
 
-// tagGroup is the group of the hosts that have a tag: tag_NAME, or tag_KEY_VALUE.
+// tagGroup returns the group of a tag: tag_NAME, or tag_KEY_VALUE.
 func tagGroup(tag string) string { return "tag_" + noGroup.ReplaceAllString(tag, "_") }

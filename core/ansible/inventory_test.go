@@ -83,22 +83,22 @@ func TestExtraVars(t *testing.T) {
 func TestMessage(t *testing.T) {
 	one := 1
 	for name, c := range map[string]struct {
-		status string
-		said   said
-		want   string
+		status  string
+		details details
+		want    string
 	}{
-		"command":  {"failed", said{Msg: "non-zero return code", Stderr: "first\n\nlast\n", RC: &one}, "exit status 1: first\nlast"},
-		"silent":   {"failed", said{Msg: "non-zero return code", RC: &one}, "exit status 1"},
-		"stdout":   {"failed", said{Msg: "no", Stdout: "why\n"}, "no: why"},
-		"once":     {"failed", said{Msg: "no: why", Stderr: "why"}, "no: why"},
-		"module":   {"failed", said{Msg: "MODULE FAILURE\nSee stdout", ModuleStderr: "Traceback\nKeyError"}, "Traceback\nKeyError"},
-		"list":     {"failed", said{Msg: []any{"a", "b"}}, `["a","b"]`},
-		"censored": {"failed", said{Msg: "x", Censored: "hidden"}, "the result is hidden, since it may hold a secret (no_log)"},
-		"skipped":  {"skipped", said{Msg: "x", SkipReason: "Conditional result was False"}, "Conditional result was False"},
-		"ok":       {"ok", said{Msg: "fine", Stdout: "noise"}, "fine"},
+		"command":  {"failed", details{Msg: "non-zero return code", Stderr: "first\n\nlast\n", RC: &one}, "exit status 1: first\nlast"},
+		"silent":   {"failed", details{Msg: "non-zero return code", RC: &one}, "exit status 1"},
+		"stdout":   {"failed", details{Msg: "no", Stdout: "why\n"}, "no: why"},
+		"once":     {"failed", details{Msg: "no: why", Stderr: "why"}, "no: why"},
+		"module":   {"failed", details{Msg: "MODULE FAILURE\nSee stdout", ModuleStderr: "Traceback\nKeyError"}, "Traceback\nKeyError"},
+		"list":     {"failed", details{Msg: []any{"a", "b"}}, `["a","b"]`},
+		"censored": {"failed", details{Msg: "x", Censored: "hidden"}, "the result is hidden, since it may hold a secret (no_log)"},
+		"skipped":  {"skipped", details{Msg: "x", SkipReason: "Conditional result was False"}, "Conditional result was False"},
+		"ok":       {"ok", details{Msg: "fine", Stdout: "noise"}, "fine"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.said.message(c.status); got != c.want {
+			if got := c.details.message(c.status); got != c.want {
 				t.Errorf("message = %q, want %q", got, c.want)
 			}
 		})

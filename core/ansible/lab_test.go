@@ -29,7 +29,7 @@ import (
 	modules "github.com/seed-b96de936/troop/terraform"
 )
 
-// These tests configure real hosts. They need root, Terraform and the packages that the lab needs. Run them with:
+// These tests configure real hosts. They need root, Terraform and the lab's packages. Run them with:
 // go test -tags lab -run TestLab ./core/ansible
 
 type lab struct {
@@ -59,7 +59,7 @@ func newLab(t *testing.T) *lab {
 	must(err)
 	l.ssh, err = remote.New(l.dir)
 	must(err)
-	ctx := context.WithoutCancel(t.Context()) // for the end, too
+	ctx := context.WithoutCancel(t.Context()) // clean-up needs it, too
 	w, err := terraform.Open(ctx, terraform.Options{
 		Dir: filepath.Join(l.dir, "terraform"), Module: module, Environment: "lab", PublicKey: l.ssh.PublicKey(),
 		Providers: map[string]string{"troop.local/troop/lab": provider}, Log: func(string) {},
@@ -105,7 +105,7 @@ func (l *lab) on(role, command string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// tasks logs what changes and what takes long.
+// tasks logs changed and slow tasks.
 func (l *lab) tasks(x core.TaskResult) {
 	if x.Status != "ok" && x.Status != "skipped" {
 		l.Logf("%s %s %s %q (%s)", x.Host, x.Status, x.Task, x.Message, x.Elapsed.Round(10*time.Millisecond))
@@ -161,14 +161,14 @@ func TestLab(t *testing.T) {
 	}
 	site.Check = false
 	if recap, err = r.Run(t.Context(), site, l.tasks); err != nil || recap[l.hosts["router"].Name].Changed != 3 {
-		t.Errorf("drift mended: %+v, %v; want 3 changes on the router: file, restart, folder", recap, err)
+		t.Errorf("drift repaired: %+v, %v; want 3 changes on the router: file, restart, folder", recap, err)
 	}
 
 	t.Run("redis", l.redis)
 	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
 	t.Run("mailbox", l.mailbox)
 	t.Run("release", func(t *testing.T) { l.release(t, r) })
-	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves one that does not run
+	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves a stopped agent
 	t.Run("killed", l.killed)
 }
 
@@ -327,7 +327,7 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 	}
 }
 
-// settled checks that a playbook finds nothing to do where it has just run, and says so in check mode, too.
+// settled checks that a playbook that has just run changes nothing, also in check mode.
 func (l *lab) settled(t *testing.T, r *ansible.Runner, run ansible.Run, role string) {
 	t.Helper()
 	for _, run.Check = range []bool{true, false} {
@@ -338,7 +338,7 @@ func (l *lab) settled(t *testing.T, r *ansible.Runner, run ansible.Run, role str
 	}
 }
 
-// altered checks what a host is found to have lost of what was installed.
+// altered compares the result of Altered on a host.
 func (l *lab) altered(t *testing.T, r *ansible.Runner, role string, want ...string) {
 	t.Helper()
 	got, err := r.Altered(t.Context(), l.hosts[role])
@@ -349,7 +349,7 @@ func (l *lab) altered(t *testing.T, r *ansible.Runner, role string, want ...stri
 	}
 }
 
-// release installs two releases, one in each slot.
+// release installs a release in each of the two slots.
 func (l *lab) release(t *testing.T, r *ansible.Runner) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "release.tar.zst")
@@ -377,7 +377,7 @@ func (l *lab) release(t *testing.T, r *ansible.Runner) {
 	l.altered(t, r, "production", "/opt/site/slot-b/app/index.html is not what was installed", "/opt/site/slot-a.env is missing", "site@b.service is inactive")
 }
 
-// confined checks the unit's exposure as systemd judges it.
+// confined checks the unit's exposure level as rated by systemd-analyze.
 func (l *lab) confined(t *testing.T, role, unit string) {
 	t.Helper()
 	out, err := l.on(role, "systemd-analyze security --no-pager "+unit)
@@ -392,8 +392,7 @@ func (l *lab) confined(t *testing.T, role, unit string) {
 
 const victimDir = "TROOP_TEST_VICTIM"
 
-// killed kills a process that runs a playbook, with a second run's connections still open, and looks for what it
-// leaves.
+// killed kills a process that runs a playbook while a second run's connections are open, and checks that nothing is left.
 func (l *lab) killed(t *testing.T) {
 	h := l.hosts["production"]
 	dir := t.TempDir()
@@ -413,7 +412,7 @@ func (l *lab) killed(t *testing.T) {
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
-	mine := func() string { // ssh, its masters and Ansible all name the folder
+	mine := func() string { // the command lines of ssh, its masters and Ansible contain the folder
 		b, _ := exec.CommandContext(t.Context(), "pgrep", "-af", dir).Output()
 		return string(b)
 	}

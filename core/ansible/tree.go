@@ -31,7 +31,7 @@ func readTree(fsys fs.FS) (tree, error) {
 	return t, err
 }
 
-// sum digests names and contents.
+// sum is the digest of names and contents.
 func (t tree) sum() core.Digest {
 	var parts [][]byte
 	for _, name := range slices.Sorted(maps.Keys(t.files)) {
@@ -40,7 +40,7 @@ func (t tree) sum() core.Digest {
 	return core.DigestAll(parts...)
 }
 
-// playbooks are the names that a run may ask for.
+// playbooks lists the names of the playbooks.
 func (t tree) playbooks() []string {
 	var names []string
 	for name := range t.files {
@@ -52,12 +52,12 @@ func (t tree) playbooks() []string {
 	return names
 }
 
-// dir is where unpack puts the tree.
+// dir is the folder that unpack writes to.
 func (t tree) dir(parent string) string {
 	return filepath.Join(parent, "playbooks-"+t.digest.Hex()[:12])
 }
 
-// unpack writes the tree under parent, in a folder named by its digest, unless it stands there already.
+// unpack writes the tree to a folder in parent, named by its digest, unless that exists.
 func (t tree) unpack(parent string) (string, error) {
 	dir := t.dir(parent)
 	if _, err := os.Stat(dir); err == nil {

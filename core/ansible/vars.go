@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// extraVars writes variables as YAML. Strings are data: one that looks like a template is marked, so that Ansible
-// does not evaluate it. Later maps win.
+// extraVars writes variables as YAML. Strings that look like templates are tagged !unsafe, so that Ansible does not
+// evaluate them. Later maps win.
 func extraVars(sets ...map[string]any) ([]byte, error) {
 	all := map[string]any{}
 	for _, s := range sets {
@@ -20,15 +20,15 @@ func extraVars(sets ...map[string]any) ([]byte, error) {
 	return toYAML(all, oneLine)
 }
 
-// Layouts of YAML.
+// Layouts.
 const (
 	oneLine = -1
-	pretty  = 0 // a line for each entry of a map
+	pretty  = 0 // one line per map entry
 )
 
-// toYAML writes a value as YAML's flow style, in which a string that looks like a template is marked.
+// toYAML writes a value in YAML's flow style. Strings that look like templates are tagged !unsafe.
 func toYAML(v any, layout int) ([]byte, error) {
-	plain, err := json.Marshal(v) // brings every Go value down to JSON's types
+	plain, err := json.Marshal(v) // reduces every Go value to JSON's types
 	if err != nil {
 		return nil, fmt.Errorf("write variables: %w", err)
 	}
@@ -43,7 +43,7 @@ func toYAML(v any, layout int) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writeYAML writes a decoded JSON value, with the entries of maps at a depth unless they all go in one line.
+// writeYAML writes a decoded JSON value. depth indents the entries of maps, unless they go on one line.
 func writeYAML(b *bytes.Buffer, v any, depth int) {
 	inner := depth
 	if depth != oneLine {
@@ -94,7 +94,7 @@ func writeYAML(b *bytes.Buffer, v any, depth int) {
 	}
 }
 
-// writeString writes a double-quoted scalar. Whatever YAML does not call printable is escaped.
+// writeString writes a double-quoted scalar and escapes what YAML considers not printable.
 func writeString(b *bytes.Buffer, s string) {
 	b.WriteByte('"')
 	for _, r := range s {

@@ -13,14 +13,14 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// socketPath is how long a socket's path may be: that of sockaddr_un, less what ssh appends while it binds.
+// socketPath is the maximum length of a socket's path: that of sockaddr_un, minus what ssh appends while it binds.
 const socketPath = 107 - len(".0123456789abcdef")
 
-// sockets is the private folder of a Runner: connections and facts that are shared between runs, and a folder for each
-// run. A lock marks it as used for as long as this process lives.
+// sockets is the private folder of a Runner: connections and facts shared between runs, and a folder for each run. A lock
+// marks it as in use while this process lives.
 type sockets struct {
 	dir  string // under the environment's folder
-	path string // of the sockets: dir, unless that is too long
+	path string // of the sockets: dir, or a shorter path if that is too long
 	lock *flock.Flock
 }
 
@@ -64,11 +64,11 @@ func (s *sockets) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir), s.lock.Close())
 }
 
-// sweep removes the folders of processes that were killed.
+// sweep removes the folders of killed processes.
 func sweep(parent string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, "run-*"))
 	for _, dir := range dirs {
-		lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDWR)) // one without a lock is being made
+		lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDWR)) // a folder without a lock file is still being made
 		if ok, err := lock.TryLock(); ok && err == nil {
 			_ = os.RemoveAll(dir)
 			_ = lock.Close()
@@ -79,7 +79,7 @@ func sweep(parent string) {
 // workspace is the private folder of one run.
 type workspace struct {
 	dir, sockets, shipped   string
-	facts                   string // of the hosts, shared by the runs of a Runner
+	facts                   string // cached facts of the hosts, shared by a Runner's runs
 	inventory, vars, events string
 }
 
@@ -123,13 +123,12 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 
 func (w *workspace) close() { _ = os.RemoveAll(w.dir) }
 
-// environment is all that Ansible gets to know of this process's environment. Settings that never change are in
-// playbooks/ansible.cfg.
+// environment is Ansible's process environment. Constant settings are in playbooks/ansible.cfg.
 func (w *workspace) environment(ssh *remote.Client) []string {
 	args := append(ssh.Options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
 		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2")
 	for i, a := range args {
-		if strings.ContainsAny(a, " '\"\\") { // Ansible strips quotes that enclose the whole value
+		if strings.ContainsAny(a, " '\"\\") { // Ansible strips quotes around the whole value
 			args[i] = remote.Quote(a)
 		}
 	}
@@ -158,7 +157,7 @@ func (w *workspace) environment(ssh *remote.Client) []string {
 			env = append(env, fmt.Sprintf("%s=%s", name, v))
 		}
 	}
-	if home, err := os.UserHomeDir(); err == nil { // a team's own playbook may use what it has installed there
+	if home, err := os.UserHomeDir(); err == nil { // for the collections that a team's own playbook uses
 		env = append(env, "ANSIBLE_COLLECTIONS_PATH="+filepath.Join(home, ".ansible/collections")+":/usr/share/ansible/collections")
 	}
 	return env

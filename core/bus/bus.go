@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -38,7 +39,10 @@ type Options struct {
 
 // Bus is a connection to one environment's Redis. It connects on first use and again after a loss; its
 // methods are safe for concurrent use.
-type Bus struct{ rdb *redis.Client }
+type Bus struct {
+	rdb *redis.Client
+	old atomic.Bool // Redis is older than 6.2
+}
 
 // Open makes a Bus without connecting.
 func Open(o Options) *Bus {
@@ -164,21 +168,29 @@ func (b *Bus) newest(ctx context.Context) (string, error) {
 	return msgs[0].ID, nil
 }
 
-// Consume hands every event to exactly one member of a group, from the first event after the group was made,
-// several at a time, until ctx ends. An event counts as handled when each returns nil; what was not handled,
-// or what a dead member left, is handed on again: to a member of the same name when it starts, to others after
-// a while.
-func (b *Bus) Consume(ctx context.Context, group, member string, each func(core.Event) error) error {
+// mostTaken is how many events a member works on at a time. Each is small; a receiver that does not answer for an hour
+// must not keep the others' events from being taken.
+const mostTaken = 10_000
+
+// Consume hands every event to exactly one member of a group, from the first event after the group was made, until
+// ctx ends. An event counts as handled when done was called with nil; what was not handled, or what a dead member left,
+// is handed on again: to a member of the same name when it starts, to others after a while. each must not block.
+// While Redis is away Consume waits; what Redis refuses ends it.
+func (b *Bus) Consume(ctx context.Context, group, member string, each func(e core.Event, done func(error))) error {
 	wait := backoff{}
 	made := false
 	next := "0" // first what this member took and did not finish
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	slots := make(chan struct{}, 16)
+	slots := make(chan struct{}, mostTaken)
+	held := taken{ids: map[string]bool{}}
 	for ctx.Err() == nil {
 		if !made {
 			err := b.rdb.XGroupCreateMkStream(ctx, stream, group, "$").Err()
 			if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
+				if refused(err) {
+					return fmt.Errorf("read events: %w", err)
+				}
 				wait.sleep(ctx)
 				continue
 			}
@@ -186,38 +198,88 @@ func (b *Bus) Consume(ctx context.Context, group, member string, each func(core.
 		}
 		msgs, err := b.take(ctx, group, member, next)
 		if err != nil {
-			made = !strings.HasPrefix(err.Error(), "NOGROUP") // Redis lost its data
+			if made = !strings.HasPrefix(err.Error(), "NOGROUP"); made && refused(err) { // Redis lost its data
+				return fmt.Errorf("read events: %w", err)
+			}
 			wait.sleep(ctx)
 			continue
 		}
 		wait.reset()
 		if next != ">" {
-			next = ">" // the stream holds at most one read of unfinished events, which is this one
-			if len(msgs) == takeMost {
+			if next = ">"; len(msgs) == takeMost {
 				next = msgs[len(msgs)-1].ID
 			}
 		}
 		for _, m := range msgs {
-			slots <- struct{}{}
-			busy.Go(func() {
-				defer func() { <-slots }()
-				if e, ok := decode(m); ok && each(e) != nil {
-					return
+			if !held.add(m.ID) {
+				continue // this member is at it: it takes long
+			}
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			busy.Add(1)
+			done := sync.OnceFunc(func() { <-slots; held.remove(m.ID); busy.Done() })
+			e, ok := decode(m)
+			if !ok {
+				b.acknowledge(ctx, group, m.ID)
+				done()
+				continue
+			}
+			each(e, func(err error) {
+				if err == nil {
+					b.acknowledge(ctx, group, m.ID)
 				}
-				// A lost acknowledgement costs a repetition, which the receiver recognises by the ID.
-				_ = b.rdb.XAck(context.WithoutCancel(ctx), stream, group, m.ID).Err()
+				done()
 			})
 		}
 	}
 	return context.Cause(ctx)
 }
 
+// acknowledge says that an event was handled. Losing that costs a repetition, which the receiver recognises by the ID.
+func (b *Bus) acknowledge(ctx context.Context, group, id string) {
+	_ = b.rdb.XAck(context.WithoutCancel(ctx), stream, group, id).Err()
+}
+
+// taken are the events that a member is at.
+type taken struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (t *taken) add(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ids[id] {
+		return false
+	}
+	t.ids[id] = true
+	return true
+}
+
+func (t *taken) remove(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.ids, id)
+}
+
+// refused reports whether Redis understood a command and will not do it the next time either: a user without the
+// right, a key of another type, a command that this version does not have.
+func refused(err error) bool {
+	said, ok := errors.AsType[redis.Error](err)
+	if !ok || errors.Is(err, redis.Nil) {
+		return false
+	}
+	return slices.ContainsFunc([]string{"NOPERM", "WRONGTYPE", "WRONGPASS", "NOAUTH", "ERR unknown command"}, func(p string) bool {
+		return strings.HasPrefix(said.Error(), p)
+	})
+}
+
 func (b *Bus) take(ctx context.Context, group, member, next string) ([]redis.XMessage, error) {
 	if next == ">" {
-		msgs, _, err := b.rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
-			Stream: stream, Group: group, Consumer: member, MinIdle: takeOver, Start: "0", Count: takeMost,
-		}).Result()
-		if err != nil || len(msgs) > 0 {
+		if msgs, err := b.claim(ctx, group, member); err != nil || len(msgs) > 0 {
 			return msgs, err
 		}
 	}
@@ -231,6 +293,40 @@ func (b *Bus) take(ctx context.Context, group, member, next string) ([]redis.XMe
 		return nil, err
 	}
 	return res[0].Messages, nil
+}
+
+// claim takes over what another member took and has not finished for long. Redis before 6.2, as Ubuntu 22.04 has it,
+// does not know XAUTOCLAIM, nor XPENDING with an idle time.
+func (b *Bus) claim(ctx context.Context, group, member string) ([]redis.XMessage, error) {
+	if !b.old.Load() {
+		msgs, _, err := b.rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
+			Stream: stream, Group: group, Consumer: member, MinIdle: takeOver, Start: "0", Count: takeMost,
+		}).Result()
+		if err == nil || !strings.HasPrefix(err.Error(), "ERR unknown command") {
+			return others(msgs), err
+		}
+		b.old.Store(true)
+	}
+	pending, err := b.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: stream, Group: group, Start: "-", End: "+", Count: takeMost}).Result()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, p := range pending {
+		if p.Idle >= takeOver && p.Consumer != member {
+			ids = append(ids, p.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	msgs, err := b.rdb.XClaim(ctx, &redis.XClaimArgs{Stream: stream, Group: group, Consumer: member, MinIdle: takeOver, Messages: ids}).Result()
+	return others(msgs), err
+}
+
+// others leaves out events that were trimmed meanwhile.
+func others(msgs []redis.XMessage) []redis.XMessage {
+	return slices.DeleteFunc(msgs, func(m redis.XMessage) bool { return m.Values == nil })
 }
 
 func decode(m redis.XMessage) (core.Event, bool) {

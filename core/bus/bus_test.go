@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
@@ -114,9 +117,9 @@ func TestConsumeHandsOnWhatWasNotFinished(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_ = b.Consume(ctx, "relay", "router", func(e core.Event) error {
+			_ = b.Consume(ctx, "relay", "router", func(e core.Event, done func(error)) {
 				taken <- e.Summary
-				return result
+				done(result)
 			})
 		}()
 		return func() { cancel(); <-done }
@@ -145,6 +148,96 @@ func TestConsumeHandsOnWhatWasNotFinished(t *testing.T) {
 	case e := <-taken:
 		t.Errorf("event %s was handed on though it had been handled", e)
 	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// A member whose work takes long takes the events that come meanwhile.
+func TestConsumeDoesNotWaitForOneEvent(t *testing.T) {
+	b, _ := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	taken := make(chan func(error), 1000)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Consume(ctx, "relay", "router", func(_ core.Event, done func(error)) { taken <- done })
+	}()
+	var waiting []func(error)
+	for i := 0; len(waiting) < 200; i++ { // more than are read at a time
+		if err := b.Publish(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case done := <-taken:
+			waiting = append(waiting, done)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	cancel()
+	for _, done := range waiting {
+		done(errEnough)
+	}
+	for len(taken) > 0 {
+		(<-taken)(errEnough)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Redis before 6.2 has no XAUTOCLAIM; what a dead member left is taken over all the same.
+func TestConsumeFromAnOldRedis(t *testing.T) {
+	b, m := open(t)
+	m.Arguments = []string{"--rename-command", "XAUTOCLAIM", ""}
+	m.Restart()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	got := make(chan string, 10)
+	go func() {
+		ended <- b.Consume(ctx, "relay", "router", func(e core.Event, done func(error)) { got <- e.Summary; done(nil) })
+	}()
+	rdb := b.Client()
+	for rdb.XInfoGroups(ctx, "troop:events").Err() != nil { // until the group is made
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	<-ended
+	if err := b.Publish(t.Context(), event(1)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := rdb.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "relay", Consumer: "dead", Streams: []string{"troop:events", ">"}}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := time.Hour.Milliseconds()
+	if err := rdb.Do(t.Context(), "XCLAIM", "troop:events", "relay", "dead", 0, left[0].Messages[0].ID, "IDLE", hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() {
+		ended <- b.Consume(ctx, "relay", "router", func(e core.Event, done func(error)) { got <- e.Summary; done(nil) })
+	}()
+	select {
+	case s := <-got:
+		if s != "1" {
+			t.Errorf("got %s", s)
+		}
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(20 * time.Second):
+		t.Error("what the dead member left was not taken over")
+	}
+	cancel()
+	<-ended
+}
+
+// A user that may not read says so instead of waiting for ever.
+func TestConsumeThatIsRefusedEnds(t *testing.T) {
+	b, _ := open(t)
+	if err := b.Client().Set(t.Context(), "troop:events", "no stream", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	err := b.Consume(t.Context(), "relay", "router", func(core.Event, func(error)) {})
+	if err == nil || !strings.Contains(err.Error(), "read events: WRONGTYPE") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -54,6 +54,26 @@ func (s *State) Set(ctx context.Context, key string, value []byte) (core.Entry, 
 	return core.Entry{Key: key, Value: value, Version: v}, nil
 }
 
+// Delete takes an entry away. Watchers are not told.
+func (s *State) Delete(ctx context.Context, key string) error {
+	if err := s.rdb.Del(ctx, s.prefix+key).Err(); err != nil {
+		return fmt.Errorf("delete state %s: %w", key, err)
+	}
+	return nil
+}
+
+// Entries returns the entries whose keys start with prefix, sorted by key.
+func (s *State) Entries(ctx context.Context, prefix string) (all []core.Entry, err error) {
+	err = s.each(ctx, prefix, func(key string) error {
+		e, err := s.Get(ctx, key)
+		if err == nil && e.Version > 0 {
+			all = append(all, e)
+		}
+		return err
+	})
+	return all, err
+}
+
 // Watch hands the entries whose keys start with prefix to each: first those that stand, then every change, in
 // order per key. Changes that follow each other closely may be seen as one. After a lost connection everything
 // that changed meanwhile is handed on. It returns when ctx ends or each returns an error.

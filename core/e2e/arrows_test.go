@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestTreeArrows gives imports to depguard that must not be, and some that may: each in a tree of its own with the
-// settings of this one. LINTER is the golangci-lint of `make lint`.
+// TestTreeArrows runs depguard on forbidden and allowed imports, each in its own tree with this tree's settings. LINTER is
+// the golangci-lint of `make lint`.
 func TestTreeArrows(t *testing.T) {
 	const module = "github.com/seed-b96de936/troop/"
 	linter := os.Getenv("LINTER")

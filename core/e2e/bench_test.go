@@ -17,10 +17,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// timed runs a command to its end and returns its wall time.
+// timed runs a command and returns its wall time.
 func timed(b *testing.B, dir string, argv ...string) time.Duration {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // Debian's packer has been seen to spin for ever
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // Debian's packer sometimes hangs in a busy loop
 	defer cancel()
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir = dir
@@ -32,7 +32,7 @@ func timed(b *testing.B, dir string, argv ...string) time.Duration {
 	return time.Since(start)
 }
 
-// noops makes a repository with stages that do nothing, one after the other if they are chained.
+// noops makes a repository with stages that do nothing; chained stages run in sequence.
 func noops(b *testing.B, stages int, chained bool) (troop []string, dir string) {
 	b.Helper()
 	bin, err := filepath.Abs("../../bin/troop")
@@ -68,7 +68,7 @@ func noops(b *testing.B, stages int, chained bool) (troop []string, dir string) 
 	return []string{bin, "--plugin-dir", plugins, "--quiet"}, dir
 }
 
-// sixProvisioners makes a template of Packer that does the same.
+// sixProvisioners makes an equivalent Packer template.
 func sixProvisioners(b *testing.B, dir string) string {
 	b.Helper()
 	b.Setenv("CHECKPOINT_DISABLE", "1")
@@ -81,12 +81,12 @@ func sixProvisioners(b *testing.B, dir string) string {
 	return template
 }
 
-// BenchmarkSixStages runs six stages one after the other, a plugin process each, beside Packer's six shell-local
-// provisioners, in turn. Budget: x/packer at most 0.5.
+// BenchmarkSixStages runs six stages in sequence, one plugin process each, and compares with six shell-local provisioners
+// of Packer. Budget: x/packer at most 0.5.
 func BenchmarkSixStages(b *testing.B) {
 	troop, dir := noops(b, 6, true)
 	template := sixProvisioners(b, dir)
-	timed(b, dir, append(troop, "run")...) // fills the caches
+	timed(b, dir, append(troop, "run")...) // warm the caches
 	var ours, theirs time.Duration
 	for b.Loop() {
 		ours += timed(b, dir, append(troop, "run")...)
@@ -97,8 +97,8 @@ func BenchmarkSixStages(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "x/packer")
 }
 
-// BenchmarkValidate checks the six stages beside a bare start of the program, and beside Packer's validate of as many
-// provisioners. Budget: extra-ms at most 50.
+// BenchmarkValidate validates the six stages and compares with a bare start of the program and with Packer's validate of
+// six provisioners. Budget: extra-ms at most 50.
 func BenchmarkValidate(b *testing.B) {
 	troop, dir := noops(b, 6, true)
 	template := sixProvisioners(b, dir)
@@ -115,26 +115,26 @@ func BenchmarkValidate(b *testing.B) {
 	b.ReportMetric(validate.Seconds()/theirs.Seconds(), "x/packer")
 }
 
-// BenchmarkManyStages runs 200 and 1,000 stages that do nothing and do not need each other, a plugin process each, in
-// turn. Nearly all of it is the start of processes: the engine's own part is BenchmarkStages in core/engine. Budget:
-// ms/stage at most 10, x/200 at most 1.1.
+// BenchmarkManyStages runs 200 and 1,000 independent stages that do nothing, one plugin process each. Nearly all of the
+// time is process start; BenchmarkStages in core/engine measures the engine alone. Budget: ms/stage at most 10, x/200 at
+// most 1.1.
 func BenchmarkManyStages(b *testing.B) {
 	few, fewDir := noops(b, 200, false)
 	many, manyDir := noops(b, 1000, false)
-	timed(b, fewDir, append(few, "run")...) // fills the caches
+	timed(b, fewDir, append(few, "run")...) // warm the caches
 	timed(b, manyDir, append(many, "validate")...)
 	var of200, of1000 time.Duration
 	for b.Loop() {
 		of200 += timed(b, fewDir, append(few, "run")...)
 		of1000 += timed(b, manyDir, append(many, "run")...)
 	}
-	b.ReportMetric(of1000.Seconds()/float64(b.N), "ms/stage") // seconds for 1,000 are milliseconds for one
+	b.ReportMetric(of1000.Seconds()/float64(b.N), "ms/stage") // seconds per 1,000 stages = ms per stage
 	b.ReportMetric(5*of200.Seconds()/float64(b.N), "ms/stage-of-200")
 	b.ReportMetric(of1000.Seconds()/of200.Seconds()/5, "x/200")
 }
 
-// BenchmarkSecondRun runs the example's pipeline again for the commit that is in production, beside what tells Terraform
-// and Ansible alone that there is nothing to do. Budget: run-s at most 10.
+// BenchmarkSecondRun runs the example's pipeline again for the commit in production, and compares with the no-op runs of
+// Terraform and Ansible alone. Budget: run-s at most 10.
 func BenchmarkSecondRun(b *testing.B) {
 	w := newWorld(b, func(manifest string) string { return manifest })
 	if out, code := w.run(b); code != 0 {

@@ -36,13 +36,13 @@ stage "doctor" "hosts" {
 }
 `
 
-// kept are the files of an environment that a look for drift must leave as they are.
+// kept are the files of an environment that a drift check must not change.
 var kept = []string{
 	"hosts.json", "known_hosts", "secrets.json", "ssh_key", "fingerprints/site", "fingerprints/agent-doctor-hosts",
 	"terraform/terraform.tfstate", "terraform/.troop/plan", "terraform/.troop/plan.json",
 }
 
-// TestDrift changes hosts behind troop's back.
+// TestDrift changes hosts outside troop.
 func TestDrift(t *testing.T) {
 	w := makeWorld(t, "Guarded hosts", func(w *world) { w.write(t, "pipeline.hcl", driftManifest) })
 	if out, code := w.run(t); code != 0 {
@@ -58,7 +58,7 @@ func TestDrift(t *testing.T) {
 		contains(t, out, want...)
 	}
 	look(0, "environment lab: no drift on 3 hosts")
-	// A plan for something else waits to be applied.
+	// Another plan is saved.
 	w.write(t, "case-more.hcl", strings.Replace(driftManifest, `web-2    =`, "web-3    = { role = \"production\" }\n      web-2    =", 1))
 	if out, code := w.troop(t, "plan", filepath.Join(w.dir, "case-more.hcl"), "--env", "lab"); code != 2 {
 		t.Errorf("plan: exit status %d, want 2\n%s", code, out)
@@ -76,11 +76,11 @@ func TestDrift(t *testing.T) {
 		`(?m)^  ansible +redis : Configure Redis: `,
 		`(?m)^web-1 \(production\): drifted$`, `(?m)^  installed +/etc/troop/agents/doctor-hosts\.json is not what was installed$`,
 		`(?m)^  installed +troop-agent@doctor-hosts\.service is inactive$`,
-		`(?m)^web-2 \(production\): `, `(?m)^  terraform +lab_host\.this\["web-2"\]: it is gone$`,
+		`(?m)^web-2 \(production\): `, `(?m)^  terraform +lab_host\.this\["web-2"\]: it no longer exists$`,
 		"environment lab has drifted: router-1 is drifted, web-1 is drifted, web-2 is (gone|drifted)",
 	)
 
-	// The host is there, and nobody can tell what is on it.
+	// The host answers, but cannot be checked.
 	w.on(t, "router-1", "systemd-run --quiet --timer-property=AccuracySec=1s --on-active=25s systemctl start ssh && systemctl stop ssh")
 	out, code := w.output(t, "drift", w.manifest, "--env", "lab", "--json")
 	var report struct {

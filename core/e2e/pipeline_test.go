@@ -17,7 +17,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// edit makes the example's manifest fit for a test: two production hosts, a short watch, a small log.
+// edit adapts the example's manifest for a test: two production hosts, a short watch, a small log.
 func edit(manifest string) string {
 	for old, replacement := range map[string]string{
 		`terraform { module = "lab" }`: `terraform {
@@ -37,8 +37,8 @@ func edit(manifest string) string {
 	return manifest
 }
 
-// TestPipeline leads one lab through the life of an application, in the order in which a team meets it. A step
-// that the next ones stand on ends the test.
+// TestPipeline tests the life cycle of an application in one lab, step by step. If a step fails that later ones depend
+// on, the test ends.
 func TestPipeline(t *testing.T) {
 	w := newWorld(t, edit)
 	for _, s := range []struct {
@@ -60,7 +60,7 @@ func TestPipeline(t *testing.T) {
 		{"rules cannot name what must stay", false, forbiddenRules},
 		{"a killed run leaves nothing and the next one works", false, killedRun},
 		{"destroy leaves nothing", false, func(t *testing.T, w *world) {
-			for _, kind := range []string{"link", "loop", "cgroup", "folder", "machine"} { // mounts and networks are the machines' own
+			for _, kind := range []string{"link", "loop", "cgroup", "folder", "machine"} { // mounts and networks belong to the machines
 				if len(w.traces(t)[kind]) == 0 {
 					t.Errorf("the lab stands, and has no %s", kind)
 				}
@@ -156,7 +156,7 @@ func split(t *testing.T, w *world) {
 	}
 }
 
-// status is what `troop deploy status` says of each host.
+// status is the output of `troop deploy status` per host.
 func (w *world) status(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	out := w.results(t, "deploy", "status", w.manifest, "--env", "lab", "--json")
@@ -218,7 +218,7 @@ func flag(t *testing.T, w *world) {
 	pids := units()
 	w.must(t, "flag", "set", w.manifest, "new-feature", "true", "--env", "lab")
 	took := eventually(t, time.Second, "the feature is served", page)
-	for range 6 { // every host has heard of it
+	for range 6 { // every host has the new value
 		if !page() {
 			t.Error("a host does not serve the feature yet")
 		}
@@ -233,7 +233,7 @@ func flag(t *testing.T, w *world) {
 
 func gates(t *testing.T, w *world) {
 	served := sh(t, "/", "curl -s "+w.url("/version"))
-	// The key is made here: one in the tree would stop every other scan.
+	// The key is generated: one in the tree would fail every other scan.
 	key := sh(t, w.dir, "ssh-keygen -q -t ed25519 -N '' -f key && cat key && rm -f key key.pub")
 	aws := "export const id = '" + "AKIA" + "QWERTYUIOPASDFGH" + "';\n"
 	cases := []struct {
@@ -262,7 +262,7 @@ func gates(t *testing.T, w *world) {
 		c.change(t)
 		w.commit(t, c.name)
 		commits[i] = strings.TrimSpace(sh(t, w.dir, "git rev-parse HEAD"))
-		// Thresholds live in the manifest that is run, which is not the commit's.
+		// Thresholds come from the manifest on disk, not from the commit.
 		sh(t, w.dir, "cp pipeline.hcl case-"+strconv.Itoa(i)+".hcl")
 		w.revert(t)
 	}
@@ -298,7 +298,7 @@ func gates(t *testing.T, w *world) {
 	}
 }
 
-// badReleases break only where they run, so that the tests before pass them.
+// badReleases fail only at run time, so that they pass the test stage.
 func badReleases(t *testing.T, w *world) {
 	served := sh(t, "/", "curl -s "+w.url("/version"))
 	for _, c := range []struct {
@@ -390,7 +390,7 @@ func noneLost(t *testing.T, count map[string]int) {
 	}
 }
 
-// hog starts a busy loop on a host as a user; it needs 90 % of a core to be one beside others.
+// hog starts a busy loop on a host as a user. It must get 90 % of a core despite other load.
 func (w *world) hog(t *testing.T, host, user, name string) (pid string) {
 	t.Helper()
 	w.on(t, host, "systemd-run --quiet --unit="+name+" --uid="+user+" /bin/sh -c 'while :; do :; done'")
@@ -447,7 +447,7 @@ func doctor(t *testing.T, w *world) {
 		}
 	}
 
-	// On the canary the alert takes the traffic away.
+	// On the canary, the alert removes the traffic.
 	expectPools(t, w.pools(30), 20, 10)
 	w.hog(t, "canary-1", "guest", "loop-canary")
 	var alert, closed core.Event
@@ -496,7 +496,7 @@ func maintenance(t *testing.T, w *world) {
 		return moved
 	})
 
-	// The application goes on logging to a new file when its own is moved.
+	// The application continues logging to a new file after the move.
 	w.on(t, "web-1", "head -c 6000000 /dev/urandom | base64 >> /var/log/storefront/app.log")
 	eventually(t, time.Minute, "the application logs to a new file", func() bool {
 		_ = get(w.url("/"))
@@ -567,7 +567,7 @@ func killedRun(t *testing.T, w *world) {
 				text, _ := os.ReadFile(log)
 				return started.Match(text)
 			})
-			time.Sleep(1500 * time.Millisecond) // into its work
+			time.Sleep(1500 * time.Millisecond) // let it start working
 			if err := c.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -585,7 +585,7 @@ func killedRun(t *testing.T, w *world) {
 		kill(stage)
 	}
 	next()
-	// What has nothing to do ends before it can be killed. Doctor and maintenance install their agents at the same time.
+	// A stage with nothing to do would end before the kill. Doctor and maintenance install their agents at the same time.
 	for _, stage := range []string{"analysis.quality", "environment.lab", "doctor.hosts"} {
 		kill(stage, "--force")
 	}

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestTreeReproducible builds a plugin in two folders with the rule of the Makefile: the binaries have to be the same, so
-// that a plugin lock holds in every checkout.
+// TestTreeReproducible builds a plugin in two folders with the Makefile's rule. The binaries must be identical, so that a
+// plugin lock is valid in every checkout.
 func TestTreeReproducible(t *testing.T) {
 	var sums [2][sha256.Size]byte
 	for i, name := range []string{"checkout", "another/checkout of the same"} {
@@ -33,7 +33,7 @@ func TestTreeReproducible(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i == 1 { // a checkout also has commits
+		if i == 1 { // one folder also has commits
 			run(t, dir, "git", "init", "-q")
 			run(t, dir, "git", "add", ".")
 			run(t, dir, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "first")
@@ -60,7 +60,7 @@ func run(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// TestTreeWorkflow reads the workflow for public forges: it runs what every change must pass, and nothing beside it.
+// TestTreeWorkflow checks the workflow file for public forges: it calls .ci/run and nothing else.
 func TestTreeWorkflow(t *testing.T) {
 	text, err := os.ReadFile("../../.github/workflows/ci.yml")
 	if err != nil {
@@ -100,7 +100,7 @@ func TestTreeWorkflow(t *testing.T) {
 	}
 }
 
-// TestTreeThreats finds every test that the threat model names.
+// TestTreeThreats checks that every test named in the threat model exists.
 func TestTreeThreats(t *testing.T) {
 	page, err := os.ReadFile("../../docs/threat-model.md")
 	if err != nil {

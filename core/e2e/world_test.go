@@ -26,7 +26,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// world is a project of its own, with a lab of its own, that one test leads through a life.
+// world is a test's own project and lab.
 type world struct {
 	dir      string // the git work tree
 	bin      string
@@ -34,7 +34,7 @@ type world struct {
 	hosts    map[string]core.Host
 }
 
-// newWorld copies the example into a new repository. The test's end destroys its lab.
+// newWorld copies the example into a new repository. The lab is destroyed when the test ends.
 func newWorld(t testing.TB, edit func(manifest string) string) *world {
 	t.Helper()
 	return makeWorld(t, "The storefront", func(w *world) {
@@ -43,7 +43,7 @@ func newWorld(t testing.TB, edit func(manifest string) string) *world {
 	})
 }
 
-// makeWorld makes a repository of what fill writes. The test's end destroys its lab.
+// makeWorld makes a repository with the files that fill writes. The lab is destroyed when the test ends.
 func makeWorld(t testing.TB, subject string, fill func(*world)) *world {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -99,18 +99,18 @@ func (w *world) commit(t testing.TB, subject string) {
 	sh(t, w.dir, "git add -A && git commit -q --no-verify -m '"+subject+"'")
 }
 
-// revert goes back to the commit before.
+// revert drops the last commit.
 func (w *world) revert(t testing.TB) {
 	t.Helper()
 	sh(t, w.dir, "git reset -q --hard HEAD~1")
 }
 
-// environ is what troop sees: mails go to the server on the lab's storage host.
+// environ is troop's process environment: mail goes to the server on the lab's storage host.
 func environ() []string {
 	return append(os.Environ(), "OPS_SMTP_URL=smtp://storage-1:1025/?from=troop@lab.example&to=ops@lab.example", "NO_COLOR=1")
 }
 
-// troop runs a command of troop and returns what it printed, and its exit status.
+// troop runs a troop command and returns its output and exit status.
 func (w *world) troop(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -125,7 +125,7 @@ func (w *world) troop(t testing.TB, args ...string) (string, int) {
 	return string(out), c.ProcessState.ExitCode()
 }
 
-// results is must without what is said on standard error.
+// results is must without standard error.
 func (w *world) results(t testing.TB, args ...string) string {
 	t.Helper()
 	out, code := w.output(t, args...)
@@ -135,7 +135,7 @@ func (w *world) results(t testing.TB, args ...string) string {
 	return out
 }
 
-// output is troop without what is said on standard error.
+// output is troop without standard error.
 func (w *world) output(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -149,7 +149,7 @@ func (w *world) output(t testing.TB, args ...string) (string, int) {
 	return string(out), c.ProcessState.ExitCode()
 }
 
-// must is troop that has to succeed.
+// must is troop; the command must succeed.
 func (w *world) must(t testing.TB, args ...string) string {
 	t.Helper()
 	start := time.Now()
@@ -161,7 +161,7 @@ func (w *world) must(t testing.TB, args ...string) string {
 	return out
 }
 
-// run takes the current commit through the pipeline.
+// run runs the pipeline for the current commit.
 func (w *world) run(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	start := time.Now()
@@ -170,7 +170,7 @@ func (w *world) run(t testing.TB, args ...string) (string, int) {
 	return out, code
 }
 
-// learn reads the hosts of the environment.
+// learn reads the environment's hosts.
 func (w *world) learn(t testing.TB) {
 	t.Helper()
 	out := w.results(t, "hosts", w.manifest, "--env", "lab", "--json")
@@ -204,7 +204,7 @@ func (w *world) try(t testing.TB, host, command string) (string, error) {
 	return string(out), err
 }
 
-// kill ends the machine of a host with SIGKILL.
+// kill kills a host's machine with SIGKILL.
 func (w *world) kill(t testing.TB, host string) {
 	t.Helper()
 	n, err := strconv.Atoi(strings.TrimSpace(sh(t, w.dir, `jq -r '.resources[] | select(.type == "lab_host") | .instances[] |
@@ -217,7 +217,7 @@ func (w *world) kill(t testing.TB, host string) {
 	}
 }
 
-// events returns the environment's events of some kinds since a time.
+// events returns the environment's events by kind since a time.
 func (w *world) events(t testing.TB, since time.Time, kinds string) []core.Event {
 	t.Helper()
 	out := w.results(t, "events", w.manifest, "--env", "lab", "--json", "--kind", kinds, "--since", time.Since(since).Round(time.Millisecond).String())
@@ -232,10 +232,10 @@ func (w *world) events(t testing.TB, since time.Time, kinds string) []core.Event
 	return events
 }
 
-// url is a path on the router.
+// url returns the URL of a path on the router.
 func (w *world) url(path string) string { return "http://" + w.hosts["router-1"].Address + path }
 
-// pools counts which pool answers n sequential requests; errors are counted as "error".
+// pools counts the answers of n sequential requests by pool; failures count as "error".
 func (w *world) pools(n int) map[string]int {
 	count := map[string]int{}
 	for range n {
@@ -246,7 +246,7 @@ func (w *world) pools(n int) map[string]int {
 
 var client = &http.Client{Timeout: 10 * time.Second}
 
-// get returns the pool that answered with success, or what went wrong.
+// get returns the pool that answered, or an error.
 func get(url string) string {
 	res, err := client.Get(url)
 	if err != nil {
@@ -260,7 +260,7 @@ func get(url string) string {
 	return res.Header.Get("X-Troop-Pool")
 }
 
-// load sends 50 requests a second to the front page until it is stopped, and counts the answers.
+// load sends 50 requests a second to the front page until stopped, and counts the answers.
 func (w *world) load() (stop func() map[string]int) {
 	var mu sync.Mutex
 	count := map[string]int{}
@@ -328,10 +328,10 @@ func contains(t testing.TB, text string, wants ...string) {
 	}
 }
 
-// traces are what a world's lab leaves on the machine while it stands, by kind. Other labs may stand beside it.
+// traces lists the kernel objects of a world's lab on this machine by kind. Other labs may exist.
 func (w *world) traces(t testing.TB) map[string][]string {
 	t.Helper()
-	sum := sha256.Sum256([]byte(filepath.Join(w.dir, ".troop", "lab", "terraform"))) // as the module names a lab
+	sum := sha256.Sum256([]byte(filepath.Join(w.dir, ".troop", "lab", "terraform"))) // the module's name for a lab
 	id := hex.EncodeToString(sum[:])[:8]
 	found := map[string][]string{}
 	for kind, command := range map[string]string{
@@ -368,7 +368,7 @@ func processes(t testing.TB, dir string) []string {
 		cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
 		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
 		line := string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
-		// The hosts themselves outlive every command.
+		// The hosts themselves run between commands.
 		if strings.Contains(line, "systemd-nspawn") {
 			continue
 		}

@@ -114,7 +114,7 @@ func callEnvironment(p *core.Pipeline, s core.Stage, name string) (string, error
 
 // lastOutputs are the outputs of the last run that passed in an environment.
 func (e *Engine) lastOutputs(ctx context.Context, pipeline, env string) (map[core.StageID]map[string]any, error) {
-	runs, err := e.Store.Runs(ctx, core.RunFilter{Pipeline: pipeline, Statuses: []core.Status{core.Passed}, Environment: env, Limit: 1})
+	runs, err := e.Store.Runs(ctx, core.RunFilter{Pipeline: pipeline, Statuses: []core.Status{core.Passed, core.PassedWithFailures}, Environment: env, Limit: 1})
 	if err != nil || len(runs) == 0 {
 		return nil, err
 	}

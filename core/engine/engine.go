@@ -34,7 +34,8 @@ type Engine struct {
 //
 //   - Stages that do not need each other run at the same time.
 //   - A stage that fails stops the run: those that run go on to their end, so that everything wrong is said at
-//     once, and no other begins. With on_failure = "continue" the run goes on as if it had passed.
+//     once, and no other begins. With on_failure = "continue" the run goes on as if it had passed, and its status is
+//     that it passed with failures.
 //   - A cacheable stage that passed before with the same inputs is skipped, unless forced, and those that need it
 //     go on with what it gave then. So a run that stopped goes on where it stopped.
 //   - A stage whose conditions do not hold is skipped, and so are those that need it. A stage that itself
@@ -91,8 +92,8 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 		limit:    cmp.Or(e.Parallel, max(2, runtime.GOMAXPROCS(0))),
 		done:     make(chan outcome),
 		run: core.Run{
-			ID: core.RunID(core.NewID(now)), Pipeline: p.Name, Manifest: p.File,
-			Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Environment: o.Environment,
+			ID: cmp.Or(o.ID, core.RunID(core.NewID(now))), Pipeline: p.Name, Manifest: p.File,
+			Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Tag: o.Tag, Dirty: o.Dirty, Environment: o.Environment,
 			Status: core.Running, Started: now, PID: os.Getpid(),
 		},
 	}

@@ -67,7 +67,8 @@ func TestRunOutcomes(t *testing.T) {
 				w.stage("lint.all").OnFailure = core.Continue
 			},
 			want:   "build.app passed, test.unit passed, lint.all failed, deploy.shop passed",
-			status: core.Passed,
+			status: core.PassedWithFailures,
+			reason: "lint.all failed, which does not stop the run",
 		},
 		"a condition skips a stage and those that need it": {
 			stages:  diamond,
@@ -167,7 +168,7 @@ func TestRunOutcomes(t *testing.T) {
 				w.describe["a"] = core.Description{Name: "a", Outputs: []core.OutputDoc{{Name: "file"}}}
 				w.stage("b.b").References = []core.Reference{{Stage: "a.a", Output: "file"}}
 			},
-			want: "a.a failed, b.b skipped", status: core.Passed,
+			want: "a.a failed, b.b skipped", status: core.PassedWithFailures, reason: "a.a failed, which does not stop the run",
 			reasons: map[core.StageID]string{"b.b": "needs output file of a.a, which failed"},
 		},
 		"a plugin that dies": {

@@ -326,6 +326,9 @@ func (x *execution) finish(ctx context.Context) (core.Run, error) {
 		r.Status, r.Reason = core.Cancelled, x.mask.String(cancelReason(ctx))
 	case r.Status == core.Running: // and not failed at once
 		r.Status = core.Passed
+		if failed := r.Failed(); len(failed) > 0 {
+			r.Status, r.Reason = core.PassedWithFailures, strings.Join(failed, ", ")+" failed, which does not stop the run"
+		}
 	}
 	for i := range r.Stages {
 		if s := &r.Stages[i]; s.Status == core.Pending && s.Reason == "" {

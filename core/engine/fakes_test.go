@@ -48,6 +48,7 @@ type world struct {
 	changed     func(from, to string) ([]string, error)
 	actions     map[core.StageID]action
 	hidden      map[string][]string // secrets of environments
+	processes   []string            // of every plugin
 }
 
 // newWorld makes a pipeline of stages, each written "TYPE.NAME" or "TYPE.NAME < NEED NEED".
@@ -289,6 +290,8 @@ func (p *process) Description() core.Description {
 	}
 	return d
 }
+
+func (p *process) Processes() []string { return p.w.processes }
 
 func (p *process) Digest() core.Digest { return core.Digest("sha256:" + p.desc.Name) }
 

@@ -76,10 +76,18 @@ func work(ctx context.Context, plugin core.Plugin, from *origin, call func(conte
 	m := newMessages(from, func() {
 		flooded(fmt.Errorf("flooded its log: more than %d MiB", logMost>>20))
 	})
-	err := call(ctx, m.take)
+	quiet := watchSilence(plugin, from)
+	err := call(ctx, func(msg core.Message) {
+		quiet.heard()
+		m.take(msg)
+	})
+	waits := quiet.stop()
 	m.flush()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if late := (*timeoutError)(nil); errors.As(err, &late) {
+		err = &timeoutError{late.after, waits}
 	}
 	return m.outputs, from.report(err)
 }

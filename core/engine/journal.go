@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -34,13 +35,20 @@ func (x *execution) started(ctx context.Context) {
 			stages = append(stages, string(s.ID))
 		}
 	}
-	x.emit(ctx, core.Event{
+	e := core.Event{
 		Source: "run", Kind: core.KindRunStarted,
 		Summary: fmt.Sprintf("run %s of %s", x.run.ID, x.run.Pipeline),
 		Data: map[string]any{
 			"pipeline": x.run.Pipeline, "commit": x.run.Commit, "subject": x.run.Subject, "branch": x.run.Branch, "stages": stages,
 		},
-	})
+	}
+	if x.run.Tag != "" {
+		e.Data["tag"] = x.run.Tag
+	}
+	if x.run.Dirty {
+		e.Data["dirty"] = true
+	}
+	x.emit(ctx, e)
 }
 
 func (x *execution) ended(ctx context.Context, s core.Stage, r core.StageResult) {
@@ -73,14 +81,14 @@ func (x *execution) finished(ctx context.Context) {
 		})
 	}
 	e := core.Event{
-		Source: "run", Kind: core.KindRunPassed, Summary: "passed",
+		Source: "run", Kind: core.RunEnded(r.Status), Summary: cmp.Or(r.Reason, string(r.Status)),
 		Data: map[string]any{"seconds": seconds(r.Started, r.Ended), "stages": stages},
 	}
-	switch r.Status {
-	case core.Failed:
-		e.Kind, e.Severity, e.Summary = core.KindRunFailed, core.Warning, r.Reason
-	case core.Cancelled:
-		e.Kind, e.Severity, e.Summary = core.KindRunCancelled, core.Warning, r.Reason
+	if r.Status != core.Passed {
+		e.Severity = core.Warning
+	}
+	if r.Status == core.PassedWithFailures {
+		e.Data["failed"] = r.Failed()
 	}
 	x.emit(ctx, e)
 }

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,11 +79,9 @@ func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.S
 		r.Inputs = x.inputs(s, r.Plugin, job.Config.Scope)
 	}
 	x.engine.serve(x.pipeline, desc.Capabilities, &job, from)
-	if s.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("timed out after %s", brief(s.Timeout)))
-		defer cancel()
-	}
+	timeout := cmp.Or(s.Timeout, core.DefaultTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{after: timeout})
+	defer cancel()
 	outputs, err := work(ctx, plugin, from, func(ctx context.Context, emit func(core.Message)) error {
 		return plugin.Run(ctx, job, emit)
 	})
@@ -89,6 +89,19 @@ func (x *execution) attempt(ctx context.Context, s core.Stage, inputs map[core.S
 		return nil, err
 	}
 	return outputs, nil
+}
+
+// refuseDirty keeps what nobody can review, because it is in no commit of the repository, from hosts that wait for an
+// approval.
+func (x *execution) refuseDirty(env string) error {
+	i := slices.IndexFunc(x.pipeline.Environments, func(e core.Environment) bool { return e.Name == env })
+	if !x.info.Dirty || i < 0 {
+		return nil
+	}
+	if t := x.pipeline.Environments[i].Terraform; t == nil || !t.Review.Approve {
+		return nil
+	}
+	return errors.New("uncommitted changes never go where the review says approve = true; commit them and run without --dirty")
 }
 
 // brief writes a duration without units that are zero at its end.
@@ -126,6 +139,9 @@ func (x *execution) prepare(ctx context.Context, env string) error {
 }
 
 func (x *execution) prepareNow(ctx context.Context, env string) error {
+	if err := x.refuseDirty(env); err != nil {
+		return &prepareError{env, err}
+	}
 	source := "environment." + env
 	begun := time.Now()
 	x.emit(ctx, core.Event{Source: source, Environment: env, Kind: core.KindEnvironmentPreparing, Summary: "preparing"})

@@ -45,15 +45,15 @@ func lackEverywhere(p *core.Pipeline) map[core.StageID]bool {
 		return nil // the manifest says what is wrong with its needs
 	}
 	lacking, placed := map[core.StageID]bool{}, map[core.StageID]bool{}
-	for _, branch := range exampleBranches(p) {
-		o := triggered(p, core.RunOptions{Branch: branch})
+	for _, o := range examples(p) {
+		o = triggered(p, o)
 		wanted, err := g.upTo(o.Until)
 		if err != nil {
 			continue // said of the trigger
 		}
 		for i, s := range p.Stages {
 			env := cmp.Or(s.Environment, o.Environment)
-			if !wanted[i] || unwanted(s, branch, env) != "" {
+			if !wanted[i] || unwanted(s, o.Branch, env) != "" {
 				continue
 			}
 			if env == "" {
@@ -67,20 +67,28 @@ func lackEverywhere(p *core.Pipeline) map[core.StageID]bool {
 	return lacking
 }
 
-// exampleBranches are a branch for each pattern of the pipeline, and one that fits only the widest.
-func exampleBranches(p *core.Pipeline) []string {
-	patterns := []string{"x"}
+// examples are a run for each pattern of the pipeline, and one of a branch that fits only the widest.
+func examples(p *core.Pipeline) []core.RunOptions {
+	branches, tags := []string{"x"}, []string(nil)
 	for _, t := range p.Triggers {
-		patterns = append(patterns, t.Branches...)
+		branches, tags = append(branches, t.Branches...), append(tags, t.Tags...)
 	}
 	for _, s := range p.Stages {
-		patterns = append(patterns, s.When.Branches...)
+		branches = append(branches, s.When.Branches...)
 	}
-	for i, pattern := range patterns {
-		patterns[i] = strings.NewReplacer("*", "x", "?", "x").Replace(pattern)
+	var runs []core.RunOptions
+	add := func(patterns []string, run func(name string) core.RunOptions) {
+		for i, pattern := range patterns {
+			patterns[i] = strings.NewReplacer("*", "x", "?", "x").Replace(pattern)
+		}
+		slices.Sort(patterns)
+		for _, name := range slices.Compact(patterns) {
+			runs = append(runs, run(name))
+		}
 	}
-	slices.Sort(patterns)
-	return slices.Compact(patterns)
+	add(branches, func(name string) core.RunOptions { return core.RunOptions{Branch: name} })
+	add(tags, func(name string) core.RunOptions { return core.RunOptions{Tag: name} })
+	return runs
 }
 
 // lack is what it means for a stage that it is in no environment, should it need one.

@@ -12,17 +12,17 @@ import (
 	"github.com/seed-b96de936/troop/core/flags/ofrep"
 )
 
-// agentPlugins is where the plugins of agents lie on hosts.
+// agentPlugins is the folder of agents' plugin binaries on hosts.
 const agentPlugins = "/usr/local/lib/troop/plugins"
 
-// relay is the playbook run that puts the built-in agent on the router which tells people of alerts.
+// relay returns the playbook run that installs the built-in agent on the router, which sends alerts to people.
 func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
 	c := agent.Config{Type: "troop", Name: "relay", Notifiers: e.o.Pipeline.Notifiers}
 	return e.agentRun(s, c, "", core.Agent{}, []core.HostName{router.Name})
 }
 
-// flagServer is the playbook run that puts the built-in agent on the hosts of the application which serves the flags there.
-// ok is false where there are no such hosts.
+// flagServer returns the playbook run that installs the built-in agent that serves flags on the hosts of the application.
+// ok is false without such hosts.
 func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) {
 	var hosts []core.HostName
 	for _, h := range s.hosts {
@@ -37,15 +37,14 @@ func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) 
 	return run, err == nil, err
 }
 
-// agentRun is the playbook run that installs one agent on some hosts. binary is its plugin on this machine; empty:
-// there is none.
+// agentRun returns the playbook run that installs one agent on hosts. binary is its plugin on this machine; empty: none.
 func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs core.Agent, hosts []core.HostName) (ansible.Run, error) {
 	program, err := e.o.program("troop-agent")
 	if err != nil {
 		return ansible.Run{}, err
 	}
 	unit := "troop-agent@" + c.Type + "-" + c.Name + ".service"
-	lists := []string{unit + ".sha256"} // that the role agent writes
+	lists := []string{unit + ".sha256"} // written by the role agent
 	inputs := make([]core.Digest, 0, 2)
 	for _, f := range []string{program, binary} {
 		if f == "" {
@@ -63,7 +62,7 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs cor
 	}
 	c.Pipeline, c.Environment, c.Hosts = e.o.Pipeline.Name, e.conf.Name, slices.Clone(s.hosts)
 	for i := range c.Hosts {
-		c.Hosts[i].Vars = nil // Ansible's alone
+		c.Hosts[i].Vars = nil // only for Ansible
 	}
 	router, _ := withRole(s.hosts, "router")
 	c.Redis = agent.Redis{Address: redisAddress(router), Password: s.secrets.RedisPassword}
@@ -84,8 +83,7 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs cor
 
 func notNil(list []string) []string { return append([]string{}, list...) }
 
-// knownHosts are the pinned keys of the hosts of a role under their private addresses, as SSH clients on other hosts
-// need them.
+// knownHosts returns the pinned keys of a role's hosts under their private addresses, for SSH clients on other hosts.
 func (s *site) knownHosts(role string) string {
 	var lines strings.Builder
 	for _, h := range s.hosts {

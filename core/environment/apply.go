@@ -8,8 +8,8 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// Apply carries a plan out, and records and pins the hosts that it leaves. A plan that removes everything also drops
-// what was known of the hosts. Each step is an event. It asks for no review: Refusal does.
+// Apply applies a plan, then records the remaining hosts and pins their keys. If no hosts remain, it deletes the records
+// of the old ones. Each step is an event. It does not check the review; see Refusal.
 func (e *Environment) Apply(ctx context.Context, plan *terraform.Plan, emit func(core.Event)) error {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -18,7 +18,7 @@ func (e *Environment) Apply(ctx context.Context, plan *terraform.Plan, emit func
 	emit = e.emitter(emit)
 	err = w.Apply(ctx, plan, func(s terraform.Progress) {
 		if s.Status == "running" {
-			return // repeated every ten seconds
+			return // Terraform repeats it every ten seconds
 		}
 		emit(core.TaskEvent(core.TaskResult{
 			Host: s.Host, Task: fmt.Sprintf("%s %s", s.Action, s.Address), Status: s.Status, Elapsed: s.Elapsed,
@@ -33,9 +33,8 @@ func (e *Environment) Apply(ctx context.Context, plan *terraform.Plan, emit func
 	return e.record(ctx, w)
 }
 
-// Prepare makes the environment ready for a run: it looks for drift where the manifest asks for that, plans, reviews,
-// applies and configures. What needs a person's yes ends it. force goes on in spite of drift, and configures what has
-// not changed, too.
+// Prepare makes the environment ready for a run: it checks for drift if the manifest says so, then plans, reviews, applies
+// and configures. It fails if the plan needs an approval. force ignores drift, and configures even if nothing changed.
 func (e *Environment) Prepare(ctx context.Context, force bool, emit func(core.Event)) error {
 	emit = e.emitter(emit)
 	if err := e.stopAtDrift(ctx, force, emit); err != nil {
@@ -66,7 +65,7 @@ func (e *Environment) provision(ctx context.Context, emit func(core.Event)) erro
 	if err := e.Refusal(review); err != nil {
 		return err
 	}
-	if plan.Lock != nil { // freeing it takes a person's yes
+	if plan.Lock != nil { // only an operator may free it
 		return fmt.Errorf("the state is locked by %s; free the lock: troop apply%s; then run again", plan.Lock, e.Arguments())
 	}
 	return e.Apply(ctx, plan, emit)

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// module makes hosts that exist in Terraform's state only.
+// module makes hosts that exist only in Terraform's state.
 const module = `
 variable "hosts" { type = map(number) }
 variable "key" { type = string }
@@ -30,7 +30,7 @@ output "hosts" {
 
 const anyKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHf5WKrOF8KnLsmLFKrMyFJmPlFSTJnTzTGJeCTIbpiA"
 
-// terraform gives the environment a module, and hosts by name and port.
+// terraform configures a module with hosts by name and port.
 func (p *project) terraform(hosts map[string]any) *core.TerraformConfig {
 	p.Helper()
 	p.write("module/main.tf", module)
@@ -42,7 +42,7 @@ func (p *project) terraform(hosts map[string]any) *core.TerraformConfig {
 	return t
 }
 
-// apply plans, reviews and applies, and returns the summary of the plan and the events.
+// apply plans, reviews and applies, and returns the plan's summary and the events.
 func apply(t *testing.T, e *Environment, destroy bool) (summary string, events []string) {
 	t.Helper()
 	plan := e.ToApply
@@ -85,7 +85,7 @@ func names(t *testing.T, e *Environment) string {
 	return strings.Join(all, " ")
 }
 
-// TestApply takes an environment from nothing over two applies and a restore back to nothing.
+// TestApply makes, changes, restores and destroys an environment.
 func TestApply(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
@@ -126,14 +126,14 @@ func TestApply(t *testing.T) {
 		t.Errorf("after a restore: %v; hosts: %s", err, names(t, e))
 	}
 	held, err := e.Holders(t.Context())
-	if err != nil || held.Environment != nil || held.State != nil || held.Lines()[0] != "nobody has locked the state of environment lab" {
+	if err != nil || held.Environment != nil || held.State != nil || held.Lines()[0] != "the state of environment lab is not locked" {
 		t.Errorf("holders: %+v, %v", held, err)
 	}
 
 	if _, err := e.PlanDestroy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.ToApply(t.Context()); err == nil || !strings.Contains(err.Error(), "carry it out: troop destroy shop.hcl --env lab; or plan again: troop plan shop.hcl --env lab") {
+	if _, err := e.ToApply(t.Context()); err == nil || !strings.Contains(err.Error(), "to apply it: troop destroy shop.hcl --env lab; or plan again: troop plan shop.hcl --env lab") {
 		t.Errorf("to apply a plan that destroys: %v", err)
 	}
 	if _, events := apply(t, e, true); !slices.Contains(events, `web-1 destroy terraform_data.host["web-1"] done`) {
@@ -152,7 +152,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestReview holds what an approval is bound to.
+// TestReview checks what an approval is bound to.
 func TestReview(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
@@ -221,7 +221,7 @@ func TestWithoutTerraform(t *testing.T) {
 		"preflight": func() error { _, err := e.Preflight(t.Context(), nil, nil); return err },
 		"lock":      func() error { _, err := e.Holders(t.Context()); return err },
 	} {
-		if err := call(); err == nil || err.Error() != "environment lab has no terraform block, so there is nothing to make" {
+		if err := call(); err == nil || err.Error() != "environment lab has no terraform block" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -276,12 +276,12 @@ func TestPreflight(t *testing.T) {
 	if got := p.exists(); len(got) > 0 {
 		t.Errorf("preflight has made %v", got)
 	}
-	// The lab's provider belongs beside troop, and is asked itself.
+	// The lab's provider ships with troop and checks for itself.
 	p.lab().Terraform = &core.TerraformConfig{Module: "lab"}
 	e = p.open(p.options())
 	none := func(string) {}
 	found, err = e.Preflight(t.Context(), none, func(core.Check) {})
-	if last := found.Checks[len(found.Checks)-1]; err != nil || found.Failed() != 1 || last.Name != "provider" || !strings.Contains(last.Remedy, "belongs beside troop") {
+	if last := found.Checks[len(found.Checks)-1]; err != nil || found.Failed() != 1 || last.Name != "provider" || !strings.Contains(last.Remedy, "must be in the same folder as troop") {
 		t.Errorf("%+v, %v", found, err)
 	}
 	p.write("bin/terraform-provider-lab", "#!/bin/sh\nread -r request\ncase $request in *'\"folder\":\"'*'/lab/terraform\"'*) s=passed;; *) s=failed;; esac\necho '{\"name\":\"bridge\",\"status\":\"'$s'\"}'\n")

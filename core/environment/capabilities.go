@@ -18,13 +18,13 @@ type capabilities struct {
 	typ       string // of the stage
 	artifacts Artifacts
 	plugins   Plugins
-	// env returns the environment of the job; it fails when the job has none.
+	// env returns the job's environment, or an error if it has none.
 	env func() (*Environment, error)
 }
 
 var _ core.Capabilities = (*capabilities)(nil)
 
-// site returns the environment with its hosts.
+// site returns the job's environment and the site of its hosts.
 func (c *capabilities) site() (*Environment, *site, error) {
 	e, err := c.env()
 	if err != nil {
@@ -170,7 +170,7 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 	return b.Publish(ctx, e)
 }
 
-// Notify is Publish: the relay on the router reads the events and tells people.
+// Notify publishes the event; the relay on the router sends it to people.
 func (c *capabilities) Notify(ctx context.Context, e core.Event) error { return c.Publish(ctx, e) }
 
 func (c *capabilities) Subscribe(ctx context.Context, f core.EventFilter, each func(core.Event) error) error {
@@ -193,7 +193,7 @@ func (c *capabilities) StorageKey(context.Context) (core.StorageKey, error) {
 	return c.storageKey(e, s)
 }
 
-// storageKey is refused unless the manifest grants it: with it, a plugin can store files in the place of every host.
+// storageKey needs the manifest's grant: with the key, a plugin can store files in the name of every host.
 func (c *capabilities) storageKey(e *Environment, s *site) (core.StorageKey, error) {
 	if !e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage) {
 		return core.StorageKey{}, core.NotGranted(core.Storage)

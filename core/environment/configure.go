@@ -9,11 +9,11 @@ import (
 	"github.com/seed-b96de936/troop/core/ansible"
 )
 
-// hostsWait is how long hosts may take to start.
+// hostsWait is the timeout for hosts to start.
 const hostsWait = 5 * time.Minute
 
-// Configure brings all hosts to what the environment's playbook says. Where nothing has changed since it last
-// succeeded it is skipped, unless forced.
+// Configure runs the environment's playbook on all hosts. It is skipped if nothing has changed since it last succeeded,
+// unless forced.
 func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.Event)) error {
 	if e.conf.Ansible == nil {
 		return nil
@@ -54,8 +54,8 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 	return nil
 }
 
-// play runs a playbook unless nothing that decides its outcome has changed since it last succeeded, and every host
-// still carries that outcome. It returns a line on what was done, or why not.
+// play runs a playbook, or skips it if its inputs are unchanged since it last succeeded and every host still has the
+// result. It returns a line that says what was done, or why it was skipped.
 func (e *Environment) play(ctx context.Context, s *site, run ansible.Run, force bool, each func(core.TaskResult)) (string, error) {
 	e.configuring.Lock()
 	defer e.configuring.Unlock()

@@ -14,12 +14,12 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// driftWait is how long a host may take to say what is installed on it.
+// driftWait is the timeout for checking the installed files of a host.
 const driftWait = 20 * time.Second
 
-// Drift compares the environment with what was last applied to it, and changes nothing: Terraform refreshes its view
-// of the resources, what stages have installed is compared with their notes, and Ansible runs the playbook in check
-// mode on the hosts that answer.
+// Drift compares the environment with what was last applied, and changes nothing: Terraform refreshes the resources,
+// installed files are compared with their recorded checksums, and Ansible runs the playbook in check mode on the hosts
+// that answer.
 func (e *Environment) Drift(ctx context.Context) (*core.Drift, error) {
 	s, err := e.open()
 	if err != nil {
@@ -53,11 +53,11 @@ func (e *Environment) Drift(ctx context.Context) (*core.Drift, error) {
 	return check.report, context.Cause(ctx)
 }
 
-// driftCheck collects a report. A host without a status answers so far.
+// driftCheck collects the report. A host without a status has answered so far.
 type driftCheck struct {
 	site   *site
 	report *core.Drift
-	lost   map[core.HostName]bool // Terraform misses a resource of them
+	lost   map[core.HostName]bool // hosts with a resource that is missing
 }
 
 func (c *driftCheck) host(name core.HostName) *core.HostDrift {
@@ -68,7 +68,7 @@ func (c *driftCheck) host(name core.HostName) *core.HostDrift {
 	return &c.report.Hosts[i]
 }
 
-// resources takes what Terraform has found.
+// resources adds Terraform's findings.
 func (c *driftCheck) resources(changes []terraform.Change) {
 	for _, change := range changes {
 		all := []core.Difference{}
@@ -79,7 +79,7 @@ func (c *driftCheck) resources(changes []terraform.Change) {
 		}
 		gone := change.Action == terraform.Destroy
 		if gone {
-			all = []core.Difference{{Layer: "terraform", What: change.Address, Detail: "it is gone"}}
+			all = []core.Difference{{Layer: "terraform", What: change.Address, Detail: "it no longer exists"}}
 		}
 		if h := c.host(change.Host); h != nil {
 			h.Differences = append(h.Differences, all...)
@@ -90,8 +90,8 @@ func (c *driftCheck) resources(changes []terraform.Change) {
 	}
 }
 
-// installed asks every host what is no longer as a stage has installed it. This also finds the hosts that do not
-// answer.
+// installed finds files on every host that have changed since a stage installed them. This also finds the hosts that do
+// not answer.
 func (c *driftCheck) installed(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(ctx, driftWait, fmt.Errorf("no answer within %s", driftWait))
 	defer cancel()
@@ -99,7 +99,7 @@ func (c *driftCheck) installed(ctx context.Context) {
 	for i, h := range c.site.hosts {
 		found := &c.report.Hosts[i]
 		wg.Go(func() {
-			_, err := c.site.ssh.HostKey(h) // the first contact would pin a key that is not pinned
+			_, err := c.site.ssh.HostKey(h) // a first connection would pin the key, which changes state
 			var altered []string
 			if err == nil {
 				altered, err = c.site.ansible.Altered(ctx, h)
@@ -118,7 +118,7 @@ func (c *driftCheck) installed(ctx context.Context) {
 	wg.Wait()
 }
 
-// configured runs a playbook in check mode on the hosts that answer.
+// configured runs the playbook in check mode on the hosts that answer.
 func (c *driftCheck) configured(ctx context.Context, run ansible.Run) error {
 	c.report.Pending = c.site.ansible.Pending(run)
 	run.Check = true
@@ -150,7 +150,7 @@ func (c *driftCheck) configured(ctx context.Context, run ansible.Run) error {
 	return nil
 }
 
-// judge gives every host its final status. One that does not answer, and that Terraform misses a part of, is gone.
+// judge sets every host's final status. A host that does not answer and has a missing resource is gone.
 func (c *driftCheck) judge() {
 	for i := range c.report.Hosts {
 		h := &c.report.Hosts[i]
@@ -166,23 +166,23 @@ func (c *driftCheck) judge() {
 	}
 }
 
-// stopAtDrift looks for drift before a run changes anything, when the manifest asks for it, and ends the run when the
-// manifest says so; a forced run goes on and brings back what was applied.
+// stopAtDrift checks for drift before a run changes anything, if the manifest says so, and then warns or fails as the
+// manifest says. A forced run goes on and reverts the drift.
 func (e *Environment) stopAtDrift(ctx context.Context, force bool, emit func(core.Event)) error {
 	if e.conf.Terraform == nil || e.conf.Terraform.Review.Drift == "" {
 		return nil
 	}
 	say := func(line string) { emit(core.Event{Kind: core.KindLog, Summary: line}) }
 	if _, err := e.Hosts(); errors.As(err, new(*core.NotFoundError)) {
-		say("drift: not looked for, since there are no hosts yet")
+		say("drift: not checked, there are no hosts yet")
 		return nil
 	}
 	report, err := e.Drift(ctx)
 	if err != nil {
-		return fmt.Errorf("look for drift: %w", err)
+		return fmt.Errorf("check for drift: %w", err)
 	}
 	if report.Pending != "" {
-		say("drift: what differs from the playbook is left to this run: " + report.Pending)
+		say("drift: differences from the playbook are not reported, since this run may apply them: " + report.Pending)
 		ignorePending(report)
 	}
 	warn := func(host core.HostName, line string) {
@@ -201,12 +201,12 @@ func (e *Environment) stopAtDrift(ctx context.Context, force bool, emit func(cor
 	}
 	say(report.String())
 	if e.conf.Terraform.Review.Drift == core.StopAtDrift && !report.Empty() && !force {
-		return fmt.Errorf("%s; see troop drift%s, and bring back what was applied with troop run%[2]s --force", report, e.Arguments())
+		return fmt.Errorf("%s; see troop drift%s; to revert it: troop run%[2]s --force", report, e.Arguments())
 	}
 	return nil
 }
 
-// ignorePending leaves out what may be a change of the configuration that is not applied yet.
+// ignorePending drops differences that may be configuration changes not applied yet.
 func ignorePending(report *core.Drift) {
 	for i := range report.Hosts {
 		h := &report.Hosts[i]

@@ -52,7 +52,7 @@ func TestDriftOfResources(t *testing.T) {
 	if got := c.report.Hosts[0].Differences; len(got) != 1 || got[0].String() != "lab_host.web-1: memory: 1 → 2" || c.lost["web-1"] {
 		t.Errorf("web-1: %+v", got)
 	}
-	if got := c.report.Hosts[1].Differences; len(got) != 1 || got[0].String() != "lab_host.web-2: it is gone" || !c.lost["web-2"] {
+	if got := c.report.Hosts[1].Differences; len(got) != 1 || got[0].String() != "lab_host.web-2: it no longer exists" || !c.lost["web-2"] {
 		t.Errorf("web-2: %+v", got)
 	}
 	if got := c.report.Resources; len(got) != 1 || got[0].What != "aws_vpc.x" {
@@ -64,15 +64,15 @@ func TestStopAtDriftBeforeThereAreHosts(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.lab().Terraform = &core.TerraformConfig{Module: "lab"}
-	var said []string
-	emit := func(e core.Event) { said = append(said, e.Summary) }
-	if err := p.open(p.options()).stopAtDrift(t.Context(), false, emit); err != nil || len(said) > 0 {
-		t.Errorf("without a rule: %v, %q", err, said)
+	var summaries []string
+	emit := func(e core.Event) { summaries = append(summaries, e.Summary) }
+	if err := p.open(p.options()).stopAtDrift(t.Context(), false, emit); err != nil || len(summaries) > 0 {
+		t.Errorf("without a rule: %v, %q", err, summaries)
 	}
 	p.lab().Terraform.Review.Drift = core.StopAtDrift
 	err := p.open(p.options()).stopAtDrift(t.Context(), false, emit)
-	if err != nil || !slices.Equal(said, []string{"drift: not looked for, since there are no hosts yet"}) {
-		t.Errorf("without hosts: %v, %q", err, said)
+	if err != nil || !slices.Equal(summaries, []string{"drift: not checked, there are no hosts yet"}) {
+		t.Errorf("without hosts: %v, %q", err, summaries)
 	}
 	if got := p.exists(); len(got) > 0 {
 		t.Errorf("made %v", got)

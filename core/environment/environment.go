@@ -1,16 +1,16 @@
-// Package environment works on one environment of a pipeline: it plans, reviews, applies and destroys its hosts with
-// Terraform, configures them with Ansible, checks them for drift, and serves what stages and actions ask of them. It is
-// the only package that ties core/terraform, core/ansible, core/remote, core/bus and core/flags together, and the only
-// one that knows what lies in the folder of an environment:
+// Package environment manages one environment of a pipeline: it plans, reviews, applies and destroys the hosts with
+// Terraform, configures them with Ansible, checks them for drift, and serves the capabilities of stages and actions. It is
+// the only package that combines core/terraform, core/ansible, core/remote, core/bus and core/flags, and the only one
+// that knows the layout of an environment's folder:
 //
 //	hosts.json                             the hosts of the last apply
-//	secrets.json                           passwords and keys of the hosts
-//	lock                                   who works on the environment: core/store
-//	ssh_key, known_hosts                   how hosts are reached: core/remote
+//	secrets.json                           the hosts' passwords and keys
+//	lock                                   the lock and its holder: core/store
+//	ssh_key, known_hosts                   our SSH key, the hosts' pinned keys: core/remote
 //	terraform/                             module, state, plans and approvals: core/terraform
 //	ansible/, fingerprints/, inventory.yml core/ansible
 //
-// The troop program imports it. It assumes no terminal and no working folder.
+// The troop program imports it. It uses neither a terminal nor the current folder.
 package environment
 
 import (
@@ -26,50 +26,49 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// Options say which environment is worked on, by whom and for what.
+// Options select an environment and say who uses it, and for what.
 type Options struct {
 	Pipeline *core.Pipeline
 	Name     string // of the environment; empty: the only one of the pipeline
-	Dir      string // holds the folders of all environments of the pipeline
+	Dir      string // folder with the folders of the pipeline's environments
 
-	// What is the command that is carried out, such as "troop apply", Run the run that it is part of, if any, and By
-	// the person; without one, it is the user of this process. Those who wait for a lock and those who read an audit
-	// trail are told.
+	// What is the running command, such as "troop apply", Run its run, if any, and By the person; empty: the user of
+	// this process. They appear in locks and audit trails.
 	What string
 	Run  core.RunID
 	By   string
 
-	// Commit, Manifest and PluginLock are what a plan is made from, and its approval is bound to: the commit that is
-	// checked out, the text of the manifest, and the digest of the lock of the plugins. Each may be empty.
+	// Commit, Manifest and PluginLock are the inputs of a plan, to which its approval is bound: the checked-out commit,
+	// the text of the manifest and the digest of the plugin lock. Each may be empty.
 	Commit     string
 	Manifest   []byte
 	PluginLock core.Digest
 
-	// Argument is how a command line names the manifest, for the commands that messages advise; empty: it need not.
+	// Argument names the manifest in commands that messages suggest; empty: not needed.
 	Argument string
-	// Programs is the folder of the programs that belong to troop; empty: that of the running one.
+	// Programs is the folder of troop's own programs; empty: that of the running program.
 	Programs string
 	Locks    Locks
-	// Log takes what a person should know while something is done. Optional.
+	// Log receives lines for the user. Optional.
 	Log func(line string)
 }
 
-// Environment is one environment, before or after its hosts exist. Everything is opened at its first use. Its methods
-// may be called from several goroutines; those that change hosts want the caller to hold Lock.
+// Environment is one environment, before or after its hosts exist. Connections and files are opened on first use. Its
+// methods may be called from several goroutines; for those that change hosts the caller must hold Lock.
 type Environment struct {
 	o    Options
 	conf core.Environment
 	dir  string
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex // guards the following fields
 	ssh       *remote.Client
 	workspace *terraform.Workspace
 	site      *site
 
-	configuring sync.Mutex // one playbook at a time: they may touch the same files
+	configuring sync.Mutex // one playbook at a time: playbooks may touch the same files
 }
 
-// Open returns an environment of a pipeline. It touches nothing. The caller closes it.
+// Open returns an environment of a pipeline, which the caller must close. It changes nothing.
 func Open(o Options) (*Environment, error) {
 	conf, err := o.Pipeline.Environment(o.Name)
 	if err != nil {
@@ -81,10 +80,10 @@ func Open(o Options) (*Environment, error) {
 	return &Environment{o: o, conf: conf, dir: filepath.Join(o.Dir, conf.Name)}, nil
 }
 
-// Name is the name of the environment.
+// Name returns the environment's name.
 func (e *Environment) Name() string { return e.conf.Name }
 
-// Close ends all connections.
+// Close closes all connections.
 func (e *Environment) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -96,14 +95,14 @@ func (e *Environment) Close() error {
 	return err
 }
 
-// SSH returns the client that reaches the hosts with the environment's key. Its first call makes the key.
+// SSH returns a client that connects to the hosts with the environment's key. The first call makes the key.
 func (e *Environment) SSH() (*remote.Client, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.openSSH()
 }
 
-// openSSH is SSH for callers that hold mu.
+// openSSH is SSH. The caller holds mu.
 func (e *Environment) openSSH() (*remote.Client, error) {
 	var err error
 	if e.ssh == nil {
@@ -112,10 +111,10 @@ func (e *Environment) openSSH() (*remote.Client, error) {
 	return e.ssh, err
 }
 
-// by is who works here, for audit trails.
+// by names the person for audit trails.
 func (o Options) by() string { return cmp.Or(o.By, User()) }
 
-// User is the name of the user of this process.
+// User returns the user name of this process.
 func User() string {
 	u, err := user.Current()
 	if err != nil {
@@ -124,7 +123,7 @@ func User() string {
 	return u.Username
 }
 
-// program is the path of a program that belongs to troop.
+// program returns the path of one of troop's own programs.
 func (o Options) program(name string) (string, error) {
 	if o.Programs != "" {
 		return filepath.Join(o.Programs, name), nil
@@ -136,7 +135,7 @@ func (o Options) program(name string) (string, error) {
 	return filepath.Join(filepath.Dir(self), name), nil
 }
 
-// Arguments are those by which a command line names this environment.
+// Arguments returns the command-line arguments that select this environment.
 func (e *Environment) Arguments() string {
 	s := " --env " + e.conf.Name
 	if e.o.Argument != "" {
@@ -145,7 +144,7 @@ func (e *Environment) Arguments() string {
 	return s
 }
 
-// emitter makes the environment the source of events.
+// emitter sets the environment as the source of events.
 func (e *Environment) emitter(emit func(core.Event)) func(core.Event) {
 	return func(event core.Event) {
 		event.Source, event.Environment = "environment."+e.conf.Name, e.conf.Name

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/core/remote/remotetest"
 )
 
-// project is a pipeline with the environment lab, in a folder of its own.
+// project is a pipeline with the environment lab, in a new folder.
 type project struct {
 	*testing.T
 	dir      string
@@ -33,7 +33,7 @@ func newProject(t *testing.T) *project {
 	}}
 }
 
-// lab is the configuration of the environment, to be changed before it is opened.
+// lab returns the environment's configuration, to change before opening it.
 func (p *project) lab() *core.Environment { return &p.pipeline.Environments[0] }
 
 func (p *project) options() Options {
@@ -69,7 +69,7 @@ func (p *project) write(name, text string) string {
 	return file
 }
 
-// hosts records hosts as an apply does.
+// hosts records hosts like an apply.
 func (p *project) hosts(hosts ...core.Host) {
 	p.Helper()
 	data, err := json.Marshal(hosts)
@@ -79,7 +79,7 @@ func (p *project) hosts(hosts ...core.Host) {
 	p.write(".troop/lab/hosts.json", string(data))
 }
 
-// serve starts a host on this machine, whose /etc is the folder that is returned.
+// serve starts a host on this machine and returns the folder that is its /etc.
 func (p *project) serve(e *Environment, name core.HostName, role string) (server *remotetest.Server, h core.Host, etc string) {
 	p.Helper()
 	client, err := e.SSH()
@@ -93,7 +93,7 @@ func (p *project) serve(e *Environment, name core.HostName, role string) (server
 	return server, h, etc
 }
 
-// exists lists what lies in the folder of the environment.
+// exists lists the files in the environment's folder.
 func (p *project) exists() []string {
 	entries, err := os.ReadDir(filepath.Join(p.dir, ".troop/lab"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -113,7 +113,7 @@ type locks struct {
 }
 
 func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error) {
-	for told := false; ; told = true {
+	for waited := false; ; waited = true {
 		l.mu.Lock()
 		other, taken := l.held[env]
 		if !taken {
@@ -130,7 +130,7 @@ func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(c
 		if wait == nil {
 			return nil, &core.LockedError{Environment: env, Holder: other}
 		}
-		if !told {
+		if !waited {
 			wait(other)
 		}
 		select {

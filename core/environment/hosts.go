@@ -20,8 +20,8 @@ import (
 
 func (e *Environment) hostsFile() string { return filepath.Join(e.dir, "hosts.json") }
 
-// Hosts returns the hosts that the last apply recorded; it reaches none of them. When there was no apply, the error is
-// a *core.NotFoundError.
+// Hosts returns the hosts of the last apply without connecting to them. Before the first apply, the error is a
+// *core.NotFoundError.
 func (e *Environment) Hosts() ([]core.Host, error) {
 	data, err := os.ReadFile(e.hostsFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func (e *Environment) Hosts() ([]core.Host, error) {
 	return hosts, nil
 }
 
-// Host returns the host of a name that a person has typed.
+// Host returns a host by name. The error for an unknown name lists the hosts.
 func (e *Environment) Host(name string) (core.Host, error) {
 	hosts, err := e.Hosts()
 	if err != nil {
@@ -55,7 +55,7 @@ func (e *Environment) Host(name string) (core.Host, error) {
 	return core.Host{}, &core.NotFoundError{What: "host", Name: name, Remedy: "there are " + strings.Join(names, ", ")}
 }
 
-// withRole returns the first host of a role.
+// withRole returns the first host with a role.
 func withRole(hosts []core.Host, role string) (core.Host, bool) {
 	i := slices.IndexFunc(hosts, func(h core.Host) bool { return h.Role == role })
 	if i < 0 {
@@ -64,7 +64,7 @@ func withRole(hosts []core.Host, role string) (core.Host, bool) {
 	return hosts[i], true
 }
 
-// record takes the hosts from Terraform's state: they are pinned, and are the ones that Hosts returns from now on.
+// record records the hosts in Terraform's state for Hosts, and pins their keys.
 func (e *Environment) record(ctx context.Context, w *terraform.Workspace) error {
 	hosts, err := w.Hosts(ctx)
 	if err != nil {
@@ -87,8 +87,7 @@ func (e *Environment) record(ctx context.Context, w *terraform.Workspace) error 
 	return e.reset()
 }
 
-// forget drops what was known of hosts that are gone: the list, their keys, how they were configured, and the secrets
-// that only they had.
+// forget deletes all records of destroyed hosts: the list, their pinned keys, fingerprints and secrets.
 func (e *Environment) forget() error {
 	ssh, err := e.SSH()
 	if err != nil {
@@ -103,7 +102,7 @@ func (e *Environment) forget() error {
 	return err
 }
 
-// reset ends what was opened for the former hosts.
+// reset closes what was opened for the old hosts.
 func (e *Environment) reset() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

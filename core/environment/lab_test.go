@@ -73,7 +73,7 @@ func TestProgramInTheLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx := context.Background() // the test's own has ended
+		ctx := context.Background() // the test's context has ended
 		plan, err := e.PlanDestroy(ctx)
 		if err == nil {
 			err = e.Apply(ctx, plan, func(core.Event) {})

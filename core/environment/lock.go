@@ -9,21 +9,22 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// Locks keeps others out of an environment. The store does.
+// Locks locks environments. The store implements it.
 type Locks interface {
-	// Lock waits until the environment is free, telling wait once who holds it; with no wait it fails then.
+	// Lock waits until the environment is free and calls wait once with the holder. If wait is nil and the lock is held,
+	// it fails with a *core.LockedError.
 	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error)
 }
 
-// Lock keeps everybody else out of the environment until it is released or this process ends. While another command
-// holds it, Lock waits, and the log says for whom.
+// Lock locks the environment until it is released or this process ends. While another command holds the lock, Lock waits
+// and logs the holder.
 func (e *Environment) Lock(ctx context.Context) (release func() error, err error) {
 	return e.lock(ctx, func(h core.Holder) {
 		e.o.Log(fmt.Sprintf("environment %s: waiting for %s", e.conf.Name, h))
 	})
 }
 
-// TryLock is Lock that fails at once while another command holds the environment.
+// TryLock is Lock, but fails at once if another command holds the lock.
 func (e *Environment) TryLock(ctx context.Context) (release func() error, err error) {
 	return e.lock(ctx, nil)
 }
@@ -32,7 +33,7 @@ func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release
 	return e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run}, wait)
 }
 
-// Holders are the commands that keep others from an environment and from its state. Nil: nobody.
+// Holders are the commands that hold an environment's lock and its state's lock; nil: unlocked.
 type Holders struct {
 	Environment *core.Holder    `json:"environment"`
 	State       *terraform.Lock `json:"state"`
@@ -40,7 +41,7 @@ type Holders struct {
 	name string
 }
 
-// Holders looks who has locked the environment and its state.
+// Holders returns who holds the locks of the environment and its state.
 func (e *Environment) Holders(ctx context.Context) (Holders, error) {
 	found := Holders{name: e.conf.Name}
 	release, err := e.TryLock(ctx)
@@ -56,7 +57,7 @@ func (e *Environment) Holders(ctx context.Context) (Holders, error) {
 	return found, err
 }
 
-// StateHolder is Holders for a caller that holds the environment's lock itself.
+// StateHolder is Holders for a caller that holds the environment's lock.
 func (e *Environment) StateHolder(ctx context.Context) (Holders, error) {
 	found := Holders{name: e.conf.Name}
 	w, err := e.terraform(ctx)
@@ -67,9 +68,9 @@ func (e *Environment) StateHolder(ctx context.Context) (Holders, error) {
 	return found, err
 }
 
-// Lines are the holders for people, with what to do about them.
+// Lines is the report as text, with remedies.
 func (h Holders) Lines() []string {
-	const wait = "wait for it, or end it: kill -INT %d"
+	const wait = "wait for it, or stop it: kill -INT %d"
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if x := h.Environment; x != nil {
@@ -78,21 +79,21 @@ func (h Holders) Lines() []string {
 	}
 	switch l := h.State; {
 	case l == nil:
-		say("nobody has locked the state of environment %s", h.name)
+		say("the state of environment %s is not locked", h.name)
 	case l.ID == "":
 		say("the state of environment %s is in use by %s", h.name, l)
 		say(wait, l.Holder.PID)
 	case l.Abandoned:
 		say("the state of environment %s is locked by %s (lock %s)", h.name, l, l.ID)
-		say("troop apply --env %s frees the lock and repairs what was left; troop state unlock --env %[1]s only frees it", h.name)
+		say("troop apply --env %s frees the lock and repairs the rest; troop state unlock --env %[1]s only frees it", h.name)
 	default:
 		say("the state of environment %s is locked by %s (lock %s)", h.name, l, l.ID)
-		say("wait for it; when nobody works on it any more: troop state unlock --env %s", h.name)
+		say("wait for it; if the holder is dead: troop state unlock --env %s", h.name)
 	}
 	return lines
 }
 
-// Unlock frees a lock of the state's backend. That nobody works on the state any more, the caller must know.
+// Unlock frees a lock in the state's backend. The caller must know that its holder is dead.
 func (e *Environment) Unlock(ctx context.Context, l terraform.Lock) error {
 	w, err := e.terraform(ctx)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	modules "github.com/seed-b96de936/troop/terraform"
 )
 
-// labProvider is the source address of the provider behind terraform/lab.
+// labProvider is the source address of the provider used by terraform/lab.
 const labProvider = "troop.local/troop/lab"
 
-// openModule returns the root module of an environment: one that ships with troop, or a folder.
+// openModule returns an environment's root module: one that ships with troop, or a folder.
 func openModule(t *core.TerraformConfig) (fs.FS, error) {
 	if filepath.IsAbs(t.Module) {
 		return os.DirFS(t.Module), nil
@@ -27,7 +27,7 @@ func openModule(t *core.TerraformConfig) (fs.FS, error) {
 	return modules.Open(t.Module)
 }
 
-// localProviders are the provider binaries that a module needs and that belong to troop, by source address.
+// localProviders returns the binaries of the module's providers that ship with troop, by source address.
 func (o Options) localProviders(module fs.FS) (map[string]string, error) {
 	required, err := terraform.Required(module)
 	if err != nil || !slices.Contains(required, labProvider) {
@@ -40,13 +40,13 @@ func (o Options) localProviders(module fs.FS) (map[string]string, error) {
 	if _, err := os.Stat(binary); err != nil {
 		return nil, &core.NotFoundError{
 			What: "provider", Name: binary,
-			Remedy: "it makes the hosts of this environment and belongs beside troop: copy it there, or build both with make build",
+			Remedy: "it makes this environment's hosts and must be in the same folder as troop: copy it there, or build both with make build",
 		}
 	}
 	return map[string]string{labProvider: binary}, nil
 }
 
-// readRules reads the files of rules that an environment names.
+// readRules reads and compiles an environment's rule files.
 func readRules(conf core.Environment) (map[string][]byte, error) {
 	texts := map[string][]byte{}
 	if conf.Terraform == nil {
@@ -62,8 +62,8 @@ func readRules(conf core.Environment) (map[string][]byte, error) {
 	return texts, nil
 }
 
-// Check finds what is wrong with the modules and the rules that the environments of a manifest name, without starting
-// a program. Rules that have a mistake are returned as sources of the diagnostics.
+// Check checks the modules and rules of a manifest's environments without starting a program. It also returns the sources
+// of rule files with mistakes, to quote in diagnostics.
 func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte) {
 	sources = map[string][]byte{}
 	for _, e := range p.Environments {
@@ -76,7 +76,7 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 			maps.Copy(sources, rules)
 		}
 		for _, d := range found {
-			if !slices.Contains(diags, d) { // environments may share rules
+			if !slices.Contains(diags, d) { // environments may share rule files
 				diags = append(diags, d)
 			}
 		}
@@ -84,11 +84,11 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 	return diags, sources
 }
 
-// checkModule finds variables that a module does not have: Terraform would only warn, and that late.
+// checkModule finds undeclared variables. Terraform would only warn, and late.
 func checkModule(t *core.TerraformConfig) core.Diagnostics {
 	module, err := openModule(t)
 	if err != nil {
-		return nil //nolint:nilerr // the diagnostics of the manifest tell of a module that is not there
+		return nil //nolint:nilerr // the manifest's own diagnostics report a missing module
 	}
 	err = terraform.Check(module, t.Variables)
 	undeclared, ok := errors.AsType[*terraform.UndeclaredError](err)

@@ -16,9 +16,9 @@ import (
 
 func (e *Environment) terraformDir() string { return filepath.Join(e.dir, "terraform") }
 
-// errNoTerraform says that the hosts of an environment are not made by troop.
+// errNoTerraform is the error for an environment whose hosts troop does not make.
 func (e *Environment) errNoTerraform() error {
-	return fmt.Errorf("environment %s has no terraform block, so there is nothing to make", e.conf.Name)
+	return fmt.Errorf("environment %s has no terraform block", e.conf.Name)
 }
 
 // terraform opens the workspace of the environment's root module.
@@ -55,7 +55,7 @@ func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, erro
 	return e.workspace, err
 }
 
-// rules are the team's rules for plans, and what plans are made from: the rules are a part of that.
+// rules returns the team's rules for plans, and the origin of plans, which includes the rules.
 func (e *Environment) rules() (terraform.Rules, terraform.Origin, error) {
 	origin := terraform.Origin{Commit: e.o.Commit, Lock: e.o.PluginLock}
 	texts, err := readRules(e.conf)
@@ -74,7 +74,7 @@ func (e *Environment) rules() (terraform.Rules, terraform.Origin, error) {
 	return rules, origin, err
 }
 
-// Plan compares the hosts with what the manifest wants, and saves what an apply would change.
+// Plan compares the hosts with the manifest and saves the plan.
 func (e *Environment) Plan(ctx context.Context) (*terraform.Plan, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (e *Environment) Plan(ctx context.Context) (*terraform.Plan, error) {
 	return w.Plan(ctx)
 }
 
-// PlanDestroy is a Plan to remove everything.
+// PlanDestroy saves a plan that removes everything.
 func (e *Environment) PlanDestroy(ctx context.Context) (*terraform.Plan, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -92,7 +92,7 @@ func (e *Environment) PlanDestroy(ctx context.Context) (*terraform.Plan, error) 
 	return w.PlanDestroy(ctx)
 }
 
-// Saved returns the plan that was made last and not applied. When there is none, the error is a *core.NotFoundError.
+// Saved returns the last plan if it was not applied yet, else a *core.NotFoundError.
 func (e *Environment) Saved(ctx context.Context) (*terraform.Plan, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -105,20 +105,19 @@ func (e *Environment) Saved(ctx context.Context) (*terraform.Plan, error) {
 	return plan, err
 }
 
-// ToApply returns the plan that an apply carries out: the saved one, or a new one. A saved plan that removes
-// everything is refused.
+// ToApply returns the plan to apply: the saved one, or a new one. A saved plan that removes everything is refused.
 func (e *Environment) ToApply(ctx context.Context) (*terraform.Plan, error) {
 	plan, err := e.Saved(ctx)
 	if errors.As(err, new(*core.NotFoundError)) {
 		return e.Plan(ctx)
 	}
 	if err == nil && plan.Destroy {
-		return nil, fmt.Errorf("the saved plan removes all hosts; carry it out: troop destroy%s; or plan again: troop plan%[1]s", e.Arguments())
+		return nil, fmt.Errorf("the saved plan removes all hosts; to apply it: troop destroy%s; or plan again: troop plan%[1]s", e.Arguments())
 	}
 	return plan, err
 }
 
-// Review checks a plan against the rules of the manifest and of the team, and looks for its approval.
+// Review checks a plan against the manifest's limits and the team's rules, and finds its approval.
 func (e *Environment) Review(ctx context.Context, plan *terraform.Plan) (*terraform.Review, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -127,7 +126,7 @@ func (e *Environment) Review(ctx context.Context, plan *terraform.Plan) (*terraf
 	return w.Review(ctx, plan, e.conf.Terraform.Review)
 }
 
-// Approve records that somebody has read a plan, on the machine from, and wants it applied, once.
+// Approve records an approval, from the machine from, for one apply of the plan.
 func (e *Environment) Approve(ctx context.Context, r *terraform.Review, from string) error {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -136,7 +135,7 @@ func (e *Environment) Approve(ctx context.Context, r *terraform.Review, from str
 	return w.Approve(r, e.o.by(), from)
 }
 
-// Refusal says why a reviewed plan cannot be applied now, and what to do about it; nil: it can.
+// Refusal returns why a reviewed plan cannot be applied now, with a remedy, or nil.
 func (e *Environment) Refusal(r *terraform.Review) error {
 	err := r.Err()
 	args := e.Arguments()
@@ -149,7 +148,7 @@ func (e *Environment) Refusal(r *terraform.Review) error {
 	return err
 }
 
-// planEvent tells the journal of a run what was planned, and who approved it.
+// planEvent returns the event that records a plan and its approval in a run's journal.
 func planEvent(r *terraform.Review) (core.Event, error) {
 	data, err := json.Marshal(map[string]any{"review": r, "lines": r.Lines()})
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// Preflight is what was found out about all that an environment needs.
+// Preflight is the result of checking an environment's prerequisites.
 type Preflight struct {
 	Environment string       `json:"environment"`
 	Status      core.Status  `json:"status"`
 	Checks      []core.Check `json:"checks"`
 }
 
-// Failed counts the checks that have failed.
+// Failed returns the number of failed checks.
 func (p *Preflight) Failed() int {
 	n := 0
 	for _, c := range p.Checks {
@@ -34,8 +34,8 @@ func (p *Preflight) Failed() int {
 	return n
 }
 
-// Preflight looks for what would keep the hosts from being made, and changes nothing: programs on this machine, and
-// what the providers of the module need. before is told what is looked at, after what was found, both in order.
+// Preflight checks the prerequisites for making the hosts: programs on this machine, and what the module's providers
+// need. It changes nothing. before is called with the name of each check, after with its result, both in order.
 func (e *Environment) Preflight(ctx context.Context, before func(name string), after func(core.Check)) (*Preflight, error) {
 	t := e.conf.Terraform
 	if t == nil {
@@ -61,7 +61,7 @@ func (e *Environment) Preflight(ctx context.Context, before func(name string), a
 		return nil, err
 	}
 	if len(sources) == 0 {
-		c.take(core.Check{Name: "providers", Status: core.Skipped, Detail: "the module has no required_providers, which would say what it needs"})
+		c.take(core.Check{Name: "providers", Status: core.Skipped, Detail: "the module has no required_providers block"})
 	}
 	for _, source := range sources {
 		if err := c.provider(ctx, source); err != nil {
@@ -71,7 +71,7 @@ func (e *Environment) Preflight(ctx context.Context, before func(name string), a
 	return c.found, nil
 }
 
-// terraformFolder is where Terraform works, as Terraform itself calls it: without symlinks. It need not exist yet.
+// terraformFolder returns Terraform's working folder without symlinks, as Terraform sees it. It need not exist yet.
 func (e *Environment) terraformFolder() (string, error) {
 	dir, err := filepath.Abs(e.terraformDir())
 	if err != nil {
@@ -90,7 +90,7 @@ func (e *Environment) terraformFolder() (string, error) {
 	}
 }
 
-// checks takes the steps of one preflight.
+// checks runs the steps of one preflight.
 type checks struct {
 	environment *Environment
 	module      fs.FS
@@ -112,7 +112,7 @@ func (c *checks) run(ctx context.Context, steps ...preflight.Step) error {
 	return preflight.Run(ctx, steps, c.before, c.take)
 }
 
-// programs are the steps that look at this machine.
+// programs returns the steps that check this machine.
 func (c *checks) programs() []preflight.Step {
 	steps := []preflight.Step{{Name: "terraform", Look: terraform.Find}}
 	if c.environment.conf.Ansible != nil {
@@ -121,13 +121,13 @@ func (c *checks) programs() []preflight.Step {
 	return append(steps, preflight.Step{Name: "ssh", Look: func(context.Context) (string, error) {
 		path, err := exec.LookPath("ssh")
 		if err != nil {
-			return "", &preflight.Problem{Text: "there is none in PATH", Remedy: "apt-get install openssh-client"}
+			return "", &preflight.Problem{Text: "not found in PATH", Remedy: "apt-get install openssh-client"}
 		}
 		return path, nil
 	}})
 }
 
-// provider looks at what a provider of the module needs. Its source may begin with a registry.
+// provider checks the prerequisites of one of the module's providers. source may begin with a registry host.
 func (c *checks) provider(ctx context.Context, source string) error {
 	e := c.environment
 	switch {
@@ -142,11 +142,11 @@ func (c *checks) provider(ctx context.Context, source string) error {
 	case source == labProvider:
 		return c.shipped(ctx, source)
 	}
-	c.take(core.Check{Name: source, Status: core.Skipped, Detail: "troop does not know what this provider needs"})
+	c.take(core.Check{Name: source, Status: core.Skipped, Detail: "troop has no checks for this provider"})
 	return nil
 }
 
-// instances are the EC2 instances that the state of the environment knows. It makes no key and wants no provider.
+// instances returns the EC2 instances in the environment's state. It makes no key and needs no provider.
 func (c *checks) instances(ctx context.Context) ([]string, error) {
 	e := c.environment
 	w, err := terraform.Open(ctx, terraform.Options{
@@ -159,7 +159,7 @@ func (c *checks) instances(ctx context.Context) ([]string, error) {
 	return w.IDs(ctx, "aws_instance")
 }
 
-// shipped asks a provider that belongs to troop.
+// shipped runs the check of a provider that ships with troop.
 func (c *checks) shipped(ctx context.Context, source string) error {
 	var answers []core.Check
 	err := c.run(ctx, preflight.Step{Name: "provider", Look: func(ctx context.Context) (string, error) {

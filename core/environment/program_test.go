@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// program builds testdata/program, together with other commands of this module, into the folder that is returned.
+// program builds testdata/program and other commands of this module into a folder, which it returns.
 func program(t *testing.T, commands map[string]string) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/program/main.go")
@@ -51,7 +51,7 @@ func sh(t *testing.T, dir, command string) string {
 	return string(out)
 }
 
-// TestProgram runs a pipeline in a program that is not troop and knows core/environment and core/engine.
+// TestProgram runs a pipeline in a program other than troop that imports core/environment and core/engine.
 func TestProgram(t *testing.T) {
 	dir := program(t, map[string]string{"troop-plugin-dummy": "../../plugins/sdk/sdktest/dummy"})
 	file := project(t, `

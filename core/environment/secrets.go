@@ -12,20 +12,19 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// secrets are made once per environment and stay in its folder and on the hosts that need them.
+// secrets are made once per environment and stored only in its folder and on the hosts that need them.
 type secrets struct {
 	RedisPassword     string `json:"redis_password"`
-	StoragePrivateKey string `json:"storage_private_key"` // with which hosts send backups
+	StoragePrivateKey string `json:"storage_private_key"` // hosts send backups with it
 	StoragePublicKey  string `json:"storage_public_key"`
 }
 
-// values lists what must be masked wherever it appears.
+// values lists the values to mask in all output.
 func (s secrets) values() []string { return []string{s.RedisPassword, s.StoragePrivateKey} }
 
 func (e *Environment) secretsFile() string { return filepath.Join(e.dir, "secrets.json") }
 
-// secrets reads the secrets of the environment and makes them the first time. Two processes that make them at once
-// agree on the same.
+// secrets reads the environment's secrets, or makes them. Processes that make them at the same time get the same ones.
 func (e *Environment) secrets() (secrets, error) {
 	s, err := readSecrets(e.secretsFile())
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +57,7 @@ func readSecrets(file string) (secrets, error) {
 	return s, nil
 }
 
-// writeFirst writes a private file as a whole, unless there is one already.
+// writeFirst writes a private file atomically, unless it exists.
 func writeFirst(file string, data []byte) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -13,41 +13,41 @@ import (
 	"github.com/seed-b96de936/troop/core/notify"
 )
 
-// Artifacts keeps what stages hand on. The store does.
+// Artifacts stores files content-addressed. The store implements it.
 type Artifacts interface {
 	PutArtifact(ctx context.Context, path string) (core.Artifact, error)
 	Artifact(ctx context.Context, d core.Digest) (core.Artifact, error)
 }
 
-// Plugins tells what is installed on hosts as the agent of a plugin. The loader does.
+// Plugins describes plugins and finds their binaries, to install agents. The loader implements it.
 type Plugins interface {
 	Path(typ string) (string, error)
 	Describe(ctx context.Context, typ string) (core.Description, core.Digest, error)
 }
 
-// Service serves the environments of one run, or of one action of an operator, to the engine. The zero values of its
-// optional fields are good; fields are set before its first use.
+// Service serves the environments of one run, or of one operator action, to the engine; it implements core.Environments.
+// Set the fields before first use.
 type Service struct {
-	// Options are those of all environments; Name and Run are filled in.
+	// Options apply to all environments; Name and Run are filled in.
 	Options   Options
 	Artifacts Artifacts
 	Plugins   Plugins
-	Force     bool          // go on in spite of drift; configure hosts also when nothing has changed
-	Send      notify.Sender // tells people how a run ended, when no host can; nil: notify.Send
+	Force     bool          // ignore drift; configure hosts even if nothing changed
+	Send      notify.Sender // sends the result of a run if no host can; nil: notify.Send
 
 	mu       sync.Mutex
-	open     map[string]*Environment // the one to use, by name
+	open     map[string]*Environment // current ones, by name
 	opened   []*Environment          // all
 	releases []func() error
 }
 
 var _ core.Environments = (*Service)(nil)
 
-// errNone is the answer to a job that asks for hosts and has no environment.
+// errNone: a job without an environment uses a capability that needs one.
 var errNone = errors.New("this run has no environment: use --env, or a trigger in the manifest")
 
-// Prepare makes and configures the hosts of an environment. From then on it holds the environment's lock, until
-// Close, so that no other run deploys there.
+// Prepare makes and configures the hosts of an environment. It locks the environment until Close, so that no other run
+// deploys there.
 func (s *Service) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {
 	o := s.Options
 	o.Log = func(line string) { emit(core.Event{Kind: core.KindLog, Summary: line}) }
@@ -67,7 +67,7 @@ func (s *Service) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID,
 	return e.Prepare(ctx, s.Force, emit)
 }
 
-// Secrets returns the passwords and keys of an environment, and makes them the first time.
+// Secrets returns an environment's passwords and keys, and makes them if needed.
 func (s *Service) Secrets(p *core.Pipeline, name string) ([]string, error) {
 	e, err := s.get(p, "", name)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Service) Secrets(p *core.Pipeline, name string) ([]string, error) {
 	return secrets.values(), err
 }
 
-// Capabilities serves one job. Its environment is opened when a call needs it.
+// Capabilities serves one job. Its environment is opened by the first call that needs it.
 func (s *Service) Capabilities(p *core.Pipeline, job core.Job) core.Capabilities {
 	typ, _, _ := strings.Cut(string(job.Info.Stage), ".")
 	return &capabilities{job: job, typ: typ, artifacts: s.Artifacts, plugins: s.Plugins, env: func() (*Environment, error) {
@@ -85,7 +85,7 @@ func (s *Service) Capabilities(p *core.Pipeline, job core.Job) core.Capabilities
 	}}
 }
 
-// get returns the environment of a job, opened when it is not.
+// get returns an open environment, or opens it.
 func (s *Service) get(p *core.Pipeline, run core.RunID, name string) (*Environment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *Service) get(p *core.Pipeline, run core.RunID, name string) (*Environme
 	return s.add(p, run, name, s.Options)
 }
 
-// add opens an environment, which is the one to use from then on. The caller holds mu.
+// add opens an environment and makes it the current one. The caller holds mu.
 func (s *Service) add(p *core.Pipeline, run core.RunID, name string, o Options) (*Environment, error) {
 	if name == "" {
 		return nil, errNone
@@ -113,19 +113,19 @@ func (s *Service) add(p *core.Pipeline, run core.RunID, name string, o Options) 
 	return e, nil
 }
 
-// How long people are told how a run ended, and how much of that is spent on the relay.
+// Timeouts for sending the result of a run: in total, and through the relay.
 const (
 	announceWait = 30 * time.Second
 	relayWait    = 5 * time.Second
 )
 
-// Announce tells people how a run ended: through the relay of its environment when that can be reached, so that pauses
-// between messages hold across runs, else from here. The error says that somebody could not be told.
+// Announce sends the result of a run to people: through the environment's relay if reachable, so that rate limits hold
+// across runs, else directly. It fails if a receiver could not be reached.
 func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) error {
 	ctx, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
 	e := core.Complete(core.Event{
-		Environment: run.Environment, Run: run.ID, Source: "run", Kind: "run." + string(run.Status),
+		Environment: run.Environment, Run: run.ID, Source: "run", Kind: core.RunEnded(run.Status),
 		Summary: fmt.Sprintf("%s %s: %s (%.8s %s)", run.Pipeline, run.Status, run.Reason, run.Commit, run.Subject),
 	})
 	if run.Status != core.Passed {
@@ -141,11 +141,11 @@ func (s *Service) Announce(ctx context.Context, p *core.Pipeline, run core.Run) 
 	if send == nil {
 		send = notify.Send
 	}
-	r := notify.Router{Notifiers: p.Notifiers, Send: send, Retries: []time.Duration{time.Second}}
+	r := notify.Router{Notifiers: p.Notifiers, Send: send, GiveUp: time.Second} // one more attempt: the run waits for it
 	return r.Handle(ctx, e)
 }
 
-// publish hands an event to the environment that it is about.
+// publish publishes an event in its environment.
 func (s *Service) publish(ctx context.Context, p *core.Pipeline, e core.Event) error {
 	env, err := s.get(p, e.Run, e.Environment)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Service) publish(ctx context.Context, p *core.Pipeline, e core.Event) e
 	return b.Publish(ctx, e)
 }
 
-// Close ends all connections and frees the locks of the environments.
+// Close closes all connections and releases the locks of the environments.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// fakes are the neighbours of a service.
+// fakes are the dependencies of a service.
 type fakes struct{ described core.Description }
 
 func (f fakes) PutArtifact(_ context.Context, path string) (core.Artifact, error) {
@@ -47,7 +47,7 @@ func (p *project) service() *Service {
 	return s
 }
 
-// routed gives the environment a router with a Redis, and returns a connection to that from here.
+// routed adds a router with a Redis to the environment, and returns a direct connection to that Redis.
 func (p *project) routed() *bus.Bus {
 	p.Helper()
 	redis := redistest.Start(p.T)
@@ -70,7 +70,7 @@ func job(env string) core.Job {
 	return core.Job{Config: core.Config{Name: "app", Scope: scope}, Info: core.RunInfo{Stage: "deploy.app", Run: "01R", Environment: env}}
 }
 
-// TestCapabilities calls everything that a stage can ask of its environment through the connection to the router.
+// TestCapabilities calls all capabilities that use the connection to the router.
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
@@ -176,7 +176,7 @@ func TestCapabilitiesWithoutHosts(t *testing.T) {
 	}
 }
 
-// TestAgentRun holds what reaches a host with an agent, and what decides whether it is installed again.
+// TestAgentRun checks what is installed with an agent, and what causes a reinstall.
 func TestAgentRun(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
@@ -252,7 +252,7 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 
-	// A run that had no environment is not announced in the only one that there is.
+	// A run without an environment is not announced in the pipeline's only environment.
 	run.Environment = ""
 	if err := s.Announce(t.Context(), p.pipeline, run); err != nil || len(sent) != 1 {
 		t.Errorf("a run without an environment: sent %+v, %v", sent, err)
@@ -272,7 +272,7 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// TestPrepare makes an environment ready as a run does: drift, plan, apply, configuration.
+// TestPrepare prepares an environment like a run: drift, plan, apply, configuration.
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
@@ -305,7 +305,7 @@ func TestPrepare(t *testing.T) {
 		t.Fatalf("%v\n%s", err, strings.Join(events, "\n"))
 	}
 	for _, want := range []string{
-		"log drift: not looked for, since there are no hosts yet", "plan 1 to create (plan ", `task create terraform_data.host["web-1"]`,
+		"log drift: not checked, there are no hosts yet", "plan 1 to create (plan ", `task create terraform_data.host["web-1"]`,
 		"task say hello", "log " + filepath.Join(p.dir, "site.yml") + ": 1 hosts, 0 changed, in ",
 	} {
 		if !has(events, want) {
@@ -333,7 +333,7 @@ func TestPrepare(t *testing.T) {
 	}
 	p.locks.held = map[string]core.Holder{}
 
-	// What a stage has noted on the host, and was changed since, is drift.
+	// A change of a file that a stage installed is drift.
 	p.write("noted", "{}")
 	if err := os.MkdirAll(filepath.Join(etc, "troop/installed"), 0o755); err != nil {
 		t.Fatal(err)
@@ -343,7 +343,7 @@ func TestPrepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, err = prepare(p.service())
-	if err == nil || !strings.Contains(err.Error(), "web-1 is drifted; see troop drift shop.hcl --env lab, and bring back what was applied with troop run shop.hcl --env lab --force") ||
+	if err == nil || !strings.Contains(err.Error(), "web-1 is drifted; see troop drift shop.hcl --env lab; to revert it: troop run shop.hcl --env lab --force") ||
 		!has(events, "log drift: "+filepath.Join(p.dir, "noted")+" is not what was installed") {
 		t.Errorf("with drift: %v\n%s", err, strings.Join(events, "\n"))
 	}

@@ -13,20 +13,20 @@ import (
 	"github.com/seed-b96de936/troop/playbooks"
 )
 
-// redisPort is where the router's Redis answers.
+// redisPort is the port of the router's Redis.
 const redisPort = 6379
 
-// site is what depends on which hosts there are: an apply makes it anew.
+// site holds what depends on the list of hosts. An apply replaces it.
 type site struct {
 	hosts   []core.Host
 	secrets secrets
 	ssh     *remote.Client
 	ansible *ansible.Runner
-	bus     *bus.Bus // nil: there is no router
+	bus     *bus.Bus // nil: no router
 	flags   *flags.Flags
 }
 
-// open returns the site of the hosts that the last apply recorded. It connects to nothing yet.
+// open returns the site of the hosts of the last apply. It opens no connection yet.
 func (e *Environment) open() (*site, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -73,7 +73,7 @@ func (e *Environment) open() (*site, error) {
 	return s, nil
 }
 
-// leave closes the site, for callers that hold mu.
+// leave closes the site. The caller holds mu.
 func (e *Environment) leave() error {
 	s := e.site
 	if s == nil {
@@ -91,7 +91,7 @@ func redisAddress(router core.Host) string {
 	return fmt.Sprintf("%s:%d", router.PrivateAddress, redisPort)
 }
 
-// Bus returns the events and the state that the hosts share. They are in a Redis on the router.
+// Bus returns the environment's events and shared state, which are in Redis on the router.
 func (e *Environment) Bus() (*bus.Bus, error) {
 	s, err := e.routed()
 	if err != nil {
@@ -100,7 +100,7 @@ func (e *Environment) Bus() (*bus.Bus, error) {
 	return s.bus, nil
 }
 
-// Flags returns the feature flags, which are in the same Redis.
+// Flags returns the environment's feature flags, which are in the same Redis.
 func (e *Environment) Flags() (*flags.Flags, error) {
 	s, err := e.routed()
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// State returns the state of the hosts, as Terraform knows it now.
+// State returns the present Terraform state.
 func (e *Environment) State(ctx context.Context) (*terraform.State, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -16,10 +16,10 @@ func (e *Environment) State(ctx context.Context) (*terraform.State, error) {
 	return w.State(ctx)
 }
 
-// Copies lists the copies of the state, the newest first. It opens nothing.
+// Copies lists the copies of the state, newest first, without opening a workspace.
 func (e *Environment) Copies() ([]terraform.Copy, error) { return terraform.Copies(e.terraformDir()) }
 
-// Copied returns the state as a copy has it.
+// Copied returns the state of a copy.
 func (e *Environment) Copied(ctx context.Context, number int) (*terraform.State, error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
@@ -28,8 +28,7 @@ func (e *Environment) Copied(ctx context.Context, number int) (*terraform.State,
 	return w.Copied(ctx, number)
 }
 
-// Restore puts a copy in the place of the state. It changes no host; those that are recorded from then on are those of
-// the copy.
+// Restore replaces the state with a copy and records the copy's hosts. It changes no host.
 func (e *Environment) Restore(ctx context.Context, number int) error {
 	w, err := e.terraform(ctx)
 	if err != nil {

@@ -6,10 +6,13 @@ package git
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +23,12 @@ type Repository struct {
 	Root string // of the work tree, or the bare repository itself; absolute
 	Path string // the source folder within the work tree; empty: its root
 	Bare bool
+	// Filters are those of the repository's own configuration that Checkout may run. The user's always run.
+	Filters []string
 
 	dir    string // git's own folder of this work tree
 	common string // what all work trees share: objects and branches
+	module bool   // it is a submodule's, whose configuration names a work tree elsewhere
 }
 
 // Commit is one commit.
@@ -30,6 +36,7 @@ type Commit struct {
 	Hash    string
 	Subject string // first line of the message
 	Branch  string // empty: none is known
+	Tag     string // empty: it was not named by a tag
 	Time    time.Time
 }
 
@@ -115,7 +122,12 @@ func (r *Repository) Resolve(ctx context.Context, revision string) (Commit, erro
 	if _, err := fmt.Sscan(stamp, &unix); err != nil {
 		return Commit{}, fmt.Errorf("read time of commit %s: %w", hash, err)
 	}
-	return Commit{Hash: hash, Subject: subject, Branch: r.branch(ctx, revision, hash), Time: time.Unix(unix, 0)}, nil
+	c := Commit{Hash: hash, Subject: subject, Branch: r.branch(ctx, revision, hash), Time: time.Unix(unix, 0)}
+	tag := strings.TrimPrefix(revision, "refs/tags/")
+	if _, err := r.git(ctx, "show-ref", "--verify", "--quiet", "refs/tags/"+tag); err == nil && c.Branch != tag {
+		c.Tag = tag
+	}
+	return c, nil
 }
 
 func (r *Repository) unknown(ctx context.Context, revision string, err error) error {
@@ -135,8 +147,13 @@ func (r *Repository) branch(ctx context.Context, revision, hash string) string {
 	if err != nil || strings.TrimSpace(head) != hash {
 		return ""
 	}
+	return r.Current(ctx)
+}
+
+// Current is the branch that is checked out; empty: none is, as in a rebase.
+func (r *Repository) Current(ctx context.Context) string {
 	current, err := r.git(ctx, "symbolic-ref", "--quiet", "--short", "HEAD")
-	if err != nil { // detached
+	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(current)
@@ -175,19 +192,126 @@ func (r *Repository) Changed(ctx context.Context, from, to string) ([]string, er
 	return slices.DeleteFunc(strings.Split(out, "\x00"), func(file string) bool { return file == "" }), nil
 }
 
-// git runs git in the repository.
-func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, r.Root, nil, append([]string{"-c", "safe.directory=*"}, args...)...)
+// Snapshot makes a commit of the files of the work tree as they lie there, ignored ones left out, with HEAD as its
+// parent. No branch points to it, and the user's index stays as it is. The same files give the same commit. Without a
+// difference from HEAD it is HEAD's own commit, and changed is false.
+func (r *Repository) Snapshot(ctx context.Context) (c Commit, changed bool, err error) {
+	if r.Bare {
+		return Commit{}, false, &Error{r.Root + " is a bare repository", "it has no files that are in no commit", nil}
+	}
+	head, err := r.Resolve(ctx, "HEAD")
+	if err != nil {
+		return Commit{}, false, err
+	}
+	index, err := r.copyIndex()
+	if err != nil {
+		return Commit{}, false, fmt.Errorf("copy index: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(filepath.Dir(index)) }()
+	when := fmt.Sprintf("%d +0000", head.Time.Unix()) // so that the same files give the same commit
+	env := []string{
+		"GIT_INDEX_FILE=" + index, "GIT_AUTHOR_NAME=troop", "GIT_AUTHOR_EMAIL=troop@localhost", "GIT_AUTHOR_DATE=" + when,
+		"GIT_COMMITTER_NAME=troop", "GIT_COMMITTER_EMAIL=troop@localhost", "GIT_COMMITTER_DATE=" + when,
+	}
+	git := func(args ...string) string {
+		out := ""
+		if err == nil {
+			out, err = run(ctx, r.Root, env, append([]string{"-c", "safe.directory=*"}, args...)...)
+		}
+		return strings.TrimSpace(out)
+	}
+	git("add", "--all", "--", ":/")
+	tree := git("write-tree")
+	if committed := git("rev-parse", "HEAD^{tree}"); err == nil && tree == committed {
+		return head, false, nil
+	}
+	c = Commit{Hash: git("commit-tree", "-p", head.Hash, "-m", "uncommitted changes on "+head.Subject, tree), Branch: head.Branch, Time: head.Time}
+	if err != nil {
+		return Commit{}, false, fmt.Errorf("make a commit of the work tree: %w", err)
+	}
+	c.Subject = "uncommitted changes on " + head.Subject
+	return c, true, nil
 }
 
-// run runs git in a folder, with nothing of the caller's GIT_ environment: in a hook it names another
-// repository, or an index that is being written. No hook and no monitor of the repository is started.
+// copyIndex copies the index into a folder of its own, which the caller removes.
+func (r *Repository) copyIndex() (string, error) {
+	b, err := os.ReadFile(filepath.Join(r.dir, "index"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "troop-index-")
+	if err != nil {
+		return "", err
+	}
+	index := filepath.Join(dir, "index")
+	if b != nil {
+		err = os.WriteFile(index, b, 0o600)
+	}
+	return index, err
+}
+
+// git runs git in the repository.
+func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, r.Root, r.env(), append([]string{"-c", "safe.directory=*"}, args...)...)
+}
+
+func (r *Repository) env() []string {
+	if r.module {
+		return []string{"GIT_DIR=" + r.dir}
+	}
+	return nil
+}
+
+// setting is one of git's configuration.
+type setting struct{ scope, key, value string }
+
+// settings returns what git's configuration says under keys that match a pattern, the strongest last.
+func (r *Repository) settings(ctx context.Context, pattern string) ([]setting, error) {
+	out, err := run(ctx, r.Root, r.env(), "-c", "safe.directory=*", "config", "--show-scope", "-z", "--get-regexp", pattern)
+	if code := (*exec.ExitError)(nil); errors.As(err, &code) && code.ExitCode() == 1 {
+		return nil, nil // there is none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read git's settings: %w", err)
+	}
+	var all []setting
+	fields := strings.Split(out, "\x00")
+	for i := 0; i+1 < len(fields); i += 2 {
+		key, value, _ := strings.Cut(fields[i+1], "\n")
+		if fields[i] != "command" { // which are our own
+			all = append(all, setting{fields[i], key, value})
+		}
+	}
+	return all, nil
+}
+
+// setting returns one setting, or nothing.
+func (r *Repository) setting(ctx context.Context, key string) (string, error) {
+	all, err := r.settings(ctx, "^"+regexp.QuoteMeta(strings.ToLower(key))+"$")
+	if len(all) == 0 {
+		return "", err
+	}
+	return all[len(all)-1].value, err
+}
+
+// run runs git in a folder and returns what it prints.
 func run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	return output(ctx, command(ctx, dir, env, args...))
+}
+
+// command is git in a folder, with nothing of the caller's environment that names a repository: in a hook it names
+// another one, or an index that is being written. No hook and no monitor of the repository is started.
+func command(ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
 	args = append([]string{"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"}, args...)
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
-	cmd.Env = append(cleanEnv(os.Environ()), env...)
+	cmd.Env = append(append(CleanEnv(os.Environ()), "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0"), env...)
 	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// output runs git and returns what it prints, or an error with what it said.
+func output(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
@@ -202,7 +326,20 @@ func run(ctx context.Context, dir string, env []string, args ...string) (string,
 	return out.String(), nil
 }
 
-func cleanEnv(env []string) []string {
-	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "GIT_") })
-	return append(env, "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0")
+// ofOneRepository are the variables that name a repository, as git rev-parse --local-env-vars lists them, and the
+// settings that a caller gave to one command.
+var ofOneRepository = []string{
+	"GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS",
+	"GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE",
+	"GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+	"GIT_WORK_TREE",
+}
+
+// CleanEnv leaves out of an environment what names a repository. What is the user's, such as GIT_SSH_COMMAND or
+// GIT_LFS_SKIP_SMUDGE, stays.
+func CleanEnv(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(ofOneRepository, name)
+	})
 }

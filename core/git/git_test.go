@@ -203,50 +203,54 @@ c"; git rm -q --cached app/new; touch outside app/ignored.log`)
 	}
 }
 
+// The command of a commit is called at the top of the work tree in which the commit was made.
 func TestHookInAWorkTree(t *testing.T) {
 	t.Parallel()
 	dir := shop(t)
-	r := open(t, filepath.Join(dir, "app"))
-	seen := filepath.Join(t.TempDir(), "it's seen")
-	h := git.Hook{Command: []string{"sh", "-c", `test -z "${GIT_INDEX_FILE-}" || true; echo "$@" >>"$0"`, seen}}
-	for range 2 {
-		path, err := r.InstallHook(t.Context(), h)
+	sh(t, dir, "git worktree add -q ../tree-$(basename $PWD) feature/x")
+	linked := filepath.Join(filepath.Dir(dir), "tree-"+filepath.Base(dir))
+	t.Cleanup(func() { _ = os.RemoveAll(linked) })
+	program := filepath.Join(t.TempDir(), "it's troop")
+	seen := program + " seen"
+	if err := os.WriteFile(program, []byte("#!/bin/sh\npwd >>\"$2\"; echo \"$1\" >>\"$2\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := git.Hook{Command: []string{program, "app/pipeline.hcl", seen}}
+	for _, from := range []string{"app", linked} { // installed from either, it is the same hook
+		if !filepath.IsAbs(from) {
+			from = filepath.Join(dir, from)
+		}
+		path, err := open(t, from).InstallHook(t.Context(), h)
 		if err != nil || path != filepath.Join(dir, ".git", "hooks", "post-commit") {
 			t.Fatalf("InstallHook: %s, %v", path, err)
 		}
 	}
-	sh(t, dir, "git commit -q --allow-empty -m third; git checkout -q --detach; git commit -q --allow-empty -m nobranch")
-	want := "--commit " + sh(t, dir, "git rev-parse main") + " --branch main"
-	if b, err := os.ReadFile(seen); err != nil || strings.TrimSpace(string(b)) != want {
+	sh(t, dir, "cd app; git commit -q --allow-empty -m third")
+	sh(t, linked, "git commit -q --allow-empty -m third")
+	want := dir + "\napp/pipeline.hcl\n" + linked + "\napp/pipeline.hcl\n"
+	if b, err := os.ReadFile(seen); err != nil || string(b) != want {
 		t.Errorf("the command got %q, %v, want %q", b, err, want)
 	}
+
+	// A work tree that is gone, and a program that is gone, break no commit.
+	sh(t, dir, "git worktree remove --force "+linked+"; git commit -q --allow-empty -m fourth")
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if said := sh(t, dir, "git commit -q --allow-empty -m fifth 2>&1"); !strings.Contains(said, "troop: no run: "+program+" is gone") || strings.Contains(said, "\n") {
+		t.Errorf("said %q", said)
+	}
+
+	r := open(t, dir)
 	path, err := r.UninstallHook(t.Context())
 	if err != nil || path == "" {
 		t.Fatalf("UninstallHook: %s, %v", path, err)
 	}
-	if path, err := r.UninstallHook(t.Context()); err != nil || path != "" {
-		t.Errorf("a second UninstallHook: %s, %v", path, err)
-	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the hook is still there")
 	}
-}
-
-func TestHookBehindTheCallersBack(t *testing.T) {
-	t.Parallel()
-	dir := shop(t)
-	log := filepath.Join(dir, "hook.log")
-	fifo := filepath.Join(dir, "go")
-	h := git.Hook{Command: []string{"sh", "-c", `read -r line <"$0"; echo "$line $2" >&2`, fifo}, Log: log}
-	sh(t, dir, "mkfifo go")
-	if _, err := open(t, dir).InstallHook(t.Context(), h); err != nil {
-		t.Fatal(err)
-	}
-	// The commit returns though the command waits; the command lives on and writes to its log.
-	hash := sh(t, dir, "git commit -q --allow-empty -m third; git rev-parse HEAD")
-	sh(t, dir, "echo heard >go; for i in $(seq 200); do test -s hook.log && exit 0; sleep 0.02; done; exit 1")
-	if b, err := os.ReadFile(log); err != nil || strings.TrimSpace(string(b)) != "heard "+hash {
-		t.Errorf("log: %q, %v, want %s", b, err, hash)
+	if path, err := r.UninstallHook(t.Context()); err != nil || path != "" {
+		t.Errorf("a second UninstallHook: %s, %v", path, err)
 	}
 }
 
@@ -255,18 +259,16 @@ func TestHookInABareRepository(t *testing.T) {
 	dir := shop(t)
 	bare := filepath.Join(t.TempDir(), "bare.git")
 	sh(t, dir, "git clone -q --bare . "+bare)
-	seen := filepath.Join(t.TempDir(), "seen")
-	path, err := open(t, bare).InstallHook(t.Context(), git.Hook{Command: []string{"sh", "-c", `echo "$2 $4" >>"$0"`, seen}})
+	path, err := open(t, bare).InstallHook(t.Context(), git.Hook{Command: []string{"/bin/sh", "-c", "sort -k3 >seen"}})
 	if err != nil || path != filepath.Join(bare, "hooks", "post-receive") {
 		t.Fatalf("InstallHook: %s, %v", path, err)
 	}
 	sh(t, dir, "git commit -q --allow-empty -m third; git push -q "+bare+" main main:new/one HEAD:refs/tags/t :feature/x")
-	head := sh(t, dir, "git rev-parse HEAD")
-	b, err := os.ReadFile(seen)
-	got := strings.Split(strings.TrimSpace(string(b)), "\n")
-	slices.Sort(got)
-	if err != nil || !slices.Equal(got, []string{head + " main", head + " new/one"}) {
-		t.Errorf("got %q, %v", got, err)
+	head, old, none := sh(t, dir, "git rev-parse HEAD"), sh(t, dir, "git rev-parse HEAD~1"), strings.Repeat("0", 40)
+	want := sh(t, dir, "git rev-parse feature/x") + " " + none + " refs/heads/feature/x\n" + old + " " + head + " refs/heads/main\n" +
+		none + " " + head + " refs/heads/new/one\n" + none + " " + head + " refs/tags/t\n"
+	if b, err := os.ReadFile(filepath.Join(bare, "seen")); err != nil || string(b) != want {
+		t.Errorf("got %q, %v, want %q", b, err, want)
 	}
 }
 
@@ -278,10 +280,12 @@ func TestHookOfSomebodyElse(t *testing.T) {
 	if err := os.WriteFile(foreign, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	h := git.Hook{Command: []string{"troop", "hook", "commit"}}
+	const line = "add this line to "
 	r := open(t, dir)
-	_, err := r.InstallHook(t.Context(), git.Hook{Command: []string{"troop", "run"}})
+	_, err := r.InstallHook(t.Context(), h)
 	e := (*git.Error)(nil)
-	if !errors.As(err, &e) || !strings.Contains(e.Remedy, "'troop' 'run' --commit") {
+	if !errors.As(err, &e) || !strings.Contains(e.Remedy, line) || !strings.Contains(e.Remedy, "'troop' 'hook' 'commit'") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := r.UninstallHook(t.Context()); err != nil {
@@ -293,12 +297,14 @@ func TestHookOfSomebodyElse(t *testing.T) {
 
 	other := shop(t)
 	sh(t, other, "git config core.hooksPath .husky")
-	if _, err := open(t, other).InstallHook(t.Context(), git.Hook{}); !errors.As(err, &e) || !strings.Contains(e.Summary, ".husky") {
+	_, err = open(t, other).InstallHook(t.Context(), h)
+	if !errors.As(err, &e) || !strings.Contains(e.Summary, ".husky") || !strings.Contains(e.Remedy, line+filepath.Join(other, ".husky", "post-commit")) ||
+		!strings.Contains(e.Remedy, "'troop' 'hook' 'commit'") {
 		t.Errorf("core.hooksPath: %v", err)
 	}
 	own := shop(t)
 	sh(t, own, "git config core.hooksPath .git/own")
-	if path, err := open(t, own).InstallHook(t.Context(), git.Hook{}); err != nil || path != filepath.Join(own, ".git", "own", "post-commit") {
+	if path, err := open(t, own).InstallHook(t.Context(), h); err != nil || path != filepath.Join(own, ".git", "own", "post-commit") {
 		t.Errorf("core.hooksPath within the repository: %s, %v", path, err)
 	}
 }

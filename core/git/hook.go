@@ -15,20 +15,23 @@ import (
 // hookMark is how a hook of ours is known.
 const hookMark = "# troop hook"
 
-// Hook is what a new commit starts.
-type Hook struct {
-	Command []string // gets --commit HASH --branch NAME
-	Log     string   // file to which the command's output is added; it runs behind the caller's back then. Empty: in front
-}
+// Hook is the command that a new commit calls, at the top of the work tree in which it was made. In a bare repository a
+// push calls it with git's list of updates as its input: lines of OLD NEW REF.
+type Hook struct{ Command []string }
 
-// InstallHook makes every new commit start a command: those made in a work tree (post-commit; not while no
-// branch is checked out, as in a rebase), or those pushed to a bare repository (post-receive). It returns the
-// hook's file. Installing again replaces our own hook; anybody else's is left alone, and is an *Error with the
-// line to add to it.
+// InstallHook makes every commit in any work tree of the repository call a command (post-commit), or every push to a
+// bare repository (post-receive). It returns the hook's file. Installing again replaces our own hook; anybody else's,
+// and a folder of hooks that belongs to the team's files, are left alone: the *Error holds the line to add.
 func (r *Repository) InstallHook(ctx context.Context, h Hook) (string, error) {
-	path, err := r.hookPath(ctx)
+	path, own, err := r.hookPath(ctx)
 	if err != nil {
 		return "", err
+	}
+	if !own {
+		return "", &Error{
+			Summary: fmt.Sprintf("core.hooksPath is %s, which is not the repository's own", filepath.Dir(path)),
+			Remedy:  fmt.Sprintf("add this line to %s: %s", path, h.call()),
+		}
 	}
 	there, err := os.ReadFile(path)
 	switch {
@@ -38,13 +41,13 @@ func (r *Repository) InstallHook(ctx context.Context, h Hook) (string, error) {
 	case !ours(there):
 		return "", &Error{
 			Summary: path + " is there already and is not troop's",
-			Remedy:  "add to it: " + h.line(r.Bare),
+			Remedy:  "add this line to it: " + h.call(),
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("install hook: %w", err)
 	}
-	if err := renameio.WriteFile(path, []byte(h.script(r.Bare)), 0o755); err != nil {
+	if err := renameio.WriteFile(path, []byte(h.script()), 0o755); err != nil {
 		return "", fmt.Errorf("install hook: %w", err)
 	}
 	return path, nil
@@ -52,8 +55,8 @@ func (r *Repository) InstallHook(ctx context.Context, h Hook) (string, error) {
 
 // UninstallHook removes our hook and returns its file, or nothing when there was none.
 func (r *Repository) UninstallHook(ctx context.Context) (string, error) {
-	path, err := r.hookPath(ctx)
-	if err != nil {
+	path, own, err := r.hookPath(ctx)
+	if err != nil || !own {
 		return "", err
 	}
 	there, err := os.ReadFile(path)
@@ -71,83 +74,37 @@ func (r *Repository) UninstallHook(ctx context.Context) (string, error) {
 
 func ours(script []byte) bool { return strings.Contains(string(script), "\n"+hookMark) }
 
-// hookPath is where git looks for the hook. A folder that belongs to the team's files is not ours to write to.
-func (r *Repository) hookPath(ctx context.Context) (string, error) {
+// hookPath is where git looks for the hook. A folder outside of git's own belongs to the team's files: it is not ours to
+// write to.
+func (r *Repository) hookPath(ctx context.Context) (path string, own bool, err error) {
 	name := "post-commit"
 	if r.Bare {
 		name = "post-receive"
 	}
 	hooks := filepath.Join(r.common, "hooks")
-	// Not through r.git, which turns hooks off by the very setting that is asked for.
-	own, err := configured(ctx, r.Root, "core.hooksPath")
-	if err != nil {
-		return "", err
+	set, err := r.setting(ctx, "core.hooksPath")
+	if err != nil || set == "" {
+		return filepath.Join(hooks, name), true, err
 	}
-	if own != "" {
-		if hooks = own; !filepath.IsAbs(hooks) {
-			hooks = filepath.Join(r.Root, hooks)
-		}
-		if in, err := filepath.Rel(r.common, hooks); err != nil || strings.HasPrefix(in, "..") {
-			return "", &Error{
-				Summary: fmt.Sprintf("core.hooksPath is %s, which is not the repository's own", own),
-				Remedy:  fmt.Sprintf("start troop from %s there, or git config --unset core.hooksPath", name),
-			}
-		}
+	if hooks = set; !filepath.IsAbs(hooks) {
+		hooks = filepath.Join(r.Root, hooks)
 	}
-	return filepath.Join(hooks, name), nil
+	in, err := filepath.Rel(r.common, hooks)
+	return filepath.Join(hooks, name), err == nil && filepath.IsLocal(in), nil
 }
 
-// configured returns a setting of git, or nothing.
-func configured(ctx context.Context, dir, key string) (string, error) {
-	out, err := run(ctx, dir, nil, "-c", "safe.directory=*", "config", "--show-scope", "--get-all", key)
-	if err != nil {
-		return "", fmt.Errorf("read git's settings: %w", err)
-	}
-	value := ""
-	for l := range strings.Lines(out) {
-		if scope, v, ok := strings.Cut(strings.TrimSuffix(l, "\n"), "\t"); ok && scope != "command" {
-			value = v
-		}
-	}
-	return value, nil
-}
-
-// call is the command in a shell, after $commit and $branch are set.
+// call is the hook's line. A program that is gone says so, and no commit or push fails because of it.
 func (h Hook) call() string {
-	var b strings.Builder
-	for _, a := range h.Command {
-		b.WriteString(quote(a) + " ")
+	var words []string
+	for _, word := range h.Command {
+		words = append(words, quote(word))
 	}
-	b.WriteString(`--commit "$commit" --branch "$branch" </dev/null`)
-	if h.Log == "" {
-		return b.String()
-	}
-	return "setsid " + b.String() + " >>" + quote(h.Log) + " 2>&1 &"
+	gone := quote(h.Command[0] + " is gone; install troop there, or troop hook install from where it is now")
+	return "if test -x " + words[0] + "; then " + strings.Join(words, " ") + " || true; else echo troop: no run: " + gone + " >&2; fi"
 }
 
-// line is what somebody else's hook needs to do the same.
-func (h Hook) line(bare bool) string {
-	if bare {
-		return `while read -r old commit ref; do branch=${ref#refs/heads/}; ` + h.call() + `; done`
-	}
-	return `commit=$(git rev-parse HEAD) branch=$(git symbolic-ref --short HEAD); ` + h.call()
-}
-
-func (h Hook) script(bare bool) string {
-	head := "#!/bin/sh\n" + hookMark + ": starts a run for every new commit. troop hook uninstall takes it away.\n"
-	if bare {
-		return head + `while read -r _ commit ref; do
-	case $ref in refs/heads/*) branch=${ref#refs/heads/} ;; *) continue ;; esac
-	case $commit in *[!0]*) ;; *) continue ;; esac # the branch is gone
-	` + h.call() + `
-done
-exit 0
-`
-	}
-	return head + `commit=$(git rev-parse HEAD)
-branch=$(git symbolic-ref --quiet --short HEAD) || exit 0 # a rebase, not a change of a branch
-` + h.call() + `
-`
+func (h Hook) script() string {
+	return "#!/bin/sh\n" + hookMark + ": starts a run for what is new. troop hook uninstall takes it away.\n" + h.call() + "\n"
 }
 
 // quote makes one word of a shell of a text.

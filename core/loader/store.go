@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -208,7 +207,7 @@ func (s *store) copyFile(path string) (tmp string, err error) {
 }
 
 func (s *store) path(d core.Digest, name string) string {
-	return filepath.Join(s.dir, strings.TrimPrefix(string(d), "sha256:"), name)
+	return filepath.Join(s.dir, d.Hex(), name)
 }
 
 // save keeps something that only saves time: without it, the work is done again.
@@ -252,16 +251,11 @@ func (s *store) saveDescription(d core.Digest, desc core.Description) {
 }
 
 func hashFile(path string) (core.Digest, error) {
-	f, err := os.Open(path)
+	d, err := core.DigestFile(path)
 	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
 		return "", fmt.Errorf("hash %s: %w", path, err)
 	}
-	return core.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
+	return d, nil
 }
 
 // ownedByRoot reports whether only root can change what a path leads to.

@@ -13,11 +13,12 @@ import (
 // checkCycles reports each circle of stages once, as a path with the place of every reference in it.
 func (l *loader) checkCycles() {
 	reported := map[core.StageID]bool{}
+	needs := l.circular()
 	for _, s := range l.pipeline.Stages {
-		if reported[s.ID()] {
+		if _, circular := needs[s.ID()]; !circular || reported[s.ID()] {
 			continue
 		}
-		circle := l.shortestCircle(s.ID())
+		circle := shortestCircle(needs, s.ID())
 		if circle == nil || slices.ContainsFunc(circle, func(id core.StageID) bool { return reported[id] }) {
 			continue
 		}
@@ -45,12 +46,39 @@ func (l *loader) checkCycles() {
 // edge is a dependency of one stage on another.
 type edge struct{ from, to core.StageID }
 
-// shortestCircle through a stage, starting with it; nil when there is none.
-func (l *loader) shortestCircle(start core.StageID) []core.StageID {
-	needs := map[core.StageID][]core.StageID{}
+// circular returns the needs of the stages that cannot be brought into an order: those in a circle, and those that
+// need one of them. Its cost grows with the number of needs alone.
+func (l *loader) circular() map[core.StageID][]core.StageID {
+	left := map[core.StageID][]core.StageID{}
+	waits := map[core.StageID]int{}
+	neededBy := map[core.StageID][]core.StageID{}
 	for _, s := range l.pipeline.Stages {
-		needs[s.ID()] = s.Needs
+		left[s.ID()], waits[s.ID()] = s.Needs, len(s.Needs)
+		for _, n := range s.Needs {
+			neededBy[n] = append(neededBy[n], s.ID())
+		}
 	}
+	var ready []core.StageID
+	for id, n := range waits {
+		if n == 0 {
+			ready = append(ready, id)
+		}
+	}
+	for len(ready) > 0 {
+		id := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		delete(left, id)
+		for _, next := range neededBy[id] {
+			if waits[next]--; waits[next] == 0 {
+				ready = append(ready, next)
+			}
+		}
+	}
+	return left
+}
+
+// shortestCircle through a stage, starting with it; nil when there is none.
+func shortestCircle(needs map[core.StageID][]core.StageID, start core.StageID) []core.StageID {
 	before := map[core.StageID]core.StageID{}
 	queue := []core.StageID{start}
 	for len(queue) > 0 {

@@ -122,7 +122,14 @@ func globFunc(dir string) function.Function {
 			if filepath.IsAbs(pattern) || strings.Contains("/"+pattern+"/", "/../") {
 				return cty.UnknownVal(typ), function.NewArgErrorf(0, "a pattern stays below the manifest's folder")
 			}
-			found, err := doublestar.Glob(os.DirFS(dir), strings.TrimPrefix(pattern, "./"), doublestar.WithFilesOnly(), doublestar.WithNoFollow())
+			if strings.Count(pattern, "**") > maxStars {
+				return cty.UnknownVal(typ), function.NewArgErrorf(0, "a pattern has %d times ** at most", maxStars)
+			}
+			tree := &limitedFS{FS: os.DirFS(dir), left: maxLooks}
+			found, err := doublestar.Glob(tree, strings.TrimPrefix(pattern, "./"), doublestar.WithFilesOnly(), doublestar.WithNoFollow())
+			if tree.left <= 0 {
+				return cty.UnknownVal(typ), function.NewArgErrorf(0, "%q looks at more than %d files; name the folders that matter", pattern, maxLooks)
+			}
 			if err != nil {
 				return cty.UnknownVal(typ), function.NewArgErrorf(0, "%v", err)
 			}
@@ -137,6 +144,37 @@ func globFunc(dir string) function.Function {
 			return cty.ListVal(values), nil
 		},
 	})
+}
+
+// maxStars is how many ** a pattern may have. Each one more is a walk through the tree for each folder of the walk
+// before.
+const maxStars = 2
+
+// maxLooks is how many files a pattern may look at, again and again where it has several **: larger than the trees of
+// most projects with all that they depend on.
+const maxLooks = 500_000
+
+// limitedFS ends a walk that takes too long: it looks empty then.
+type limitedFS struct {
+	fs.FS
+	left int
+}
+
+func (l *limitedFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if l.left <= 0 {
+		return nil, fs.ErrNotExist
+	}
+	list, err := fs.ReadDir(l.FS, name)
+	l.left -= len(list) + 1
+	return list, err
+}
+
+func (l *limitedFS) Stat(name string) (fs.FileInfo, error) {
+	l.left--
+	if l.left <= 0 {
+		return nil, fs.ErrNotExist
+	}
+	return fs.Stat(l.FS, name)
 }
 
 // envFunc is env.NAME for a computed name, with an optional value for when it is not set.

@@ -107,15 +107,24 @@ var manifestGrammar = schema{
 }
 
 var pipelineGrammar = schema{
-	name:   "a pipeline block",
-	doc:    "Names the pipeline. A manifest has exactly one.",
-	blocks: []block{{typ: "source", body: &sourceGrammar}},
+	name: "a pipeline block",
+	doc:  "Names the pipeline. A manifest has exactly one.",
+	arguments: []argument{
+		{"exit_with_failures", "number", "exit status of troop run when a stage with on_failure = \"continue\" failed and no other: such a run has passed with failures", false},
+	},
+	defaults: map[string]string{"exit_with_failures": "0"},
+	blocks:   []block{{typ: "source", body: &sourceGrammar}},
+	hints:    map[string]string{"path": "The source folder belongs in a block: source { path = \".\" }."},
 }
 
 var sourceGrammar = schema{
-	name:      "a source block",
-	doc:       "Where commits come from; without it, the manifest's folder.",
-	arguments: []argument{{"path", "string", "folder of a git work tree or a bare repository, relative to the manifest's folder", true}},
+	name: "a source block",
+	doc:  "Where commits come from; without it, the manifest's folder.",
+	arguments: []argument{
+		{"path", "string", "folder of a git work tree or a bare repository, relative to the manifest's folder", true},
+		{"filters", "list(string)", "git filters of the repository's own configuration that may run when a commit is checked out, such as \"lfs\"; those of the user's configuration always run, and a file that needs any other is refused", false},
+	},
+	defaults: map[string]string{"filters": "[]"},
 }
 
 var variableGrammar = schema{
@@ -243,13 +252,17 @@ var ansibleGrammar = schema{
 
 var triggerGrammar = schema{
 	name: "a trigger block",
-	doc:  "Chooses the environment of a run by the branch of its commit.",
+	doc:  "Chooses the environment of a run by the branch of its commit, or by its tag. With triggers, the git hook starts a run only for what one of them names; without any, for every branch.",
 	arguments: []argument{
-		{"branches", "list(string)", "names of branches, with * for any part of a name", true},
-		{"environment", "string", "where the run goes", true},
+		{"branches", "list(string)", "names of branches, with * for any part of a name", false},
+		{"tags", "list(string)", "names of tags, with * for any part of a name; a push of a tag to a bare repository, or troop run --tag", false},
+		{"environment", "string", "where the run goes; without it, in none", false},
 		{"until", "reference", "the last stage to run: stage.TYPE.NAME", false},
 	},
-	hints: map[string]string{"branch": "Branches are a list: branches = [\"main\"]."},
+	hints: map[string]string{
+		"branch": "Branches are a list: branches = [\"main\"].",
+		"tag":    "Tags are a list: tags = [\"v*\"].",
+	},
 }
 
 // stageGrammar holds the arguments of every stage that belong to the core. A plugin never sees them.
@@ -260,12 +273,12 @@ var stageGrammar = schema{
 		{"needs", "list(reference)", "stages that have to pass before this one starts: [stage.TYPE.NAME]", false},
 		{"timeout", "duration", "the most time for one attempt", false},
 		{"retries", "number", "how often a failed attempt is repeated", false},
-		{"on_failure", "string", "stop ends the run; continue still runs the stages that do not need this one", false},
+		{"on_failure", "string", "stop ends the run, which has failed; continue goes on as if the stage had passed, and the run has passed with failures", false},
 		{"environment", "string", "environment to work in; without it, that of the run", false},
 		{"for_each", "any", "a list of strings or a map: the stage is repeated for each item, as each.key and each.value", false},
 		{"grants", "list(string)", "what the plugin gets only when it is granted: storage is the key with which every host sends files to the storage host", false},
 	},
-	defaults: map[string]string{"retries": "0", "on_failure": `"stop"`, "grants": "[]"},
+	defaults: map[string]string{"timeout": `"1h"`, "retries": "0", "on_failure": `"stop"`, "grants": "[]"},
 	blocks:   []block{{typ: "when", body: &whenGrammar}},
 	hints: map[string]string{
 		"capabilities": "A plugin says itself what it needs. What it gets only from you is given by: grants = [\"storage\"].",
@@ -294,13 +307,18 @@ var whenGrammar = schema{
 
 var notifyGrammar = schema{
 	name: "a notify block",
-	doc:  "Where alerts and results are sent. TYPE is email, sms, webhook or chat.",
+	doc: "Where alerts and results are sent. TYPE is email (smtp://USER:PASSWORD@HOST:PORT/?from=A&to=B,C), sms (twilio://SID:TOKEN@api.twilio.com/?from=+1…&to=+1…,+1…), " +
+		"slack, teams or discord (the https:// address of their webhook), pagerduty (https://:KEY@events.pagerduty.com/v2/enqueue), opsgenie (https://:KEY@api.opsgenie.com/v2/alerts), " +
+		"webhook (JSON to any https:// address) or chat (the addresses of the library shoutrrr, such as telegram://…). Each receiver has a queue of its own. " +
+		"What comes at once is one message; one that cannot be delivered is tried again for an hour, which troop events shows; what begins and ends again and again is told once more, and when it has settled.",
 	arguments: []argument{
 		{"url", "string", "address; it may hold a secret: env.NAME", true},
 		{"on", "list(string)", "severities (alert, resolved, warning, info) and kinds of events (run.failed)", false},
-		{"cooldown", "duration", "the least time between two messages about the same thing", false},
+		{"cooldown", "duration", "the least time between two messages about the same thing; it starts when one was delivered", false},
+		{"limit", "number", "messages in a minute, to each receiver; what comes faster becomes one", false},
+		{"page", "string", "address of the server's pages, for links in messages", false},
 	},
-	defaults: map[string]string{"on": `["alert", "resolved", "run.failed"]`, "cooldown": `"5m"`},
+	defaults: map[string]string{"on": `["alert", "resolved", "run.failed"]`, "cooldown": `"5m"`, "limit": "4"},
 	hints: map[string]string{
 		"to":     "The receivers are a part of the url: smtp://USER:PASSWORD@HOST:PORT/?from=…&to=….",
 		"events": "What is to be heard is given by: on = [\"alert\", \"run.failed\"].",

@@ -88,6 +88,7 @@ type loader struct {
 	stages       map[string]*stageDecl // by TYPE.NAME as declared
 	order        []*stageDecl
 	functions    map[string]function.Function
+	budget       *budget            // of loading; each scope that is made later has its own
 	environ      map[string]*string // environment variables that were looked up; nil: not set
 	unset        map[missing]bool   // environment variables that were reported
 	loaded       bool               // nothing of this changes any more, so that scopes can be made concurrently
@@ -113,6 +114,7 @@ func newLoader(file string, src []byte, o Options) *loader {
 		edges:        map[edge]hcl.Range{},
 	}
 	l.functions = functions(l.pipeline.Dir, l.lookupEnv, o.Need != Everything)
+	l.budget = newBudget(l.functions)
 	return l
 }
 
@@ -143,6 +145,9 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.loaded = true
 }
 
+// maxExit is the highest exit status that no shell takes for a signal or for a command that it could not start.
+const maxExit = 125
+
 // declarePipeline takes the name only: expressions may refer to it.
 func (l *loader) declarePipeline(blocks []*hclsyntax.Block) {
 	if len(blocks) == 0 {
@@ -163,11 +168,21 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 		return
 	}
 	inner := l.content(blocks[0].Body, &pipelineGrammar)
+	if a := blocks[0].Body.Attributes["exit_with_failures"]; a != nil {
+		status, ok := l.integer(a, site{})
+		if ok && status > maxExit {
+			l.errorf(a.Expr.Range(), "Invalid exit status", "An exit status is a number from 0, all is well, to %d.", maxExit)
+		}
+		l.pipeline.ExitWithFailures = status
+	}
 	l.onlyOne(inner, "source")
 	if len(inner) == 0 {
 		return
 	}
 	l.content(inner[0].Body, &sourceGrammar)
+	if a := inner[0].Body.Attributes["filters"]; a != nil {
+		l.pipeline.Source.Filters, _ = l.strs(a, site{})
+	}
 	attr := inner[0].Body.Attributes["path"]
 	if attr == nil {
 		l.missing(inner[0], "path", `path = "."`)

@@ -24,6 +24,13 @@ type compiled struct {
 	each     map[string]cty.Value
 	refs     []reference // that still stand in the text
 	computed []computation
+	whole    []argumentOf
+}
+
+// argumentOf is an argument of a stage's block, as it is written.
+type argumentOf struct {
+	*hclsyntax.Attribute
+	refs []reference
 }
 
 // computation is an expression evaluated by the core, and the name under which the plugin finds its value.
@@ -47,6 +54,7 @@ func (l *loader) compile(s *core.Stage, d *stageDecl, i instance) {
 		if !ok {
 			continue
 		}
+		c.whole = append(c.whole, argumentOf{a, refs})
 		replaced := c.split(a.Expr)
 		for _, x := range replaced {
 			r := x.expr.Range()
@@ -162,11 +170,10 @@ func (l *loader) dependency(s *core.Stage, r reference, at hcl.Range, seen map[s
 func (c *compiled) try(where site) {
 	m := c.l.moment(where)
 	for i, x := range c.computed {
-		ctx, diags := m.context(x.refs)
-		if diags.HasErrors() {
+		v, good, diags := m.eval(x.expr, x.refs)
+		if !good {
 			continue // of a local value: reported there
 		}
-		v, diags := x.expr.Value(ctx)
 		c.l.add(diags)
 		c.l.secrets.addMarked(v)
 		switch {
@@ -176,12 +183,37 @@ func (c *compiled) try(where site) {
 			c.computed[i].value = v
 		}
 	}
+	for _, a := range c.whole {
+		v, good, _ := m.eval(a.Expr, a.refs) // its other mistakes are said above, or by the plugin
+		if good && a.Name == "command" {
+			c.l.visible(a.Attribute, v)
+		}
+	}
+	c.l.add(m.budget.diags())
+}
+
+// visible refuses secrets in a command: every user of a machine can read its command lines.
+func (l *loader) visible(a *hclsyntax.Attribute, v cty.Value) {
+	const summary, remedy = "Sensitive value in a command", "Every user of the machine can read a command line. Hand the value over in the environment, env = { TOKEN = secret.NAME }, and let the command read $TOKEN."
+	list, marks := v.Unmark()
+	if len(marks) == 0 && list.IsKnown() && !list.IsNull() && list.CanIterateElements() {
+		i := 0
+		for it := list.ElementIterator(); it.Next(); i++ {
+			if _, word := it.Element(); word.ContainsMarked() {
+				l.errorf(item(a.Expr, i), summary, "%s", remedy)
+			}
+		}
+		return
+	}
+	if v.ContainsMarked() {
+		l.errorf(a.Expr.Range(), summary, "%s", remedy)
+	}
 }
 
 // scope is core.Stage.Scope.
 func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (core.Scope, error) {
 	m := c.l.moment(site{run: true, environment: env, each: c.each})
-	m.outputs, m.fetch = outputs, true
+	m.outputs, m.fetch, m.budget = outputs, true, newBudget(c.l.functions)
 	tree, diags := m.values(c.refs)
 	values := map[string]cty.Value{}
 	for root, names := range tree {
@@ -192,14 +224,15 @@ func (c *compiled) scope(env string, outputs map[core.StageID]map[string]any) (c
 			values[x.name] = x.value
 			continue
 		}
-		ctx, found := m.context(x.refs)
-		diags = append(diags, found...)
-		if found.HasErrors() {
-			continue
-		}
-		v, found := x.expr.Value(ctx)
+		v, _, found := m.eval(x.expr, x.refs)
 		diags = append(diags, found...)
 		values[x.name] = v
+	}
+	if !diags.HasErrors() { // the plugin evaluates the whole, with no limit
+		for _, a := range c.whole {
+			_, _, _ = m.eval(a.Expr, a.refs)
+		}
+		diags = append(diags, m.budget.diags()...)
 	}
 	if diags.HasErrors() {
 		var out core.Diagnostics

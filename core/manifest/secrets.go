@@ -12,15 +12,13 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 type mark string
 
 // sensitive marks values that must not be shown.
 const sensitive mark = "sensitive"
-
-// minSecret in bytes: to mask less would shred every output and hide nothing.
-const minSecret = 4
 
 // secrets collects the texts that must be masked wherever they appear.
 type secrets struct {
@@ -32,14 +30,14 @@ func (s *secrets) add(text string) {
 	if s.seen == nil {
 		s.seen = map[string]bool{}
 	}
-	if len(text) >= minSecret {
+	if len(text) >= mask.MinSecret {
 		s.seen[text] = true
 	}
 	if !strings.ContainsAny(text, "\r\n") {
 		return
 	}
 	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if line = strings.TrimSpace(line); len(line) >= minSecret {
+		if line = strings.TrimSpace(line); len(line) >= mask.MinSecret {
 			s.seen[line] = true
 		}
 	}

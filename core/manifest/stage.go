@@ -160,6 +160,7 @@ func (l *loader) stage(d *stageDecl, i instance) core.Stage {
 	s := core.Stage{
 		Type: d.typ, Name: string(i.id(d))[len(d.typ)+1:],
 		OnFailure: core.Stop,
+		Timeout:   core.DefaultTimeout,
 		Range:     rangeOf(d.block.DefRange()),
 	}
 	body := d.block.Body
@@ -244,7 +245,7 @@ func (l *loader) onFailure(a *hclsyntax.Attribute, text string) core.OnFailure {
 		return core.OnFailure(text)
 	}
 	l.errorf(a.Expr.Range(), "Invalid on_failure",
-		"%q is neither \"stop\", which ends the run, nor \"continue\", which lets stages run that do not need this one.%s", shorten(text), didYouMean(text, known))
+		"%q is neither \"stop\", which ends the run, nor \"continue\", which goes on as if the stage had passed.%s", shorten(text), didYouMean(text, known))
 	return core.Stop
 }
 
@@ -253,7 +254,7 @@ func (l *loader) when(b *hclsyntax.Block) core.When {
 	l.content(b.Body, &whenGrammar)
 	var w core.When
 	if a := b.Body.Attributes["branches"]; a != nil {
-		w.Branches = l.patterns(a)
+		w.Branches = l.patterns(a, "branch")
 	}
 	if a := b.Body.Attributes["environments"]; a != nil {
 		list, ok := l.strs(a, site{})

@@ -19,18 +19,31 @@ import (
 const (
 	maxDepth  = 200    // brackets, signs, conditions
 	maxTokens = 50_000 // of one argument
+	// maxPieces of one text are its lines and what stands between percent signs. The parser takes the square of their
+	// number: 5,000 take less than a second.
+	maxPieces = 5_000
 	harmless  = 1 << 16
 )
 
 // tooDeep finds the place where src passes one of the limits.
 func tooDeep(file string, src []byte) *core.Diagnostic {
-	if len(src) <= harmless && !bytesMoreThan(src, "([{!-?%", maxDepth) {
+	if len(src) <= harmless && !bytesMoreThan(src, "([{!-?%", maxDepth) && bytes.Count(src, []byte{'\n'}) <= maxPieces {
 		return nil
 	}
 	tokens, _ := hclsyntax.LexConfig(src, file, hcl.InitialPos)
-	var depth, unary, branches, length int
+	var depth, unary, branches, length, pieces int
 	for _, t := range tokens {
 		length++
+		if pieces++; t.Type != hclsyntax.TokenStringLit && t.Type != hclsyntax.TokenQuotedLit {
+			pieces = 0
+		}
+		if pieces > maxPieces {
+			return &core.Diagnostic{
+				Summary: "Text too long",
+				Detail:  fmt.Sprintf("This text has more than %d lines or percent signs. Keep it in a file of its own, and read that with file(\"…\").", maxPieces),
+				Range:   rangeOf(t.Range),
+			}
+		}
 		switch t.Type {
 		case hclsyntax.TokenOParen, hclsyntax.TokenOBrack, hclsyntax.TokenOBrace, hclsyntax.TokenTemplateInterp:
 			depth++

@@ -26,15 +26,19 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 		}
 		l.content(b.Body, &triggerGrammar)
 		t := core.Trigger{Name: b.Labels[0]}
-		if a := b.Body.Attributes["branches"]; a == nil {
-			l.missing(b, "branches", `branches = ["main"]`)
-		} else {
-			t.Branches = l.patterns(a)
+		if a := b.Body.Attributes["branches"]; a != nil {
+			t.Branches = l.patterns(a, "branch")
 		}
-		if a := b.Body.Attributes["environment"]; a == nil {
-			l.missing(b, "environment", `environment = "production"`)
-		} else if name, ok := l.str(a, site{}); ok && l.checkEnvironment(a.Expr.Range(), name) {
-			t.Environment = name
+		if a := b.Body.Attributes["tags"]; a != nil {
+			t.Tags = l.patterns(a, "tag")
+		}
+		if b.Body.Attributes["branches"] == nil && b.Body.Attributes["tags"] == nil {
+			l.missing(b, "branches", `branches = ["main"], or tags = ["v*"]`)
+		}
+		if a := b.Body.Attributes["environment"]; a != nil {
+			if name, ok := l.str(a, site{}); ok && l.checkEnvironment(a.Expr.Range(), name) {
+				t.Environment = name
+			}
 		}
 		if a := b.Body.Attributes["until"]; a != nil {
 			if ids := l.stageIDs(a.Expr); len(ids) == 1 {
@@ -47,24 +51,26 @@ func (l *loader) readTriggers(blocks []*hclsyntax.Block) {
 	}
 }
 
-// patterns are names of branches, with * for any part of a name without a slash.
-func (l *loader) patterns(a *hclsyntax.Attribute) []string {
+// patterns are names of branches or tags, with * for any part of a name without a slash.
+func (l *loader) patterns(a *hclsyntax.Attribute, what string) []string {
 	list, ok := l.strs(a, site{})
 	if ok && len(list) == 0 {
-		l.errorf(a.Expr.Range(), "Empty list", "%q names no branch, so that this never holds. Write [\"*\"] for every branch.", a.Name)
+		l.errorf(a.Expr.Range(), "Empty list", "%q names no %s, so that this never holds. Write [\"*\"] for every %s.", a.Name, what, what)
 	}
 	for i, p := range list {
 		if _, err := path.Match(p, ""); err != nil || strings.TrimSpace(p) != p || p == "" {
-			l.errorf(item(a.Expr, i), "Invalid pattern", "%q is no pattern of branches. Write a name, or use * and ?: \"main\", \"release/*\".", shorten(p))
+			l.errorf(item(a.Expr, i), "Invalid pattern", "%q is no pattern of a %s. Write a name, or use * and ?: %s.", shorten(p), what, patternExamples[what])
 		}
 	}
 	return list
 }
 
+var patternExamples = map[string]string{"branch": `"main", "release/*"`, "tag": `"v1.0", "v*"`}
+
 var (
-	notifyTypes = []string{"email", "sms", "webhook", "chat"}
+	notifyTypes = []string{"email", "sms", "webhook", "slack", "teams", "discord", "pagerduty", "opsgenie", "chat"}
 	severities  = []string{string(core.Info), string(core.Warning), string(core.Alert), string(core.Resolved)}
-	runKinds    = []string{core.KindRunStarted, core.KindRunPassed, core.KindRunFailed, core.KindRunCancelled}
+	runKinds    = []string{core.KindRunStarted, core.KindRunPassed, core.KindRunPassedWithFailures, core.KindRunFailed, core.KindRunCancelled}
 	stageKinds  = []string{core.KindStageStarted, core.KindStagePassed, core.KindStageFailed, core.KindStageSkipped}
 	kindPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+$`)
 )
@@ -112,6 +118,20 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 	}
 	if a := b.Body.Attributes["cooldown"]; a != nil {
 		n.Cooldown = l.duration(a, site{})
+	}
+	if a := b.Body.Attributes["limit"]; a != nil {
+		var ok bool
+		if n.Limit, ok = l.integer(a, site{}); ok && n.Limit == 0 {
+			l.errorf(a.Expr.Range(), "Invalid number", "With a limit of 0 this notifier would never say anything.")
+		}
+	}
+	if a := b.Body.Attributes["page"]; a != nil {
+		if text, ok := l.str(a, site{}); ok {
+			n.Page = text
+			if u, err := url.Parse(text); err != nil || u.Scheme != "https" && u.Scheme != "http" {
+				l.errorf(a.Expr.Range(), "Invalid address", "\"page\" is the address of a web page: page = \"https://troop.example.com\".")
+			}
+		}
 	}
 	return n
 }

@@ -20,7 +20,8 @@ type moment struct {
 	environment cty.Value // name, or unknown
 	outputs     map[core.StageID]map[string]any
 	each        map[string]cty.Value
-	fetch       bool                 // read the secrets that are asked for
+	fetch       bool // read the secrets that are asked for
+	budget      *budget
 	locals      map[string]cty.Value // computed so far
 }
 
@@ -30,17 +31,22 @@ func (l *loader) moment(s site) *moment {
 	if s.environment != "" {
 		environment = cty.StringVal(s.environment)
 	}
-	return &moment{l: l, environment: environment, each: s.each, fetch: l.needed(s), locals: map[string]cty.Value{}}
+	return &moment{l: l, environment: environment, each: s.each, fetch: l.needed(s), locals: map[string]cty.Value{}, budget: l.budget}
 }
 
-// context holds the values of refs, and no others.
-func (m *moment) context(refs []reference) (*hcl.EvalContext, hcl.Diagnostics) {
+// eval evaluates an expression with the values of refs, and no others. It is not good when one of them has no value,
+// which has been reported where that is written.
+func (m *moment) eval(expr hclsyntax.Expression, refs []reference) (v cty.Value, good bool, diags hcl.Diagnostics) {
 	tree, diags := m.values(refs)
+	if diags.HasErrors() {
+		return cty.DynamicVal, false, diags
+	}
 	vars := map[string]cty.Value{}
 	for root, v := range tree {
 		vars[root] = cty.ObjectVal(v)
 	}
-	return &hcl.EvalContext{Variables: vars, Functions: m.l.functions}, diags
+	v, diags = m.budget.value(expr, vars)
+	return v, true, diags
 }
 
 // values is the tree root → name → value of refs.
@@ -98,11 +104,7 @@ func (m *moment) local(x *local) (cty.Value, hcl.Diagnostics) {
 	if !x.good {
 		return cty.DynamicVal, nil
 	}
-	ctx, diags := m.context(x.refs)
-	if diags.HasErrors() {
-		return cty.DynamicVal, diags
-	}
-	v, diags := x.attr.Expr.Value(ctx)
+	v, _, diags := m.eval(x.attr.Expr, x.refs)
 	if !diags.HasErrors() {
 		m.locals[x.name] = v
 	}
@@ -153,11 +155,10 @@ func (l *loader) partly(expr hclsyntax.Expression, s site) (cty.Value, bool) {
 	if !ok {
 		return cty.DynamicVal, false
 	}
-	ctx, diags := l.moment(s).context(refs)
-	if diags.HasErrors() {
+	v, good, diags := l.moment(s).eval(expr, refs)
+	if !good {
 		return cty.DynamicVal, false // of a local value: reported there
 	}
-	v, diags := expr.Value(ctx)
 	l.add(diags)
 	return v, !diags.HasErrors()
 }

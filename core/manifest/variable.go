@@ -148,7 +148,7 @@ func (l *loader) readDefault(v *variable) {
 	if !l.checkFunctions(v.fallback.Expr) {
 		return
 	}
-	value, diags := v.fallback.Expr.Value(&hcl.EvalContext{Functions: l.functions})
+	value, diags := l.budget.value(v.fallback.Expr, nil)
 	l.add(diags)
 	if diags.HasErrors() {
 		return
@@ -192,7 +192,7 @@ func (l *loader) parseValue(v *variable, text, from string) (cty.Value, bool) {
 	expr, diags := hclsyntax.ParseExpression([]byte(text), from, hcl.InitialPos)
 	var value cty.Value
 	if !diags.HasErrors() {
-		value, diags = expr.Value(nil)
+		value, diags = l.budget.constant(expr)
 	}
 	if diags.HasErrors() {
 		v.refused = true
@@ -244,7 +244,7 @@ func (l *loader) readVarFile(file string, given map[string]cty.Value) {
 		l.errorf(b.DefRange(), "Block in a file of variables", "Such a file holds NAME = VALUE lines only.")
 	}
 	for _, a := range attributes(body) {
-		value, diags := a.Expr.Value(nil)
+		value, diags := l.budget.constant(a.Expr)
 		if diags.HasErrors() {
 			l.errorf(a.Expr.Range(), "Invalid value", "A value in a file of variables is plain, without references and functions.")
 			continue

@@ -1,30 +1,34 @@
-// Package mask hides secrets in text, in values and in streams of lines. The engine, the command-line tool and
-// whoever shows what came from elsewhere import it.
+// Package mask hides secrets in text, in values and in streams of lines. It looks at what a terminal would show, so
+// that a colour in the middle of a secret hides nothing from it, and knows the forms in which tools write a secret. The
+// engine, the command-line tool and whoever shows what came from elsewhere import it.
 package mask
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
+
+	"github.com/seed-b96de936/troop/core/plain"
 )
+
+// MinSecret is the least length, in bytes, of what is masked: anything shorter is in every other word.
+const MinSecret = 4
 
 const (
 	masked = "***"
-	// minSecret is the least length, in bytes, of what is masked: anything shorter is in every other word.
-	minSecret = 4
 	// minFragment is the least length of a line of a multi-line secret that is masked by itself.
 	minFragment = 8
+	// mostHeld is how many lines wait at most. Each line of a secret has a byte, and a secret is not longer.
+	mostHeld = 64 << 10
 )
 
-// Mask hides secrets in whatever leaves a run. A secret is also found without its line breaks, one of its
-// lines is found by itself, and so is the password of a secret that is an address. It is safe for concurrent
-// use.
+// Mask hides secrets in whatever leaves a run. A secret is also found without its line breaks and in the forms in
+// which tools write it; one of its lines is found by itself, and so is the password of a secret that is an address.
+// It is safe for concurrent use.
 type Mask struct {
-	mu      sync.RWMutex
-	whole   []string // as they may stand in one text
-	joined  []string // without line breaks, as they may be spread over several lines
-	longest int      // of joined, bytes
+	mu     sync.Mutex
+	known  map[string]bool // all that is hidden
+	finder *finder         // nil: there are new ones
 }
 
 // New returns a mask for some secrets.
@@ -39,41 +43,64 @@ func New(secrets ...string) *Mask {
 // Add hides one more secret from now on.
 func (m *Mask) Add(secret string) {
 	secret = strings.TrimSpace(secret)
-	if len(secret) < minSecret {
+	if len(secret) < MinSecret {
 		return
 	}
-	whole := []string{secret}
+	all := append(forms(secret), secret)
 	if lines := strings.Split(secret, "\n"); len(lines) > 1 {
 		for _, l := range lines {
 			if l = strings.TrimSpace(l); len(l) >= minFragment {
-				whole = append(whole, l)
+				all = append(append(all, l), written(l)...)
 			}
 		}
 	}
 	if u, err := url.Parse(secret); err == nil && u.User != nil {
-		if p, ok := u.User.Password(); ok && len(p) >= minSecret {
+		if p, ok := u.User.Password(); ok && len(p) >= MinSecret {
 			_, escaped, _ := strings.Cut(u.User.String(), ":")
-			whole = append(whole, p, escaped)
+			all = append(append(all, p, escaped), forms(p)...)
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, w := range whole {
-		if !slices.Contains(m.whole, w) {
-			m.whole = append(m.whole, w)
-		}
-		if j := joinLines(w); !slices.Contains(m.joined, j) {
-			m.joined = append(m.joined, j)
-			m.longest = max(m.longest, len(j))
+	if m.known == nil {
+		m.known = map[string]bool{}
+	}
+	for _, text := range all {
+		if text = plain.Bare(text); len(text) >= MinSecret && !m.known[text] {
+			m.known[text] = true
+			m.finder = nil
 		}
 	}
 }
 
-// String returns s with every secret replaced.
+// find is what finds the secrets that are known by now.
+func (m *Mask) find() *finder {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.finder == nil {
+		m.finder = newFinder(m.known)
+	}
+	return m.finder
+}
+
+// String returns s with every secret replaced. A text in which a control sequence hides one is returned as a terminal
+// would show it.
 func (m *Mask) String(s string) string {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return cover(s, find(s, m.whole))
+	f := m.find()
+	bare, shown := plain.Bare(s), plain.Text(s)
+	if shown == s && len(bare) == len(joinLines(s)) {
+		return cover(s, f.find(s))
+	}
+	lines := strings.Split(shown, "\n")
+	for i, l := range lines {
+		lines[i] = plain.Bare(l)
+	}
+	shown = strings.Join(lines, "\n")
+	spans := f.find(shown)
+	if len(spans) > 0 || len(f.find(bare)) > 0 {
+		return cover(shown, spans)
+	}
+	return s
 }
 
 // Value returns v with every secret replaced in all strings within it. It copies what it changes.
@@ -132,128 +159,89 @@ func (m *Mask) Map(v map[string]any) map[string]any {
 	return out
 }
 
-// Lines masks the lines of one stream, where a secret may be spread over several. A line that ends like the
-// beginning of a secret is held back until the next line tells. It is for one goroutine.
+// Lines masks the lines of one stream, where a secret may be spread over several, and makes plain text of them. A line
+// that ends like the beginning of a secret is held back until the next line tells. It is for one goroutine.
 type Lines struct {
 	Mask *Mask
 	Emit func(line string)
-	past string   // the end of what was let go, unmasked and joined
-	held []string // unmasked
+
+	look     search
+	held     []held
+	released int    // bytes of look that were let go
+	recent   []byte // the end of what look has seen
+}
+
+// held is a line that is not let go yet.
+type held struct {
+	text     string // as a terminal shows it
+	bare     string // without what takes no place
+	from, to int    // of bare, in what look has seen
 }
 
 // Line takes the next line and emits those that can be judged.
 func (l *Lines) Line(line string) {
-	l.held = append(l.held, line)
-	l.release(false)
+	for part := range strings.SplitSeq(line, "\n") {
+		text := plain.Line(part)
+		bare := plain.Bare(text)
+		l.renew()
+		from := l.look.at
+		l.look.take(bare)
+		l.held = append(l.held, held{text, bare, from, l.look.at})
+		l.remember(bare)
+		l.release(l.look.at - l.look.open())
+	}
 }
 
 // Flush emits what is held back; the stream has ended.
-func (l *Lines) Flush() { l.release(true) }
+func (l *Lines) Flush() { l.release(l.look.at) }
 
-func (l *Lines) release(all bool) {
-	l.Mask.mu.RLock()
-	whole, joined, longest := l.Mask.whole, l.Mask.joined, l.Mask.longest
-	l.Mask.mu.RUnlock()
-
-	var b strings.Builder
-	b.WriteString(l.past)
-	starts := make([]int, len(l.held)) // of the held lines within text
-	for i, line := range l.held {
-		starts[i] = b.Len()
-		b.WriteString(joinLines(line))
+// renew goes on with the secrets that became known since the last line.
+func (l *Lines) renew() {
+	f := l.Mask.find()
+	if f == l.look.finder {
+		return
 	}
-	text := b.String()
-	spread := find(text, joined)
-	keep := len(text)
-	if !all {
-		keep -= beginning(text, joined)
+	again := search{finder: f, at: l.look.at - len(l.recent)}
+	again.take(string(l.recent))
+	for _, x := range l.look.spans {
+		again.spans = merge(again.spans, x)
 	}
+	l.look = again
+}
 
+// remember keeps what the secrets that are not known yet may begin with: what is held, and as much before it as is
+// the beginning of one.
+func (l *Lines) remember(bare string) {
+	l.recent = append(l.recent, bare...)
+	if need := max(l.look.at-l.released, int(l.look.nodes[l.look.state].depth)); len(l.recent) > 2*need+(64<<10) {
+		l.recent = append([]byte(nil), l.recent[len(l.recent)-need:]...)
+	}
+}
+
+// release emits the lines that end before a place, and the oldest of too many.
+func (l *Lines) release(keep int) {
 	n := 0
-	for n < len(l.held) {
-		end := starts[n] + len(joinLines(l.held[n]))
-		if end > keep {
-			break
+	for n < len(l.held) && (l.held[n].to <= keep || len(l.held)-n > mostHeld) {
+		h := l.held[n]
+		text := h.text
+		if spans := within(l.look.spans, h.from, h.to); len(spans) > 0 {
+			text = cover(h.bare, spans)
 		}
-		l.Emit(l.maskLine(l.held[n], starts[n], end, spread, whole))
+		l.Emit(text)
+		l.released = h.to
 		n++
 	}
-	if n < len(l.held) {
-		text = text[:starts[n]]
+	if n == 0 {
+		return
 	}
-	l.held = slices.Delete(l.held, 0, n)
-	l.past = text[max(0, len(text)-longest):]
-}
-
-// maskLine covers what spread leaves of the line that stands at start to end in the joined text.
-func (l *Lines) maskLine(line string, start, end int, spread []span, whole []string) string {
-	if strings.ContainsAny(line, "\r\n") { // its offsets are not those of the joined text
-		return cover(line, find(line, whole))
+	if l.held = l.held[n:]; len(l.held) == 0 {
+		l.held = nil
 	}
-	var mine []span
-	for _, s := range spread {
-		if from, to := max(s.from, start), min(s.to, end); from < to {
-			mine = append(mine, span{from - start, to - start})
-		}
+	done := 0
+	for done < len(l.look.spans) && l.look.spans[done].to < l.released {
+		done++
 	}
-	return cover(line, mine)
-}
-
-// span is a part of a text, in bytes.
-type span struct{ from, to int }
-
-// find returns where the secrets stand in s, in order and without overlaps.
-func find(s string, secrets []string) []span {
-	var spans []span
-	for _, secret := range secrets {
-		for at := 0; ; {
-			i := strings.Index(s[at:], secret)
-			if i < 0 {
-				break
-			}
-			spans = append(spans, span{at + i, at + i + len(secret)})
-			at += i + 1
-		}
-	}
-	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
-	merged := spans[:0]
-	for _, x := range spans {
-		if n := len(merged); n > 0 && x.from <= merged[n-1].to {
-			merged[n-1].to = max(merged[n-1].to, x.to)
-			continue
-		}
-		merged = append(merged, x)
-	}
-	return merged
-}
-
-func cover(s string, spans []span) string {
-	if len(spans) == 0 {
-		return s
-	}
-	var b strings.Builder
-	at := 0
-	for _, x := range spans {
-		b.WriteString(s[at:x.from])
-		b.WriteString(masked)
-		at = x.to
-	}
-	b.WriteString(s[at:])
-	return b.String()
-}
-
-// beginning is the length of the longest end of text with which a secret begins, when that is worth hiding.
-func beginning(text string, secrets []string) int {
-	longest := 0
-	for _, s := range secrets {
-		for n := min(len(text), len(s)-1); n >= max(minSecret, longest+1); n-- {
-			if strings.HasSuffix(text, s[:n]) {
-				longest = n
-				break
-			}
-		}
-	}
-	return longest
+	l.look.spans = l.look.spans[done:]
 }
 
 var lineBreaks = strings.NewReplacer("\r", "", "\n", "")

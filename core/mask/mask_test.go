@@ -34,8 +34,8 @@ func TestMaskLines(t *testing.T) {
 			[]string{"  long-line-of-key", "x"},
 			[]string{"  ***", "x"},
 		},
-		"within one text": {
-			[]string{"line-one\nline-two"}, []string{"a line-one\nline-two b"}, []string{"a *** b"},
+		"several lines at once": {
+			[]string{"line-one\nline-two"}, []string{"a line-one\nline-two b"}, []string{"a ***", "*** b"},
 		},
 	}
 	for name, tt := range tests {

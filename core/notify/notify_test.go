@@ -3,17 +3,14 @@ package notify
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/emersion/go-smtp"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -40,158 +37,382 @@ func TestWants(t *testing.T) {
 	}
 }
 
-// book records what was sent, and fails the first so many attempts.
-type book struct {
-	mu    sync.Mutex
-	fails int
-	got   []string
+// desk is a router with receivers that note what they get and when. It lives in a bubble of synctest, where time
+// passes at once.
+type desk struct {
+	*Router
+	t      *testing.T
+	start  time.Time
+	mu     sync.Mutex
+	got    []string // receiver, second, subject
+	bodies []string
+	kinds  []string // of the reports
+	done   int
+	fail   func(n core.Notifier) error // optional
 }
 
-func (b *book) send(_ context.Context, n core.Notifier, m Message) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fails > 0 {
-		b.fails--
-		return errors.New("server is away")
+func newDesk(t *testing.T, notifiers ...core.Notifier) *desk {
+	t.Helper()
+	d := &desk{t: t, start: time.Now()}
+	for i := range notifiers {
+		notifiers[i].On = []string{"alert", "run.failed"}
 	}
-	b.got = append(b.got, n.Name+": "+m.Subject+"\n"+m.Body)
+	d.Router = &Router{
+		Notifiers: notifiers,
+		Send: func(ctx context.Context, n core.Notifier, m Message) error {
+			if d.fail != nil {
+				if err := d.fail(n); err != nil {
+					return err
+				}
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.got = append(d.got, fmt.Sprintf("%s %.0fs %s", strings.TrimSpace(n.Name+" "+receiver(n)), time.Since(d.start).Seconds(), m.Subject))
+			d.bodies = append(d.bodies, m.Body)
+			return ctx.Err()
+		},
+		Report: func(e core.Event) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.kinds = append(d.kinds, e.Kind)
+		},
+	}
+	return d
+}
+
+func (d *desk) say(s core.Severity, key, host string) {
+	d.Take(d.t.Context(), core.Event{
+		ID: key + host, Severity: s, Kind: "host." + key, Key: key, Environment: "lab", Host: core.HostName(host), Summary: key + " is high",
+	}, func(error) { d.mu.Lock(); d.done++; d.mu.Unlock() })
+}
+
+func (d *desk) want(want ...string) {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.got, want) {
+		d.t.Errorf("got\n  %s\nwant\n  %s", strings.Join(d.got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+var (
+	mailer = core.Notifier{Type: "email", Name: "ops", URL: "smtp://mail/?from=a@b&to=one@x,two@x"}
+	phone  = core.Notifier{Type: "sms", Name: "duty", URL: "twilio://SID:TOKEN@host/?from=%2B1&to=%2B2"}
+	hook   = core.Notifier{Type: "webhook", Name: "hook", URL: "http://host/"}
+)
+
+// A mail server that hangs, and a receiver that is refused, keep nobody else waiting.
+func TestReceiversDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, mailer, phone)
+		send := d.Send
+		d.Send = func(ctx context.Context, n core.Notifier, m Message) error {
+			switch receiver(n) {
+			case "one@x":
+				<-ctx.Done() // hangs
+				return ctx.Err()
+			case "two@x":
+				return &RefusedError{"550 no such user"}
+			}
+			return send(ctx, n, m)
+		}
+		for i := range 50 {
+			d.say(core.Alert, fmt.Sprintf("cpu%d", i), "web-1")
+			time.Sleep(20 * time.Second)
+		}
+		if len(d.got) != 50 {
+			t.Errorf("%d SMS, want one for each alert", len(d.got))
+		}
+		for i, g := range d.got {
+			if want := fmt.Sprintf("duty +2 %ds ", 20*i); !strings.HasPrefix(g, want) {
+				t.Errorf("got %s, want it at %s", g, want)
+			}
+		}
+		if !slices.Contains(d.kinds, "notify.retrying") || !slices.Contains(d.kinds, "notify.failed") {
+			t.Errorf("reports %v", d.kinds)
+		}
+		time.Sleep(2 * time.Hour)
+		if d.done != 50 {
+			t.Errorf("%d events are done, want all: after an hour they are given up", d.done)
+		}
+	})
+}
+
+// What was not delivered is told when the receiver is back, and starts no cool-down before.
+func TestRetriesAndCooldown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, hook)
+		away := true
+		d.fail = func(core.Notifier) error {
+			if away {
+				return errors.New("away")
+			}
+			return nil
+		}
+		d.say(core.Alert, "cpu", "web-1")
+		time.Sleep(3 * time.Minute)
+		d.say(core.Alert, "cpu", "web-1")
+		if d.done != 0 || len(d.got) != 0 {
+			t.Fatalf("done %d, got %v", d.done, d.got)
+		}
+		away = false
+		time.Sleep(10 * time.Minute)
+		if d.done != 2 || len(d.got) != 1 || !strings.HasSuffix(d.got[0], "[troop] ALERT lab/web-1: cpu is high (2 times)") {
+			t.Errorf("done %d, got %v", d.done, d.got)
+		}
+		d.say(core.Alert, "cpu", "web-1") // not yet cooled down after what was delivered, or it was
+		time.Sleep(time.Second)
+		retrying := 0
+		for _, k := range d.kinds {
+			if k == "notify.retrying" {
+				retrying++
+			}
+		}
+		if retrying < 4 || retrying > 6 { // after 1, 5, 30, 60, 300 s
+			t.Errorf("%d attempts failed: %v", retrying, d.kinds)
+		}
+	})
+}
+
+func TestCooldownAndRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := hook
+		n.Cooldown = time.Minute
+		d := newDesk(t, n)
+		step := func(after time.Duration, s core.Severity, key string) {
+			time.Sleep(after)
+			d.say(s, key, "web-1")
+		}
+		step(0, core.Alert, "cpu")
+		step(20*time.Second, core.Alert, "cpu")        // held back
+		step(20*time.Second, core.Alert, "memory")     // another
+		step(time.Minute, core.Alert, "cpu")           // cooled down
+		step(20*time.Second, core.Resolved, "cpu")     // its end
+		step(20*time.Second, core.Resolved, "cpu")     // of nothing
+		step(20*time.Second, core.Resolved, "traffic") // of what nobody was told
+		step(20*time.Second, core.Alert, "cpu")
+		time.Sleep(time.Minute)
+		d.want(
+			"hook 0s [troop] ALERT lab/web-1: cpu is high",
+			"hook 40s [troop] ALERT lab/web-1: memory is high",
+			"hook 100s [troop] ALERT lab/web-1: cpu is high",
+			"hook 120s [troop] RESOLVED lab/web-1: cpu is high",
+			"hook 180s [troop] ALERT lab/web-1: cpu is high",
+		)
+		if !strings.Contains(d.bodies[2], "1 more times") {
+			t.Errorf("the alert that was held back is not counted in:\n%s", d.bodies[2])
+		}
+	})
+}
+
+// A thousand alerts are a few messages, one incident is two.
+func TestManyBecomeOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, phone)
+		for i, key := range []string{"cpu", "memory", "disk", "canary"} {
+			d.say(core.Alert, key, fmt.Sprintf("web-%d", i))
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		d.say(core.Alert, "late", "web-1")
+		time.Sleep(time.Minute)
+		d.want(
+			"duty +2 0s [troop] 4 ALERT on lab/web-0, lab/web-1, lab/web-2, 1 more: cpu is high, …",
+			"duty +2 15s [troop] ALERT lab/web-1: late is high",
+		)
+		d.got = nil
+		for i := range 1000 {
+			d.say(core.Alert, fmt.Sprintf("storm%d", i), "web-1")
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		if len(d.got) > 4 || !strings.Contains(strings.Join(d.got, "\n"), "ALERT on lab/web-1") {
+			t.Errorf("%d messages for 1,000 alerts in 20 s: %q", len(d.got), d.got)
+		}
+		if d.done != 1005 {
+			t.Errorf("%d done", d.done)
+		}
+		if last := d.bodies[len(d.bodies)-1]; !strings.Contains(last, "and ") || strings.Count(last, "\n") > 150 {
+			t.Errorf("a body of %d lines", strings.Count(last, "\n"))
+		}
+	})
+}
+
+// What comes and goes is told once, and again when it has settled.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := hook
+		n.Cooldown = 5 * time.Minute
+		d := newDesk(t, n)
+		for range 20 {
+			d.say(core.Alert, "cpu", "web-1")
+			time.Sleep(20 * time.Second)
+			d.say(core.Resolved, "cpu", "web-1")
+			time.Sleep(20 * time.Second)
+		}
+		if len(d.got) > 6 {
+			t.Errorf("%d messages: %q", len(d.got), d.got)
+		}
+		if last := d.bodies[len(d.bodies)-1]; !strings.Contains(last, "it comes and goes: ") {
+			t.Errorf("got %s", last)
+		}
+		before := len(d.got)
+		time.Sleep(20 * time.Minute)
+		if len(d.got) != before+1 || !strings.Contains(d.got[before], "RESOLVED") || !strings.Contains(d.bodies[before], "has stayed so") {
+			t.Errorf("after it settled: %q", d.got[before:])
+		}
+		d.say(core.Alert, "cpu", "web-1")
+		time.Sleep(time.Minute)
+		if len(d.got) != before+2 {
+			t.Errorf("a new alert: %q", d.got)
+		}
+	})
+}
+
+func TestCameAndWent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, hook)
+		d.say(core.Alert, "cpu", "web-1")
+		time.Sleep(10 * time.Millisecond)
+		d.say(core.Resolved, "cpu", "web-1")
+		time.Sleep(time.Minute)
+		d.want("hook 0s [troop] RESOLVED lab/web-1: cpu is high (2 times)")
+		if !strings.Contains(d.bodies[0], "came and went") {
+			t.Error(d.bodies[0])
+		}
+	})
+}
+
+// memory is a Memory that is not on a network.
+type memory struct {
+	mu      sync.Mutex
+	entries map[string]core.Entry
+	changed chan string
+}
+
+func newMemory() *memory {
+	return &memory{entries: map[string]core.Entry{}, changed: make(chan string, 100)}
+}
+
+func (m *memory) Get(_ context.Context, key string) (core.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entries[key], nil
+}
+
+func (m *memory) Set(_ context.Context, key string, value []byte) (core.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entries[key] = core.Entry{Key: key, Value: value, Version: m.entries[key].Version + 1}
+	m.changed <- key
+	return m.entries[key], nil
+}
+
+func (m *memory) Delete(_ context.Context, key string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, key)
 	return nil
 }
 
-func TestCooldownGroupsAndRecovers(t *testing.T) {
-	b := &book{}
-	now := time.Unix(0, 0)
-	r := &Router{
-		Notifiers: []core.Notifier{{Type: "email", Name: "ops", On: []string{"alert"}, Cooldown: time.Minute}},
-		Send:      b.send, now: func() time.Time { return now },
+func (m *memory) Watch(ctx context.Context, _ string, each func(core.Entry) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case key := <-m.changed:
+			e, _ := m.Get(ctx, key)
+			if err := each(e); err != nil {
+				return err
+			}
+		}
 	}
-	handle := func(after time.Duration, s core.Severity, key string) int {
-		t.Helper()
-		now = now.Add(after)
-		if err := r.Handle(t.Context(), core.Event{Severity: s, Kind: "host.cpu", Summary: "busy", Key: key}); err != nil {
+}
+
+func TestSilenceAndAcknowledge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := hook
+		n.Cooldown = time.Minute
+		d := newDesk(t, n)
+		m := newMemory()
+		d.Memory = m
+		go func() { _ = d.Follow(t.Context()) }()
+		for _, s := range []Silence{
+			{Match: "web-2", Until: time.Now().Add(time.Hour), By: "a"},
+			{Match: "host.disk*", Until: time.Now().Add(time.Hour), By: "a"},
+		} {
+			if err := s.Put(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		d.say(core.Alert, "cpu", "web-2")
+		d.say(core.Alert, "disk", "web-1")
+		time.Sleep(time.Minute)
+		d.want()
+		time.Sleep(time.Hour) // the silences end
+		d.say(core.Alert, "cpu", "web-2")
+		time.Sleep(time.Minute)
+		if err := (Acknowledgement{Key: "cpu", By: "a", At: time.Now()}).Put(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
-		return len(b.got)
-	}
-	steps := []struct {
-		name  string
-		after time.Duration
-		s     core.Severity
-		key   string
-		want  int // messages so far
-	}{
-		{"first", 0, core.Alert, "cpu", 1},
-		{"again within the cool-down", time.Second, core.Alert, "cpu", 1},
-		{"another key", time.Second, core.Alert, "memory", 2},
-		{"after the cool-down", time.Hour, core.Alert, "cpu", 3},
-		{"recovery", time.Second, core.Resolved, "cpu", 4},
-		{"recovery of what was not told", time.Second, core.Resolved, "cpu", 4},
-		{"alert after the recovery", time.Second, core.Alert, "cpu", 5},
-	}
-	for _, s := range steps {
-		if got := handle(s.after, s.s, s.key); got != s.want {
-			t.Fatalf("%s: %d messages, want %d", s.name, got, s.want)
+		synctest.Wait()
+		for range 5 {
+			time.Sleep(2 * time.Minute)
+			d.say(core.Alert, "cpu", "web-2") // somebody is at it
 		}
-	}
-	if !strings.Contains(b.got[2], "1 more times") {
-		t.Errorf("the held-back alert is not counted in:\n%s", b.got[2])
-	}
-}
-
-func TestRetryThenReport(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		fails int
-		kind  string
-	}{{"comes through", 2, "notify.sent"}, {"is given up", 3, "notify.failed"}} {
-		t.Run(c.name, func(t *testing.T) {
-			b := &book{fails: c.fails}
-			var kinds []string
-			r := &Router{
-				Notifiers: []core.Notifier{{Type: "email", Name: "ops", On: []string{"alert"}}},
-				Send:      b.send, Retries: []time.Duration{1, 1},
-				Report: func(e core.Event) { kinds = append(kinds, e.Kind) },
-			}
-			err := r.Handle(t.Context(), core.Event{Severity: core.Alert, Kind: "host.cpu"})
-			if (err != nil) != (c.kind == "notify.failed") || !slices.Equal(kinds, []string{c.kind}) {
-				t.Fatalf("error %v, reports %v", err, kinds)
-			}
-		})
-	}
-}
-
-// mailbox is a real SMTP server's backend.
-type mailbox struct{ mails chan string }
-
-func (m mailbox) NewSession(*smtp.Conn) (smtp.Session, error) { return session{m}, nil }
-
-type session struct{ mailbox }
-
-func (session) Mail(string, *smtp.MailOptions) error { return nil }
-func (session) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (session) Reset()                               {}
-func (session) Logout() error                        { return nil }
-func (s session) Data(r io.Reader) error {
-	data, err := io.ReadAll(r)
-	s.mails <- string(data)
-	return err
-}
-
-func TestSendEmail(t *testing.T) {
-	box := mailbox{make(chan string, 1)}
-	srv := smtp.NewServer(box)
-	srv.Domain = "localhost"
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close() })
-	n := core.Notifier{Type: "email", Name: "ops", URL: "smtp://" + l.Addr().String() + "/?from=troop@localhost&to=ops@localhost"}
-	e := core.Event{Severity: core.Alert, Environment: "lab", Host: "web-1", Summary: "a loop\r\nBcc: x@y", Kind: "process.hog", Data: map[string]any{"user": "guest"}}
-	if err := Send(t.Context(), n, compose(e, 0)); err != nil {
-		t.Fatal(err)
-	}
-	mail := <-box.mails
-	for _, want := range []string{"Subject: [troop] ALERT lab/web-1: a loop Bcc: x@y\r\n", "user:        guest", "process.hog"} {
-		if !strings.Contains(mail, want) {
-			t.Errorf("no %q in\n%s", want, mail)
+		d.say(core.Resolved, "cpu", "web-2")
+		time.Sleep(time.Minute)
+		d.say(core.Alert, "cpu", "web-2")
+		time.Sleep(time.Minute)
+		d.want(
+			"hook 3660s [troop] ALERT lab/web-2: cpu is high",
+			"hook 4320s [troop] RESOLVED lab/web-2: cpu is high (2 times)",
+			"hook 4380s [troop] ALERT lab/web-2: cpu is high",
+		)
+		if d.done != 10 {
+			t.Errorf("%d done", d.done)
 		}
-	}
+	})
 }
 
-func TestSendOverHTTP(t *testing.T) {
-	var path, auth, body string
-	status := http.StatusCreated
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		data, _ := io.ReadAll(r.Body)
-		path, body = r.URL.Path, string(data)
-		_, auth, _ = r.BasicAuth()
-		w.WriteHeader(status)
-	}))
-	t.Cleanup(srv.Close)
-	host := strings.TrimPrefix(srv.URL, "http://")
-	sms := "twilio://AC1:s3cret@" + host + "/?from=+15550001&to=+15550002&insecure=true"
-	hook := "http://" + host + "/hooks/s3cret"
-	m := Message{Subject: "busy", Body: "very"}
-
-	if err := Send(t.Context(), core.Notifier{URL: sms}, m); err != nil {
-		t.Fatal(err)
-	}
-	if path != "/2010-04-01/Accounts/AC1/Messages.json" || auth != "s3cret" || body != "Body=busy&From=%2B15550001&To=%2B15550002" {
-		t.Errorf("sms: path %s, password %s, body %s", path, auth, body)
-	}
-	if err := Send(t.Context(), core.Notifier{URL: hook}, m); err != nil {
-		t.Fatal(err)
-	}
-	if path != "/hooks/s3cret" || body != `{"body":"very","subject":"busy"}` {
-		t.Errorf("webhook: path %s, body %s", path, body)
-	}
-	status = http.StatusForbidden
-	for _, u := range []string{sms, hook, "http://127.0.0.1:1/s3cret", "smtp://u:s3cret@127.0.0.1:1/?from=a@b&to=c@d"} {
-		err := Send(t.Context(), core.Notifier{URL: u}, m)
-		if err == nil || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%s: error %v; want one without the secret", u, err)
+// A relay that starts knows what the one before has told.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		d := newDesk(t, hook)
+		d.Memory = m
+		d.say(core.Alert, "cpu", "web-1")
+		time.Sleep(time.Minute)
+		if o := Read(slices.Collect(maps.Values(m.entries))); len(o.Open) != 1 || o.Open[0].Key != "cpu" || o.Open[0].Receiver != "webhook hook" {
+			t.Errorf("open: %+v", o)
 		}
-	}
+		again := newDesk(t, hook)
+		again.Memory = m
+		again.say(core.Alert, "cpu", "web-1")
+		again.say(core.Resolved, "memory", "web-1")
+		time.Sleep(time.Minute)
+		again.want()
+		again.say(core.Resolved, "cpu", "web-1")
+		time.Sleep(time.Minute)
+		again.want("hook 60s [troop] RESOLVED lab/web-1: cpu is high")
+		if len(m.entries) != 0 {
+			t.Errorf("left in the memory: %v", m.entries)
+		}
+	})
+}
+
+func TestStopLeavesWhatIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, hook)
+		d.fail = func(core.Notifier) error { return errors.New("away") }
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- d.Handle(ctx, core.Event{Severity: core.Alert, Kind: "host.cpu"}) }()
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-result; err == nil {
+			t.Error("no error, so that it would be acknowledged")
+		}
+	})
 }

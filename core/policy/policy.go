@@ -1,9 +1,9 @@
-// Package policy judges a plan by rules that a team writes in Rego, the language of Open Policy Agent. It is the
-// only package that imports OPA, and nothing that runs on hosts imports it: core/cmd/troop gives it the files that
-// the manifest names, and gives it to core/terraform.
+// Package policy evaluates a team's rules, written in Rego (Open Policy Agent), on a Terraform plan. It is the only
+// package that imports OPA; no program that runs on hosts imports it. core/environment compiles the files that the
+// manifest names and passes the rules to core/terraform.
 //
-// A rule is one of Conftest's: a set of messages, or of objects with a field msg, named deny, violation or warn, or
-// one of these with an underscore and more. The plan, in Terraform's JSON form, is input:
+// Rules are those of Conftest: a set of messages, or of objects with a field msg, named deny, violation or warn, or one
+// of these followed by an underscore and a suffix. The input is the plan in Terraform's JSON form:
 //
 //	package terraform
 //
@@ -32,19 +32,19 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Rules are files that were read and understood. They may be used by several goroutines.
+// Rules are compiled rule files. Safe for concurrent use.
 type Rules struct {
 	compiler *ast.Compiler
 	rules    []rule
 }
 
-// rule is one deny or warn in a file.
+// rule is one deny, violation or warn rule of a file.
 type rule struct {
 	name     string
 	severity string
-	file     string // as it is shown
+	file     string // as shown to users
 	line     int
-	query    string // of the copy that is this rule alone
+	query    string // of the copy that contains only this rule
 }
 
 var (
@@ -52,14 +52,14 @@ var (
 	warns   = regexp.MustCompile(`^warn(_\w+)?$`)
 )
 
-// copied is the name of a rule's copy; what it is a copy of stands at its end.
+// copied is the prefix of the names of rule copies; the suffix names the original.
 var copied = regexp.MustCompile(`troop__\d+__`)
 
-// forbidden are functions by which a rule's answer would depend on more than the plan and the time, or reach out.
+// forbidden are functions that access the network or make a result depend on more than the plan and the time.
 var forbidden = []string{"http.send", "net.lookup_ip_addr", "opa.runtime"}
 
-// Compile understands files of rules, by their paths. Mistakes in them are core.Diagnostics, all that the compiler
-// finds at once. Findings show the paths from dir.
+// Compile compiles rule files, by path. Mistakes are core.Diagnostics, all that the compiler finds at once. Findings
+// contain paths relative to dir.
 func Compile(dir string, files map[string][]byte) (*Rules, error) {
 	capabilities := ast.CapabilitiesForThisVersion()
 	capabilities.Builtins = slices.DeleteFunc(capabilities.Builtins, func(b *ast.Builtin) bool { return slices.Contains(forbidden, b.Name) })
@@ -87,16 +87,16 @@ func Compile(dir string, files map[string][]byte) (*Rules, error) {
 	if len(paths) > 0 && len(r.rules) == 0 {
 		first := core.Pos{Line: 1, Column: 1}
 		return nil, core.Diagnostics{{
-			Summary: "Rules without a verdict",
-			Detail:  "No file has a rule named deny, violation or warn: nothing would ever be refused.",
+			Summary: "No rule found",
+			Detail:  "No file has a rule named deny, violation or warn, so nothing would ever be refused.",
 			Range:   core.Range{File: paths[0], Start: first, End: first},
 		}}
 	}
 	return r, nil
 }
 
-// take notes the rules of a module and adds a copy of each, under a name of its own: the rules of one name make one
-// set, whoever they are, and a message must be shown with the place of its rule.
+// take records the rules of a module and adds a copy of each under a unique name: Rego merges rules of the same name into
+// one set, but a message must be shown with the position of its rule.
 func (r *Rules) take(file string, m *ast.Module) {
 	for _, x := range slices.Clone(m.Rules) {
 		name := string(x.Head.Name)
@@ -123,7 +123,7 @@ func (r *Rules) take(file string, m *ast.Module) {
 	}
 }
 
-// diagnose turns what the compiler found into diagnostics.
+// diagnose converts compiler errors to diagnostics.
 func diagnose(file string, err error) core.Diagnostics {
 	found, ok := errors.AsType[ast.Errors](err)
 	if !ok {
@@ -139,7 +139,7 @@ func diagnose(file string, err error) core.Diagnostics {
 			end := core.Pos{Line: at.Row, Column: at.Col + utf8.RuneCountInString(text), Byte: at.Offset + len(text)}
 			d.Range = core.Range{File: at.File, Start: start, End: end}
 		}
-		if key := fmt.Sprint(d.Range.File, d.Range.Start, d.Detail); !seen[key] { // of a rule and its copy
+		if key := fmt.Sprint(d.Range.File, d.Range.Start, d.Detail); !seen[key] { // a rule and its copy have the same errors
 			seen[key] = true
 			diags = append(diags, d)
 		}
@@ -149,13 +149,13 @@ func diagnose(file string, err error) core.Diagnostics {
 
 func sentence(e *ast.Error) string {
 	s := copied.ReplaceAllString(strings.ToUpper(e.Message[:1])+e.Message[1:], "")
-	if e.Details != nil && e.Code != ast.ParseErr { // those draw the line, as a diagnostic does
+	if e.Details != nil && e.Code != ast.ParseErr { // details of parse errors quote the line, which a diagnostic already shows
 		s += ": " + strings.Join(strings.Fields(strings.Join(e.Details.Lines(), " ")), " ")
 	}
 	return strings.TrimSuffix(s, ".") + "."
 }
 
-// Judge evaluates every rule on a plan. Findings of severity "error" refuse it; they come in the order of the files
+// Judge evaluates every rule on a plan. A finding of severity "error" refuses it. Findings are in the order of the files
 // and of the rules in them.
 func (r *Rules) Judge(ctx context.Context, plan map[string]any) ([]core.Finding, error) {
 	var findings []core.Finding
@@ -177,7 +177,7 @@ func (r *Rules) Judge(ctx context.Context, plan map[string]any) ([]core.Finding,
 	return findings, nil
 }
 
-// messages are what a rule comes to: texts, or objects with one.
+// messages returns the messages in a rule's value: strings, or objects with a field msg.
 func messages(v any) []string {
 	switch v := v.(type) {
 	case string:

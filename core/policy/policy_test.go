@@ -96,7 +96,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestOneSetOfTwoFiles has two files add to one set: each message is shown with its own file.
+// TestOneSetOfTwoFiles checks that messages of the same set from two files are shown with their own file.
 func TestOneSetOfTwoFiles(t *testing.T) {
 	rules, err := policy.Compile("", map[string][]byte{
 		"a.rego": []byte("package terraform\n\ndeny contains \"from a\"\n"),
@@ -151,7 +151,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestNothingOnHostsKnowsOPA keeps what is copied to hosts small.
+// TestNothingOnHostsKnowsOPA keeps binaries for hosts small.
 func TestNothingOnHostsKnowsOPA(t *testing.T) {
 	const opa = "github.com/open-policy-agent/opa/"
 	deps := func(packages ...string) string {

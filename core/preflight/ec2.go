@@ -19,23 +19,23 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// EC2 is an environment whose hosts are made on EC2.
+// EC2 checks an environment whose hosts are on EC2.
 type EC2 struct {
 	Environment string
-	// Variables are those of the root module, as JSON. Steps look at those that terraform/aws has; a module without
-	// them is not asked about.
+	// Variables are the root module's, as JSON. Steps use the variables of terraform/aws; a step whose variable the
+	// module does not have is skipped.
 	Variables map[string]json.RawMessage
-	Processor string // of this machine, as Go writes it: the hosts get programs of its kind
-	PublicKey string // that logs in to the hosts; empty: it is not made yet
-	// Managed returns the IDs of the instances in the state. It is asked only when there are instances with the
-	// environment's tag.
+	Processor string // GOARCH of this machine: the hosts get its binaries
+	PublicKey string // for the hosts; empty: not made yet
+	// Managed returns the IDs of the instances in the state. It is called only if instances have the environment's
+	// tag.
 	Managed func(context.Context) ([]string, error)
 }
 
-// The tag that everything of an environment carries.
+// The tag of all resources of an environment.
 const tag = "troop:environment"
 
-// Steps look at the account. The credentials are those that Terraform will find, wherever the SDK documents them.
+// Steps returns the checks of the account. They use the SDK's default credentials, as Terraform does.
 func (e EC2) Steps() []Step {
 	a := &account{EC2: e}
 	if !a.variable("hosts", &a.hosts) {
@@ -54,16 +54,16 @@ func (e EC2) Steps() []Step {
 	}
 }
 
-// account is what the steps have found out so far.
+// account holds what the steps have found so far.
 type account struct {
 	EC2
 	config aws.Config
 	ec2    *ec2.Client
 	region string
-	hosts  map[string]host // nil: the module does not say
-	zones  []string        // where hosts that name none may be; nil: nobody knows
-	vpcs   []types.Vpc     // of the region
-	vcpus  map[string]int  // by instance type; nil: nobody knows
+	hosts  map[string]host // nil: unknown
+	zones  []string        // for hosts without a zone; nil: unknown
+	vpcs   []types.Vpc     // all VPCs of the region
+	vcpus  map[string]int  // by instance type; nil: unknown
 }
 
 type host struct {
@@ -72,7 +72,7 @@ type host struct {
 	Zone         string
 }
 
-// variable reads a variable of the module, and reports whether it has that, in that form.
+// variable decodes a variable of the module and reports whether the module has it in that form.
 func (a *account) variable(name string, into any) bool {
 	value, ok := a.Variables[name]
 	return ok && json.Unmarshal(value, into) == nil
@@ -96,16 +96,16 @@ func (a *account) credentials(ctx context.Context) (string, error) {
 	a.region = cmp.Or(a.text("region"), a.config.Region)
 	a.config.Region = home(a.region)
 	if _, err := a.config.Credentials.Retrieve(ctx); err != nil {
-		return "", &Problem{"there are none, or they cannot be read: " + innermost(err).Error(), signIn}
+		return "", &Problem{"none found, or they cannot be read: " + innermost(err).Error(), signIn}
 	}
 	me, err := sts.NewFromConfig(a.config).GetCallerIdentity(ctx, nil)
 	if err != nil {
-		return "", &Problem{"AWS does not take them: " + reason(err), signIn}
+		return "", &Problem{"AWS rejects them: " + reason(err), signIn}
 	}
 	return aws.ToString(me.Arn), nil
 }
 
-// home is a region that is always there, in the partition of another: it knows all regions.
+// home returns a region that is always enabled, in the same partition as another. It knows all regions.
 func home(region string) string {
 	switch {
 	case strings.HasPrefix(region, "us-gov-"):
@@ -118,7 +118,7 @@ func home(region string) string {
 
 func (a *account) inRegion(ctx context.Context) (string, error) {
 	if a.region == "" {
-		return "", &Problem{"none is named", "set the module's variable region, or AWS_REGION"}
+		return "", &Problem{"no region is set", "set the module's variable region, or AWS_REGION"}
 	}
 	regions, err := a.regions(ctx)
 	if err != nil {
@@ -134,14 +134,14 @@ func (a *account) inRegion(ctx context.Context) (string, error) {
 	}
 	slices.Sort(usable)
 	if !slices.Contains(usable, a.region) {
-		return "", &Problem{"there is no region " + a.region, "set region to one of " + strings.Join(usable, ", ")}
+		return "", &Problem{"no region is named " + a.region, "set region to one of " + strings.Join(usable, ", ")}
 	}
 	a.config.Region = a.region
 	a.ec2 = ec2.NewFromConfig(a.config)
 	return a.region, nil
 }
 
-// regions asks a region that is there for certain, and the wanted one when the account may not use the other.
+// regions lists the regions from the home region, or from the wanted one if the account may not use home.
 func (a *account) regions(ctx context.Context) ([]types.Region, error) {
 	var errs []error
 	for _, at := range []string{home(a.region), a.region} {
@@ -155,7 +155,7 @@ func (a *account) regions(ctx context.Context) ([]types.Region, error) {
 	return nil, refused(errs[0])
 }
 
-// key finds out whether hosts of this environment know another key than ours.
+// key checks whether existing hosts of this environment have another key than ours.
 func (a *account) key(ctx context.Context) (string, error) {
 	out, err := a.ec2.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{IncludePublicKey: aws.Bool(true), Filters: filter("tag:"+tag, a.Environment)})
 	if err != nil {
@@ -164,30 +164,30 @@ func (a *account) key(ctx context.Context) (string, error) {
 	var names []string
 	for _, pair := range out.KeyPairs {
 		if a.PublicKey != "" && slices.Equal(half(aws.ToString(pair.PublicKey)), half(a.PublicKey)) {
-			return "hosts know it as " + aws.ToString(pair.KeyName), nil
+			return "the hosts have it as " + aws.ToString(pair.KeyName), nil
 		}
 		names = append(names, aws.ToString(pair.KeyName))
 	}
 	switch {
 	case len(names) > 0:
 		return "", &Problem{
-			fmt.Sprintf("hosts of this environment know the key %s, which is not this folder's: it would replace them all", strings.Join(names, ", ")),
-			fmt.Sprintf("copy .troop/%s from where they were made, or choose another name for the environment", a.Environment),
+			fmt.Sprintf("hosts of this environment have the key %s, not this folder's; an apply would replace them all", strings.Join(names, ", ")),
+			fmt.Sprintf("copy .troop/%s from the machine that made them, or rename the environment", a.Environment),
 		}
 	case a.PublicKey == "":
-		return "the first plan makes it", nil
+		return "not made yet; the first plan makes it", nil
 	}
-	return "ssh_key is there, and no host knows it yet", nil
+	return "ssh_key exists; no host has it yet", nil
 }
 
-// half is a public key without its comment.
+// half returns a public key without its comment.
 func half(key string) []string {
 	f := strings.Fields(key)
 	return f[:min(2, len(f))]
 }
 
-// orphans finds instances that carry the environment's tag and are in no state: an apply that was cut short, or a
-// state that was lost.
+// orphans finds instances that have the environment's tag but are not in the state, after an interrupted apply or a lost
+// state.
 func (a *account) orphans(ctx context.Context) (string, error) {
 	ours, err := a.instances(ctx, append(filter("tag:"+tag, a.Environment), filter("instance-state-name", "pending", "running", "stopping", "stopped")...))
 	if err != nil {
@@ -198,7 +198,7 @@ func (a *account) orphans(ctx context.Context) (string, error) {
 	}
 	managed, err := a.Managed(ctx)
 	if err != nil {
-		return "", fmt.Errorf("there are %d instances with the environment's tag, and the state cannot be read: %w", len(ours), err)
+		return "", fmt.Errorf("%d instances have the environment's tag, but the state cannot be read: %w", len(ours), err)
 	}
 	var lost, ids []string
 	for _, i := range ours {
@@ -209,8 +209,8 @@ func (a *account) orphans(ctx context.Context) (string, error) {
 	}
 	if len(lost) > 0 {
 		return "", &Problem{
-			"instances that no state knows: " + strings.Join(lost, ", "),
-			fmt.Sprintf("unless they are another folder's: aws ec2 terminate-instances --region %s --instance-ids %s", a.region, strings.Join(ids, " ")),
+			"instances that are not in the state: " + strings.Join(lost, ", "),
+			fmt.Sprintf("unless another folder's state has them: aws ec2 terminate-instances --region %s --instance-ids %s", a.region, strings.Join(ids, " ")),
 		}
 	}
 	return fmt.Sprintf("all %d instances are in the state", len(ours)), nil
@@ -231,8 +231,8 @@ func (a *account) instances(ctx context.Context, filters []types.Filter) ([]type
 	return instances, err
 }
 
-// all follows the tokens of a paged call. The SDK's own paginators take the client as an interface, and the linker
-// then keeps each of its 800 calls, which are 30 MB.
+// all collects all pages of a call. The SDK's own paginators take the client as an interface, so that the linker keeps
+// all of its 800 calls: 30 MB.
 func all[T any](page func(token *string) (items []T, next *string, err error)) ([]T, error) {
 	var found []T
 	for token := (*string)(nil); ; {
@@ -261,7 +261,7 @@ func tagOf(tags []types.Tag, key string) string {
 	return ""
 }
 
-// refused is the problem behind a call that AWS did not answer.
+// refused returns the problem for a failed call.
 func refused(err error) error {
 	var api smithy.APIError
 	var op *smithy.OperationError
@@ -274,7 +274,7 @@ func refused(err error) error {
 	return errors.New(reason(err))
 }
 
-// reason is what AWS says, or what is behind a call that did not reach it, without the layers of the SDK.
+// reason returns AWS's own message, or the cause of a call that did not reach AWS, without the SDK's wrapping.
 func reason(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": ")
@@ -282,7 +282,7 @@ func reason(err error) string {
 	return innermost(err).Error()
 }
 
-// innermost is the cause of an error, with the address when it is one of the network.
+// innermost returns the cause of an error, with the address if it is a network error.
 func innermost(err error) error {
 	if network := (*net.OpError)(nil); errors.As(err, &network) {
 		return network

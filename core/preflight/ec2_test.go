@@ -20,14 +20,14 @@ import (
 
 const publicKey = "ssh-ed25519 AAAAours"
 
-// newAccount is one in which the module's defaults can be made.
+// newAccount returns an account that meets the module's defaults.
 func newAccount() *fakeaws.Account {
 	a := fakeaws.New("eu-central-1")
 	a.VPCs = []fakeaws.VPC{{ID: "vpc-1", CIDR: "172.31.0.0/16"}}
 	return a
 }
 
-// look takes the steps with the variables of terraform/aws, and returns what they found.
+// look runs the steps with the variables of terraform/aws and returns the checks.
 func look(t *testing.T, account *fakeaws.Account, given map[string]any, change func(*preflight.EC2)) map[string]core.Check {
 	t.Helper()
 	account.Start(t)
@@ -74,12 +74,12 @@ func TestAllIsWell(t *testing.T) {
 	for name, want := range map[string]string{
 		"credentials":    "arn:aws:iam::123456789012:user/troop",
 		"region":         "eu-central-1",
-		"network":        "a VPC of its own, 10.80.0.0/16, in eu-central-1a, eu-central-1b",
+		"network":        "a new VPC, 10.80.0.0/16, in eu-central-1a, eu-central-1b",
 		"image":          "ami-0aaaaaaaaaaaaaaa2 debian-12-amd64-20260901-1",
 		"instance types": "4 × t3.small, offered in eu-central-1a, eu-central-1b",
 		"processor":      "hosts and this machine are amd64",
 		"quotas":         "8 vCPUs (2 of 32 in use), 1 elastic addresses (0 of 5 in use), 1 VPCs (1 of 5 in use)",
-		"key":            "hosts know it as troop-production-1",
+		"key":            "the hosts have it as troop-production-1",
 		"orphans":        "all 1 instances are in the state",
 	} {
 		if got := found[name]; got.Status != core.Passed || got.Detail != want {
@@ -127,10 +127,10 @@ func TestProblems(t *testing.T) {
 			func(a *account) { a.Refuse = map[string]string{"sts:GetCallerIdentity": "ExpiredToken"} }, nil,
 		},
 		{
-			"after that", "image", core.Skipped, "cannot look without credentials", "", nil,
+			"after that", "image", core.Skipped, "cannot be checked without credentials", "", nil,
 			func(a *account) { a.Refuse = map[string]string{"sts:GetCallerIdentity": "ExpiredToken"} }, nil,
 		},
-		{"misspelt region", "region", core.Failed, "there is no region eu-central-9", "set region to one of eu-central-1, us-east-1", map[string]any{"region": "eu-central-9"}, nil, nil},
+		{"misspelt region", "region", core.Failed, "no region is named eu-central-9", "set region to one of eu-central-1, us-east-1", map[string]any{"region": "eu-central-9"}, nil, nil},
 		{"region not enabled", "region", core.Failed, "af-south-1 is not enabled", "aws account enable-region --region-name af-south-1", map[string]any{"region": "af-south-1"}, nil, nil},
 		{
 			"no right to look", "image", core.Failed, "ec2:DescribeImages is not allowed", "terraform/aws/iam/troop.json", nil,
@@ -147,16 +147,16 @@ func TestProblems(t *testing.T) {
 			func(a *account) { a.VPCs[0].CIDRs = []fakeaws.CIDR{{Block: "10.80.128.0/17", State: "associated"}} }, nil,
 		},
 		{
-			"our own VPC", "network", core.Passed, "a VPC of its own", "", nil,
+			"our own VPC", "network", core.Passed, "a new VPC", "", nil,
 			func(a *account) { a.VPCs = []fakeaws.VPC{{ID: "vpc-2", CIDR: "10.80.0.0/16", Tags: tags()}} }, nil,
 		},
 		{"zone that is not there", "network", core.Failed, "there is no zone eu-central-1z in eu-central-1", "set zones to some of eu-central-1a, eu-central-1b", map[string]any{"zones": []string{"eu-central-1z"}}, nil, nil},
-		{"zones unknown", "instance types", core.Skipped, "nobody knows the zones", "", map[string]any{"zones": []string{"eu-central-1z"}}, nil, nil},
-		{"host in a zone without subnet", "network", core.Failed, "host web-1 wants zone eu-central-1c", "add the zone to zones", hosts("eu-central-1c", ""), nil, nil},
+		{"zones unknown", "instance types", core.Skipped, "the zones are unknown", "", map[string]any{"zones": []string{"eu-central-1z"}}, nil, nil},
+		{"host in a zone without subnet", "network", core.Failed, "host web-1 is in zone eu-central-1c", "add the zone to zones", hosts("eu-central-1c", ""), nil, nil},
 		{"subnets", "network", core.Passed, "2 subnets of vpc-1 in eu-central-1a, eu-central-1b", "", subnets, two(func(*fakeaws.Subnet) {}), nil},
 		{"subnet that is not there", "network", core.Failed, "there is no subnet subnet-2", "aws ec2 describe-subnets", subnets, two(func(s *fakeaws.Subnet) { s.ID = "subnet-3" }), nil},
 		{"subnets of two VPCs", "network", core.Failed, "several VPCs: vpc-1, vpc-2", "subnet_ids", subnets, two(func(s *fakeaws.Subnet) { s.VPC = "vpc-2" }), nil},
-		{"subnet without public addresses", "network", core.Failed, "subnet-2 gives hosts no public address", "public_addresses = false", subnets, two(func(s *fakeaws.Subnet) { s.Public = false }), nil},
+		{"subnet without public addresses", "network", core.Failed, "subnet-2 assigns no public addresses", "public_addresses = false", subnets, two(func(s *fakeaws.Subnet) { s.Public = false }), nil},
 		{"second subnet of a zone", "network", core.Passed, "1 subnets of vpc-1 in eu-central-1a", "", subnets, two(func(s *fakeaws.Subnet) { s.Zone, s.Public = "eu-central-1a", false }), nil},
 		{"full subnets", "network", core.Failed, "3 free addresses for 4 hosts", "", subnets, func(a *account) {
 			two(func(s *fakeaws.Subnet) { s.Free = 1 })(a)
@@ -164,27 +164,27 @@ func TestProblems(t *testing.T) {
 		}, nil},
 
 		{"image by id", "image", core.Passed, "ami-0aaaaaaaaaaaaaaa1", "", map[string]any{"image": "ami-0aaaaaaaaaaaaaaa1"}, nil, nil},
-		{"image that is not there", "image", core.Failed, "ami-0bbbbbbbbbbbbbbb1 finds no image in eu-central-1", "images are of one region", map[string]any{"image": "ami-0bbbbbbbbbbbbbbb1"}, nil, nil},
-		{"image that nobody named", "image", core.Failed, "there is no image debian-11", "debian-12, ubuntu-22.04, ubuntu-24.04", map[string]any{"image": "debian-11"}, nil, nil},
+		{"image that is not there", "image", core.Failed, "no image matches ami-0bbbbbbbbbbbbbbb1 in eu-central-1", "each region has its own", map[string]any{"image": "ami-0bbbbbbbbbbbbbbb1"}, nil, nil},
+		{"image that nobody named", "image", core.Failed, "no image is named debian-11", "debian-12, ubuntu-22.04, ubuntu-24.04", map[string]any{"image": "debian-11"}, nil, nil},
 		{"image for another processor", "image", core.Failed, "image ami-0aaaaaaaaaaaaaaa1 is for x86_64", "set architecture", map[string]any{"image": "ami-0aaaaaaaaaaaaaaa1", "architecture": "arm64"}, nil, nil},
-		{"image of ubuntu", "image", core.Failed, "ubuntu-24.04 finds no image", "", map[string]any{"image": "ubuntu-24.04"}, nil, nil},
+		{"image of ubuntu", "image", core.Failed, "no image matches ubuntu-24.04 in eu-central-1", "", map[string]any{"image": "ubuntu-24.04"}, nil, nil},
 		{"image without a disk", "image", core.Failed, "no EBS root volume", "", nil, func(a *account) { a.Images[1].Root = "instance-store" }, nil},
 		{"image that is not ready", "image", core.Failed, "is pending", "", nil, func(a *account) { a.Images[1].State = "pending" }, nil},
 
 		{"misspelt type", "instance types", core.Failed, "there is no instance type t3.smalll", "describe-instance-types", hosts("", "t3.smalll"), nil, nil},
 		{"type that a zone has not", "instance types", core.Failed, "eu-central-1b does not offer m7i.large", "zones that have it: eu-central-1a", hosts("", "m7i.large"), nil, nil},
 		{"type that the host's zone has", "instance types", core.Passed, "1 × m7i.large, offered in eu-central-1a; 1 × t3.small, offered in eu-central-1a, eu-central-1b", "", hosts("eu-central-1a", "m7i.large"), nil, nil},
-		{"type of another processor", "instance types", core.Failed, "t4g.small has no amd64 processor", "set architecture", hosts("", "t4g.small"), nil, nil},
+		{"type of another processor", "instance types", core.Failed, "t4g.small is not an amd64 type", "set architecture", hosts("", "t4g.small"), nil, nil},
 		{"old type for storage", "instance types", core.Failed, "t2.small, of a storage host", "Nitro", map[string]any{"instance_type": "t2.small"}, nil, nil},
 
 		{"hosts of another kind than this machine", "processor", core.Failed, "hosts are amd64 and this machine is arm64", "set architecture to arm64", nil, nil, func(e *preflight.EC2) { e.Processor = "arm64" }},
 
-		{"too many vCPUs", "quotas", core.Failed, "8 vCPUs are needed, and 26 of 32 are in use", "--quota-code L-1216C47A --desired-value 34", nil, func(a *account) {
+		{"too many vCPUs", "quotas", core.Failed, "8 vCPUs needed; 26 of 32 in use", "--quota-code L-1216C47A --desired-value 34", nil, func(a *account) {
 			a.Instances = []fakeaws.Instance{{ID: "i-9", Type: "m7i.large", State: "running", Cores: 13, Threads: 2}, {ID: "i-8", Type: "g5.large", State: "running", Cores: 8, Threads: 2}}
 		}, nil},
 		{"ours are counted once", "quotas", core.Passed, "8 vCPUs (0 of 32 in use)", "", nil, func(a *account) { a.Instances = []fakeaws.Instance{ours("i-1")} }, nil},
-		{"too many addresses", "quotas", core.Failed, "1 elastic addresses are needed, and 5 of 5 are in use", "L-0263D0A3", nil, func(a *account) { a.Addresses = make([]fakeaws.Address, 5) }, nil},
-		{"too many VPCs", "quotas", core.Failed, "1 VPCs are needed, and 5 of 5 are in use", "--service-code vpc", nil, func(a *account) {
+		{"too many addresses", "quotas", core.Failed, "1 elastic addresses needed; 5 of 5 in use", "L-0263D0A3", nil, func(a *account) { a.Addresses = make([]fakeaws.Address, 5) }, nil},
+		{"too many VPCs", "quotas", core.Failed, "1 VPCs needed; 5 of 5 in use", "--service-code vpc", nil, func(a *account) {
 			for range 4 {
 				a.VPCs = append(a.VPCs, fakeaws.VPC{CIDR: "172.30.0.0/16"})
 			}
@@ -193,21 +193,21 @@ func TestProblems(t *testing.T) {
 			a.Refuse = map[string]string{"servicequotas:GetServiceQuota": "AccessDeniedException"}
 		}, nil},
 
-		{"key of another folder", "key", core.Failed, "the key troop-production-1, which is not this folder's", "copy .troop/production", nil, func(a *account) {
+		{"key of another folder", "key", core.Failed, "the key troop-production-1, not this folder's", "copy .troop/production", nil, func(a *account) {
 			a.Keys = []fakeaws.Key{{Name: "troop-production-1", Public: "ssh-ed25519 AAAAtheirs", Tags: tags()}}
 		}, nil},
-		{"key of another environment", "key", core.Passed, "no host knows it yet", "", nil, func(a *account) {
+		{"key of another environment", "key", core.Passed, "no host has it yet", "", nil, func(a *account) {
 			a.Keys = []fakeaws.Key{{Name: "troop-staging-1", Public: "ssh-ed25519 AAAAtheirs"}}
 		}, nil},
-		{"no key yet", "key", core.Passed, "the first plan makes it", "", nil, nil, func(e *preflight.EC2) { e.PublicKey = "" }},
+		{"no key yet", "key", core.Passed, "not made yet; the first plan makes it", "", nil, nil, func(e *preflight.EC2) { e.PublicKey = "" }},
 
-		{"instances in no state", "orphans", core.Failed, "no state knows: i-2 web-i-2, i-3 web-i-3", "terminate-instances --region eu-central-1 --instance-ids i-2 i-3", nil, func(a *account) {
+		{"instances in no state", "orphans", core.Failed, "instances that are not in the state: i-2 web-i-2, i-3 web-i-3", "terminate-instances --region eu-central-1 --instance-ids i-2 i-3", nil, func(a *account) {
 			stopped, gone, theirs := ours("i-3"), ours("i-4"), ours("i-5")
 			stopped.State, gone.State, theirs.Tags = "stopped", "terminated", nil
 			a.Instances = []fakeaws.Instance{ours("i-1"), ours("i-2"), stopped, gone, theirs}
 		}, nil},
 		{
-			"state that cannot be read", "orphans", core.Failed, "1 instances with the environment's tag, and the state cannot be read: no terraform", "", nil,
+			"state that cannot be read", "orphans", core.Failed, "1 instances have the environment's tag, but the state cannot be read: no terraform", "", nil,
 			func(a *account) { a.Instances = []fakeaws.Instance{ours("i-1")} },
 			func(e *preflight.EC2) {
 				e.Managed = func(context.Context) ([]string, error) { return nil, errors.New("no terraform") }
@@ -235,7 +235,7 @@ func TestNoCredentials(t *testing.T) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	})
-	if got := found["credentials"]; got.Status != core.Failed || !strings.HasPrefix(got.Detail, "there are none") || !strings.Contains(got.Remedy, "AWS_PROFILE") {
+	if got := found["credentials"]; got.Status != core.Failed || !strings.HasPrefix(got.Detail, "none found") || !strings.Contains(got.Remedy, "AWS_PROFILE") {
 		t.Errorf("%+v", got)
 	}
 	if got := found["orphans"]; got.Status != core.Skipped {
@@ -257,7 +257,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestOtherModule looks at modules that have few or none of our variables: what can be seen without is seen.
+// TestOtherModule checks modules with few or none of our variables: steps that do not need them still run.
 func TestOtherModule(t *testing.T) {
 	common := map[string]core.Status{
 		"credentials": core.Passed, "region": core.Passed, "image": core.Skipped, "instance types": core.Skipped, "processor": core.Skipped,
@@ -282,7 +282,7 @@ func TestOtherModule(t *testing.T) {
 	}
 }
 
-// TestRights holds what is asked of AWS to the policy that people are told to give.
+// TestRights compares the calls to AWS with the documented IAM policy.
 func TestRights(t *testing.T) {
 	b, err := os.ReadFile("../../terraform/aws/iam/troop.json")
 	if err != nil {
@@ -298,7 +298,7 @@ func TestRights(t *testing.T) {
 	if err := json.Unmarshal(b, &policy); err != nil {
 		t.Fatal(err)
 	}
-	allowed := []string{"sts:GetCallerIdentity"} // nobody can be denied that
+	allowed := []string{"sts:GetCallerIdentity"} // cannot be denied
 	for _, s := range policy.Statement {
 		list, ok := s.Action.([]any)
 		if s.Effect == "Allow" && s.Resource == "*" && ok {

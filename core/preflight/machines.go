@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// processors are what AWS calls those that Go and the module call otherwise.
+// processors maps Go's and the module's names of architectures to AWS's.
 var processors = map[string]string{"amd64": "x86_64", "arm64": "arm64"}
 
 func (a *account) image(ctx context.Context) (string, error) {
@@ -28,7 +28,7 @@ func (a *account) image(ctx context.Context) (string, error) {
 		in = &ec2.DescribeImagesInput{Owners: []string{known.Owner}, Filters: filter("name", strings.ReplaceAll(known.Name, "ARCH", architecture))}
 	} else if !strings.HasPrefix(wanted, "ami-") {
 		return "", &Problem{
-			"there is no image " + wanted,
+			"no image is named " + wanted,
 			fmt.Sprintf("set image to one of %s, or to an id such as ami-0123456789abcdef0", strings.Join(slices.Sorted(maps.Keys(images)), ", ")),
 		}
 	}
@@ -37,7 +37,7 @@ func (a *account) image(ctx context.Context) (string, error) {
 		return "", refused(err)
 	}
 	if len(out.Images) == 0 {
-		return "", &Problem{fmt.Sprintf("%s finds no image in %s", wanted, a.region), "choose another image; images are of one region"}
+		return "", &Problem{fmt.Sprintf("no image matches %s in %s", wanted, a.region), "choose another image; each region has its own"}
 	}
 	newest := slices.MaxFunc(out.Images, func(x, y types.Image) int {
 		return cmp.Compare(aws.ToString(x.CreationDate), aws.ToString(y.CreationDate))
@@ -57,19 +57,19 @@ func (a *account) image(ctx context.Context) (string, error) {
 // typeOf returns the instance type of a host.
 func (a *account) typeOf(h host) string { return cmp.Or(h.InstanceType, a.text("instance_type")) }
 
-// types finds instance types that do not exist, that the image does not fit, or that a zone does not have.
+// types checks that the instance types exist, run the image, and are offered in the zones.
 func (a *account) types(ctx context.Context) (string, error) {
 	if a.hosts == nil {
 		return "", noHosts
 	} else if len(a.zones) == 0 {
-		return "", Skip("nobody knows the zones")
+		return "", Skip("the zones are unknown")
 	}
 	count, zones := map[string]int{}, map[string][]string{}
 	storage := map[string]bool{}
 	for _, h := range a.hosts {
 		kind := a.typeOf(h)
 		if kind == "" {
-			return "", Skip("the module's variables do not say of which type the hosts are")
+			return "", Skip("the module's variables do not name the instance types")
 		}
 		count[kind]++
 		storage[kind] = storage[kind] || h.Role == "storage"
@@ -99,7 +99,7 @@ func (a *account) types(ctx context.Context) (string, error) {
 	for _, o := range offerings {
 		offered[string(o.InstanceType)] = append(offered[string(o.InstanceType)], aws.ToString(o.Location))
 	}
-	var glance []string
+	var found []string
 	for _, name := range names {
 		slices.Sort(zones[name])
 		zones[name] = slices.Compact(zones[name])
@@ -112,9 +112,9 @@ func (a *account) types(ctx context.Context) (string, error) {
 				}
 			}
 		}
-		glance = append(glance, fmt.Sprintf("%d × %s, offered in %s", count[name], name, strings.Join(zones[name], ", ")))
+		found = append(found, fmt.Sprintf("%d × %s, offered in %s", count[name], name, strings.Join(zones[name], ", ")))
 	}
-	return strings.Join(glance, "; "), nil
+	return strings.Join(found, "; "), nil
 }
 
 func (a *account) typesExist(ctx context.Context, names []string, storage map[string]bool) error {
@@ -137,9 +137,9 @@ func (a *account) typesExist(ctx context.Context, names []string, storage map[st
 		want, ok := processors[a.text("architecture")]
 		switch {
 		case ok && t.ProcessorInfo != nil && !slices.Contains(t.ProcessorInfo.SupportedArchitectures, types.ArchitectureType(want)):
-			return &Problem{fmt.Sprintf("%s has no %s processor", name, a.text("architecture")), "choose another type, or set architecture"}
+			return &Problem{fmt.Sprintf("%s is not an %s type", name, a.text("architecture")), "choose another type, or set architecture"}
 		case storage[name] && t.Hypervisor != types.InstanceTypeHypervisorNitro:
-			return &Problem{name + ", of a storage host, does not name volumes by their id", "choose a type on the Nitro system, such as t3.small"}
+			return &Problem{name + ", of a storage host, does not expose the ids of volumes", "choose a type on the Nitro system, such as t3.small"}
 		}
 	}
 	for _, name := range names {
@@ -159,8 +159,8 @@ func (a *account) processor(context.Context) (string, error) {
 		return "hosts and this machine are " + architecture, nil
 	default:
 		return "", &Problem{
-			fmt.Sprintf("hosts are %s and this machine is %s, and troop puts programs of its own kind on them", architecture, a.Processor),
-			"set architecture to " + a.Processor + " and types that have it, or run troop on a machine like the hosts",
+			fmt.Sprintf("hosts are %s and this machine is %s; troop installs its own binaries on them", architecture, a.Processor),
+			"set architecture to " + a.Processor + " with matching types, or run troop on a machine of the hosts' architecture",
 		}
 	}
 }

@@ -14,8 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// network looks at the subnets that are given, or at the place for a VPC of the environment's own, and at the
-// zones that hosts are in.
+// network checks the given subnets, or the addresses of a new VPC, and the hosts' zones.
 func (a *account) network(ctx context.Context) (string, error) {
 	if a.hosts == nil {
 		return "", noHosts
@@ -42,16 +41,16 @@ func (a *account) network(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if cidr := a.text("vpc_cidr"); cidr != "" {
-		return fmt.Sprintf("a VPC of its own, %s, in %s", cidr, strings.Join(a.zones, ", ")), nil
+		return fmt.Sprintf("a new VPC, %s, in %s", cidr, strings.Join(a.zones, ", ")), nil
 	}
 	return "zones " + strings.Join(a.zones, ", "), nil
 }
 
-// freeNetwork finds a VPC of somebody else's with the same addresses, which could never be connected to ours.
+// freeNetwork checks that no other VPC overlaps the addresses of ours; the two could never be peered.
 func (a *account) freeNetwork() error {
 	wanted, err := netip.ParsePrefix(a.text("vpc_cidr"))
 	if err != nil {
-		return nil //nolint:nilerr // the module's own validation tells of it
+		return nil //nolint:nilerr // the module's own validation reports it
 	}
 	taken := map[netip.Prefix]string{}
 	for _, vpc := range a.vpcs {
@@ -71,15 +70,15 @@ func (a *account) freeNetwork() error {
 	for prefix, vpc := range taken {
 		if prefix.Overlaps(wanted) {
 			return &Problem{
-				fmt.Sprintf("vpc_cidr %s overlaps %s of %s, so that the two could never be connected", wanted, prefix, vpc),
-				"set vpc_cidr to " + cmp.Or(freeOf(taken), "a network that no VPC has"),
+				fmt.Sprintf("vpc_cidr %s overlaps %s of %s; the two could never be peered", wanted, prefix, vpc),
+				"set vpc_cidr to " + cmp.Or(freeOf(taken), "a range that no VPC uses"),
 			}
 		}
 	}
 	return nil
 }
 
-// freeOf returns a /16 that none of the networks has.
+// freeOf returns a /16 that overlaps none of the networks.
 func freeOf(taken map[netip.Prefix]string) string {
 	for second := range 256 {
 		candidate := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte((80 + second) % 256), 0, 0}), 16)
@@ -117,13 +116,13 @@ func (a *account) chooseZones(ctx context.Context) error {
 	return a.placed()
 }
 
-// placed finds hosts in zones where there is no subnet.
+// placed finds hosts in zones without a subnet.
 func (a *account) placed() error {
 	for _, name := range slices.Sorted(maps.Keys(a.hosts)) {
 		if zone := a.hosts[name].Zone; zone != "" && !slices.Contains(a.zones, zone) {
 			return &Problem{
-				fmt.Sprintf("host %s wants zone %s, and there are subnets in %s", name, zone, strings.Join(a.zones, ", ")),
-				"name one of these, or add the zone to zones or a subnet to subnet_ids",
+				fmt.Sprintf("host %s is in zone %s; there are only subnets in %s", name, zone, strings.Join(a.zones, ", ")),
+				"use one of these zones, or add the zone to zones or a subnet to subnet_ids",
 			}
 		}
 	}
@@ -146,7 +145,7 @@ func (a *account) given(ctx context.Context, ids []string) (string, error) {
 		vpcs[aws.ToString(s.VpcId)] = true
 		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == aws.ToString(s.SubnetId) })
 	}
-	// Of several in one zone the module uses the first by ID.
+	// Of several subnets in one zone, the module uses the first by ID.
 	zone := func(s types.Subnet) string { return aws.ToString(s.AvailabilityZone) }
 	slices.SortFunc(subnets, func(x, y types.Subnet) int {
 		return cmp.Or(cmp.Compare(zone(x), zone(y)), cmp.Compare(aws.ToString(x.SubnetId), aws.ToString(y.SubnetId)))
@@ -157,18 +156,18 @@ func (a *account) given(ctx context.Context, ids []string) (string, error) {
 		a.zones = append(a.zones, zone(s))
 		free += int(aws.ToInt32(s.AvailableIpAddressCount))
 	}
-	const list = "aws ec2 describe-subnets lists what there is; then set subnet_ids"
+	const list = "aws ec2 describe-subnets lists the subnets; then set subnet_ids"
 	switch private := slices.IndexFunc(subnets, func(s types.Subnet) bool { return !aws.ToBool(s.MapPublicIpOnLaunch) }); {
 	case len(ids) > 0:
 		return "", &Problem{fmt.Sprintf("there is no subnet %s in %s", strings.Join(ids, ", "), a.region), list}
 	case len(vpcs) > 1:
-		return "", &Problem{"the subnets are of several VPCs: " + strings.Join(slices.Sorted(maps.Keys(vpcs)), ", "), list}
+		return "", &Problem{"the subnets belong to several VPCs: " + strings.Join(slices.Sorted(maps.Keys(vpcs)), ", "), list}
 	case free < len(a.hosts):
 		return "", &Problem{fmt.Sprintf("the subnets have %d free addresses for %d hosts", free, len(a.hosts)), list}
 	case a.public() && private >= 0:
 		return "", &Problem{
-			fmt.Sprintf("subnet %s gives hosts no public address", aws.ToString(subnets[private].SubnetId)),
-			"set public_addresses = false and run troop where it reaches private ones, or let the subnet give addresses",
+			fmt.Sprintf("subnet %s assigns no public addresses", aws.ToString(subnets[private].SubnetId)),
+			"set public_addresses = false and run troop where it can reach private addresses, or let the subnet assign public ones",
 		}
 	}
 	if err := a.placed(); err != nil {

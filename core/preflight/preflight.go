@@ -1,6 +1,6 @@
-// Package preflight finds what would keep an environment from being made, before anything is made: an account, a
-// region, an image, programs on this machine. It looks, and changes nothing. It is the only package that asks EC2
-// and its neighbours; core/cmd imports it.
+// Package preflight checks the prerequisites of an environment before anything is made: account, region, image, programs
+// on this machine. It changes nothing. It is the only package that calls EC2, STS and Service Quotas. core/environment
+// imports it.
 package preflight
 
 import (
@@ -11,31 +11,30 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Step looks at one thing.
+// Step is one check.
 type Step struct {
 	Name string
-	Gate bool // when it fails, those after it in its list cannot look
-	// Look says what it found. An error is a *Problem, which has a remedy, a Skip, or anything else that fails the
-	// step.
+	Gate bool // if it fails, the steps after it in its list are skipped
+	// Look returns what it found. A *Problem, which has a remedy, or any other error fails the step; a Skip skips it.
 	Look func(context.Context) (found string, err error)
 }
 
-// Problem is what a person has to mend.
+// Problem is a failed prerequisite and how to fix it.
 type Problem struct{ Text, Remedy string }
 
 func (p *Problem) Error() string { return p.Text }
 
-// Skip is the reason why a step has nothing to look at.
+// Skip is the reason why a step was skipped.
 type Skip string
 
 func (s Skip) Error() string { return string(s) }
 
-// Run takes the steps one after the other and tells of each before and after. It ends early only with ctx.
+// Run runs the steps in order and calls before and after around each. It ends early only with ctx.
 func Run(ctx context.Context, steps []Step, before func(name string), after func(core.Check)) error {
 	closed := ""
 	for _, s := range steps {
 		if closed != "" {
-			after(core.Check{Name: s.Name, Status: core.Skipped, Detail: "cannot look without " + closed})
+			after(core.Check{Name: s.Name, Status: core.Skipped, Detail: "cannot be checked without " + closed})
 			continue
 		}
 		before(s.Name)

@@ -12,13 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 )
 
-// standard are the families of instance types that one quota counts, in vCPUs.
+// standard are the families of instance types under the quota for standard vCPUs.
 var standard = regexp.MustCompile(`^(a|c|d|h|i|im|is|m|r|t|z)[0-9]`)
 
-// quotas compares what the account may have with what it has and what the environment needs beside it.
+// quotas checks that current use and the environment's needs fit the account's quotas.
 func (a *account) quotas(ctx context.Context) (string, error) {
 	if a.hosts == nil || a.vcpus == nil {
-		return "", Skip("nobody knows what the hosts need")
+		return "", Skip("the needs of the hosts are unknown")
 	}
 	client := servicequotas.NewFromConfig(a.config)
 	var found []string
@@ -44,16 +44,16 @@ func (a *account) quotas(ctx context.Context) (string, error) {
 		limit := int(aws.ToFloat64(out.Quota.Value))
 		if used+wanted > limit {
 			return "", &Problem{
-				fmt.Sprintf("%d %s are needed, and %d of %d are in use", wanted, q.what, used, limit),
+				fmt.Sprintf("%d %s needed; %d of %d in use", wanted, q.what, used, limit),
 				fmt.Sprintf("aws service-quotas request-service-quota-increase --service-code %s --quota-code %s --desired-value %d", q.service, q.code, used+wanted),
 			}
 		}
 		found = append(found, fmt.Sprintf("%d %s (%d of %d in use)", wanted, q.what, used, limit))
 	}
-	return cmp.Or(strings.Join(found, ", "), "nothing more is needed"), nil
+	return cmp.Or(strings.Join(found, ", "), "no more needed"), nil
 }
 
-// vCPUs counts those of standard types: of other people's instances, and of all our hosts.
+// vCPUs returns the vCPUs of standard types in use by other instances, and needed by all our hosts.
 func (a *account) vCPUs(ctx context.Context) (used, wanted int, err error) {
 	others, err := a.instances(ctx, filter("instance-state-name", "pending", "running"))
 	if err != nil {
@@ -72,7 +72,7 @@ func (a *account) vCPUs(ctx context.Context) (used, wanted int, err error) {
 	return used, wanted, nil
 }
 
-// addresses counts elastic ones, of which a router with a public address has one.
+// addresses counts elastic addresses; a router with a public address needs one.
 func (a *account) addresses(ctx context.Context) (used, wanted int, err error) {
 	if !a.public() {
 		return 0, 0, nil

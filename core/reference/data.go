@@ -6,13 +6,13 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// The shape of the page as data. Its names are kept.
+// The JSON form of the page. Its names must not change.
 type (
 	page struct {
 		Name         string            `json:"name"`
 		Version      string            `json:"version"`
 		Summary      string            `json:"summary"`
-		Stage        bool              `json:"stage"` // can stand in a manifest
+		Stage        bool              `json:"stage"` // has a stage block
 		Cacheable    bool              `json:"cacheable"`
 		Config       block             `json:"config"`
 		Outputs      []named           `json:"outputs"`
@@ -64,7 +64,7 @@ type (
 	}
 )
 
-// JSON is the page for programs.
+// JSON returns the page as JSON.
 func JSON(d core.Description) ([]byte, error) {
 	p := page{
 		Name: d.Name, Version: d.Version, Summary: d.Summary, Stage: d.Stage, Cacheable: d.Cacheable, Config: blockOf(d.Config),
@@ -98,5 +98,5 @@ func blockOf(s core.BlockSchema) block {
 	return b
 }
 
-// filled is a list that JSON writes as [] when it is empty.
+// filled makes JSON write an empty list as [], not null.
 func filled[T any](list []T) []T { return append([]T{}, list...) }

@@ -9,19 +9,19 @@ import (
 
 const manifestIntro = `# The manifest
 
-A pipeline is described by a file, ` + "`pipeline.hcl`, or `NAME.pipeline.hcl`" + ` where a folder holds several. It is
-written in HCL, the language of Terraform: expressions and most functions are Terraform's. ` + "`troop validate`" + ` checks
-all of it before anything is touched, ` + "`troop schema`" + ` describes it to editors, ` + "`troop fmt`" + ` lays it out.
+A manifest, ` + "`pipeline.hcl`" + `, describes a pipeline. If a folder has several, they are named ` + "`NAME.pipeline.hcl`" + `.
+Manifests are written in HCL, Terraform's language: expressions and most functions are Terraform's. ` + "`troop validate`" + `
+checks a manifest without changing anything, ` + "`troop schema`" + ` prints its schema for editors, ` + "`troop fmt`" + ` formats it.
 
 An expression may refer to ` + "`var.NAME`, `local.NAME`, `env.NAME` (an environment variable, always secret), `secret.NAME`," + `
 ` + "`stage.TYPE.NAME.OUTPUT`, `pipeline.name`, `environment.name`" + ` and, with ` + "`for_each`, to `each.key` and `each.value`" + `.
 A reference to another stage is a dependency. A *duration* is a text such as ` + "`\"90s\"` or `\"5m\"`" + `; a *reference* is
 written without quotes.
 
-The examples of this page make up one manifest, [manifest.hcl](manifest.hcl).
+The examples on this page are parts of one manifest, [manifest.hcl](manifest.hcl).
 `
 
-// Manifest is the page of what a manifest may hold. example returns HCL for a type of block.
+// Manifest returns the reference page of manifests. example returns an HCL example for a block type.
 func Manifest(grammar core.BlockSchema, example func(typ string) string) string {
 	var b strings.Builder
 	b.WriteString(manifestIntro)

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Markdown is the page for a README. example is a block of a manifest in HCL; empty: the page has none.
+// Markdown returns the page for a README. example is an HCL block; empty: no example.
 func Markdown(d core.Description, example string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\nVersion %s. `troop plugin describe %s` prints this page.\n", d.Name, sentence(d.Summary), d.Version, d.Name)
@@ -42,7 +42,7 @@ func Markdown(d core.Description, example string) string {
 		fmt.Fprintf(&b, "\n## Agent\n\n%s\n", agent(*d.Agent))
 	}
 	if len(d.AllCapabilities()) > 0 {
-		b.WriteString("\n## What it may do\n\n| capability | lets it |\n|---|---|\n")
+		b.WriteString("\n## Capabilities\n\n| capability | allows |\n|---|---|\n")
 		for _, c := range d.AllCapabilities() {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", c, c.Allows())
 		}
@@ -70,7 +70,7 @@ func markdownFields(b *strings.Builder, s core.BlockSchema) {
 	b.WriteString("\n")
 }
 
-// markdownBlocks gives every block within a block a section of its own, named by the way to it.
+// markdownBlocks writes a section for every nested block, titled with its path.
 func markdownBlocks(b *strings.Builder, way string, s core.BlockSchema) {
 	for _, n := range s.Blocks {
 		here := way + header(n)
@@ -102,13 +102,13 @@ func markdownArgs(b *strings.Builder, args []core.Arg) {
 	}
 }
 
-// sentence makes one of a summary.
+// sentence turns a summary into a sentence.
 func sentence(s string) string {
 	first, size := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + strings.TrimSuffix(s[size:], ".") + "."
 }
 
-// cell keeps a text from ending the cell of a table.
+// cell escapes a text for a table cell.
 func cell(s string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s)
 }

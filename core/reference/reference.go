@@ -1,6 +1,6 @@
-// Package reference writes reference pages: what a plugin says of itself as plain text for a terminal, as Markdown for
-// a README or as data for programs, and what a manifest may hold as Markdown. Its functions are pure. The troop program
-// prints what they return; tests keep the pages of this tree current.
+// Package reference renders reference pages: a plugin's description as plain text, Markdown or JSON, and the manifest's
+// grammar as Markdown. Its functions are pure. The troop program prints the result; tests keep the pages of this tree
+// current.
 package reference
 
 import (
@@ -11,14 +11,14 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// field is an argument, or a block that may stand in a block.
+// field is an argument or a nested block.
 type field struct {
 	name, typ, fallback, doc string
 	required, sensitive      bool
-	block                    *core.NestedBlock // nil: an argument
+	block                    *core.NestedBlock // nil: argument
 }
 
-// fields lists what may stand in a block: the arguments first, each group in the plugin's own order.
+// fields lists a block's arguments, then its nested blocks, each in the plugin's order.
 func fields(b core.BlockSchema) []field {
 	var list []field
 	for _, a := range b.Attributes {
@@ -30,7 +30,7 @@ func fields(b core.BlockSchema) []field {
 	return list
 }
 
-// header is how a block begins, such as rule "NAME".
+// header returns a block's header, such as rule "NAME".
 func header(n core.NestedBlock) string {
 	words := []string{n.Type}
 	for _, l := range n.Labels {
@@ -39,7 +39,7 @@ func header(n core.NestedBlock) string {
 	return strings.Join(words, " ")
 }
 
-// presence says whether something must be written, and what it is when it is not.
+// presence says whether a field is required, and its default.
 func (f field) presence() string {
 	switch {
 	case f.required:
@@ -59,7 +59,7 @@ func (f field) note() string {
 	return f.doc
 }
 
-// commandLine is how an action is called.
+// commandLine returns the usage line of an action.
 func commandLine(plugin string, a core.Action) string {
 	words := []string{"troop", plugin, a.Name, "[MANIFEST]"}
 	for _, arg := range a.Args {
@@ -75,7 +75,7 @@ func commandLine(plugin string, a core.Action) string {
 	return strings.Join(words, " ")
 }
 
-// agent says in one sentence how the plugin's agent runs on a host.
+// agent describes in one sentence how the plugin's agent runs on a host.
 func agent(a core.Agent) string {
 	parts := []string{"It runs on hosts under systemd as the user " + cmp.Or(a.User, "troop")}
 	for _, part := range []struct {
@@ -91,5 +91,5 @@ func agent(a core.Agent) string {
 	return strings.Join(parts, "; ") + "."
 }
 
-// cacheable is what it means for a run that a stage is.
-const cacheable = "A run skips it where it passed before with the same commit, block and plugin, unless forced."
+// cacheable describes a cacheable stage.
+const cacheable = "A run skips it if it passed before with the same commit, block and plugin, unless forced."

@@ -43,7 +43,7 @@ stage "gate" "NAME"
     above      size    optional    Limit.
     deep       block   optional    More.
 
-A run skips it where it passed before with the same commit, block and plugin, unless forced.
+A run skips it if it passed before with the same commit, block and plugin, unless forced.
 
 Outputs
   stage.gate.NAME.digest  Of it.
@@ -57,7 +57,7 @@ Agent
   It runs on hosts under systemd as the user troop; with the groups adm.
 
 It may
-  notify  tell people
+  notify  notify people
 `
 	if got := Text(sample()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -78,7 +78,7 @@ func TestMarkdown(t *testing.T) {
 | ` + "`rule \"NAME\"`" + ` | block | any number | Which. |
 
 Like every stage it also takes ` + "`needs`, `when`, `timeout`, `retries`, `on_failure`, `environment` and `for_each`" + `.
-A run skips it where it passed before with the same commit, block and plugin, unless forced.
+A run skips it if it passed before with the same commit, block and plugin, unless forced.
 
 ### ` + "`rule \"NAME\"`" + `
 
@@ -118,11 +118,11 @@ Open it.
 
 It runs on hosts under systemd as the user troop; with the groups adm.
 
-## What it may do
+## Capabilities
 
-| capability | lets it |
+| capability | allows |
 |---|---|
-| ` + "`notify`" + ` | tell people |
+| ` + "`notify`" + ` | notify people |
 `
 	if got := Markdown(sample(), "\nstage \"gate\" \"a\" {}\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Text is the page for a terminal.
+// Text returns the page as plain text for a terminal.
 func Text(d core.Description) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s\n", d.Name, d.Version, d.Summary)
@@ -16,7 +16,7 @@ func Text(d core.Description) string {
 		fmt.Fprintf(&b, "\n%s\n", title)
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		rows(w)
-		_ = w.Flush() // a strings.Builder takes everything
+		_ = w.Flush() // a strings.Builder never fails
 	}
 	if d.Stage || len(d.Config.Attributes)+len(d.Config.Blocks) > 0 {
 		section(fmt.Sprintf("stage %q \"NAME\"", d.Name), func(w *tabwriter.Writer) { textFields(w, d.Config, "  ") })

@@ -20,8 +20,8 @@ type keyPair struct {
 	signer ssh.Signer
 }
 
-// PublicKey returns the public half of the key in an environment's folder, in authorized_keys format; empty: there is
-// no key yet, and none is made.
+// PublicKey returns the public key in an environment's folder in authorized_keys format, or "" if there is none yet. It
+// makes no key.
 func PublicKey(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, keyFile+".pub"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -32,7 +32,7 @@ func PublicKey(dir string) (string, error) {
 
 const keyFile = "ssh_key"
 
-// openKey reads dir/ssh_key, or makes it. Two processes that make it at once agree on one.
+// openKey reads dir/ssh_key, or makes it. Processes that make it at the same time get the same key.
 func openKey(dir string) (keyPair, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -53,7 +53,7 @@ func openKey(dir string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("open SSH key: %w", err)
 	}
 	if k.signer, err = ssh.ParsePrivateKey(raw); err != nil {
-		return keyPair{}, fmt.Errorf("open SSH key %s: %w; remove the file and a new key is made, which the hosts do not know", k.file, err)
+		return keyPair{}, fmt.Errorf("open SSH key %s: %w; if you remove the file, a new key is made, which the hosts do not accept", k.file, err)
 	}
 	k.public = authorized(k.signer.PublicKey())
 	if err := os.WriteFile(k.file+".pub", []byte(k.public+"\n"), 0o644); err != nil {
@@ -62,7 +62,7 @@ func openKey(dir string) (keyPair, error) {
 	return k, nil
 }
 
-// makeKey puts a new private key at path unless there is one already.
+// makeKey writes a new private key to path unless one exists.
 func makeKey(path string) error {
 	private, _, err := NewKey("troop")
 	if err != nil {
@@ -83,7 +83,7 @@ func makeKey(path string) error {
 	return nil
 }
 
-// NewKey makes an ed25519 key pair: the private half in OpenSSH's format, the public one as in authorized_keys.
+// NewKey makes an ed25519 key pair: the private key in OpenSSH format, the public key in authorized_keys format.
 func NewKey(comment string) (private, public string, err error) {
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

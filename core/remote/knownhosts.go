@@ -20,10 +20,10 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// HostKeyError says that a host shows another key than the pinned one.
+// HostKeyError: a host presents another key than the pinned one.
 type HostKeyError struct {
 	Host        core.HostName
-	Address     string // as in the known_hosts file
+	Address     string // in known_hosts format
 	Environment string
 	Got, Want   string // fingerprints
 }
@@ -33,8 +33,8 @@ func (e *HostKeyError) Error() string {
 		e.Host, e.Address, e.Want, e.Got, e.Host, e.Environment)
 }
 
-// Pin records the host keys that come with the hosts, which replace what was recorded for the same addresses: they
-// come from Terraform, which made the hosts. Hosts without a key are pinned at first contact.
+// Pin records the hosts' keys, which come from Terraform, and replaces earlier keys of the same addresses. A host without
+// a key is pinned on first connection.
 func (c *Client) Pin(hosts []core.Host) error {
 	keys := map[string]ssh.PublicKey{}
 	for _, h := range hosts {
@@ -50,7 +50,7 @@ func (c *Client) Pin(hosts []core.Host) error {
 	return c.known.edit(keys)
 }
 
-// Forget drops all pinned keys, since the hosts are gone.
+// Forget removes all pinned keys, after the hosts were destroyed.
 func (c *Client) Forget() error {
 	unlock, err := c.known.lock()
 	if err != nil {
@@ -63,16 +63,16 @@ func (c *Client) Forget() error {
 	return nil
 }
 
-// knownHosts is a file in OpenSSH's known_hosts format. It is read at every use, so that editing it takes effect.
+// knownHosts is a file in known_hosts format. It is read at every use, so that edits take effect.
 type knownHosts struct{ file string }
 
-// anyKey lists the types of host keys, the best first.
+// anyKey lists the types of host keys, best first.
 var anyKey = []string{
 	ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 }
 
-// algorithms orders what is asked of the host: the type of the pinned key only, since another key of the same host
-// would look like a changed one.
+// algorithms returns the key types to request: only that of the pinned key, since another key of the same host would look
+// like a changed one.
 func (k knownHosts) algorithms(h core.Host) ([]string, error) {
 	pinned, err := k.pinned(h)
 	if err != nil {
@@ -92,7 +92,7 @@ func (k knownHosts) algorithms(h core.Host) ([]string, error) {
 	return names, nil
 }
 
-// pinned returns the keys recorded for a host.
+// pinned returns the pinned keys of a host.
 func (k knownHosts) pinned(h core.Host) ([]knownhosts.KnownKey, error) {
 	check, err := k.open()
 	if err != nil || check == nil {
@@ -105,7 +105,7 @@ func (k knownHosts) pinned(h core.Host) ([]knownhosts.KnownKey, error) {
 	return nil, fmt.Errorf("read %s: %w", k.file, err)
 }
 
-// check compares a host's key with the pinned one, and pins it when it is the first.
+// check compares a host's key with the pinned one, and pins the first key.
 func (k knownHosts) check(h core.Host, remote net.Addr, key ssh.PublicKey) error {
 	err := k.compare(h, remote, key)
 	if !errors.Is(err, errUnknown) {
@@ -117,7 +117,7 @@ func (k knownHosts) check(h core.Host, remote net.Addr, key ssh.PublicKey) error
 	}
 	defer unlock()
 	if err := k.compare(h, remote, key); !errors.Is(err, errUnknown) {
-		return err // pinned by another process in the meantime
+		return err // pinned by another process meanwhile
 	}
 	old, err := k.read()
 	if err != nil {
@@ -150,7 +150,7 @@ func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) err
 	}
 }
 
-// open returns nil when there is no file yet.
+// open returns nil if there is no file yet.
 func (k knownHosts) open() (ssh.HostKeyCallback, error) {
 	check, err := knownhosts.New(k.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -162,7 +162,7 @@ func (k knownHosts) open() (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// edit makes each key the only one of its address. The file is written only when its content changes.
+// edit replaces all keys of each address with the given one. It writes the file only if the content changes.
 func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
 	unlock, err := k.lock()
 	if err != nil {
@@ -222,15 +222,15 @@ func (k knownHosts) lock() (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// noKey matches no recorded key: asking for it lists those that are.
+// noKey matches no pinned key: the resulting error lists the pinned ones.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// Offered returns the key that a host shows now, in authorized_keys format: one of the pinned key's type when it has
-// one. It neither logs in nor pins anything.
+// Offered returns the key that a host presents now in authorized_keys format, of the pinned key's type if possible. It
+// neither logs in nor pins the key.
 func (c *Client) Offered(ctx context.Context, h core.Host) (string, error) {
 	prefer, err := c.known.algorithms(h)
 	if err != nil {
@@ -248,10 +248,10 @@ func (c *Client) Offered(ctx context.Context, h core.Host) (string, error) {
 	if offered != nil {
 		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(offered))), nil
 	}
-	if err == nil { // no handshake ends without a key
+	if err == nil { // cannot happen: the key check always fails
 		err = conn.Close()
 	}
-	return "", fmt.Errorf("ask %s for its host key: %w", h.Name, err)
+	return "", fmt.Errorf("get host key of %s: %w", h.Name, err)
 }
 
 var errSeen = errors.New("the key has been seen")

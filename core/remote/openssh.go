@@ -8,8 +8,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Options are the settings under which OpenSSH's programs use this client's key and pinned host keys and nothing
-// of the user's own.
+// Options are the options with which OpenSSH's programs use this client's key and pinned host keys and ignore the user's
+// configuration.
 func (c *Client) Options() []string {
 	return []string{
 		"-F", "none",
@@ -25,8 +25,8 @@ func (c *Client) Options() []string {
 	}
 }
 
-// Command is the argument list that opens an interactive shell on the host, or runs a command there. Its first
-// element is "ssh". The host's key must be pinned, which Wait or any other call does.
+// Command returns the argument list, starting with "ssh", of an interactive shell or a command on the host. The host's
+// key must be pinned, which any earlier connection does.
 func (c *Client) Command(h core.Host, command ...string) []string {
 	port := h.Port
 	if port == 0 {
@@ -36,7 +36,7 @@ func (c *Client) Command(h core.Host, command ...string) []string {
 	return append(argv, command...)
 }
 
-// quoteOption writes a path so that ssh_config's parser takes it as one word without expanding it.
+// quoteOption quotes a path so that ssh_config's parser reads it as one word without expansion.
 func quoteOption(path string) string {
 	return `"` + strings.ReplaceAll(path, "%", "%%") + `"`
 }

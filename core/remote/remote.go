@@ -1,7 +1,6 @@
-// Package remote reaches the hosts of one environment over SSH: with the environment's own key, with pinned host
-// keys, over connections that are made when first needed and then shared. The core waits with it for new hosts,
-// asks them small questions and tunnels to their services; what changes hosts is core/ansible. Only core/ansible
-// and the command line import it.
+// Package remote connects to the hosts of one environment over SSH, with the environment's own key, pinned host keys and
+// shared connections made on first use. It waits for new hosts, runs short commands and tunnels to services; core/ansible
+// changes the hosts. core/environment, core/ansible and the command line import it.
 package remote
 
 import (
@@ -23,11 +22,11 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second // one attempt: TCP and handshake
-	keepAlive   = 10 * time.Second // between two signs of life; a host that misses one is gone
-	maxOutput   = 16 << 20         // bytes of a command's output that are kept
+	keepAlive   = 10 * time.Second // interval; a host that misses one is considered gone
+	maxOutput   = 16 << 20         // bytes kept of a command's output
 )
 
-// Client reaches hosts. It is safe for concurrent use.
+// Client connects to hosts. It is safe for concurrent use.
 type Client struct {
 	key   keyPair
 	known knownHosts
@@ -37,14 +36,13 @@ type Client struct {
 	closed bool
 }
 
-// conn is the one connection to a host. Whoever holds slot may make or replace client.
+// conn is the one connection to a host. Only the holder of slot may make or replace client.
 type conn struct {
 	slot   chan struct{}
 	client *ssh.Client
 }
 
-// New reads the SSH key of the environment whose folder is dir, and makes one at the first call. The folder also
-// holds the pinned host keys.
+// New reads the SSH key in an environment's folder dir, or makes it. The folder also holds the pinned host keys.
 func New(dir string) (*Client, error) {
 	key, err := openKey(dir)
 	if err != nil {
@@ -62,9 +60,9 @@ func (c *Client) KeyFile() string { return c.key.file }
 // KnownHostsFile returns the file of pinned host keys.
 func (c *Client) KnownHostsFile() string { return c.known.file }
 
-// Run executes a command in the login shell of the host's user and returns its standard output. A command that
-// fails gives an error with the end of its standard error and wraps *ssh.ExitError. stdin may be nil. When ctx
-// ends, the channel is closed, which sends SIGHUP only to commands that have a terminal.
+// Run runs a command in the login shell of the host's user and returns its standard output. The error of a failed command
+// contains the end of its standard error and wraps *ssh.ExitError. stdin may be nil. When ctx ends, the channel is closed,
+// which sends SIGHUP only to commands with a terminal.
 func (c *Client) Run(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
 	var stdout, stderr limited
 	err := c.session(ctx, h, func(s *ssh.Session) error {
@@ -81,16 +79,16 @@ func (c *Client) Run(ctx context.Context, h core.Host, command string, stdin io.
 	case ctx.Err() != nil:
 		return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, context.Cause(ctx))
 	}
-	if said := lastLines(stderr.Bytes(), 3); said != "" {
-		err = fmt.Errorf("%w: %s", err, said)
+	if text := lastLines(stderr.Bytes(), 3); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
 	}
 	return stdout.Bytes(), fmt.Errorf("run command on %s: %w", h.Name, err)
 }
 
-// Exited reports whether an error of Run is that of the command: it ran, and ended with another exit status than 0.
+// Exited reports whether an error of Run means that the command ran and exited with a status other than 0.
 func Exited(err error) bool { return errors.As(err, new(*ssh.ExitError)) }
 
-// RunRoot is Run as root: users other than root go through sudo, which must not ask for a password.
+// RunRoot is Run as root. Users other than root need sudo without a password.
 func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin io.Reader) ([]byte, error) {
 	if h.User != "root" {
 		command = "sudo -n sh -c " + Quote(command)
@@ -98,8 +96,8 @@ func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin
 	return c.Run(ctx, h, command, stdin)
 }
 
-// DialContext opens a TCP connection from the host to addr, which the host resolves. The connection supports
-// deadlines, so that clients such as go-redis can use it.
+// DialContext opens a TCP connection from the host to addr, which the host resolves. The connection supports deadlines,
+// as clients such as go-redis need.
 func (c *Client) DialContext(ctx context.Context, h core.Host, network, addr string) (net.Conn, error) {
 	var far net.Conn
 	err := c.try(ctx, h, func(client *ssh.Client) (err error) {
@@ -119,7 +117,7 @@ func (c *Client) Dialer(h core.Host) func(ctx context.Context, network, addr str
 	}
 }
 
-// Close ends all connections. Calls in flight fail, and so do those that follow.
+// Close closes all connections. Running and later calls fail.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,8 +126,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Disconnect ends all connections, such as after hosts were replaced. Calls in flight fail; the next ones connect
-// again.
+// Disconnect closes all connections, for example after hosts were replaced. Running calls fail; later ones reconnect.
 func (c *Client) Disconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,7 +141,7 @@ func (c *Client) disconnect() {
 				_ = x.client.Close()
 			}
 			<-x.slot
-		default: // being dialled: the dialler sees closed
+		default: // being dialled: the dialler checks closed
 		}
 	}
 	clear(c.conns)
@@ -163,7 +160,7 @@ func (c *Client) session(ctx context.Context, h core.Host, do func(*ssh.Session)
 	return do(s)
 }
 
-// try opens something on the host's connection. A connection that has died since its last use is made anew, once.
+// try opens a channel on the host's connection. It reconnects once if the connection has died since its last use.
 func (c *Client) try(ctx context.Context, h core.Host, open func(*ssh.Client) error) error {
 	for attempt := 0; ; attempt++ {
 		client, err := c.connect(ctx, h)
@@ -179,7 +176,7 @@ func (c *Client) try(ctx context.Context, h core.Host, open func(*ssh.Client) er
 	}
 }
 
-// connect returns the host's connection, made now when there is none.
+// connect returns the host's connection and dials if there is none.
 func (c *Client) connect(ctx context.Context, h core.Host) (*ssh.Client, error) {
 	c.mu.Lock()
 	if c.closed {
@@ -226,7 +223,7 @@ func (c *Client) dial(ctx context.Context, h core.Host) (*ssh.Client, error) {
 	return c.handshake(ctx, h, conf)
 }
 
-// handshake makes a connection and gives up after dialTimeout.
+// handshake makes a connection; its timeout is dialTimeout.
 func (c *Client) handshake(ctx context.Context, h core.Host, conf *ssh.ClientConfig) (*ssh.Client, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %s", dialTimeout))
 	defer cancel()
@@ -258,7 +255,7 @@ func (c *Client) config(h core.Host) (*ssh.ClientConfig, error) {
 	}, nil
 }
 
-// watch drops a connection when it ends, and ends it when the host gives no sign of life.
+// watch drops a connection when it ends, and closes it if the host misses a keep-alive.
 func (c *Client) watch(h core.Host, client *ssh.Client) {
 	ended := make(chan struct{})
 	go func() {
@@ -304,7 +301,7 @@ func address(h core.Host) string {
 
 func login(h core.Host) string { return h.User + "@" + address(h) }
 
-// causeOr prefers what ended ctx to an error that only says that it ended.
+// causeOr returns the cause of ctx instead of an error that only says that ctx ended.
 func causeOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -312,7 +309,7 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-// Quote makes one word of s for a POSIX shell.
+// Quote quotes s as one word for a POSIX shell.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func lastLines(b []byte, n int) string {
@@ -320,7 +317,7 @@ func lastLines(b []byte, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
-// limited keeps the first maxOutput bytes and takes the rest without complaint.
+// limited is a writer that keeps the first maxOutput bytes and discards the rest.
 type limited struct{ bytes.Buffer }
 
 func (l *limited) Write(p []byte) (int, error) {

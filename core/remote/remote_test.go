@@ -188,15 +188,15 @@ func TestWait(t *testing.T) {
 
 	ready := time.AfterFunc(300*time.Millisecond, func() { remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", port), c.PublicKey()) })
 	t.Cleanup(func() { ready.Stop() })
-	said := map[core.HostName][]string{}
+	got := map[core.HostName][]string{}
 	err = c.Wait(t.Context(), []core.Host{up.Host("up"), late}, 10*time.Second, func(h core.HostName, text string) {
-		said[h] = append(said[h], text)
+		got[h] = append(got[h], text)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(said["up"]) != 1 || len(said["late"]) < 2 || !strings.Contains(said["late"][0], "refused") {
-		t.Errorf("progress = %q", said)
+	if len(got["up"]) != 1 || len(got["late"]) < 2 || !strings.Contains(got["late"][0], "refused") {
+		t.Errorf("progress = %q", got)
 	}
 
 	err = c.Wait(t.Context(), []core.Host{up.Host("up"), stranger.Host("stranger")}, 400*time.Millisecond, nil)
@@ -212,7 +212,7 @@ func TestWait(t *testing.T) {
 }
 
 func TestWaitForCloudInit(t *testing.T) {
-	for status, want := range map[int]string{0: "", 1: "cloud-init has failed: .*disk is missing", 2: ""} {
+	for status, want := range map[int]string{0: "", 1: "cloud-init failed: .*disk is missing", 2: ""} {
 		c := client(t)
 		s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
 		bin := t.TempDir()
@@ -240,13 +240,13 @@ func TestWaitTellsOfSlowCloudInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
-	var said []string
-	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(_ core.HostName, text string) { said = append(said, text) })
-	if err == nil || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "cloud-init has not ended within 3s: status: running; detail: installs packages") {
+	var got []string
+	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(_ core.HostName, text string) { got = append(got, text) })
+	if err == nil || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "cloud-init did not finish within 3s: status: running; detail: installs packages") {
 		t.Errorf("timeout: %v", err)
 	}
-	if len(said) != 2 || said[1] != "cloud-init is still at work" {
-		t.Errorf("progress = %q", said)
+	if len(got) != 2 || got[1] != "cloud-init is still running" {
+		t.Errorf("progress = %q", got)
 	}
 }
 

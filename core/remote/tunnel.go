@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// withDeadlines joins an SSH channel, whose deadlines are not supported, to a connection that has them. Closing
-// either end closes both.
+// withDeadlines connects an SSH channel, which does not support deadlines, to a connection that does. Closing either end
+// closes both.
 func withDeadlines(far net.Conn) net.Conn {
 	near, inner := net.Pipe()
 	go func() {

@@ -12,20 +12,19 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// retryEvery is the pause between two attempts to reach a host that is starting.
+// retryEvery is the pause between attempts to reach a starting host.
 const retryEvery = 150 * time.Millisecond
 
-// finished waits for cloud-init where there is one. Its exit status 2 means done, with recoverable errors.
+// finished waits for cloud-init if it is installed. Its exit status 2 means done with recoverable errors.
 const finished = `command -v cloud-init >/dev/null || exit 0
 cloud-init status --wait >/dev/null 2>&1; s=$?
 [ $s -eq 2 ] && exit 0
 [ $s -eq 0 ] || cloud-init status --long >&2
 exit $s`
 
-// Wait returns when every host takes a command over SSH and has ended its cloud-init. It asks all hosts at once,
-// and again until timeout: a host that starts may refuse connections and even the right key for a while. Only a
-// changed host key ends it early. The error names each host that is missing, and why. progress may be nil; its
-// calls do not overlap.
+// Wait waits until every host runs commands over SSH and has finished cloud-init. It tries all hosts concurrently and
+// retries until timeout, since a starting host may refuse connections and even the right key. Only a changed host key
+// ends it early. The error names each missing host with the reason. progress may be nil; its calls do not overlap.
 func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Duration, progress func(core.HostName, string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
@@ -50,7 +49,7 @@ func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Durat
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, errTimeout) {
-		return err // cancelled from outside: what the hosts said last is of no interest
+		return err // cancelled: the hosts' last errors do not matter
 	}
 	return errors.Join(errs...)
 }
@@ -78,30 +77,30 @@ func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostNam
 		}
 	}
 	say(h.Name, fmt.Sprintf("answers after %s", time.Since(start).Round(10*time.Millisecond)))
-	told := time.AfterFunc(slow, func() { say(h.Name, "cloud-init is still at work") })
-	defer told.Stop()
+	timer := time.AfterFunc(slow, func() { say(h.Name, "cloud-init is still running") })
+	defer timer.Stop()
 	_, err := c.Run(ctx, h, finished, nil)
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, new(*ssh.ExitError)):
-		return fmt.Errorf("cloud-init has failed: %w", err)
+		return fmt.Errorf("cloud-init failed: %w", err)
 	case errors.Is(err, errTimeout):
-		return fmt.Errorf("cloud-init has not ended within %s: %s", time.Since(start).Round(time.Second), c.stage(ctx, h))
+		return fmt.Errorf("cloud-init did not finish within %s: %s", time.Since(start).Round(time.Second), c.stage(ctx, h))
 	}
 	return err
 }
 
-// slow is how long cloud-init may take before progress says that it is still at work.
+// slow is how long cloud-init may take before progress reports that it is still running.
 const slow = 2 * time.Second
 
-// stage is what cloud-init says of itself, after the time that it had.
+// stage returns cloud-init's own status after a timeout.
 func (c *Client) stage(ctx context.Context, h core.Host) string {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), dialTimeout, errTimeout)
 	defer cancel()
 	out, err := c.Run(ctx, h, "cloud-init status --long", nil)
-	if said := lastLines(out, 5); said != "" || err == nil {
-		return said
+	if text := lastLines(out, 5); text != "" || err == nil {
+		return text
 	}
 	return err.Error()
 }

@@ -1,6 +1,5 @@
-// Package scaffold begins a plugin: it writes a Go module with a stage, its tests, a Makefile and a pipeline to try it
-// in. The templates are what a team reads first, so that everything they say stands in them and not in this package.
-// The troop program calls it for `troop plugin new`.
+// Package scaffold creates a new plugin: a Go module with a stage, tests, a Makefile and a pipeline to try it. The troop
+// program calls it for `troop plugin new`.
 package scaffold
 
 import (
@@ -30,32 +29,32 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": m
 // sdkModule is the module that plugins import.
 const sdkModule = "github.com/seed-b96de936/troop"
 
-// Plugin is what the templates are filled with.
+// Plugin is the data of the templates.
 type Plugin struct {
 	Name string // TYPE in `stage "TYPE" "NAME"`
 	SDK  SDK
 }
 
-// SDK is a checkout of troop.
+// SDK is a checkout of troop, which contains the SDK.
 type SDK struct {
 	Dir string // absolute
-	Go  string // version that it asks for
+	Go  string // Go version in its go.mod
 }
 
-// Module is the name of the SDK's module.
+// Module returns the path of the SDK's module.
 func (SDK) Module() string { return sdkModule }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// CheckName says what is wrong with the name of a plugin.
+// CheckName returns an error if name is not a valid plugin name.
 func CheckName(name string) error {
 	if !validName.MatchString(name) || len(name) > 40 {
-		return fmt.Errorf("%q is no name for a plugin: want small letters, digits and single dashes, a letter first, 40 at most", name)
+		return fmt.Errorf("invalid plugin name %q: want lower-case letters, digits and single dashes, starting with a letter, 40 at most", name)
 	}
 	return nil
 }
 
-// OpenSDK returns the checkout in a folder.
+// OpenSDK returns the checkout of troop in a folder.
 func OpenSDK(dir string) (SDK, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -64,20 +63,20 @@ func OpenSDK(dir string) (SDK, error) {
 	file := filepath.Join(dir, "go.mod")
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return SDK{}, fmt.Errorf("%s is no checkout of troop: %w", dir, err)
+		return SDK{}, fmt.Errorf("%s is not a checkout of troop: %w", dir, err)
 	}
 	mod, err := modfile.ParseLax(file, text, nil)
 	if err != nil {
-		return SDK{}, fmt.Errorf("%s is no checkout of troop: %w", dir, err)
+		return SDK{}, fmt.Errorf("%s is not a checkout of troop: %w", dir, err)
 	}
 	if mod.Module == nil || mod.Module.Mod.Path != sdkModule || mod.Go == nil {
-		return SDK{}, fmt.Errorf("%s is no checkout of troop: its go.mod is that of another module", dir)
+		return SDK{}, fmt.Errorf("%s is not a checkout of troop: its go.mod names another module", dir)
 	}
 	return SDK{Dir: dir, Go: mod.Go.Version}, nil
 }
 
-// FindSDK returns the checkout that this program was built in: the parent of the folder that holds it. The program
-// itself does not know where its source lay (-trimpath).
+// FindSDK returns the checkout that contains this program in a subfolder such as bin. The binary itself does not know
+// its source folder (-trimpath).
 func FindSDK() (SDK, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -89,13 +88,13 @@ func FindSDK() (SDK, error) {
 func sdkOf(program string) (SDK, error) {
 	sdk, err := OpenSDK(filepath.Join(filepath.Dir(program), ".."))
 	if err != nil {
-		return SDK{}, fmt.Errorf("this troop is not in a checkout: %w; name one with --sdk FOLDER", err)
+		return SDK{}, fmt.Errorf("this troop binary is not in a checkout: %w; pass --sdk FOLDER", err)
 	}
 	return sdk, nil
 }
 
-// New writes the module of a plugin to a folder that must not be there yet; else the error is fs.ErrExist. On any
-// other error nothing is left of it.
+// New writes a plugin's module to a new folder. If the folder exists, the error is fs.ErrExist. On any other error the
+// folder is removed.
 func New(ctx context.Context, dir string, p Plugin) (err error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -118,7 +117,7 @@ func New(ctx context.Context, dir string, p Plugin) (err error) {
 	return p.require(ctx, dir)
 }
 
-// write fills one template. A script is a program.
+// write executes one template. Scripts are made executable.
 func (p Plugin) write(path, name string) error {
 	var text bytes.Buffer
 	if err := templates.ExecuteTemplate(&text, name, p); err != nil {
@@ -134,8 +133,8 @@ func (p Plugin) write(path, name string) error {
 	return os.WriteFile(path, text.Bytes(), mode)
 }
 
-// require completes go.mod with what the SDK needs, in the versions that the checkout was tested with. Its go.sum is
-// taken over, so that no network is needed where troop itself was built; go mod tidy may trim it.
+// require adds the SDK's dependencies to go.mod, in the checkout's versions. It copies the checkout's go.sum, so that no
+// network is needed where troop itself was built; go mod tidy may trim it.
 func (p Plugin) require(ctx context.Context, dir string) error {
 	sums, err := os.ReadFile(filepath.Join(p.SDK.Dir, "go.sum"))
 	if err != nil {
@@ -151,7 +150,7 @@ func (p Plugin) require(ctx context.Context, dir string) error {
 	list.Stderr = &complaint
 	err = list.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("complete go.mod: go is missing: install Go %s or newer", p.SDK.Go)
+		return fmt.Errorf("complete go.mod: go not found: install Go %s or newer", p.SDK.Go)
 	}
 	if err != nil {
 		return fmt.Errorf("complete go.mod: %w: %s", err, bytes.TrimSpace(complaint.Bytes()))

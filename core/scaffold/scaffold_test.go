@@ -39,7 +39,7 @@ func TestFindSDK(t *testing.T) {
 	if _, err := sdkOf(filepath.Join(other, "bin", "troop")); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
 		t.Errorf("another module: %v, want the remedy", err)
 	}
-	if _, err := OpenSDK(other); err == nil || !strings.Contains(err.Error(), "that of another module") {
+	if _, err := OpenSDK(other); err == nil || !strings.Contains(err.Error(), "names another module") {
 		t.Errorf("another module: %v", err)
 	}
 }
@@ -50,7 +50,7 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("GOPROXY", "off")
-	t.Setenv("GOWORK", filepath.Join(here.Dir, "go.mod")) // that of a workspace around the folder is of no use here
+	t.Setenv("GOWORK", filepath.Join(here.Dir, "go.mod")) // a go.work of a parent folder must not apply
 	spaced := filepath.Join(t.TempDir(), "my checkout")
 	if err := os.Symlink(here.Dir, spaced); err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestNewLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty := t.TempDir() // a checkout without packages
+	empty := t.TempDir() // not a checkout
 	for name, text := range map[string]string{"go.mod": "module " + sdkModule + "\n\ngo 1.26.0\n", "go.sum": ""} {
 		if err := os.WriteFile(filepath.Join(empty, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestNewLeavesNothing(t *testing.T) {
 		path, want string
 	}{
 		"a checkout that is not whole": {broken, os.Getenv("PATH"), "plugins/sdk"},
-		"no Go":                        {here, t.TempDir(), "go is missing: install Go " + here.Go},
+		"no Go":                        {here, t.TempDir(), "go not found: install Go " + here.Go},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/mask"
 )
 
 const (
@@ -49,6 +50,8 @@ func Read(ctx context.Context, s core.SecretSource) (string, error) {
 		return "", fmt.Errorf("the value is larger than %d KiB", maxSize>>10)
 	case !utf8.ValidString(value):
 		return "", errors.New("the value is not UTF-8 text")
+	case len(strings.TrimSpace(value)) < mask.MinSecret:
+		return "", fmt.Errorf("the value is shorter than %d characters, so that it cannot be hidden in outputs; choose a longer one", mask.MinSecret)
 	}
 	return value, nil
 }

@@ -18,7 +18,7 @@ func TestRead(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "token", "s3cret token\n")
 	write(t, dir, "key", "-----BEGIN-----\nabc\n-----END-----\n")
-	write(t, dir, "object", `{"user": "shop", "password": "pw-of-the-shop", "port": 25, "deep": {}}`)
+	write(t, dir, "object", `{"user": "shop", "password": "pw-of-the-shop", "port": 5432, "pin": "123", "deep": {}}`)
 	write(t, dir, "empty", "\n")
 	write(t, dir, "bytes", "\xff\xfe")
 	write(t, dir, "large", strings.Repeat("x", 70<<10))
@@ -34,7 +34,8 @@ func TestRead(t *testing.T) {
 		"no text":                    {core.SecretSource{File: dir + "/bytes"}, "", "not UTF-8"},
 		"too large":                  {core.SecretSource{File: dir + "/large"}, "", "larger than 64 KiB"},
 		"member":                     {core.SecretSource{File: dir + "/object", Key: "password"}, "pw-of-the-shop", ""},
-		"member that is a number":    {core.SecretSource{File: dir + "/object", Key: "port"}, "25", ""},
+		"member that is a number":    {core.SecretSource{File: dir + "/object", Key: "port"}, "5432", ""},
+		"too short":                  {core.SecretSource{File: dir + "/object", Key: "pin"}, "", "shorter than 4 characters, so that it cannot be hidden"},
 		"member that is an object":   {core.SecretSource{File: dir + "/object", Key: "deep"}, "", "neither a text nor a number"},
 		"no such member":             {core.SecretSource{File: dir + "/object", Key: "pass"}, "", `no member "pass"`},
 		"member of what is no JSON":  {core.SecretSource{File: dir + "/token", Key: "password"}, "", "not a JSON object"},

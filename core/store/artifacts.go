@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,87 +31,90 @@ func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, er
 		return core.Artifact{}, fmt.Errorf("store artifact: %s is not a regular file", path)
 	}
 	own := filepath.Join(dir, ".incoming-"+core.NewID(info.ModTime()))
-	sum, size, err := take(ctx, path, own)
+	d, size, err := take(ctx, path, own)
 	if err == nil {
-		path, err = adopt(ctx, own, dir, extension(path), sum)
+		path, err = adopt(ctx, own, dir, extension(path), d)
 	}
 	if err != nil {
 		return core.Artifact{}, errors.Join(fmt.Errorf("store artifact: %w", err), remove(own))
 	}
-	return core.Artifact{Digest: core.Digest("sha256:" + sum), Path: path, Size: size}, nil
+	return core.Artifact{Digest: d, Path: path, Size: size}, nil
 }
 
 // take moves a file to a name that nobody else knows, then hashes it there, so that what is stored is what was hashed.
-func take(ctx context.Context, path, own string) (sum string, size int64, err error) {
+func take(ctx context.Context, path, own string) (d core.Digest, size int64, err error) {
 	if os.Rename(path, own) == nil {
 		return digest(ctx, own)
 	}
-	if sum, size, err = copyFile(ctx, path, own); err != nil {
+	if d, size, err = copyFile(ctx, path, own); err != nil {
 		return "", 0, err
 	}
-	return sum, size, os.Remove(path)
+	return d, size, os.Remove(path)
 }
 
 // adopt renames a file to the hash of its content and returns its path.
-func adopt(ctx context.Context, own, dir, ext, sum string) (string, error) {
+func adopt(ctx context.Context, own, dir, ext string, d core.Digest) (string, error) {
 	if err := os.Chmod(own, 0o444); err != nil {
 		return "", err
 	}
-	if there, err := find(dir, sum); err == nil {
-		if _, err := checkArtifact(ctx, there, sum); err == nil {
+	if there, err := find(dir, d); err == nil {
+		if _, err := checkArtifact(ctx, there, d); err == nil {
 			return there, remove(own)
 		}
-		ext = strings.TrimPrefix(filepath.Base(there), sum) // the stored file is damaged: replace it
+		ext = strings.TrimPrefix(filepath.Base(there), d.Hex()) // the stored file is damaged: replace it
 	}
-	path := filepath.Join(dir, sum+ext)
+	path := filepath.Join(dir, d.Hex()+ext)
 	return path, os.Rename(own, path)
 }
 
 // Artifact returns an artifact whose content has just been verified. One that is not there is a
 // *core.NotFoundError.
 func (f *Files) Artifact(ctx context.Context, d core.Digest) (core.Artifact, error) {
-	sum, ok := strings.CutPrefix(string(d), "sha256:")
-	if raw, err := hex.DecodeString(sum); !ok || err != nil || len(raw) != sha256.Size {
+	if _, ok := core.ParseDigest(string(d)); !ok {
 		return core.Artifact{}, fmt.Errorf("digest %q is not sha256: and 64 hexadecimal digits", d)
 	}
-	path, err := find(filepath.Join(f.dir, "artifacts"), sum)
+	path, err := find(filepath.Join(f.dir, "artifacts"), d)
 	if err != nil {
 		return core.Artifact{}, err
 	}
-	size, err := checkArtifact(ctx, path, sum)
+	size, err := checkArtifact(ctx, path, d)
 	if err != nil {
 		return core.Artifact{}, err
 	}
 	return core.Artifact{Digest: d, Path: path, Size: size}, nil
 }
 
-// checkArtifact checks that a file's content has a hash, and returns its size.
-func checkArtifact(ctx context.Context, path, sum string) (int64, error) {
+// checkArtifact checks that a file's content has a digest, and returns its size.
+func checkArtifact(ctx context.Context, path string, d core.Digest) (int64, error) {
 	got, size, err := digest(ctx, path)
 	if err != nil {
 		return 0, fmt.Errorf("verify artifact: %w", err)
 	}
-	if got != sum {
-		return 0, &DamageError{File: path, Problem: "artifact is damaged: its content has the digest sha256:" + got, Want: "sha256:" + sum + "; build it again"}
+	if got != d {
+		return 0, &DamageError{File: path, Problem: "artifact is damaged: its content has the digest " + string(got), Want: string(d) + "; build it again"}
 	}
 	return size, nil
 }
 
-func find(dir, sum string) (string, error) {
+func find(dir string, d core.Digest) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("list artifacts: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), sum) {
+		if strings.HasPrefix(e.Name(), d.Hex()) {
 			return filepath.Join(dir, e.Name()), nil
 		}
 	}
-	return "", &core.NotFoundError{What: "artifact", Name: "sha256:" + sum, Remedy: "build it again"}
+	return "", &core.NotFoundError{What: "artifact", Name: string(d), Remedy: "build it again"}
 }
 
-// sumOf is the hash in the name of an artifact's file.
-func sumOf(name string) string { return name[:min(len(name), 2*sha256.Size)] }
+// digestOf is the digest in the name of an artifact's file; empty: there is none.
+func digestOf(name string) core.Digest {
+	sum, _, _ := strings.Cut(name, ".")
+	d, _ := core.DigestHex(sum)
+	return d
+}
 
 // extension returns the extension of a file; .tar.zst and the like count as one.
 func extension(path string) string {
@@ -124,44 +125,47 @@ func extension(path string) string {
 	return ext
 }
 
-func digest(ctx context.Context, path string) (sum string, size int64, err error) {
+func digest(ctx context.Context, path string) (d core.Digest, size int64, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer file.Close()
-	h := sha256.New()
-	size, err = io.Copy(h, reader{ctx, file})
-	return hex.EncodeToString(h.Sum(nil)), size, err
+	in := &reader{ctx: ctx, Reader: file}
+	d, err = core.DigestReader(in)
+	return d, in.size, err
 }
 
 // copyFile copies a file and hashes it on the way.
-func copyFile(ctx context.Context, from, to string) (sum string, size int64, err error) {
-	in, err := os.Open(from)
+func copyFile(ctx context.Context, from, to string) (d core.Digest, size int64, err error) {
+	file, err := os.Open(from)
 	if err != nil {
 		return "", 0, err
 	}
-	defer in.Close()
+	defer file.Close()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", 0, err
 	}
-	h := sha256.New()
-	size, err = io.Copy(io.MultiWriter(out, h), reader{ctx, in})
-	return hex.EncodeToString(h.Sum(nil)), size, errors.Join(err, out.Close())
+	in := &reader{ctx: ctx, Reader: file}
+	d, err = core.DigestReader(io.TeeReader(in, out))
+	return d, in.size, errors.Join(err, out.Close())
 }
 
-// reader stops when its context ends.
+// reader stops when its context ends, and counts.
 type reader struct {
 	ctx context.Context
 	io.Reader
+	size int64
 }
 
-func (r reader) Read(b []byte) (int, error) {
+func (r *reader) Read(b []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.Reader.Read(b)
+	n, err := r.Reader.Read(b)
+	r.size += int64(n)
+	return n, err
 }
 
 func remove(path string) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -233,6 +234,94 @@ func TestPrune(t *testing.T) {
 	}
 	if _, err := f.Artifact(t.Context(), fresh.Digest); err != nil {
 		t.Error("an artifact that was made just now is gone")
+	}
+}
+
+// Workspaces lie where no part of the path begins with a dot, each project apart, and nobody else gets at them.
+func TestWorkspaces(t *testing.T) {
+	t.Parallel()
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(base, "root")
+	at := func(project, root string) *store.Files {
+		f := open(t, filepath.Join(base, project, ".troop"))
+		f.Workspaces = root
+		return f
+	}
+	run := storetest.NewRun(0)
+	make := func(f *store.Files, id core.RunID) string {
+		src, err := f.Workspace(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(src, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return src
+	}
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+
+	a, b, gone := at("a", root), at("b", root), at("gone", root)
+	run.Ended = run.Started.Add(time.Second)
+	for _, f := range []*store.Files{a, b, gone} {
+		if err := f.PutRun(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := core.RunID(core.NewID(time.Now().Add(-2 * time.Hour)))
+	begins := core.RunID(core.NewID(time.Now()))
+	ofA, ofB, ofGone, ofKilled, ofNew := make(a, run.ID), make(b, run.ID), make(gone, run.ID), make(a, killed), make(a, begins)
+	if ofA == ofB || strings.Contains(strings.TrimPrefix(ofA, base), "/.") {
+		t.Errorf("workspaces %s and %s", ofA, ofB)
+	}
+	if info, err := os.Stat(filepath.Dir(filepath.Dir(ofA))); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	old := filepath.Join(base, "a", ".troop", "workspaces", string(run.ID), "src")
+	if err := os.MkdirAll(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(base, "gone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Prune(t.Context(), store.Keep{Workspaces: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{ofA: true, ofB: true, ofGone: false, ofKilled: false, ofNew: true, old: false} {
+		if exists(path) != want {
+			t.Errorf("%s: exists %t, want %t", path, !want, want)
+		}
+	}
+
+	for name, prepare := range map[string]func(root string) error{
+		"link":    func(r string) error { return os.Symlink(base, r) },
+		"file":    func(r string) error { return os.WriteFile(r, nil, 0o600) },
+		"open":    func(r string) error { return errors.Join(os.Mkdir(r, 0o700), os.Chmod(r, 0o777)) },
+		"foreign": func(r string) error { return errors.Join(os.Mkdir(r, 0o700), os.Chown(r, 12345, 12345)) },
+	} {
+		if name == "foreign" && os.Getuid() != 0 {
+			continue
+		}
+		r := filepath.Join(base, name)
+		if err := prepare(r); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := at("a", r).Workspace(run.ID); err == nil || name != "file" && !strings.Contains(err.Error(), "--workspace-dir") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWorkspaceFolder(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", "/somewhere/cache")
+	if got := store.WorkspaceFolder(); runtime.GOOS == "linux" && got != "/somewhere/cache/troop/workspaces" {
+		t.Errorf("got %s", got)
+	}
+	t.Setenv("XDG_CACHE_HOME", "/home/a/.cache")
+	if got := store.WorkspaceFolder(); strings.Contains(got, "/.") || !strings.HasPrefix(got, "/var/") {
+		t.Errorf("got %s", got)
 	}
 }
 

@@ -30,9 +30,9 @@ type history struct {
 	first    int          // how many of runs are among the first reusable ones
 	taken    int          // how many were read, of any pipeline
 	same     map[sameKey][]int
-	proven   map[core.RunID]*past // as the journal says; nil: damaged
-	stored   map[string]string    // paths of the artifacts, by hash
-	good     map[string]bool      // which artifacts exist and are undamaged, by hash
+	proven   map[core.RunID]*past   // as the journal says; nil: damaged
+	stored   map[core.Digest]string // paths of the artifacts
+	good     map[core.Digest]bool   // which artifacts exist and are undamaged
 }
 
 // past is an earlier run.
@@ -189,9 +189,9 @@ func (h *history) index(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	h.stored, h.good = make(map[string]string, len(entries)), map[string]bool{}
+	h.stored, h.good = make(map[core.Digest]string, len(entries)), map[core.Digest]bool{}
 	for _, e := range entries {
-		h.stored[sumOf(e.Name())] = filepath.Join(h.files.dir, "artifacts", e.Name())
+		h.stored[digestOf(e.Name())] = filepath.Join(h.files.dir, "artifacts", e.Name())
 	}
 	h.same = map[sameKey][]int{}
 	for i := range h.runs[:h.first] {
@@ -207,10 +207,10 @@ func (h *history) index(ctx context.Context) error {
 
 // complete reports whether every digest in a result's outputs is that of an artifact that exists undamaged.
 func (h *history) complete(ctx context.Context, r core.StageResult) (bool, error) {
-	for sum := range digests(r) {
-		good, known := h.good[sum]
-		if !known && h.stored[sum] != "" {
-			_, err := checkArtifact(ctx, h.stored[sum], sum)
+	for d := range digests(r) {
+		good, known := h.good[d]
+		if !known && h.stored[d] != "" {
+			_, err := checkArtifact(ctx, h.stored[d], d)
 			damage := (*DamageError)(nil)
 			if errors.As(err, &damage) {
 				h.damaged(damage)
@@ -219,7 +219,7 @@ func (h *history) complete(ctx context.Context, r core.StageResult) (bool, error
 			}
 			good = err == nil
 		}
-		h.good[sum] = good
+		h.good[d] = good
 		if !good {
 			return false, nil
 		}

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
@@ -35,7 +32,7 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 	if err != nil {
 		return err
 	}
-	named := map[string]bool{}
+	named := map[core.Digest]bool{}
 	errs := []error{f.pruneWorkspaces(ctx, ids[max(0, len(ids)-keep.Workspaces):], named)}
 	candidates, err := f.oldArtifacts()
 	if err != nil {
@@ -54,41 +51,16 @@ func (f *Files) Prune(ctx context.Context, keep Keep) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if recent || r.Status == core.Passed {
+		if recent || r.Status.Passed() {
 			addDigests(named, r)
 		}
-		if r.Status == core.Passed {
+		if r.Status.Passed() {
 			passed++
 		}
 	}
 	for _, a := range candidates {
-		if !named[sumOf(a)] {
+		if !named[digestOf(a)] {
 			errs = append(errs, remove(filepath.Join(f.dir, "artifacts", a)))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// pruneWorkspaces removes the checkouts of runs that have ended, except those in keep. It adds the artifacts of running
-// runs to named.
-func (f *Files) pruneWorkspaces(ctx context.Context, keep []core.RunID, named map[string]bool) error {
-	dir := filepath.Join(f.dir, "workspaces")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list workspaces: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		id := core.RunID(e.Name())
-		if rec, err := f.read(ctx, id); err == nil && rec.Ended.IsZero() && alive(rec.PID, rec.Process) {
-			addDigests(named, rec.Run)
-			continue
-		}
-		if slices.Contains(keep, id) {
-			continue
-		}
-		if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
-			errs = append(errs, fmt.Errorf("remove workspace: %w", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -109,15 +81,15 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// digests collects the hexadecimal digests in the outputs of a stage.
-func digests(s core.StageResult) map[string]bool {
-	named := map[string]bool{}
+// digests collects the digests in the outputs of a stage.
+func digests(s core.StageResult) map[core.Digest]bool {
+	named := map[core.Digest]bool{}
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
 		case string:
-			if sum, ok := strings.CutPrefix(v, "sha256:"); ok {
-				named[sum] = true
+			if d, ok := core.ParseDigest(v); ok {
+				named[d] = true
 			}
 		case []any:
 			for _, x := range v {
@@ -137,26 +109,20 @@ func digests(s core.StageResult) map[string]bool {
 
 // Artifacts returns the digests in the outputs of a run's stages, sorted.
 func Artifacts(r core.Run) []core.Digest {
-	named := map[string]bool{}
+	named := map[core.Digest]bool{}
 	addDigests(named, r)
-	var all []core.Digest
-	for _, sum := range slices.Sorted(maps.Keys(named)) {
-		if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
-			all = append(all, core.Digest("sha256:"+sum))
-		}
-	}
-	return all
+	return slices.Sorted(maps.Keys(named))
 }
 
 // addDigests adds the digests in the outputs of a run's stages.
-func addDigests(named map[string]bool, r core.Run) {
+func addDigests(named map[core.Digest]bool, r core.Run) {
 	for _, s := range r.Stages {
 		maps.Copy(named, digests(s))
 	}
 }
 
-func allNamed(artifacts []string, named map[string]bool) bool {
-	return !slices.ContainsFunc(artifacts, func(a string) bool { return !named[sumOf(a)] })
+func allNamed(artifacts []string, named map[core.Digest]bool) bool {
+	return !slices.ContainsFunc(artifacts, func(a string) bool { return !named[digestOf(a)] })
 }
 
 // oldArtifacts lists the files in the folder of artifacts that are too old for a run to be about to name them.

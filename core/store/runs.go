@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/oklog/ulid/v2"
@@ -75,6 +76,16 @@ func (f *Files) recordPath(id core.RunID) string {
 	return filepath.Join(f.dir, "runs", string(id), "run.json")
 }
 
+// PutRefused records a run that could not begin, with its reason.
+func (f *Files) PutRefused(ctx context.Context, r core.Run, reason string) error {
+	r.Started, r.PID, r.Status = time.Now(), os.Getpid(), core.Running
+	if err := f.PutRun(ctx, r); err != nil {
+		return err
+	}
+	r.Status, r.Reason, r.Ended = core.Failed, "could not begin: "+reason, time.Now()
+	return f.PutRun(ctx, r)
+}
+
 // few is how many of the newest runs newest reads: some of them may still run.
 const few = 10
 
@@ -96,7 +107,9 @@ func (f *Files) newest() *before {
 type Filter = core.RunFilter
 
 func takes(f Filter, r core.Run) bool {
-	fits := func(want, got string) bool { return want == "" || want == got || r.Status == core.Damaged && got == "" }
+	// A damaged record may not tell, nor one of a run whose manifest could not be read.
+	unknown := r.Status == core.Damaged || r.Status == core.Failed && len(r.Stages) == 0
+	fits := func(want, got string) bool { return want == "" || want == got || unknown && got == "" }
 	return fits(f.Pipeline, r.Pipeline) && fits(f.Branch, r.Branch) && fits(f.Environment, r.Environment) &&
 		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status))
 }

@@ -21,13 +21,16 @@ import (
 //
 //	runs/ID/events.jsonl   journal: results and events, each line with the hash of the line before; lines are only added
 //	runs/ID/run.json       the line that ended the run, with its hash; written once
-//	workspaces/ID/src/     checked-out commit, removed by Prune
+//	workspaces/ID/src/     checked-out commit, removed by Prune; in Workspaces when it is set
 //	artifacts/HEX.EXT      content-addressed, never changed
 //	stages/TYPE.NAME/      what a stage keeps between runs
 //	ENVIRONMENT/lock       who works on an environment
 //
 // Its methods may be called from several goroutines; several processes may use one folder.
 type Files struct {
+	// Workspaces is the folder that holds workspaces, of this project and of others. Empty: in the store's own.
+	Workspaces string
+
 	dir string
 
 	mu       sync.Mutex
@@ -54,15 +57,21 @@ func (f *Files) Close() error {
 	return errors.Join(errs...)
 }
 
-// Workspace returns the folder for the commit of a run. It does not exist yet.
-func (f *Files) Workspace(id core.RunID) (string, error) {
-	dir, err := f.makeFolder("workspaces", string(id))
-	return filepath.Join(dir, "src"), err
-}
-
 // StageState returns the folder that a stage of a pipeline keeps between runs.
 func (f *Files) StageState(pipeline string, id core.StageID) (string, error) {
 	return f.makeFolder("stages", url.PathEscape(pipeline), url.PathEscape(string(id)))
+}
+
+// Dir is the folder of the store, and with it of every environment.
+func (f *Files) Dir() string { return f.dir }
+
+// OpenLog opens a file of the store to which lines are added.
+func (f *Files) OpenLog(name string) (*os.File, error) {
+	dir, err := f.makeFolder()
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 }
 
 // makeFolder makes a folder of the store. The store itself is hidden from git: it lies in a work tree.

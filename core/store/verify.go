@@ -267,16 +267,16 @@ func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
 			return err // not a receipt
 		}
 		file := path[:len(path)-len(".json")]
-		sum, size, err := digest(ctx, file)
+		got, size, err := digest(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return &DamageError{File: file, Problem: "is gone", Want: "the file of receipt " + path}
 		}
 		if err != nil {
 			return err
 		}
-		if sum != receipt.SHA256 || size != receipt.Size {
+		if got.Hex() != receipt.SHA256 || size != receipt.Size {
 			return &DamageError{
-				File: file, Problem: fmt.Sprintf("has %d bytes with the SHA-256 %s", size, sum),
+				File: file, Problem: fmt.Sprintf("has %d bytes with the SHA-256 %s", size, got.Hex()),
 				Want: fmt.Sprintf("%d bytes with %s, as the receipt says", receipt.Size, receipt.SHA256),
 			}
 		}

@@ -12,12 +12,11 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Apply carries a plan out. It is refused when the saved plan has changed since, or is stale. The state is copied first,
-// and the lock of an interrupted command that the plan names is freed. Each gets every step, from one goroutine; it
-// may be nil.
+// Apply applies a plan. It fails if the saved plan has changed or is stale. It first copies the state and frees the lock
+// that the plan names as left by an interrupted command. each receives every step, from one goroutine; it may be nil.
 //
-// When ctx ends, Terraform finishes the step that it is at. What a killed apply has left behind, the next Plan shows
-// and the next Apply repairs.
+// When ctx ends, Terraform finishes its current step. After a killed apply, the next Plan shows what is left to do and
+// the next Apply repairs it.
 func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) error {
 	if p.Empty() {
 		return nil
@@ -51,7 +50,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 			each(step)
 		}
 	}}
-	// A plan is good for one try: what it did until it failed, or was killed, makes it stale.
+	// A plan can be tried once: even a failed or killed apply makes it stale.
 	if err := w.Forget(); err != nil {
 		return err
 	}

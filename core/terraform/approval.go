@@ -13,28 +13,27 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Approval says that someone has read a plan and wants it applied, once. It holds for every plan of that ID, so
-// that making the same plan again does not undo it.
+// Approval allows one apply of a plan. It holds for every plan with that ID, so that making the same plan again keeps it.
 type Approval struct {
 	ID     core.Digest `json:"id"` // of the plan
 	Digest core.Digest `json:"digest"`
 	Origin Origin      `json:"origin"`
 	By     string      `json:"by"`
-	From   string      `json:"from"` // the machine
+	From   string      `json:"from"` // machine
 	Time   time.Time   `json:"time"`
-	// Applied is when the plan was; the approval has ended then.
+	// Applied is when the plan was applied, which ends the approval.
 	Applied time.Time `json:"applied,omitzero"`
 }
 
-// String says who, from where and when.
+// String names the person, the machine and the time.
 func (a *Approval) String() string {
 	return fmt.Sprintf("%s from %s at %s", a.By, a.From, a.Time.Local().Format(time.DateTime))
 }
 
-// approvals is the file of all approvals ever made, one per line, the newest last. Their ends are lines, too.
+// approvals is the file of all approvals, one per line, newest last. The end of an approval is a line of its own.
 const approvals = "approvals.jsonl"
 
-// Approve records that someone approves a plan that a review does not refuse.
+// Approve records an approval of a reviewed plan. A refused plan cannot be approved.
 func (w *Workspace) Approve(r *Review, by, from string) error {
 	if len(r.Refused) > 0 {
 		return r.Err()
@@ -47,7 +46,7 @@ func (w *Workspace) Approve(r *Review, by, from string) error {
 	return nil
 }
 
-// record appends a line and waits for the disk.
+// record appends a line and syncs it to disk.
 func (w *Workspace) record(a *Approval) error {
 	line, err := json.Marshal(a)
 	if err != nil {
@@ -61,7 +60,7 @@ func (w *Workspace) record(a *Approval) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// findApproval looks for the approval of a reviewed plan, and else for the last one that has not ended.
+// findApproval finds the approval of a reviewed plan, or else the last approval that has not ended.
 func (w *Workspace) findApproval(r *Review) error {
 	if !r.Needed {
 		return nil
@@ -75,7 +74,7 @@ func (w *Workspace) findApproval(r *Review) error {
 	for line := range bytes.Lines(b) {
 		a := new(Approval)
 		if json.Unmarshal(line, a) != nil {
-			continue // cut off when the machine went down: it approves nothing
+			continue // truncated by a crash
 		}
 		last[a.ID] = a
 		if a.Applied.IsZero() {
@@ -90,7 +89,7 @@ func (w *Workspace) findApproval(r *Review) error {
 	return nil
 }
 
-// used ends the approval of a plan that was applied, if it has one.
+// used ends the approval, if any, of an applied plan.
 func (w *Workspace) used(p *Plan) error {
 	r := &Review{Plan: p, Needed: true}
 	if err := w.findApproval(r); err != nil || r.Approval == nil {
@@ -104,7 +103,7 @@ func (w *Workspace) used(p *Plan) error {
 	return nil
 }
 
-// Called reports whether people may mean this plan by what they type: its name, or more or less of its ID.
+// Called reports whether typed text refers to this plan: its name, or a prefix of its ID.
 func (p *Plan) Called(s string) bool {
 	const least = 8
 	s = core.Digest(strings.ToLower(s)).Hex()

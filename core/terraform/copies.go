@@ -18,17 +18,17 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Copy is a state that was set aside before a command changed it.
+// Copy is a copy of the state, made before a command changed it.
 type Copy struct {
 	Number    int             `json:"number"`
-	Before    core.Holder     `json:"before"` // the command that was about to change it; the copy is as old
+	Before    core.Holder     `json:"before"` // the command that was about to change it, and when
 	Serial    uint64          `json:"serial"`
 	Lineage   string          `json:"lineage"`
 	Hosts     []core.HostName `json:"hosts"`
 	Resources int             `json:"resources"`
 }
 
-// What is kept of the copies: the newest, and of what is older the last one of each day.
+// Retention of copies: the newest, and the last one of each older day.
 const (
 	keptCopies = 20
 	keptDays   = 30
@@ -40,8 +40,8 @@ func (w *Workspace) copyPath(number int, ext string) string {
 
 func copiesIn(dir string) string { return filepath.Join(dir, own, "states") }
 
-// setAside keeps a copy of the state, wherever the module keeps it, and returns what it has copied; nil: there is
-// no state yet. The caller holds the lock.
+// setAside saves a copy of the state from any backend and returns what it copied, or nil if there is no state yet. The
+// caller holds the lock.
 func (w *Workspace) setAside(ctx context.Context, tf *tfexec.Terraform) (*header, error) {
 	b, h, err := w.pull(ctx, tf)
 	if err != nil || b == nil {
@@ -78,7 +78,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 		return err
 	}
 	err = writeFile(w.copyPath(c.Number, ".tfstate"), state)
-	if err == nil { // a copy counts from here on
+	if err == nil { // the copy is complete
 		err = writeFile(w.copyPath(c.Number, ".json"), about)
 	}
 	for _, old := range spare(append([]Copy{c}, all...), c.Before.Since) {
@@ -90,7 +90,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 	return nil
 }
 
-// spare returns the copies, which are sorted from the newest on, that need no longer be kept.
+// spare returns the copies to delete. all is sorted, newest first.
 func spare(all []Copy, now time.Time) []Copy {
 	var spared []Copy
 	days := map[string]bool{}
@@ -105,7 +105,7 @@ func spare(all []Copy, now time.Time) []Copy {
 	return spared
 }
 
-// Copies lists the copies of the state that the working folder of a module has, the newest first. It only looks.
+// Copies lists the copies of the state in a working folder, newest first. It changes nothing.
 func Copies(dir string) ([]Copy, error) {
 	files, err := filepath.Glob(filepath.Join(copiesIn(dir), "*.json"))
 	if err != nil {
@@ -116,7 +116,7 @@ func Copies(dir string) ([]Copy, error) {
 		var c Copy
 		b, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just been pruned
+			continue // just pruned
 		}
 		if err == nil {
 			err = json.Unmarshal(b, &c)
@@ -130,7 +130,7 @@ func Copies(dir string) ([]Copy, error) {
 	return all, nil
 }
 
-// readCopy returns a copy as it was set aside.
+// readCopy returns the content of a copy.
 func (w *Workspace) readCopy(number int) ([]byte, header, error) {
 	var h header
 	b, err := os.ReadFile(w.copyPath(number, ".tfstate"))
@@ -148,7 +148,7 @@ func (w *Workspace) readCopy(number int) ([]byte, header, error) {
 	return b, h, nil
 }
 
-// Copied returns the state as a copy has it.
+// Copied returns the state of a copy.
 func (w *Workspace) Copied(ctx context.Context, number int) (*State, error) {
 	_, h, err := w.readCopy(number)
 	if err != nil {
@@ -165,9 +165,8 @@ func (w *Workspace) Copied(ctx context.Context, number int) (*State, error) {
 	return s, err
 }
 
-// Restore puts a copy in the place of the state, which is copied aside first, so that a restore can itself be
-// taken back. It changes no host: what the next Plan makes of it, it shows. A copy of another state, which only
-// has the same name, is refused.
+// Restore replaces the state with a copy. It copies the present state first, so that a restore can be undone. It changes
+// no host; the next Plan shows the consequences. A copy of a state with another lineage is refused.
 func (w *Workspace) Restore(ctx context.Context, number int) error {
 	copied, h, err := w.readCopy(number)
 	if err != nil {
@@ -195,8 +194,7 @@ func (w *Workspace) Restore(ctx context.Context, number int) error {
 			return fmt.Errorf("copy %d is of another state: its lineage is %s, that of the present one %s", number, h.Lineage, present.Lineage)
 		}
 		if present != nil {
-			// Terraform takes a state only when it is newer than the one that is there, so that nothing is lost that
-			// someone else writes meanwhile.
+			// Terraform accepts only a state with a higher serial than the present one, which protects concurrent writes.
 			h.Serial = max(h.Serial, present.Serial+1)
 		}
 		b, err := withSerial(copied, h.Serial)
@@ -206,7 +204,7 @@ func (w *Workspace) Restore(ctx context.Context, number int) error {
 		if err := writeFile(file, b); err != nil {
 			return err
 		}
-		return plain(tf.StatePush(ctx, file, tfexec.Lock(true)))
+		return undecorated(tf.StatePush(ctx, file, tfexec.Lock(true)))
 	})
 	if err != nil {
 		return fmt.Errorf("restore state: %w", w.attribute(err))
@@ -223,8 +221,8 @@ func withSerial(state []byte, serial uint64) ([]byte, error) {
 	return json.MarshalIndent(fields, "", "  ")
 }
 
-// damaged reports whether the state of this machine was cut off: Terraform writes it in place. An empty file is
-// also what an apply begins with that has no state yet.
+// damaged reports whether the local state file is truncated: Terraform writes it in place. The file is also empty
+// when the first apply begins.
 func (w *Workspace) damaged() (bool, error) {
 	b, err := os.ReadFile(w.stateFile())
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && json.Valid(b)) {
@@ -236,8 +234,8 @@ func (w *Workspace) damaged() (bool, error) {
 	return len(all) > 0, err
 }
 
-// repair brings back the newest copy of the state when an apply was killed while it wrote the state. What that apply
-// had made is in no state; the lab's provider finds it. Other damage is left to a person.
+// repair restores the newest copy if an apply was killed while it wrote the state. Resources made by that apply are in
+// no state; the lab's provider finds them. Any other damage needs an operator.
 func (w *Workspace) repair() error {
 	damaged, err := w.damaged()
 	if err != nil || !damaged {
@@ -252,7 +250,7 @@ func (w *Workspace) repair() error {
 		return err
 	}
 	switch {
-	case len(broken) > 0 && len(all) == 0: // it was the first apply of all
+	case len(broken) > 0 && len(all) == 0: // it was the very first apply
 		return w.removeDamaged()
 	case len(broken) == 0, all[0].Before.Since.Before(broken[0].Since):
 		return &DamagedError{w.stateFile(), w.Environment}
@@ -261,11 +259,11 @@ func (w *Workspace) repair() error {
 	if err != nil {
 		return err
 	}
-	w.Log(fmt.Sprintf("the state was cut off by the interruption; copy %d, from just before, is back", all[0].Number))
+	w.Log(fmt.Sprintf("the interruption truncated the state; restored copy %d, made just before", all[0].Number))
 	return writeFile(w.stateFile(), b)
 }
 
-// removeDamaged moves a damaged state out of the way of the one that is restored.
+// removeDamaged renames a damaged state file to make room for the restored one.
 func (w *Workspace) removeDamaged() error {
 	damaged, err := w.damaged()
 	if err != nil || !damaged {

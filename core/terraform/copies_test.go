@@ -10,7 +10,7 @@ import (
 
 func TestSpareCopies(t *testing.T) {
 	now := time.Date(2026, 6, 30, 12, 0, 0, 0, time.UTC)
-	var all []Copy // the newest first: three a day, for forty days
+	var all []Copy // newest first: three a day, for forty days
 	number := 120
 	for day := range 40 {
 		for _, hour := range []int{11, 8, 5} {
@@ -32,7 +32,7 @@ func TestSpareCopies(t *testing.T) {
 			got = append(got, c.Number)
 		}
 	}
-	// The newest twenty, 120 to 101, are of seven days; of the days before, the last one.
+	// The newest twenty, 120 to 101, span seven days; the last one of each earlier day is kept.
 	want := []int{}
 	for n := 120; n > 100; n-- {
 		want = append(want, n)

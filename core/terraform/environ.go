@@ -6,8 +6,8 @@ import (
 	"github.com/hashicorp/terraform-exec/tfexec"
 )
 
-// env is Terraform's whole environment: ours, without what would change the meaning of a command behind our
-// back, and with our CLI configuration.
+// env is Terraform's process environment: ours, without variables that change the meaning of a command, plus our CLI
+// configuration.
 func (w *Workspace) env(environ []string) map[string]string {
 	env := map[string]string{}
 	for _, v := range environ {

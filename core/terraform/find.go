@@ -20,7 +20,7 @@ func Find(ctx context.Context) (string, error) {
 	return path, err
 }
 
-// find is Find that also tells which one it found, in which version.
+// find is Find that also returns product and version.
 func find(ctx context.Context) (path, which string, err error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {
@@ -51,18 +51,18 @@ func find(ctx context.Context) (path, which string, err error) {
 	return "", "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
 }
 
-// versionOf reads standard output alone: Terraform warns on the other one when the environment names a CLI
-// configuration that does not exist.
+// versionOf reads standard output only: Terraform warns on standard error if the environment names a missing CLI
+// configuration.
 func versionOf(ctx context.Context, path string) (*version.Version, error) {
 	out, err := exec.CommandContext(ctx, path, "version", "-json").Output()
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for its version: %w", path, err)
+		return nil, fmt.Errorf("get version of %s: %w", path, err)
 	}
 	var answer struct {
 		Version *version.Version `json:"terraform_version"`
 	}
 	if err := json.Unmarshal(out, &answer); err != nil || answer.Version == nil {
-		return nil, fmt.Errorf("ask %s for its version: unexpected answer", path)
+		return nil, fmt.Errorf("get version of %s: unexpected output", path)
 	}
 	return answer.Version, nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// TestGolden reads plans as Terraform prints them, in testdata/*.json, and compares what a reviewer reads with the
-// text beside them. Everything that is sensitive in these plans has the word sentinel in it.
+// TestGolden compares the review of each plan in testdata/*.json with the text file beside it. Every sensitive value in
+// these plans contains the word sentinel.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) < 2 {
@@ -86,7 +86,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// quoting is a rule that says all that it sees.
+// quoting is a rule whose message is its whole input.
 type quoting struct{}
 
 func (quoting) Judge(_ context.Context, plan map[string]any) ([]core.Finding, error) {

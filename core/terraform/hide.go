@@ -10,12 +10,12 @@ import (
 	"github.com/seed-b96de936/troop/core/mask"
 )
 
-// minHidden is the least length, in bytes, of a sensitive text that is also hidden where nothing marks it as
-// sensitive: a shorter one may be a word such as "true".
+// minHidden is the minimum length, in bytes, of a sensitive text to hide it also where it is not marked as sensitive. A
+// shorter one may be a common word such as "true".
 const minHidden = 8
 
-// hide returns Terraform's plan without the values that it marks as sensitive, and without secrets. The mask hides
-// the same in what is made from the plan, and in what rules say about it.
+// hide returns Terraform's plan without sensitive values and secrets. The mask hides the same texts in everything
+// derived from the plan and in the messages of rules.
 func hide(raw []byte, secrets []string) (map[string]any, *mask.Mask, error) {
 	var plan map[string]any
 	for d := json.NewDecoder(bytes.NewReader(raw)); ; { // terraform-exec asks for the version first
@@ -45,12 +45,12 @@ func hide(raw []byte, secrets []string) (map[string]any, *mask.Mask, error) {
 	for name, v := range object(plan["variables"]) {
 		h.field(object(v), "value", object(declared[name])["sensitive"])
 	}
-	// What is left is not marked, as a literal in the module's text, which the configuration quotes.
+	// The rest is not marked, such as a literal in the module that the configuration quotes.
 	hidden, _ := h.mask.Value(plan).(map[string]any)
 	return hidden, h.mask, nil
 }
 
-// hider takes sensitive values out of Terraform's plan and remembers them.
+// hider removes sensitive values from Terraform's plan and adds them to the mask.
 type hider struct{ mask *mask.Mask }
 
 func (h *hider) change(c map[string]any) {
@@ -58,7 +58,7 @@ func (h *hider) change(c map[string]any) {
 	h.field(c, "after", c["after_sensitive"])
 }
 
-// values goes through a state as plans have it.
+// values hides the values of a module in a plan's state, and of its child modules.
 func (h *hider) values(state map[string]any) {
 	for _, output := range object(state["outputs"]) {
 		h.field(object(output), "value", object(output)["sensitive"])
@@ -81,7 +81,7 @@ func (h *hider) field(m map[string]any, name string, marks any) {
 	}
 }
 
-// value hides what the tree of marks beside it says.
+// value hides the parts of a value that the parallel tree of marks names.
 func (h *hider) value(v, marks any) any {
 	switch marks := marks.(type) {
 	case bool:
@@ -105,7 +105,7 @@ func (h *hider) value(v, marks any) any {
 	return v
 }
 
-// remember adds all texts of a sensitive value to the mask.
+// remember adds every string in a sensitive value to the mask.
 func (h *hider) remember(v any) {
 	switch v := v.(type) {
 	case string:

@@ -16,13 +16,13 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// output is the one thing that makes a root module an environment.
+// output is the name of the output that every root module must have.
 const output = "hosts"
 
-// ErrNoHosts says that nothing was applied yet, or that everything was destroyed.
+// ErrNoHosts: nothing was applied yet, or everything was destroyed.
 var ErrNoHosts = errors.New("there are no hosts")
 
-// Hosts returns the hosts as the last apply left them, by name, or ErrNoHosts. It looks at the state alone.
+// Hosts returns the hosts of the last apply, sorted by name, or ErrNoHosts. It reads only the state.
 func (w *Workspace) Hosts(ctx context.Context) ([]core.Host, error) {
 	var outputs map[string]tfexec.OutputMeta
 	err := w.run(ctx, func(tf *tfexec.Terraform) (err error) {
@@ -39,7 +39,7 @@ func (w *Workspace) Hosts(ctx context.Context) ([]core.Host, error) {
 	return ParseHosts(hosts.Value)
 }
 
-// tags are a set or list of names, or a map, whose pairs are written key=value.
+// tags is decoded from a list of names, or from a map, whose pairs become key=value.
 type tags []string
 
 type tagsError string
@@ -66,8 +66,8 @@ var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 var roles = []string{"production", "canary", "router", "storage"}
 
-// ParseHosts reads the output "hosts" of a root module from JSON. Everything that is wrong with it is said at once;
-// no hosts at all are ErrNoHosts.
+// ParseHosts decodes the output "hosts" of a root module from JSON. Its error lists all mistakes at once; ErrNoHosts if
+// there are no hosts.
 func ParseHosts(value []byte) ([]core.Host, error) {
 	var entries map[string]json.RawMessage
 	if err := json.Unmarshal(value, &entries); err != nil {
@@ -129,7 +129,7 @@ func parseHost(name string, entry []byte) (core.Host, error) {
 	case !isAddress(h.PrivateAddress):
 		return h, fmt.Errorf("private_address is %q, want an IP address or a DNS name", h.PrivateAddress)
 	case h.User == "" || strings.HasPrefix(h.User, "-"):
-		return h, fmt.Errorf("user is %q, want who logs in over SSH", h.User)
+		return h, fmt.Errorf("user is %q, want the user for SSH", h.User)
 	case h.Port < 1 || h.Port > 65535:
 		return h, fmt.Errorf("port is %d, want 1 to 65535", h.Port)
 	}
@@ -138,7 +138,7 @@ func parseHost(name string, entry []byte) (core.Host, error) {
 
 var dnsName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 
-// isAddress keeps out what could be read as an option or a command further on.
+// isAddress rejects texts that ssh or a shell could take for an option or a command.
 func isAddress(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil || (len(s) <= 253 && dnsName.MatchString(s))

@@ -35,7 +35,7 @@ func TestParseBadHosts(t *testing.T) {
 		"no role":          {`{"web-1": {"address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role is "", want one of production, canary, router, storage`},
 		"no address":       {`{"web-1": {"role": "router", "user": "root"}}`, `output "hosts": host "web-1": address is "", want an IP address or a DNS name`},
 		"option for ssh":   {`{"web-1": {"role": "router", "user": "root", "address": "-oProxyCommand=x"}}`, `output "hosts": host "web-1": address is "-oProxyCommand=x", want an IP address or a DNS name`},
-		"user is option":   {`{"web-1": {"role": "router", "user": "-l", "address": "a"}}`, `output "hosts": host "web-1": user is "-l", want who logs in over SSH`},
+		"user is option":   {`{"web-1": {"role": "router", "user": "-l", "address": "a"}}`, `output "hosts": host "web-1": user is "-l", want the user for SSH`},
 		"tags is a text":   {`{"web-1": {"role": "router", "user": "root", "address": "a", "tags": "blue"}}`, `output "hosts": host "web-1": tags is neither a set of strings nor a map of strings`},
 		"vars is a list":   {`{"web-1": {"role": "router", "user": "root", "address": "a", "vars": []}}`, `output "hosts": host "web-1": vars has the wrong type: array`},
 		"taken variable":   {`{"web-1": {"role": "router", "user": "root", "address": "a", "vars": {"ansible_host": "b"}}}`, `output "hosts": host "web-1": vars has "ansible_host", want a name of letters, digits and underscores that does not start with troop_ or ansible_`},

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// prepare brings the working folder up to date and runs `terraform init` when anything that init depends on
-// has changed since it last succeeded. The caller holds the lock.
+// prepare updates the working folder, and runs `terraform init` if anything that init depends on has changed since it
+// last succeeded. The caller holds the lock.
 func (w *Workspace) prepare(ctx context.Context) error {
 	module, err := w.sync()
 	if err != nil {
@@ -52,14 +52,14 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err := w.removeOldMirrors(providers); err != nil {
 		return fmt.Errorf("remove old providers: %w", err)
 	}
-	// A module without providers has nothing there.
+	// A module without providers has no such folder.
 	if err := os.MkdirAll(filepath.Dir(w.initMark()), 0o755); err != nil {
 		return err
 	}
 	return writeFile(w.initMark(), []byte(core.DigestOf(inputs)))
 }
 
-// initMark is inside the folder that init fills, so that it is gone when that is.
+// initMark is inside the folder that init fills, so that both disappear together.
 func (w *Workspace) initMark() string { return filepath.Join(w.Dir, ".terraform", "troop") }
 
 func (w *Workspace) initialised(inputs core.Digest) bool {

@@ -30,10 +30,10 @@ import (
 	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
-// These tests make real hosts. They need root, Terraform and the packages that DESIGN names, and a Debian
-// mirror the first time. Run them with: go test -tags lab ./core/terraform
+// These tests make real hosts. They need root, Terraform, the packages that `troop preflight` lists and, the first time,
+// a Debian mirror. Run them with: go test -tags lab ./core/terraform
 
-// testLab is a lab of the test's own, which leaves nothing behind.
+// testLab is the test's own lab; it is removed at the end.
 type testLab struct {
 	t      *testing.T
 	dir    string
@@ -105,7 +105,7 @@ func (l *testLab) open(variables map[string]any) *terraform.Workspace {
 	return w
 }
 
-// engine is what applies in a process of its own.
+// engine applies in a separate process.
 func (l *testLab) engine(variables map[string]any) engine {
 	l.t.Helper()
 	module, err := filepath.Abs("../../terraform/lab")
@@ -168,13 +168,13 @@ func (l *testLab) things() []thing {
 	return mine
 }
 
-// id is the lab's name, as the module makes it.
+// id is the lab's name, as computed by the module.
 func (l *testLab) id() string {
 	sum := sha256.Sum256([]byte(filepath.Join(l.dir, "terraform")))
 	return hex.EncodeToString(sum[:])[:8]
 }
 
-// supervisor returns the process number of a host's systemd-nspawn.
+// supervisor returns the PID of a host's systemd-nspawn.
 func (l *testLab) supervisor(host string) int {
 	l.t.Helper()
 	for _, x := range l.things() {
@@ -363,7 +363,7 @@ func TestKilledApply(t *testing.T) {
 		}
 	}
 	if !slices.ContainsFunc(l.logged, func(s string) bool { return strings.Contains(s, "was interrupted") }) {
-		t.Error("nobody was told of the interrupted apply")
+		t.Error("the interrupted apply was not reported")
 	}
 	if p, err := l.open(one).Plan(t.Context()); err != nil || !p.Empty() {
 		t.Errorf("after that: %+v, %v", p, err)
@@ -405,8 +405,8 @@ func TestKilledCore(t *testing.T) {
 	}
 }
 
-// TestRestoreInTheLab brings the state back from before a host was made: the host is in no state then, and the next
-// apply removes it.
+// TestRestoreInTheLab restores a state from before a host was made: no state has the host then, and the next apply
+// removes it.
 func TestRestoreInTheLab(t *testing.T) {
 	l := newLab(t)
 	one := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
@@ -459,7 +459,7 @@ func TestHostsHoldNothingOfOurs(t *testing.T) {
 	}
 }
 
-// processOf returns a process of that name that works in the lab's folder, or 0.
+// processOf returns the PID of a process with that name in the lab's folder, or 0.
 func (l *testLab) processOf(program string) int {
 	l.t.Helper()
 	return programIn(l.t, filepath.Join(l.dir, "terraform"), program)
@@ -553,8 +553,8 @@ func TestHostsComeAndGo(t *testing.T) {
 	}
 }
 
-// TestReviewOfReplacements changes a host's disk and another one's role: each is one replacement, with its reason,
-// which the review can forbid and an approval lets through, once.
+// TestReviewOfReplacements changes the disk of one host and the role of another: each is a replacement with a reason. A
+// review can forbid it; an approval allows it once.
 func TestReviewOfReplacements(t *testing.T) {
 	l := newLab(t)
 	hosts := func(disk, role string) map[string]any {
@@ -648,7 +648,7 @@ func TestModule(t *testing.T) {
 	moduletest.Run(t, dir, append(os.Environ(), "TF_CLI_CONFIG_FILE="+filepath.Join(dir, ".troop", "cli.tfrc")))
 }
 
-// TestRebuiltProvider has Terraform use another binary of the same version.
+// TestRebuiltProvider replaces a provider with another binary of the same version.
 func TestRebuiltProvider(t *testing.T) {
 	l := newLab(t)
 	web := map[string]any{"hosts": map[string]any{"web-1": map[string]any{"role": "production"}}}
@@ -668,7 +668,7 @@ func TestRebuiltProvider(t *testing.T) {
 	}
 }
 
-// BenchmarkApply measures from apply to four hosts that answer over SSH, and back to nothing.
+// BenchmarkApply measures an apply until four hosts answer over SSH, and the destroy.
 func BenchmarkApply(b *testing.B) {
 	module, err := modules.Open("lab")
 	if err != nil {

@@ -17,23 +17,23 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// self is this command as a holder, from now on.
+// self describes this command as the holder of a lock, from now on.
 func (w *Workspace) self() core.Holder {
 	return core.Holder{What: cmp.Or(w.What, "troop"), Run: w.Run, PID: os.Getpid(), Since: time.Now()}
 }
 
-// BusyError says that another command works in the same folder.
+// BusyError: another command works in the same folder.
 type BusyError struct{ core.Holder }
 
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("the state of this environment is in use by %s; wait for it, or end it with: kill -INT %d", e.Holder, e.PID)
 }
 
-// lockWait is how long a command waits for another one's plan.
+// lockWait is how long a command waits for another to finish.
 const lockWait = 10 * time.Second
 
-// lock keeps other commands out of the folder, and removes what an interrupted command left there. The lock ends with
-// the process that holds it.
+// lock keeps other commands out of the folder and cleans up after an interrupted one. The kernel frees the lock when its
+// process ends.
 func (w *Workspace) lock(ctx context.Context) (release func(), err error) {
 	return w.lockWithin(ctx, lockWait)
 }
@@ -63,7 +63,7 @@ func (w *Workspace) lockWithin(ctx context.Context, wait time.Duration) (release
 	return release, nil
 }
 
-// holder reads who has the lock. The file is written in place: replacing it would replace the lock.
+// holder reads who holds the lock. The file is written in place: replacing it would replace the lock.
 func (w *Workspace) holder() (*BusyError, error) {
 	b, err := os.ReadFile(w.path("lock"))
 	if err != nil {
@@ -81,8 +81,8 @@ func (w *Workspace) writeHolder() error {
 	return os.WriteFile(w.path("lock"), b, 0o600)
 }
 
-// clear reports what an interrupted command left, and ends a provider whose Terraform is gone. A Terraform that still
-// runs belongs to another command and stops this one.
+// clear reports what an interrupted command left behind and kills providers whose Terraform has died. A running
+// Terraform belongs to another command; clear then fails.
 func (w *Workspace) clear(ctx context.Context) error {
 	all, err := w.settled(ctx)
 	if err != nil {
@@ -104,10 +104,10 @@ func (w *Workspace) clear(ctx context.Context) error {
 	return w.clearNote(len(broken) > 0)
 }
 
-// dying is how long a Terraform may live on after its parent was killed: the kernel kills it.
+// dying is how long a Terraform may survive its killed parent, until the kernel kills it.
 const dying = 2 * time.Second
 
-// settled lists the processes of the folder once there is no Terraform among them.
+// settled lists the processes in the folder once none of them is Terraform.
 func (w *Workspace) settled(ctx context.Context) ([]process, error) {
 	for deadline := time.Now().Add(dying); ; {
 		all, err := w.processes()
@@ -129,8 +129,8 @@ func (w *Workspace) settled(ctx context.Context) ([]process, error) {
 	}
 }
 
-// clearNote removes the note that Terraform writes beside a local state while it holds the lock, which ended with
-// its holder. It is news only when that was not a command of ours.
+// clearNote removes the lock info file that a killed Terraform left beside a local state. The lock itself died with its
+// holder. Logged only if the holder was not a command of ours.
 func (w *Workspace) clearNote(known bool) error {
 	file := filepath.Join(w.Dir, ".terraform.tfstate.lock.info")
 	b, err := os.ReadFile(file)
@@ -151,13 +151,13 @@ func (w *Workspace) clearNote(known bool) error {
 type process struct {
 	pid      int
 	program  string
-	dir      string // where it works
+	dir      string // its working folder
 	since    time.Time
 	provider bool
-	orphan   bool // its Terraform is gone
+	orphan   bool // its Terraform has died
 }
 
-// processes lists those that work in the folder.
+// processes lists the Terraform and provider processes in the folder.
 func (w *Workspace) processes() ([]process, error) {
 	all, err := terraforms()
 	return slices.DeleteFunc(all, func(p process) bool { return p.dir != w.Dir }), err

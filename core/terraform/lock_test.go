@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// startAs runs a sleep under another program's name in the workspace's folder, and ends it with the test.
+// startAs runs sleep under another program's name in the workspace's folder until the test ends.
 func startAs(t *testing.T, w *Workspace, name string) *exec.Cmd {
 	t.Helper()
 	sleep, err := exec.LookPath("sleep")
@@ -90,7 +90,7 @@ func TestLockLeavesLivingTerraformAlone(t *testing.T) {
 	}
 }
 
-// A Terraform that is being killed with whoever drove it does not stop the next command.
+// A Terraform that is dying with its killed parent does not stop the next command.
 func TestLockWaitsForTheDying(t *testing.T) {
 	w := lockedWorkspace(t)
 	terraform := startAs(t, w, "terraform")

@@ -12,18 +12,18 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// engine makes the test binary apply a module in a process of its own, which a test can kill, and nothing else.
+// engine makes the test binary apply a module in a separate process that a test can kill.
 type engine struct {
 	Dir, Module, PublicKey, What string
 	Run                          core.RunID
 	Variables                    map[string]any
 	Providers                    map[string]string
-	Destroy                      bool // everything, instead of to apply
+	Destroy                      bool // destroy everything instead of applying
 }
 
 const engineEnv = "TROOP_TEST_ENGINE"
 
-// applied reports whether this process is an engine's, and has done its work.
+// applied reports whether this process is an engine, after running it.
 func applied() bool {
 	text := os.Getenv(engineEnv)
 	if text == "" {
@@ -76,7 +76,8 @@ func (e engine) command(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// start begins to plan, and then to apply, which applying tells. Whoever starts it, ends it and waits for it.
+// start starts the process, which plans and then applies; applying is closed when the apply begins. The caller must stop
+// the process and wait for it.
 func (e engine) start(t *testing.T) (process *exec.Cmd, applying <-chan struct{}) {
 	t.Helper()
 	cmd := e.command(t)
@@ -88,10 +89,10 @@ func (e engine) start(t *testing.T) (process *exec.Cmd, applying <-chan struct{}
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	told := make(chan struct{})
+	began := make(chan struct{})
 	go func() {
-		defer close(told) // also when it ends before
+		defer close(began) // also if the process ends earlier
 		_, _ = bufio.NewReader(out).ReadString('\n')
 	}()
-	return cmd, told
+	return cmd, began
 }

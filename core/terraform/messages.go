@@ -15,14 +15,14 @@ import (
 // Progress is a step of an apply.
 type Progress struct {
 	Address string
-	Host    core.HostName // that the resource is part of, if any
+	Host    core.HostName // the host that the resource belongs to, if any
 	Action  Action
 	Status  string        // started, running, done or failed
 	Elapsed time.Duration // since it started
 }
 
-// messages is a writer that takes what Terraform prints with -json. Lines that are no JSON object are left out:
-// providers print them too.
+// messages is a writer that parses Terraform's -json output. It ignores lines that are not JSON objects, which providers
+// may print.
 type messages struct {
 	log    func(string)
 	each   func(Progress)
@@ -30,7 +30,7 @@ type messages struct {
 	errors []problem
 }
 
-// problem is one error of Terraform's.
+// problem is one error that Terraform reported.
 type problem struct {
 	Severity string `json:"severity"`
 	Summary  string `json:"summary"`
@@ -116,14 +116,14 @@ func (m *messages) line(b []byte) {
 	})
 }
 
-// StaleError says that the state has changed since the plan was made.
+// StaleError: the state has changed since the plan was made.
 type StaleError struct{}
 
 func (*StaleError) Error() string {
 	return "the plan is stale: something was applied since it was made; plan again"
 }
 
-// explain puts what Terraform said, or why it was interrupted, in the place of its exit status.
+// explain replaces an exit status with Terraform's own errors, or with the reason for the interruption.
 func (m *messages) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

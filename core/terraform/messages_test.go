@@ -20,7 +20,7 @@ a provider that prints
 	var steps []Progress
 	var warnings []string
 	m := &messages{log: func(s string) { warnings = append(warnings, s) }, each: func(p Progress) { steps = append(steps, p) }}
-	for _, b := range []byte(printed) { // in pieces, as a pipe may deliver it
+	for _, b := range []byte(printed) { // byte by byte: a pipe may split lines anywhere
 		if _, err := m.Write([]byte{b}); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// declared returns the names of the variables that a root module declares, sorted.
+// declared returns the variable names that a root module declares, sorted.
 func declared(module fs.FS) ([]string, error) {
 	all, err := blocks(module)
 	if err != nil {
@@ -34,8 +34,8 @@ func declared(module fs.FS) ([]string, error) {
 	return names, nil
 }
 
-// UndeclaredError says that the manifest gives a module variables that it does not have: Terraform would only
-// warn, and a misspelt limit would go unnoticed.
+// UndeclaredError: the manifest sets variables that the module does not declare. Terraform would only warn, and a
+// misspelt limit would go unnoticed.
 type UndeclaredError struct {
 	Names, Declared []string
 }
@@ -44,9 +44,8 @@ func (e *UndeclaredError) Error() string {
 	return fmt.Sprintf("the module has no variable %s; it has %s", strings.Join(e.Names, ", "), strings.Join(e.Declared, ", "))
 }
 
-// Check finds what is wrong with a root module and the manifest's variables for it, as far as it can be seen
-// without Terraform: syntax, and variables that the module does not have, as an *UndeclaredError. Modules that
-// declare variables in JSON are left to Terraform.
+// Check checks a root module and the manifest's variables for it without running Terraform: syntax, and undeclared
+// variables as an *UndeclaredError. Modules that declare variables in JSON are not checked.
 func Check(module fs.FS, variables map[string]any) error {
 	if files, err := fs.Glob(module, "*.tf.json"); err != nil || len(files) > 0 {
 		return err
@@ -67,8 +66,7 @@ func Check(module fs.FS, variables map[string]any) error {
 	return nil
 }
 
-// writeVariables writes the values of the variables to a file of their own: on the command line every user of
-// this machine could read them.
+// writeVariables writes the variables to a file: every local user could read them on a command line.
 func (w *Workspace) writeVariables() (file string, err error) {
 	known, err := declared(w.Module)
 	if err != nil {
@@ -89,8 +87,8 @@ func (w *Workspace) writeVariables() (file string, err error) {
 	return file, writeFile(file, b)
 }
 
-// sync copies the module to the working folder, removes what an earlier version of it had, and returns a
-// digest of it. Files that did not change are left alone, and so is everything that is not the module's.
+// sync copies the module to the working folder, removes files of an earlier version, and returns the module's digest. It
+// does not touch unchanged files or files that are not the module's.
 func (w *Workspace) sync() (core.Digest, error) {
 	sums := map[string]core.Digest{}
 	err := fs.WalkDir(w.Module, ".", func(name string, d fs.DirEntry, err error) error {
@@ -141,7 +139,7 @@ func (w *Workspace) sync() (core.Digest, error) {
 	return core.DigestOf(list), nil
 }
 
-// backendFile goes before the backend that a module's own files name, as every override file does.
+// backendFile is an override file: it takes precedence over the backend in the module's own files.
 const backendFile = "troop_override.tf.json"
 
 const lockFile = ".terraform.lock.hcl"
@@ -150,7 +148,7 @@ func (w *Workspace) copyFile(name string, b []byte) error {
 	target := filepath.Join(w.Dir, filepath.FromSlash(name))
 	old, err := os.ReadFile(target)
 	if err == nil && (bytes.Equal(old, b) || name == lockFile) {
-		return nil // a lock file of the module's is where we start; from then on init maintains it
+		return nil // the module's lock file is only the initial one; init maintains it from then on
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err
@@ -180,7 +178,7 @@ func (w *Workspace) removeOld(current map[string]core.Digest) error {
 	return nil
 }
 
-// writeFile replaces a file at once. States, plans and variables hold secrets: only the owner may read.
+// writeFile replaces a file atomically. Only the owner may read it: states, plans and variables hold secrets.
 func writeFile(name string, b []byte) error {
 	return renameio.WriteFile(name, b, 0o600)
 }

@@ -23,7 +23,7 @@ func workspace(t *testing.T, module fs.FS) *Workspace {
 	return w
 }
 
-// names lists the files of a working folder but our own.
+// names lists the files of a working folder except our own.
 func names(t *testing.T, w *Workspace) []string {
 	t.Helper()
 	var all []string

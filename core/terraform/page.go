@@ -18,7 +18,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"short": name,
 }).Parse(pageText))
 
-// HTML is the review as a page of one file, which loads nothing.
+// HTML returns the review as a self-contained page.
 func (r *Review) HTML() ([]byte, error) {
 	var b bytes.Buffer
 	if err := page.Execute(&b, r); err != nil {

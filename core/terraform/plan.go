@@ -24,7 +24,7 @@ import (
 // Action is what a plan does to a resource.
 type Action string
 
-// The actions. Forget takes a resource out of the state and leaves it alone.
+// The actions. Forget removes a resource from the state only.
 const (
 	Create  Action = "create"
 	Update  Action = "update"
@@ -35,63 +35,62 @@ const (
 
 // Plan is what an apply would do.
 type Plan struct {
-	// ID stands for the plan and where it comes from: two plans with the same effect on the same state, of the
-	// same origin, have the same ID. Approvals are bound to it.
+	// ID identifies the plan's effect, state and origin: equal ones have the same ID. Approvals are bound to it.
 	ID       core.Digest `json:"id"`
 	Digest   core.Digest `json:"digest"` // of everything that the plan changes
 	Origin   Origin      `json:"origin"`
 	Made     time.Time   `json:"made"`
 	Destroy  bool        `json:"destroy,omitempty"` // it removes everything
 	Changes  []Change    `json:"changes"`           // by role, host and address
-	Drift    []Change    `json:"drift"`             // what changed since the last apply, other than by Terraform
+	Drift    []Change    `json:"drift"`             // changes since the last apply that Terraform did not make
 	Outputs  []string    `json:"outputs"`           // names of the outputs that change, sorted
 	Capacity []Capacity  `json:"capacity"`          // by name
 
-	File core.Digest `json:"file"` // of the file that apply will use
+	File core.Digest `json:"file"` // of the file that Apply will use
 
-	// Lock is one that an interrupted command of ours left on the state. The plan was made beside it, and Apply
-	// frees it first.
+	// Lock was left on the state by an interrupted command of ours. The plan was made without taking it; Apply frees it
+	// first.
 	Lock *Lock `json:"lock,omitempty"`
 
-	shown map[string]any // Terraform's own form, without what is sensitive; nil: not read yet
+	shown map[string]any // Terraform's JSON form without sensitive values; nil: not read yet
 }
 
-// Origin is what a plan was made from, beside the state.
+// Origin is what a plan was made from, apart from the state.
 type Origin struct {
 	Commit    string      `json:"commit,omitempty"`
 	Manifest  core.Digest `json:"manifest,omitempty"`
-	Lock      core.Digest `json:"lock,omitempty"` // of the plugins; empty: there is none
-	Terraform string      `json:"terraform"`      // product and version
+	Lock      core.Digest `json:"lock,omitempty"` // plugin lock; empty: none
+	Terraform string      `json:"terraform"`      // product and version, such as "terraform 1.9.0"
 }
 
-// Change is what happens to one resource.
+// Change is a planned change of one resource.
 type Change struct {
 	Address    string        `json:"address"`
 	Type       string        `json:"type"`
-	Host       core.HostName `json:"host,omitempty"` // that the resource is part of, if any
+	Host       core.HostName `json:"host,omitempty"` // the host that the resource belongs to, if any
 	Role       string        `json:"role,omitempty"`
 	Action     Action        `json:"action"`
-	Reason     string        `json:"reason,omitempty"`     // why it is replaced or destroyed, when no attribute tells
-	Attributes []Attribute   `json:"attributes,omitempty"` // that change: those that force a replacement first, then by name
-	Unknown    []string      `json:"unknown,omitempty"`    // attributes that the apply will tell, sorted
+	Reason     string        `json:"reason,omitempty"`     // why it is replaced or destroyed, if no attribute shows it
+	Attributes []Attribute   `json:"attributes,omitempty"` // changed ones: first those that force a replacement, then by name
+	Unknown    []string      `json:"unknown,omitempty"`    // attributes known only after apply, sorted
 }
 
-// Attribute is a top-level attribute that changes. Values are JSON; what is sensitive is never shown.
+// Attribute is a changed top-level attribute. Values are JSON; sensitive ones are hidden.
 type Attribute struct {
 	Name   string `json:"name"`
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
-	Forces bool   `json:"forces,omitempty"` // the reason why the resource is replaced
+	Forces bool   `json:"forces,omitempty"` // forces replacement
 }
 
-// Texts that stand for a value.
+// Placeholders for values.
 const (
 	sensitive = "(sensitive)"
 	unknown   = "(known after apply)"
 )
 
-// Capacity is the total capacity of one kind of host, from the output "capacity" of a module: figures by name, to
-// compare with quotas and prices before an apply.
+// Capacity is the total capacity of one kind of host, from the module's output "capacity": figures by name, to compare
+// with quotas and prices before an apply.
 type Capacity struct {
 	Name   string         `json:"name"`
 	Before map[string]any `json:"before,omitempty"` // nil: there were none
@@ -110,7 +109,7 @@ func (p *Plan) Count() map[Action]int {
 	return n
 }
 
-// Plan compares the module with what exists and saves what an apply would do; Apply does that and nothing else.
+// Plan compares the module with the existing resources and saves the plan. Apply does exactly that.
 func (w *Workspace) Plan(ctx context.Context) (*Plan, error) { return w.plan(ctx, false) }
 
 // PlanDestroy is a Plan to remove everything.
@@ -130,24 +129,23 @@ func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.Pl
 	}
 	p.Destroy = destroy
 	if p.Empty() {
-		return p, w.Forget() // what there is to do tomorrow is not nothing
+		return p, w.Forget() // an empty plan is not saved: it would hide later changes
 	}
 	return p, w.save(p)
 }
 
-// Drift says what changed since the last apply, other than by Terraform. What to do about it, Plan says; the plan
-// that is saved stays the same.
+// Drift lists changes since the last apply that Terraform did not make. It does not touch the saved plan.
 func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	defer func() { _ = os.Remove(w.path("drift")) }() // it is not applied
+	defer func() { _ = os.Remove(w.path("drift")) }() // it is never applied
 	return w.make(ctx, "drift", tfexec.RefreshOnly(true))
 }
 
-// make has Terraform write a plan to a file. The caller holds the lock.
+// make runs Terraform to write a plan to a file. The caller holds the lock.
 func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
 	if err := w.repair(); err != nil {
 		return nil, err
@@ -159,7 +157,7 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.Remove(variables) }() // it may hold secrets, and is written for every plan
+	defer func() { _ = os.Remove(variables) }() // may hold secrets; written anew for every plan
 	file := w.path(name)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -170,12 +168,12 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	var raw bytes.Buffer
-	if err := os.Chmod(file, 0o600); err != nil { // it holds secrets
+	if err := os.Chmod(file, 0o600); err != nil { // holds secrets
 		return nil, err
 	}
 	var shown *tfjson.Plan
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		tf.SetStdout(&raw) // rules are asked about all that Terraform says, not only what terraform-json knows
+		tf.SetStdout(&raw) // rules get Terraform's complete JSON, not only what terraform-json decodes
 		shown, err = tf.ShowPlanFile(ctx, file)
 		return err
 	})
@@ -196,17 +194,17 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	return p, nil
 }
 
-// id is what ID must be.
+// id computes ID.
 func (p *Plan) id() core.Digest {
 	b, err := json.Marshal([]any{p.Digest, p.Origin})
 	if err != nil {
-		panic(err) // strings
+		panic(err) // cannot happen: strings only
 	}
 	return core.DigestOf(b)
 }
 
-// save keeps a plan for Saved. The file that Terraform wrote is there already, and decides: Apply refuses a plan
-// of another file.
+// save stores a plan for Saved. Terraform has already written its own file; Apply refuses a plan whose file digest
+// differs.
 func (w *Workspace) save(p *Plan) error {
 	shown, err := json.Marshal(p.shown)
 	if err != nil {
@@ -222,10 +220,10 @@ func (w *Workspace) save(p *Plan) error {
 	return writeFile(w.path("plan.json"), b)
 }
 
-// ErrNoPlan says that no plan was made, or that it was applied already.
+// ErrNoPlan: no plan was made since the last apply.
 var ErrNoPlan = errors.New("there is no plan")
 
-// Saved returns the plan that was made last and not applied yet, or ErrNoPlan.
+// Saved returns the last plan if it was not applied yet, or ErrNoPlan.
 func (w *Workspace) Saved() (*Plan, error) {
 	p := new(Plan)
 	if err := w.load("plan.json", p); err != nil {
@@ -247,7 +245,7 @@ func (w *Workspace) load(name string, v any) error {
 	return nil
 }
 
-// Forget removes the saved plan. Without one it does nothing.
+// Forget removes the saved plan, if any.
 func (w *Workspace) Forget() error {
 	for _, name := range []string{"plan", "plan.json", "shown.json"} {
 		if err := os.Remove(w.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -257,7 +255,7 @@ func (w *Workspace) Forget() error {
 	return nil
 }
 
-// read turns Terraform's plan into ours, without what is sensitive.
+// read converts Terraform's plan to a Plan without sensitive values.
 func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	known := knownHosts(shown)
 	p := &Plan{
@@ -271,7 +269,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 			p.Outputs = append(p.Outputs, name)
 		}
 	}
-	// Everything that has an effect, and nothing that differs between two equal plans, such as the time.
+	// Everything that has an effect; nothing that differs between equal plans, such as the time.
 	effect := []any{shown.OutputChanges}
 	for _, c := range shown.ResourceChanges {
 		if !c.Change.Actions.NoOp() {
@@ -297,8 +295,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	return p, nil
 }
 
-// capacities reads the output of that name. A module need not have it, and nothing else is asked of it than that
-// it is a map of objects.
+// capacities reads the output "capacity". It is optional; it must be a map of objects.
 func capacities(c *tfjson.Change) []Capacity {
 	all := []Capacity{}
 	if c == nil || marked(c.BeforeSensitive) || marked(c.AfterSensitive) {
@@ -313,7 +310,7 @@ func capacities(c *tfjson.Change) []Capacity {
 	return all
 }
 
-// actionReasons are Terraform's, in words, where the attributes that change do not tell.
+// actionReasons describes Terraform's reasons that no changed attribute shows.
 var actionReasons = map[tfjson.ActionReason]string{
 	tfjson.ActionReasonReplaceBecauseTainted:         "it is marked as damaged (tainted)",
 	tfjson.ActionReasonReplaceByRequest:              "a replacement was asked for",
@@ -372,7 +369,7 @@ func actionOf(a tfjson.Actions) (Action, bool) {
 	return "", false
 }
 
-// attributes lists what differs between before and after, at the top level.
+// attributes lists the top-level attributes that differ between before and after.
 func attributes(c *tfjson.Change) []Attribute {
 	before, after := object(c.Before), object(c.After)
 	hiddenBefore, hiddenAfter, unknowns := object(c.BeforeSensitive), object(c.AfterSensitive), object(c.AfterUnknown)
@@ -423,7 +420,7 @@ func object(v any) map[string]any {
 	return m
 }
 
-// marked reports whether a tree of marks, as Terraform writes them beside values, has one that is set.
+// marked reports whether any mark is set in a tree of marks, which Terraform writes parallel to values.
 func marked(v any) bool {
 	switch v := v.(type) {
 	case bool:
@@ -447,7 +444,7 @@ func text(v any) string {
 	return string(b)
 }
 
-// knownHosts are the hosts before and after the plan, with their roles as far as they are known.
+// knownHosts returns the hosts before and after the plan, with their roles if known.
 func knownHosts(shown *tfjson.Plan) map[string]string {
 	roles := map[string]string{}
 	change := shown.OutputChanges[output]

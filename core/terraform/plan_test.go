@@ -9,7 +9,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 )
 
-// shown is a plan as `terraform show -json` prints it, cut down to what is read.
+// shown is the output of `terraform show -json`, reduced to the fields in use.
 const shown = `{
   "format_version": "1.2",
   "timestamp": "2026-01-01T00:00:00Z",

@@ -1,7 +1,6 @@
 package terraform
 
-// terraforms finds none: this system does not tell in which folder another process works. The lock of the state
-// stands all the same.
+// terraforms finds none: macOS does not reveal the working folder of another process. The lock of the state still works.
 func terraforms() ([]process, error) { return nil, nil }
 
 func (process) kill() {}

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terraforms lists those of this machine, as far as we may see them.
+// terraforms lists the Terraform and provider processes of this machine that we are allowed to inspect.
 func terraforms() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -27,7 +27,7 @@ func terraforms() ([]process, error) {
 			continue
 		}
 		if p.dir, err = os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil {
-			continue // it is gone
+			continue // it has ended
 		}
 		if info, err := e.Info(); err == nil {
 			p.since = info.ModTime()
@@ -38,7 +38,7 @@ func terraforms() ([]process, error) {
 	return found, nil
 }
 
-// programOf returns the name of a process's executable, empty when the process is gone.
+// programOf returns the name of a process's executable, or "" if the process has ended.
 func programOf(pid int) string {
 	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
 	if err != nil {
@@ -61,7 +61,7 @@ func parentOf(pid int) int {
 	return 0
 }
 
-// kill ends exactly this process: the descriptor stands for it, and is looked at again before the signal.
+// kill kills exactly this process: a pidfd identifies it, and the process is checked again before the signal.
 func (p process) kill() {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// providerVersion is what Terraform calls every binary of Options.Providers; which one it is, its digest says.
+// providerVersion is the version that Terraform sees for every binary of Options.Providers; the digest tells them apart.
 const providerVersion = "0.1.0"
 
-// mirror puts the providers where Terraform looks for them, a folder per digest, and returns their digests by
-// source address.
+// mirror copies the providers into a mirror for Terraform, one folder per digest, and returns the digests by source
+// address.
 func (w *Workspace) mirror() (map[string]core.Digest, error) {
 	digests := map[string]core.Digest{}
 	for _, source := range slices.Sorted(maps.Keys(w.Providers)) {
@@ -60,7 +60,7 @@ func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	// The digest is that of the copy, which is executed, whatever happens to the original meanwhile.
+	// The digest is that of the copy, which is what gets executed.
 	if digest, err = core.DigestReader(io.TeeReader(from, to)); err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (w *Workspace) mirrorOne(source, binary string) (core.Digest, error) {
 	return digest, os.Rename(to.Name(), target)
 }
 
-// mirrored is where Terraform expects a provider in a mirror.
+// mirrored is the path that Terraform expects for a provider in a mirror.
 func (w *Workspace) mirrored(d core.Digest, source string) string {
 	return filepath.Join(w.mirrorDir(d), filepath.FromSlash(source), providerVersion,
 		runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-"+filepath.Base(source)+"_v"+providerVersion)
@@ -85,8 +85,8 @@ func (w *Workspace) mirrored(d core.Digest, source string) string {
 
 func (w *Workspace) mirrorDir(d core.Digest) string { return w.path("mirror", d.Hex()[:16]) }
 
-// writeCLIConfig writes the configuration that sends Terraform to the mirrors for our providers, and nowhere
-// else. What the user has configured stays valid for all others.
+// writeCLIConfig writes a CLI configuration that installs our providers only from the mirrors. The user's configuration
+// still holds for all others.
 func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, error) {
 	user, err := userCLIConfig()
 	if err != nil {
@@ -97,8 +97,8 @@ func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, erro
 		mirrors[source] = w.mirrorDir(d)
 	}
 	config, err := cliConfig(user, mirrors)
-	if err != nil { // it may be in an older syntax, which only Terraform reads
-		w.Log(fmt.Sprintf("Terraform's CLI configuration is left out: %v", err))
+	if err != nil { // perhaps an older syntax that only Terraform reads
+		w.Log(fmt.Sprintf("ignoring Terraform's CLI configuration: %v", err))
 		if config, err = cliConfig(nil, mirrors); err != nil {
 			return nil, err
 		}
@@ -106,8 +106,7 @@ func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, erro
 	return config, writeFile(w.path("cli.tfrc"), config)
 }
 
-// userCLIConfig returns the configuration that Terraform would read. The environment may name one that does
-// not exist.
+// userCLIConfig returns the CLI configuration that Terraform would read. The environment may name a missing file.
 func userCLIConfig() ([]byte, error) {
 	file := os.Getenv("TF_CLI_CONFIG_FILE")
 	if file == "" {
@@ -124,8 +123,8 @@ func userCLIConfig() ([]byte, error) {
 	return b, err
 }
 
-// cliConfig adds a mirror per source address to a configuration, and excludes those sources from all other
-// ways of installation.
+// cliConfig adds a mirror per source address to a configuration and excludes these sources from all other installation
+// methods.
 func cliConfig(user []byte, mirrors map[string]string) ([]byte, error) {
 	file, diags := hclwrite.ParseConfig(user, "CLI configuration", hcl.InitialPos)
 	if diags.HasErrors() {
@@ -163,7 +162,7 @@ func listOf(values []string) cty.Value {
 	return cty.ListVal(list)
 }
 
-// stringsOf evaluates an attribute that is a list of literal strings; a missing one is empty.
+// stringsOf evaluates an attribute that is a list of literal strings; nil if missing.
 func stringsOf(attribute *hclwrite.Attribute) ([]string, error) {
 	if attribute == nil {
 		return nil, nil
@@ -189,8 +188,8 @@ func stringsOf(attribute *hclwrite.Attribute) ([]string, error) {
 	return values, nil
 }
 
-// unlock strikes our providers from the dependency lock file, and nothing else: their version never changes,
-// so that a rebuilt binary would fail on the old one's checksum.
+// unlock removes only our providers from the dependency lock file. Their version never changes, so a rebuilt binary
+// would fail the old one's checksum.
 func unlock(lock []byte, sources []string) ([]byte, error) {
 	file, diags := hclwrite.ParseConfig(lock, lockFile, hcl.InitialPos)
 	if diags.HasErrors() {

@@ -5,31 +5,31 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/plain"
 )
 
-// Rules are a team's own. They judge a plan in Terraform's JSON form, from which sensitive values are taken out.
-// Findings of severity "error" refuse it.
+// Rules are a team's own rules. They judge a plan in Terraform's JSON form without sensitive values. A finding of
+// severity "error" refuses the plan.
 type Rules interface {
 	Judge(ctx context.Context, plan map[string]any) ([]core.Finding, error)
 }
 
-// Review is what a reviewer reads, and what decides whether a plan may be applied.
+// Review is a plan with all that a reviewer reads and that decides whether it may be applied.
 type Review struct {
 	Environment string `json:"environment"`
 	*Plan
 	Findings []core.Finding `json:"findings"`           // of the team's rules
-	Refused  []string       `json:"refused"`            // why it cannot be applied, whoever approves it
-	Outdated []string       `json:"outdated,omitempty"` // what is not what it was when the plan was made
-	Needed   bool           `json:"approval_needed"`    // before it is applied
-	Approval *Approval      `json:"approval,omitempty"` // that it has
-	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last one, when it is for another plan
+	Refused  []string       `json:"refused"`            // reasons that no approval can override
+	Outdated []string       `json:"outdated,omitempty"` // inputs that changed since the plan was made
+	Needed   bool           `json:"approval_needed"`    // whether apply needs an approval
+	Approval *Approval      `json:"approval,omitempty"` // nil: not approved
+	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last approval, if it was for another plan
 }
 
-// Review holds a plan against the rules of the manifest and of the team, and looks for its approval.
+// Review checks a plan against the manifest's limits and the team's rules, and finds its approval.
 func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Review, error) {
 	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Needed: conf.Approve && !p.Empty()}
 	if w.Rules != nil && !p.Empty() {
@@ -39,30 +39,20 @@ func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Rev
 		}
 		secrets := mask.New(w.Secrets...)
 		for _, f := range findings {
-			f.Message = oneLine(secrets.String(f.Message))
+			f.Message = plain.Line(secrets.String(f.Message))
 			r.Findings = append(r.Findings, f)
 		}
 	}
 	r.Refused = refusals(p, conf, r.Findings)
 	now := w.Origin
 	if !r.Needed {
-		now.Commit = p.Origin.Commit // it has no influence on hosts, but is a part of what people approve
+		now.Commit = p.Origin.Commit // does not affect hosts, but is part of what people approve
 	}
 	r.Outdated = p.differs(p.Digest, now)
 	return r, w.findApproval(r)
 }
 
-// oneLine leaves out what could move a terminal's cursor.
-func oneLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, s)
-}
-
-// refusals says which rules a plan breaks. A replacement is also a destruction.
+// refusals lists the rules that a plan breaks. A replacement counts as a destruction.
 func refusals(p *Plan, conf core.Review, findings []core.Finding) []string {
 	by := map[Action][]string{}
 	for _, c := range p.Changes {
@@ -93,7 +83,7 @@ func refusals(p *Plan, conf core.Review, findings []core.Finding) []string {
 
 func place(f core.Finding) string { return fmt.Sprintf("%s:%d", f.Path, f.Line) }
 
-// Err is why the plan cannot be applied now: a *RefusedError, an *OutdatedError, a *WaitsError, or nil.
+// Err returns why the plan cannot be applied now: a *RefusedError, an *OutdatedError, a *WaitsError, or nil.
 func (r *Review) Err() error {
 	switch {
 	case len(r.Refused) > 0:
@@ -106,14 +96,14 @@ func (r *Review) Err() error {
 	return nil
 }
 
-// RefusedError says which rules of the review a plan breaks.
+// RefusedError lists the rules that a plan breaks.
 type RefusedError struct{ Reasons []string }
 
 func (e *RefusedError) Error() string {
 	return "the review refuses the plan: " + strings.Join(e.Reasons, "; ")
 }
 
-// WaitsError says that someone must approve the plan, and what became of the last approval.
+// WaitsError: the plan needs an approval. It says why the last approval does not hold.
 type WaitsError struct{ Review *Review }
 
 func (e *WaitsError) Error() string {
@@ -124,7 +114,7 @@ func (e *WaitsError) Error() string {
 	return s
 }
 
-// differs names what is not the same in another plan.
+// differs names the inputs that differ from another plan's.
 func (p *Plan) differs(d core.Digest, o Origin) []string {
 	var names []string
 	for _, x := range []struct {
@@ -144,7 +134,7 @@ func (p *Plan) differs(d core.Digest, o Origin) []string {
 	return names
 }
 
-// OutdatedError says that what a plan was made from has changed since.
+// OutdatedError: the plan's inputs have changed since it was made.
 type OutdatedError struct{ What []string }
 
 func (e *OutdatedError) Error() string {
@@ -180,7 +170,7 @@ func (p *Plan) Summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// Name is the beginning of the plan's ID, by which people call it.
+// Name is a short prefix of the plan's ID for people.
 func (p *Plan) Name() string { return name(p.ID) }
 
 func name(id core.Digest) string {

@@ -44,14 +44,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// judge is a team's rules that say the same of every plan.
+// judge is a fake of the team's rules with the same findings for every plan.
 type judge []core.Finding
 
 func (j judge) Judge(context.Context, map[string]any) ([]core.Finding, error) {
 	return slices.Clone(j), nil
 }
 
-// reviewed opens a workspace without Terraform and reviews a plan in it.
+// reviewed reviews a plan in a workspace without Terraform.
 func reviewed(t *testing.T, w *Workspace, p *Plan, conf core.Review) *Review {
 	t.Helper()
 	p.ID = p.id()
@@ -88,7 +88,7 @@ func TestRules(t *testing.T) {
 		{Path: "p.rego", Line: 7, Severity: "warning", Message: "large"},
 	}
 	r := reviewed(t, w, planA(), core.Review{MaxDestroy: -1})
-	if want := []string{"p.rego:3: no *** [2J here"}; !slices.Equal(r.Refused, want) {
+	if want := []string{"p.rego:3: no *** here"}; !slices.Equal(r.Refused, want) {
 		t.Errorf("refused %q, want %q", r.Refused, want)
 	}
 	if err := r.Err(); !errors.As(err, new(*RefusedError)) {
@@ -132,7 +132,7 @@ func TestApproval(t *testing.T) {
 		t.Errorf("the same plan, made again: %v, %+v", r.Err(), r.Approval)
 	}
 
-	// Another one, and the same for something else.
+	// Another plan, and the same plan of another origin.
 	for what, change := range map[string]func(*Plan){
 		"the plan":                 func(p *Plan) { p.Digest = "sha256:bbbb" },
 		"the commit":               func(p *Plan) { p.Origin.Commit = "c2" },
@@ -161,7 +161,7 @@ func TestApproval(t *testing.T) {
 		t.Errorf("a commit that nobody approved anything for: %v", err)
 	}
 
-	// It is good for one apply.
+	// It allows one apply.
 	if err := w.used(again); err != nil {
 		t.Fatal(err)
 	}

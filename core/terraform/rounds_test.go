@@ -23,9 +23,9 @@ var (
 
 const providerProgram = "terraform-provider-lab_v0.1.0"
 
-// TestRounds kills Terraform, its provider or who drives them in the middle of an apply, has the next command
-// mend what that left, and looks whether hosts and state are what the configuration says; again and again. What
-// it does follows from its seed, but for when exactly a kill strikes.
+// TestRounds repeatedly kills Terraform, its provider or the parent process during an apply, lets the next command
+// repair the result, and compares hosts and state with the configuration. The seed determines everything except the
+// exact moment of a kill.
 func TestRounds(t *testing.T) {
 	l := newLab(t)
 	dice := rand.New(rand.NewPCG(*seed, 0))
@@ -33,7 +33,7 @@ func TestRounds(t *testing.T) {
 	had := l.tiny(dice, nil)
 	l.apply(l.open(had))
 
-	span := map[bool]time.Duration{false: time.Second, true: time.Second} // what an apply, or to destroy all, takes here
+	span := map[bool]time.Duration{false: time.Second, true: time.Second} // duration of an apply or a destroy on this machine
 	killed, tries := map[string]int{}, 0
 	for n := 0; n < *rounds; tries++ {
 		if tries > 4**rounds {
@@ -47,14 +47,14 @@ func TestRounds(t *testing.T) {
 		if hit {
 			n++
 			killed[victim]++
-			span[destroy] = max(span[destroy], took) * 5 / 4 // until one comes too late
+			span[destroy] = max(span[destroy], took) * 5 / 4 // grows until a kill comes too late
 		} else {
 			span[destroy] = took
 		}
 		l.logged = nil
 		began := time.Now()
 		l.apply(l.open(wanted))
-		t.Logf("round %d: %s, destroy %t, killed %t after %s; mended in %s", n, victim, destroy, hit,
+		t.Logf("round %d: %s, destroy %t, killed %t after %s; repaired in %s", n, victim, destroy, hit,
 			after.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 		l.check(wanted)
 		if t.Failed() {
@@ -65,13 +65,13 @@ func TestRounds(t *testing.T) {
 	t.Logf("%d kills %v in %d tries", *rounds, killed, tries)
 }
 
-// tiny makes up a configuration with other hosts than the last one.
+// tiny generates a configuration with other hosts than the last one.
 func (l *testLab) tiny(dice *rand.Rand, last map[string]any) map[string]any {
 	for {
 		hosts := map[string]any{}
 		for _, name := range []string{"web-1", "web-2", "web-3"} {
 			if dice.IntN(3) > 0 {
-				memory := []string{"128MiB", "160MiB"}[dice.IntN(2)] // a change of it replaces the host
+				memory := []string{"128MiB", "160MiB"}[dice.IntN(2)] // a change replaces the host
 				hosts[name] = map[string]any{"role": "production", "memory": memory, "disk": "256MiB"}
 			}
 		}
@@ -82,8 +82,8 @@ func (l *testLab) tiny(dice *rand.Rand, last map[string]any) map[string]any {
 	}
 }
 
-// strike applies a configuration, or destroys all, and kills the victim in the middle of that. It reports whether
-// the kill came in time, and how long it all took.
+// strike applies a configuration, or destroys everything, and kills the victim meanwhile. It reports whether the kill
+// came in time, and the total duration.
 func (l *testLab) strike(variables map[string]any, destroy bool, victim string, after time.Duration) (hit bool, took time.Duration) {
 	l.t.Helper()
 	e := l.engine(variables)
@@ -115,7 +115,7 @@ func (l *testLab) strike(variables map[string]any, destroy bool, victim string, 
 	return err != nil, took
 }
 
-// check holds the hosts that there are against the configuration, and against the state.
+// check compares the existing hosts with the configuration and the state.
 func (l *testLab) check(variables map[string]any) {
 	l.t.Helper()
 	wanted := slices.Sorted(maps.Keys(variables["hosts"].(map[string]any)))
@@ -148,7 +148,7 @@ func (l *testLab) check(variables map[string]any) {
 	if slices.Sort(running); !slices.Equal(running, wanted) {
 		l.t.Errorf("hosts that run %v, want %v", running, wanted)
 	}
-	// The bridge and one cable for each host; the disks are mounted where only the hosts see them.
+	// The bridge and one veth per host; the disks are mounted only in the hosts' namespaces.
 	if count["link"] != 1+len(wanted) || count["loop"] != len(wanted) || count["mount"] != 0 || count["folder"] != 1 {
 		l.t.Errorf("of the lab itself there are %v, want %d links and %d loops", count, 1+len(wanted), len(wanted))
 	}
@@ -161,7 +161,7 @@ func (l *testLab) check(variables map[string]any) {
 	}
 }
 
-// processes lists what runs for the lab, by its arguments alone, in whatever cgroup.
+// processes lists the lab's processes in any cgroup, found by their arguments.
 func (l *testLab) processes() []string {
 	l.t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")

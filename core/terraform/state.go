@@ -19,41 +19,41 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// State is what Terraform knows of what it made. What is sensitive is hidden.
+// State is Terraform's state, with sensitive values hidden.
 type State struct {
 	Serial    uint64         `json:"serial"`
-	Lineage   string         `json:"lineage,omitempty"` // empty: nothing was ever made
+	Lineage   string         `json:"lineage,omitempty"` // empty: never written
 	Resources []Resource     `json:"resources"`         // by host and address
 	Outputs   map[string]any `json:"outputs"`
 
-	outputs map[string]any // as they are
+	outputs map[string]any // not hidden
 }
 
 // Resource is one resource of a state.
 type Resource struct {
 	Address string         `json:"address"`
 	Type    string         `json:"type"`
-	Host    core.HostName  `json:"host,omitempty"` // that the resource is part of, if any
+	Host    core.HostName  `json:"host,omitempty"` // the host that the resource belongs to, if any
 	Role    string         `json:"role,omitempty"`
-	Tainted bool           `json:"tainted,omitempty"` // half made: it will be replaced
+	Tainted bool           `json:"tainted,omitempty"` // not created completely; will be replaced
 	Values  map[string]any `json:"values"`
 
-	values map[string]any // as they are
-	marks  any            // of those that are sensitive
+	values map[string]any // not hidden
+	marks  any            // which of them are sensitive
 }
 
-// DamagedError says that the state on this machine cannot be read.
+// DamagedError: the local state file cannot be read.
 type DamagedError struct{ File, Environment string }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("the state %s is damaged; bring back a copy of it: troop state history --env %s lists them, troop state restore brings one back",
+	return fmt.Sprintf("the state %s is damaged; restore a copy: troop state history --env %s lists them, troop state restore restores one",
 		e.File, e.Environment)
 }
 
-// stateFile is where Terraform keeps the state of a module that does not say where.
+// stateFile is where Terraform keeps the state of a module without a backend.
 func (w *Workspace) stateFile() string { return filepath.Join(w.Dir, "terraform.tfstate") }
 
-// header is what all versions of the format of a state have.
+// header holds the fields that all versions of the state format have.
 type header struct {
 	Serial  uint64 `json:"serial"`
 	Lineage string `json:"lineage"`
@@ -66,25 +66,25 @@ type header struct {
 	} `json:"resources"`
 }
 
-// pull reads the state from wherever the module keeps it; nil: there is none. The folder is prepared.
+// pull reads the state from the module's backend; nil: there is none. The folder must be prepared.
 func (w *Workspace) pull(ctx context.Context, tf *tfexec.Terraform) ([]byte, header, error) {
 	var h header
 	text, err := tf.StatePull(ctx)
 	if err != nil {
-		return nil, h, fmt.Errorf("read state: %w", plain(err))
+		return nil, h, fmt.Errorf("read state: %w", undecorated(err))
 	}
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), &h); err != nil {
 			return nil, h, fmt.Errorf("read state: %w", err)
 		}
 	}
-	if h.Lineage == "" { // some backends show a state that was never written
+	if h.Lineage == "" { // some backends return an empty state that was never written
 		return nil, h, nil
 	}
 	return []byte(text), h, nil
 }
 
-// State returns the state as it is now.
+// State returns the present state.
 func (w *Workspace) State(ctx context.Context) (*State, error) {
 	if err := w.ready(ctx); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (w *Workspace) State(ctx context.Context) (*State, error) {
 	return s, err
 }
 
-// ready prepares the folder when it never was: to look at a state, it need not be up to date with the module.
+// ready prepares the folder if it never was. Reading a state does not need a folder that is up to date with the module.
 func (w *Workspace) ready(ctx context.Context) error {
 	damaged, err := w.damaged()
 	if err != nil {
@@ -124,7 +124,7 @@ func (w *Workspace) ready(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	if damaged, err = w.damaged(); err != nil { // it may have been an apply that was just writing
+	if damaged, err = w.damaged(); err != nil { // perhaps an apply was just writing
 		return err
 	} else if damaged {
 		return &DamagedError{w.stateFile(), w.Environment}
@@ -132,7 +132,7 @@ func (w *Workspace) ready(ctx context.Context) error {
 	return w.prepare(ctx)
 }
 
-// show reads the file of a state.
+// show reads a state file.
 func (w *Workspace) show(ctx context.Context, tf *tfexec.Terraform, file string, h header) (*State, error) {
 	shown, err := tf.ShowStateFile(ctx, file)
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *Workspace) show(ctx context.Context, tf *tfexec.Terraform, file string,
 	return s, nil
 }
 
-// readState turns Terraform's state into ours.
+// readState converts Terraform's state to a State.
 func readState(shown *tfjson.State) (*State, error) {
 	s := &State{Resources: []Resource{}, Outputs: map[string]any{}, outputs: map[string]any{}}
 	if shown.Values == nil {
@@ -193,7 +193,7 @@ func readState(shown *tfjson.State) (*State, error) {
 	return s, nil
 }
 
-// managed lists the resources of a module and of those below it, without what is only read.
+// managed lists the managed resources of a module and its child modules, without data sources.
 func managed(m *tfjson.StateModule) []*tfjson.StateResource {
 	if m == nil {
 		return nil
@@ -210,14 +210,14 @@ func managed(m *tfjson.StateModule) []*tfjson.StateResource {
 	return all
 }
 
-// secrets are the texts that are marked as sensitive somewhere in a state. They are hidden wherever they appear:
-// what a provider computes from a sensitive value bears no mark.
+// secrets is the set of texts marked as sensitive anywhere in a state. They are hidden everywhere, since a value that a
+// provider computes from a sensitive one is not marked.
 type secrets map[string]bool
 
-// shortest is what a text must have to be hidden where it bears no mark; "true" and "80" are everywhere.
+// shortest is the minimum length of a text to hide it where it is not marked; "true" and "80" are everywhere.
 const shortest = 6
 
-// collect adds the texts of a value that a tree of marks, as Terraform writes it beside values, names.
+// collect adds the texts of a value that are marked in the parallel tree of marks.
 func (s secrets) collect(v, marks any) {
 	m, _ := marks.(bool)
 	switch v := v.(type) {
@@ -237,7 +237,7 @@ func (s secrets) collect(v, marks any) {
 	}
 }
 
-// below is the mark of a part: that of the whole, if it is marked.
+// below returns the mark of a part; a marked whole marks all its parts.
 func below(whole bool, part any) any {
 	if whole {
 		return true
@@ -278,14 +278,14 @@ func (s secrets) hide(v, marks any) any {
 	return v
 }
 
-// Lines are the resource for people: its address, then its values.
+// Lines is the resource as text: its address, then its values.
 func (r Resource) Lines() []string {
 	head := r.Address
 	if r.Host != "" {
 		head += fmt.Sprintf("  # %s (%s)", r.Host, r.Role)
 	}
 	if r.Tainted {
-		head += "  # half made, will be replaced"
+		head += "  # tainted, will be replaced"
 	}
 	width := 0
 	for name := range r.Values {
@@ -298,7 +298,7 @@ func (r Resource) Lines() []string {
 	return lines
 }
 
-// Find returns the resource of an address, or all resources of a host.
+// Find returns the resource with an address, or all resources of a host.
 func (s *State) Find(name string) []Resource {
 	return slices.DeleteFunc(slices.Clone(s.Resources), func(r Resource) bool {
 		return r.Address != name && string(r.Host) != name
@@ -318,16 +318,16 @@ func (s *State) Table() core.Table {
 	return t
 }
 
-// Difference is what is different between two states.
+// Difference is the difference between two states.
 type Difference struct {
-	Changes []Change `json:"changes"` // by host and address; an attribute that is sensitive is named, not shown
+	Changes []Change `json:"changes"` // by host and address; sensitive values are hidden
 	Outputs []string `json:"outputs"` // names of the outputs that differ, sorted
 }
 
-// Empty reports whether the two states say the same.
+// Empty reports whether the two states are equal.
 func (d Difference) Empty() bool { return len(d.Changes) == 0 && len(d.Outputs) == 0 }
 
-// Table is the difference by host.
+// Table lists the difference by host.
 func (d Difference) Table() core.Table {
 	t := core.Table{Columns: []string{"host", "", "resource", "attribute", "from", "to"}}
 	for _, c := range d.Changes {
@@ -345,7 +345,7 @@ func (d Difference) Table() core.Table {
 	return t
 }
 
-// Diff says what turns state a into state b.
+// Diff returns the changes from state a to state b.
 func Diff(a, b *State) Difference {
 	before, after := byAddress(a), byAddress(b)
 	d := Difference{Changes: []Change{}, Outputs: []string{}}
@@ -385,7 +385,7 @@ func byAddress(s *State) map[string]Resource {
 	return all
 }
 
-// differing lists the attributes in which two states of a resource differ, sorted by name.
+// differing lists the attributes of a resource that differ between two states, sorted by name.
 func differing(a, b Resource) []Attribute {
 	var all []Attribute
 	for _, name := range slices.Sorted(maps.Keys(union(a.values, b.values))) {

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// hosts is a module whose hosts are in the state alone. It needs no provider that Terraform does not have in itself.
+// hosts is a module whose hosts exist only in the state. It needs only Terraform's built-in provider.
 const hosts = `
 variable "hosts" { type = map(string) }
 variable "token" {
@@ -43,10 +43,10 @@ output "hosts" {
 }
 `
 
-// bucket is the name of the test's own.
+// bucket is the test's bucket.
 const bucket = "states"
 
-// s3 is a server of this process, with conditional writes, as locks need them.
+// s3 is an in-process S3 server with conditional writes, which locks need.
 func s3(t *testing.T) (backend gofakes3.Backend, config string) {
 	t.Helper()
 	backend = s3mem.New()
@@ -74,7 +74,7 @@ terraform {
 `, bucket, server.URL)
 }
 
-// module writes a module that keeps its state where config says.
+// module writes a module with a backend configuration.
 func module(t *testing.T, config string) engine {
 	t.Helper()
 	dir := t.TempDir()
@@ -84,7 +84,7 @@ func module(t *testing.T, config string) engine {
 	return engine{Dir: filepath.Join(t.TempDir(), "terraform"), Module: dir, What: "troop test"}
 }
 
-// with returns a workspace for some hosts, all of one role.
+// with returns a workspace with some hosts of one role.
 func (e engine) with(t *testing.T, names ...string) *terraform.Workspace {
 	t.Helper()
 	all := map[string]any{}
@@ -124,7 +124,7 @@ func state(t *testing.T, w *terraform.Workspace) *terraform.State {
 	return s
 }
 
-// inState names the hosts of a state.
+// inState returns the names of a state's hosts.
 func inState(s *terraform.State) []string {
 	var names []string
 	for _, r := range s.Resources {
@@ -142,7 +142,7 @@ func copies(t *testing.T, e engine) []terraform.Copy {
 	return all
 }
 
-// TestState leads a state through its life, on this machine and in S3.
+// TestState tests a state's life cycle, local and in S3.
 func TestState(t *testing.T) {
 	for name, config := range map[string]func(*testing.T) string{
 		"local": func(*testing.T) string { return "" },
@@ -210,7 +210,7 @@ func testState(t *testing.T, e engine) {
 	if len(p.Changes) != 1 || p.Changes[0].Host != "b" || p.Changes[0].Action != terraform.Create {
 		t.Errorf("plan after the restore: %+v", p.Changes)
 	}
-	if err := e.with(t).Restore(t.Context(), 2); err != nil { // which takes the restore back
+	if err := e.with(t).Restore(t.Context(), 2); err != nil { // undo the restore
 		t.Fatal(err)
 	}
 	if p := plan(t, e.with(t, "a", "b")); !p.Empty() {
@@ -218,7 +218,7 @@ func testState(t *testing.T, e engine) {
 	}
 }
 
-// TestChangedAttribute has the difference name what is sensitive, and not show it.
+// TestChangedAttribute checks that a difference names sensitive attributes and hides their values.
 func TestChangedAttribute(t *testing.T) {
 	e := module(t, "")
 	apply(t, e.with(t, "a"))
@@ -254,7 +254,7 @@ func TestRestoreRefusesAnotherState(t *testing.T) {
 	}
 }
 
-// slow begins to apply host b beside host a, in a process of its own, and returns once Terraform is at it.
+// slow starts to apply host b beside host a in a separate process, and returns once Terraform runs.
 func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
 	t.Helper()
 	started := filepath.Join(t.TempDir(), "started")
@@ -265,7 +265,7 @@ func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
 		"wait":  fmt.Sprintf("echo $$ >%s; touch %s; exec sleep 60", pid, started),
 	}
 	cmd, _ := e.start(t)
-	t.Cleanup(func() { // what a killed Terraform has started itself outlives it
+	t.Cleanup(func() { // children of a killed Terraform survive it
 		b, err := os.ReadFile(pid)
 		if err != nil {
 			return
@@ -284,7 +284,7 @@ func slow(t *testing.T, e engine) (engineProcess *exec.Cmd) {
 	}
 }
 
-// programIn returns a process of that program that works in a folder, or 0.
+// programIn returns the PID of a program in a folder, or 0.
 func programIn(t *testing.T, dir, program string) int {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")
@@ -305,7 +305,7 @@ func programIn(t *testing.T, dir, program string) int {
 	return 0
 }
 
-// TestKilledWithTheLock kills Terraform, or who drives it, while the state in S3 is locked.
+// TestKilledWithTheLock kills Terraform, or its parent, while the state in S3 is locked.
 func TestKilledWithTheLock(t *testing.T) {
 	for _, victim := range []string{"terraform", "engine"} {
 		t.Run(victim, func(t *testing.T) {
@@ -339,7 +339,7 @@ func TestKilledWithTheLock(t *testing.T) {
 			if err := e.with(t).Restore(t.Context(), 1); !errors.As(err, new(*terraform.LockedError)) {
 				t.Errorf("restore past a lock: %v", err)
 			}
-			// One plan, and one yes to it, mend all.
+			// One approved plan repairs everything.
 			w := e.with(t, "a", "b")
 			p := plan(t, w)
 			if p.Empty() || p.Lock == nil || p.Lock.ID != lock.ID {
@@ -365,8 +365,8 @@ func TestKilledWithTheLock(t *testing.T) {
 	}
 }
 
-// TestLockOfAnotherFolder has two folders share a state: a lock that a living command of the other one holds is not
-// taken for what a killed one of this folder has left.
+// TestLockOfAnotherFolder shares a state between two folders: a lock held by a live command of the other folder is not
+// mistaken for one left by a killed command of this folder.
 func TestLockOfAnotherFolder(t *testing.T) {
 	_, config := s3(t)
 	mine := module(t, config)
@@ -399,7 +399,7 @@ func TestLockOfAnotherFolder(t *testing.T) {
 	_ = cmd.Wait()
 }
 
-// TestLockOfOthers leaves a lock alone that nobody here has taken, until someone says so.
+// TestLockOfOthers leaves a lock taken elsewhere alone until an operator frees it.
 func TestLockOfOthers(t *testing.T) {
 	backend, config := s3(t)
 	e := module(t, config)
@@ -435,7 +435,7 @@ func TestLockOfOthers(t *testing.T) {
 	}
 }
 
-// TestCutOffState has a killed Terraform leave half a state on this machine.
+// TestCutOffState simulates a local state truncated by a killed Terraform.
 func TestCutOffState(t *testing.T) {
 	for name, rest := range map[string]string{"empty": "", "half": `{"version": 4, "resou`} {
 		t.Run(name, func(t *testing.T) {
@@ -466,7 +466,7 @@ func TestCutOffState(t *testing.T) {
 				t.Errorf("the state before the apply is not back: %+v", s)
 			}
 
-			// Without an apply that was killed, a person says what to do.
+			// Without a killed apply, an operator must decide.
 			if err := os.WriteFile(file, []byte(rest), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -21,15 +21,15 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Lock keeps others from a state. One in a backend, such as S3, stays when Terraform is killed; one on this
-// machine ends with its process.
+// Lock is a lock on a state. One in a backend such as S3 remains if Terraform is killed; a local one ends with its
+// process.
 type Lock struct {
-	ID        string       `json:"id,omitempty"` // in the backend; empty: a process of this machine holds it
+	ID        string       `json:"id,omitempty"` // in the backend; empty: held by a local process
 	Who       string       `json:"who,omitempty"`
 	Operation string       `json:"operation,omitempty"`
 	Since     time.Time    `json:"since"`
-	Holder    *core.Holder `json:"holder,omitempty"` // that took it, when it worked in this folder
-	Abandoned bool         `json:"abandoned"`        // by a command that was interrupted in this folder
+	Holder    *core.Holder `json:"holder,omitempty"` // our command that took it, if it ran in this folder
+	Abandoned bool         `json:"abandoned"`        // left by an interrupted command in this folder
 }
 
 func (l Lock) String() string {
@@ -42,7 +42,7 @@ func (l Lock) String() string {
 	return fmt.Sprintf("%s (%s, since %s)", l.Who, l.Operation, l.Since.Local().Format(time.DateTime))
 }
 
-// LockedError says that another command holds the lock of the state, or died while it did.
+// LockedError: another command holds the state's lock, or was killed while it held it.
 type LockedError struct {
 	Lock
 	Environment string
@@ -55,7 +55,7 @@ func (e *LockedError) Error() string {
 
 var lockInfo = regexp.MustCompile(`(?m)^\s*(ID|Who|Operation|Created):\s*(.*?)\s*$`)
 
-// parseLock reads what Terraform says of a lock.
+// parseLock parses Terraform's description of a lock.
 func parseLock(text string) Lock {
 	l := Lock{ID: "unknown", Who: "someone"}
 	for _, m := range lockInfo.FindAllStringSubmatch(text, -1) {
@@ -75,9 +75,9 @@ func parseLock(text string) Lock {
 
 var decoration = regexp.MustCompile(`\x1b\[[0-9;]*m|[╷│╵]`)
 
-// plain takes the decoration off the error of a command that has no JSON output, and makes it a *LockedError when
-// it is about a lock.
-func plain(err error) error {
+// undecorated strips the decoration from the error of a command without JSON output. An error about a lock becomes a
+// *LockedError.
+func undecorated(err error) error {
 	if exit, ok := errors.AsType[*exec.ExitError](err); err == nil || ok && !exit.Exited() {
 		return err
 	}
@@ -88,8 +88,8 @@ func plain(err error) error {
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
-// attribute adds to a *LockedError what is known here of who took the lock. The caller holds the lock of the
-// folder, so any earlier holder from this folder is dead.
+// attribute adds the holder to a *LockedError if the lock was taken from this folder. The caller holds the folder's lock,
+// so any earlier holder from this folder is dead.
 func (w *Workspace) attribute(err error) error {
 	locked, ok := errors.AsType[*LockedError](err)
 	if !ok {
@@ -109,15 +109,15 @@ func (w *Workspace) attribute(err error) error {
 		return err
 	}
 	for _, k := range broken {
-		if !k.Since.After(locked.Since) { // the last one that had begun by then
+		if !k.Since.After(locked.Since) { // the last one that began before the lock was taken
 			locked.Holder, locked.Abandoned = &k, true
 		}
 	}
 	return err
 }
 
-// sharedNow reports whether a Terraform works with the same backend in another folder of this machine: the lock may
-// be its, though it bears our name.
+// sharedNow reports whether a Terraform uses the same backend from another folder of this machine. The lock, which names
+// only user and machine, may be its.
 func (w *Workspace) sharedNow() (bool, error) {
 	all, err := terraforms()
 	if err != nil {
@@ -129,7 +129,7 @@ func (w *Workspace) sharedNow() (bool, error) {
 	}), nil
 }
 
-// backendOf is what the last init in a folder has chosen as the backend, as text; empty: none but this machine.
+// backendOf returns the backend chosen by the last init in a folder, as text; empty: local.
 func backendOf(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, ".terraform", "terraform.tfstate"))
 	if err != nil {
@@ -148,7 +148,7 @@ func backendOf(dir string) string {
 	return chosen.Backend.Type + " " + config.String()
 }
 
-// me is how Terraform calls us in its locks.
+// me is how Terraform names us in its locks.
 func me() string {
 	u, err := user.Current()
 	host, e := os.Hostname()
@@ -158,9 +158,9 @@ func me() string {
 	return u.Username + "@" + host
 }
 
-// locking is run for a command of Terraform's that locks the state. The command is noted before it begins, and the note
-// is removed when it ends by itself, which frees the lock: a note that is left was interrupted. A command that succeeds
-// proves that none before it has left a lock.
+// locking is run for Terraform commands that lock the state. A note is written before the command and removed when the
+// command ends by itself, which also frees the lock. A remaining note means that the command was interrupted. A command
+// that succeeds proves that no earlier one left a lock.
 func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error) error {
 	before, err := w.interrupted()
 	if err != nil {
@@ -180,7 +180,7 @@ func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error
 	return errors.Join(err, w.setInterrupted(before))
 }
 
-// interrupted lists the commands that were interrupted, the oldest first.
+// interrupted lists the interrupted commands, oldest first.
 func (w *Workspace) interrupted() ([]core.Holder, error) {
 	b, err := os.ReadFile(w.path("begun.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -209,8 +209,8 @@ func (w *Workspace) setInterrupted(begun []core.Holder) error {
 	return writeFile(w.path("begun.json"), b)
 }
 
-// planPast runs `terraform plan`. A lock that an interrupted command of ours left does not stop it, for a plan
-// changes nothing: it is returned, to be freed by who applies the plan.
+// planPast runs `terraform plan`. It ignores a lock left by an interrupted command of ours, since a plan changes nothing,
+// and returns that lock; Apply frees it.
 func (w *Workspace) planPast(ctx context.Context, options []tfexec.PlanOption) (*Lock, error) {
 	out := &messages{log: w.Log}
 	plan := func(options []tfexec.PlanOption) func(*tfexec.Terraform) error {
@@ -235,19 +235,19 @@ func (w *Workspace) planPast(ctx context.Context, options []tfexec.PlanOption) (
 	return &locked.Lock, nil
 }
 
-// unlock frees a lock of the backend, unless it is another one by now.
+// unlock frees a lock of the backend, unless it has been replaced.
 func (w *Workspace) unlock(ctx context.Context, l *Lock) error {
 	if l == nil {
 		return nil
 	}
 	if err := w.run(ctx, func(tf *tfexec.Terraform) error { return tf.ForceUnlock(ctx, l.ID) }); err != nil {
-		return fmt.Errorf("free the lock of the state: %w", plain(err))
+		return fmt.Errorf("free lock of state: %w", undecorated(err))
 	}
 	w.Log(fmt.Sprintf("freed the lock of the state that was taken by %s", l))
 	return nil
 }
 
-// Locked says who has locked the state; nil: nobody.
+// Locked returns the lock on the state, or nil.
 func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	release, err := w.lockWithin(ctx, time.Second)
 	if busy, ok := errors.AsType[*BusyError](err); ok {
@@ -259,21 +259,21 @@ func (w *Workspace) Locked(ctx context.Context) (*Lock, error) {
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
-	// Terraform has no command that shows a lock. This one takes it and changes nothing, for there is no such resource.
+	// Terraform has no command to show a lock. This one takes it and changes nothing: the resource does not exist.
 	const none = "terraform_data.troop_asks_who_has_the_lock"
 	err = w.run(ctx, func(tf *tfexec.Terraform) error {
-		return plain(tf.Untaint(ctx, none, tfexec.AllowMissing(true)))
+		return undecorated(tf.Untaint(ctx, none, tfexec.AllowMissing(true)))
 	})
 	if locked, ok := errors.AsType[*LockedError](w.attribute(err)); ok {
 		return &locked.Lock, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("look for a lock: %w", err)
+		return nil, fmt.Errorf("find lock of state: %w", err)
 	}
 	return nil, nil
 }
 
-// Unlock frees a lock that Locked has found in the backend. It is refused while another command works in this folder;
-// the caller must know that none works elsewhere.
+// Unlock frees a lock in the backend that Locked returned. It fails while another command works in this folder; the
+// caller must know that none works elsewhere.
 func (w *Workspace) Unlock(ctx context.Context, l Lock) error {
 	release, err := w.lock(ctx)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Mark is the sign of an action in front of a resource.
+// Mark is the symbol of an action in front of a resource.
 func (a Action) Mark() string {
 	switch a {
 	case Create:
@@ -26,7 +26,7 @@ func (a Action) Mark() string {
 	return "∅"
 }
 
-// Group is what happens to one host, or to what belongs to none.
+// Group holds the changes of one host, or of resources that belong to no host.
 type Group struct {
 	Host    core.HostName
 	Role    string
@@ -46,7 +46,7 @@ func (p *Plan) Groups() []Group {
 	return all
 }
 
-// Title is what a group is called.
+// Title is a group's heading.
 func (g Group) Title() string {
 	switch {
 	case g.Host == "":
@@ -57,7 +57,7 @@ func (g Group) Title() string {
 	return fmt.Sprintf("%s (%s)", g.Host, g.Role)
 }
 
-// Lines are the review for people: first what happens to each host and why, then the total.
+// Lines is the review as text: the changes of each host with their reasons, then the total.
 func (r *Review) Lines() []string {
 	if r.Empty() && len(r.Drift) == 0 {
 		return []string{fmt.Sprintf("environment %s: %s", r.Environment, r.Summary())}
@@ -108,7 +108,7 @@ func (c Change) lines() []string {
 	if c.Action == Update || c.Action == Replace {
 		for _, a := range c.Attributes {
 			if a.After == unknown && !a.Forces {
-				continue // named below
+				continue // listed below
 			}
 			line := fmt.Sprintf("      %s: %s → %s", a.Name, cmp.Or(a.Before, "none"), cmp.Or(a.After, "none"))
 			if a.Forces {
@@ -123,8 +123,8 @@ func (c Change) lines() []string {
 	return lines
 }
 
-// Figures are the capacity's, by name, each with what it was when that is something else. Objects within it, such
-// as hosts by zone, are figures too.
+// Figures lists the capacity's figures by name, with the old value if it changes. Nested objects, such as hosts by zone,
+// count as figures.
 func (c Capacity) Figures() []string {
 	before, after := flat(c.Before), flat(c.After)
 	names := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after)))

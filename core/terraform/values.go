@@ -16,8 +16,8 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Values are the variables of a root module by name, each as JSON: what the manifest gives, else the default, in
-// the variable's type. What Terraform would have to ask for is left out. No program is started.
+// Values returns a root module's variables by name as JSON: the manifest's value or the default, converted to the
+// variable's type. Variables without a value are left out. Starts no program.
 func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage, error) {
 	all, err := blocks(module)
 	if err != nil {
@@ -43,7 +43,7 @@ func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage,
 	return values, nil
 }
 
-// valueOf is the value of one variable, or cty.NilVal when there is none.
+// valueOf returns the value of one variable, or cty.NilVal.
 func valueOf(variable hclsyntax.Attributes, given any) (cty.Value, error) {
 	value := cty.NilVal
 	if given != nil {
@@ -78,7 +78,7 @@ func valueOf(variable hclsyntax.Attributes, given any) (cty.Value, error) {
 	return convert.Convert(value, want)
 }
 
-// Required returns the source addresses of the providers that a root module says it requires, sorted.
+// Required returns the source addresses in a root module's required_providers, sorted.
 func Required(module fs.FS) ([]string, error) {
 	all, err := blocks(module)
 	if err != nil {
@@ -94,7 +94,7 @@ func Required(module fs.FS) ([]string, error) {
 				continue
 			}
 			for name, attribute := range inner.Body.Attributes {
-				// Other attributes of a provider may be no values, such as references to others' names.
+				// Other attributes of a provider, such as configuration_aliases, are not constant values.
 				source := "hashicorp/" + name
 				if object, ok := attribute.Expr.(*hclsyntax.ObjectConsExpr); ok {
 					for _, item := range object.Items {
@@ -112,7 +112,7 @@ func Required(module fs.FS) ([]string, error) {
 	return slices.Compact(sources), nil
 }
 
-// blocks returns what stands at the top of the module's files.
+// blocks returns the top-level blocks of the module's files.
 func blocks(module fs.FS) (hclsyntax.Blocks, error) {
 	files, err := fs.Glob(module, "*.tf")
 	if err != nil {
@@ -133,8 +133,8 @@ func blocks(module fs.FS) (hclsyntax.Blocks, error) {
 	return all, nil
 }
 
-// IDs returns the IDs of the resources of a type that are in the state. Unlike State it needs none of the module's
-// providers, which take time to fetch, unless Terraform cannot reach the state without its init.
+// IDs returns the IDs of the state's resources of one type. Unlike State it needs no providers, which take time to
+// download, unless Terraform cannot reach the state without init.
 func (w *Workspace) IDs(ctx context.Context, kind string) ([]string, error) {
 	release, err := w.lock(ctx)
 	if err != nil {

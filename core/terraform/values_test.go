@@ -31,7 +31,7 @@ variable "free" { default = ["a"] }
 func TestValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		given map[string]any
-		want  map[string]string // "" is none
+		want  map[string]string // "": none
 	}{
 		"defaults": {nil, map[string]string{
 			"region": "", "replicas": "2", "hosts": `{"web-1":{"disk":"20GiB","role":"production"}}`, "free": `["a"]`,

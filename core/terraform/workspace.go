@@ -1,6 +1,6 @@
-// Package terraform makes the hosts of an environment: it plans, reviews, applies and destroys a root module,
-// and reads the hosts from its output. It drives the Terraform or OpenTofu of this machine and is the only package
-// that imports terraform-exec and terraform-json. core/environment imports it.
+// Package terraform makes the hosts of an environment: it plans, reviews, applies and destroys a root module, and reads
+// the hosts from its output. It runs the Terraform or OpenTofu installed on this machine and is the only package that
+// imports terraform-exec and terraform-json. core/environment imports it.
 package terraform
 
 import (
@@ -17,44 +17,43 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Options say what a workspace is for.
+// Options configure a workspace.
 type Options struct {
-	// Dir is where the module is copied to and Terraform works; it keeps the state. It is made when missing.
+	// Dir is the working folder: a copy of the module and the local state. Open makes it if missing.
 	Dir string
 	// Module is the root module. It must not refer to files outside itself.
 	Module fs.FS
-	// Environment and PublicKey are the variables "environment" and "ssh_public_key", which every module gets
-	// that declares them.
+	// Environment and PublicKey are the values of the variables "environment" and "ssh_public_key" for modules that
+	// declare them.
 	Environment, PublicKey string
-	// Variables are those of the manifest. Each must be declared by the module.
+	// Variables are the manifest's. The module must declare each.
 	Variables map[string]any
-	// Backend is where the state is kept; nil: where the module says, or in Dir.
+	// Backend is where the state is kept; nil: the module's own backend, or Dir.
 	Backend *core.Backend
-	// Providers are binaries that Terraform uses instead of asking a registry, by source address.
+	// Providers are binaries by source address that Terraform uses instead of a registry.
 	Providers map[string]string
-	// Origin is what plans are made from; which Terraform makes them is filled in.
+	// Origin is what plans are made from; its version of Terraform is filled in.
 	Origin Origin
-	// Rules are the team's own for plans; nil: there are none.
+	// Rules judge plans; nil: none.
 	Rules Rules
-	// Secrets are values that are never shown, whatever Terraform says of them.
+	// Secrets are values to hide even if Terraform does not mark them as sensitive.
 	Secrets []string
-	// What is the command that the workspace is opened for, such as "troop apply", and Run the run that it is part
-	// of, if any. Both are kept with the copies of the state, and for those who find its lock.
+	// What is the command that opens the workspace, such as "troop apply", and Run its run, if any. Both are stored with
+	// locks and with copies of the state.
 	What string
 	Run  core.RunID
-	// Log takes what a person should know: what an interrupted command left behind, warnings of Terraform.
-	// Optional.
+	// Log receives lines for the user: what an interrupted command left behind, Terraform's warnings. Optional.
 	Log func(line string)
 }
 
-// Workspace is one root module with its state. Its methods may be called from several goroutines and processes:
-// those that change something are refused while another one does.
+// Workspace is one root module with its state. Its methods may be called from several goroutines and processes; one that
+// changes something fails with a *BusyError while another one does.
 type Workspace struct {
 	Options
 	exe string
 }
 
-// Open prepares a workspace; nothing is touched beyond its folder, and no command of Terraform runs but version.
+// Open prepares a workspace. It touches only its folder and runs only `terraform version`.
 func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
@@ -69,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if err := os.MkdirAll(filepath.Join(dir, own), 0o700); err != nil {
 		return nil, fmt.Errorf("make terraform folder: %w", err)
 	}
-	// Processes are found by their working folder, which has no symlinks in it.
+	// Processes are found by their working folder, which the kernel reports without symlinks.
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
@@ -81,19 +80,19 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	return &Workspace{Options: o, exe: exe}, nil
 }
 
-// own is the folder for our files inside a working folder.
+// own is the folder of our own files inside a working folder.
 const own = ".troop"
 
 func (w *Workspace) path(elem ...string) string {
 	return filepath.Join(append([]string{w.Dir, own}, elem...)...)
 }
 
-// interruptGrace is how long Terraform may take to end after an interrupt, before it is killed.
+// interruptGrace is the time between the interrupt and the kill of a Terraform that does not end.
 const interruptGrace = 30 * time.Second
 
-// run calls f with a Terraform. When ctx ends, Terraform is interrupted, and killed after interruptGrace. It
-// dies with this process: terraform-exec asks the kernel for that, in the name of the *thread* that starts
-// Terraform, which therefore must live as long as f.
+// run calls f with a Terraform. When ctx ends, Terraform is interrupted, and killed after interruptGrace. Terraform dies
+// with this process: terraform-exec sets PDEATHSIG, which refers to the *thread* that starts Terraform, so that thread
+// must live as long as f.
 func (w *Workspace) run(ctx context.Context, f func(*tfexec.Terraform) error) error {
 	tf, err := tfexec.NewTerraform(w.Dir, w.exe)
 	if err != nil {

@@ -35,7 +35,7 @@ func (b *board) row(source string) *row {
 	if r, ok := b.bySrc[source]; ok {
 		return r
 	}
-	r := &row{source: source, status: core.Pending}
+	r := &row{source: clean(source), status: core.Pending}
 	b.bySrc[source] = r
 	b.rows = append(b.rows, r)
 	return r
@@ -51,7 +51,7 @@ func (b *board) take(e core.Event) {
 			b.row(s)
 		}
 		return
-	case core.KindRunPassed, core.KindRunFailed, core.KindRunCancelled:
+	case core.KindRunPassed, core.KindRunPassedWithFailures, core.KindRunFailed, core.KindRunCancelled:
 		return
 	}
 	r := b.owner(e)

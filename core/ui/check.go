@@ -12,7 +12,7 @@ func (u *UI) Checking(name string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.options.TTY && !u.options.JSON && !u.options.Quiet {
-		fmt.Fprintf(u.out, "%s\r", u.style.cyan(mark(core.Running)+" "+clean(name)+" …"))
+		fmt.Fprintf(u.raw, "%s\r", u.style.cyan(mark(core.Running)+" "+clean(name)+" …"))
 	}
 }
 
@@ -24,7 +24,7 @@ func (u *UI) Check(c core.Check) {
 		return
 	}
 	if u.options.TTY {
-		fmt.Fprint(u.out, "\x1b[K") // over what Checking wrote
+		fmt.Fprint(u.raw, "\x1b[K") // over what Checking wrote
 	}
 	const column = 18
 	fmt.Fprintf(u.out, "%s %s\n", u.style.status(c.Status, fmt.Sprintf("%s %-*s", mark(c.Status), column-3, clean(c.Name))), clean(c.Detail))

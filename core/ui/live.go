@@ -61,7 +61,7 @@ func (l *live) stop() {
 }
 
 func (l *live) erase() {
-	fmt.Fprint(l.u.out, l.home()+"\x1b[J")
+	fmt.Fprint(l.u.raw, l.home()+"\x1b[J")
 	l.drawn = nil
 }
 
@@ -89,7 +89,7 @@ func (l *live) draw(now time.Time) {
 		l.drawn = append(l.drawn, ansi.StringWidth(line))
 	}
 	b.WriteString("\x1b[J\x1b[?2026l")
-	fmt.Fprint(l.u.out, b.String())
+	fmt.Fprint(l.u.raw, b.String())
 	l.frame++
 }
 

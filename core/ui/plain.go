@@ -29,7 +29,7 @@ func (u *UI) plain(e core.Event) {
 }
 
 func (u *UI) line(source, text string) {
-	fmt.Fprintf(u.out, "%s %s %s\n", u.style.dim(fmt.Sprintf("%-*s", u.board.width(), source)), u.style.dim("|"), text)
+	fmt.Fprintf(u.out, "%s %s %s\n", u.style.dim(fmt.Sprintf("%-*s", u.board.width(), clean(source))), u.style.dim("|"), text)
 }
 
 // width of the column of sources.
@@ -51,7 +51,7 @@ func (u *UI) paint(e core.Event) string {
 		return u.style.green(s)
 	case core.KindRunFailed, core.KindStageFailed, core.KindEnvironmentFailed:
 		return u.style.red(s)
-	case core.KindRunCancelled, core.KindStageCancelled, core.KindStageRetrying:
+	case core.KindRunPassedWithFailures, core.KindRunCancelled, core.KindStageCancelled, core.KindStageRetrying:
 		return u.style.yellow(s)
 	case core.KindStageSkipped:
 		return u.style.dim(s)
@@ -85,6 +85,10 @@ func sentence(e core.Event) string {
 		return "* preparing"
 	case core.KindStagePassed, core.KindRunPassed:
 		return "* passed" + after(" in ", e)
+	case core.KindRunPassedWithFailures:
+		return "* passed with failures" + after(" in ", e) + ": " + summary
+	case core.KindStageSilent:
+		return "* " + summary
 	case core.KindEnvironmentReady:
 		return "* ready" + after(" in ", e)
 	case core.KindStageFailed, core.KindRunFailed, core.KindEnvironmentFailed:
@@ -114,18 +118,24 @@ func sentence(e core.Event) string {
 	if e.Host != "" {
 		s = fmt.Sprintf("* %s: %s: %s", e.Host, e.Kind, summary)
 	}
-	return s
+	return clean(s)
 }
 
 func runTitle(e core.Event) string {
 	s := clean(fmt.Sprintf("%s %s %s", text(e.Data["pipeline"]), short(text(e.Data["commit"])), text(e.Data["subject"])))
+	if dirty, _ := e.Data["dirty"].(bool); dirty {
+		s += " (uncommitted)"
+	}
 	if b := text(e.Data["branch"]); b != "" {
 		s += " (" + clean(b) + ")"
 	}
-	if e.Environment != "" {
-		s += " in " + e.Environment
+	if tag := text(e.Data["tag"]); tag != "" {
+		s += " (tag " + clean(tag) + ")"
 	}
-	return s + ", run " + ShortID(e.Run)
+	if e.Environment != "" {
+		s += " in " + clean(e.Environment)
+	}
+	return s + ", run " + clean(ShortID(e.Run))
 }
 
 func after(word string, e core.Event) string {

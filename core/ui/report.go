@@ -1,6 +1,11 @@
 package ui
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/seed-b96de936/troop/core/plain"
+)
 
 // Report is a result that has lines for people; for programs it is printed as JSON.
 type Report interface{ Lines() []string }
@@ -8,8 +13,14 @@ type Report interface{ Lines() []string }
 // Report prints a report. A line that begins with a mark of a plan, such as + or -, has its colour.
 func (u *UI) Report(r Report) {
 	u.JSON(r)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.options.JSON {
+		return
+	}
+	u.clear()
 	for _, line := range r.Lines() {
-		u.Printf("%s", u.style.tint(line))
+		fmt.Fprintln(u.out, u.style.tint(plain.Text(line)))
 	}
 }
 

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,10 +31,18 @@ func (u *UI) Runs(runs []core.Run) {
 			took = duration(r.Ended.Sub(r.Started))
 		}
 		t.Rows = append(t.Rows, []string{
-			ShortID(r.ID), string(r.Status), short(r.Commit), r.Branch, r.Environment, ago(now, r.Started), took, subject,
+			ShortID(r.ID), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, ago(now, r.Started), took, subject,
 		})
 	}
 	u.Table(t)
+}
+
+// commitOf is the commit of a run, with a mark when it is of uncommitted changes.
+func commitOf(r core.Run) string {
+	if r.Dirty {
+		return short(r.Commit) + "+"
+	}
+	return short(r.Commit)
 }
 
 // Hosts lists hosts.
@@ -74,7 +83,11 @@ func (u *UI) Show(r core.Run, events []core.Event) {
 		field("pipeline", r.Pipeline+" ("+r.Manifest+")")
 	}
 	field("commit", strings.TrimSpace(r.Commit+" "+r.Subject))
+	if r.Dirty {
+		field("", "uncommitted changes; no branch has this commit")
+	}
 	field("branch", r.Branch)
+	field("tag", r.Tag)
 	field("environment", r.Environment)
 	field("started", r.Started.Local().Format(time.DateTime))
 	for _, e := range events {
@@ -135,8 +148,11 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 	if r.Status == core.Damaged {
 		fmt.Fprintln(u.out, u.style.status(r.Status, "! run "+string(r.ID)+" damaged: "+clean(r.Reason)))
 	}
+	if r.Status == core.PassedWithFailures || len(r.Stages) == 0 {
+		fmt.Fprintln(u.out, u.style.status(r.Status, fmt.Sprintf("%s run %s %s: %s", mark(r.Status), ShortID(r.ID), r.Status, clean(r.Reason))))
+	}
 	for _, s := range r.Stages {
-		line := fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status)
+		line := clean(fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status))
 		if s.Reason != "" {
 			line += ": " + clean(s.Reason)
 		}

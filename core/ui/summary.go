@@ -62,7 +62,7 @@ func (u *UI) stages(r core.Run, b *board) string {
 		}
 	}
 	for _, s := range r.Stages {
-		e := entry{name: string(s.ID), reason: clean(s.Reason), status: s.Status}
+		e := entry{name: string(s.ID), reason: s.Reason, status: s.Status}
 		if !s.Started.IsZero() && !s.Ended.IsZero() {
 			e.took = s.Ended.Sub(s.Started)
 		}
@@ -83,7 +83,7 @@ func (u *UI) stages(r core.Run, b *board) string {
 		if e.reason != "" {
 			line += "  " + e.reason
 		}
-		line = strings.TrimRight(line, " ")
+		line = clean(line)
 		if u.options.TTY {
 			line = ansi.Truncate(line, columns-1, "…")
 		}
@@ -96,10 +96,14 @@ func (u *UI) stages(r core.Run, b *board) string {
 func (u *UI) verdict(r core.Run, b *board) string {
 	var out strings.Builder
 	took := duration(r.Ended.Sub(r.Started))
-	what := fmt.Sprintf("%s %s", r.Pipeline, short(r.Commit))
+	what := clean(fmt.Sprintf("%s %s", r.Pipeline, short(r.Commit)))
 	if r.Status == core.Passed {
 		fmt.Fprintln(&out, u.style.green(fmt.Sprintf("%s passed in %s", what, took)), u.style.dim("(run "+ShortID(r.ID)+")"))
 		return out.String()
+	}
+	word := "after"
+	if r.Status.Passed() {
+		word = "in"
 	}
 	next := ""
 	for _, s := range r.Stages {
@@ -120,11 +124,11 @@ func (u *UI) verdict(r core.Run, b *board) string {
 			}
 		}
 	}
-	fmt.Fprintln(&out, u.style.status(r.Status, fmt.Sprintf("%s %s after %s: %s", what, r.Status, took, clean(r.Reason))))
+	fmt.Fprintln(&out, u.style.status(r.Status, clean(fmt.Sprintf("%s %s %s %s: %s", what, r.Status, word, took, r.Reason))))
 	if next != "" {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), ShortID(r.ID), next)))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), ShortID(r.ID), next))))
 	} else {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim("see more: troop show "+manifest(r)+ShortID(r.ID)))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean("see more: troop show "+manifest(r)+ShortID(r.ID))))
 	}
 	return out.String()
 }

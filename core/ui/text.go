@@ -6,11 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-
-	"github.com/charmbracelet/x/ansi"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/plain"
 )
 
 // style colours text when it is true.
@@ -37,7 +35,7 @@ func (s style) status(st core.Status, text string) string {
 		return s.green(text)
 	case core.Failed, core.Damaged:
 		return s.red(text)
-	case core.Cancelled:
+	case core.Cancelled, core.PassedWithFailures:
 		return s.yellow(text)
 	case core.Running:
 		return s.cyan(text)
@@ -53,7 +51,7 @@ func mark(s core.Status) string {
 		return "✓"
 	case core.Failed:
 		return "✗"
-	case core.Cancelled, core.Damaged:
+	case core.Cancelled, core.Damaged, core.PassedWithFailures:
 		return "!"
 	case core.Skipped:
 		return "-"
@@ -66,21 +64,7 @@ func mark(s core.Status) string {
 
 // clean makes one harmless line of a text: what a plugin says must not steer the terminal.
 func clean(s string) string {
-	s = ansi.Strip(s)
-	if i := strings.LastIndexByte(strings.TrimRight(s, "\r\n"), '\r'); i >= 0 {
-		s = s[i+1:] // a progress bar that redraws itself
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r == '\n':
-			return ' '
-		case unicode.IsControl(r):
-			return -1
-		}
-		return r
-	}, strings.TrimRight(s, "\r\n "))
+	return strings.TrimRight(strings.ReplaceAll(plain.Line(strings.TrimRight(s, "\r\n ")), "\t", " "), " ")
 }
 
 // cleanLines is clean for each line of a text.

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/plain"
 )
 
 // Options say for whom to print.
@@ -27,7 +29,8 @@ type Options struct {
 
 // UI prints. Its methods may be called from several goroutines.
 type UI struct {
-	out, errOut io.Writer
+	out, errOut io.Writer // let nothing through that steers a terminal, but for colours
+	raw         io.Writer // out as it is, for live lines
 	options     Options
 	style       style
 
@@ -41,7 +44,22 @@ func New(out, errOut io.Writer, o Options) *UI {
 	if o.Size == nil {
 		o.Size = func() (int, int) { return 80, 24 }
 	}
-	return &UI{out: out, errOut: errOut, options: o, style: style(o.Color && !o.JSON), board: newBoard()}
+	u := &UI{raw: out, options: o, style: style(o.Color && !o.JSON), board: newBoard()}
+	u.out, u.errOut = u.harmless(out), u.harmless(errOut)
+	return u
+}
+
+// colours are the sequences that style writes.
+var colours = regexp.MustCompile(`^\x1b\[(?:[012]|3[1236])m`)
+
+// harmless is the last guard before a terminal: what came from elsewhere is cleaned where its line is made, too, since
+// only there is known what is a colour of our own.
+func (u *UI) harmless(to io.Writer) io.Writer {
+	w := &plain.Writer{To: to, Escape: u.options.JSON}
+	if u.style {
+		w.Own = colours
+	}
+	return w
 }
 
 // Emit shows an event of a run. The first one starts the live lines; Close or Summary ends them.
@@ -92,7 +110,7 @@ func (u *UI) Printf(format string, args ...any) {
 	defer u.mu.Unlock()
 	u.clear()
 	if !u.options.JSON {
-		fmt.Fprintf(u.out, format+"\n", args...)
+		fmt.Fprintln(u.out, plain.Text(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -129,7 +147,7 @@ func (u *UI) Ask(question string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.clear()
-	fmt.Fprintf(u.errOut, "%s ", question)
+	fmt.Fprintf(u.errOut, "%s ", cleanLines(question))
 }
 
 // Warnf prints a line that asks for attention.

@@ -200,3 +200,45 @@ func TestErrors(t *testing.T) {
 		t.Errorf("as JSON: %s", got)
 	}
 }
+
+// A run with failures reads so wherever it is shown, and never as one that passed.
+func TestPassedWithFailures(t *testing.T) {
+	r, _ := script()
+	r.Status, r.Reason, r.Dirty = core.PassedWithFailures, "test.unit failed, which does not stop the run", true
+	r.Stages[2].Status, r.Stages[2].Reason = core.Passed, ""
+	events := []core.Event{
+		{Run: runID, Source: "test.unit", Kind: core.KindFinding, Summary: "expected 200", Data: map[string]any{"severity": "error", "path": "a.js", "line": 3.0}},
+		{Run: runID, Source: "build.app", Kind: core.KindStageSilent, Severity: core.Warning, Summary: "no output for 2m; waiting for npm"},
+		{
+			Run: runID, Source: "run", Kind: core.KindRunPassedWithFailures, Severity: core.Warning,
+			Summary: r.Reason, Data: map[string]any{"seconds": 16.0},
+		},
+	}
+	const verdict = "passed with failures in 16s: test.unit failed, which does not stop the run"
+	for name, tt := range map[string]struct {
+		show func(u *ui.UI)
+		o    ui.Options
+		want []string
+	}{
+		"run":       {func(u *ui.UI) { emitAll(u, events); u.Summary(r) }, ui.Options{}, []string{"* " + verdict, verdict, "a.js:3: expected 200", "* no output for 2m; waiting for npm"}},
+		"quiet run": {func(u *ui.UI) { emitAll(u, events); u.Summary(r) }, ui.Options{Quiet: true}, []string{"* " + verdict}},
+		"runs":      {func(u *ui.UI) { u.Runs([]core.Run{r}) }, ui.Options{}, []string{"passed with failures", "012345678+", "test.unit failed"}},
+		"show":      {func(u *ui.UI) { u.Show(r, events) }, ui.Options{}, []string{verdict, "uncommitted changes"}},
+		"why":       {func(u *ui.UI) { u.Why(r, events) }, ui.Options{}, []string{"! run 01JGZ3V0M8 passed with failures: test.unit failed"}},
+		"JSON":      {func(u *ui.UI) { u.Runs([]core.Run{r}) }, ui.Options{JSON: true}, []string{`"status":"passed with failures"`, `"dirty":true`}},
+	} {
+		var out bytes.Buffer
+		tt.show(ui.New(&out, &out, tt.o))
+		for _, want := range tt.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", name, want, out.String())
+			}
+		}
+	}
+}
+
+func emitAll(u *ui.UI, events []core.Event) {
+	for _, e := range events {
+		u.Emit(e)
+	}
+}

@@ -18,7 +18,7 @@ short_description: one JSON line per task result
 description: Tells the core of troop what each task did on each host.
 """
 
-# What a result may hand on. Everything else (invocation, facts, file contents) stays here.
+# Fields of a result to pass on. Everything else (invocation, facts, file contents) is dropped.
 KEPT = ("msg", "stdout", "stderr", "module_stdout", "module_stderr", "rc", "skip_reason", "reason", "censored")
 
 
@@ -39,7 +39,7 @@ class CallbackModule(CallbackBase):
         self.out.write(json.dumps(dict(event=event, **values), default=str) + "\n")
 
     def _result(self, status, result, **values):
-        # Newer versions of ansible-core hand over a read-only view with public names.
+        # Newer versions of ansible-core pass a read-only view with public names.
         task = getattr(result, "task", None) or result._task
         host = (getattr(result, "host", None) or result._host).get_name()
         whole = getattr(result, "result", None) or result._result

@@ -31,7 +31,7 @@ func TestCheck(t *testing.T) {
 		"empty":          {},
 		"no command":     {body: "lint {}", want: `"command"`},
 		"unknown format": {body: "lint { command = [\"a\"] }\nlint {\n  command = [\"x\"]\n  format = \"tap\"\n}", want: `pipeline.hcl:4,3-17: Invalid analysis stage; want auto, jshint, unix, checkstyle, sarif, eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck, hadolint, got "tap"`},
-		"bounds":         {body: "comments {\n  min = 0.5\n  max = 0.4\n}", want: "0.5 is more than max, 0.4"},
+		"bounds":         {body: "comments {\n  min = 0.5\n  max = 0.4\n}", want: "0.5 is greater than max, 0.4"},
 		"no ratio":       {body: "comments { max = 40 }", want: "want a ratio from 0 to 1, got 40"},
 		"pattern":        {body: "secrets { allow = [\"/etc/*\"] }", want: "want a pattern relative to the source"},
 	}
@@ -110,14 +110,14 @@ func TestLint(t *testing.T) {
 		"warnings only, status 1":  {body: sh("echo 'a.c:1:2: warning: unused'; exit 1"), want: "1 finding, first a.c:1:2: unused", findings: 1},
 		"warnings only, status 0":  {body: sh("echo 'a.c:1:2: warning: unused'"), findings: 1},
 		"error, status 0":          {body: sh("cat $D/results.sarif"), want: "3 findings, first lib/bad.js:7:3: eval is evil", findings: 3},
-		"crash":                    {body: sh("echo 'cannot read configuration' >&2; exit 1"), want: "exit status 1 without a finding that could be read: cannot read configuration"},
-		"crash with half a report": {body: "lint {\n command = [\"sh\", \"-c\", \"echo '{'; echo boom >&2; exit 3\"]\n format = \"sarif\"\n}", want: "exit status 3 without a finding that could be read"},
+		"crash":                    {body: sh("echo 'cannot read configuration' >&2; exit 1"), want: "exit status 1 without a readable finding: cannot read configuration"},
+		"crash with half a report": {body: "lint {\n command = [\"sh\", \"-c\", \"echo '{'; echo boom >&2; exit 3\"]\n format = \"sarif\"\n}", want: "exit status 3 without a readable finding"},
 		"no place":                 {body: sh("echo '12:30:05 done'; echo 'localhost:3000: ready'; echo 'b.c:1:2: warning: no such file'")},
 		"the tool failed":          {body: sh("cat $D/sarif-tool-failed.json"), want: "1 finding, first could not parse a.js", findings: 1},
-		"unknown JSON, status 1":   {body: sh("cat $D/unknown-object.json; exit 1"), want: "JSON of no known linter"},
-		"unknown JSON":             {body: sh("cat $D/unknown-object.json"), want: "its output cannot be read: it is the JSON of no known linter: an object with the keys misses, ok, tool"},
+		"unknown JSON, status 1":   {body: sh("cat $D/unknown-object.json; exit 1"), want: "not the JSON of a known linter"},
+		"unknown JSON":             {body: sh("cat $D/unknown-object.json"), want: "its output cannot be read: it is not the JSON of a known linter: an object with the keys misses, ok, tool"},
 		"endless":                  {body: sh("yes | head -c 70000000"), want: "it printed more than 64 MiB"},
-		"wrong format, status 0":   {body: "lint {\n command = [\"echo\", \"fine\"]\n format = \"sarif\"\n}", want: "its output is no sarif"},
+		"wrong format, status 0":   {body: "lint {\n command = [\"echo\", \"fine\"]\n format = \"sarif\"\n}", want: "its output is not sarif"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestComments(t *testing.T) {
 		found string
 	}{
 		"within":         {map[string]string{"a.js": tenth}, "min = 0.1\n max = 0.1", "", ""},
-		"too few":        {map[string]string{"a.js": tenth, "b.js": bare}, "min = 0.06", "the ratio is 0.050, required 0.06 to 1.00, most of all b.js:1: too few comments: 0 of 20 lines (0.000)", "b.js:1:0 error comments"},
-		"too many":       {map[string]string{"a.js": tenth, "b.js": chatty}, "max = 0.4", "the ratio is 0.550, required 0.00 to 0.40, most of all b.js:1: too many comments", "b.js:1:0 error comments"},
+		"too few":        {map[string]string{"a.js": tenth, "b.js": bare}, "min = 0.06", "the ratio is 0.050, required 0.06 to 1.00, worst b.js:1: too few comments: 0 of 20 lines (0.000)", "b.js:1:0 error comments"},
+		"too many":       {map[string]string{"a.js": tenth, "b.js": chatty}, "max = 0.4", "the ratio is 0.550, required 0.00 to 0.40, worst b.js:1: too many comments", "b.js:1:0 error comments"},
 		"even together":  {map[string]string{"a.js": chatty, "b.js": bare}, "min = 0.4\n max = 0.6", "", ""},
 		"not each":       {map[string]string{"a.js": chatty, "b.js": bare}, "min = 0.4\n max = 0.6\n per_file = true", "2 files out of bounds", "a.js:1:0 error comments\nb.js:1:0 error comments"},
 		"small let off":  {map[string]string{"a.js": "code();\n", "b.js": tenth}, "min = 0.1\n per_file = true", "", ""},
@@ -234,8 +234,8 @@ func TestSecretsAllowedByFingerprint(t *testing.T) {
 	}
 	// Each finding says what to write.
 	for i, want := range []string{
-		"if it is no secret, allow it with the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
-		"if it is no secret, allow it with the comment gitleaks:allow on its line, or with the line lib/a.js:aws-access-token:1 in .gitleaksignore",
+		"if it is not a secret, allow it with the line .ssh/id_ed25519:key-file:0 in .gitleaksignore",
+		"if it is not a secret, allow it with the comment gitleaks:allow on its line, or with the line lib/a.js:aws-access-token:1 in .gitleaksignore",
 	} {
 		if !strings.Contains(r.Findings[i].Message, want) {
 			t.Errorf("got %s\nwant %s", r.Findings[i].Message, want)
@@ -414,7 +414,7 @@ func TestHook(t *testing.T) {
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\nmake check\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	_, line, ok := strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), hook+" is there already and is not troop's; add this line to it: ")
+	_, line, ok := strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), hook+" exists and is not troop's; add this line to it: ")
 	if !ok {
 		t.Fatalf("a hook that is not ours: %v", line)
 	}
@@ -423,7 +423,7 @@ func TestHook(t *testing.T) {
 	// Git looks for hooks in a folder of the team's files.
 	git(t, dir, "config", "core.hooksPath", ".husky")
 	husky := filepath.Join(dir, ".husky/pre-commit")
-	_, line, ok = strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), "which is not the repository's own; add this line to "+husky+": ")
+	_, line, ok = strings.Cut(fmt.Sprint(sdktest.Call(t, stage, "", "hook", nil).Err), "outside this repository's .git; add this line to "+husky+": ")
 	if _, err := os.Stat(husky); err == nil || !ok {
 		t.Fatalf("core.hooksPath: %v, %v", line, err)
 	}

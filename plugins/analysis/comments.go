@@ -13,7 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// worstFew is how many files are named when the ratio of all together is out of bounds.
+// worstFew is the number of files named if the total ratio is out of bounds.
 const worstFew = 10
 
 type measured struct {
@@ -21,7 +21,7 @@ type measured struct {
 	count comments.Count
 }
 
-// largestSource is the number of bytes of a file that is measured. A longer one was written by a program.
+// largestSource is the maximum size of a measured file in bytes. Larger ones are generated.
 const largestSource = 1 << 20
 
 func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (verdict, error) {
@@ -34,7 +34,7 @@ func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (
 		total = total.Add(m.count)
 	}
 	if len(list) == 0 {
-		return verdict{reason: "comments: no file of a known language was found to measure"}, nil
+		return verdict{reason: "comments: no file of a known language found"}, nil
 	}
 
 	job.Logf("comments: %d of %d lines in %s (%s)", total.Comment, total.Lines, plural(len(list), "file"), ratio(total))
@@ -54,7 +54,7 @@ func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (
 	say(job, findings)
 	first := ""
 	if len(findings) > 0 {
-		first = ", most of all " + place(findings[0])
+		first = ", worst " + place(findings[0])
 	}
 	return verdict{
 		reason:   fmt.Sprintf("comments: the ratio is %s, required %s%s", ratio(total), g.bounds(), first),
@@ -62,7 +62,7 @@ func (g *commentGate) judge(ctx context.Context, job *sdk.Job, files []string) (
 	}, nil
 }
 
-// measure counts the files that the patterns choose, on all processors, and returns those that are not empty.
+// measure counts the selected files, on all processors, and returns those that are not empty.
 func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string) ([]measured, error) {
 	files = slices.DeleteFunc(slices.Clone(files), func(path string) bool {
 		known, source := comments.Known(path)
@@ -80,7 +80,7 @@ func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string)
 		case err != nil:
 			return fmt.Errorf("measure comments: %w", err)
 		case more:
-			job.Logf("comments: %s is not measured, it has more than %d MiB", files[i], largestSource>>20)
+			job.Logf("comments: %s is not measured, it is larger than %d MiB", files[i], largestSource>>20)
 		case !bytes.Contains(text[:min(len(text), 2000)], []byte("Code generated ")):
 			count, _ := comments.Of(files[i], text)
 			list[i] = measured{files[i], count}
@@ -90,8 +90,7 @@ func (g *commentGate) measure(ctx context.Context, job *sdk.Job, files []string)
 	return slices.DeleteFunc(list, func(m measured) bool { return m.count.Lines == 0 }), err
 }
 
-// judgeEach applies the bounds to every file. Files of a few lines pass, because a single comment decides
-// there.
+// judgeEach applies the bounds to every file. Files of a few lines pass, because a single comment would decide.
 func (g *commentGate) judgeEach(job *sdk.Job, list []measured) (verdict, error) {
 	const few = 10
 	list = slices.DeleteFunc(list, func(m measured) bool { return m.count.Lines < few })
@@ -106,7 +105,7 @@ func (g *commentGate) judgeEach(job *sdk.Job, list []measured) (verdict, error) 
 	}, nil
 }
 
-// worst orders files by how much they pull the ratio in the wrong direction, and returns the first few.
+// worst returns the files that contribute most to the ratio being out of bounds.
 func worst(list []measured, low bool) []measured {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b measured) int {
@@ -118,7 +117,7 @@ func worst(list []measured, low bool) []measured {
 	return list[:min(len(list), worstFew)]
 }
 
-// findings makes a finding of each file that is out of bounds.
+// findings returns a finding for each file that is out of bounds.
 func (g *commentGate) findings(list []measured) []sdk.Finding {
 	var out []sdk.Finding
 	for _, m := range list {

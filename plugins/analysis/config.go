@@ -16,11 +16,11 @@ import (
 var stage = sdk.Stage[config]{
 	Name:         "analysis",
 	Version:      "0.1.0",
-	Summary:      "Gates on linters, on the ratio of comments and on secrets in the tree",
+	Summary:      "Gates on linters, the ratio of comments and secrets in the tree",
 	Capabilities: []sdk.Capability{sdk.Workspace},
 	Cacheable:    true,
 	Outputs: []sdk.Output{
-		{Name: "findings", Doc: "number of findings of all gates, also of those that passed"},
+		{Name: "findings", Doc: "number of findings of all gates, including those that passed"},
 		{Name: "comment_ratio", Doc: "comment ratio of all files together, 0 to 1; only with a comments block"},
 	},
 	Check: check,
@@ -29,7 +29,7 @@ var stage = sdk.Stage[config]{
 		Name:    "scan",
 		Summary: "Scan a folder, or the staged files, for secrets",
 		Args: []sdk.Arg{
-			{Name: "path", Doc: "folder or file; the current folder when it is not given", Default: "."},
+			{Name: "path", Doc: "folder or file; default: the current folder", Default: "."},
 			{Name: "staged", Doc: "scan the index, not the files (for a pre-commit hook)", Flag: true, Default: "false"},
 			{Name: "index", Doc: "index file to scan; in a hook, $GIT_INDEX_FILE", Flag: true},
 		},
@@ -48,17 +48,17 @@ type config struct {
 }
 
 type lintGate struct {
-	Command []string          `hcl:"command" doc:"the linter, as a list of words; no shell is involved"`
-	Dir     string            `hcl:"dir,optional" doc:"folder, relative to the source, where it runs"`
-	Env     map[string]string `hcl:"env,optional" doc:"environment variables for it"`
+	Command []string          `hcl:"command" doc:"the linter's command line, as a list of words without a shell"`
+	Dir     string            `hcl:"dir,optional" doc:"working folder, relative to the source"`
+	Env     map[string]string `hcl:"env,optional" doc:"additional environment variables"`
 	Format  string            `hcl:"format,optional" doc:"auto (the content decides), unix (FILE:LINE:COLUMN: MESSAGE), jshint, checkstyle (or JSLint's XML), sarif, or the JSON of eslint, stylelint, biome, ruff, pylint, bandit, semgrep, golangci, phpcs, rubocop, clippy, shellcheck or hadolint" default:"\"auto\""`
 }
 
 type commentGate struct {
-	Min     float64  `hcl:"min,optional" doc:"least ratio of lines with a comment to lines that are not blank" default:"0"`
-	Max     float64  `hcl:"max,optional" doc:"largest ratio" default:"1"`
-	Files   []string `hcl:"files,optional" doc:"patterns of files to measure; all source code when empty"`
-	Exclude []string `hcl:"exclude,optional" doc:"patterns of files to leave out"`
+	Min     float64  `hcl:"min,optional" doc:"minimum ratio of lines with a comment to non-blank lines" default:"0"`
+	Max     float64  `hcl:"max,optional" doc:"maximum ratio" default:"1"`
+	Files   []string `hcl:"files,optional" doc:"patterns of files to measure; empty: all source code"`
+	Exclude []string `hcl:"exclude,optional" doc:"patterns of files to exclude"`
 	PerFile bool     `hcl:"per_file,optional" doc:"apply the bounds to every file, not only to all of them together"`
 }
 
@@ -88,7 +88,7 @@ func check(c *config) error {
 			errs = append(errs, sdk.BadAttr("comments.max", "want a ratio from 0 to 1, got %v", g.Max))
 		}
 		if g.Max > 0 && g.Min > g.Max {
-			errs = append(errs, sdk.BadAttr("comments.min", "%v is more than max, %v: no file could pass", g.Min, g.Max))
+			errs = append(errs, sdk.BadAttr("comments.min", "%v is greater than max, %v: no file could pass", g.Min, g.Max))
 		}
 		errs = append(errs, checkPatterns("comments.files", g.Files), checkPatterns("comments.exclude", g.Exclude))
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// listFiles names the regular files in dir that git tracks, relative to dir: installed packages and build products
-// do not count. Without a repository it names all but those in node_modules and .git.
+// listFiles returns the regular files in dir that git tracks, relative to dir; this excludes installed packages and build
+// products. Without a repository it returns all files except those in node_modules and .git.
 func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) {
 	if list, err := gitFiles(ctx, job, dir, nil, "ls-files", "-z", "--cached"); err == nil && len(list) > 0 {
 		return slices.DeleteFunc(list, func(path string) bool { return !isFile(filepath.Join(dir, path)) }), nil
@@ -47,16 +47,16 @@ func listFiles(ctx context.Context, job *sdk.Job, dir string) ([]string, error) 
 	return list, nil
 }
 
-// openFile opens a regular file under root. A command may have put anything in the file's place: links lead nowhere
-// outside root, and a pipe or a device is not read.
+// openFile opens a regular file under root. A command may have replaced the file: links cannot lead outside root, and pipes
+// and devices are not read.
 func openFile(root *os.Root, path string) (*os.File, error) {
-	f, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
+	f, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would block
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", path)
+		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -98,10 +98,10 @@ func eachFile(ctx context.Context, job *sdk.Job, doing string, files []string, d
 	return context.Cause(ctx)
 }
 
-// mostOutput is the number of bytes of a command's output that are read.
+// mostOutput is the maximum number of bytes read of a command's output.
 const mostOutput = 64 << 20
 
-// capture keeps the first bytes that are written to it, up to a limit.
+// capture is a writer that keeps the first bytes, up to a limit.
 type capture struct {
 	bytes.Buffer
 	limit int
@@ -112,17 +112,17 @@ func (c *capture) Write(p []byte) (int, error) {
 	if room := c.limit - c.Len(); len(p) > room {
 		c.full = true
 		c.Buffer.Write(p[:room])
-		return len(p), nil // the command goes on
+		return len(p), nil // let the command continue
 	}
 	return c.Buffer.Write(p)
 }
 
-// gitFiles runs a git command that prints names, each ended by a zero byte.
+// gitFiles runs a git command that prints NUL-terminated names.
 func gitFiles(ctx context.Context, job *sdk.Job, dir string, env []string, args ...string) ([]string, error) {
 	out := capture{limit: mostOutput}
 	err := job.Exec(ctx, sdk.Command{
 		Args: append([]string{"git", "-c", "safe.directory=*"}, args...), Dir: dir, Env: env,
-		Stdout: &out, Line: func(string, bool) {}, // what git complains of is in its error
+		Stdout: &out, Line: func(string, bool) {}, // git's messages are in its error
 	})
 	if err != nil {
 		return nil, err

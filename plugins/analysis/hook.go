@@ -12,11 +12,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// hookMark tells a hook of ours from one that somebody wrote.
+// hookMark identifies our own hooks.
 const hookMark = "# troop analysis: refuse secrets"
 
-// installHook is the action. It renews a hook of ours. Anybody else's hook, and a folder of hooks that belongs to
-// the team's files, are left alone: the error holds the line to paste.
+// installHook is the action hook. It updates our own hook. It does not touch another hook or a hooks folder outside the
+// repository's .git; the error then contains the line to add.
 func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -24,7 +24,7 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 	}
 	common, err := gitLine(ctx, job, dir, "rev-parse", "--path-format=absolute", "--git-common-dir")
 	if err != nil {
-		return sdk.Failf("%s is in no git repository", dir)
+		return sdk.Failf("%s is not in a git repository", dir)
 	}
 	path, err := gitLine(ctx, job, dir, "rev-parse", "--path-format=absolute", "--git-path", "hooks/pre-commit") // honours core.hooksPath
 	if err != nil {
@@ -35,13 +35,13 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 		return fmt.Errorf("find folder in repository: %w", err)
 	}
 	if rel, err := filepath.Rel(common, path); err != nil || !filepath.IsLocal(rel) {
-		return sdk.Failf("core.hooksPath is %s, which is not the repository's own; add this line to %s: %s",
+		return sdk.Failf("core.hooksPath is %s, outside this repository's .git; add this line to %s: %s",
 			filepath.Dir(path), path, hookLine(folder))
 	}
 
 	switch old, err := os.ReadFile(path); {
 	case err == nil && !strings.Contains(string(old), hookMark):
-		return sdk.Failf("%s is there already and is not troop's; add this line to it: %s", path, hookLine(folder))
+		return sdk.Failf("%s exists and is not troop's; add this line to it: %s", path, hookLine(folder))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read hook: %w", err)
 	}
@@ -56,14 +56,14 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 	return nil
 }
 
-// gitLine runs a git command that prints one line.
+// gitLine runs a git command and returns its one line of output.
 func gitLine(ctx context.Context, job *sdk.Job, dir string, args ...string) (string, error) {
 	lines, err := gitFiles(ctx, job, dir, nil, args...)
 	return strings.TrimSuffix(strings.Join(lines, ""), "\n"), err
 }
 
-// hookLine is what a hook does, in one line. Git runs it at the top of the work tree; the manifest is in folder,
-// where the hook was installed. Some commits, such as git commit -a, have an index of their own.
+// hookLine returns the shell line of the hook. Git runs it in the root of the work tree; the manifest is in folder, where
+// the hook was installed. Some commits, such as git commit -a, use a temporary index.
 func hookLine(folder string) string {
 	troop := "troop"
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", os.Getppid())); err == nil && filepath.Base(exe) == "troop" {

@@ -14,8 +14,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// judge runs the linter and fails if it reports an error, whatever its exit status, or if it exits with another
-// status than 0, whatever it reports.
+// judge runs the linter. The gate fails if the linter reports an error or exits with a status other than 0.
 func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	name := strings.Join(g.Command, " ")
 	var env []string
@@ -32,7 +31,7 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 		return verdict{}, err
 	}
 	if out.full {
-		return verdict{reason: fmt.Sprintf("%s: it printed more than %d MiB, which is too much to read; let it look at less", name, mostOutput>>20)}, nil
+		return verdict{reason: fmt.Sprintf("%s: it printed more than %d MiB, which is too much to read; let it check fewer files", name, mostOutput>>20)}, nil
 	}
 
 	at, err := openPlaces(job.Info.Workspace, g.Dir)
@@ -50,13 +49,13 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 
 	switch {
 	case exit != nil && parseErr != nil:
-		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s (%v)", name, exit.Text, lastWords(exit.Last), parseErr)}, nil
+		return verdict{reason: fmt.Sprintf("%s: %s without a readable finding: %s (%v)", name, exit.Text, lastWords(exit.Last), parseErr)}, nil
 	case exit != nil && len(list) == 0:
-		return verdict{reason: fmt.Sprintf("%s: %s without a finding that could be read: %s", name, exit.Text, lastWords(exit.Last))}, nil
+		return verdict{reason: fmt.Sprintf("%s: %s without a readable finding: %s", name, exit.Text, lastWords(exit.Last))}, nil
 	case parseErr != nil && g.Format == "auto":
 		return verdict{reason: fmt.Sprintf("%s: its output cannot be read: %v", name, parseErr)}, nil
 	case parseErr != nil:
-		return verdict{reason: fmt.Sprintf("%s: its output is no %s: %v", name, g.Format, parseErr)}, nil
+		return verdict{reason: fmt.Sprintf("%s: its output is not %s: %v", name, g.Format, parseErr)}, nil
 	case exit != nil || worst != nil:
 		if worst == nil {
 			worst = &list[0]
@@ -66,10 +65,10 @@ func (g lintGate) judge(ctx context.Context, job *sdk.Job) (verdict, error) {
 	return verdict{findings: len(list)}, nil
 }
 
-// places maps paths as a linter printed them to the workspace.
+// places maps paths printed by a linter to the workspace.
 type places struct {
 	root  *os.Root
-	roots []string // names of the workspace: a linter may print it with its links resolved
+	roots []string // paths of the workspace: a linter may print it with symlinks resolved
 	dir   string   // where the linter ran, relative to the workspace
 }
 
@@ -97,7 +96,7 @@ func (p *places) isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// relative maps a path to one relative to the workspace. A path outside stays as it is.
+// relative returns a path relative to the workspace. A path outside is returned unchanged.
 func (p *places) relative(path string) string {
 	if path == "" {
 		return ""
@@ -113,7 +112,7 @@ func (p *places) relative(path string) string {
 	return path
 }
 
-// report makes findings of the stage, and returns the first error among them.
+// report reports the findings of the stage and returns the first error among them.
 func (p *places) report(found []lint.Finding) (list []sdk.Finding, worst *sdk.Finding) {
 	for _, f := range found {
 		list = append(list, sdk.Finding{
@@ -129,7 +128,7 @@ func (p *places) report(found []lint.Finding) (list []sdk.Finding, worst *sdk.Fi
 	return list, nil
 }
 
-// logHead logs the first lines of output that holds no finding.
+// logHead logs the first lines of output without findings.
 func logHead(job *sdk.Job, text string) {
 	n := 0
 	for line := range strings.Lines(text) {
@@ -150,7 +149,7 @@ func lastWords(lines []string) string {
 	return "no output"
 }
 
-// place writes a finding as FILE:LINE:COLUMN: MESSAGE, as far as these are known.
+// place formats a finding as FILE:LINE:COLUMN: MESSAGE, without unknown parts.
 func place(f sdk.Finding) string {
 	if f.Path == "" {
 		return f.Message

@@ -8,20 +8,20 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// mostFindings is how many findings of one gate are reported one by one.
+// mostFindings is the maximum number of findings that are reported per gate.
 const mostFindings = 200
 
-// verdict is the result of a gate. An empty reason passes.
+// verdict is the result of a gate. It passed if reason is empty.
 type verdict struct {
 	reason   string
 	findings int
 }
 
-// run asks every gate before it fails, so that one run tells all that is wrong with a commit. A gate that cannot do
-// its work is an error, whatever the others found.
+// run runs all gates before it fails, so that one run reports all problems of a commit. A gate that cannot do its work is an
+// error, regardless of the others.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if len(c.Lint) == 0 && c.Comments == nil && c.Secrets == nil {
-		return sdk.Skipf("no lint, comments or secrets block asks for anything")
+		return sdk.Skipf("there is no lint, comments or secrets block")
 	}
 	var gates []func() (verdict, error)
 	for _, g := range c.Lint {
@@ -30,7 +30,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	files := sync.OnceValues(func() ([]string, error) { return listFiles(ctx, job, job.Info.Workspace) })
 	onFiles := func(judge func(files []string) (verdict, error)) func() (verdict, error) {
 		return func() (verdict, error) {
-			list, err := files() // after the linters, some of which change files
+			list, err := files() // after the linters, since some change files
 			if err != nil {
 				return verdict{}, err
 			}
@@ -66,7 +66,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	return nil
 }
 
-// say reports findings, the first mostFindings of them one by one.
+// say reports the first mostFindings findings and the number of others.
 func say(job *sdk.Job, list []sdk.Finding) {
 	for i, f := range list {
 		if i == mostFindings {

@@ -14,10 +14,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// allowedFile holds the fingerprints of findings that are allowed. It is gitleaks' own.
+// allowedFile has the fingerprints of allowed findings, as in gitleaks.
 const allowedFile = ".gitleaksignore"
 
-// judge scans files, which are relative to dir. A finding names the place and the kind, never the secret.
+// judge scans files, which are relative to dir. A finding has the position and the kind, never the secret.
 func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files []string) (verdict, error) {
 	scanner, err := secrets.NewScanner()
 	if err != nil {
@@ -52,21 +52,21 @@ func (g *secretGate) judge(ctx context.Context, job *sdk.Job, dir string, files 
 		return verdict{}, nil
 	}
 	return verdict{
-		reason:   fmt.Sprintf("secrets: %s, first %s; if it is one, take it out of the commit and revoke it", plural(len(list), "finding"), place(list[0])),
+		reason:   fmt.Sprintf("secrets: %s, first %s; if it is a secret, remove it from the commit and revoke it", plural(len(list), "finding"), place(list[0])),
 		findings: len(list),
 	}, nil
 }
 
-// howAllowed is the remedy for a finding that is no secret.
+// howAllowed is the remedy for a false positive.
 func howAllowed(f secrets.Finding) string {
 	file := fmt.Sprintf("the line %s in %s", f.Fingerprint(), allowedFile)
 	if f.Line == 0 {
-		return "if it is no secret, allow it with " + file
+		return "if it is not a secret, allow it with " + file
 	}
-	return "if it is no secret, allow it with the comment gitleaks:allow on its line, or with " + file
+	return "if it is not a secret, allow it with the comment gitleaks:allow on its line, or with " + file
 }
 
-// readAllowed reads the fingerprints at the top of a tree.
+// readAllowed reads the fingerprints in the root of a tree.
 func readAllowed(root *os.Root) (secrets.Allowed, error) {
 	const limit = 1 << 20
 	content, more, err := readFile(root, allowedFile, limit)
@@ -107,8 +107,8 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// scan is the action. Staged files are copied from the index into a folder of their own, because the work tree may
-// have changed since.
+// scan is the action scan. Staged files are copied from the index to a temporary folder, because the work tree may have
+// changed since.
 func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	gate := c.Secrets
 	if gate == nil {
@@ -144,7 +144,7 @@ func scan(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	return nil
 }
 
-// staged copies the files that the next commit adds or changes into a new folder, which the caller removes.
+// staged copies the files that the next commit adds or changes to a new folder, which the caller removes.
 func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string, files []string, err error) {
 	var env []string
 	if index != "" {
@@ -165,8 +165,8 @@ func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string
 	if err != nil {
 		return "", nil, fmt.Errorf("make folder for staged files: %w", err)
 	}
-	dir = strings.TrimSpace(strings.Join(root, "")) // the names are relative to it
-	for batch := range slices.Chunk(names, 200) {   // a command line has a limit
+	dir = strings.TrimSpace(strings.Join(root, "")) // names are relative to it
+	for batch := range slices.Chunk(names, 200) {   // limits the length of a command line
 		args := append([]string{"checkout-index", "--force", "--prefix=" + folder + "/", "--"}, batch...)
 		if _, err := gitFiles(ctx, job, dir, env, args...); err != nil {
 			_ = os.RemoveAll(folder)
@@ -174,7 +174,7 @@ func staged(ctx context.Context, job *sdk.Job, dir, index string) (folder string
 		}
 	}
 	names = slices.DeleteFunc(names, func(path string) bool { return !isFile(filepath.Join(folder, path)) })
-	// The fingerprints count, whether they change or not. A repository may have none.
+	// The fingerprints are needed even if unchanged. A repository may have none.
 	_, _ = gitFiles(ctx, job, dir, env, "checkout-index", "--quiet", "--force", "--prefix="+folder+"/", "--", allowedFile)
 	return folder, names, nil
 }

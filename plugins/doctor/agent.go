@@ -50,13 +50,13 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 }
 
-// place says where the agent reads the host's state, and which process it is itself.
+// place holds the paths from which the agent reads the host's state, and the agent's own identity.
 type place struct {
 	proc, etc string
 	self      protect.Self
 }
 
-// agent is the doctor on one host: it takes samples and does what the policy decides. Not for concurrent use.
+// agent is the doctor on one host: it takes samples and carries out the policy's decisions. Not safe for concurrent use.
 type agent struct {
 	interval time.Duration
 	info     sdk.RunInfo
@@ -74,8 +74,8 @@ type agent struct {
 	report   report
 	alerts   *sdk.Alerts
 	kept     string // the policy's memory, as it is on disk
-	unkept   bool   // it cannot be written, which is logged once
-	unsent   bool   // alerts are held, which is logged once
+	unkept   bool   // writing failed, logged once
+	unsent   bool   // publishing failed, logged once
 
 	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
@@ -118,8 +118,8 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	return a, nil
 }
 
-// adopt makes patients of the processes whose alerts are open since before this agent started, so that their treatment
-// continues and their recovery is published.
+// adopt makes patients of processes whose alerts were opened before this agent started, so that their treatment continues
+// and their recovery is published.
 func (a *agent) adopt(now time.Time) {
 	for _, e := range a.alerts.Open() {
 		text, ok := strings.CutPrefix(e.Key, "process:"+string(a.info.Host)+":")
@@ -235,18 +235,18 @@ func (a *agent) top(what string) []string {
 
 // emit publishes an event. An alert that is already open, and a recovery without an alert, are not published.
 func (a *agent) emit(e sdk.Event) {
-	said := true
+	published := true
 	switch e.Severity {
 	case sdk.Alert:
-		said = a.alerts.Raise(e)
+		published = a.alerts.Raise(e)
 	case sdk.Resolved:
-		said = a.alerts.Resolve(e)
+		published = a.alerts.Resolve(e)
 	case sdk.Info, sdk.Warning:
 		if err := a.publish(e); err != nil {
 			a.warn("%s: %s: %v", e.Kind, e.Summary, err)
 		}
 	}
-	if said {
+	if published {
 		a.recorder.Tell(e)
 		a.report.Last = e.Summary
 	}

@@ -16,7 +16,7 @@ import (
 type config struct {
 	Interval    sdk.Duration  `hcl:"interval" default:"\"1s\"" doc:"Time between two samples, 250ms to 1m."`
 	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process uses too much CPU; default: above 80 for 10s."`
-	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; without the block, memory is not judged."`
+	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; without the block, memory is not checked."`
 	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90."`
 	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, terminate, kill."`
 	Pause       sdk.Duration  `hcl:"pause" default:"\"2s\"" doc:"Time between two steps."`
@@ -24,7 +24,7 @@ type config struct {
 	Leash       bool          `hcl:"leash" default:"false" doc:"Only observe and report."`
 	Budget      *budgetConfig `hcl:"budget,block" doc:"How often the doctor may act on one host; default: 20 actions per 10m."`
 	RestartUnit []string      `hcl:"restart_unit" default:"[]" doc:"Units of the application that may be restarted when they use too much, such as shop@a.service."`
-	Protect     *protectExtra `hcl:"protect,block" doc:"Processes that are never touched, beside the built-in rules."`
+	Protect     *protectExtra `hcl:"protect,block" doc:"Processes that are never touched, in addition to the built-in rules."`
 }
 
 type cpuLimit struct {
@@ -81,9 +81,9 @@ func (c config) limits() limit.Limits {
 	return l
 }
 
-// policy returns how hogs are treated on a host of a role.
+// policy returns the policy on a host with a role.
 func (c config) policy(role string) ladder.Config {
-	steps, _ := ladder.Parse(c.Treat) // it was checked
+	steps, _ := ladder.Parse(c.Treat) // already checked
 	p := ladder.Config{
 		Steps: steps, Pause: c.Pause.Std(), Grace: c.Grace.Std(), Leash: c.Leash, RestartUnits: c.RestartUnit, Canary: role == "canary",
 		Actions: c.Budget.Actions, Per: c.Budget.Per.Std(), Calm: map[string]time.Duration{"cpu": c.CPU.For.Std()},

@@ -13,7 +13,7 @@ import (
 
 func memoryFile(stateDir string) string { return filepath.Join(stateDir, "ladder.json") }
 
-// readMemory reads what the agent before this one remembered of its acts. Without it, nothing was done yet.
+// readMemory reads the previous agent's record of its actions. A missing file means no actions.
 func readMemory(stateDir string, warn func(string, ...any)) ladder.Memory {
 	var m ladder.Memory
 	b, err := os.ReadFile(memoryFile(stateDir))
@@ -24,13 +24,13 @@ func readMemory(stateDir string, warn func(string, ...any)) ladder.Memory {
 		err = json.Unmarshal(b, &m)
 	}
 	if err != nil {
-		warn("read the memory of past acts: %v", err)
+		warn("read record of past actions: %v", err)
 		return ladder.Memory{}
 	}
 	return m
 }
 
-// keepMemory writes the policy's memory when it has changed. It is tried again at the next tick.
+// keepMemory writes the policy's memory if it has changed. A failed write is retried at the next tick.
 func (a *agent) keepMemory() {
 	b, err := json.Marshal(a.policy.Memory())
 	if err != nil || string(b) == a.kept {
@@ -38,7 +38,7 @@ func (a *agent) keepMemory() {
 	}
 	err = renameio.WriteFile(memoryFile(a.info.StateDir), b, 0o600)
 	if err != nil && !a.unkept { // an outage is logged once
-		a.warn("keep the memory of past acts: %v", err)
+		a.warn("write record of past actions: %v", err)
 	}
 	if a.unkept = err != nil; !a.unkept {
 		a.kept = string(b)

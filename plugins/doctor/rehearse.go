@@ -15,7 +15,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// recordedJudge repeats the verdicts of the agent on its host, and adds what the manifest protects now.
+// recordedJudge returns the recorded verdicts of the agent, plus the manifest's present protection.
 type recordedJudge struct {
 	verdicts map[process.Ident]*protect.Spared
 	extra    protect.Extra
@@ -38,8 +38,7 @@ func (r *recordedJudge) Judge(f process.Facts) *protect.Spared {
 	return no
 }
 
-// rehearse replays a recording against the manifest's policy. A process that would have been ended is ignored from then
-// on.
+// rehearse replays a recording with the manifest's policy. A process that would have been ended is ignored afterwards.
 func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	d := c.withDefaults()
 	file, err := os.Open(args["file"])

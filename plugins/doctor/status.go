@@ -8,7 +8,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// report is the agent's picture of its host, for the status action.
+// report is the agent's view of its host, for the action status.
 type report struct {
 	CPU       float64 `json:"cpu"`    // per cent of the host's capacity
 	Memory    float64 `json:"memory"` // per cent of the host's capacity

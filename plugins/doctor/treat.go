@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// look reads the facts of a process, and finds the built-in rule that protects it.
+// look reads the facts of a process and finds the built-in rule that protects it, if any.
 func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	f, err := process.Read(a.at.proc, id)
 	if err != nil {
@@ -28,7 +28,7 @@ func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	return f, a.guard.Judge(f), nil
 }
 
-// treat takes the due step of one patient. The process is held from before it is examined until it recovers.
+// treat takes the due step of one patient. The process is held by a pidfd from before it is examined until it recovers.
 func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 	k := pt.Hog.Key()
 	h := a.held[k]
@@ -46,7 +46,7 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 	if err == nil {
 		f, _, err = a.look(pt.Hog.Ident)
 	}
-	// The process is still alive, so the facts are its own: its pid was never free.
+	// The process is still alive, so its PID was never reused and the facts are its own.
 	if errors.Is(err, process.ErrGone) || h != nil && !h.Alive() {
 		return
 	}
@@ -125,7 +125,7 @@ func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, d
 	}
 }
 
-// act takes one step. The evidence was collected before.
+// act takes one step. data was collected before.
 func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
 	var kind, done string
 	var err error

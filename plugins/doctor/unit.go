@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restartSignal returns the signal to the main process of a unit that makes systemd restart it. The doctor is not root
-// and cannot ask systemd to restart a unit. Ending the main process is enough if the unit restarts by itself; if it does
-// not, that would take the application down.
+// restartSignal returns the signal to a unit's main process that makes systemd restart it. The doctor is not root and cannot
+// ask systemd for a restart. Killing the main process works only if the unit restarts automatically; otherwise the
+// application would stay down.
 func restartSignal(restart string, again bool) (unix.Signal, error) {
 	switch restart {
 	case "always":

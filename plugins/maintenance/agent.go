@@ -91,7 +91,7 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 	}
 }
 
-// findTarget asks the core for the storage host's address and keys.
+// findTarget gets the storage host's address and keys from the core.
 func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
 	t := storage.Target{User: c.User, Path: c.Path}
 	if c.Address != "" {
@@ -142,7 +142,7 @@ type agent struct {
 	heldBack map[string]time.Time // files that were given back, by path
 	refused  map[refused]bool     // already published
 	alerts   *sdk.Alerts
-	unsent   bool // alerts are held, which is logged once
+	unsent   bool // publishing failed, logged once
 	drilled  time.Time
 	backlog  amount // due or being moved
 	gone     amount // since the agent started
@@ -297,7 +297,7 @@ func (a *agent) emit(e sdk.Event) {
 	}
 }
 
-// hostReport is the agent's picture of its host, for the status action.
+// hostReport is the agent's view of its host, for the action status.
 type hostReport struct {
 	Backlog  amount           `json:"backlog"`
 	Moved    amount           `json:"moved"`    // since the agent started

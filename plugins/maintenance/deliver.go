@@ -75,8 +75,8 @@ func (a *agent) emitMoved(m *journal.Move) {
 	})
 }
 
-// fault handles a failed step: the move rests, and people are told when it matters. A connection that failed is not used
-// again: the next scan opens a new one.
+// fault handles a failed step: the move pauses, and an alert is raised if needed. A failed connection is dropped; the next
+// scan opens a new one.
 func (a *agent) fault(m *journal.Move, err error) {
 	n := a.rests[m.ID].failures + 1
 	a.rests[m.ID] = rest{failures: n, until: a.now().Add(min(firstPause<<min(n-1, 10), longestWait))}

@@ -1,10 +1,10 @@
-// Command troop-plugin-maintenance is the stage that keeps disks from filling. Its agent moves logs and dumps that a
-// rule names to the environment's storage host, and removes them here only when what arrived there has been read back
-// and is the same. troop starts it: as a stage in a run, as an agent on production and canary hosts.
+// Command troop-plugin-maintenance is the stage that keeps disks from filling. Its agent moves logs and dumps selected by
+// rules to the environment's storage host, and removes them locally only after the stored copy has been read back and
+// verified. troop starts it: as a stage in a run, as an agent on production and canary hosts.
 //
-// Package rule says what may go, file works on folders that others write to, storage keeps files on the storage host,
-// journal remembers how far each file has come, and move takes one through all steps. This package wires them, tells
-// people, and serves the operator's actions.
+// Package rule selects files, file works on folders that others write to, storage stores files on the storage host, journal
+// records the progress of each file, and move performs all steps. This package combines them, raises alerts and serves the
+// operator's actions.
 package main
 
 import "github.com/seed-b96de936/troop/plugins/sdk"

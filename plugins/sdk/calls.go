@@ -7,15 +7,15 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// calls are the calls in progress, by the number that the core gave them.
+// calls are the running calls, by the core's number.
 type calls struct {
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelCauseFunc
-	early   map[uint64]error // causes of calls that were cancelled before they arrived
+	early   map[uint64]error // causes of calls cancelled before they arrived
 	active  int
 }
 
-// begin returns the context of a call. It ends with the stream, with Cancel and with end.
+// begin returns the context of a call, which ends with the stream, with Cancel or with end.
 func (c *calls) begin(parent context.Context, id uint64) (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c.mu.Lock()
@@ -40,7 +40,7 @@ func (c *calls) begin(parent context.Context, id uint64) (ctx context.Context, e
 	}
 }
 
-// cancelError is why the core cancelled a call. It is context.Canceled or context.DeadlineExceeded.
+// cancelError is the reason why the core cancelled a call, of kind context.Canceled or context.DeadlineExceeded.
 type cancelError struct {
 	text string
 	kind error

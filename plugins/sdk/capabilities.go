@@ -11,8 +11,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// capabilities returns what a call may ask of the core: what is declared, when the call is offered a way to the core.
-// The core looks at the declaration, too.
+// capabilities returns the declared capabilities of a call, if the core offers any. The core checks the declaration, too.
 func capabilities(conn grpc.ClientConnInterface, declared []Capability) Capabilities {
 	return contract.Guard(wire.Remote(conn), func(c Capability) error {
 		switch {
@@ -29,20 +28,20 @@ func refusedf(format string, args ...any) error {
 	return &contract.Error{Kind: contract.ErrRefused, Text: fmt.Sprintf(format, args...)}
 }
 
-// Playbook runs a playbook on some hosts and returns what each task did. The error of a failed run names the first
-// host and task that failed. Job.Capabilities.Playbook gives the results as they come. Capability: Playbook.
+// Playbook runs a playbook on some hosts and returns the results of all tasks. The error of a failed run names the first
+// failed host and task. Job.Capabilities.Playbook delivers results as they arrive. Capability: Playbook.
 func (j *Job) Playbook(ctx context.Context, p PlaybookRun) ([]TaskResult, error) {
 	return collect(ctx, func(each func(TaskResult)) error { return j.Capabilities.Playbook(ctx, p, each) })
 }
 
-// InstallAgent puts the plugin's agent on hosts, with this stage's configuration, and starts it; none named: on every
+// InstallAgent installs the plugin's agent with this stage's configuration on hosts and starts it; no hosts means every
 // host. Capability: Agents.
 func (j *Job) InstallAgent(ctx context.Context, hosts ...HostName) error {
 	_, err := collect(ctx, func(each func(TaskResult)) error { return j.Capabilities.InstallAgent(ctx, hosts, each) })
 	return err
 }
 
-// collect runs something to its end, and names the first task that failed in its error.
+// collect collects all results and adds the first failed task to the error.
 func collect(ctx context.Context, run func(each func(TaskResult)) error) ([]TaskResult, error) {
 	var results []TaskResult
 	err := run(func(t TaskResult) { results = append(results, t) })

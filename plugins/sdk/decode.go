@@ -19,20 +19,20 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// reserved are the arguments of every stage that belong to the core.
+// reserved are the core's own arguments of every stage.
 var reserved = []string{"needs", "when", "timeout", "retries", "on_failure", "environment", "for_each", "grants"}
 
-// decoder turns the text of one block into a struct and remembers where everything stood.
+// decoder decodes the text of one block into a struct and records positions.
 type decoder struct {
 	stage   string // type, for messages
 	ctx     *hcl.EvalContext
 	partial bool // unknown values are allowed and leave fields zero
 	diags   hcl.Diagnostics
-	unknown map[string]bool // paths of attributes that are not known yet
+	unknown map[string]bool // paths of attributes with unknown values
 }
 
-// decodeBlock decodes c into target, a pointer to a struct. An error is trouble with the protocol; what is
-// wrong with the block is in the decoder's diagnostics, all at once.
+// decodeBlock decodes c into target, a pointer to a struct. An error is a protocol error; all mistakes in the block are in
+// the decoder's diagnostics.
 func decodeBlock(stage string, c contract.Config, s *blockSchema, target reflect.Value, partial bool) (*decoder, *hclsyntax.Body, error) {
 	scope, err := decodeScope(c.Scope)
 	if err != nil {
@@ -78,8 +78,7 @@ func decodeScope(s contract.Scope) (map[string]cty.Value, error) {
 	return v.AsValueMap(), err
 }
 
-// immense reports whether a value is a number of more digits than anybody means: it would take minutes to write
-// 1e9999999 as a string.
+// immense reports whether a value is a number with too many digits: formatting 1e9999999 would take minutes.
 func immense(v cty.Value) bool {
 	if v.Type() != cty.Number || !v.IsKnown() || v.IsNull() {
 		return false
@@ -89,10 +88,10 @@ func immense(v cty.Value) bool {
 	return !n.IsInf() && (exponent > maxExponent || exponent < -maxExponent)
 }
 
-// maxExponent is that of the numbers that a float64 holds, which are all that a field can take, and some more.
+// maxExponent is a little more than the maximum exponent of a float64; no field can hold more.
 const maxExponent = 1100
 
-// immense reports numbers in a block, or an expression, that must not be calculated with.
+// immense reports numbers in a block or an expression that are too large to evaluate.
 func (d *decoder) immense(n hclsyntax.Node) bool {
 	before := len(d.diags)
 	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
@@ -110,7 +109,7 @@ func (d *decoder) errorf(r hcl.Range, summary, format string, args ...any) {
 	})
 }
 
-// body decodes one block; where names it for messages, and path is its place for BadAttr ("" or "rule[1].").
+// body decodes one block. where names it in messages; path is its prefix in BadAttr paths ("" or "rule[1].").
 func (d *decoder) body(b *hclsyntax.Body, header hcl.Range, s *blockSchema, v reflect.Value, where, path string) {
 	d.unknownNames(b, s, where)
 	for _, a := range s.attrs {
@@ -176,7 +175,7 @@ func blockUsage(n *nestedSchema) string {
 	return b.String() + " { … }"
 }
 
-// unknownNames reports arguments and blocks that the schema does not have.
+// unknownNames reports arguments and blocks that are not in the schema.
 func (d *decoder) unknownNames(b *hclsyntax.Body, s *blockSchema, where string) {
 	var attrs, blocks []string
 	for _, a := range s.attrs {
@@ -207,7 +206,7 @@ func (d *decoder) unknownNames(b *hclsyntax.Body, s *blockSchema, where string) 
 	}
 }
 
-// suggest finds the name that was meant, first among those of the same kind, or lists what there is.
+// suggest proposes a name, preferably of the same kind, or lists all names.
 func suggest(name string, lists ...[]string) string {
 	for _, list := range lists {
 		if best := contract.Nearest(name, list); best != "" {
@@ -230,7 +229,7 @@ func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.V
 		return
 	}
 	v, _ = v.UnmarkDeep()
-	want, _ := ctyType(a.typ) // schemaOf has looked at the type
+	want, _ := ctyType(a.typ) // schemaOf has checked the type
 	converted, err := convert.Convert(v, want)
 	if err != nil {
 		path, err := wrongPart(v, want, err)
@@ -241,7 +240,7 @@ func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.V
 	if !v.IsWhollyKnown() {
 		d.unknown[path] = true
 		if !d.partial {
-			d.errorf(attr.Expr.Range(), "Unknown value", "The value of %q is not known: the stage that it comes from has not run, or has no such output.", a.name)
+			d.errorf(attr.Expr.Range(), "Unknown value", "The value of %q is unknown: the stage that it comes from has not run, or has no such output.", a.name)
 		}
 		return
 	}
@@ -258,7 +257,7 @@ func (d *decoder) attr(attr *hclsyntax.Attribute, a *attrSchema, field reflect.V
 	}
 }
 
-// wrongPart finds the innermost element that cannot be converted, and why: err is why the whole cannot.
+// wrongPart finds the innermost element that cannot be converted, with its error. err is the error of the whole.
 func wrongPart(v cty.Value, want cty.Type, err error) (cty.Path, error) {
 	if !want.IsCollectionType() || !v.CanIterateElements() {
 		return nil, err
@@ -280,13 +279,13 @@ func upperFirst(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// problem is a value that does not fit, and its place within the attribute.
+// problem is a value that does not fit, and its path within the attribute.
 type problem struct {
 	path cty.Path
 	text string
 }
 
-// assign puts a wholly known value of the type ctyType gave into a field.
+// assign assigns a known value of the type given by ctyType to a field.
 func assign(field reflect.Value, v cty.Value, path cty.Path) []problem {
 	if v.IsNull() {
 		if path == nil {
@@ -334,7 +333,7 @@ func assign(field reflect.Value, v cty.Value, path cty.Path) []problem {
 	return problems
 }
 
-// exprAt finds the part of a literal list or map that a path leads to, as far as the path can be followed.
+// exprAt follows a path into a literal list or map as far as possible.
 func exprAt(expr hclsyntax.Expression, path cty.Path) hclsyntax.Expression {
 	for _, step := range path {
 		var key cty.Value

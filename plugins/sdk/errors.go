@@ -18,40 +18,39 @@ func (e *attrError) Error() string {
 	return e.path + ": " + e.detail
 }
 
-// BadAttr is the error by which Check points at an attribute, a block or an element: "address", "canary.watch",
-// "rule[1].paths[0]". An empty path points at the stage itself. Several are combined with errors.Join. A
-// complaint about an attribute whose value is not known before the run is dropped until it is known.
+// BadAttr returns an error of Check for an attribute, a block or an element: "address", "canary.watch", "rule[1].paths[0]".
+// An empty path means the stage itself. Combine several with errors.Join. Errors about attributes with unknown values are
+// dropped until the values are known.
 func BadAttr(path, format string, args ...any) error {
 	return &attrError{path: path, detail: fmt.Sprintf(format, args...)}
 }
 
-// Failf is the error by which Run says that a gate refuses: the stage worked, and the answer is no. The reason is for
-// people. Any other error says that the stage could not do its work.
+// Failf returns an error of Run for a gate's negative verdict. Any other error means that the stage could not do its work.
 func Failf(format string, args ...any) error {
 	return &contract.Failure{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Skipf is the error by which Run says that there was nothing to do, and why. It is no failure.
+// Skipf returns an error of Run for a stage that had nothing to do, with the reason. It is not a failure.
 func Skipf(format string, args ...any) error {
 	return &contract.SkipError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// The kinds of errors that keep their meaning between a plugin and the core, in both directions. Compare with errors.Is.
+// Error kinds that survive the protocol in both directions. Compare with errors.Is.
 var (
-	ErrNotFound    = contract.ErrNotFound    // nothing has that name
-	ErrRefused     = contract.ErrRefused     // asking again gives the same answer
-	ErrUnavailable = contract.ErrUnavailable // asking again later may help
+	ErrNotFound    = contract.ErrNotFound    // unknown name
+	ErrRefused     = contract.ErrRefused     // permanent: do not retry
+	ErrUnavailable = contract.ErrUnavailable // temporary: a retry may succeed
 )
 
-// NotFoundError is an error of the kind ErrNotFound that says what was asked for.
+// NotFoundError is an error of kind ErrNotFound that names what was requested.
 type NotFoundError = contract.NotFoundError
 
-// ExitError says that a command ended with a status other than 0.
+// ExitError: a command ended with a status other than 0.
 type ExitError struct {
-	Code int      // -1: ended by a signal
+	Code int      // -1: killed by a signal
 	Args []string // the command
-	Last []string // the last lines that it wrote, oldest first
-	Text string   // how it ended: "exit status 2", "signal: killed"
+	Last []string // last lines of output, oldest first
+	Text string   // "exit status 2", "signal: killed"
 }
 
 func (e *ExitError) Error() string {
@@ -66,9 +65,9 @@ func (e *ExitError) Error() string {
 	return s
 }
 
-// attrErrors collects the attrErrors of a joined error, and joins what is not one.
+// attrErrors splits a joined error into its attrErrors and the rest.
 func attrErrors(err error) (attrs []*attrError, rest error) {
-	switch e := err.(type) { //nolint:errorlint // the tree is walked by hand: each leaf is looked at
+	switch e := err.(type) { //nolint:errorlint // walks the tree to inspect each leaf
 	case nil:
 		return nil, nil
 	case *attrError:

@@ -14,15 +14,15 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// Foreign decodes the blocks of a plugin whose language has no HCL: the core's half of the protocol does for it
-// what this SDK does for a plugin in Go, with the same words. Only sdk/client uses it.
+// Foreign decodes blocks for a plugin in a language without HCL. It does in the core what this SDK does in a Go plugin,
+// with the same messages. Only sdk/client uses it.
 type Foreign struct {
 	name   string
 	schema *blockSchema
-	block  reflect.Type // a struct of the schema's arguments, as JSON has them
+	block  reflect.Type // struct type with the schema's arguments, for JSON
 }
 
-// NewForeign reads what a plugin says of its block. An error is a mistake of the plugin's author.
+// NewForeign reads the schema in a plugin's description. An error is a mistake of the plugin's author.
 func NewForeign(d contract.Description) (*Foreign, error) {
 	s, t, err := schemaFrom(d.Config, nil)
 	if err != nil {
@@ -31,8 +31,8 @@ func NewForeign(d contract.Description) (*Foreign, error) {
 	return &Foreign{d.Name, s, t}, nil
 }
 
-// Decode decodes a block, lets the plugin check the values, and finds the places that its complaints mean. Values that
-// are not known are mistakes, unless partial allows them. The values are nil when the block cannot be decoded.
+// Decode decodes a block, lets the plugin check the values, and finds the positions of its errors. Unknown values are
+// mistakes unless partial is true. The values are nil if the block cannot be decoded.
 func (f *Foreign) Decode(c contract.Config, partial bool, check func(values []byte) ([]*wire.Diagnostic, error)) (values []byte, diags contract.Diagnostics, err error) {
 	target := reflect.New(f.block)
 	d, body, err := decodeBlock(f.name, c, f.schema, target, partial)
@@ -66,10 +66,10 @@ func (f *Foreign) Decode(c contract.Config, partial bool, check func(values []by
 	return values, diags, nil
 }
 
-// maxNesting is how deep the blocks of a description may be nested.
+// maxNesting is the maximum nesting depth of blocks.
 const maxNesting = 16
 
-// schemaFrom is the reverse of blockSchema.describe. What a Go author's struct is, reflection makes here.
+// schemaFrom is the reverse of blockSchema.describe. It builds with reflection the struct that a Go author would write.
 func schemaFrom(b contract.BlockSchema, labels []string, outer ...string) (*blockSchema, reflect.Type, error) {
 	if len(outer) > maxNesting {
 		return nil, nil, fmt.Errorf("blocks are nested more than %d deep", maxNesting)
@@ -99,7 +99,7 @@ func schemaFrom(b contract.BlockSchema, labels []string, outer ...string) (*bloc
 		if err != nil {
 			return nil, nil, fmt.Errorf("argument %q: %w", a.Name, err)
 		}
-		t = reflect.PointerTo(t) // nil is absent
+		t = reflect.PointerTo(t) // nil: absent
 		index, err := field(a.Name, t)
 		if err != nil {
 			return nil, nil, err
@@ -162,7 +162,7 @@ func typeNamed(name string) (reflect.Type, error) {
 	return nil, fmt.Errorf("type %q: want string, bool, number, duration, size, list(…) or map(…)", name)
 }
 
-// seconds and byteCount are durations and sizes for languages that have no such types: JSON numbers.
+// seconds and byteCount are durations and sizes as JSON numbers.
 type (
 	seconds   Duration
 	byteCount Size

@@ -71,7 +71,7 @@ func TestForeign(t *testing.T) {
 		"absent":              {body: `text = ""`, values: `{"text":"","count":3,"wait":90}`},
 		"null":                {body: "text = \"\"\ncount = null\non = null", values: `{"text":"","count":3,"wait":90}`},
 		"unknown":             {body: "text = stage.later.x", values: `{"count":3,"wait":90}`},
-		"unknown at run":      {body: "text = stage.later.x", run: true, want: `p.hcl:1,8 Unknown value; The value of "text" is not known: the stage that it comes from has not run, or has no such output.`},
+		"unknown at run":      {body: "text = stage.later.x", run: true, want: `p.hcl:1,8 Unknown value; The value of "text" is unknown: the stage that it comes from has not run, or has no such output.`},
 		"misspelt":            {body: "txet = 1", want: "p.hcl:1,1 Unsupported argument; A all stage has no argument \"txet\". Did you mean \"text\"?\np.hcl:1,1 Missing argument; A all stage needs the argument \"text\" (string)."},
 		"type":                {body: "text = \"\"\nwaits = [\"1s\", \"soon\"]", want: `p.hcl:2,16 Wrong value; Want a duration such as "30s" or "1m30s", got "soon".`},
 		"complaint":           {body: "text = \"x\"\nrule \"one\" {\n  paths = [\"/a\", \"/b\"]\n}", say: []*wire.Diagnostic{{Path: "rule[0].paths[1]", Detail: "no"}, {Path: "text", Summary: "Hm", Detail: "why"}}, values: `{"text":"x","count":3,"wait":90,"rule":[{"name":"one","paths":["/a","/b"]}]}`, want: "p.hcl:1,1 Hm; why\np.hcl:3,18 Invalid all stage; no"},

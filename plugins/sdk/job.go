@@ -12,14 +12,14 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// maxLine is the longest line, in bytes, that Exec hands on; the rest of a longer one is cut.
+// maxLine is the maximum length of a line from Exec in bytes; longer lines are truncated.
 const maxLine = 64 << 10
 
-// Job is what one call may report and ask. Its methods may be called from several goroutines until the call returns.
-// Reports reach the core in order; while the core is slow, the methods that report wait.
+// Job is the interface of one call to the core: reports and capabilities. Its methods may be called from several
+// goroutines until the call returns. Reports arrive in order; if the core is slow, reporting methods block.
 type Job struct {
 	Info RunInfo
-	// Capabilities are the services of the core, as far as the stage declares them.
+	// Capabilities are the services of the core that the stage declares.
 	Capabilities
 
 	mu     sync.Mutex
@@ -27,10 +27,10 @@ type Job struct {
 	closed bool
 }
 
-// Logf writes a line to the log of the stage. Text of several lines becomes several lines.
+// Logf writes to the stage's log. Multi-line text becomes several lines.
 func (j *Job) Logf(format string, args ...any) { j.log(false, fmt.Sprintf(format, args...)) }
 
-// Warnf writes a line to the log of the stage, marked as one that someone should read.
+// Warnf writes to the stage's log, marked as a warning.
 func (j *Job) Warnf(format string, args ...any) { j.log(true, fmt.Sprintf(format, args...)) }
 
 func (j *Job) log(warn bool, text string) {
@@ -39,7 +39,7 @@ func (j *Job) log(warn bool, text string) {
 	}
 }
 
-// Progress tells how far the job has come, in any unit. A total of 0 is unknown.
+// Progress reports the job's progress in any unit. A total of 0 means unknown.
 func (j *Job) Progress(done, total float64, text string) {
 	j.report(contract.Message{Progress: &contract.Progress{Done: done, Total: total, Text: text}})
 }
@@ -47,11 +47,10 @@ func (j *Job) Progress(done, total float64, text string) {
 // Finding reports a place in the source.
 func (j *Job) Finding(f Finding) { j.report(contract.Message{Finding: &f}) }
 
-// Metric reports a measured figure.
+// Metric reports a measurement.
 func (j *Job) Metric(m Metric) { j.report(contract.Message{Metric: &m}) }
 
-// Output hands on a value, of a type that JSON has, to the stages that refer to stage.TYPE.NAME.name.
-// A value that JSON cannot hold is a mistake of the plugin and panics.
+// Output sets an output for stages that refer to stage.TYPE.NAME.name. It panics if JSON cannot encode the value.
 func (j *Job) Output(name string, v any) {
 	j.report(contract.Message{Output: &contract.Output{Name: name, Value: v}})
 }
@@ -59,7 +58,7 @@ func (j *Job) Output(name string, v any) {
 // Table shows the result of an action.
 func (j *Job) Table(t Table) { j.report(contract.Message{Table: &t}) }
 
-// report sends one message. An error means that the core no longer listens: the call's context is ending.
+// report sends one message. An error means that the call's context is ending.
 func (j *Job) report(m contract.Message) {
 	w, err := wire.EncodeMessage(m)
 	if err != nil {
@@ -77,7 +76,7 @@ func (j *Job) send(m *wire.Message) error {
 	return j.stream.Send(m)
 }
 
-// close makes later messages of forgotten goroutines harmless: the stream must not be used after the call.
+// close drops later messages of leaked goroutines: the stream must not be used after the call.
 func (j *Job) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -343,7 +343,7 @@ func TestStageMistakes(t *testing.T) {
 				A int `hcl:"a,maybe"`
 			}]()
 		},
-		"name of its own": func() error {
+		"unique name": func() error {
 			return serverOf[struct {
 				A int `hcl:"a"`
 				B int `hcl:"a"`

@@ -13,8 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// inheritedTLS reads the secrets that the core has put into a pipe. Without a pipe it returns nil, and go-plugin
-// makes its own.
+// inheritedTLS reads the secrets from the core's pipe. Without a pipe it returns nil, and go-plugin makes its own.
 func inheritedTLS() (func() (*tls.Config, error), error) {
 	text, ok := os.LookupEnv(wire.TLSKey)
 	if !ok {

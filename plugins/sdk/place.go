@@ -12,7 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// step is one part of a BadAttr path: a name with the keys in brackets behind it.
+// step is one part of a BadAttr path: a name and its keys in brackets.
 type step struct {
 	name string
 	keys []cty.Value
@@ -21,7 +21,7 @@ type step struct {
 // pathStep is a name and its keys, such as rule[1].
 var pathStep = regexp.MustCompile(`^([^.\[]+)((?:\[[^\]]*\])*)\.?`)
 
-// parsePath splits `rule[1].paths["a"]`. What makes no sense ends the path.
+// parsePath splits `rule[1].paths["a"]`. It stops at the first invalid part.
 func parsePath(path string) []step {
 	var steps []step
 	for {
@@ -45,8 +45,8 @@ func parsePath(path string) []step {
 	}
 }
 
-// place finds where in the manifest a path points: an attribute, an element of it, or a block; when a part is
-// not written there, the block that it would stand in.
+// place finds the position of a path: an attribute, an element or a block. If a part is not written in the manifest, it
+// returns the block that would contain it.
 func place(body *hclsyntax.Body, path string) hcl.Range {
 	at := body.MissingItemRange()
 	for _, s := range parsePath(path) {
@@ -73,7 +73,7 @@ func place(body *hclsyntax.Body, path string) hcl.Range {
 	return at
 }
 
-// findBlock finds the nth block of a type, or the one that carries a label.
+// findBlock finds the nth block of a type, or the one with a label.
 func findBlock(body *hclsyntax.Body, s step) *hclsyntax.Block {
 	want := cty.NumberIntVal(0)
 	if len(s.keys) > 0 {
@@ -96,7 +96,7 @@ func findBlock(body *hclsyntax.Body, s step) *hclsyntax.Block {
 	return nil
 }
 
-// attrUnknown reports whether a path leads into an attribute whose value is not known yet.
+// attrUnknown reports whether a path leads into an attribute with an unknown value.
 func (d *decoder) attrUnknown(path string) bool {
 	for p := range d.unknown {
 		if path == p || strings.HasPrefix(path, p+"[") || strings.HasPrefix(path, p+".") {
@@ -106,7 +106,7 @@ func (d *decoder) attrUnknown(path string) bool {
 	return false
 }
 
-// diagnostics takes HCL's into the contract's types.
+// diagnostics converts HCL's diagnostics.
 func diagnostics(in hcl.Diagnostics) contract.Diagnostics {
 	var out contract.Diagnostics
 	for _, d := range in {

@@ -9,35 +9,34 @@ import (
 	"time"
 )
 
-// Report is an agent's current picture of its host. The agent sets it as often as it likes; it is published to the
-// state that the plugin shares with its actions, which read it with ReadReport:
+// Report is an agent's current view of its host. The agent sets it at any time; it is published to the state that the
+// plugin shares with its actions, which read it with ReadReport:
 //
-//   - Only the newest value counts. One that was not published yet is replaced by the next.
-//   - A value is published at once, the next one not before the interval has passed. A value that is equal to the
-//     last is published again after ten intervals, so that a reader sees that the agent lives.
-//   - Set never waits: while the state cannot be reached, the newest value is kept and tried again. An outage is
-//     logged once.
+//   - Only the newest value counts. It replaces a value that was not published yet.
+//   - The first value is published at once, later ones at most once per interval. An unchanged value is published again
+//     after ten intervals, as a sign of life.
+//   - Set never blocks: while the state cannot be reached, the newest value is kept and retried. An outage is logged
+//     once.
 //
 // Capability: State.
 type Report struct {
 	mu   sync.Mutex
-	next *picture      // the newest value that is not published; nil: none
-	wake chan struct{} // there is one
+	next *picture      // newest unpublished value; nil: none
+	wake chan struct{} // signals that next is set
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// picture is a value at one time, and the form in which it is published.
+// picture is a value at one time, with its published form.
 type picture struct {
 	Time  time.Time       `json:"time"`
 	Value json.RawMessage `json:"value"`
 }
 
-// keepAlive is after how many intervals an unchanged value is published again.
+// keepAlive is the number of intervals after which an unchanged value is published again.
 const keepAlive = 10
 
-// NewReport starts a report of this name, until ctx ends or Close is called. every is the least time between two
-// publications.
+// NewReport starts a report, which ends with ctx or Close. every is the minimum time between two publications.
 func NewReport(ctx context.Context, job *Job, name string, every time.Duration) *Report {
 	key := reportKey(job, name, job.Info.Host)
 	set := func(ctx context.Context, b []byte) error {
@@ -57,7 +56,7 @@ func startReport(ctx context.Context, every time.Duration, set func(context.Cont
 	return r
 }
 
-// Set replaces the report's value. A value that JSON cannot hold is a mistake of the plugin and panics.
+// Set replaces the report's value. It panics if JSON cannot encode the value.
 func (r *Report) Set(v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -66,7 +65,7 @@ func (r *Report) Set(v any) {
 	r.put(picture{Time: time.Now().UTC(), Value: b}, true)
 }
 
-// put makes p the value to publish, unless there is a newer one and p must not replace it.
+// put sets the value to publish, unless there is a newer one that p must not replace.
 func (r *Report) put(p picture, replace bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,7 +89,7 @@ func (r *Report) take() (picture, bool) {
 	return p, true
 }
 
-// Close ends the report. A value that is not published yet is dropped. Twice is harmless.
+// Close ends the report and drops an unpublished value. It may be repeated.
 func (r *Report) Close() {
 	r.stop()
 	<-r.done
@@ -130,8 +129,8 @@ func (r *Report) run(ctx context.Context, every time.Duration, set func(context.
 	}
 }
 
-// ReadReport reads the report that the agent of a host published last into v, and returns when it was set: the
-// zero time when there is none. Capability: State.
+// ReadReport reads the last report of a host's agent into v and returns the time when it was set, or the zero time if
+// there is none. Capability: State.
 func ReadReport(ctx context.Context, job *Job, name string, host HostName, v any) (time.Time, error) {
 	e, err := job.State(ctx, reportKey(job, name, host))
 	if err != nil || e.Version == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// blockSchema is what a struct's tags say of a block of the manifest.
+// blockSchema is the schema of a manifest block, read from a struct's tags.
 type blockSchema struct {
 	attrs  []attrSchema
 	blocks []nestedSchema
@@ -23,7 +23,7 @@ type blockSchema struct {
 
 type attrSchema struct {
 	name      string
-	index     []int // of the field
+	index     []int // field index
 	typ       reflect.Type
 	required  bool
 	fallback  string // HCL source
@@ -68,7 +68,7 @@ func schemaOf(t reflect.Type) (*blockSchema, error) {
 		}
 		name, kind, _ := strings.Cut(tag, ",")
 		if !f.IsExported() || !hclsyntax.ValidIdentifier(name) || names[name] {
-			return nil, fmt.Errorf("field %s.%s: want an exported field and a name of its own in tag %q", t, f.Name, tag)
+			return nil, fmt.Errorf("field %s.%s: want an exported field and a unique name in tag %q", t, f.Name, tag)
 		}
 		names[name] = true
 		if err := s.add(f, name, kind); err != nil {
@@ -117,7 +117,7 @@ func (s *blockSchema) add(f reflect.StructField, name, kind string) error {
 	return nil
 }
 
-// setDefault evaluates the default, once it is known whether there is one, and sees that it fits the field.
+// setDefault evaluates the default, if any, and checks that it fits the field.
 func (a *attrSchema) setDefault(has bool) error {
 	want, err := ctyType(a.typ)
 	if err != nil || !has {
@@ -144,7 +144,7 @@ func (a *attrSchema) setDefault(has bool) error {
 	return nil
 }
 
-// ctyType is the type that an attribute's value is converted to before it is put into a field of type t.
+// ctyType is the type that a value is converted to before it is assigned to a field of type t.
 func ctyType(t reflect.Type) (cty.Type, error) {
 	if reflect.PointerTo(t).Implements(textUnmarshaler) {
 		return cty.String, nil
@@ -172,7 +172,7 @@ func ctyType(t reflect.Type) (cty.Type, error) {
 	return cty.DynamicPseudoType, fmt.Errorf("type %s cannot hold an argument", t)
 }
 
-// typeName is how a reference page writes the type of a field.
+// typeName is the name of a field's type on reference pages.
 func typeName(t reflect.Type) string {
 	switch {
 	case t.Kind() == reflect.Pointer:
@@ -193,7 +193,7 @@ func typeName(t reflect.Type) string {
 	return "number"
 }
 
-// describe is what the plugin says of the block.
+// describe returns the block's schema for the plugin's description.
 func (s *blockSchema) describe() contract.BlockSchema {
 	var b contract.BlockSchema
 	for _, a := range s.attrs {

@@ -1,6 +1,6 @@
-// Package sdk is all that the author of a troop plugin imports. A plugin is one Stage value, whose optional
-// faces are nil-able fields: Run makes it a stage of a pipeline, Agent keeps it alive on hosts, Actions give
-// it commands. Serve turns the value into the program that troop starts.
+// Package sdk is everything that a plugin author imports. A plugin is one Stage value. Its optional fields Run, Agent and
+// Actions make it a stage of a pipeline, an agent on hosts, and commands. Serve turns the value into a program that troop
+// starts.
 package sdk
 
 import (
@@ -9,42 +9,41 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// Stage is a plugin: what it is called, what its manifest block looks like (C), and what it does.
+// Stage is a plugin: its name, the configuration struct C of its manifest block, and its functions.
 type Stage[C any] struct {
 	Name         string       // TYPE in `stage "TYPE" "NAME"`
 	Version      string       // semantic version
 	Summary      string       // one line for lists
-	Capabilities []Capability // of Run, and of the other faces where they do not say otherwise
+	Capabilities []Capability // of Run, and the default of Agent and Actions
 	Outputs      []Output
-	// Cacheable says that Run's result depends on the commit, the configuration and the plugin alone, and shows in
-	// outputs, artifacts and the workspace only: identical inputs skip it.
+	// Cacheable says that Run's result depends only on the commit, the configuration and the plugin, and consists only
+	// of outputs, artifacts and files in the workspace. Identical inputs skip it.
 	Cacheable bool
 
-	// Check finds what is wrong with a decoded configuration beyond its types. Values that are not known
-	// before the run are zero then. It must touch nothing and depend on c alone: a block that was good once is not
-	// always asked about again. Optional.
+	// Check validates a decoded configuration beyond its types. Values that are not known before the run are zero. It
+	// must have no side effects and depend only on c, since its result may be cached. Optional.
 	Check func(c *C) error
-	// Run does the stage's work for one run. Optional.
+	// Run does the stage's work in one run. Optional.
 	Run func(ctx context.Context, c *C, job *Job) error
-	// Agent is the plugin's long-running face on a host. Optional.
+	// Agent is the plugin's long-running process on hosts. Optional.
 	Agent *Agent[C]
 	// Actions are commands: `troop NAME ACTION`. Optional.
 	Actions []Action[C]
 }
 
-// Agent lives on a host, started there by `troop agent` with the configuration of the stage that installed it.
+// Agent runs on a host, started by troop-agent with the configuration of the stage that installed it.
 type Agent[C any] struct {
-	Watch func(ctx context.Context, c *C, job *Job) error // until ctx ends; an error restarts it with back-off
+	Watch func(ctx context.Context, c *C, job *Job) error // runs until ctx ends; after an error it is restarted with back-off
 
 	Capabilities []Capability // nil: those of the stage; empty: none
 
-	User              string   // empty: the system user "troop"; "root" only with a reason
+	User              string   // empty: the system user "troop"; avoid "root"
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
-	WritablePaths     []string // beyond the state folder
+	WritablePaths     []string // in addition to the state folder
 }
 
-// Action is a command that an operator gives to a running environment.
+// Action is a command for operators: `troop TYPE NAME`.
 type Action[C any] struct {
 	Name    string
 	Summary string
@@ -57,7 +56,7 @@ type Action[C any] struct {
 // Args holds the arguments of one call, by name.
 type Args map[string]string
 
-// The types of the contract between troop and its plugins, as authors use them.
+// Types of the plugin contract; see package contract.
 type (
 	Arg          = contract.Arg
 	Artifact     = contract.Artifact
@@ -82,7 +81,7 @@ type (
 	TaskResult   = contract.TaskResult
 )
 
-// HostNames makes a list of names.
+// HostNames returns the names of hosts.
 func HostNames(names ...string) []HostName {
 	var list []HostName
 	for _, name := range names {
@@ -91,7 +90,7 @@ func HostNames(names ...string) []HostName {
 	return list
 }
 
-// The capabilities. A call whose capability is not declared is refused.
+// The capabilities. A call fails with ErrRefused if its capability is not declared.
 const (
 	Workspace = contract.Workspace
 	Inventory = contract.Inventory

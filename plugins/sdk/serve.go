@@ -17,18 +17,18 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
-// Serve turns a stage into a plugin. It is all that main does, and does not return.
+// Serve runs a stage as a plugin. main calls only Serve, which does not return.
 func Serve[C any](stage Stage[C]) {
 	os.Exit(serve(stage)) //nolint:forbidigo // Serve is the end of a plugin's main
 }
 
 func serve[C any](stage Stage[C]) int {
 	if os.Getenv(wire.CookieKey) != wire.CookieValue {
-		fmt.Fprintf(os.Stderr, "%s %s is a plugin of troop; troop starts it: put it beside troop, or in ~/.troop/plugins.\n", stage.Name, stage.Version)
+		fmt.Fprintf(os.Stderr, "%s %s is a plugin of troop, which starts it: install it in troop's folder or in ~/.troop/plugins.\n", stage.Name, stage.Version)
 		return 1
 	}
 	proc.Adopt()
-	// A service manager signals the whole group. The core hears it too, and lets this plugin wind up.
+	// A service manager signals the whole process group. The core gets the signal, too, and cancels this plugin's calls.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP)
 	if pid, err := strconv.Atoi(os.Getenv(wire.ParentKey)); err == nil {
 		go endWithParent(pid)
@@ -60,18 +60,17 @@ func serve[C any](stage Stage[C]) int {
 	return 0
 }
 
-// windUp is how long the processes that a plugin has started may take to end with it.
+// windUp is how long child processes may take to end with their plugin.
 const windUp = time.Second
 
-// endWithParent ends this process when the core is gone, with all that it has started, and removes the folder
-// of sockets that nobody else will.
+// endWithParent ends this process and its children when the core has died, and removes the folder of its sockets.
 func endWithParent(pid int) {
 	proc.WaitParent(pid)
 	proc.EndAll(syscall.SIGTERM, windUp)
 	if dir := os.Getenv(plugin.EnvUnixSocketDir); dir != "" {
 		_ = os.RemoveAll(dir)
 	}
-	os.Exit(1) //nolint:forbidigo // nobody is left to answer to
+	os.Exit(1) //nolint:forbidigo // the core has died
 }
 
 // servedPlugin registers the protocol's server with go-plugin.
@@ -88,5 +87,5 @@ func (p *servedPlugin) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) err
 }
 
 func (p *servedPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, fmt.Errorf("a plugin is no client")
+	return nil, fmt.Errorf("a plugin is not a client")
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// Server is a stage as the protocol has it. Serve and sdktest use it; authors have no need to. Dial connects
-// to the core's capabilities by the number that a call carries. An error is a mistake of the stage's author.
+// Server returns the protocol's server for a stage. Only Serve and sdktest use it. dial connects to the core's capabilities
+// by the number in a call. An error is a mistake of the stage's author.
 func Server[C any](stage Stage[C], dial func(broker uint32) (Conn, error)) (wire.PluginServer, error) {
 	schema, err := schemaOf(reflect.TypeFor[C]())
 	if err != nil {
@@ -36,7 +36,7 @@ func Server[C any](stage Stage[C], dial func(broker uint32) (Conn, error)) (wire
 
 func (s *Stage[C]) validate() error {
 	if !hclsyntax.ValidIdentifier(s.Name) || s.Version == "" {
-		return errors.New("a stage needs a name that is an identifier, and a version")
+		return errors.New("a stage needs a name, which must be an identifier, and a version")
 	}
 	if s.Agent != nil && s.Agent.Watch == nil {
 		return errors.New("an agent needs Watch")
@@ -47,7 +47,7 @@ func (s *Stage[C]) validate() error {
 	seen := map[string]bool{}
 	for _, a := range s.Actions {
 		if a.Name == "" || a.Run == nil || seen[a.Name] {
-			return fmt.Errorf("action %q needs a name of its own and Run", a.Name)
+			return fmt.Errorf("action %q needs a unique name and Run", a.Name)
 		}
 		seen[a.Name] = true
 	}
@@ -65,7 +65,7 @@ type server[C any] struct {
 	stage  Stage[C]
 	schema *blockSchema
 	dial   func(uint32) (Conn, error)
-	log    io.Writer // where stacks of panics go
+	log    io.Writer // for stack traces of panics
 	calls  calls
 }
 
@@ -87,7 +87,7 @@ func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Desc
 	return wire.EncodeDescription(d), nil
 }
 
-// capabilities are those of a face: its own, or the stage's when it does not say.
+// capabilities returns a face's own capabilities, or the stage's.
 func (s *server[C]) capabilities(own []Capability) []Capability {
 	if own == nil {
 		return s.stage.Capabilities
@@ -104,7 +104,7 @@ func (s *server[C]) Check(_ context.Context, r *wire.CheckRequest) (reply *wire.
 	return &wire.CheckReply{Diagnostics: wire.EncodeDiagnostics(diagnostics(diags))}, nil
 }
 
-// decode reads a block and lets the author check it. The diagnostics are sorted by their place.
+// decode decodes a block and runs the author's Check. The diagnostics are sorted by position.
 func (s *server[C]) decode(c contract.Config, partial bool) (*C, hcl.Diagnostics, error) {
 	target := new(C)
 	d, body, err := decodeBlock(s.stage.Name, c, s.schema, reflect.ValueOf(target), partial)
@@ -126,7 +126,7 @@ func startByte(d *hcl.Diagnostic) int {
 	return d.Subject.Start.Byte
 }
 
-// complain turns an author's errors into diagnostics.
+// complain converts an author's errors to diagnostics.
 func (d *decoder) complain(body *hclsyntax.Body, attrs []*attrError, rest error) {
 	summary := "Invalid " + d.stage + " stage"
 	for _, a := range attrs {
@@ -141,7 +141,7 @@ func (d *decoder) complain(body *hclsyntax.Body, attrs []*attrError, rest error)
 
 func (s *server[C]) Run(r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message]) error {
 	if s.stage.Run == nil {
-		return status.Errorf(codes.Unimplemented, "plugin %s is no stage: it has no Run", s.stage.Name)
+		return status.Errorf(codes.Unimplemented, "plugin %s cannot run as a stage: it has no Run", s.stage.Name)
 	}
 	return s.work("Run", s.stage.Capabilities, r, stream, s.stage.Run)
 }
@@ -168,7 +168,7 @@ func (s *server[C]) Call(r *wire.CallRequest, stream grpc.ServerStreamingServer[
 	})
 }
 
-// completeArgs fills in defaults and refuses what the action does not have.
+// completeArgs sets defaults and rejects unknown arguments.
 func completeArgs(docs []Arg, given map[string]string) (Args, error) {
 	args := Args{}
 	for name := range given {
@@ -190,13 +190,13 @@ func completeArgs(docs []Arg, given map[string]string) (Args, error) {
 	return args, nil
 }
 
-// work does one call: decode, check, run, and the verdict at the end of the stream.
+// work handles one call: decode, check, run, then the verdict as the stream's last message.
 func (s *server[C]) work(face string, declared []Capability, r *wire.RunRequest, stream grpc.ServerStreamingServer[wire.Message], run func(context.Context, *C, *Job) error) (err error) {
 	ctx, end := s.calls.begin(stream.Context(), r.GetCall())
 	defer end()
 	var core grpc.ClientConnInterface
 	if id := r.GetCapabilitiesBroker(); id != 0 {
-		// At once, although few calls need it: go-plugin forgets an address that is not asked for within 5 s.
+		// At once, although few calls need it: go-plugin drops an address that is not dialled within 5 s.
 		conn, err := s.dial(id)
 		if err != nil {
 			return status.Errorf(codes.Internal, "connect to capabilities: %s", err)
@@ -247,7 +247,7 @@ func sendVerdict(job *Job, err error) error {
 	return job.send(&wire.Message{Kind: &wire.Message_Result{Result: wire.EncodeVerdict(err)}})
 }
 
-// guarded calls author code; a panic becomes an error of this call alone, and its stack goes to the log.
+// guarded calls the author's code. A panic becomes an error of this call only; its stack trace goes to the log.
 func (s *server[C]) guarded(face string, f func() error) (err error) {
 	defer s.recover(face, &err)
 	return f()

@@ -11,15 +11,15 @@ import (
 // Duration is a length of time, written "10s", "1m30s" or "250ms" in a manifest.
 type Duration time.Duration
 
-// Std returns d as the standard library has it.
+// Std returns d as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// MarshalText writes d as UnmarshalText reads it.
+// MarshalText writes d in the form that UnmarshalText reads.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a duration that is not negative.
+// UnmarshalText parses a non-negative duration.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
@@ -35,7 +35,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // Size is a number of bytes, written "5MiB", "1.5GB" or "512" in a manifest.
 type Size int64
 
-// Units of Size: KiB and its like are powers of 1024, kB and its like powers of 1000. From small to large.
+// Units of Size, from small to large: KiB etc. are powers of 1024, kB etc. powers of 1000.
 var sizeUnits = []struct {
 	name  string
 	bytes float64
@@ -63,10 +63,10 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
-// MarshalText writes s as UnmarshalText reads it.
+// MarshalText writes s in the form that UnmarshalText reads.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads a size that is not negative.
+// UnmarshalText parses a non-negative size.
 func (s *Size) UnmarshalText(text []byte) error {
 	in := strings.TrimSpace(string(text))
 	digits := strings.TrimRight(in, "KMGTkiB ")

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-b96de936/troop/plugins/terraform-provider-lab/internal/lab"
 )
 
-// check answers a preflight: it reads which lab is wanted, and writes what it finds, a lab.Check a line.
+// check implements the command check for preflight: it reads the wanted lab and prints one lab.Check per line.
 func check(stdin io.Reader, stdout io.Writer) error {
 	var request struct {
-		Folder    string // that Terraform works in
+		Folder    string // Terraform's working folder
 		Variables struct {
 			Subnet string
 			Hosts  map[string]struct{ Memory, Disk string }
@@ -52,7 +52,7 @@ func check(stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
-// follows is what terraform/lab makes of the folder: the lab's name, and its subnet unless one is given.
+// follows computes the lab's name, and its subnet unless one is given, from the folder, like terraform/lab.
 func follows(folder string) (name lab.ID, subnet string) {
 	sum := sha256.Sum256([]byte(folder))
 	return lab.ID(hex.EncodeToString(sum[:4])), fmt.Sprintf("10.%d.%d.0/24", 64+sum[4]%64, sum[5])

@@ -65,7 +65,7 @@ func TestCheckAsUser(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	out, err := cmd.Output()
-	if err != nil || !bytes.HasPrefix(out, []byte(`{"name":"rights","status":"failed","detail":"this is not root`)) {
+	if err != nil || !bytes.HasPrefix(out, []byte(`{"name":"rights","status":"failed","detail":"not root`)) {
 		t.Errorf("%v: %s", err, out)
 	}
 }

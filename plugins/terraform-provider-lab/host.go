@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/terraform-provider-lab/internal/lab"
 )
 
-// hostResource is one host. All but its role is fixed when it is made.
+// hostResource is one host. Every change replaces it.
 type hostResource struct{}
 
 type hostModel struct {
@@ -65,20 +65,20 @@ func (hostResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *re
 		Attributes: map[string]schema.Attribute{
 			"lab":            fixed("Name of the lab, from the lab_roster.", isLab),
 			"name":           fixed("Name of the host.", isHost),
-			"role":           fixed("What the host is for. Another one's services would stay where they are.", nil),
+			"role":           fixed("Role of the host. A change replaces the host, since services of the old role would remain.", nil),
 			"address":        fixed("IPv4 address. Its /24 is the lab's subnet, whose .1 is this machine.", isAddress),
-			"memory":         fixed("Limit of memory, such as 512MiB.", isSize),
-			"disk":           fixed("Size of the disk, such as 2GiB. It takes only the space that is used.", isSize),
-			"ssh_public_key": fixed("Who may log in as root, in authorized_keys format.", nil),
+			"memory":         fixed("Memory limit, such as 512MiB.", isSize),
+			"disk":           fixed("Size of the disk, such as 2GiB. It is sparse: unused space takes no room.", isSize),
+			"ssh_public_key": fixed("SSH public key for root, in authorized_keys format.", nil),
 			"cpus": schema.Float64Attribute{
-				Description: "Limit of CPU time, in cores.", Required: true, Validators: isCPUs,
+				Description: "CPU limit in cores.", Required: true, Validators: isCPUs,
 				PlanModifiers: []planmodifier.Float64{float64planmodifier.RequiresReplace()},
 			},
 			"host_key":   computed("The host's public key, in authorized_keys format."),
-			"boot":       computed("The boot of this machine in which the host was started."),
+			"boot":       computed("ID of this machine's boot in which the host was started."),
 			"pid":        number("Process ID of systemd-nspawn."),
 			"start":      computed("Start time of systemd-nspawn, in clock ticks since boot."),
-			"init_pid":   number("Process ID of the host's PID 1, as this machine sees it."),
+			"init_pid":   number("Process ID of the host's PID 1 on this machine."),
 			"init_start": computed("Start time of the host's PID 1, in clock ticks since boot."),
 		},
 	}
@@ -97,14 +97,14 @@ func (hostResource) Create(ctx context.Context, req resource.CreateRequest, resp
 	}
 	machine, err := lab.Create(ctx, spec)
 	if err != nil {
-		resp.Diagnostics.AddError("Host "+spec.Name+" could not be made", err.Error())
+		resp.Diagnostics.AddError("Could not make host "+spec.Name, err.Error())
 		return
 	}
 	m.set(machine)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// Read takes a host that is not alive out of the state, so that the next plan makes it anew.
+// Read removes a dead host from the state, so that the next plan recreates it.
 func (hostResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m hostModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -123,7 +123,7 @@ func (hostResource) Read(ctx context.Context, req resource.ReadRequest, resp *re
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// Update is never asked to change anything: a host that differs is replaced.
+// Update never has anything to change: every change replaces the host.
 func (hostResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var m hostModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
@@ -137,7 +137,7 @@ func (hostResource) Delete(ctx context.Context, req resource.DeleteRequest, resp
 		return
 	}
 	if err := lab.Delete(ctx, lab.ID(m.Lab.ValueString()), m.Name.ValueString()); err != nil {
-		resp.Diagnostics.AddError("Host "+m.Name.ValueString()+" could not be removed", err.Error())
+		resp.Diagnostics.AddError("Could not remove host "+m.Name.ValueString(), err.Error())
 	}
 }
 

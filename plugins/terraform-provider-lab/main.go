@@ -1,6 +1,6 @@
-// Command terraform-provider-lab is the Terraform provider behind terraform/lab: hosts for a pipeline on one
-// machine, each a systemd-nspawn machine with its own network, disk, host key and limits. Terraform starts it;
-// a person starts it only to look at what labs left on the machine, and to remove it.
+// Command terraform-provider-lab is the Terraform provider of terraform/lab: hosts on one machine, each a systemd-nspawn
+// machine with its own network, disk, host key and limits. Terraform starts it. People run it only to list and remove
+// what labs left on the machine.
 package main
 
 import (
@@ -24,7 +24,7 @@ const (
 	usage   = `usage: terraform-provider-lab COMMAND
   base           make the tree that hosts start from
   list           everything that labs have on this machine, as JSON
-  check          what this machine lacks for a lab; standard input is {"folder": …, "variables": {…}}
+  check          check this machine's prerequisites; standard input is {"folder": …, "variables": {…}}
   sweep LAB      remove a lab, whatever state its hosts are in
   sweep --all    remove every lab
 Without a command it is a Terraform provider.
@@ -41,7 +41,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var err error
 	switch {
 	case len(args) == 0:
-		stop() // Terraform asks through the protocol; a signal to its group is not meant for us
+		stop() // Terraform stops us through the protocol; ignore signals to its process group
 		err = serve(os.Getppid())
 	case len(args) == 1 && args[0] == "base":
 		_, err = lab.EnsureBase(ctx, stdout)
@@ -62,12 +62,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serve ends when Terraform is gone, however it went: a provider that lives on could still be making hosts that
-// are in no state, while the next apply removes them.
+// serve ends when Terraform has ended for any reason: a surviving provider could still make hosts that are in no state
+// while the next apply removes them.
 func serve(terraform int) error {
 	go func() {
 		proc.WaitParent(terraform)
-		os.Exit(1) // work in flight stops at once; the next apply clears it away
+		os.Exit(1) // aborts running work; the next apply cleans up
 	}()
 	return providerserver.Serve(context.Background(), func() provider.Provider { return labProvider{} },
 		providerserver.ServeOpts{Address: address})

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 )
 
-// labProvider has no settings: everything a lab needs to know is in its resources.
+// labProvider has no settings; all arguments are in its resources.
 type labProvider struct{}
 
 func (labProvider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {

@@ -17,11 +17,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/terraform-provider-lab/internal/lab"
 )
 
-// rosterResource names the hosts that a lab shall have. It exists for those it shall not have: a Terraform that
-// was killed leaves hosts that are in no state, which no lab_host will ever remove. Reading the roster adds
-// them to it, so that the next plan shows them, and applying that plan removes them.
+// rosterResource lists a lab's wanted hosts. Its purpose is to remove unwanted ones: a killed Terraform leaves hosts that
+// are in no state, which no lab_host would ever remove. Reading the roster adds them, so that the next plan shows them and
+// the next apply removes them.
 //
-// It also hands out the addresses, so that a host keeps its own when others come and go.
+// It also assigns the addresses, so that a host keeps its address when others are added or removed.
 type rosterResource struct{}
 
 var _ resource.ResourceWithModifyPlan = rosterResource{}
@@ -39,7 +39,7 @@ func (rosterResource) Metadata(_ context.Context, _ resource.MetadataRequest, re
 
 func (rosterResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		Description: "The hosts that a lab shall have; any other host of the lab is removed. Every lab_host depends on it.",
+		Description: "The wanted hosts of a lab; any other host of the lab is removed. Every lab_host depends on it.",
 		Attributes: map[string]schema.Attribute{
 			"lab": schema.StringAttribute{
 				Description:   "Name of the lab, one to eight letters and digits.",
@@ -67,10 +67,10 @@ func (rosterResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *
 	}
 }
 
-// ModifyPlan hands out the addresses, so that a plan can show them.
+// ModifyPlan assigns the addresses, so that a plan can show them.
 func (rosterResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() {
-		return // it is going to be removed
+		return // it will be destroyed
 	}
 	var state, plan rosterModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -94,8 +94,8 @@ func (rosterResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReq
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("addresses"), addresses)...)
 }
 
-// assign gives every name an address of the subnet: the one that it has, else the lowest that nobody has. The
-// address of a host that leaves is not given away in the same plan, for it leaves while the others arrive.
+// assign gives every name an address: its present one, or else the lowest free one. The address of a removed host is not
+// reused in the same plan, since it is removed while others are added.
 func assign(subnet string, names []string, given map[string]string) (map[string]string, error) {
 	prefix, err := lab.ParseSubnet(subnet)
 	if err != nil {
@@ -125,7 +125,7 @@ func assign(subnet string, names []string, given map[string]string) (map[string]
 	return addresses, nil
 }
 
-// Create makes the tree that all hosts start from, before several of them ask for it at once.
+// Create builds the base tree of all hosts, before several hosts need it at once.
 func (r rosterResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m rosterModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
@@ -133,7 +133,7 @@ func (r rosterResource) Create(ctx context.Context, req resource.CreateRequest, 
 		return
 	}
 	if _, err := lab.EnsureBase(ctx, nil); err != nil {
-		resp.Diagnostics.AddError("The base of the lab could not be made", err.Error())
+		resp.Diagnostics.AddError("Could not build the lab's base tree", err.Error())
 		return
 	}
 	resp.Diagnostics.Append(r.sweep(ctx, m)...)
@@ -148,7 +148,7 @@ func (rosterResource) Read(ctx context.Context, req resource.ReadRequest, resp *
 	}
 	found, err := lab.Hosts(lab.ID(m.Lab.ValueString()))
 	if err != nil {
-		resp.Diagnostics.AddError("The hosts of the lab could not be listed", err.Error())
+		resp.Diagnostics.AddError("Could not list the lab's hosts", err.Error())
 		return
 	}
 	var known []string
@@ -170,7 +170,7 @@ func (r rosterResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	}
 }
 
-// Delete comes after that of every lab_host: what is left then is in no state.
+// Delete runs after that of every lab_host: the remaining hosts are in no state.
 func (rosterResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m rosterModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -178,7 +178,7 @@ func (rosterResource) Delete(ctx context.Context, req resource.DeleteRequest, re
 		return
 	}
 	if _, err := lab.Sweep(ctx, lab.ID(m.Lab.ValueString())); err != nil {
-		resp.Diagnostics.AddError("The lab could not be removed", err.Error())
+		resp.Diagnostics.AddError("Could not remove the lab", err.Error())
 	}
 }
 
@@ -189,7 +189,7 @@ func (rosterResource) sweep(ctx context.Context, m rosterModel) diag.Diagnostics
 		return diags
 	}
 	if _, err := lab.Sweep(ctx, lab.ID(m.Lab.ValueString()), keep...); err != nil {
-		diags.AddError("A host that the lab shall not have could not be removed", err.Error())
+		diags.AddError("Could not remove an unwanted host of the lab", err.Error())
 	}
 	return diags
 }

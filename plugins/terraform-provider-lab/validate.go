@@ -34,7 +34,7 @@ var (
 	isAddress = []validator.String{stringCheck{"IPv4 address", func(s string) error { _, err := lab.ParseAddress(s); return err }}}
 )
 
-// cpusCheck wants a share that the kernel can enforce.
+// cpusCheck rejects shares that are too small for the kernel to enforce.
 type cpusCheck struct{}
 
 func (cpusCheck) Description(context.Context) string         { return "cores" }

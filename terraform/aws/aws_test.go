@@ -1,5 +1,5 @@
-// Package aws_test proves the module without an account and without a registry: Terraform gets a provider that
-// knows the schema of the real one, which is this test's own binary.
+// Package aws_test tests the module without an AWS account and without a registry: this test's binary serves as a provider
+// with the real provider's schema.
 package aws_test
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
-// schemaVariable tells the binary that Terraform starts where the schema is.
+// schemaVariable names the schema file for the binary that Terraform starts.
 const schemaVariable = "TROOP_TEST_AWS_SCHEMA"
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// workspace is a copy of the module that Terraform has initialised.
+// workspace is an initialised copy of the module.
 type workspace struct {
 	dir string
 	env []string
@@ -78,7 +78,7 @@ func newWorkspace(t *testing.T) workspace {
 	return w
 }
 
-// terraform runs a command, which must succeed, and returns what it prints.
+// terraform runs a command, which must succeed, and returns its output.
 func (w workspace) terraform(t *testing.T, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "terraform", append(args, "-no-color")...)
@@ -101,8 +101,8 @@ func TestModule(t *testing.T) {
 	moduletest.Run(t, w.dir, w.env)
 }
 
-// TestLifecycles finds what `terraform test` cannot: what must not be destroyed could not be cleaned up, and which of
-// two comes first nobody sees.
+// TestLifecycles checks what `terraform test` cannot: prevent_destroy, since such a test could not clean up, and the order
+// of creation and destruction.
 func TestLifecycles(t *testing.T) {
 	for rule, want := range map[string][]string{
 		"prevent_destroy":       {"aws_s3_bucket.backups", "aws_ebs_volume.storage"},
@@ -126,7 +126,7 @@ func TestLifecycles(t *testing.T) {
 	}
 }
 
-// TestWayOut finds that hosts wait for the way out, without which their first look for packages fails.
+// TestWayOut checks that hosts depend on the internet route, without which their first installation of packages fails.
 func TestWayOut(t *testing.T) {
 	for _, block := range blocks(t) {
 		if !slices.Equal(block.Labels, []string{"aws_instance", "host"}) {
@@ -144,7 +144,7 @@ func TestWayOut(t *testing.T) {
 	t.Error("there are no hosts")
 }
 
-// TestDefaultTags finds what a provider that is mocked does not show: that everything gets the tags.
+// TestDefaultTags checks what a mocked provider does not show: that all resources get the tags.
 func TestDefaultTags(t *testing.T) {
 	for _, block := range blocks(t) {
 		if block.Type != "provider" {

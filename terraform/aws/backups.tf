@@ -2,7 +2,7 @@ resource "aws_s3_bucket" "backups" {
   count = var.backups.enabled ? 1 : 0
 
   bucket        = var.backups.bucket == "" ? null : var.backups.bucket
-  bucket_prefix = var.backups.bucket == "" ? substr("${local.name}-", 0, 37) : null # S3 takes no more
+  bucket_prefix = var.backups.bucket == "" ? substr("${local.name}-", 0, 37) : null # S3's limit
 
   lifecycle {
     prevent_destroy = true
@@ -110,7 +110,7 @@ resource "aws_iam_role" "backups" {
 
   name_prefix = "${local.name}-"
   description = "Storage hosts of ${local.name}"
-  # Who may make roles may give them only what the boundary has.
+  # Whoever may create roles can grant them only what the boundary allows.
   permissions_boundary = var.permissions_boundary == "" ? null : var.permissions_boundary
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"

@@ -18,7 +18,7 @@ resource "aws_instance" "host" {
   iam_instance_profile   = each.value.role == "storage" ? one(aws_iam_instance_profile.backups[*].name) : null
 
   user_data                   = local.user_data[each.key]
-  user_data_replace_on_change = true # a host reads it once in its life
+  user_data_replace_on_change = true # a host reads it only at its first boot
 
   metadata_options {
     http_endpoint               = "enabled"
@@ -32,12 +32,12 @@ resource "aws_instance" "host" {
     encrypted             = true
     kms_key_id            = var.kms_key_arn == "" ? null : var.kms_key_arn
     delete_on_termination = true
-    tags                  = merge(local.tags, { Name = "${local.name}-${each.key}" }) # default_tags do not reach it
+    tags                  = merge(local.tags, { Name = "${local.name}-${each.key}" }) # default_tags do not apply to it
   }
 
   tags = merge(each.value.tags, { Name = "${local.name}-${each.key}", "troop:host" = each.key, "troop:role" = each.value.role })
 
-  depends_on = [aws_route.internet, aws_route_table_association.this] # a host looks for packages at once
+  depends_on = [aws_route.internet, aws_route_table_association.this] # a host installs packages at once
 
   lifecycle {
     ignore_changes       = [ami]
@@ -45,23 +45,23 @@ resource "aws_instance" "host" {
 
     precondition {
       condition     = contains(keys(local.subnets), local.zone_of[each.key])
-      error_message = "Host ${each.key} wants zone ${local.zone_of[each.key]}, and there are subnets in ${join(", ", sort(keys(local.subnets)))}. Name one of these, or add the zone to zones or a subnet to subnet_ids."
+      error_message = "Host ${each.key} is in zone ${local.zone_of[each.key]}; there are only subnets in ${join(", ", sort(keys(local.subnets)))}. Use one of these zones, or add the zone to zones or a subnet to subnet_ids."
     }
 
-    # Set on the instance, it would replace every host that somebody stops.
+    # Set on the instance, it would replace every host that is stopped.
     precondition {
       condition     = local.own_vpc || !var.public_addresses || each.value.role == "router" || try(local.given[local.zone_of[each.key]].map_public_ip_on_launch, true)
-      error_message = "Host ${each.key} would have no public address: the subnet gives none. Set public_addresses = false and run troop where it reaches private ones, or let the subnet give addresses."
+      error_message = "Host ${each.key} would have no public address: the subnet assigns none. Set public_addresses = false and run troop where it can reach private addresses, or let the subnet assign public ones."
     }
 
     precondition {
       condition     = var.public_addresses || !local.own_vpc
-      error_message = "A VPC of its own gives hosts no way out without public addresses. Give subnet_ids, or leave public_addresses at true."
+      error_message = "In a new VPC, hosts without public addresses cannot reach the internet. Set subnet_ids, or leave public_addresses at true."
     }
   }
 }
 
-# What a host cannot change in its life. A newer image of the same system is no reason to replace hosts.
+# Changes that need a new host. A newer image of the same system does not replace hosts.
 resource "terraform_data" "birth" {
   for_each = var.hosts
 
@@ -72,7 +72,7 @@ locals {
   group_of = { production = "app", canary = "app", router = "router", storage = "storage" }
 }
 
-# DNS names point at the router: it keeps its address when it is replaced.
+# DNS names point to the router: it keeps its address when it is replaced.
 resource "aws_eip" "router" {
   for_each = var.public_addresses ? local.routers : {}
 

@@ -20,8 +20,8 @@ var policies = []struct{ file, is string }{
 	{"boundary.json", "What the storage hosts' role can have at most, with `backups`."},
 }
 
-// actions are what the provider calls to make and to remove a resource, and what it needs beside reading. Of a
-// resource that is never removed there is no call to remove it.
+// actions are the API calls of the provider to create and delete a resource, besides reads. A resource that is never
+// deleted has no delete call.
 var actions = map[string][]string{
 	"terraform_data":                        {},
 	"aws_ami":                               {"ec2:DescribeImages"},
@@ -62,7 +62,7 @@ type policy struct {
 	}
 }
 
-// texts is one text or a list of them.
+// texts decodes one string or a list of strings.
 type texts []string
 
 func (x *texts) UnmarshalJSON(b []byte) error {
@@ -84,7 +84,7 @@ func TestPolicies(t *testing.T) {
 		if err := json.Compact(&small, src); err != nil {
 			t.Fatalf("%s: %v", p.file, err)
 		}
-		// What a managed policy may have, with the longest of names.
+		// The size limit of a managed policy, with the longest names.
 		full := strings.NewReplacer("REGION", "ap-southeast-1", "ACCOUNT", "123456789012", "ENVIRONMENT", strings.Repeat("e", 31)).Replace(small.String())
 		if len(full) > 6144 {
 			t.Errorf("%s has %d characters, and IAM takes 6144", p.file, len(full))
@@ -127,7 +127,7 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// resources returns the types of resources and data sources that the module has.
+// resources returns the types of the module's resources and data sources.
 func resources(t *testing.T) []string {
 	t.Helper()
 	var kinds []string
@@ -140,7 +140,7 @@ func resources(t *testing.T) []string {
 	return slices.Compact(kinds)
 }
 
-// blocks returns what the module's files have at their top, sorted by file.
+// blocks returns the top-level blocks of the module's files, sorted by file.
 func blocks(t *testing.T) []*hclsyntax.Block {
 	t.Helper()
 	files, err := filepath.Glob("*.tf")

@@ -9,7 +9,7 @@ data "aws_ami" "this" {
   owners      = local.publisher == null ? null : [local.publisher.owner]
   most_recent = true
 
-  # Makers deprecate an image after a time. Its id stays good until they remove it.
+  # Owners deprecate images after some time. The id stays valid until the image is removed.
   include_deprecated = local.publisher == null
 
   filter {

@@ -10,7 +10,7 @@ locals {
   name = "troop-${var.environment}"
   tags = merge(var.tags, { "troop:environment" = var.environment, "troop:module" = "aws" })
 
-  # What hosts ask of each other. Follows troop_redis_port of the playbooks.
+  # Ports between hosts. Follows troop_redis_port of the playbooks.
   redis_port = 6379
 
   routers  = { for name, host in var.hosts : name => host if host.role == "router" }
@@ -18,7 +18,7 @@ locals {
 
   types = { for name, host in var.hosts : name => coalesce(host.instance_type, var.instance_type) }
 
-  # The number at a name's end, not the place in the list: a host that comes or goes moves no other one.
+  # The number at the end of the name, not the index in the list: adding or removing a host does not move others.
   zone_of = {
     for name, host in var.hosts :
     name => coalesce(host.zone, element(local.zones, max(0, try(tonumber(regex("[0-9]+$", name)), 1) - 1)))
@@ -33,7 +33,7 @@ data "aws_ec2_instance_type" "this" {
   lifecycle {
     postcondition {
       condition     = contains(self.supported_architectures, local.processor)
-      error_message = "Type ${self.instance_type} has no ${var.architecture} processor. Choose another type, or set architecture."
+      error_message = "Type ${self.instance_type} is not an ${var.architecture} type. Choose another type, or set architecture."
     }
   }
 }

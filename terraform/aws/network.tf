@@ -6,7 +6,7 @@ locals {
     length(var.zones) > 0 ? var.zones : slice(data.aws_availability_zones.this[0].names, 0, min(2, length(data.aws_availability_zones.this[0].names)))
   ) : sort(distinct([for subnet in data.aws_subnet.given : subnet.availability_zone]))
 
-  # By zone. Of several in one zone the first by id is used.
+  # By zone. Of several subnets in one zone, the first by id is used.
   given   = { for zone, subnets in { for subnet in data.aws_subnet.given : subnet.availability_zone => subnet... } : zone => subnets[0] }
   subnets = local.own_vpc ? { for zone, subnet in aws_subnet.this : zone => subnet.id } : { for zone, subnet in local.given : zone => subnet.id }
 }
@@ -64,7 +64,7 @@ resource "aws_subnet" "this" {
 
   vpc_id            = aws_vpc.this[0].id
   availability_zone = each.key
-  # By the zone's letter: a zone that comes or goes moves no other one.
+  # By the zone's letter: adding or removing a zone does not move others.
   cidr_block              = cidrsubnet(var.vpc_cidr, 4, index(split("", "abcdefghijklmnop"), substr(each.key, -1, 1)))
   map_public_ip_on_launch = true
   tags                    = { Name = "${local.name}-${each.key}" }

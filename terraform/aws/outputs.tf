@@ -1,5 +1,5 @@
 output "hosts" {
-  description = "What troop knows of the hosts, by name."
+  description = "The hosts by name, for troop."
   value = {
     for name, host in aws_instance.host : name => {
       role            = var.hosts[name].role
@@ -15,7 +15,7 @@ output "hosts" {
 }
 
 output "capacity" {
-  description = "What the hosts are to AWS, by instance type: for a look at quotas (which count vcpus) and prices before an apply."
+  description = "Capacity by instance type, to check quotas (which count vCPUs) and prices before an apply."
   value = {
     for type, names in { for name, type in local.types : type => name... } : type => {
       hosts = length(names)

@@ -15,8 +15,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// schemaFile is what `terraform providers schema -json` says of the real provider, less what the module and
-// modules like it never use.
+// schemaFile is the output of `terraform providers schema -json` for the real provider, reduced to what the module and
+// similar ones use.
 const schemaFile = "testdata/aws-provider-5.32-schema.json"
 
 // readSchema returns the provider's source address and schema.
@@ -35,7 +35,7 @@ func readSchema(file string) (source string, schema *tfjson.ProviderSchema, err 
 	return "", nil, fmt.Errorf("read %s: no provider in it", file)
 }
 
-// serve makes this process the provider that Terraform has started.
+// serve runs this process as a provider started by Terraform.
 func serve(file string) error {
 	source, schema, err := readSchema(file)
 	if err != nil {
@@ -48,8 +48,8 @@ func serve(file string) error {
 	return tf5server.Serve(source, func() tfprotov5.ProviderServer { return &provider{schema: response} })
 }
 
-// provider knows the real one's schema and nothing of AWS: enough for validate, and for tests where Terraform
-// itself stands in for plan and apply. It has no other method of the interface, which nobody calls there.
+// provider has only the real provider's schema: enough for validate, and for tests in which Terraform mocks plan and apply.
+// Other methods of the interface are not called there.
 type provider struct {
 	tfprotov5.ProviderServer
 	schema *tfprotov5.GetProviderSchemaResponse
@@ -75,7 +75,7 @@ func (p *provider) StopProvider(context.Context, *tfprotov5.StopProviderRequest)
 	return &tfprotov5.StopProviderResponse{}, nil
 }
 
-// answer writes a schema as the protocol has it.
+// answer converts a schema to the protocol's form.
 func answer(s *tfjson.ProviderSchema) (*tfprotov5.GetProviderSchemaResponse, error) {
 	response := &tfprotov5.GetProviderSchemaResponse{
 		ResourceSchemas:   map[string]*tfprotov5.Schema{},

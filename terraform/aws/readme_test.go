@@ -17,7 +17,7 @@ import (
 
 var fenced = regexp.MustCompile("(?ms)^( *)```hcl\n(.*?)\n *```$")
 
-// examples returns tests that plan with the variables of the README's environments.
+// examples returns tests that plan with the variables of the README's examples.
 func examples(t *testing.T) []byte {
 	t.Helper()
 	readme, err := os.ReadFile("README.md")
@@ -46,7 +46,7 @@ func examples(t *testing.T) []byte {
 	return out
 }
 
-// TestReadmePolicies holds the policies in the README to their files. UPDATE=1 renews it.
+// TestReadmePolicies compares the policies in the README with their files. UPDATE=1 updates the README.
 func TestReadmePolicies(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -79,7 +79,7 @@ func TestReadmePolicies(t *testing.T) {
 
 var fills = regexp.MustCompile(`(?m)^ *(fill\(\) .*)$`)
 
-// TestReadmeFill fills the policies in as the README tells people to.
+// TestReadmeFill runs the README's command that fills in the policies.
 func TestReadmeFill(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

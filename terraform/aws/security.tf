@@ -1,5 +1,5 @@
-# Every host is in the group "host" and in that of its role. One resource per rule: rules come and go alone, and
-# a plan names them.
+# Every host is in the group "host" and in that of its role. One resource per rule: rules change independently, and a plan
+# names them.
 
 resource "aws_security_group" "host" {
   name_prefix = "${local.name}-host-"
@@ -12,7 +12,7 @@ resource "aws_security_group" "host" {
 
     precondition {
       condition     = length(distinct([for subnet in data.aws_subnet.given : subnet.vpc_id])) <= 1
-      error_message = "The given subnets are of several VPCs. Name subnets of one."
+      error_message = "The given subnets belong to several VPCs. Use subnets of one VPC."
     }
   }
 }

@@ -1,4 +1,4 @@
-# What a storage host keeps is on a volume of its own, which outlives the host.
+# A storage host's data is on a separate volume, which survives the host.
 resource "aws_ebs_volume" "storage" {
   for_each = local.storages
 
@@ -14,7 +14,7 @@ resource "aws_ebs_volume" "storage" {
 
     precondition {
       condition     = data.aws_ec2_instance_type.this[local.types[each.key]].hypervisor == "nitro"
-      error_message = "Host ${each.key} is of type ${local.types[each.key]}, which does not name volumes by their id. Choose a type on the Nitro system, such as t3.small."
+      error_message = "Host ${each.key} is of type ${local.types[each.key]}, which does not expose the ids of volumes. Choose a type on the Nitro system, such as t3.small."
     }
   }
 }
@@ -25,5 +25,5 @@ resource "aws_volume_attachment" "storage" {
   device_name                    = "/dev/sdf"
   volume_id                      = aws_ebs_volume.storage[each.key].id
   instance_id                    = aws_instance.host[each.key].id
-  stop_instance_before_detaching = true # nothing is written while the host is replaced
+  stop_instance_before_detaching = true # no writes while the host is replaced
 }

@@ -1,5 +1,5 @@
 locals {
-  # What cloud-init reads at a host's first boot, and at no other. JSON is YAML.
+  # For cloud-init at a host's first boot only. JSON is valid YAML.
   user_data = { for name, host in var.hosts : name => join("\n", concat(
     ["#cloud-config", "hostname: ${name}", "ssh_pwauth: false"],
     !contains(keys(local.host_keys), name) ? [] : [
@@ -10,11 +10,11 @@ locals {
     [""],
   )) }
 
-  # The names and public halves are no secret.
+  # Names and public keys are not secret.
   host_keys = nonsensitive({ for name, key in var.host_keys : name => trimspace(key.public) })
 
-  # udev names an EBS volume on Nitro by its id, without the dash. x-systemd.makefs formats it when it is empty, and
-  # only then. The last command waits for the volume, which is attached meanwhile.
+  # On Nitro, udev names an EBS volume by its id without the dash. x-systemd.makefs formats it only if it is empty. The last
+  # command waits for the volume to be attached.
   mount = { for name, volume in aws_ebs_volume.storage : name => [
     ["install", "-d", local.storage_root],
     ["sh", "-c", "echo '/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(volume.id, "-", "")} ${local.storage_root} ext4 ${local.mount_options} 0 2' >> /etc/fstab"],

@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "Name of the environment. Given by troop."
+  description = "Name of the environment. Set by troop."
   type        = string
   nullable    = false
 
@@ -10,18 +10,18 @@ variable "environment" {
 }
 
 variable "ssh_public_key" {
-  description = "Who may log in to the hosts, in authorized_keys format. Given by troop."
+  description = "SSH public key for the hosts, in authorized_keys format. Set by troop."
   type        = string
   nullable    = false
 
   validation {
     condition     = can(regex("^ssh-(ed25519|rsa) [^\n]+$", trimspace(var.ssh_public_key)))
-    error_message = "Give one line as in the file that ssh-keygen names *.pub. EC2 takes the types ed25519 and rsa."
+    error_message = "Give one line as in the file that ssh-keygen names *.pub. EC2 accepts the types ed25519 and rsa."
   }
 }
 
 variable "region" {
-  description = "Where the hosts are, such as eu-central-1."
+  description = "AWS region, such as eu-central-1."
   type        = string
   nullable    = false
 
@@ -32,7 +32,7 @@ variable "region" {
 }
 
 variable "ssh_cidrs" {
-  description = "From where troop and people reach the hosts over SSH: IPv4 networks, such as 203.0.113.7/32 for one machine."
+  description = "IPv4 networks that may use SSH, such as 203.0.113.7/32 for one machine. Must include the machine that runs troop."
   type        = list(string)
   nullable    = false
 
@@ -53,7 +53,7 @@ variable "ssh_cidrs" {
 }
 
 variable "instance_type" {
-  description = "Type of the hosts that name none."
+  description = "Default instance type of the hosts."
   type        = string
   nullable    = false
   default     = "t3.small"
@@ -65,7 +65,7 @@ variable "instance_type" {
 }
 
 variable "architecture" {
-  description = "Processor of all hosts: amd64, or arm64 for types such as t4g.small."
+  description = "Architecture of all hosts: amd64, or arm64 for types such as t4g.small."
   type        = string
   nullable    = false
   default     = "amd64"
@@ -77,7 +77,7 @@ variable "architecture" {
 }
 
 variable "image" {
-  description = "System of the hosts: a name of images, in the newest image at a host's birth, or an image's id. Another value replaces all hosts."
+  description = "Image of the hosts: a name in images, of which each new host gets the newest, or an image's id. Another value replaces all hosts."
   type        = string
   nullable    = false
   default     = "debian-12"
@@ -91,7 +91,7 @@ variable "image" {
 # Debian and Canonical publish their accounts: https://wiki.debian.org/Cloud/AmazonEC2Image,
 # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 variable "images" {
-  description = "Images by name: whose account they are in, what they are called there, with ARCH for the processor and * for what changes, and who logs in over SSH."
+  description = "Images by name: the owner's account, the image's name there, with ARCH for the architecture and * for any text, and the SSH user."
   type = map(object({
     owner = string
     name  = string
@@ -106,19 +106,19 @@ variable "images" {
 
   validation {
     condition     = alltrue([for image in var.images : can(regex("^([0-9]{12}|self|amazon|aws-marketplace)$", image.owner)) && can(regex("^[a-z_][a-z0-9_-]{0,31}$", image.user))])
-    error_message = "An owner is an account of 12 digits, self or amazon; a user is who the image's maker names, such as admin."
+    error_message = "An owner is an account of 12 digits, self or amazon; a user is the image's default user, such as admin."
   }
 }
 
 variable "image_user" {
-  description = "Who logs in over SSH and may use sudo. Empty: what images say, and admin with an image's id."
+  description = "SSH user with sudo. Empty: the image's user in images, or admin for an image's id."
   type        = string
   nullable    = false
   default     = ""
 
   validation {
     condition     = var.image_user == "" || can(regex("^[a-z_][a-z0-9_-]{0,31}$", var.image_user))
-    error_message = "Give the user that the image's maker names, such as admin, ubuntu or ec2-user."
+    error_message = "Give the image's default user, such as admin, ubuntu or ec2-user."
   }
 }
 
@@ -170,12 +170,12 @@ variable "hosts" {
 
   validation {
     condition     = alltrue([for host in var.hosts : try(tonumber(trimsuffix(host.disk, "GiB")) >= 8, true)])
-    error_message = "A disk has at least 8GiB: an image does not fit on less."
+    error_message = "A disk has at least 8GiB: images do not fit on less."
   }
 
   validation {
     condition     = alltrue(flatten([for host in var.hosts : [for key, _ in host.tags : key != "Name" && !can(regex("^(aws|troop):", lower(key)))]]))
-    error_message = "Name and what starts with aws: or troop: are no tags of yours."
+    error_message = "The tag Name and tags that start with aws: or troop: are reserved."
   }
 
   validation {
@@ -203,7 +203,7 @@ variable "host_keys" {
 }
 
 variable "vpc_cidr" {
-  description = "Network of the VPC that is made when no subnets are given. Each zone gets a sixteenth of it."
+  description = "IPv4 network of the new VPC, without subnet_ids. Each zone gets a sixteenth of it."
   type        = string
   nullable    = false
   default     = "10.80.0.0/16"
@@ -215,7 +215,7 @@ variable "vpc_cidr" {
 }
 
 variable "zones" {
-  description = "Zones of the VPC that is made. Empty: the region's first two."
+  description = "Zones of the new VPC. Empty: the region's first two."
   type        = list(string)
   nullable    = false
   default     = []
@@ -227,7 +227,7 @@ variable "zones" {
 }
 
 variable "subnet_ids" {
-  description = "Existing subnets of one VPC for the hosts, instead of a VPC of their own. Hosts go where the subnets' zones are."
+  description = "Existing subnets of one VPC, instead of a new VPC. Hosts are in the subnets' zones."
   type        = list(string)
   nullable    = false
   default     = []
@@ -239,14 +239,14 @@ variable "subnet_ids" {
 }
 
 variable "public_addresses" {
-  description = "Whether hosts are reached at public addresses, the router at an elastic one. Otherwise at private ones, through a VPN or from a machine in the VPC; that needs subnet_ids with a way out."
+  description = "Whether hosts have public addresses, and the router an elastic one. Otherwise troop needs a VPN or a machine in the VPC, and subnet_ids with internet access."
   type        = bool
   nullable    = false
   default     = true
 }
 
 variable "client_cidrs" {
-  description = "From where people reach the application on the router: IPv4 networks."
+  description = "IPv4 networks that may access the application on the router."
   type        = list(string)
   nullable    = false
   default     = ["0.0.0.0/0"]
@@ -258,7 +258,7 @@ variable "client_cidrs" {
 }
 
 variable "egress_cidrs" {
-  description = "What hosts reach outside the environment: IPv4 networks. The first configuration needs the system's package mirrors."
+  description = "IPv4 networks that hosts may access. The first configuration needs the system's package mirrors."
   type        = list(string)
   nullable    = false
   default     = ["0.0.0.0/0"]
@@ -270,7 +270,7 @@ variable "egress_cidrs" {
 }
 
 variable "router_port" {
-  description = "Where the router answers. Follows router_bind of the playbooks."
+  description = "Port of the router. Follows router_bind of the playbooks."
   type        = number
   nullable    = false
   default     = 80
@@ -282,14 +282,14 @@ variable "router_port" {
 }
 
 variable "app_port" {
-  description = "Where the application answers the router; it has the next port as well, for a release that starts beside the old one. Follows app_port of the playbooks."
+  description = "Port of the application. It also uses the next port, for a new release beside the old one. Follows app_port of the playbooks."
   type        = number
   nullable    = false
   default     = 3000
 
   validation {
     condition     = var.app_port >= 1024 && var.app_port <= 65534 && floor(var.app_port) == var.app_port
-    error_message = "Give a whole number from 1024 to 65534: the application is not root, and the next port is its as well."
+    error_message = "Give a whole number from 1024 to 65534: the application is not root, and also uses the next port."
   }
 }
 
@@ -306,7 +306,7 @@ variable "kms_key_arn" {
 }
 
 variable "backups" {
-  description = "A bucket for backups, which storage hosts may write to and read under the environment's name. Versions that were replaced or deleted stay for keep_days; objects move to a cheaper class after archive_days, and end after expire_days (0: never)."
+  description = "A bucket for backups, which storage hosts may write and read under the environment's name. Old versions are kept for keep_days; objects move to a cheaper class after archive_days and expire after expire_days (0: never)."
   type = object({
     enabled      = optional(bool, false)
     bucket       = optional(string, "")
@@ -319,17 +319,17 @@ variable "backups" {
 
   validation {
     condition     = var.backups.bucket == "" || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.backups.bucket))
-    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, dashes and dots. Empty: one is made up."
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, dashes and dots. Empty: a generated name."
   }
 
   validation {
     condition     = var.backups.keep_days >= 1 && var.backups.archive_days >= 30 && (var.backups.expire_days == 0 || var.backups.expire_days > var.backups.archive_days)
-    error_message = "Keep old versions for at least 1 day, archive after at least 30 (S3 takes no less), and expire later than that, or never with 0."
+    error_message = "Keep old versions for at least 1 day, archive after at least 30 (S3's minimum), and expire later than that, or never with 0."
   }
 }
 
 variable "permissions_boundary" {
-  description = "Policy that bounds the storage hosts' role, by its ARN. The IAM policy in the README asks for it. Empty: none."
+  description = "ARN of the permissions boundary of the storage hosts' role. The IAM policy in the README requires it. Empty: none."
   type        = string
   nullable    = false
   default     = ""
@@ -341,13 +341,13 @@ variable "permissions_boundary" {
 }
 
 variable "tags" {
-  description = "Tags of everything that can have them, besides troop:environment, troop:module and, of hosts, troop:role and Name."
+  description = "Tags of all resources, in addition to troop:environment, troop:module and, on hosts, troop:role and Name."
   type        = map(string)
   nullable    = false
   default     = {}
 
   validation {
     condition     = alltrue([for key, _ in var.tags : key != "Name" && !can(regex("^(aws|troop):", lower(key)))])
-    error_message = "Name and keys that begin with aws: or troop: are taken. Choose another key."
+    error_message = "The tag Name and tags that start with aws: or troop: are reserved. Choose another key."
   }
 }

@@ -1,5 +1,5 @@
 locals {
-  # Two labs stand side by side when they are made from two folders.
+  # Labs made from different folders can exist at the same time.
   digest = sha256(abspath(path.root))
   octets = [for at in [8, 10] : parseint(substr(local.digest, at, 2), 16)]
 

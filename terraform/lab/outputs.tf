@@ -1,5 +1,5 @@
 output "hosts" {
-  description = "What troop knows of the hosts, by name."
+  description = "The hosts by name, for troop."
   value = {
     for name, host in lab_host.this : name => {
       role            = host.role
@@ -15,7 +15,7 @@ output "hosts" {
 }
 
 output "capacity" {
-  description = "What the hosts take of this machine, for a look before an apply."
+  description = "Resources of this machine that the hosts may use."
   value = {
     lab = {
       hosts  = length(var.hosts)

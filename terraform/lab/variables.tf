@@ -1,5 +1,5 @@
 variable "environment" {
-  description = "Name of the environment. Given by troop."
+  description = "Name of the environment. Set by troop."
   type        = string
   nullable    = false
 
@@ -10,7 +10,7 @@ variable "environment" {
 }
 
 variable "ssh_public_key" {
-  description = "Who may log in to the hosts, in authorized_keys format. Given by troop."
+  description = "SSH public key for the hosts, in authorized_keys format. Set by troop."
   type        = string
   nullable    = false
 
@@ -21,7 +21,7 @@ variable "ssh_public_key" {
 }
 
 variable "hosts" {
-  description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores. Tags become groups of the inventory, vars its host variables."
+  description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores. Tags become inventory groups, vars inventory variables."
   type = map(object({
     role   = string
     cpus   = optional(number, 1)
@@ -67,7 +67,7 @@ variable "hosts" {
 }
 
 variable "subnet" {
-  description = "The hosts' subnet, a /24. Empty: one of 16384 in 10.64.0.0/10, chosen by the folder that the lab is made from."
+  description = "The hosts' subnet, a /24. Empty: one of 16384 in 10.64.0.0/10, derived from the lab's folder."
   type        = string
   nullable    = false
   default     = ""

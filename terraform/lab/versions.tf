@@ -3,7 +3,7 @@ terraform {
 
   required_providers {
     lab = {
-      source = "troop.local/troop/lab" # terraform-provider-lab; troop installs the one beside it
+      source = "troop.local/troop/lab" # terraform-provider-lab; troop uses the binary in its own folder
     }
   }
 }

@@ -1,4 +1,4 @@
-// Package moduletest is what every root module that ships with troop is held to. Tests import it, and nothing else.
+// Package moduletest is the conformance suite of the root modules that ship with troop. Only tests import it.
 package moduletest
 
 import (
@@ -13,9 +13,8 @@ import (
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
-// Run runs the tests of the module in dir, which is initialised: each *.tftest.hcl is a test of its own, beside the
-// others. Whatever a run makes or plans, its output "hosts" must be one that the core can read, in full and not
-// secret. env is Terraform's whole environment.
+// Run runs the tests of the initialised module in dir: each *.tftest.hcl is a parallel subtest. The output "hosts" of every
+// run must be valid, complete and not sensitive. env is Terraform's whole environment.
 func Run(t *testing.T, dir string, env []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "tests", "*.tftest.hcl"))
@@ -65,7 +64,7 @@ func Run(t *testing.T, dir string, env []string) {
 	}
 }
 
-// message is a line of `terraform test -json -verbose`, as far as it matters here.
+// message is a line of `terraform test -json -verbose`, reduced to the fields in use.
 type message struct {
 	Type       string
 	Run        string     `json:"@testrun"`
@@ -88,7 +87,7 @@ type message struct {
 	} `json:"test_plan"`
 }
 
-// hosts returns the output, when the message has one. A plan may know it in part only.
+// hosts returns the output "hosts", if the message has one. A plan may know only parts of it.
 func (m *message) hosts() (output json.RawMessage, known, secret bool) {
 	if hosts, ok := m.State.Outputs["hosts"]; ok {
 		return hosts.Value, true, hosts.Sensitive
@@ -111,8 +110,7 @@ func (d diagnostic) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", d.Range.Filename, d.Range.Start.Line, d.Summary, d.Detail)
 }
 
-// checkHosts holds the output to the contract, and to more than a module of somebody's own must do: ours leave
-// nothing to defaults.
+// checkHosts checks the output against the contract. It is stricter than for other modules: ours must set every attribute.
 func checkHosts(output []byte) error {
 	if _, err := terraform.ParseHosts(output); err != nil {
 		return err

@@ -17,10 +17,11 @@ const Password = "secret"
 
 // Server is a redis-server on loopback that keeps its data over a restart.
 type Server struct {
-	Addr string
-	t    testing.TB
-	dir  string
-	cmd  *exec.Cmd
+	Addr      string
+	Arguments []string // more for redis-server, from the next Restart on
+	t         testing.TB
+	dir       string
+	cmd       *exec.Cmd
 }
 
 // Start runs a server; the test's end stops it.
@@ -54,6 +55,7 @@ func (s *Server) Restart() {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	s.cmd = exec.CommandContext(context.Background(), "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
 		"--appendonly", "yes", "--appendfsync", "always", "--requirepass", Password)
+	s.cmd.Args = append(s.cmd.Args, s.Arguments...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server (Debian's package of that name): %v", err)

@@ -45,7 +45,7 @@ func (a *app) formatInput() error {
 	if diags.HasErrors() {
 		return &diagnosed{diags, manifest.Sources{name: src}}
 	}
-	_, err = a.out.Write(text)
+	_, err = a.text.Write(text)
 	return err
 }
 

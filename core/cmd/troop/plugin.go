@@ -83,7 +83,7 @@ func (a *app) describeCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = a.out.Write(text)
+			_, err = a.text.Write(text)
 			return err
 		},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,41 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 	found, rules := environment.Check(p)
 	maps.Copy(sources, rules)
 	diags = append(diags, found...)
-	return &project{Pipeline: p, sources: sources, diags: diags, files: store.Open(troopDir(p))}, rest, nil
+	return &project{Pipeline: p, sources: sources, diags: diags, files: a.store(p.Dir)}, rest, nil
+}
+
+// record is read for commands that look at what is recorded of runs. A bare repository holds what its hook has started,
+// by manifests that are in its commits.
+func (a *app) record(args []string) (*project, []string, error) {
+	dir := "."
+	if path, rest := manifestArg(args); path != "" {
+		dir, args = path, append([]string{path}, rest...)
+	}
+	if dir, err := filepath.Abs(dir); err == nil && bare(dir) {
+		_, rest := manifestArg(args)
+		return &project{Pipeline: &core.Pipeline{Dir: dir}, files: store.Open(filepath.Join(dir, bareState))}, rest, nil
+	}
+	return a.read(args)
+}
+
+// bareState is the folder of the store in a bare repository.
+const bareState = "troop"
+
+// bare reports whether a folder is a bare repository.
+func bare(dir string) bool {
+	for _, name := range []string{"HEAD", "objects", "refs"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// store opens the store of a manifest's folder. Every environment is kept there, too.
+func (a *app) store(dir string) *store.Files {
+	f := store.Open(cmp.Or(a.state, filepath.Join(dir, ".troop")))
+	f.Workspaces = a.workspaces
+	return f
 }
 
 // load is read for commands that need a manifest without mistakes.
@@ -101,9 +136,6 @@ func (a *app) load(args []string) (*project, []string, error) {
 	return p, rest, err
 }
 
-// troopDir is where the store, and with it every environment, is kept.
-func troopDir(p *core.Pipeline) string { return filepath.Join(p.Dir, ".troop") }
-
 // options say for what a command uses an environment.
 func (a *app) options(ctx context.Context, p *project, command string) (environment.Options, error) {
 	lock, err := core.DigestFile(filepath.Join(p.Dir, loader.LockFile))
@@ -111,7 +143,7 @@ func (a *app) options(ctx context.Context, p *project, command string) (environm
 		err = nil // everything may run
 	}
 	return environment.Options{
-		Pipeline: p.Pipeline, Name: a.env, Dir: troopDir(p.Pipeline), What: command, Locks: p.files, Log: a.ui.Note,
+		Pipeline: p.Pipeline, Name: a.env, Dir: p.files.Dir(), What: command, Locks: p.files, Log: a.ui.Note,
 		Commit: head(ctx, p), Manifest: p.sources[p.File], PluginLock: lock, Argument: argument(p.File),
 	}, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,9 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/plain"
 	"github.com/seed-b96de936/troop/core/secret"
+	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
 )
 
@@ -26,6 +29,7 @@ type app struct {
 	in      io.Reader
 	out     io.Writer
 	errOut  io.Writer
+	text    io.Writer // out for whole texts: as they are into a file, harmless on a terminal
 	ui      *ui.UI    // set before a command runs
 	mask    mask.Mask // of secrets that were read
 	plugins *loader.Loader
@@ -41,6 +45,8 @@ type app struct {
 	verbose    bool
 	color      bool // decided from the terminal and NO_COLOR
 	noColor    bool
+	workspaces string // folder of workspaces
+	state      string // folder of the store, when it is not beside the manifest
 }
 
 // exit is an error that only sets the exit status: the command has printed its result.
@@ -78,6 +84,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			a.start()
+			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
 			if c.CommandPath() != "troop validate" { // which only looks at the blocks
 				a.secret = func(s core.SecretSource) (string, error) {
@@ -91,8 +98,8 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		},
 	}
 	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.errOut)
+	root.SetOut(&plain.Writer{To: a.out}) // a plugin describes its own commands
+	root.SetErr(&plain.Writer{To: a.errOut})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
@@ -105,6 +112,8 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only what went wrong")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print every line of every stage")
 	f.BoolVar(&a.noColor, "no-color", false, "print without colours")
+	f.StringVar(&a.state, "state", "", "keep runs and environments in `folder` instead of .troop")
+	_ = f.MarkHidden("state") // for a hook's run of a commit that was pushed to a bare repository
 	_ = root.RegisterFlagCompletionFunc("env", a.completeEnvironments)
 
 	root.AddGroup(
@@ -119,7 +128,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
-	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(a.openFlags), a.eventsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(a.openFlags), a.eventsCmd(), a.alertsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
@@ -164,9 +173,11 @@ func need(c *cobra.Command) manifest.Need {
 // start reads the settings that all commands share.
 func (a *app) start() {
 	tty := false
+	a.text = a.out
 	size := func() (int, int) { return 80, 24 }
 	if f, ok := a.out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		tty = true
+		a.text = &plain.Writer{To: a.out}
 		size = func() (int, int) {
 			w, h, err := term.GetSize(int(f.Fd()))
 			if err != nil {
@@ -229,7 +240,7 @@ func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {
 	}
 	if a.json {
 		if data, err := manifest.JSON(diags, sources); err == nil {
-			_, _ = a.out.Write(data) // a closed pipe has no reader to tell
+			_, _ = (&plain.Writer{To: a.out, Escape: true}).Write(data) // a closed pipe has no reader to tell
 		}
 		return
 	}

@@ -25,7 +25,7 @@ Schema 2020-12 for a manifest in the JSON form of HCL.`,
 			}
 			text, err := manifest.Schema(plugins)
 			if err == nil {
-				_, err = a.out.Write(text)
+				_, err = a.text.Write(text)
 			}
 			return err
 		},

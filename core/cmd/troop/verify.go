@@ -25,7 +25,7 @@ That everything fits together does not prove who wrote it: there is no key in it
 
 Exit status: 0 all is as it was written, 1 something is not, 2 the manifest or the command line is wrong.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			p, rest, err := a.read(args)
+			p, rest, err := a.record(args)
 			if err != nil {
 				return err
 			}
@@ -71,13 +71,18 @@ func chosen(ctx context.Context, p *project, args []string) ([]core.Run, error) 
 // verified is what was checked, and what is wrong.
 type verified struct {
 	Runs      int                  `json:"runs"`
+	Failures  int                  `json:"with_failures,omitempty"` // runs that passed with failures
 	Artifacts int                  `json:"artifacts"`
 	Receipts  int                  `json:"receipts"`
 	Damage    []*store.DamageError `json:"damage"`
 }
 
 func (v verified) String() string {
-	return fmt.Sprintf("runs %d, artifacts %d, receipts %d", v.Runs, v.Artifacts, v.Receipts)
+	runs := fmt.Sprint(v.Runs)
+	if v.Failures > 0 {
+		runs += fmt.Sprintf(" (%d passed with failures)", v.Failures)
+	}
+	return fmt.Sprintf("runs %s, artifacts %d, receipts %d", runs, v.Artifacts, v.Receipts)
 }
 
 // verify checks runs, the artifacts that they name and that are still there, and the receipts in a folder, if one is
@@ -95,6 +100,9 @@ func verify(ctx context.Context, files *store.Files, runs []core.Run, receipts s
 	seen := map[core.Digest]bool{}
 	for _, r := range runs {
 		v.Runs++
+		if r.Status == core.PassedWithFailures {
+			v.Failures++
+		}
 		if err := note(files.Verify(ctx, r.ID)); err != nil {
 			return v, err
 		}

@@ -1,5 +1,5 @@
-// Package fakeaws stands in for the parts of AWS that a preflight asks: it answers as STS, EC2 and Service Quotas
-// do, in their own XML and JSON, from what a test says is there. Tests import it, and nothing else.
+// Package fakeaws is a fake of the parts of AWS that preflight calls: STS, EC2 and Service Quotas, in their own XML and
+// JSON. Only tests import it.
 package fakeaws
 
 import (
@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// Account is what there is. It is not changed while it serves.
+// Account is the content of the fake. It must not change while it serves.
 type Account struct {
 	Regions   []Region
 	Zones     []Zone
@@ -29,13 +29,13 @@ type Account struct {
 	Keys      []Key
 	Instances []Instance
 	Quotas    map[string]float64 // by code
-	Refuse    map[string]string  // the error's code, by action as IAM writes it
+	Refuse    map[string]string  // error code by IAM action
 
 	mu    sync.Mutex
 	asked []string
 }
 
-// The things, as far as a preflight knows them.
+// The resources, reduced to the fields that preflight uses.
 type (
 	Region struct {
 		Name  string `xml:"regionName"`
@@ -108,7 +108,7 @@ type (
 	}
 )
 
-// New returns an account in which terraform/aws can make hosts, in one region.
+// New returns an account in which terraform/aws can make hosts in one region.
 func New(region string) *Account {
 	a, b, c := region+"a", region+"b", region+"c"
 	image := func(id, name, architecture, created string) Image {
@@ -147,7 +147,7 @@ func New(region string) *Account {
 	}
 }
 
-// Start serves the account to the AWS SDK of this process, by the environment variables that the SDK documents.
+// Start serves the account and points this process's AWS SDK to it through environment variables.
 func (a *Account) Start(t *testing.T) {
 	t.Helper()
 	for name, value := range a.Serve(t.Cleanup) {
@@ -155,7 +155,7 @@ func (a *Account) Start(t *testing.T) {
 	}
 }
 
-// Serve serves the account until clean-up, and returns the environment in which the AWS SDK asks it.
+// Serve serves the account until the test ends, and returns the environment variables that point an AWS SDK to it.
 func (a *Account) Serve(cleanup func(func())) map[string]string {
 	server := httptest.NewServer(a)
 	cleanup(server.Close)
@@ -167,7 +167,7 @@ func (a *Account) Serve(cleanup func(func())) map[string]string {
 	}
 }
 
-// Asked lists what was asked for, as IAM writes it, sorted.
+// Asked lists the IAM actions that were called, sorted.
 func (a *Account) Asked() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -197,12 +197,12 @@ func (a *Account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := filters{r: r}
 	name, items := a.describe(action, &f)
 	if f.unknown != "" || name == "" {
-		ec2Error(w, "InvalidParameterValue") // what it does not know must not match by accident
+		ec2Error(w, "InvalidParameterValue") // an unknown filter must not match by accident
 		return
 	}
 	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><%[1]sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>fake</requestId>`, action)
 	if paged(action) && r.FormValue("NextToken") == "" {
-		fmt.Fprintf(w, `<%s/><nextToken>more</nextToken>`, name) // EC2 answers with an empty page at times, too
+		fmt.Fprintf(w, `<%s/><nextToken>more</nextToken>`, name) // EC2 sometimes returns an empty page, too
 	} else if err := xml.NewEncoder(w).EncodeElement(struct {
 		Item any `xml:"item"`
 	}{items}, xml.StartElement{Name: xml.Name{Local: name}}); err != nil {
@@ -215,7 +215,7 @@ func paged(action string) bool {
 	return action == "DescribeInstanceTypes" || action == "DescribeInstanceTypeOfferings" || action == "DescribeInstances"
 }
 
-// refuses records what is asked for and returns the code of the error that answers it, if any.
+// refuses records a call and returns the error code to answer with, if any.
 func (a *Account) refuses(action string, r *http.Request) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,7 +263,7 @@ func (a *Account) serviceQuotas(w http.ResponseWriter, r *http.Request, target s
 	fmt.Fprintf(w, `{"Quota":{"ServiceCode":%q,"QuotaCode":%q,"Value":%g,"Unit":"None"}}`, in.ServiceCode, in.QuotaCode, value)
 }
 
-// describe returns the name of the set and what is in it.
+// describe returns the name of a result set and its items.
 func (a *Account) describe(action string, f *filters) (set string, items any) {
 	switch action {
 	case "DescribeRegions":
@@ -303,7 +303,7 @@ func (a *Account) describe(action string, f *filters) (set string, items any) {
 	return "", nil
 }
 
-// fields are what the filters of a request look at.
+// fields are the values that a request's filters match.
 type fields map[string]string
 
 func tagged(tags []Tag, f fields) fields {
@@ -317,7 +317,7 @@ func tagged(tags []Tag, f fields) fields {
 
 type filters struct {
 	r       *http.Request
-	unknown string // a filter that no thing knows
+	unknown string // a filter that no resource supports
 }
 
 func keep[T any](f *filters, all []T, of func(T) fields) []T {
@@ -346,14 +346,14 @@ func (f *filters) match(thing fields) bool {
 	}
 }
 
-// matches reports whether one of the n-th filter's values, with * in it, is the value.
+// matches reports whether one of the n-th filter's values, which may contain *, matches the value.
 func (f *filters) matches(n int, value string) bool {
 	for m := 1; ; m++ {
 		pattern := f.r.FormValue(fmt.Sprintf("Filter.%d.Value.%d", n, m))
 		if pattern == "" {
 			return false
 		}
-		// path.Match keeps * from slashes, and EC2 does not.
+		// In path.Match, * does not match slashes; in EC2 it does.
 		flat := strings.NewReplacer("/", "|")
 		if ok, err := path.Match(flat.Replace(pattern), flat.Replace(value)); err == nil && ok {
 			return true

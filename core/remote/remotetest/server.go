@@ -1,5 +1,5 @@
-// Package remotetest is an SSH server for tests. It lives in the test's process, runs commands with sh on this machine
-// and forwards TCP connections.
+// Package remotetest is an SSH server for tests. It runs in the test's process, runs commands with sh on this machine and
+// forwards TCP connections.
 package remotetest
 
 import (
@@ -25,9 +25,9 @@ import (
 // Server is a running server.
 type Server struct {
 	HostKey string // authorized_keys format
-	// Command, when set, changes a command before it is run, such as the folders that it touches.
+	// Command, if set, rewrites a command before it runs, for example its folders.
 	Command func(string) string
-	// Forward, when set, changes the address that a connection is forwarded to.
+	// Forward, if set, rewrites the target address of a forwarded connection.
 	Forward func(addr string) string
 
 	ctx      context.Context // of the test
@@ -39,8 +39,8 @@ type Server struct {
 	conns []net.Conn
 }
 
-// Listen starts a server with a new host key on addr, a host and a port, that lets in who holds one of the keys. It
-// ends with the test.
+// Listen starts a server with a new host key on addr (host:port). It accepts clients with one of the keys and stops at
+// the end of the test.
 func Listen(t *testing.T, addr string, keys ...string) *Server {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -69,22 +69,22 @@ func Listen(t *testing.T, addr string, keys ...string) *Server {
 	return s
 }
 
-// Host describes the server as a host of an environment.
+// Host returns the server as a host of an environment.
 func (s *Server) Host(name core.HostName) core.Host {
 	a := s.listener.Addr().(*net.TCPAddr)
 	return core.Host{Name: name, Address: "127.0.0.1", Port: a.Port, User: "root"}
 }
 
-// Logins counts the connections that were let in.
+// Logins returns the number of accepted connections.
 func (s *Server) Logins() int { return int(s.logins.Load()) }
 
-// Stop ends the server and its connections.
+// Stop stops the server and closes its connections.
 func (s *Server) Stop() {
 	_ = s.listener.Close()
 	s.Drop()
 }
 
-// Drop cuts all connections.
+// Drop closes all connections.
 func (s *Server) Drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

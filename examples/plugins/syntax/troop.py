@@ -133,7 +133,7 @@ def credentials():
 def serve(name, version, summary, arguments, check, run, outputs={}, capabilities=(), cacheable=False):
     """Serve is all that a plugin's main does. It returns when troop says so, or is gone."""
     if os.environ.get("TROOP_PLUGIN") != COOKIE:
-        sys.exit(f"{name} {version} is a plugin of troop; troop starts it: put it beside troop, or in ~/.troop/plugins.")
+        sys.exit(f"{name} {version} is a plugin of troop, which starts it: install it in troop's folder or in ~/.troop/plugins.")
     plugin = Plugin(name, version, summary, arguments, outputs, capabilities, cacheable, check, run)
     server = grpc.server(futures.ThreadPoolExecutor(), options=[("grpc.max_receive_message_length", 64 << 20)])
     server.add_generic_rpc_handlers(plugin.handlers())

@@ -1,8 +1,7 @@
 // Package comments measures how much of a source file is comment. The analysis plugin imports it.
 //
-// The ratio is lines that hold a comment ÷ lines that are not blank. A line with code and a comment after it
-// counts in both, so that the ratio is never more than 1. What stands in a string is no comment; a Python string
-// that is a statement of its own (a docstring) is one; a "#!" line is code.
+// The ratio is lines with a comment ÷ non-blank lines. A line with code and a comment counts in both, so that the ratio is at
+// most 1. Text in a string is not a comment; a Python string that is a statement (a docstring) is one; a "#!" line is code.
 package comments
 
 import (
@@ -15,13 +14,13 @@ import (
 	"github.com/alecthomas/chroma/v2/lexers"
 )
 
-// Count is the count of a file, or of several together.
+// Count is the count of one or several files.
 type Count struct {
-	Comment int // lines that hold a comment
-	Lines   int // lines that are not blank
+	Comment int // lines with a comment
+	Lines   int // non-blank lines
 }
 
-// Ratio is between 0 and 1; 0 for no lines.
+// Ratio returns the ratio, from 0 to 1; 0 if there are no lines.
 func (c Count) Ratio() float64 {
 	if c.Lines == 0 {
 		return 0
@@ -32,14 +31,14 @@ func (c Count) Ratio() float64 {
 // Add returns the sum.
 func (c Count) Add(o Count) Count { return Count{c.Comment + o.Comment, c.Lines + o.Lines} }
 
-// Known reports whether Of can measure the file of this name, and whether it is source code, rather than markup
-// or data in which few people comment.
+// Known reports whether Of can measure a file of this name, and whether it is source code, not markup or data, which rarely
+// have comments.
 func Known(name string) (known, source bool) {
 	lexer := lexerOf(name)
 	return lexer != "", lexer != "" && !isMarkup(lexer)
 }
 
-// Of measures one file. It is false for a language that it does not know. It may be called from several goroutines.
+// Of measures one file. ok is false for an unknown language. Safe for concurrent use.
 func Of(name string, text []byte) (Count, bool) {
 	lexer := lexerOf(name)
 	if lexer == "" {
@@ -75,11 +74,11 @@ func Of(name string, text []byte) (Count, bool) {
 
 var hereForm = regexp.MustCompile("<<[~-]?(?:\"(\\w+)\"|'(\\w+)'|`(\\w+)`|([A-Z_]\\w*))")
 
-// hideHereDocuments puts other letters into here-documents, which chroma does not know in every language that has
-// them. A shift to the left looks alike, but no line that ends it follows.
+// hideHereDocuments masks here-documents, which chroma does not support in every language. A left shift looks similar, but
+// no terminating line follows it.
 func hideHereDocuments(source string) string {
 	all := strings.SplitAfter(source, "\n")
-	at := map[string][]int{} // lines by what they hold
+	at := map[string][]int{} // line numbers by content
 	for i, line := range all {
 		word := strings.TrimSpace(line)
 		at[word] = append(at[word], i)
@@ -100,14 +99,14 @@ func hideHereDocuments(source string) string {
 					return 'x'
 				}, all[i])
 			}
-			i-- // two may begin in one line
+			i-- // two may start on one line
 		}
 	}
 	return strings.Join(all, "")
 }
 
-// splitPHP parts a template into its PHP, which begins with <? and ends with ?>, and its HTML: chroma reads the one
-// as the other. Each has blanks in place of the other, so that lines keep their numbers.
+// splitPHP splits a template into PHP, from <? to ?>, and HTML, since chroma cannot. Each has blanks in place of the other,
+// so that lines keep their numbers.
 func splitPHP(source string) (code, page string) {
 	php, html := []byte(source), []byte(source)
 	inside := false
@@ -118,7 +117,7 @@ func splitPHP(source string) (code, page string) {
 			inside = true
 		case inside && strings.HasPrefix(rest, "?>"):
 			inside = false
-			php[i], php[i+1] = ';', ' ' // chroma reads nothing after ?>
+			php[i], php[i+1] = ';', ' ' // chroma stops at ?>
 			html[i], html[i+1] = ' ', ' '
 			i++
 			continue
@@ -134,11 +133,11 @@ func splitPHP(source string) (code, page string) {
 	return string(php), string(html)
 }
 
-// lexerOf names the language of a file as chroma does; "" for an unknown one.
+// lexerOf returns chroma's name of a file's language, or "".
 func lexerOf(name string) string {
 	base := strings.ToLower(path.Base(name))
 	if strings.HasSuffix(base, ".min.js") || strings.HasSuffix(base, ".min.css") {
-		return "" // written by a program
+		return "" // generated
 	}
 	switch base {
 	case "makefile", "gnumakefile":
@@ -160,7 +159,7 @@ func lexerOf(name string) string {
 	return ""
 }
 
-// languages lists the extensions of files by chroma's names.
+// languages lists file extensions by chroma's names of languages.
 func languages() map[string][]string {
 	return map[string][]string{
 		"go":         {".go"},

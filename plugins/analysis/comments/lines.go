@@ -8,10 +8,10 @@ import (
 	"github.com/alecthomas/chroma/v2"
 )
 
-// lines collects the numbers of the lines that hold a comment.
+// lines is the set of lines with a comment.
 type lines struct{ comment map[int]bool }
 
-// mark adds the lines of a piece of text that begins in the given line. Blank lines in it do not count.
+// mark adds the non-blank lines of a text that starts on the given line.
 func (l lines) mark(line int, text string) {
 	for part := range strings.Lines(text) {
 		if strings.TrimSpace(part) != "" {
@@ -21,7 +21,7 @@ func (l lines) mark(line int, text string) {
 	}
 }
 
-// goSource reads Go with its own scanner, which is a hundred times as fast as chroma.
+// goSource handles Go with go/scanner, which is a hundred times faster than chroma.
 func (l lines) goSource(source string) {
 	set := token.NewFileSet()
 	file := set.AddFile("", -1, len(source))
@@ -38,11 +38,11 @@ func (l lines) goSource(source string) {
 	}
 }
 
-// tokens reads every other language.
+// tokens handles all other languages.
 func (l lines) tokens(lexer chroma.Lexer, name, source string) {
 	tokens, err := lexer.Tokenise(nil, source)
 	if err != nil {
-		return // only of a wrong option
+		return // only for an invalid option
 	}
 	doc := docstrings{on: name == "python", fresh: true, lines: l}
 	line := 1
@@ -64,14 +64,14 @@ func isComment(t chroma.TokenType) bool {
 	return t.InCategory(chroma.Comment) || t == chroma.LiteralStringDoc // Rust's ///
 }
 
-// docstrings finds Python's strings that are statements: chroma does not tell them from others. It holds a string
-// that begins a statement until the statement ends with it, or goes on.
+// docstrings finds Python strings that are statements; chroma does not distinguish them. It holds a string that starts a
+// statement until the statement ends or continues.
 type docstrings struct {
 	on    bool
 	lines lines
 
-	depth int  // of brackets
-	fresh bool // nothing of the statement has come yet
+	depth int  // nesting of brackets
+	fresh bool // at the start of a statement
 	held  []heldString
 }
 

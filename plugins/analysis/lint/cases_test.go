@@ -67,7 +67,7 @@ func TestCases(t *testing.T) {
 		})
 	}
 	for _, file := range []string{"unknown-array.json", "unknown-object.json"} {
-		if list, err := Parse("auto", read(t, file), only()); err == nil || !strings.Contains(err.Error(), "JSON of no known linter: an object with the keys ") {
+		if list, err := Parse("auto", read(t, file), only()); err == nil || !strings.Contains(err.Error(), "not the JSON of a known linter: an object with the keys ") {
 			t.Errorf("%s: got %v, %v", file, list, err)
 		}
 	}

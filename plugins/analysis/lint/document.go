@@ -11,16 +11,16 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// document is JSON or XML that begins and ends a line of the output.
+// document is JSON or XML that starts at the beginning of a line and ends at the end of one.
 type document struct {
 	xml     bool
 	text    []byte
 	records []json.RawMessage // of JSON: the elements of an array, or the one value
 }
 
-// split takes the documents out of the output and returns the text that is left.
+// split separates the documents in the output from the text.
 func split(out []byte) (docs []document, text []byte, err error) {
-	// Lines that begin like a document and are none cost a scan each. The budget keeps that linear.
+	// Each line that only looks like a document costs a scan. The budget keeps that linear.
 	budget := 8*len(out) + 1<<20
 	for len(out) > 0 {
 		blank := len(out) - len(bytes.TrimLeft(out, " \t\r\n"))
@@ -54,8 +54,8 @@ func split(out []byte) (docs []document, text []byte, err error) {
 	return docs, text, nil
 }
 
-// jsonDocument reads the JSON at the start of the text. end is 0 if there is none, or if it does not end a line:
-// "[1] done" begins like an array. cost is the number of bytes that it looked at.
+// jsonDocument reads the JSON at the start of the text. end is 0 if there is none, or if text follows on its last line, as
+// in "[1] done". cost is the number of scanned bytes.
 func jsonDocument(start []byte) (d document, end, cost int, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(start))
 	var value json.RawMessage
@@ -84,10 +84,10 @@ func jsonDocument(start []byte) (d document, end, cost int, err error) {
 
 var reportForm = regexp.MustCompile(`^(?:\[\s*)?\{\s*(?:"|$)`)
 
-// beginsReport tells the begin of an object, or of an array of objects, from a bracket in prose.
+// beginsReport distinguishes the start of an object, or of an array of objects, from a bracket in prose.
 func beginsReport(start []byte) bool { return reportForm.Match(start[:min(len(start), 200)]) }
 
-// lineLength is the length of the first line, with its line break.
+// lineLength is the length of the first line including its line break.
 func lineLength(text []byte) int {
 	if i := bytes.IndexByte(text, '\n'); i >= 0 {
 		return i + 1

@@ -74,12 +74,12 @@ func stylelint(f struct {
 		list = append(list, Finding{Path: f.Source, Severity: "error", Rule: "invalidOption", Message: o.Text})
 	}
 	if f.Errored && !slices.ContainsFunc(list, isError) {
-		list = append(list, Finding{Path: f.Source, Severity: "error", Message: "stylelint says that this file is in error, and does not say why"})
+		list = append(list, Finding{Path: f.Source, Severity: "error", Message: "stylelint reports an error in this file without a reason"})
 	}
 	return list, nil
 }
 
-// ruff has no levels: what it reports, it was asked to forbid.
+// ruff has no levels: every finding is an error.
 func ruff(d struct {
 	Path     string  `json:"filename"`
 	Code     *string `json:"code"`
@@ -89,20 +89,20 @@ func ruff(d struct {
 		Row    int `json:"row"`
 		Column int `json:"column"`
 	} `json:"location"`
-	Severity string `json:"severity"` // of newer ones
+	Severity string `json:"severity"` // newer versions
 },
 ) ([]Finding, error) {
 	f := Finding{Path: d.Path, Severity: severity(d.Severity), Rule: deref(d.Code), Message: d.Message}
 	if d.Location != nil {
 		f.Line, f.Column = d.Location.Row, d.Location.Column
 	}
-	if d.Cell != nil { // of a notebook; lines are those of the cell
+	if d.Cell != nil { // a notebook; lines are relative to the cell
 		f.Message += fmt.Sprintf(" (cell %d)", *d.Cell)
 	}
 	return []Finding{f}, nil
 }
 
-// pylintMessage is one of pylint, whose columns count from 0.
+// pylintMessage is a message of pylint, whose columns count from 0.
 type pylintMessage struct {
 	Type    string `json:"type"`
 	Path    string `json:"path"`
@@ -116,7 +116,7 @@ func pylint(m pylintMessage) ([]Finding, error) {
 	return []Finding{{m.Path, m.Line, m.Column + 1, severity(m.Type), m.Symbol, m.Message}}, nil
 }
 
-// pylint2 reads its newer format.
+// pylint2 reads pylint's newer format.
 func pylint2(doc struct {
 	Messages []pylintMessage `json:"messages"`
 },
@@ -170,7 +170,7 @@ func semgrep(doc struct {
 	} `json:"results"`
 	Errors []struct {
 		Level   string          `json:"level"`
-		Type    json.RawMessage `json:"type"` // a word, or a list that begins with one
+		Type    json.RawMessage `json:"type"` // a string, or a list that starts with one
 		Message string          `json:"message"`
 		Path    string          `json:"path"`
 		Spans   []struct {
@@ -208,7 +208,7 @@ type semgrepPosition struct {
 	Column int `json:"col"`
 }
 
-// firstWord is a JSON string, or the first element of an array, if that is one.
+// firstWord returns a JSON string, or the first element of an array of strings.
 func firstWord(raw json.RawMessage) string {
 	word := ""
 	if json.Unmarshal(raw, &word) == nil {
@@ -240,7 +240,7 @@ func golangci(doc struct {
 	var list []Finding
 	for _, i := range doc.Issues {
 		if i.Pos == nil || i.Linter == "" {
-			return nil, errors.New("an issue without linter or place")
+			return nil, errors.New("an issue without linter or position")
 		}
 		list = append(list, Finding{i.Pos.Path, i.Pos.Line, i.Pos.Column, severity(i.Severity), i.Linter, i.Text})
 	}
@@ -253,7 +253,7 @@ func golangci(doc struct {
 func phpcs(doc struct {
 	Files map[string]struct {
 		Messages []struct {
-			Type    string `json:"type"` // "severity" is a number of its own
+			Type    string `json:"type"` // "severity" is an unrelated number
 			Source  string `json:"source"`
 			Message string `json:"message"`
 			Line    int    `json:"line"`
@@ -348,10 +348,10 @@ type rustSpan struct {
 	} `json:"expansion"`
 }
 
-// rustSummary is a diagnostic that only counts others.
+// rustSummary matches diagnostics that only count others.
 var rustSummary = regexp.MustCompile(`^(?:\d+ warnings? emitted|aborting due to .*|.* generated \d+ warnings?.*)$`)
 
-// clippy reads the messages of cargo, one object per line. Targets that share a file report it twice.
+// clippy reads cargo's messages, one object per line. Targets that share a file report it twice.
 func clippy(records []json.RawMessage) ([]Finding, error) {
 	var list []Finding
 	seen := map[Finding]bool{}
@@ -403,7 +403,7 @@ func clippy(records []json.RawMessage) ([]Finding, error) {
 		}
 	}
 	if failed && !slices.ContainsFunc(list, isError) {
-		list = append(list, Finding{Severity: "error", Message: "cargo says that the build failed, and does not say why"})
+		list = append(list, Finding{Severity: "error", Message: "cargo reports a failed build without a reason"})
 	}
 	return list, nil
 }
@@ -417,9 +417,9 @@ func biome(doc struct {
 		Category    string          `json:"category"`
 		Severity    string          `json:"severity"`
 		Description string          `json:"description"`
-		Message     json.RawMessage `json:"message"` // a string in newer ones
+		Message     json.RawMessage `json:"message"` // a string in newer versions
 		Location    struct {
-			Path   json.RawMessage `json:"path"` // a string in newer ones
+			Path   json.RawMessage `json:"path"` // a string in newer versions
 			Span   []int           `json:"span"` // offsets in bytes
 			Source string          `json:"sourceCode"`
 			Start  struct {
@@ -461,7 +461,7 @@ func biome(doc struct {
 	return list, nil
 }
 
-// position turns an offset in bytes into line and column, in characters.
+// position converts an offset in bytes to line and column, in characters.
 func position(text string, offset int) (line, column int) {
 	before := text[:min(max(offset, 0), len(text))]
 	line = strings.Count(before, "\n") + 1

@@ -1,8 +1,8 @@
-// Package lint reads what linters print into findings. The analysis plugin imports it.
+// Package lint parses the output of linters. The analysis plugin imports it.
 //
-// Output is a mix of documents (JSON or XML) and lines of text: npm prints a banner before a report, golangci-lint
-// a summary after it, and a workspace of several packages prints several reports. Every document is read, each by
-// the format that its keys show, and one of an unknown format is an error rather than a report without findings.
+// Output is a mix of documents (JSON or XML) and text: npm prints a banner before a report, golangci-lint a summary after
+// it, and a workspace of several packages prints several reports. All documents are read; a document's keys show its format.
+// An unknown format is an error, not a report without findings.
 package lint
 
 import (
@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// Finding is one complaint. Severity is error, warning or note.
+// Finding is one finding of a linter. Severity is error, warning or note.
 type Finding struct {
 	Path         string // as printed; empty: the linter named no file
 	Line, Column int    // 1-based; 0: unknown
@@ -25,15 +25,15 @@ type Finding struct {
 	Message      string
 }
 
-// shape is a JSON object by which a format is known. An array of such objects is the same report, and so is one
-// object per line.
+// shape is the form of a JSON object that identifies a format. An array of such objects, or one object per line, is the same
+// report.
 type shape struct {
 	format string
-	keys   []string // all of them are there
+	keys   []string // all present
 	read   func(records []json.RawMessage) ([]Finding, error)
 }
 
-// shapes lists every JSON format. The first shape whose keys an object has is the one that reads it.
+// shapes lists all JSON formats. The first one whose keys an object has reads it.
 func shapes() []shape {
 	return []shape{
 		{"sarif", []string{"version", "runs"}, each(sarif)},
@@ -56,7 +56,7 @@ func shapes() []shape {
 	}
 }
 
-// Formats lists the names that Parse knows, beside "auto".
+// Formats lists the formats that Parse supports, except "auto".
 func Formats() []string {
 	names := []string{"jshint", "unix", "checkstyle"}
 	for _, s := range shapes() {
@@ -67,18 +67,17 @@ func Formats() []string {
 	return names
 }
 
-// Parse reads the output of a linter. "jshint" is JSHint's default or --verbose reporter, "eslint" is stylish or
-// JSON, "unix" is FILE:LINE:COLUMN: MESSAGE, as compilers write it, "checkstyle" is that XML, or JSLint's; the
-// other names are the JSON of that linter. With "auto" the content decides. A line of text is a finding only if
-// exists says that its path is a file: a time of day and an address look like places, too. Lines that are no
-// findings are passed over.
+// Parse parses the output of a linter. "jshint" is JSHint's default or --verbose reporter, "eslint" is stylish or JSON,
+// "unix" is FILE:LINE:COLUMN: MESSAGE, as compilers print it, "checkstyle" is Checkstyle's or JSLint's XML; the other names
+// are the JSON of that linter. With "auto" the content decides. A line of text is a finding only if exists reports that its
+// path is a file, since a time of day or an address looks like a position, too. Other lines are ignored.
 func Parse(format string, out []byte, exists func(path string) bool) ([]Finding, error) {
 	if format != "auto" && !slices.Contains(Formats(), format) {
 		return nil, fmt.Errorf("unknown format %q", format)
 	}
 	text := withoutColours(utf8Text(out))
 	var list []Finding
-	if format != "jshint" && format != "unix" { // which take documents for text
+	if format != "jshint" && format != "unix" { // which treat documents as text
 		docs, rest, err := split(text)
 		if err != nil {
 			return nil, err
@@ -88,7 +87,7 @@ func Parse(format string, out []byte, exists func(path string) bool) ([]Finding,
 		}
 		text = rest
 		if len(docs) == 0 && len(textForms(format)) == 0 && len(bytes.TrimSpace(text)) > 0 {
-			return nil, errors.New("it holds no document of that format")
+			return nil, errors.New("it has no document of that format")
 		}
 	}
 	list = append(list, parseText(text, textForms(format), exists)...)
@@ -113,7 +112,7 @@ func readDocuments(format string, docs []document) ([]Finding, error) {
 	return readJSON(docs, format)
 }
 
-// readJSON reads all JSON documents, which must be of the format, if that is not empty.
+// readJSON reads all JSON documents. If format is not empty, they must have it.
 func readJSON(docs []document, format string) ([]Finding, error) {
 	all := shapes()
 	records := make([][]json.RawMessage, len(all))
@@ -151,7 +150,7 @@ func readJSON(docs []document, format string) ([]Finding, error) {
 }
 
 func unknownJSON(format string, record json.RawMessage, keys map[string]bool) error {
-	what := "a value that is no object"
+	what := "a value that is not an object"
 	if bytes.HasPrefix(record, []byte("{")) {
 		names := slices.Sorted(maps.Keys(keys))
 		if len(names) > 8 {
@@ -165,7 +164,7 @@ func unknownJSON(format string, record json.RawMessage, keys map[string]bool) er
 	if format != "" {
 		return fmt.Errorf("it is not the JSON of %s: %s", format, what)
 	}
-	return fmt.Errorf("it is the JSON of no known linter: %s; let the linter write one of these formats, or name that of its text: %s", what, strings.Join(Formats(), ", "))
+	return fmt.Errorf("it is not the JSON of a known linter: %s; configure the linter to write one of these formats, or name the format of its text: %s", what, strings.Join(Formats(), ", "))
 }
 
 func keysOf(record json.RawMessage) map[string]bool {
@@ -199,7 +198,7 @@ func each[T any](read func(T) ([]Finding, error)) func([]json.RawMessage) ([]Fin
 	}
 }
 
-// severity maps the words of linters to ours. An unknown one is an error.
+// severity maps the linters' severities to ours. An unknown one is an error.
 func severity(word string) string {
 	switch strings.ToLower(word) {
 	case "w", "warn", "warning", "medium", "moderate":
@@ -225,4 +224,4 @@ func withoutColours(out []byte) []byte {
 
 func oneLine(s string) string { return breakForm.ReplaceAllString(strings.TrimSpace(s), " ") }
 
-var errCut = errors.New("a JSON document has no end: the output is cut off")
+var errCut = errors.New("a JSON document has no end: the output is truncated")

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The parts of SARIF 2.1.0 that say what was found, where, and whether the tool did its work.
+// The parts of SARIF 2.1.0 in use: results, positions, and whether the tool succeeded.
 type (
 	sarifLog struct {
 		Runs []sarifRun `json:"runs"`
@@ -34,7 +34,7 @@ type (
 		Configuration struct{ Level string }  `json:"defaultConfiguration"`
 		Messages      map[string]sarifMessage `json:"messageStrings"`
 	}
-	// sarifReference names a rule, by its id or by its place in a component, which is the driver if none is named.
+	// sarifReference refers to a rule by its id or by its index in a component; the default component is the driver.
 	sarifReference struct {
 		ID        string `json:"id"`
 		GUID      string `json:"guid"`
@@ -93,7 +93,7 @@ type (
 )
 
 func sarif(log sarifLog) ([]Finding, error) {
-	if log.Runs == nil { // "runs": null says that the runs could not be had
+	if log.Runs == nil { // "runs": null means that there are no runs to report
 		return []Finding{{Severity: "error", Message: "the report has no runs: the tool failed before it could write them"}}, nil
 	}
 	var list []Finding
@@ -110,8 +110,8 @@ func sarif(log sarifLog) ([]Finding, error) {
 	return list, nil
 }
 
-// notifications are what the tool said of itself. Of a run that failed they are errors, and there is at least
-// one; of one that did not, only the errors among them are told, as warnings.
+// notifications returns the tool's messages about itself. If the run failed, they are errors, at least one. Otherwise only
+// errors among them are reported, as warnings.
 func (run sarifRun) notifications(i sarifInvocation) []Finding {
 	failed := i.Successful != nil && !*i.Successful
 	all := slices.Concat(i.Configuration, i.Execution)
@@ -120,7 +120,7 @@ func (run sarifRun) notifications(i sarifInvocation) []Finding {
 		grave = all
 	}
 	if failed && len(grave) == 0 {
-		grave = []sarifNotification{{Message: sarifMessage{Text: "the tool says that its run failed (executionSuccessful is false)"}}}
+		grave = []sarifNotification{{Message: sarifMessage{Text: "the tool reports that its run failed (executionSuccessful is false)"}}}
 	}
 	var list []Finding
 	for _, n := range grave {
@@ -135,7 +135,7 @@ func (run sarifRun) notifications(i sarifInvocation) []Finding {
 }
 
 func (run sarifRun) finding(r sarifResult) (Finding, bool) {
-	// Suppressed is what somebody accepted: all suppressions count as accepted that do not say otherwise.
+	// Suppressed means accepted by somebody. A suppression without status counts as accepted.
 	accepted := len(r.Suppressions) > 0 && !slices.ContainsFunc(r.Suppressions, func(s struct{ Status string }) bool {
 		return s.Status != "" && s.Status != "accepted"
 	})
@@ -159,7 +159,7 @@ func (run sarifRun) finding(r sarifResult) (Finding, bool) {
 	return f, true
 }
 
-// level is that of the result, or of the rule as it was configured for this run, or the standard's default.
+// level is the result's own level, the rule's configured level, or the standard's default.
 func (run sarifRun) level(r sarifResult, rule sarifRule) string {
 	if r.Level != "" {
 		return r.Level
@@ -180,7 +180,7 @@ func (run sarifRun) level(r sarifResult, rule sarifRule) string {
 	return "warning"
 }
 
-// rule finds the rule that a reference names; one without a name if there is none.
+// rule returns the rule of a reference, or an empty one.
 func (run sarifRun) rule(ref sarifReference) sarifRule {
 	components := append([]sarifComponent{run.Tool.Driver}, run.Tool.Extensions...)
 	named := components[0]
@@ -198,7 +198,7 @@ func (run sarifRun) rule(ref sarifReference) sarifRule {
 	if i := ref.Index; i != nil && *i >= 0 && *i < len(named.Rules) {
 		return named.Rules[*i]
 	}
-	// An id of several parts, such as CA1000/1, may stand for a case of the rule CA1000.
+	// A hierarchical id, such as CA1000/1, may refer to a case of the rule CA1000.
 	for id := ref.ID; id != "" || ref.GUID != ""; {
 		for _, c := range append([]sarifComponent{named}, components...) {
 			for _, r := range c.Rules {
@@ -216,7 +216,7 @@ func (run sarifRun) rule(ref sarifReference) sarifRule {
 	return sarifRule{}
 }
 
-// place is the first location, with the path as a path.
+// place returns the first location, with its URI converted to a path.
 func (run sarifRun) place(list []sarifLocation) Finding {
 	if len(list) == 0 {
 		return Finding{}
@@ -227,7 +227,7 @@ func (run sarifRun) place(list []sarifLocation) Finding {
 		a = run.Artifacts[*a.Index].Location
 	}
 	uri := a.URI
-	for depth := 0; depth < 8 && a.Base != "" && !strings.Contains(uri, "://"); depth++ { // a base may have one
+	for depth := 0; depth < 8 && a.Base != "" && !strings.Contains(uri, "://"); depth++ { // a base may have a base itself
 		a = run.Bases[a.Base]
 		uri = a.URI + uri
 	}
@@ -240,7 +240,7 @@ func (run sarifRun) place(list []sarifLocation) Finding {
 
 var placeholderForm = regexp.MustCompile(`\{(\d+)\}`)
 
-// render is the text of a message, which may stand in the rule, with {0} for its arguments.
+// render returns the text of a message, which may be defined in the rule, with {0} etc. for its arguments.
 func (m sarifMessage) render(messages map[string]sarifMessage) string {
 	text := m.Text
 	if text == "" && m.ID != "" {

@@ -12,13 +12,13 @@ var (
 	stylishForm = regexp.MustCompile(`^\s+(\d+):(\d+)\s+(error|warning)\s+(.+?)(?:\s{2,}(\S+))?$`)
 )
 
-// longestLine is the number of bytes of a line that is looked at: a longer one is a bundle, not a finding.
+// longestLine is the maximum length of a line in bytes: a longer one is a bundle, not a finding.
 const longestLine = 16 << 10
 
-// textForm reads one line of text. heading is the last line before it that is not indented.
+// textForm parses one line of text. heading is the last unindented line before it.
 type textForm func(line, heading string) (Finding, bool)
 
-// textForms lists how the lines of a format are read. No format writes lines that another one reads otherwise.
+// textForms are the parsers by format. No format has lines that another would parse differently.
 func textForms(format string) []textForm {
 	switch format {
 	case "jshint":
@@ -88,6 +88,6 @@ func stylishLine(line, heading string) (Finding, bool) {
 }
 
 func number(digits string) int {
-	n, _ := strconv.Atoi(digits) // digits by its expression, or empty
+	n, _ := strconv.Atoi(digits) // digits or empty, by the expression
 	return n
 }

@@ -16,14 +16,14 @@ var (
 	declarationForm = regexp.MustCompile(`^<\?xml\b[^>]*\?>`)
 	versionForm     = regexp.MustCompile(`^(<\?xml\s+version\s*=\s*["'])1\.\d+`)
 	rootForm        = regexp.MustCompile(`^(?:<\?[^>]*\?>\s*|<!--[^>]*-->\s*|<!DOCTYPE[^>]*>\s*)*<([A-Za-z_][\w.:-]*)([^<>]*)>`)
-	// XML forbids control characters, also as references; a message that quotes source code has them.
+	// XML forbids control characters, also as references, but messages that quote source code may contain them.
 	referenceForm = regexp.MustCompile(`&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|[xX]0*(?:[0-8bBcCeEfF]|1[0-9a-fA-F]));`)
 )
 
-// xmlHead is the number of bytes in which the declaration and the root element of a document begin.
+// xmlHead is the number of bytes within which a document's declaration and root element must start.
 const xmlHead = 4 << 10
 
-// xmlEnd returns the length of the XML document at the start of the text, or 0 if there is none.
+// xmlEnd returns the length of the XML document at the start of the text, or 0.
 func xmlEnd(start []byte) int {
 	head := start[:min(len(start), xmlHead)]
 	declared := declarationForm.Match(head)
@@ -43,12 +43,12 @@ func xmlEnd(start []byte) int {
 		return m[1] + i + len(closing)
 	}
 	if declared || name == "checkstyle" || name == "jslint" {
-		return len(start) // it has no end, which the reader complains of
+		return len(start) // no end; the reader reports that
 	}
 	return 0 // such as the <stdin>:3:1 of compilers
 }
 
-// fault is an element of Checkstyle's XML, or of JSLint's.
+// fault is an error element of Checkstyle's or JSLint's XML.
 type fault struct {
 	Line     int    `xml:"line,attr"`
 	Column   int    `xml:"column,attr"`
@@ -59,7 +59,7 @@ type fault struct {
 	Source   string `xml:"source,attr"`
 }
 
-// readXML reads all XML documents. With only set, a document that is no XML is an error.
+// readXML reads all XML documents. If only is true, any other document is an error.
 func readXML(docs []document, only bool) ([]Finding, error) {
 	var list []Finding
 	for _, d := range docs {
@@ -112,11 +112,11 @@ func checkstyle(doc []byte) ([]Finding, error) {
 	return list, nil
 }
 
-// charset decodes a document by the encoding that it declares. UTF-16 has been decoded already, by its mark.
+// charset decodes a document by its declared encoding. UTF-16 was already decoded by its byte order mark.
 func charset(label string, input io.Reader) (io.Reader, error) {
 	encoding, err := htmlindex.Get(label)
 	if err != nil {
-		return nil, fmt.Errorf("encoding %q is not known", label)
+		return nil, fmt.Errorf("unknown encoding %q", label)
 	}
 	if name, _ := htmlindex.Name(encoding); name == "utf-16le" || name == "utf-16be" {
 		return input, nil
@@ -124,11 +124,11 @@ func charset(label string, input io.Reader) (io.Reader, error) {
 	return encoding.NewDecoder().Reader(input), nil
 }
 
-// lawful makes a document that Go's decoder reads: XML 1.0, without the characters that this forbids.
+// lawful converts a document to one that Go's decoder accepts: XML 1.0 without forbidden characters.
 func lawful(doc []byte) []byte {
 	doc = versionForm.ReplaceAll(doc, []byte("${1}1.0"))
 	doc = referenceForm.ReplaceAll(doc, nil)
-	// Byte by byte, because the encoding is not known here. All that are common have these bytes for themselves.
+	// Byte by byte, because the encoding is unknown here. In all common encodings these bytes have no other meaning.
 	return slices.DeleteFunc(bytes.Clone(doc), func(c byte) bool {
 		return c < ' ' && c != '\t' && c != '\n' && c != '\r'
 	})

@@ -17,7 +17,7 @@ const sniffed = 8000
 
 // decodeText returns the content as UTF-8, or false if it is binary.
 func decodeText(r *bufio.Reader) (io.Reader, bool) {
-	head, _ := r.Peek(sniffed) // an error comes again with the next read
+	head, _ := r.Peek(sniffed) // the next read returns the error again
 	var utf16 encoding.Encoding
 	switch {
 	case bytes.HasPrefix(head, []byte{0xff, 0xfe}), bytes.HasPrefix(head, []byte{0xfe, 0xff}):
@@ -34,8 +34,8 @@ func decodeText(r *bufio.Reader) (io.Reader, bool) {
 	return transform.NewReader(r, utf16.NewDecoder()), true
 }
 
-// halfZero reports whether the bytes at odd (1) or even (0) places are mostly 0 and the others never are: UTF-16
-// without a mark, of text that is mostly Latin.
+// halfZero reports whether the bytes at odd (1) or even (0) positions are mostly 0 and the others never are: UTF-16 of mostly
+// Latin text without a byte order mark.
 func halfZero(head []byte, odd int) bool {
 	zeros := 0
 	for i, c := range head {
@@ -57,8 +57,7 @@ const (
 // pemPrefix is how "-----BEGIN " begins in base64.
 var pemPrefix = []byte("LS0tLS1CRUdJTi")
 
-// eachEncoded calls f for every run of base64 that holds text, with what it holds. A run may be wrapped over
-// several lines.
+// eachEncoded calls f with the decoded text of every run of base64, which may be wrapped over several lines.
 func eachEncoded(content []byte, f func(start int, decoded []byte)) {
 	for i := 0; i < len(content); {
 		if !isBase64(content[i]) {
@@ -72,7 +71,7 @@ func eachEncoded(content []byte, f func(start int, decoded []byte)) {
 		if i-start < shortestEncoded {
 			continue
 		}
-		// Something may stand before a key without a sign between, such as the n of an escaped line break.
+		// A letter may directly precede a key, such as the n of an escaped line break.
 		if p := bytes.Index(content[start:i], pemPrefix); p > 0 {
 			start += p
 		}
@@ -100,8 +99,8 @@ func eachEncoded(content []byte, f func(start int, decoded []byte)) {
 	}
 }
 
-// wrapped returns where base64 goes on in the line after the one that ends at end, or end if it does not: a line
-// that holds nothing else goes on.
+// wrapped returns the end of base64 that continues on the line after end, or end itself. A line continues it if it has
+// nothing else.
 func wrapped(content []byte, end int) int {
 	i := end
 	if i < len(content) && content[i] == '\r' {
@@ -127,9 +126,9 @@ func isBase64(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_'
 }
 
-// decode reads base64 of either alphabet, as far as it is whole.
+// decode decodes base64 of either alphabet, as far as it is complete.
 func decode(run []byte) []byte {
-	if len(run)%4 == 1 { // no text has this length
+	if len(run)%4 == 1 { // not a valid length
 		run = run[:len(run)-1]
 	}
 	e := base64.RawStdEncoding
@@ -141,7 +140,7 @@ func decode(run []byte) []byte {
 	return out[:n]
 }
 
-// isText reports whether there are neither control characters nor broken ones in the first bytes.
+// isText reports whether the first bytes have neither control characters nor invalid UTF-8.
 func isText(b []byte) bool {
 	if len(b) < 12 {
 		return false

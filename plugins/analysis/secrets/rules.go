@@ -12,7 +12,7 @@ import (
 
 const privateKey = "Private key"
 
-// ownRule adds to gitleaks what it lets pass.
+// ownRule finds secrets that gitleaks misses.
 type ownRule struct {
 	id, message string
 	find        func(content []byte) []span
@@ -27,8 +27,8 @@ func ownRules() []ownRule {
 	}
 }
 
-// between is what may stand between the lines of a key: indentation, the signs of a comment or of a string that
-// goes on, and line breaks in the writing of JSON and XML.
+// between matches what may separate the lines of a key: indentation, markers of comments or continued strings, and line
+// breaks escaped as in JSON and XML.
 const between = "(?:\\\\+[nr]|&#(?:10|13|x[aAdD]);|[\\s\"'`+,;>|#*/.\\\\-])*"
 
 var (
@@ -43,7 +43,7 @@ var (
 	commitForm      = regexp.MustCompile(`^[0-9a-f]{40}(?:[0-9a-f]{24})?:.+:[\w-]+:\d+$`)
 )
 
-// findPEM finds private keys that are indented, quoted, cut off or alone, which gitleaks does not.
+// findPEM finds private keys that are indented, quoted, truncated or alone, which gitleaks misses.
 func findPEM(content []byte) []span {
 	if !bytes.Contains(content, []byte("-----BEGIN ")) {
 		return nil
@@ -54,7 +54,7 @@ func findPEM(content []byte) []span {
 			continue // a word
 		}
 		s := span{m[0], m[1]}
-		if i := bytes.Index(content[m[1]:], pemEnd); i >= 0 && i < 16<<10 { // the mark may stand in any of its lines
+		if i := bytes.Index(content[m[1]:], pemEnd); i >= 0 && i < 16<<10 { // the mark may be on any of its lines
 			s.end = m[1] + i
 		}
 		list = append(list, s)
@@ -62,7 +62,7 @@ func findPEM(content []byte) []span {
 	return list
 }
 
-// mixed reports whether text has letters of both cases and a digit, as a line of a key has.
+// mixed reports whether text has letters of both cases and a digit, like a line of a key.
 func mixed(text []byte) bool {
 	return bytes.ContainsFunc(text, unicode.IsUpper) && bytes.ContainsFunc(text, unicode.IsLower) && bytes.ContainsAny(text, "0123456789+/")
 }
@@ -78,7 +78,7 @@ func findPuTTY(content []byte) []span {
 	return list
 }
 
-// findAWS finds secret access keys by the name before them: their entropy may be that of text.
+// findAWS finds secret access keys by the name before them: their entropy may be as low as that of text.
 func findAWS(content []byte) []span {
 	var list []span
 	for i := 0; i < len(content); {
@@ -93,7 +93,7 @@ func findAWS(content []byte) []span {
 			continue
 		}
 		value := string(content[at+m[2] : at+m[3]])
-		// secret_key alone is a name that others use, too.
+		// Others use the name secret_key, too.
 		name := bytes.ToLower(content[max(0, at-5) : at+m[2]])
 		if !bytes.Contains(name, []byte("aws")) && !bytes.Contains(name, []byte("access")) || documented(value) || entropy(value) < 2 {
 			continue
@@ -107,7 +107,7 @@ func findAWS(content []byte) []span {
 	return list
 }
 
-// indexFold finds a lower-case word, whatever the case of the text.
+// indexFold finds a lower-case word, ignoring the case of the text.
 func indexFold(text []byte, word string) int {
 	first, upper := word[0], word[0]-'a'+'A'
 	for i := 0; i+len(word) <= len(text); i++ {
@@ -118,10 +118,10 @@ func indexFold(text []byte, word string) int {
 	return -1
 }
 
-// documented reports whether a value is one of AWS' documentation, such as AKIAIOSFODNN7EXAMPLE.
+// documented reports whether a value comes from AWS' documentation, such as AKIAIOSFODNN7EXAMPLE.
 func documented(value string) bool { return strings.Contains(value, "EXAMPLE") }
 
-// longestAuthority is the number of bytes of a URI in which user, password and host stand.
+// longestAuthority is the maximum length of user, password and host in a URI, in bytes.
 const longestAuthority = 512
 
 // findURIPasswords finds SCHEME://USER:PASSWORD@HOST.
@@ -157,11 +157,11 @@ func isScheme(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '.' || c == '-'
 }
 
-// variableForm is a part that something puts in: ${X}, $X, {x}, {{ x }}, %s, %(x)s, #{x}, <x>, [x], and x's and dots.
+// variableForm matches placeholders: ${X}, $X, {x}, {{ x }}, %s, %(x)s, #{x}, <x>, [x], and x's and dots.
 var variableForm = regexp.MustCompile(`[$#]?[{(\[][^})\]]*[})\]]|^\$\w+$|%[svdq](?:[^0-9a-fA-F]|$)|%\(|\*{3}|\.{3}|…|^[xX]+$`)
 
-// placeholder reports whether a password is none: nothing, a variable, a word that stands for one, the name of
-// the user again, or a simple word at a host of this machine or of documentation.
+// placeholder reports whether a password is not a real one: empty, a variable, a placeholder word, the user's name, or a
+// simple word with a local or example host.
 func placeholder(user, password, host string) bool {
 	if plain, err := url.PathUnescape(password); err == nil && !strings.Contains(password, "%s") {
 		password = plain
@@ -192,7 +192,7 @@ func standsForPassword(word string) bool {
 	return strings.Trim(word, "x") == ""
 }
 
-// nowhere reports whether a host is this machine, one of documentation, or a name of one word, as containers have.
+// nowhere reports whether a host is this machine, an example, or a single word, like a container's name.
 func nowhere(host string) bool {
 	name := strings.ToLower(host)
 	if i := strings.IndexAny(name, ":?#,"); i >= 0 && !strings.HasPrefix(name, "[") {
@@ -209,7 +209,7 @@ func nowhere(host string) bool {
 	return false
 }
 
-// entropy is Shannon's, in bits for each character.
+// entropy is the Shannon entropy in bits per character.
 func entropy(text string) float64 {
 	counts := map[rune]float64{}
 	total := 0.0
@@ -224,7 +224,7 @@ func entropy(text string) float64 {
 	return bits
 }
 
-// keyFile says why a file is a key by its name alone; "" if it is none.
+// keyFile says which kind of secret a file is by its name, or "".
 func keyFile(name string) string {
 	base := strings.ToLower(path.Base(name))
 	switch base {

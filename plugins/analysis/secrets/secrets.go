@@ -1,6 +1,5 @@
-// Package secrets finds what must not be in a repository: the patterns of gitleaks, private keys, AWS secret keys,
-// passwords in URIs, all of them also in UTF-16 and in base64, and files that are keys by their name. A finding
-// never holds the secret. The analysis plugin imports it.
+// Package secrets finds secrets in files: the patterns of gitleaks, private keys, AWS secret keys and passwords in URIs, also
+// in UTF-16 and base64, and key files by their name. A finding never contains the secret. The analysis plugin imports it.
 package secrets
 
 import (
@@ -19,17 +18,17 @@ import (
 	"github.com/zricethezav/gitleaks/v8/report"
 )
 
-// allowMark on a line says that a human has looked at it. It is gitleaks' own.
+// allowMark on a line allows its findings, as in gitleaks.
 const allowMark = "gitleaks:allow"
 
-// A file is read in windows of this many bytes. Each begins with the end of the one before, so that a secret is
-// whole in one of them. A small window is faster: a rule runs only over those that have its keyword.
+// A file is read in windows of this many bytes. Windows overlap, so that every secret is completely in one of them. A small
+// window is faster: a rule runs only on windows that contain its keyword.
 const (
 	window  = 256 << 10
 	overlap = 32 << 10
 )
 
-// deepest is how often base64 is decoded: a Kubernetes secret may hold a kubeconfig that holds a key.
+// deepest is the maximum nesting depth of base64: a Kubernetes secret may contain a kubeconfig that contains a key.
 const deepest = 2
 
 // Finding is one secret. Line and Column are 1-based; 0: the file as a whole.
@@ -40,10 +39,10 @@ type Finding struct {
 	Message      string
 }
 
-// Fingerprint is how a file of allowed findings names this one. It is gitleaks' form: FILE:RULE:LINE.
+// Fingerprint identifies the finding in a file of allowed findings, in gitleaks' form: FILE:RULE:LINE.
 func (f Finding) Fingerprint() string { return fmt.Sprintf("%s:%s:%d", f.Path, f.Rule, f.Line) }
 
-// Scanner looks for secrets. It may be used from several goroutines at a time.
+// Scanner finds secrets. Safe for concurrent use.
 type Scanner struct{ gitleaks *detect.Detector }
 
 // NewScanner compiles the rules, which takes some tens of milliseconds. It reads them itself, because
@@ -65,7 +64,7 @@ func NewScanner() (*Scanner, error) {
 	return &Scanner{detect.NewDetector(rules)}, nil
 }
 
-// Scan looks at one file: its name first, and its content unless that is binary. The content may have any length.
+// Scan scans one file: its name, and its content unless that is binary. The content may have any length.
 func (s *Scanner) Scan(ctx context.Context, name string, content io.Reader) ([]Finding, error) {
 	var list []Finding
 	if why := keyFile(name); why != "" {
@@ -85,7 +84,7 @@ func (s *Scanner) Scan(ctx context.Context, name string, content io.Reader) ([]F
 			return nil, context.Cause(ctx)
 		}
 		for _, f := range s.scan(ctx, name, part.Bytes(), deepest) {
-			if f.Line += line; f.Column == 0 { // by the name of the file
+			if f.Line += line; f.Column == 0 { // found by the file's name
 				f.Line = 0
 			}
 			list = append(list, f)
@@ -102,7 +101,7 @@ func (s *Scanner) Scan(ctx context.Context, name string, content io.Reader) ([]F
 	}
 }
 
-// scan looks at text. The lines of its findings count from 0.
+// scan scans text. The lines of its findings count from 0.
 func (s *Scanner) scan(ctx context.Context, name string, content []byte, depth int) []Finding {
 	var list []Finding
 	at := locator{text: content}
@@ -110,7 +109,7 @@ func (s *Scanner) scan(ctx context.Context, name string, content []byte, depth i
 		if documented(f.Secret) || f.RuleID == "private-key" && !bodyForm.MatchString(f.Secret) || holdsPublicKey(f) {
 			continue
 		}
-		what, _, _ := strings.Cut(f.Description, ", ") // what follows is the harm that it may do
+		what, _, _ := strings.Cut(f.Description, ", ") // the rest describes the possible harm
 		line, column := at.secret(f)
 		list = append(list, Finding{name, line, column, f.RuleID, strings.TrimSuffix(what, ".")})
 	}
@@ -141,7 +140,7 @@ func (s *Scanner) scan(ctx context.Context, name string, content []byte, depth i
 
 const inBase64 = ", in base64"
 
-// holdsPublicKey reports whether what looks like a key by the name before it is a public key or a certificate.
+// holdsPublicKey reports whether a finding based on a name such as "key" is a public key or a certificate.
 func holdsPublicKey(f report.Finding) bool {
 	if !isGeneric(f.RuleID) {
 		return false
@@ -165,7 +164,7 @@ func (l locator) position(offset int) (line, column int) {
 	return bytes.Count(before, []byte("\n")), offset - bytes.LastIndexByte(before, '\n')
 }
 
-// allowed reports whether one of the lines of a span bears the mark.
+// allowed reports whether a line of the span has the mark.
 func (l locator) allowed(s span) bool {
 	start := bytes.LastIndexByte(l.text[:s.start], '\n') + 1
 	end := len(l.text)
@@ -175,12 +174,12 @@ func (l locator) allowed(s span) bool {
 	return bytes.Contains(l.text[start:end], []byte(allowMark))
 }
 
-// secret is where a finding of gitleaks begins. Its match may begin some lines before the secret, as that of a
-// Kubernetes manifest does; the line of the secret is told then.
+// secret returns the position of the secret in a finding of gitleaks, whose match may start some lines earlier, as in a
+// Kubernetes manifest.
 func (l locator) secret(f report.Finding) (line, column int) {
 	line, column = f.StartLine, f.StartColumn
 	if f.StartLine > 0 {
-		column-- // gitleaks counts from the line break, which the first line has not
+		column-- // gitleaks counts from the preceding line break, which the first line does not have
 	}
 	if i := strings.Index(f.Match, f.Secret); i > 0 {
 		before := f.Match[:i]
@@ -191,12 +190,12 @@ func (l locator) secret(f report.Finding) (line, column int) {
 	return line, column
 }
 
-// rank orders rules by how much they say, the best first.
+// rank orders rules by how specific they are, best first.
 func rank(f Finding) int {
 	switch {
 	case isGeneric(f.Rule):
 		return 2
-	case f.Rule == "private-key" && f.Message != privateKey && f.Message != privateKey+inBase64: // gitleaks' sentence is longer
+	case f.Rule == "private-key" && f.Message != privateKey && f.Message != privateKey+inBase64: // gitleaks' description is longer
 		return 1
 	}
 	return 0
@@ -206,7 +205,7 @@ func isGeneric(rule string) bool {
 	return strings.HasPrefix(rule, "generic") || rule == "kubernetes-secret-yaml"
 }
 
-// once leaves one finding for each line, of the rule that says most, in the order of lines.
+// once keeps one finding per line, of the most specific rule, sorted by line.
 func once(list []Finding) []Finding {
 	slices.SortStableFunc(list, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Rule, b.Rule))
@@ -214,11 +213,11 @@ func once(list []Finding) []Finding {
 	return slices.CompactFunc(list, func(a, b Finding) bool { return a.Line == b.Line })
 }
 
-// Allowed is a file of fingerprints, a line each, as gitleaks has it: FILE:RULE:LINE. Empty lines, those that
-// begin with # and those of commits (COMMIT:FILE:RULE:LINE) are passed over.
+// Allowed is a set of fingerprints from a file in gitleaks' format, one FILE:RULE:LINE per line. Empty lines, comments (#)
+// and entries of commits (COMMIT:FILE:RULE:LINE) are ignored.
 type Allowed map[string]bool
 
-// ReadAllowed reads such a file.
+// ReadAllowed reads a file of fingerprints.
 func ReadAllowed(content []byte) (Allowed, error) {
 	allowed := Allowed{}
 	n := 0

@@ -1,6 +1,6 @@
-// Package ladder decides what is done with a hog, and when: alert, renice, terminate, kill, one step after the other
-// within a budget. It has no side effects, so that a recording is treated as the host was. The doctor's agent and its
-// rehearse action run it; the doctor plugin imports it.
+// Package ladder decides what to do with a hog, and when: alert, renice, terminate, kill, step by step within a budget. It
+// has no side effects, so that a recording can be replayed. The doctor's agent and its action rehearse run it; the doctor
+// plugin imports it.
 package ladder
 
 import (
@@ -21,11 +21,11 @@ const (
 	Restart   Step = "restart"
 )
 
-// Niced is the nice value of Renice: the process runs when no other wants to.
+// Niced is the nice value of Renice, the lowest priority.
 const Niced = 19
 
-// Parse reads the manifest's list of steps: known ones, in order, the alert first, SIGTERM before SIGKILL. An empty
-// list is not known yet.
+// Parse parses the manifest's list of steps: in order, the alert first, SIGTERM before SIGKILL. An empty list is an unknown
+// value.
 func Parse(names []string) ([]Step, error) {
 	all := []Step{Alert, Renice, Terminate, Kill}
 	var steps []Step
@@ -42,10 +42,10 @@ func Parse(names []string) ([]Step, error) {
 		steps = append(steps, Step(n))
 	}
 	if len(steps) > 0 && steps[0] != Alert {
-		return nil, errors.New(`the first step must be "alert": people are told before anything is done`)
+		return nil, errors.New(`the first step must be "alert": people are notified before any action`)
 	}
 	if slices.Contains(steps, Kill) && !slices.Contains(steps, Terminate) {
-		return nil, errors.New(`"kill" needs "terminate" before it: a process can end by itself first`)
+		return nil, errors.New(`"kill" needs "terminate" before it, so that a process can end by itself`)
 	}
 	return steps, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/doctor/protect"
 )
 
-// Config is what a policy follows.
+// Config configures a policy.
 type Config struct {
 	Steps        []Step
 	Pause        time.Duration // between two steps
@@ -19,17 +19,17 @@ type Config struct {
 	Leash        bool          // observe and report only
 	RestartUnits []string      // units of the application that may be restarted
 	Canary       bool          // the host serves the canary release
-	Actions      int           // budget: at most so many within Per
+	Actions      int           // budget: maximum number within Per
 	Per          time.Duration
-	Calm         map[string]time.Duration // by resource: as long below the limit is a recovery
+	Calm         map[string]time.Duration // by resource: time below the limit until recovery
 }
 
-// Judge says why a process must not be touched, nil when it may be.
+// Judge returns why a process must not be touched, or nil.
 type Judge interface {
 	Judge(f process.Facts) *protect.Spared
 }
 
-// Rules beside those of package protect, by which a hog is left alone.
+// Rules in addition to those of package protect.
 const (
 	RuleLeash    protect.Rule = "leash"
 	RuleBudget   protect.Rule = "budget"
@@ -37,13 +37,13 @@ const (
 	RuleCanary   protect.Rule = "canary"
 )
 
-// maxReturns is how often the same program of the same user is treated within the budget's time. After that people are
-// only told: whoever starts it again wants it, and has to be spoken to.
+// maxReturns is how often a user's program is treated within the budget's time. After that, only alerts follow: somebody
+// restarts it on purpose.
 const maxReturns = 3
 
-// Policy follows hogs from the first alert to their recovery. For each sample, call Due with its hogs, Decide for every
-// patient that Due returns, and Recovered. The caller reads the facts, does what is decided, and keeps the handle. Not
-// for concurrent use.
+// Policy tracks hogs from the first alert to their recovery. For each sample, call Due with its hogs, Decide for every
+// patient that Due returns, and Recovered. The caller reads the facts, carries out decisions, and holds the processes. Not
+// safe for concurrent use.
 type Policy struct {
 	config   Config
 	judge    Judge
@@ -51,21 +51,21 @@ type Policy struct {
 	memory   Memory
 }
 
-// Memory is what a policy remembers of its acts, for as long as the budget counts them. An agent keeps it on disk, so
-// that a restart neither renews the budget nor lets a hog begin at the first step again.
+// Memory records a policy's actions for as long as the budget counts them. An agent stores it on disk, so that a restart
+// neither resets the budget nor the steps taken against a hog.
 type Memory struct {
 	Spent   []time.Time            `json:"spent,omitempty"`   // acts
 	Treated map[string][]time.Time `json:"treated,omitempty"` // by user and program
 	Past    map[string]Past        `json:"past,omitempty"`    // by the hog's key
 }
 
-// Past is how far the treatment of a process has come. It outlasts a phase in which the process is below its limit.
+// Past is the progress of a process's treatment. It is kept while the process is temporarily below its limit.
 type Past struct {
 	Done []Step    `json:"done"`
 	At   time.Time `json:"at"` // of the last step
 }
 
-// New makes a policy that remembers m.
+// New returns a policy that continues from m.
 func New(c Config, j Judge, m Memory) *Policy {
 	if m.Treated == nil {
 		m.Treated = map[string][]time.Time{}
@@ -76,42 +76,42 @@ func New(c Config, j Judge, m Memory) *Policy {
 	return &Policy{config: c, judge: j, patients: map[string]*Patient{}, memory: m}
 }
 
-// Memory returns what the policy remembers now. The caller must not change it, nor keep it beyond the next call.
+// Memory returns the policy's present memory, valid until the next call. The caller must not change it.
 func (p *Policy) Memory() Memory { return p.memory }
 
 // Patient is a hog under treatment.
 type Patient struct {
 	Hog   limit.Hog
-	Facts process.Facts // at the last look
-	Done  []Step        // steps that were taken
+	Facts process.Facts // last read
+	Done  []Step        // steps taken
 
-	lastHog time.Time
-	next    int          // index of the next step on the ladder
-	due     time.Time    // not before
-	told    protect.Rule // the protection that was published last
-	past    []Step       // steps of an earlier treatment of the same process
+	lastHog  time.Time
+	next     int          // index of the next step on the ladder
+	due      time.Time    // not before
+	reported protect.Rule // the last published protection
+	past     []Step       // steps of an earlier treatment of the same process
 }
 
-// Decision is what is done with one patient now.
+// Decision is what to do with one patient now.
 type Decision struct {
 	Step   Step
-	Act    bool            // false: the process is left alone, because of Spared
-	Again  bool            // the step was taken before: a restart that did not help
+	Act    bool            // false: do not touch the process, because of Spared
+	Again  bool            // the step was taken before: a restart did not help
 	Next   Step            // with Alert: the step that will follow; empty: none
-	Spared *protect.Spared // why nothing is done; with Alert: why nothing will follow
-	Tell   bool            // the decision is new: tell it
+	Spared *protect.Spared // why no action is taken; with Alert: why none will follow
+	Tell   bool            // the decision is new: publish it
 }
 
-// Patients is the number of hogs under treatment.
+// Patients returns the number of hogs under treatment.
 func (p *Policy) Patients() int { return len(p.patients) }
 
-// BudgetLeft reports whether the budget allows another act now.
+// BudgetLeft reports whether the budget allows another action now.
 func (p *Policy) BudgetLeft(now time.Time) bool {
 	p.memory.Spent = slices.DeleteFunc(p.memory.Spent, func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
 	return len(p.memory.Spent) < p.config.Actions
 }
 
-// Due takes the hogs of one sample, and returns the patients whose next step is due.
+// Due adds the hogs of one sample and returns the patients whose next step is due.
 func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	var due []*Patient
 	for _, h := range hogs {
@@ -129,21 +129,21 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	return due
 }
 
-// Adopt takes in a hog whose alert is open since before this policy was made. It counts as a hog for one and a half
-// times as long as it takes to see whether it still is one.
+// Adopt adds a hog whose alert was opened before this policy was made. It counts as a hog for one and a half windows, until
+// it is clear whether it still is one.
 func (p *Policy) Adopt(now time.Time, h limit.Hog, f process.Facts) {
 	pt := &Patient{Hog: h, Facts: f, lastHog: now.Add(p.config.Calm[h.Resource] / 2), due: now, past: p.past(h.Key(), now)}
 	p.took(now, pt, Alert)
 	p.patients[h.Key()] = pt
 }
 
-// Decide says what the due step of a patient is, given what the process is now. When the facts cannot be read, the
-// process is left alone.
+// Decide returns the due step of a patient, given the present facts. If the facts cannot be read, the process is not
+// touched.
 func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr error) Decision {
 	pt.due = now.Add(p.config.Pause)
 	if factsErr == nil {
 		pt.Facts = f
-		if p.config.Steps[pt.next] == Renice && f.Nice >= Niced { // that would be no act
+		if p.config.Steps[pt.next] == Renice && f.Nice >= Niced { // would change nothing
 			pt.next++
 		}
 		if pt.next == len(p.config.Steps) {
@@ -160,13 +160,13 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 		return d
 	}
 	if d.Step, d.Spared = p.choose(now, d.Step, pt, f, factsErr); d.Spared != nil {
-		d.Tell = pt.told != d.Spared.Rule
-		pt.told = d.Spared.Rule
+		d.Tell = pt.reported != d.Spared.Rule
+		pt.reported = d.Spared.Rule
 		return d
 	}
 	d.Act, d.Tell = true, true
 	d.Again = slices.Contains(pt.Done, d.Step)
-	pt.told = ""
+	pt.reported = ""
 	p.memory.Spent = append(p.memory.Spent, now)
 	if d.Step == Terminate || d.Step == Restart {
 		pt.due = now.Add(p.config.Grace)
@@ -179,7 +179,7 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	return d
 }
 
-// took advances a patient past a step. After the alert, a process that was treated before goes on where it was.
+// took advances a patient past a step. After the alert, the treatment of a previously treated process continues.
 func (p *Policy) took(now time.Time, pt *Patient, s Step) {
 	if s == Alert {
 		pt.Done = append([]Step{Alert}, pt.past...)
@@ -188,13 +188,12 @@ func (p *Policy) took(now time.Time, pt *Patient, s Step) {
 		p.memory.Past[pt.Hog.Key()] = Past{Done: slices.Clone(pt.Done[1:]), At: now}
 	}
 	pt.next = p.after(pt.Done)
-	if n := len(p.config.Steps); s == Alert && len(pt.past) > 0 && pt.next == n { // every step was taken: begin with the last
+	if n := len(p.config.Steps); s == Alert && len(pt.past) > 0 && pt.next == n { // all steps were taken: repeat the last
 		pt.Done, pt.next = []Step{Alert}, n-1
 	}
 }
 
-// after is the index of the step that follows those that were taken. A restart stands for terminate, the second one for
-// kill.
+// after returns the index of the next step after those taken. The first restart counts as terminate, the second as kill.
 func (p *Policy) after(done []Step) int {
 	next, restarted := 0, false
 	for _, s := range done {
@@ -206,7 +205,7 @@ func (p *Policy) after(done []Step) int {
 			restarted = true
 		}
 		i := slices.Index(p.config.Steps, s)
-		if i < 0 && s == Kill { // two restarts, and there is no kill
+		if i < 0 && s == Kill { // two restarts without kill
 			i = len(p.config.Steps) - 1
 		}
 		next = max(next, i+1)
@@ -214,14 +213,14 @@ func (p *Policy) after(done []Step) int {
 	return next
 }
 
-// past returns the steps of an earlier treatment, and forgets what is too old to count.
+// past returns the steps of an earlier treatment and forgets those that are too old.
 func (p *Policy) past(key string, now time.Time) []Step {
 	maps.DeleteFunc(p.memory.Past, func(_ string, x Past) bool { return now.Sub(x.At) >= p.config.Per })
 	maps.DeleteFunc(p.memory.Treated, func(who string, _ []time.Time) bool { return len(p.recent(who, now)) == 0 })
 	return p.memory.Past[key].Done
 }
 
-// choose returns the step that is taken in place of s, or why none is.
+// choose returns the step to take instead of s, or why none is taken.
 func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, factsErr error) (Step, *protect.Spared) {
 	if factsErr != nil {
 		return s, &protect.Spared{Rule: protect.RuleUnknown, Reason: fmt.Sprintf("it cannot be examined: %s", factsErr)}
@@ -231,7 +230,7 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 		case no.Rule != protect.RuleSystem || !slices.Contains(p.config.RestartUnits, f.Unit) || !slices.Contains(p.config.Steps, Terminate):
 			return s, no
 		case p.config.Canary:
-			return s, &protect.Spared{Rule: RuleCanary, Reason: fmt.Sprintf("unit %s serves the canary release: the alert takes its traffic away", f.Unit)}
+			return s, &protect.Spared{Rule: RuleCanary, Reason: fmt.Sprintf("unit %s serves the canary release: the alert removes its traffic", f.Unit)}
 		}
 		s = Restart
 	}
@@ -247,15 +246,15 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 	return s, nil
 }
 
-// recent returns when the program was treated within the budget's time.
+// recent returns the times at which the program was treated within the budget's time.
 func (p *Policy) recent(who string, now time.Time) []time.Time {
 	return slices.DeleteFunc(p.memory.Treated[who], func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
 }
 
-// program is what comes back: a user's executable. Arguments and command name are the user's to change.
+// program identifies a user's executable, without arguments and command name, which the user can change.
 func program(f process.Facts) string { return fmt.Sprintf("%v %s", f.UIDs, f.Executable) }
 
-// Recovered removes and returns the patients that have ended, or were no hogs for as long as it takes to become one.
+// Recovered removes and returns patients that have ended, or that stayed below their limit for the required time.
 func (p *Policy) Recovered(now time.Time, alive func(process.Ident) bool) []*Patient {
 	var list []*Patient
 	for k, pt := range p.patients {

@@ -1,6 +1,6 @@
-// Package limit finds what uses too much: a process over a window of samples, or the host itself. It has no side effects,
-// so that a recording can be judged as the host was. The doctor's agent and its rehearse action run it; the
-// doctor plugin and its packages ladder and record import it.
+// Package limit detects excessive use: by a process over a window of samples, or of the host itself. It has no side effects,
+// so that a recording can be replayed. The doctor's agent and its action rehearse run it; the doctor plugin and its packages
+// ladder and record import it.
 package limit
 
 import (
@@ -16,8 +16,8 @@ type Hog struct {
 	Resource string        // cpu or memory
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
-	Window   time.Duration // for how long it was watched
-	Waited   float64       // cpu: per cent of the window that it waited for a core, when that decided
+	Window   time.Duration // length of the window
+	Waited   float64       // cpu: per cent of the window that it waited for a core, if that decided
 }
 
 // Key identifies the hog: a process may exceed several limits.
@@ -31,14 +31,13 @@ type Limits struct {
 	MemoryFor time.Duration
 }
 
-// Windows follow every process from sample to sample. A process is a hog when it used more than its CPU limit over the
-// whole window, by sum: pauses in between do not acquit it. Each half of the window and the last interval must have at
-// least half of the limit: one burst is not a hog, and neither is what has just ended. The window begins with the
-// first interval in which the process used that much.
+// Windows tracks every process from sample to sample. A process is a hog if its total use over the whole window is above the
+// CPU limit; pauses do not matter. Each half of the window and the last interval must reach half of the limit, so that one
+// burst, or use that has just ended, does not count. The window starts with the first interval of that use.
 //
-// When many processes share a core, none of them reaches the limit, and the host is at its worst. So a process that spins
-// is a hog too: it never sleeps by itself, and it runs or waits for a core for the limit's share of the window. A process
-// that works and sleeps is no hog, however long it waits.
+// If many processes share a core, none reaches the limit although the host is overloaded. So a spinning process is a hog,
+// too: it never sleeps voluntarily, and it runs or waits for a core for the limit's share of the window. A process that also
+// sleeps is not a hog, however long it waits.
 type Windows struct {
 	limits Limits
 	demand func(process.Ident) (process.Demand, error) // nil: unknown
@@ -74,12 +73,12 @@ const (
 	spinSleeps = 1  // most sleeps per second of a process that spins
 )
 
-// NewWindows starts without history. d returns the demand of a process; nil: processes are judged by usage only.
+// NewWindows returns empty windows. d returns the demand of a process; nil: only usage counts.
 func NewWindows(l Limits, d func(process.Ident) (process.Demand, error)) *Windows {
 	return &Windows{limits: l, demand: d, tracks: map[process.Ident]*track{}}
 }
 
-// Add takes the next sample and returns the hogs, valid until the next call.
+// Add adds the next sample and returns the hogs, valid until the next call.
 func (w *Windows) Add(s sample.Sample) []Hog {
 	w.hogs = w.hogs[:0]
 	step := s.Time.Sub(w.last)

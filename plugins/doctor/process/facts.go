@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Facts say who a process is. Protection rules judge them; they are read anew before each step.
+// Facts describe a process for the protection rules. They are read again before each step.
 type Facts struct {
 	Ident
 	PPID       int        `json:"ppid"`
 	Comm       string     `json:"comm"` // chosen by the process itself
 	Executable string     `json:"executable"`
-	RootOwned  bool       `json:"root_owned,omitempty"` // the executable belongs to root: no other user has put it there
+	RootOwned  bool       `json:"root_owned,omitempty"` // the executable belongs to root, so no other user installed it
 	UIDs       []uint32   `json:"uids"`                 // real, effective, saved, file system
 	GIDs       []uint32   `json:"gids"`                 // the four, then the supplementary ones
 	User       string     `json:"user"`                 // of the effective uid; filled in by the caller; empty: unknown
@@ -52,7 +52,7 @@ func (f Facts) HasAncestor(pid int) bool {
 	return slices.ContainsFunc(f.Chain, func(a Ancestor) bool { return a.PID == pid })
 }
 
-// EffectiveUID is the uid whose rights the process has, -1 when it is not known.
+// EffectiveUID returns the effective uid of the process, or -1 if unknown.
 func (f Facts) EffectiveUID() int64 {
 	if len(f.UIDs) < 2 {
 		return -1
@@ -60,8 +60,8 @@ func (f Facts) EffectiveUID() int64 {
 	return int64(f.UIDs[1])
 }
 
-// Read examines the process id below proc (/proc). ErrGone says that it has ended; any other error, that something
-// about it cannot be known.
+// Read reads the facts of process id in proc (/proc). ErrGone means that it has ended; any other error, that some facts
+// cannot be read.
 func Read(proc string, id Ident) (Facts, error) {
 	dir := folder(proc, id.PID)
 	st, err := ReadStat(dir)
@@ -96,7 +96,7 @@ func Read(proc string, id Ident) (Facts, error) {
 // executable returns the path of the program of a process, and whether it belongs to root.
 func executable(dir string) (exe string, rootOwned bool, err error) {
 	exe, rootOwned, err = readExe(dir)
-	if Gone(err) { // the main thread has ended; the process lives as long as one of its threads
+	if Gone(err) { // the main thread has ended; the process lives while any thread does
 		for _, thread := range threads(dir) {
 			if exe, rootOwned, err = readExe(thread); err == nil {
 				break
@@ -116,7 +116,7 @@ func readExe(dir string) (string, bool, error) {
 	if err := unix.Stat(link, &st); err != nil {
 		return "", false, fmt.Errorf("stat %s: %w", link, err)
 	}
-	// The kernel marks a program that was replaced on disk; it is still that program.
+	// The kernel appends a mark if the file was replaced on disk.
 	return strings.TrimSuffix(exe, " (deleted)"), st.Uid == 0, nil
 }
 
@@ -173,14 +173,14 @@ func numbers(text string) ([]uint32, error) {
 	return list, nil
 }
 
-// Demand is what a process asked the scheduler for.
+// Demand is a process's demand for CPU time.
 type Demand struct {
-	Wait   time.Duration // ready to run, but without a core
-	Sleeps int64         // how often it went to sleep by itself
+	Wait   time.Duration // runnable, but waiting for a core
+	Sleeps int64         // voluntary context switches
 }
 
-// ReadDemand reads the demand of a process since its start: that of its main thread or, when that has ended, of the
-// thread that waited longest.
+// ReadDemand reads the demand of a process since its start: that of its main thread or, if that has ended, of the thread
+// that waited longest.
 func ReadDemand(proc string, id Ident) (Demand, error) {
 	dir := folder(proc, id.PID)
 	st, err := ReadStat(dir)
@@ -230,8 +230,8 @@ func readDemand(dir string) (Demand, error) {
 	return Demand{}, fmt.Errorf("parse status of %s: no voluntary_ctxt_switches", dir)
 }
 
-// maxChain bounds the chain of parents, which changes while it is followed. It is long enough that nobody hides behind
-// it: a process that cannot be examined is left alone.
+// maxChain limits the chain of parents, which may change while it is read. It is long, since a process that cannot be
+// examined is never touched.
 const maxChain = 4096
 
 // Chain lists the process pid and its parents, up to PID 1.
@@ -258,7 +258,7 @@ func Chain(proc string, pid int) ([]Ancestor, error) {
 	return chain, nil
 }
 
-// hideGone hides ErrGone: that a parent has ended says nothing about the process itself.
+// hideGone hides ErrGone: the end of a parent does not mean the end of the process.
 func hideGone(err error) error {
 	if errors.Is(err, ErrGone) {
 		return errors.New("it has just ended")

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handle holds one process by a pidfd. Its methods never hit another process with the same pid.
+// Handle holds one process by a pidfd. Its methods never affect another process that reused the PID.
 type Handle struct {
 	ID   Ident
 	fd   int
 	proc string
 }
 
-// Hold opens the process id. It opens the pidfd first and reads the start time after: if that is the expected one, the
-// process existed before the pidfd and still does, so the pidfd is its own. ErrGone says that it has ended.
+// Hold opens process id. It opens the pidfd first and then compares the start time: if it matches, the process has existed
+// since before the pidfd was opened, so the pidfd is its own. ErrGone means that it has ended.
 func Hold(proc string, id Ident) (*Handle, error) {
 	fd, err := unix.PidfdOpen(id.PID, 0)
 	if err != nil {
@@ -54,8 +54,8 @@ func (h *Handle) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// Renice gives every thread of the process the nice value. Linux has no such call for a pidfd. Thread ids are used while
-// the pidfd shows that the process is alive, so that they are still its own.
+// Renice sets the nice value of every thread. Linux has no such call for a pidfd; thread IDs are used only while the pidfd
+// shows that the process is alive.
 func (h *Handle) Renice(nice int) error {
 	done := 0
 	for _, t := range threads(folder(h.proc, h.ID.PID)) {

@@ -1,5 +1,5 @@
-// Package process reads one process from /proc, and acts on it without hitting another process that has its pid now. The doctor's agent runs it; the doctor plugin and its
-// packages import it.
+// Package process reads a process from /proc and acts on it safely: never on another process that reused its PID. The
+// doctor's agent runs it; the doctor plugin and its packages import it.
 package process
 
 import (
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ident is a process. A pid alone may be another process a moment later.
+// Ident identifies a process. A PID alone may be reused.
 type Ident struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since boot
@@ -22,15 +22,15 @@ type Ident struct {
 
 func (i Ident) String() string { return fmt.Sprintf("%d@%d", i.PID, i.Start) }
 
-// ErrGone says that a process has ended, whatever process has its pid now.
+// ErrGone: the process has ended, even if another process has its PID now.
 var ErrGone = errors.New("the process has ended")
 
-// Gone reports whether an error of a file in /proc says that its process has ended.
+// Gone reports whether an error from a file in /proc means that its process has ended.
 func Gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, ErrGone)
 }
 
-// asGone turns the error of a file in /proc that went away with its process into ErrGone.
+// asGone converts an error of Gone to ErrGone.
 func asGone(err error) error {
 	if Gone(err) {
 		return ErrGone
@@ -68,8 +68,8 @@ func ReadStat(dir string) (Stat, error) {
 	return ParseStat(b)
 }
 
-// ParseStat reads one line. It does not allocate but for the command name. That name stands in parentheses and may
-// hold anything, parentheses and spaces too: the fields begin after the last one.
+// ParseStat parses one line and allocates only the command name. The name is in parentheses and may itself contain
+// parentheses and spaces: the fields start after the last one.
 func ParseStat(line []byte) (Stat, error) {
 	open, end := bytes.IndexByte(line, '('), bytes.LastIndexByte(line, ')')
 	if open < 0 || end < open || end+2 >= len(line) {

@@ -14,10 +14,10 @@ import (
 // adminGroups are the administrators' groups of Debian, Ubuntu and Red Hat.
 var adminGroups = []string{"root", "sudo", "wheel", "admin", "adm"}
 
-// Accounts are the users and groups in the host's files. Users of a directory service are not among them; their
-// processes are never touched.
+// Accounts are the users and groups in the host's files. Users of a directory service are missing; their processes are
+// never touched.
 type Accounts struct {
-	names     map[uint32]string   // user by uid; the first line of a uid counts
+	names     map[uint32]string   // user by uid, from the first line of a uid
 	primary   map[uint32][]uint32 // gids by uid, of all lines
 	admins    map[string]bool     // names that an admin group lists
 	adminGIDs map[uint32]bool
@@ -65,7 +65,7 @@ func ReadAccounts(etc string) (*Accounts, error) {
 	return a, nil
 }
 
-// Name is the name of a user, empty when it is not known.
+// Name returns the name of a user, or "".
 func (a *Accounts) Name(uid uint32) string { return a.names[uid] }
 
 // systemMax is the highest uid of system users in login.defs; 0 if there is none.
@@ -92,7 +92,7 @@ func systemMax(file string) uint32 {
 	return highest
 }
 
-// eachRecord calls each with the fields of every line. A line that cannot be parsed is an error: it could make a user an
+// eachRecord calls each with the fields of every line. An invalid line is an error, since it could make a user an
 // administrator.
 func eachRecord(file string, fields int, each func([]string) error) error {
 	b, err := os.ReadFile(file)

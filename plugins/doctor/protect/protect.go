@@ -46,14 +46,14 @@ func FindSelf(proc string) (Self, error) {
 	return me, nil
 }
 
-// Extra is what the manifest protects, beside the built-in rules.
+// Extra is the protection configured in the manifest, in addition to the built-in rules.
 type Extra struct {
 	Users       []string
 	Units       []string // * matches any text
 	Executables []string // absolute; * stands for any text within a folder's name
 }
 
-// Judge returns why the manifest protects the process, nil when it does not. user names the user of a uid.
+// Judge returns why the manifest protects the process, or nil. user returns the name of a uid.
 func (x Extra) Judge(f process.Facts, user func(uid uint32) string) *Spared {
 	for _, uid := range f.UIDs {
 		if name := user(uid); name != "" && slices.Contains(x.Users, name) {
@@ -80,7 +80,7 @@ type Guard struct {
 	Extra    Extra
 }
 
-// Rule names the reason why a process is left alone.
+// Rule is the reason why a process is not touched.
 type Rule string
 
 // The rules, in the order in which they are evaluated.
@@ -97,20 +97,20 @@ const (
 	RuleSystem     Rule = "system user" // last: the only rule that a restart of a named unit may pass
 )
 
-// Spared says why a process is left alone: the rule and, for people, the reason.
+// Spared says why a process is not touched: the rule, and the reason as text.
 type Spared struct {
 	Rule   Rule
 	Reason string
 }
 
-// loginPrograms hold login sessions: when they end, people lose their sessions. Names prove nothing: the program has to
-// be root's and in a folder of the system.
+// loginPrograms hold login sessions, which end with them. The name alone is no proof: the program must also belong to root
+// and be in a system folder.
 var loginPrograms = []string{
 	"sshd", "sshd-session", "sshd-auth", "login", "agetty", "getty", "systemd", "systemd-executor", "systemd-logind",
 	"gdm3", "gdm", "lightdm", "sddm", "tmux", "screen", "mosh-server",
 }
 
-// shells are the programs that a login starts, by the same proof.
+// shells are programs that a login starts, with the same conditions.
 var shells = []string{"sh", "bash", "rbash", "dash", "ash", "busybox", "zsh", "zsh5", "fish", "ksh", "ksh93", "mksh", "tcsh", "csh"}
 
 // systemFolders are those in which only root installs programs.
@@ -120,7 +120,7 @@ var systemFolders = []string{"/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/"}
 // people start is in it. sshd itself is recognised by its executable.
 var protectedUnits = []string{"init.scope", "systemd-*.service", "dbus.service", "dbus-broker.service", "troop-agent@*.service", "polkit.service"}
 
-// Judge returns why the process must not be touched, nil when it may be.
+// Judge returns why the process must not be touched, or nil.
 func (g *Guard) Judge(f process.Facts) *Spared {
 	no := func(r Rule, format string, args ...any) *Spared {
 		return &Spared{Rule: r, Reason: fmt.Sprintf(format, args...)}

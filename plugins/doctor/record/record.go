@@ -25,7 +25,7 @@ const (
 	recordCPU    = 5 // per cent of one core
 	recordMemory = 5 // per cent of the host's memory
 	quietEvery   = 10 * time.Second
-	pauseFor     = 30 * time.Second // a process that pauses is recorded for so long
+	pauseFor     = 30 * time.Second // a pausing process is recorded for this time
 )
 
 // Entry is one line of a recording: a sample, and the events since the previous one.
@@ -64,7 +64,7 @@ type Recorder struct {
 	file   *os.File
 	size   int64
 	known  map[process.Ident]bool
-	busy   map[process.Ident]time.Time // when it used enough last
+	busy   map[process.Ident]time.Time // when it last used enough
 	last   time.Time
 	events []Event
 }
@@ -99,8 +99,8 @@ func (r *Recorder) Tell(e sdk.Event) {
 	r.events = append(r.events, Event{Kind: e.Kind, Summary: e.Summary, Data: e.Data})
 }
 
-// Add records a sample. look examines a process that the file does not describe yet. A sample in which no process uses
-// much is recorded every ten seconds only.
+// Add records a sample. look examines a process that the file does not describe yet. If no process uses much, only one
+// sample in ten seconds is recorded.
 func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Ident) (process.Facts, *protect.Spared, error)) error {
 	e := Entry{Time: s.Time, Role: r.role, Host: s.Host, Events: r.events}
 	for _, u := range s.Procs {
@@ -166,7 +166,7 @@ func (r *Recorder) rotate() error {
 	return r.open()
 }
 
-// Read calls each with every entry. It ignores a last line that is cut off, as a killed agent leaves it.
+// Read calls each with every entry. It ignores a truncated last line, which a killed agent may leave.
 func Read(in io.Reader, each func(Entry)) error {
 	r := bufio.NewReaderSize(in, 1<<16)
 	for n := 1; ; n++ {

@@ -17,9 +17,9 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// Host says how much of its capacity a host uses.
+// Host is a host's use of its capacity.
 type Host struct {
-	CPU         float64 `json:"cpu"`    // per cent of the capacity since the last sample; -1: not known yet
+	CPU         float64 `json:"cpu"`    // per cent of the capacity since the last sample; -1: unknown
 	Memory      float64 `json:"memory"` // per cent of the capacity that cannot be reclaimed at once
 	Cores       float64 `json:"cores"`  // capacity
 	MemoryTotal int64   `json:"memory_total"`
@@ -29,8 +29,8 @@ type Host struct {
 func (h Host) Share(bytes int64) float64 { return percent(float64(bytes), float64(h.MemoryTotal)) }
 
 // Meter measures the host from inside. In a container, /proc/stat, /proc/meminfo and the number of CPUs describe the whole
-// machine, so that usage and capacity are read from the container's cgroup. For each resource, the meter uses the first
-// that works of cgroup v2, cgroup v1 and /proc: hybrid machines have both versions.
+// machine, so usage and capacity are read from the container's cgroup. For each resource, the meter uses the first source
+// that works of cgroup v2, cgroup v1 and /proc; hybrid machines have both versions.
 type Meter struct {
 	proc   string
 	cpu    cpuSource

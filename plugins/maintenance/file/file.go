@@ -1,4 +1,4 @@
-// Package file works on files that other users can rename, replace and link at any moment. It uses open folders, never
+// Package file works safely on files that other users can rename, replace and link at any moment: it uses open folders, not
 // paths. The maintenance plugin's agent runs it; the plugin and its packages import it.
 package file
 
@@ -16,7 +16,7 @@ import (
 )
 
 // Folder is an open directory. It was opened without following a symbolic link and, below a rule's root, without
-// leaving the mount. Its methods use the descriptor, so that nobody can swap the path. Each part of the path is opened
+// leaving the mount. Its methods use the descriptor, so that the path cannot be swapped. Each part of the path is opened
 // by itself: openat2 would need one call, but containers of older systemd refuse it.
 type Folder struct {
 	*os.File
@@ -83,7 +83,7 @@ func (d *Folder) checkMount(f *os.File) error {
 	return nil
 }
 
-// ErrUnsafe says that a file or folder is refused for what it is; trying again does not help.
+// ErrUnsafe: a file or folder is refused permanently; a retry does not help.
 var ErrUnsafe = errors.New("refused")
 
 // Refusal is an error of kind ErrUnsafe. Its reason is the same for every file of its kind.
@@ -116,8 +116,8 @@ func folderError(name string, err error) error {
 	return fmt.Errorf("open folder %s: %w", name, err)
 }
 
-// Open opens a regular file of the folder. It refuses links, files with hard links, mounts and all that is not a file,
-// and looks before it opens: opening a FIFO or a device has effects of its own.
+// Open opens a regular file of the folder. It refuses links, files with several hard links, mounts and non-regular files. It
+// checks before it opens: opening a FIFO or a device has side effects.
 func (d *Folder) Open(name string, flags int) (*os.File, ID, error) {
 	full := path.Join(d.Path, name)
 	fd, err := unix.Openat(int(d.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -132,7 +132,7 @@ func (d *Folder) Open(name string, flags int) (*os.File, ID, error) {
 	if err := d.checkMount(look); err != nil {
 		return nil, ID{}, err
 	}
-	// The same file again, whatever its name leads to by now.
+	// The same file, even if its name was reused.
 	fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", look.Fd()), flags|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, ID{}, &os.PathError{Op: "open", Path: full, Err: err}
@@ -159,12 +159,12 @@ type ID struct {
 // Same reports whether it is the same file.
 func (a ID) Same(b ID) bool { return a.Dev == b.Dev && a.Inode == b.Inode }
 
-// Unchanged reports whether it is the same file and holds the same.
+// Unchanged reports whether it is the same file with the same content.
 func (a ID) Unchanged(b ID) bool {
 	return a.Same(b) && a.Size == b.Size && a.MTime.Equal(b.MTime)
 }
 
-// Identify looks at an open file. It refuses all but a regular file with one name.
+// Identify identifies an open file. It refuses all but a regular file with one name.
 func Identify(f *os.File) (ID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -183,7 +183,7 @@ func Identify(f *os.File) (ID, error) {
 	}, nil
 }
 
-// Create makes a new file, readable by its owner alone. It never opens an existing one.
+// Create makes a new file with mode 0600. It never opens an existing one.
 func (d *Folder) Create(name string) (*os.File, error) {
 	full := path.Join(d.Path, name)
 	fd, err := unix.Openat(int(d.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)

@@ -1,6 +1,5 @@
-// Package journal keeps the state of every move on disk, so that an agent that is killed at any point resumes where it
-// was. The maintenance plugin's agent runs it; the plugin and its package move
-// import it.
+// Package journal keeps the state of every move on disk, so that an agent killed at any point can resume. The maintenance
+// plugin's agent runs it; the plugin and its package move import it.
 package journal
 
 import (
@@ -51,7 +50,7 @@ type Claim struct {
 	File    file.ID `json:"file"` // at the time of the claim
 }
 
-// Move is a file that is being moved. Append changes its fields; nobody else does.
+// Move is a file that is being moved. Only Append changes its fields.
 type Move struct {
 	ID      string
 	Claim   Claim
@@ -66,8 +65,8 @@ const (
 	keepReceipts = 10000     // receipts that a compaction keeps
 )
 
-// Journal is an append-only file of records, each synced. A record that a crash cut off is dropped: its step has not
-// happened yet. Not for concurrent use.
+// Journal is an append-only file of records, each synced. A record truncated by a crash is dropped: its step has not
+// happened yet. Not safe for concurrent use.
 type Journal struct {
 	path      string
 	file      *os.File
@@ -107,7 +106,7 @@ func (j *Journal) replay(b []byte) error {
 	for n := 1; len(b) > 0; n++ {
 		line, rest, complete := bytes.Cut(b, []byte{'\n'})
 		if !complete {
-			return nil // a crash cut it off
+			return nil // truncated by a crash
 		}
 		b = rest
 		var r Record
@@ -234,7 +233,7 @@ func (j *Journal) replace(b []byte) error {
 	return syncPath(filepath.Dir(j.path))
 }
 
-// dropTail removes a record that a crash cut off, so that the next one begins on a new line.
+// dropTail removes a record truncated by a crash, so that the next one starts on a new line.
 func (j *Journal) dropTail() error {
 	b, err := os.ReadFile(j.path)
 	if err != nil {

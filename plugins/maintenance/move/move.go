@@ -1,6 +1,5 @@
-// Package move moves one file to the storage host: claim, send, read back, receipt, quarantine, remove. Each step is in
-// the journal before the next one begins. The maintenance plugin's agent runs it; the
-// plugin imports it.
+// Package move moves one file to the storage host: claim, send, read back, receipt, quarantine, remove. Each step is in the
+// journal before the next one starts. The maintenance plugin's agent runs it; the plugin imports it.
 package move
 
 import (
@@ -57,7 +56,7 @@ const (
 	Waiting  Outcome = iota // for a writer, or for the end of the quarantine
 	Moved                   // removed from the host, with a receipt
 	Returned                // it has its old name again: its writer did not close it
-	Vanished                // somebody removed it before it was sent
+	Vanished                // removed by another program before it was sent
 	Dropped                 // it was never renamed
 )
 
@@ -87,7 +86,7 @@ func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
 	return v.rename(d, r, f, id, tell)
 }
 
-// rename claims a file of an open folder, and tells its writer.
+// rename claims a file of an open folder and signals its writer.
 func (v *Mover) rename(d *file.Folder, r rule.Rule, f rule.Found, id file.ID, tell func() error) error {
 	base := path.Base(f.Path)
 	m := ulid.Make().String()
@@ -297,7 +296,7 @@ func (v *Mover) Adopt(f rule.Found, name string) error {
 	}
 	id, base := rest[:ulid.EncodedSize], rest[ulid.EncodedSize+1:]
 	if _, err := ulid.ParseStrict(id); err != nil {
-		return nil //nolint:nilerr // the name is somebody else's
+		return nil //nolint:nilerr // not one of our names
 	}
 	return v.Ledger.Append(journal.Record{ID: id, Op: journal.OpClaim, Claim: &journal.Claim{
 		Rule: name, Root: f.Root, Path: path.Join(path.Dir(f.Path), base), Claimed: path.Base(f.Path), File: f.ID,

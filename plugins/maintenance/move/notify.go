@@ -18,17 +18,17 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 )
 
-// Writer is the process that a rule signals. It is held by a pidfd, so that no other process with its pid is hit.
+// Writer is the process that a rule signals. It is held by a pidfd, so that no process that reused its PID is signalled.
 type Writer struct {
 	pid, fd int
 	signal  unix.Signal
 }
 
-// ErrNoWriter says that the process which a rule signals does not run: nobody has to reopen the file.
+// ErrNoWriter: the process that a rule signals does not run, so the file need not be reopened.
 var ErrNoWriter = errors.New("the writer does not run")
 
-// FindWriter finds the process that a rule signals. Without one the error is ErrNoWriter. A pid from a file is believed only as far as its owner could signal
-// the process himself: a file of root may name any process, a file of another user his own. Else the error is of kind
+// FindWriter finds the process that a rule signals, or returns ErrNoWriter. A PID file is trusted only if its owner could
+// signal the process: root's file may name any process, another user's file only their own. Otherwise the error is of kind
 // file.ErrUnsafe.
 func FindWriter(ctx context.Context, s rule.Signal) (*Writer, error) {
 	if s.PIDFile != "" {
@@ -58,7 +58,7 @@ func FindWriter(ctx context.Context, s rule.Signal) (*Writer, error) {
 	return holdWriter(s, string(text), func([]uint32) error { return nil })
 }
 
-// Signal tells the writer to reopen its file.
+// Signal sends the signal that makes the writer reopen its file.
 func (w *Writer) Signal() error {
 	if err := unix.PidfdSendSignal(w.fd, w.signal, nil, 0); err != nil {
 		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(w.signal), w.pid, err)

@@ -26,7 +26,7 @@ type Rule struct {
 	Signal *Signal      `hcl:"signal,block" doc:"With reopen = \"signal\": which process is signalled."`
 }
 
-// Signal is a signal block: how a writer is told to reopen its file.
+// Signal is a signal block: how to make a writer reopen its file.
 type Signal struct {
 	Send    string `hcl:"send" default:"\"HUP\"" doc:"HUP, USR1 or USR2."`
 	Unit    string `hcl:"unit,optional" doc:"Service whose main process gets the signal."`

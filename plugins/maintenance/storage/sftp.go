@@ -1,4 +1,5 @@
-// Package storage sends files to the storage host over SFTP, reads them back and compares them. The maintenance plugin's agent runs it; the plugin and its packages import it.
+// Package storage sends files to the storage host over SFTP, reads them back and compares them. The maintenance plugin's
+// agent runs it; the plugin and its packages import it.
 package storage
 
 import (

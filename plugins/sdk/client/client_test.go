@@ -68,15 +68,15 @@ func job(body string) contract.Job {
 	return contract.Job{Config: contract.Config{Block: contract.Block{File: "p.hcl", Source: []byte(body), Start: contract.Pos{Line: 1, Column: 1}}}}
 }
 
-// said collects the messages of a call.
-type said struct {
+// messages collects the messages of a call.
+type messages struct {
 	logs    bytes.Buffer
 	lines   int
 	outputs map[string]any
 	all     []contract.Message
 }
 
-func (s *said) emit(m contract.Message) {
+func (s *messages) emit(m contract.Message) {
 	switch {
 	case m.Log != nil:
 		s.lines++
@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var s said
+			var s messages
 			err = p.Run(t.Context(), job(test.body), s.emit)
 			if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) && test.want != "" {
 				t.Errorf("error: %v\nwant: %s", err, test.want)
@@ -162,11 +162,11 @@ func TestStartFaults(t *testing.T) {
 	}{
 		"prints":    {how: "print hello world", want: `troop-plugin-dummy printed "hello world" where the handshake belongs`},
 		"noise":     {how: "noise", want: `printed "xxxx`},
-		"socket":    {how: "socket", want: "troop-plugin-dummy did not tell what it is: lost the connection"},
+		"socket":    {how: "socket", want: "troop-plugin-dummy did not describe itself: lost the connection"},
 		"newer":     {how: "version 99", want: "troop-plugin-dummy speaks protocol 99, and this troop protocol 1: update troop, or build the plugin with the SDK of this version"},
 		"older":     {how: "version 0", want: "troop-plugin-dummy speaks protocol 0, and this troop protocol 1: build the plugin with the SDK of this version"},
 		"net/rpc":   {how: "print 1|1|unix|/nonexistent/socket|netrpc|", want: `troop-plugin-dummy was not started: unsupported plugin protocol "netrpc"`},
-		"garbage":   {how: "garbage", patience: 5 * time.Second, want: "troop-plugin-dummy did not tell what it is: lost the connection"},
+		"garbage":   {how: "garbage", patience: 5 * time.Second, want: "troop-plugin-dummy did not describe itself: lost the connection"},
 		"exits":     {how: "exit no licence", want: "ended without a handshake (exit status 3): is it a plugin?: no licence"},
 		"panics":    {how: "panic at the disco", want: "ended without a handshake (exit status 2): is it a plugin?: panic: at the disco"},
 		"hangs":     {how: "hang", patience: time.Second, want: "did not answer within 1s"},
@@ -217,7 +217,7 @@ func TestMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s said
+	var s messages
 	err = p.Run(t.Context(), job(`
 		log     = ["a", "b\nc"]
 		output  = { n = 7 }
@@ -294,7 +294,7 @@ func TestCancel(t *testing.T) {
 			why := errors.New("the operator pressed Ctrl-C")
 			time.AfterFunc(200*time.Millisecond, func() { cancel(why) })
 			began := time.Now()
-			var s said
+			var s messages
 			err = p.Run(ctx, job(body), s.emit)
 			if !errors.Is(err, why) {
 				t.Errorf("error %v, want the cause", err)
@@ -341,7 +341,7 @@ func TestFloodAndSlowListener(t *testing.T) {
 	if err != nil || next != 20000 {
 		t.Errorf("%d lines, %v", next, err)
 	}
-	var s said
+	var s messages
 	if err := p.Run(t.Context(), job(`noise = "8MiB"`), s.emit); err != nil {
 		t.Errorf("long lines on standard error: %v", err)
 	}
@@ -411,7 +411,7 @@ func TestEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s said
+	var s messages
 	if err := p.Run(t.Context(), job(`exec = ["env"]`), s.emit); err != nil {
 		t.Fatal(err)
 	}

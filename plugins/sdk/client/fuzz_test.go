@@ -14,7 +14,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// FuzzMessage looks for bytes of a plugin that break the core. What can be said to the core can be written down
+// FuzzMessage looks for bytes of a plugin that break the core. What can be received to the core can be written down
 // and read again without loss.
 func FuzzMessage(f *testing.F) {
 	for _, m := range []*wire.Message{
@@ -46,22 +46,22 @@ func FuzzMessage(f *testing.F) {
 			_ = new(Plugin).verdict(r)
 			return
 		}
-		said, err := wire.DecodeMessage(&m)
+		received, err := wire.DecodeMessage(&m)
 		if err != nil {
 			return
 		}
-		if m.GetKind() != nil && said == (contract.Message{}) {
-			t.Error("a kind of message is not heard")
+		if m.GetKind() != nil && received == (contract.Message{}) {
+			t.Error("a kind of message is not decoded")
 		}
-		if said.Event == nil {
+		if received.Event == nil {
 			return
 		}
-		w, err := wire.EncodeEvent(*said.Event)
+		w, err := wire.EncodeEvent(*received.Event)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := wire.DecodeEvent(w); err != nil || !reflect.DeepEqual(again, *said.Event) {
-			t.Errorf("event %+v came back as %+v, %v", said.Event, again, err)
+		if again, err := wire.DecodeEvent(w); err != nil || !reflect.DeepEqual(again, *received.Event) {
+			t.Errorf("event %+v came back as %+v, %v", received.Event, again, err)
 		}
 	})
 }

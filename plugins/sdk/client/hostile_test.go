@@ -74,8 +74,8 @@ func TestGarbage(t *testing.T) {
 		"no result":      {want: "plugin x ended the call without a result"},
 		"output":         {messages: []*wire.Message{{Kind: &wire.Message_Output{Output: &wire.OutputValue{Name: "a", Json: []byte("{")}}}, passed}, want: `plugin x sent garbage: decode output "a": `},
 		"event":          {messages: []*wire.Message{{Kind: &wire.Message_Event{Event: &wire.Event{Kind: "a.b", DataJson: []byte("[]")}}}, passed}, want: `plugin x sent garbage: decode data of event "a.b": `},
-		"unheard kind":   {messages: []*wire.Message{{}, passed}},
-		"unheard status": {messages: []*wire.Message{{Kind: &wire.Message_Result{Result: &wire.Result{Status: 99}}}}, want: "plugin x sent garbage: a result of status 99"},
+		"unknown kind":   {messages: []*wire.Message{{}, passed}},
+		"unknown status": {messages: []*wire.Message{{Kind: &wire.Message_Result{Result: &wire.Result{Status: 99}}}}, want: "plugin x sent garbage: a result of status 99"},
 		"no reason":      {messages: []*wire.Message{{Kind: &wire.Message_Result{Result: &wire.Result{Status: wire.Result_FAILED}}}}, want: "plugin x gave no reason"},
 		"unimplemented":  {err: status.Error(codes.Unimplemented, "no"), want: "no"},
 	} {

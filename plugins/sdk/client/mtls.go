@@ -16,17 +16,16 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// secrets are what both ends of one plugin's connection know each other by. They are made for one process and
-// never written anywhere.
+// secrets authenticate both ends of a plugin's connection. They are made for one process and never stored.
 type secrets struct {
 	config *tls.Config // of the core
 	plugin []byte      // for the plugin's wire.TLSKey: its certificate and key, and the core's certificate; PEM
 	core   []byte      // the core's certificate, PEM
 }
 
-// newSecrets makes keys and certificates for both ends. It is go-plugin's AutoMTLS, but for two things: the
-// curve is P-256, not P-521, and the plugin need not make its own. With AutoMTLS more than half of a plugin's
-// start went into P-521. A plugin that does not know wire.TLSKey uses AutoMTLS, with the same configuration.
+// newSecrets makes keys and certificates for both ends. It differs from go-plugin's AutoMTLS in two points: the curve is
+// P-256 instead of P-521, which took more than half of a plugin's start, and the plugin does not make its own key. A plugin
+// that does not know wire.TLSKey uses AutoMTLS with the same configuration.
 func newSecrets() (*secrets, error) {
 	core, err := newIdentity()
 	if err != nil {
@@ -60,8 +59,7 @@ type identity struct {
 	cert *x509.Certificate
 }
 
-// newIdentity makes a certificate that signs itself. Both ends are servers and clients: capabilities are served
-// by the core.
+// newIdentity makes a self-signed certificate. Both ends are server and client: the core serves the capabilities.
 func newIdentity() (identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -77,7 +75,7 @@ func newIdentity() (identity, error) {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		NotBefore:             now.Add(-time.Minute),
-		NotAfter:              now.AddDate(30, 0, 0), // agents may live as long as their host
+		NotAfter:              now.AddDate(30, 0, 0), // agents may run as long as their host
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

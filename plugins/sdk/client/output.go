@@ -9,12 +9,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
-// tailLines is how many of a process's last lines are kept for the message about its death.
+// tailLines is the number of last lines kept for the message about a process's death.
 const tailLines = 10
 
-// output is what a plugin's process writes by itself: prints, stacks, the output of libraries. While a call is
-// in progress its lines belong to that call, and a slow reader makes the process wait; between calls the last ones
-// are kept to explain why the process died.
+// output is the direct output of a plugin's process: prints, stack traces, output of libraries. During a call, lines belong
+// to that call, and a slow reader blocks the process. Between calls, the last lines are kept to explain a death.
 type output struct {
 	lines chan contract.Log
 
@@ -22,7 +21,7 @@ type output struct {
 	calls int
 	idle  chan struct{} // closed while no call is in progress
 	tail  []string
-	panic string // the line that says why a Go program died
+	panic string // the panic line of a Go program
 }
 
 func newOutput() *output {
@@ -31,7 +30,7 @@ func newOutput() *output {
 	return o
 }
 
-// writer takes one stream of the process.
+// writer receives one stream of the process.
 func (o *output) writer(isError bool) io.Writer {
 	return &proc.Lines{Each: func(line string) { o.add(contract.Log{Line: line, Error: isError}) }}
 }
@@ -73,7 +72,7 @@ func (o *output) end() {
 	}
 }
 
-// lastLines is what to append to the message that the process died.
+// lastLines is the suffix of the message that the process died.
 func (o *output) lastLines() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

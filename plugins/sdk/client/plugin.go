@@ -20,28 +20,29 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// defaultGrace is how long a cancelled call may take to wind up before its plugin is killed.
+// defaultGrace is how long a cancelled call may take to end before its plugin is killed.
 const defaultGrace = 2 * time.Second
 
-// Plugin is a plugin that runs. Its methods may be called from several goroutines.
+// Plugin is a running plugin. Its methods may be called from several goroutines.
 type Plugin struct {
 	link    wire.Link
 	rpc     wire.PluginClient
 	desc    contract.Description
-	foreign *sdk.Foreign // decodes blocks for a plugin that has no HCL; nil: it has
+	foreign *sdk.Foreign // decodes blocks for a plugin without HCL; else nil
 	grace   time.Duration
 	calls   atomic.Uint64
-	output  *output           // what the process writes by itself
-	why     func(error) error // puts a lost connection into words
+	output  *output           // direct output of the process
+	why     func(error) error // explains a lost connection
 	kill    func()
+	tree    func() []string
 	close   func() error
 }
 
-// Attach makes a Plugin of one that runs in this process. Only sdktest can.
+// Attach returns a Plugin for one that runs in this process, for sdktest.
 func Attach(ctx context.Context, link wire.Link) (*Plugin, error) {
 	p := &Plugin{
 		link: link, rpc: wire.NewPluginClient(link.Conn), grace: defaultGrace, output: newOutput(),
-		why: func(err error) error { return err }, kill: func() {}, close: func() error { return nil },
+		why: func(err error) error { return err }, kill: func() {}, tree: func() []string { return nil }, close: func() error { return nil },
 	}
 	return p, p.describe(ctx)
 }
@@ -60,16 +61,20 @@ func (p *Plugin) describe(ctx context.Context) error {
 
 func (p *Plugin) name() string { return p.desc.Name }
 
-// Description returns what the plugin said of itself when it started.
+// Description returns the plugin's description, read at its start.
 func (p *Plugin) Description() contract.Description { return p.desc }
 
-// Check returns what is wrong with a block, as far as it is known before the run.
+// Processes lists what the plugin has started and still runs, each with its command, children after their parent and
+// indented below it.
+func (p *Plugin) Processes() []string { return p.tree() }
+
+// Check returns the mistakes in a block that can be found before the run.
 func (p *Plugin) Check(ctx context.Context, c contract.Config) (contract.Diagnostics, error) {
 	_, diags, err := p.check(ctx, c, true)
 	return diags, err
 }
 
-// check also returns the block's values, for a plugin that has no HCL.
+// check also returns the block's values for a plugin without HCL.
 func (p *Plugin) check(ctx context.Context, c contract.Config, partial bool) ([]byte, contract.Diagnostics, error) {
 	ask := func(values []byte) ([]*wire.Diagnostic, error) {
 		w := wire.EncodeConfig(c)
@@ -87,7 +92,7 @@ func (p *Plugin) check(ctx context.Context, c contract.Config, partial bool) ([]
 	return p.foreign.Decode(c, partial, ask)
 }
 
-// prepare makes the block of a call. For a plugin without HCL it does what the SDK of one with HCL does first.
+// prepare encodes the block of a call. For a plugin without HCL it decodes and checks the block first.
 func (p *Plugin) prepare(ctx context.Context, c contract.Config) (*wire.Config, error) {
 	w := wire.EncodeConfig(c)
 	if p.foreign == nil {
@@ -101,14 +106,14 @@ func (p *Plugin) prepare(ctx context.Context, c contract.Config) (*wire.Config, 
 	return w, err
 }
 
-// Run executes the stage once. Messages come in order, from one goroutine; while emit works, the plugin's
-// next words wait. A verdict is a *Failure or a *SkipError. When ctx ends the plugin is told, and may still
-// speak while it winds up; a plugin that does not end within the grace period is killed.
+// Run executes the stage once. Messages arrive in order, from one goroutine; a slow emit delays the plugin. A verdict is a
+// *Failure or a *SkipError. When ctx ends, the call is cancelled; the plugin may still report while it cleans up, and is
+// killed if it does not end within the grace period.
 func (p *Plugin) Run(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
 	return p.call(ctx, j, face{p.desc.Capabilities, p.declaredOutput}, emit, p.rpc.Run)
 }
 
-// Watch is the agent: it lasts until ctx ends or the agent gives up. Otherwise it is like Run.
+// Watch runs the agent until ctx ends or the agent fails. Otherwise it is like Run.
 func (p *Plugin) Watch(ctx context.Context, j contract.Job, emit func(contract.Message)) error {
 	var agent face
 	if p.desc.Agent != nil {
@@ -128,13 +133,13 @@ func (p *Plugin) Call(ctx context.Context, j contract.Job, action string, args m
 	})
 }
 
-// Close ends the plugin and everything that it has started. It is safe to repeat.
+// Close stops the plugin and everything that it has started. It may be repeated.
 func (p *Plugin) Close() error { return p.close() }
 
-// face is what one face of a plugin declares.
+// face is the declaration of a plugin's stage, agent or action.
 type face struct {
 	capabilities []contract.Capability
-	output       func(name string) error // refuses an output that is not declared; nil: every one is good
+	output       func(name string) error // rejects undeclared outputs; nil: accepts all
 }
 
 func (p *Plugin) declaredOutput(name string) error {
@@ -148,7 +153,7 @@ func (p *Plugin) declaredOutput(name string) error {
 	return fmt.Errorf("plugin %s gave an output %q, which it does not declare (declared: %s)", p.desc.Name, name, strings.Join(names, ", "))
 }
 
-// number refuses what JSON, and so no journal, can hold.
+// number rejects values that JSON, and so the journal, cannot hold.
 func (p *Plugin) number(what string, values ...float64) error {
 	for _, v := range values {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -158,7 +163,7 @@ func (p *Plugin) number(what string, values ...float64) error {
 	return nil
 }
 
-// judge refuses a message that a plugin must not send.
+// judge rejects messages that a plugin must not send.
 func (p *Plugin) judge(m contract.Message, f face) error {
 	switch {
 	case m.Output != nil && f.output != nil:
@@ -181,7 +186,7 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(con
 	}
 	p.output.begin()
 	defer p.output.end()
-	// The stream outlives ctx, so that the plugin can say how it wound up.
+	// The stream outlives ctx, so that the plugin can report its clean-up.
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 
@@ -190,7 +195,7 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(con
 		return err
 	}
 	if !slices.Contains(f.capabilities, contract.Workspace) {
-		j.Info.Workspace = "" // told to those alone that declare to need it
+		j.Info.Workspace = "" // only for plugins that declare the capability
 	}
 	r := &wire.RunRequest{Config: config, Info: wire.EncodeRunInfo(j.Info), Call: p.calls.Add(1)}
 	if j.Capabilities != nil && slices.ContainsFunc(f.capabilities, contract.Capability.IsService) {
@@ -210,7 +215,7 @@ func (p *Plugin) call(ctx context.Context, j contract.Job, f face, emit func(con
 	return p.listen(ctx, streamCtx, stream, f, emit)
 }
 
-// cancelWith tells the plugin when ctx ends, and loses patience with it after the grace period.
+// cancelWith cancels the call when ctx ends, and kills the plugin after the grace period.
 func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call uint64) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		patience := time.AfterFunc(p.grace, func() {
@@ -229,18 +234,18 @@ func (p *Plugin) cancelWith(ctx, streamCtx context.Context, cancel func(), call 
 	})
 }
 
-// listen hands on what the plugin says until its verdict.
+// listen delivers the plugin's messages until its verdict.
 func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face, emit func(contract.Message)) error {
 	type received struct {
 		m   *wire.Message
 		err error
 	}
-	said := make(chan received)
+	incoming := make(chan received)
 	go func() {
 		for {
 			m, err := stream.Recv()
 			select {
-			case said <- received{m, err}:
+			case incoming <- received{m, err}:
 			case <-streamCtx.Done():
 				return
 			}
@@ -254,7 +259,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face,
 		select {
 		case line := <-p.output.lines:
 			emit(contract.Message{Log: &line})
-		case r := <-said:
+		case r := <-incoming:
 			switch {
 			case errors.Is(r.err, io.EOF) && verdict != nil:
 				p.drain(emit, 2*time.Millisecond)
@@ -275,7 +280,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face,
 			if err := p.judge(m, f); err != nil {
 				return err
 			}
-			if m != (contract.Message{}) { // a kind of message that a later protocol has
+			if m != (contract.Message{}) { // zero: a kind of message of a later protocol
 				emit(m)
 			}
 		case <-streamCtx.Done():
@@ -284,7 +289,7 @@ func (p *Plugin) listen(ctx, streamCtx context.Context, stream messages, f face,
 	}
 }
 
-// ended finds out why a call broke, and hands on what the process still writes meanwhile.
+// ended determines why a call broke, and delivers what the process still writes meanwhile.
 func (p *Plugin) ended(ctx context.Context, err error, emit func(contract.Message)) error {
 	why := make(chan error, 1)
 	go func() { why <- p.failed(ctx, err) }()
@@ -299,8 +304,8 @@ func (p *Plugin) ended(ctx context.Context, err error, emit func(contract.Messag
 	}
 }
 
-// drain hands on the lines that the process wrote before the end. They come another way than the end does, and may be
-// later: it listens until nothing comes for a while. A process that goes on and on is not waited for.
+// drain delivers the lines that the process wrote before the end. They arrive on another channel and may be late: drain
+// listens until nothing arrives for a while, with an upper limit.
 func (p *Plugin) drain(emit func(contract.Message), quiet time.Duration) {
 	enough := time.After(20 * quiet)
 	for {
@@ -325,8 +330,7 @@ func (p *Plugin) verdict(r *wire.Result) error {
 	return wire.DecodeVerdict(r)
 }
 
-// failed gives an error of the wire the words of whoever caused it: the caller who cancelled, the plugin that
-// died, or the author's own text without gRPC's.
+// failed translates a gRPC error: to the cause of a cancelled call, to the plugin's death, or to the author's own text.
 func (p *Plugin) failed(ctx context.Context, err error) error {
 	st, ok := status.FromError(err)
 	if ctx.Err() != nil {

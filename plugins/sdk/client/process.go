@@ -20,8 +20,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
-// process is the plugin's process. It is go-plugin's Runner, so that its input is nothing, its session its own,
-// its end known with a reason, and whatever it started ends with it.
+// process is the plugin's process, as a Runner for go-plugin: without input, in a new session, with a known exit reason,
+// and with all its children killed at the end.
 type process struct {
 	o      Options
 	output *output
@@ -29,27 +29,26 @@ type process struct {
 
 	cmd            *exec.Cmd
 	stdout, stderr *os.File
-	ends           [3]*os.File // the plugin's side of the pipes
+	ends           [3]*os.File // the plugin's ends of the pipes
 	first          firstLine
 
-	exited chan struct{} // closed when the process has ended and state is set
+	exited chan struct{} // closed once the process has ended and state is set
 	state  *os.ProcessState
-	silent chan struct{} // closed when all that it wrote to standard error is read
+	silent chan struct{} // closed once all its standard error is read
 	mu     sync.Mutex
 	pid    int         // 0: not started
-	asked  atomic.Bool // to end: then the SDK has ended what the plugin has started
+	asked  atomic.Bool // asked to end: its SDK has then stopped the plugin's children
 }
 
 func newProcess(o Options, out *output) *process {
 	return &process{o: o, output: out, exited: make(chan struct{}), silent: make(chan struct{})}
 }
 
-// prepare makes the command from the variables that go-plugin wants the plugin to have, and the secrets that
-// the plugin reads from a pipe.
+// prepare makes the command with go-plugin's variables, and the pipe from which the plugin reads its secrets.
 func (p *process) prepare(handshake []string, secrets []byte) error {
 	mark, markEnv := proc.Mark()
 	p.mark = mark
-	p.cmd = exec.Command(p.o.Path) //nolint:noctx // ended by kill, or by Close
+	p.cmd = exec.Command(p.o.Path) //nolint:noctx // ended by kill or Close
 	for _, name := range inherited {
 		if v, ok := os.LookupEnv(name); ok {
 			p.cmd.Env = append(p.cmd.Env, name+"="+v)
@@ -71,7 +70,7 @@ func (p *process) prepare(handshake []string, secrets []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(secrets); err != nil { // less than a pipe holds: it does not wait for a reader
+	if _, err := w.Write(secrets); err != nil { // fits in a pipe's buffer: does not block
 		return err
 	}
 	if err := w.Close(); err != nil {
@@ -101,7 +100,7 @@ func (p *process) Start(context.Context) error {
 		if !p.state.Success() || !p.asked.Load() {
 			proc.End(proc.Tree{Root: p.pid, Mark: p.mark}, syscall.SIGKILL, 0)
 		}
-		// Nothing holds the pipes now but what could not be killed; that must not hold us.
+		// Only processes that could not be killed still hold the pipes; do not wait for them.
 		_ = p.stdout.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 		_ = p.stderr.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 		close(p.exited)
@@ -109,7 +108,7 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
-// kill ends the process and what it has started, at once. It is safe to repeat.
+// kill kills the process and its children. It may be repeated.
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,6 +120,14 @@ func (p *process) kill() {
 	default:
 		_ = p.cmd.Process.Kill()
 	}
+}
+
+// tree lists what the plugin has started and still runs.
+func (p *process) tree() []string {
+	p.mu.Lock()
+	pid := p.pid
+	p.mu.Unlock()
+	return proc.Tree{Root: pid, Mark: p.mark}.Describe()
 }
 
 func (p *process) Wait(context.Context) error {
@@ -158,7 +165,7 @@ func (p *process) HostToPlugin(network, addr string) (string, string, error) {
 	return network, addr, nil
 }
 
-// dead reports how the process ended; a process that is just ending is waited for.
+// dead reports how the process ended. It waits for a process that is just ending.
 func (p *process) dead() (how string, ok bool) {
 	select {
 	case <-p.exited:
@@ -166,13 +173,13 @@ func (p *process) dead() (how string, ok bool) {
 		return "", false
 	}
 	select {
-	case <-p.silent: // all that it wrote is read
+	case <-p.silent: // all its output is read
 	case <-time.After(time.Second):
 	}
 	return p.state.String(), true
 }
 
-// untilEnd tells when a reader has come to its end.
+// untilEnd is a reader that signals EOF.
 type untilEnd struct {
 	io.ReadCloser
 	once  sync.Once
@@ -187,7 +194,7 @@ func (u *untilEnd) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// explain puts a lost connection into words.
+// explain describes a lost connection.
 func (p *process) explain(name string, err error) error {
 	how, ok := p.dead()
 	if !ok {
@@ -196,7 +203,7 @@ func (p *process) explain(name string, err error) error {
 	return fmt.Errorf("plugin %s died (%s)%s", name, how, p.output.lastLines())
 }
 
-// startError says what a binary did instead of the handshake.
+// startError describes what a binary did instead of the handshake.
 func (p *process) startError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("was not started: %w%s", context.Cause(ctx), p.output.lastLines())
@@ -223,20 +230,20 @@ func (p *process) startError(ctx context.Context, err error) error {
 	return fmt.Errorf("was not started: %w%s", err, p.output.lastLines())
 }
 
-// handshake reports whether a line is go-plugin's: CORE|PROTOCOL|NETWORK|ADDRESS|….
+// handshake reports whether a line is go-plugin's handshake: CORE|PROTOCOL|NETWORK|ADDRESS|….
 func handshake(line string) bool {
 	core, rest, ok := strings.Cut(line, "|")
 	return ok && core == "1" && strings.Count(rest, "|") >= 3
 }
 
-// protocol is the version that a handshake names; what is no number is older than all versions.
+// protocol returns a handshake's protocol version; 0 if it is not a number.
 func protocol(line string) int {
 	version, _ := strconv.Atoi(strings.Split(line, "|")[1])
 	return version
 }
 
-// firstLine is the plugin's standard output as go-plugin wants it: one line of bounded length. What follows
-// is read on, and goes to the log: go-plugin would stop reading at the first long line, and block the plugin.
+// firstLine passes only the first line of the plugin's standard output, of bounded length, to go-plugin. The rest goes to
+// the log: go-plugin would stop reading at the first long line and block the plugin.
 type firstLine struct {
 	r    *bufio.Reader
 	rest io.Writer
@@ -246,7 +253,7 @@ type firstLine struct {
 	done bool
 }
 
-// Read gives out the first line, then copies the rest away until the end.
+// Read returns the first line, then copies the rest to the log until EOF.
 func (f *firstLine) Read(b []byte) (int, error) {
 	f.mu.Lock()
 	done := f.done
@@ -275,7 +282,7 @@ func (f *firstLine) Read(b []byte) (int, error) {
 
 func (f *firstLine) Close() error { return nil }
 
-// line is what was read of the first line, shortened for a message.
+// line returns the first line as far as read, shortened for a message.
 func (f *firstLine) line() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

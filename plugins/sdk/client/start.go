@@ -21,23 +21,22 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// Options say how a plugin is started.
+// Options configure the start of a plugin.
 type Options struct {
 	Path         string        // the binary, verified by the caller
-	Env          []string      // NAME=VALUE beside what every plugin gets
-	StartTimeout time.Duration // until it has said what it is; 0: 20 s
-	Grace        time.Duration // for a cancelled call to wind up; 0: 2 s
+	Env          []string      // NAME=VALUE, in addition to the variables of every plugin
+	StartTimeout time.Duration // until it has described itself; 0: 20 s
+	Grace        time.Duration // for a cancelled call to end; 0: 2 s
 }
 
-// inherited are the variables of the core that a plugin gets. All others are withheld: they may hold secrets.
+// inherited are the core's environment variables that a plugin gets. All others may hold secrets.
 var inherited = []string{
 	"PATH", "HOME", "LANG", "TMPDIR",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 }
 
-// Start starts a plugin binary and asks it what it is. The caller closes it. A binary that does not behave as a
-// plugin is ended, and the error says in plain words what it did instead: its first word is the binary's name.
-// Several may be started at once.
+// Start starts a plugin binary and reads its description. The caller closes it. A binary that does not behave like a plugin
+// is killed; the error starts with the binary's name and says what it did instead. Safe for concurrent use.
 func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 20 * time.Second
@@ -63,7 +62,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		TLSConfig:        secrets.config,
 		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage))},
 		SkipHostEnv:      true,
-		StartTimeout:     o.StartTimeout + time.Second, // ours ends first
+		StartTimeout:     o.StartTimeout + time.Second, // ours expires first
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			return proc, proc.prepare(append(cmd.Env, clientCertName+"="+string(secrets.core)), secrets.plugin)
 		},
@@ -84,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 		return nil, fmt.Errorf("%s %w", filepath.Base(o.Path), proc.startError(ctx, err))
 	}
 	p := &Plugin{
-		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, output: out, kill: proc.kill,
+		rpc: wire.NewPluginClient(raw.conn), grace: o.Grace, output: out, kill: proc.kill, tree: proc.tree,
 		link: wire.Link{Conn: raw.conn, Serve: func(register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
 			return raw.serve(cfg, register)
 		}},
@@ -99,7 +98,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 	if err := p.describe(ctx); err != nil {
 		proc.kill()
 		_ = p.Close()
-		return nil, fmt.Errorf("%s did not tell what it is: %w", filepath.Base(o.Path), err)
+		return nil, fmt.Errorf("%s did not describe itself: %w", filepath.Base(o.Path), err)
 	}
 	return p, nil
 }
@@ -107,7 +106,7 @@ func Start(ctx context.Context, o Options) (*Plugin, error) {
 // clientCertName is the variable in which go-plugin's AutoMTLS expects the certificate of the only client.
 const clientCertName = "PLUGIN_CLIENT_CERT"
 
-// socketDir is where go-plugin makes a private folder for its sockets, whose paths must stay short of 108 bytes.
+// socketDir is the parent of go-plugin's private socket folder. Socket paths must be shorter than 108 bytes.
 func socketDir() string {
 	if dir := os.TempDir(); len(dir) <= 40 {
 		return dir
@@ -127,7 +126,7 @@ func dispense(c *plugin.Client) (*clientConn, error) {
 	return raw.(*clientConn), nil
 }
 
-// clientPlugin is go-plugin's way to hand over the connection.
+// clientPlugin gets the connection from go-plugin.
 type clientPlugin struct{ plugin.NetRPCUnsupportedPlugin }
 
 type clientConn struct {
@@ -143,7 +142,7 @@ func (*clientPlugin) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, co
 	return &clientConn{conn, broker}, nil
 }
 
-// serve offers services over the broker. It is AcceptAndServe with an end, and without its log lines.
+// serve offers services over the broker. Unlike AcceptAndServe, it can be stopped and logs nothing.
 func (c *clientConn) serve(cfg *plugin.ClientConfig, register func(grpc.ServiceRegistrar)) (uint32, func(), error) {
 	id := c.broker.NextId()
 	l, err := c.broker.Accept(id)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Capability names services of the core that a plugin may call. A call whose capability is not declared is refused.
+// Capability names a service of the core. A plugin must declare the capabilities it calls; other calls are refused.
 type Capability string
 
 // The capabilities.
@@ -23,12 +23,12 @@ const (
 	Storage   Capability = "storage"   // StorageKey
 )
 
-// facts are what is known of each capability.
+// facts describes each capability.
 var facts = []struct {
 	name        Capability
 	allows      string
-	environment bool // works only where an environment was prepared
-	granted     bool // only to stages to which the manifest grants it
+	environment bool // needs a prepared environment
+	granted     bool // needs the manifest's grant
 }{
 	{Workspace, "work in the checked-out commit", false, false},
 	{Inventory, "list the hosts of the environment", true, false},
@@ -38,12 +38,12 @@ var facts = []struct {
 	{Flags, "read and set feature flags", true, false},
 	{State, "share state with its agents", true, false},
 	{Events, "publish and read events", true, false},
-	{Notify, "tell people", false, false},
-	{Secrets, "read by name the secrets that its block refers to", false, false},
+	{Notify, "notify people", false, false},
+	{Secrets, "read the secrets that its block refers to", false, false},
 	{Storage, "send files to the storage host, with the key of all hosts", true, true},
 }
 
-// AllCapabilities returns every capability that there is.
+// AllCapabilities returns every capability.
 func AllCapabilities() []Capability {
 	var all []Capability
 	for _, f := range facts {
@@ -52,7 +52,7 @@ func AllCapabilities() []Capability {
 	return all
 }
 
-// Allows says what the capability lets a plugin do; empty: there is no such capability.
+// Allows says what the capability lets a plugin do, or "" for an unknown one.
 func (c Capability) Allows() string {
 	for _, f := range facts {
 		if f.name == c {
@@ -62,7 +62,7 @@ func (c Capability) Allows() string {
 	return ""
 }
 
-// NeedsEnvironment reports whether the capability works only where an environment was prepared.
+// NeedsEnvironment reports whether the capability needs a prepared environment.
 func (c Capability) NeedsEnvironment() bool {
 	for _, f := range facts {
 		if f.name == c {
@@ -72,8 +72,8 @@ func (c Capability) NeedsEnvironment() bool {
 	return false
 }
 
-// NeedsGrant reports whether a stage gets the capability only when the manifest grants it: what it gives away is more
-// than the stage's own.
+// NeedsGrant reports whether the manifest must grant the capability, because it gives access to more than the stage's
+// own data.
 func (c Capability) NeedsGrant() bool {
 	for _, f := range facts {
 		if f.name == c {
@@ -83,101 +83,99 @@ func (c Capability) NeedsGrant() bool {
 	return false
 }
 
-// IsService reports whether the capability is something to call. That of the workspace is a folder.
+// IsService reports whether the capability is a call. Workspace is a folder.
 func (c Capability) IsService() bool { return c != Workspace }
 
-// Capabilities are the services that a plugin may call while it works, and what the core implements for one job.
+// Capabilities are the services that a plugin may call during a job. The core implements them, one instance per job.
 //
-// Concurrency: all methods may be called from several goroutines at once. A listener (each) is called from one
-// goroutine at a time, before its method returns; while it works, the other side waits.
+// Concurrency: all methods may be called from several goroutines at once. A callback (each) is called from one
+// goroutine at a time and never after its method has returned; a slow callback delays the sender.
 //
-// Context: a method ends soon after ctx does, with an error that is the cause of ctx. What it had begun may have
-// happened. No method works after its job's call has ended.
+// Context: a method returns soon after ctx is done, with the cause of ctx as error. Its effect may have happened. All
+// methods fail once the job has ended.
 //
-// Errors: a call whose capability is not declared, or that this place cannot serve, is ErrRefused. A name, a digest or
-// a host that does not exist is ErrNotFound. When Redis or a host behind a call cannot be reached, the error is
-// ErrUnavailable, and the call may be repeated where its method says that this is harmless. An error text names what was
-// asked for; it never holds a secret.
+// Errors: ErrRefused if the capability is not declared or not served here. ErrNotFound for an unknown name, digest or
+// host. ErrUnavailable if Redis or a host cannot be reached; the call may be repeated if its method says so. An error
+// text names what was asked for and never holds a secret.
 type Capabilities interface {
-	// Hosts returns the hosts of the environment, in the order of its inventory, the same during one job. It connects
-	// to nothing. Reading is harmless to repeat, here and in all methods that only read.
+	// Hosts returns the environment's hosts in inventory order. The list does not change during a job. Hosts opens no
+	// connection. It may be repeated, like all methods that only read.
 	Hosts(ctx context.Context) ([]Host, error)
 
-	// Playbook runs a playbook to its end and gives each what every task did on every host, in the order in which the
-	// tasks ended. One playbook runs in an environment at a time; others wait. A task that failed is a result, and
-	// makes the call fail after the last result. A playbook or a host that does not exist is ErrNotFound, before
-	// anything ran. Whether it may be repeated is up to the playbook; those that ship with troop may.
+	// Playbook runs a playbook to its end and passes each the result of every task on every host, in the order in
+	// which they end. One playbook at a time runs in an environment; others wait. A failed task is a result, too, and
+	// makes the call fail after the last result. An unknown playbook or host is ErrNotFound before anything runs.
+	// Whether it may be repeated depends on the playbook; those that ship with troop may.
 	Playbook(ctx context.Context, p PlaybookRun, each func(TaskResult)) error
 
-	// InstallAgent puts the plugin's agent on hosts, with the configuration of the calling stage, and starts it; none
-	// named: on every host. Hosts where the same agent with the same configuration runs already are left alone, so that
-	// repeating it is harmless. Results come as in Playbook.
+	// InstallAgent installs the plugin's agent with the calling stage's configuration on hosts and starts it; no hosts
+	// means every host. It may be repeated: hosts that already run the same agent with the same configuration do not
+	// change. Results come as in Playbook.
 	InstallAgent(ctx context.Context, hosts []HostName, each func(TaskResult)) error
 
-	// PutArtifact moves a regular file into the content-addressed store. Afterwards the file is the store's, at the
-	// path that is returned, read-only, and no longer where it was; after an error it may be in neither place. Putting
-	// another file with the same content is harmless and returns the same artifact.
+	// PutArtifact moves a regular file into the content-addressed store, read-only, and returns its new path. The file
+	// no longer exists at path; after an error it may exist in neither place. Putting another file with the same
+	// content returns the same artifact.
 	PutArtifact(ctx context.Context, path string) (Artifact, error)
 
-	// Artifact finds a file in the store, and has just verified its content. One that is damaged is an error of no kind.
+	// Artifact returns a file of the store after verifying its content. A damaged file is a plain error.
 	Artifact(ctx context.Context, d Digest) (Artifact, error)
 
-	// Flag returns the value of a feature flag, as JSON has it. A flag that is not set is nil, and no error.
+	// Flag returns a feature flag's value as decoded from JSON. An unset flag is nil without error.
 	Flag(ctx context.Context, name string) (any, error)
 
-	// SetFlag sets a feature flag to a value that JSON can hold. Readers see it when SetFlag has returned. The change is
-	// in the flag's audit trail, each time. Of several writers the last one wins.
+	// SetFlag sets a feature flag to a value that JSON can encode. Readers see it once SetFlag has returned. The last
+	// writer wins. It may be repeated; each call adds a line to the flag's audit trail.
 	SetFlag(ctx context.Context, name string, value any) error
 
-	// State returns an entry of the state that this plugin shares with its agents in the environment; other plugins
-	// have other entries. An entry that is not set has Version 0, and is no error.
+	// State returns an entry of the state that this plugin shares with its agents in the environment. Each plugin has
+	// its own entries. An unset entry has Version 0 and is no error.
 	State(ctx context.Context, key string) (Entry, error)
 
-	// SetState writes an entry whole and returns it with its new version, one more than the version before. Of several
-	// writers the last one wins, and each gets a version of its own. After an error it may have been written; repeating
-	// it counts another version, and wakes the watchers again.
+	// SetState replaces an entry and returns it with its new version, which is one more than the old one. The last
+	// writer wins; each write gets its own version. After an error the entry may have been written. It may be repeated;
+	// that adds a version and notifies watchers again.
 	SetState(ctx context.Context, key string, value []byte) (Entry, error)
 
-	// WatchState gives each the entries under prefix that stand, in no order, then every change, in order per key, until
-	// ctx ends or each returns an error, which WatchState then returns. Changes that follow each other closely may come
-	// as one: the latest. While Redis is away it waits, and goes on with what changed meanwhile.
+	// WatchState passes each the current entries under prefix, in no order, then every change, in order per key, until
+	// ctx is done or each returns an error, which WatchState returns. Of changes in quick succession, only the latest
+	// may be delivered. While Redis is unreachable it waits, then delivers what changed meanwhile.
 	WatchState(ctx context.Context, prefix string, each func(Entry) error) error
 
-	// Publish records an event and tells everyone who listens. On a host it returns when the event is safe on that
-	// host's disk, and succeeds while Redis is away; elsewhere when Redis has it. An event with an ID that was published
-	// within a day is not told again, so that repeating it with the same ID is harmless. Events of one caller arrive in
-	// the order in which its calls returned.
+	// Publish records an event and delivers it to all subscribers. On a host it returns once the event is on the host's
+	// disk, even while Redis is unreachable; elsewhere once Redis has stored it. It may be repeated with the same ID: an
+	// ID published within the last day is not delivered again. Events of one caller arrive in the order in which its
+	// calls returned.
 	Publish(ctx context.Context, e Event) error
 
-	// Subscribe gives each the events that f chooses, in the order of the environment's stream, until ctx ends or each
-	// returns an error, which Subscribe then returns. While Redis is away it waits, and goes on after the last event
-	// that each took.
+	// Subscribe passes each the events that f selects, in the order of the environment's stream, until ctx is done or
+	// each returns an error, which Subscribe returns. While Redis is unreachable it waits, then resumes after the last
+	// event that each accepted.
 	Subscribe(ctx context.Context, f EventFilter, each func(Event) error) error
 
-	// Notify is Publish for an event that people are to hear of at once, by the manifest's notify blocks. It returns
-	// before they are reached; a receiver that cannot be reached is tried again by the core.
+	// Notify publishes an event and sends it to the receivers of the manifest's notify blocks. It returns before the
+	// event is sent; the core retries unreachable receivers.
 	Notify(ctx context.Context, e Event) error
 
-	// Secret returns a secret that the stage's own block refers to, as secret.NAME or env.NAME, also through a local
-	// value. Every other name is ErrNotFound. What is returned is masked from then on wherever it appears in an output.
+	// Secret returns a secret that the stage's own block refers to as secret.NAME or env.NAME, directly or through a
+	// local value. Any other name is ErrNotFound. From then on the value is masked in all output.
 	Secret(ctx context.Context, name string) (string, error)
 
-	// StorageKey returns what a host needs to send files to the storage host of the environment. Only a stage to which
-	// the manifest grants "storage" gets it, in its actions and on its hosts; for others it is ErrRefused.
+	// StorageKey returns the credentials with which a host sends files to the environment's storage host. It is
+	// ErrRefused unless the manifest grants "storage" to the stage; the grant covers its actions and agents.
 	StorageKey(ctx context.Context) (StorageKey, error)
 }
 
-// Guard returns capabilities that ask allow before each call, and refuse the call with the error that allow returns.
-// allow is called from the goroutines that call.
+// Guard returns capabilities that call allow before each call and return its error. allow runs in the caller's
+// goroutine.
 func Guard(c Capabilities, allow func(Capability) error) Capabilities { return guard{c, allow} }
 
-// NoCapabilities refuses every call. Embedded, it leaves out what an implementation of Capabilities cannot do where it
-// runs.
+// NoCapabilities refuses every call. Embed it in an implementation that serves only some of them.
 type NoCapabilities struct{ guard }
 
 var _ Capabilities = NoCapabilities{}
 
-// guard is the one place that says which capability a call needs. Its zero value refuses everything.
+// guard maps each call to the capability it needs. Its zero value refuses everything.
 type guard struct {
 	to    Capabilities
 	allow func(Capability) error // nil: nothing is allowed

@@ -1,7 +1,6 @@
-// Package contract holds the plain types of the agreement between troop and its plugins: what a plugin says of
-// itself, what a call is about, what a plugin reports, and which services of the core it may call. Each is defined
-// here and nowhere else. Package sdk re-exports by alias what authors need, package core what the engine needs, and
-// plugins/sdk/internal/wire converts from and to the protocol. It depends on the standard library only.
+// Package contract defines the types shared by troop and its plugins: descriptions, jobs, messages, and the services of the
+// core that a plugin may call. Packages sdk and core re-export them by alias; plugins/sdk/internal/wire converts them from
+// and to the protocol. It imports only the standard library.
 //
 // # Adding a capability
 //
@@ -9,13 +8,13 @@
 //
 //  1. plugins/sdk/internal/wire/plugin.proto: the call and its messages; then go generate ./plugins/sdk/internal/wire
 //     and UPDATE=1 go test ./plugins/sdk/internal/wire
-//  2. plugins/sdk/contract/capabilities.go: the method with its contract, the name of its capability if it has a new
-//     one, and its line in guard
-//  3. plugins/sdk/internal/wire/capabilities.go: its two halves, Remote in the plugin and Serve in the core
-//  4. core/environment: what it does
+//  2. plugins/sdk/contract/capabilities.go: the method with its contract, its capability if that is new, and its method
+//     of guard
+//  3. plugins/sdk/internal/wire/capabilities.go: both sides, Remote in the plugin and Serve in the core
+//  4. core/environment: the implementation
 //
-// Everything else follows: sdk.Job has the method by embedding, an agent's host and sdktest.Fake refuse the call until
-// they implement it, and the tests of the wire package fill every field of its types.
+// Nothing else must change: sdk.Job gets the method by embedding, troop-agent and sdktest.Fake refuse the call until they
+// implement it, and the tests of the wire package cover every field of its types.
 package contract
 
 import "time"
@@ -29,7 +28,7 @@ type StageID string
 // HostName is the name of a host within its environment.
 type HostName string
 
-// Host is a machine of the environment, as plugins see it: without the core's keys and variables.
+// Host is a machine of the environment as plugins see it, without the core's keys and variables.
 type Host struct {
 	Name                    HostName
 	Role                    string // production, canary, router or storage
@@ -38,26 +37,26 @@ type Host struct {
 	Port                    int
 }
 
-// Config is a block of the manifest together with what it may refer to.
+// Config is a block of the manifest with the values that it may refer to.
 type Config struct {
 	Name  string // the block's second label
 	Block Block
 	Scope Scope
 }
 
-// Block is the body of a stage as it stands in the manifest. Its plugin decodes it.
+// Block is the source of a stage's body. The plugin decodes it.
 type Block struct {
 	Source []byte // the text between the braces
 	Start  Pos    // of the first byte of Source
 	File   string
 }
 
-// Scope is the object that the expressions of a block refer to: a cty value, in the two encodings of go-cty.
+// Scope is the object that a block's expressions refer to: a cty value in go-cty's two encodings.
 type Scope struct {
 	Type  []byte // JSON
 	Value []byte // msgpack; unknown values allowed
-	// Secrets are the secrets and environment variables that the block refers to, by name, as far as they are known.
-	// They stay with the core; Capabilities.Secret gives them.
+	// Secrets are the known secrets and environment variables that the block refers to, by name. They stay in the core;
+	// Capabilities.Secret returns them.
 	Secrets map[string]string `json:",omitempty"`
 }
 
@@ -76,7 +75,7 @@ type Job struct {
 	Capabilities Capabilities // nil: none
 }
 
-// RunInfo says for what a job runs.
+// RunInfo is the context of a job.
 type RunInfo struct {
 	Run         RunID // empty for agents and actions
 	Pipeline    string
@@ -84,13 +83,13 @@ type RunInfo struct {
 	Commit      string
 	Branch      string
 	Environment string
-	Workspace   string   // with the capability: folder with the checked-out commit, shared by the stages of a run
-	Host        HostName // the one an agent lives on
-	Role        string   // of that host
-	StateDir    string   // the plugin's own folder; survives between runs, and between restarts of an agent
+	Workspace   string   // folder of the checked-out commit, shared by the stages of a run; empty without the capability
+	Host        HostName // of an agent
+	Role        string   // of Host
+	StateDir    string   // the plugin's own folder; kept between runs and between restarts of an agent
 }
 
-// Message is what a plugin reports while it works: exactly one field is set.
+// Message is one report of a plugin: exactly one field is set.
 type Message struct {
 	Log      *Log
 	Progress *Progress
@@ -107,13 +106,13 @@ type Log struct {
 	Error bool // written with Warnf, or to standard error
 }
 
-// Progress is how far a job has come.
+// Progress is the progress of a job.
 type Progress struct {
 	Done, Total float64 // Total 0: unknown
 	Text        string
 }
 
-// Finding is a place in the source that someone should look at.
+// Finding is a problem at a position in the source.
 type Finding struct {
 	Path     string `json:"path"`             // relative to the workspace
 	Line     int    `json:"line,omitempty"`   // from 1; 0: unknown
@@ -123,7 +122,7 @@ type Finding struct {
 	Message  string `json:"message"`
 }
 
-// Metric is a measured figure, with the limit it was held against when there is one.
+// Metric is a measurement, with its limit if there is one.
 type Metric struct {
 	Name  string
 	Value float64
@@ -131,13 +130,13 @@ type Metric struct {
 	Limit *float64 // nil: no limit
 }
 
-// Output is a value that a stage hands on. Value is of a type that encoding/json decodes into an any.
+// Output is an output of a stage. Value has a type that encoding/json decodes into an any.
 type Output struct {
 	Name  string
 	Value any
 }
 
-// Table is what an action shows: aligned on a terminal, objects with --json.
+// Table is the result of an action: aligned on a terminal, objects with --json.
 type Table struct {
 	Columns []string
 	Rows    [][]string
@@ -146,7 +145,7 @@ type Table struct {
 // Severity of an event.
 type Severity string
 
-// The severities. An alert is an event that someone must hear of; resolved is its recovery.
+// The severities. An alert must reach a person; resolved is its recovery.
 const (
 	Info     Severity = "info"
 	Warning  Severity = "warning"
@@ -154,8 +153,7 @@ const (
 	Resolved Severity = "resolved"
 )
 
-// Event is one fact with a time. The core fills in ID, Time, Environment, Host, Role, Run and Source when they are
-// empty.
+// Event is one fact with a time. The core fills in ID, Time, Environment, Host, Role, Run and Source if empty.
 type Event struct {
 	ID          string         `json:"id"` // ULID
 	Time        time.Time      `json:"time"`
@@ -167,11 +165,11 @@ type Event struct {
 	Kind        string         `json:"kind"`   // dotted, such as process.terminated
 	Severity    Severity       `json:"severity"`
 	Summary     string         `json:"summary"`       // one sentence
-	Key         string         `json:"key,omitempty"` // what an alert is about; its recovery carries the same key
+	Key         string         `json:"key,omitempty"` // identifies an alert; its recovery has the same key
 	Data        map[string]any `json:"data,omitempty"`
 }
 
-// EventFilter chooses events. The zero value takes every event from now on.
+// EventFilter selects events. The zero value selects every event from now on.
 type EventFilter struct {
 	Kinds      []string // prefixes; empty: every kind
 	Severities []Severity
@@ -180,7 +178,7 @@ type EventFilter struct {
 
 // PlaybookRun asks for one playbook run on some hosts.
 type PlaybookRun struct {
-	Name  string     // "release.yml" ships with troop; "./x.yml" is the team's own, beside the manifest
+	Name  string     // "release.yml": ships with troop; "./x.yml": the team's own, relative to the manifest
 	Hosts []HostName // empty: every host
 	Vars  map[string]any
 }
@@ -192,7 +190,7 @@ type TaskResult struct {
 	Status  string // ok, changed, failed, skipped or unreachable
 	Message string
 	Path    string         // FILE:LINE of the task
-	Facts   map[string]any // the task's registered troop_result, when it has one
+	Facts   map[string]any // the task's registered troop_result, if any
 	Elapsed time.Duration
 }
 
@@ -203,15 +201,15 @@ type Artifact struct {
 	Size   int64  // bytes
 }
 
-// Entry is one value of the state that a plugin shares with its agents in an environment.
+// Entry is one entry of the state that a plugin shares with its agents in an environment.
 type Entry struct {
 	Key     string
 	Value   []byte
-	Version int64 // counts the changes of the key; 0: not set
+	Version int64 // number of changes of the key; 0: not set
 }
 
-// StorageKey is what a host needs to send files to the storage host of its environment.
+// StorageKey holds the credentials with which a host sends files to its environment's storage host.
 type StorageKey struct {
 	PrivateKey string `json:"private_key"` // PEM
-	KnownHosts string `json:"known_hosts"` // as OpenSSH has it
+	KnownHosts string `json:"known_hosts"` // known_hosts format
 }

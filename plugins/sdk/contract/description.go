@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Description is what a plugin says of itself.
+// Description is a plugin's self-description.
 type Description struct {
 	Name, Version, Summary string
 	Stage                  bool // has Run
@@ -20,7 +20,7 @@ type Description struct {
 	Capabilities []Capability // of Run
 }
 
-// AllCapabilities returns the capabilities of all faces together.
+// AllCapabilities returns the capabilities of the stage, the agent and all actions.
 func (d Description) AllCapabilities() []Capability {
 	all := slices.Clone(d.Capabilities)
 	add := func(list []Capability) {
@@ -39,7 +39,7 @@ func (d Description) AllCapabilities() []Capability {
 	return all
 }
 
-// Action returns the action of a name, or a *NotFoundError.
+// Action returns an action by name, or a *NotFoundError.
 func (d Description) Action(name string) (Action, error) {
 	var names []string
 	for _, a := range d.Actions {
@@ -72,7 +72,7 @@ type NestedBlock struct {
 	Block          BlockSchema
 }
 
-// OutputDoc describes a value that a stage hands on. Manifests read it as stage.TYPE.NAME.OUTPUT.
+// OutputDoc describes an output of a stage. Manifests refer to it as stage.TYPE.NAME.OUTPUT.
 type OutputDoc struct{ Name, Doc string }
 
 // Action is a command that a plugin offers: `troop TYPE NAME`.
@@ -88,11 +88,11 @@ type Arg struct {
 	Flag, Required     bool
 }
 
-// Agent is what a plugin's agent needs of the service manager of its host.
+// Agent is the configuration of a plugin's agent as a system service of its host.
 type Agent struct {
-	User              string   // empty: the system user "troop"; "root" only with a reason
+	User              string   // empty: the system user "troop"; avoid "root"
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
-	WritablePaths     []string // beyond the state folder
+	WritablePaths     []string // in addition to the state folder
 	Capabilities      []Capability
 }

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Pos is a place in a file. Line and Column count from 1, Byte from 0; Column counts characters.
+// Pos is a position in a file. Line and Column count from 1, Byte from 0; Column counts characters.
 type Pos struct {
 	Line   int `json:"line"`
 	Column int `json:"column"`
 	Byte   int `json:"byte"`
 }
 
-// Range is a part of a file. The zero Range is no place.
+// Range is a range in a file. The zero Range is no position.
 type Range struct {
 	File  string `json:"filename"`
 	Start Pos    `json:"start"`
@@ -27,15 +27,15 @@ func (r Range) String() string {
 	return fmt.Sprintf("%s:%d,%d-%d,%d", r.File, r.Start.Line, r.Start.Column, r.End.Line, r.End.Column)
 }
 
-// Diagnostic is a user's mistake: where it is, what it is, how to correct it.
+// Diagnostic is a user's mistake with its position and remedy.
 type Diagnostic struct {
 	Warning bool
 	Summary string // title
 	Detail  string // remedy
-	Range   Range  // zero: no place
+	Range   Range  // zero: no position
 }
 
-// Diagnostics are all mistakes found at once. As an error it is never empty.
+// Diagnostics lists all mistakes found. Used as an error, it is never empty.
 type Diagnostics []Diagnostic
 
 func (d Diagnostics) Error() string {
@@ -55,7 +55,7 @@ func (d Diagnostics) Error() string {
 	return b.String()
 }
 
-// HasErrors reports whether one of them is more than a warning.
+// HasErrors reports whether any diagnostic is an error, not a warning.
 func (d Diagnostics) HasErrors() bool {
 	for _, x := range d {
 		if !x.Warning {

@@ -5,19 +5,18 @@ import (
 	"fmt"
 )
 
-// The kinds of errors that survive the protocol, in both directions: what is returned on one side as such a kind is
-// it on the other. Compare with errors.Is. context.Canceled and context.DeadlineExceeded survive, too; the text of an
-// error always does.
+// Error kinds that survive the protocol in both directions, like context.Canceled and context.DeadlineExceeded. Compare with
+// errors.Is. The text of an error always survives.
 var (
-	// ErrNotFound says that nothing has the name or digest that was asked for. A *NotFoundError is of this kind.
+	// ErrNotFound: the requested name or digest does not exist. A *NotFoundError is of this kind.
 	ErrNotFound = errors.New("not found")
-	// ErrRefused says that the caller may not do this. Asking again gives the same answer.
+	// ErrRefused: the caller may not do this. A retry gives the same result.
 	ErrRefused = errors.New("refused")
-	// ErrUnavailable says that something behind the call cannot be reached now. Asking again later may help.
+	// ErrUnavailable: a service behind the call cannot be reached now. A later retry may succeed.
 	ErrUnavailable = errors.New("unavailable")
 )
 
-// Error is an error of a kind, in words of its own.
+// Error is an error of a kind with its own text.
 type Error struct {
 	Kind error // ErrRefused, …
 	Text string
@@ -26,12 +25,12 @@ type Error struct {
 func (e *Error) Error() string { return e.Text }
 func (e *Error) Unwrap() error { return e.Kind }
 
-// NotGranted is the refusal of a capability that the manifest does not grant to the stage.
+// NotGranted returns the error for a capability that the manifest does not grant to the stage.
 func NotGranted(c Capability) error {
 	return &Error{ErrRefused, fmt.Sprintf("the manifest does not grant %q to this stage: grants = [%q]", c, c)}
 }
 
-// NotFoundError says that nothing has the name that was asked for.
+// NotFoundError: the requested name does not exist.
 type NotFoundError struct {
 	What, Name string
 	Remedy     string
@@ -45,10 +44,10 @@ func (e *NotFoundError) Error() string {
 	return s
 }
 
-// Is reports whether target is the kind of all such errors.
+// Is reports whether target is ErrNotFound.
 func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 
-// Failure is a stage's own verdict: it ran, and says no.
+// Failure is a stage's own negative verdict: it ran, and the result is not acceptable.
 type Failure struct {
 	Reason      string
 	Diagnostics Diagnostics
@@ -56,7 +55,7 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Reason }
 
-// SkipError is a stage's own verdict that there was nothing to do.
+// SkipError is a stage's own verdict: there was nothing to do.
 type SkipError struct{ Reason string }
 
 func (s *SkipError) Error() string { return s.Reason }

@@ -37,8 +37,8 @@ type Digest string
 
 const digestPrefix = "sha256:"
 
-// DigestSum is the digest of what has this SHA-256.
+// DigestSum returns the digest for a SHA-256 sum.
 func DigestSum(sum []byte) Digest { return Digest(digestPrefix + hex.EncodeToString(sum)) }
 
-// Hex returns the digits alone, as they stand in file names.
+// Hex returns the hexadecimal digits without the prefix.
 func (d Digest) Hex() string { return strings.TrimPrefix(string(d), digestPrefix) }

@@ -2,10 +2,10 @@ package contract
 
 import "strings"
 
-// maxSuggest is the length, in bytes, of the longest name for which a suggestion is looked for.
+// maxSuggest is the maximum length of a name, in bytes, to search a suggestion for.
 const maxSuggest = 64
 
-// Nearest returns the one of names that was probably meant by given, or "".
+// Nearest returns the name that given is probably a misspelling of, or "".
 func Nearest(given string, names []string) string {
 	if len(given) > maxSuggest {
 		return ""
@@ -23,7 +23,7 @@ func Nearest(given string, names []string) string {
 	return best
 }
 
-// distance counts the letters to insert, remove, replace or swap with their neighbour that make a into b.
+// distance is the Damerau-Levenshtein distance (optimal string alignment), in bytes.
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -58,6 +58,15 @@ func environ(pid int) []byte {
 	return b
 }
 
+// commandLine is the program of a process; the kernel gives its arguments together with its environment.
+func commandLine(pid int) []byte {
+	k, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
+	if err != nil {
+		return nil
+	}
+	return []byte(unix.ByteSliceToString(k.Proc.P_comm[:]))
+}
+
 // signal sends a signal to this process: the moment since the look is all that is left to chance.
 func (p process) signal(sig syscall.Signal) {
 	if now, ok := readProcess(p.pid); ok && now.start == p.start {

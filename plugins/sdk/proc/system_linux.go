@@ -87,6 +87,12 @@ func environ(pid int) []byte {
 	return b
 }
 
+// commandLine is the program and the arguments of a process, separated by zero bytes.
+func commandLine(pid int) []byte {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return b
+}
+
 // signal sends a signal to exactly this process: never to a later one that has its number.
 func (p process) signal(sig syscall.Signal) {
 	fd, err := unix.PidfdOpen(p.pid, 0)

@@ -18,24 +18,24 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// Binary is what Conformance needs to know of a plugin beyond its code.
+// Binary is the input of Conformance for a plugin.
 type Binary struct {
 	Valid   string            // a body that Check accepts
-	Invalid map[string]string // bodies that Check refuses, each with a part of the diagnostics
-	// Cancel says that Run may be started with the valid body, with a Fake for a core or with one that refuses
-	// everything, to be cancelled at once.
+	Invalid map[string]string // bodies that Check rejects, each with a part of the diagnostics
+	// Cancel says that Run may be started with the valid body and cancelled at once, with a Fake or with capabilities
+	// that refuse everything.
 	Cancel bool
-	// Workspace is a folder of files for Run; empty: one without files.
+	// Workspace is the workspace of Run; empty: an empty folder.
 	Workspace string
 
-	// Bodies for Run; a plugin that cannot do such a thing leaves them empty.
+	// Bodies for Run; optional.
 	Pass  string // passes within seconds
-	Flood string // passes, after 10,000 lines of log or more
+	Flood string // passes after at least 10,000 log lines
 	Panic string // panics
 }
 
-// Build builds the main package in a folder, usually ".", as the plugin of a type, and returns the binary. The folder
-// leaves no trace in it.
+// Build builds the main package in a folder, usually ".", as the plugin of a type, and returns the path of the binary,
+// which does not contain the folder's name.
 func Build(t testing.TB, dir, typ string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "troop-plugin-"+typ)
@@ -47,7 +47,7 @@ func Build(t testing.TB, dir, typ string) string {
 	return path
 }
 
-// Conformance holds a built plugin binary to what the core, and people, expect of every plugin.
+// Conformance tests a built plugin binary against what the core and users expect of every plugin.
 func Conformance(t *testing.T, path string, b Binary) {
 	t.Helper()
 	open := func(t *testing.T) *client.Plugin {
@@ -77,7 +77,7 @@ func Conformance(t *testing.T, path string, b Binary) {
 	})
 }
 
-// ConformanceOf is Conformance for a stage in the test's own process, where a debugger and the race detector see it.
+// ConformanceOf is Conformance for a stage in the test's own process, for debuggers and the race detector.
 func ConformanceOf[C any](t *testing.T, stage sdk.Stage[C], b Binary) {
 	t.Helper()
 	conform(t, func(t *testing.T) *client.Plugin {
@@ -86,7 +86,7 @@ func ConformanceOf[C any](t *testing.T, stage sdk.Stage[C], b Binary) {
 	}, b)
 }
 
-// conform is what a plugin must do wherever it runs.
+// conform runs the tests that do not depend on how the plugin runs.
 func conform(t *testing.T, open func(*testing.T) *client.Plugin, b Binary) {
 	t.Helper()
 	if b.Workspace == "" {
@@ -146,7 +146,7 @@ func described(t *testing.T, again, d contract.Description) {
 		t.Errorf("summary %q: want one line", d.Summary)
 	}
 	if !d.Stage && d.Agent == nil && len(d.Actions) == 0 {
-		t.Error("it has no face: no Run, no agent, no action")
+		t.Error("it has no Run, no agent and no action")
 	}
 	for _, o := range d.Outputs {
 		if o.Name == "" || o.Doc == "" {
@@ -199,13 +199,13 @@ func checked(t *testing.T, p *client.Plugin, b Binary) {
 		}
 		for _, d := range diags {
 			if d.Summary == "" || d.Detail == "" || d.Range.File != File || d.Range.Start.Line < 1 {
-				t.Errorf("body %q: %+v has no summary, detail or place", text, d)
+				t.Errorf("body %q: %+v has no summary, detail or position", text, d)
 			}
 		}
 	}
 }
 
-// placed looks for a mistake in a block that begins anywhere in a file, behind characters of several bytes.
+// placed checks positions in a block that begins anywhere in a file, after multi-byte characters.
 func placed(t *testing.T, p *client.Plugin, b Binary) {
 	const mistake = "no_plugin_has_this"
 	for before, column := range map[string]int{"\n  ": 3, "\n/* ü😀 */ ": 10, "/* ü😀 */ ": 29} {

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// Fake stands in the core's place: state, flags, events and artifacts work, in memory; hosts and playbooks are
-// what the test says. Its methods may be called from several goroutines; the zero value is ready.
+// Fake is a fake of the core. State, flags, events and artifacts work in memory; the test sets hosts and the results of
+// playbooks. Safe for concurrent use; the zero value is ready to use.
 type Fake struct {
 	Hosts      []sdk.Host
 	OnPlaybook func(sdk.PlaybookRun) ([]sdk.TaskResult, error) // nil: every playbook passes without a task
 	OnInstall  func(hosts []sdk.HostName) error                // nil: every installation passes
-	Secrets    map[string]string                               // those that the block refers to, by name
-	Storage    *sdk.StorageKey                                 // nil: the manifest does not grant it
+	Secrets    map[string]string                               // secrets that the block refers to, by name
+	Storage    *sdk.StorageKey                                 // nil: not granted
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed at the next change of state or events
@@ -32,10 +32,10 @@ type Fake struct {
 	playbooks []sdk.PlaybookRun
 	installed [][]sdk.HostName
 	artifacts map[sdk.Digest]sdk.Artifact
-	content   map[sdk.Digest][]byte // of artifacts, by digest
+	content   map[sdk.Digest][]byte // artifacts by digest
 }
 
-// Capabilities is the Fake as a plugin's client wants it.
+// Capabilities returns the Fake as Capabilities.
 func (f *Fake) Capabilities() contract.Capabilities { return core{f} }
 
 // Published returns the events that were published or notified, in order.
@@ -52,7 +52,7 @@ func (f *Fake) Notified() []sdk.Event {
 	return slices.Clone(f.notified)
 }
 
-// Playbooks returns the playbook runs that were asked for, in order.
+// Playbooks returns the requested playbook runs, in order.
 func (f *Fake) Playbooks() []sdk.PlaybookRun {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,7 +76,7 @@ func (f *Fake) SetFlag(name string, v any) {
 	f.flags[name] = v
 }
 
-// SetState sets an entry, as the plugin's other face would.
+// SetState sets an entry, as the plugin's agent or action would.
 func (f *Fake) SetState(key string, value []byte) sdk.Entry {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,14 +109,14 @@ func (f *Fake) Publish(e sdk.Event) {
 	f.wake()
 }
 
-// ArtifactBytes returns the content of an artifact that was put, nil when there is none.
+// ArtifactBytes returns the content of a stored artifact, or nil.
 func (f *Fake) ArtifactBytes(d sdk.Digest) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.content[d]
 }
 
-// wake tells those who wait for a change. The caller holds the lock.
+// wake wakes all waiters. The caller holds the lock.
 func (f *Fake) wake() {
 	if f.changed != nil {
 		close(f.changed)
@@ -132,7 +132,7 @@ func (f *Fake) wait() <-chan struct{} {
 	return f.changed
 }
 
-// core is the Fake as the protocol wants it, so that its own methods can be those that tests want.
+// core implements Capabilities with a Fake, so that the Fake's own methods can have simpler signatures for tests.
 type core struct{ f *Fake }
 
 func (c core) Hosts(context.Context) ([]sdk.Host, error) { return c.f.Hosts, nil }
@@ -279,7 +279,7 @@ func chosen(f sdk.EventFilter, e sdk.Event) bool {
 	return kind && severity && !e.Time.Before(f.Since)
 }
 
-// Secret is what core/environment and agents do, too.
+// Secret does the same as core/environment and agents.
 func (c core) Secret(_ context.Context, name string) (string, error) {
 	return contract.Scope{Secrets: c.f.Secrets}.Secret(name)
 }

@@ -19,12 +19,11 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// patience is how long a plugin may take to end a call that was cancelled: far more than a busy machine needs, and less
-// than a plugin that does not listen takes.
+// patience is the timeout for a cancelled call: much longer than a busy machine needs, shorter than a plugin that ignores
+// the cancellation takes.
 const patience = 10 * time.Second
 
-// takesUnknown gives every argument a value that is not known before the run: Check has nothing to say of it then,
-// and Run is refused.
+// takesUnknown gives every argument an unknown value: Check must accept it, Run must fail with diagnostics.
 func takesUnknown(t *testing.T, p *client.Plugin, d contract.Description) {
 	var b strings.Builder
 	unknownBlock(&b, d.Config)
@@ -36,7 +35,7 @@ func takesUnknown(t *testing.T, p *client.Plugin, d contract.Description) {
 	lines := strings.Split(b.String(), "\n")
 	for _, x := range diags {
 		if n := x.Range.Start.Line; n > 0 && n <= len(lines) && strings.HasSuffix(lines[n-1], "= later") {
-			t.Errorf("%v: complains about a value that is not known", Diagnostics{x})
+			t.Errorf("%v: reports an error for an unknown value", Diagnostics{x})
 		}
 	}
 	if !d.Stage || !strings.Contains(b.String(), "= later") {
@@ -44,7 +43,7 @@ func takesUnknown(t *testing.T, p *client.Plugin, d contract.Description) {
 	}
 	f := (*Failure)(nil)
 	if err := p.Run(t.Context(), contract.Job{Config: c}, func(contract.Message) {}); !errors.As(err, &f) || len(f.Diagnostics) == 0 {
-		t.Errorf("Run with values that are not known: %v, want a failure with diagnostics", err)
+		t.Errorf("Run with unknown values: %v, want a failure with diagnostics", err)
 	}
 }
 
@@ -63,14 +62,14 @@ func unknownBlock(w *strings.Builder, b contract.BlockSchema) {
 	}
 }
 
-// odd are values that fit some type and that people write by mistake.
+// odd are valid values of some type that people write by mistake.
 var odd = []string{
 	`null`, `""`, `" "`, `"\u0000ü😀"`, `"` + strings.Repeat("x", 1<<16) + `"`, `"/"`, `"../.."`, `"-1"`, `"0s"`, `"1e9h"`, `"9EiB"`, `"["`, `"*"`,
 	`0`, `-1`, `0.5`, `1e300`, `-1e300`, `true`, `[]`, `[""]`, `["", null]`, `[[]]`, `{}`, `{ "" = "" }`, `{ a = 0 }`, `{ a = [] }`,
 }
 
-// takesOdd gives each argument of the valid body, in turn, values that it does not expect. Check may refuse them,
-// and says where; it does not break.
+// takesOdd gives each argument of the valid body, in turn, unexpected values. Check may reject them with a position, but
+// must not panic.
 func takesOdd(t *testing.T, p *client.Plugin, b Binary) {
 	file, diags := hclsyntax.ParseConfig([]byte(b.Valid), File, hcl.InitialPos)
 	if diags.HasErrors() {
@@ -102,7 +101,7 @@ func takesOdd(t *testing.T, p *client.Plugin, b Binary) {
 		}
 		for _, d := range diags {
 			if d.Summary == "" || d.Detail == "" || d.Range.Start.Line < 1 {
-				t.Errorf("body %s\n%+v has no summary, detail or place", shorten(text), d)
+				t.Errorf("body %s\n%+v has no summary, detail or position", shorten(text), d)
 			}
 		}
 	}
@@ -124,7 +123,7 @@ func eachAttribute(b *hclsyntax.Body, do func(*hclsyntax.Attribute)) {
 	}
 }
 
-// takesHuge has a body of more bytes than gRPC takes when nobody tells it otherwise.
+// takesHuge sends a body larger than gRPC's default limit.
 func takesHuge(t *testing.T, p *client.Plugin, b Binary) {
 	diags, err := p.Check(t.Context(), body("#"+strings.Repeat("x", 5<<20)+"\n"+b.Valid))
 	if err != nil || len(diags) > 0 {
@@ -132,7 +131,7 @@ func takesHuge(t *testing.T, p *client.Plugin, b Binary) {
 	}
 }
 
-// refusesAction leaves required arguments of actions out.
+// refusesAction omits required arguments of actions.
 func refusesAction(t *testing.T, p *client.Plugin, d contract.Description) {
 	for _, a := range d.Actions {
 		i := slices.IndexFunc(a.Args, func(x sdk.Arg) bool { return x.Required })
@@ -146,7 +145,7 @@ func refusesAction(t *testing.T, p *client.Plugin, d contract.Description) {
 	}
 }
 
-// job is a run in the suite, with a core or without.
+// job returns a job for Run with the given capabilities, which may be nil.
 func (b Binary) job(t *testing.T, text string, core contract.Capabilities) contract.Job {
 	t.Helper()
 	return contract.Job{
@@ -155,7 +154,7 @@ func (b Binary) job(t *testing.T, text string, core contract.Capabilities) contr
 	}
 }
 
-// begin starts a run; end cancels it, and sees that it then ends in time.
+// begin starts a run; end cancels it and checks that it ends in time.
 func begin(t *testing.T, p *client.Plugin, j contract.Job) (ended chan error, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -171,16 +170,16 @@ func begin(t *testing.T, p *client.Plugin, j contract.Job) (ended chan error, en
 				t.Error("a cancelled run passed")
 			}
 		case <-time.After(patience):
-			t.Fatalf("a cancelled run goes on after %s", patience)
+			t.Fatalf("a cancelled run has not ended after %s", patience)
 		}
 	}
 }
 
-// alive sees that a plugin is not the worse for what it went through.
+// alive checks that a plugin still works.
 func alive(t *testing.T, p *client.Plugin, b Binary) {
 	t.Helper()
 	if _, err := p.Check(t.Context(), body(b.Valid)); err != nil {
-		t.Errorf("it does not answer any more: %v", err)
+		t.Errorf("it no longer answers: %v", err)
 	}
 }
 
@@ -191,7 +190,7 @@ func cancelled(t *testing.T, p *client.Plugin, b Binary) {
 	alive(t, p, b)
 }
 
-// cancelledAlone runs twice at the same time: the end of one is not that of the other.
+// cancelledAlone cancels one of two concurrent runs; the other must continue.
 func cancelledAlone(t *testing.T, p *client.Plugin, b Binary) {
 	_, endOne := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
 	other, endOther := begin(t, p, b.job(t, b.Valid, (&Fake{}).Capabilities()))
@@ -209,14 +208,14 @@ func cancelledAlone(t *testing.T, p *client.Plugin, b Binary) {
 	alive(t, p, b)
 }
 
-// denied runs where the core offers nothing, and where it refuses everything: the run may fail, but not break.
+// denied runs without capabilities, and with capabilities that refuse everything: the run may fail, but not panic.
 func denied(t *testing.T, p *client.Plugin, b Binary) {
 	for _, core := range []contract.Capabilities{nil, refusing()} {
 		ended, end := begin(t, p, b.job(t, b.Valid, core))
 		select {
 		case err := <-ended:
 			if err != nil && strings.Contains(err.Error(), "panic") {
-				t.Errorf("a core that denies everything: %v", err)
+				t.Errorf("with all capabilities refused: %v", err)
 			}
 			ended <- err
 		case <-time.After(500 * time.Millisecond):
@@ -226,7 +225,7 @@ func denied(t *testing.T, p *client.Plugin, b Binary) {
 	}
 }
 
-// passes runs alone, and twice at the same time, with a listener that takes its time.
+// passes runs alone, and twice concurrently with a slow listener.
 func passes(t *testing.T, p *client.Plugin, b Binary) {
 	run := func(pause time.Duration) error {
 		return p.Run(t.Context(), b.job(t, b.Pass, (&Fake{}).Capabilities()), func(contract.Message) { time.Sleep(pause) })
@@ -237,12 +236,12 @@ func passes(t *testing.T, p *client.Plugin, b Binary) {
 	other := make(chan error, 1)
 	go func() { other <- run(10 * time.Millisecond) }()
 	if err := errors.Join(run(10*time.Millisecond), <-other); err != nil {
-		t.Errorf("two runs at the same time: %v", err)
+		t.Errorf("two concurrent runs: %v", err)
 	}
 	alive(t, p, b)
 }
 
-// floods listens to very much, at once and slowly: not a line is lost.
+// floods checks that no line of a large log is lost, with a fast and a slow listener.
 func floods(t *testing.T, p *client.Plugin, b Binary) {
 	lines := func(every int) (n int) {
 		err := p.Run(t.Context(), b.job(t, b.Flood, (&Fake{}).Capabilities()), func(m contract.Message) {
@@ -260,7 +259,7 @@ func floods(t *testing.T, p *client.Plugin, b Binary) {
 	}
 	fast, slow := lines(1<<30), lines(10)
 	if fast < 10000 || slow != fast {
-		t.Errorf("%d lines, and %d when the listener is slow", fast, slow)
+		t.Errorf("%d lines, but %d with a slow listener", fast, slow)
 	}
 	alive(t, p, b)
 }
@@ -269,12 +268,12 @@ func panics(t *testing.T, p *client.Plugin, b Binary) {
 	var f *Failure
 	err := p.Run(t.Context(), b.job(t, b.Panic, nil), func(contract.Message) {})
 	if err == nil || errors.As(err, &f) || !strings.Contains(err.Error(), "panic") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("a run that panics: %v, want an error of one line that is no verdict", err)
+		t.Errorf("a run that panics: %v, want a one-line error that is not a verdict", err)
 	}
 	alive(t, p, b)
 }
 
-// refusing is a core that refuses everything.
+// refusing refuses every call.
 func refusing() contract.Capabilities {
 	return contract.Guard(nil, func(contract.Capability) error { return &contract.Error{Kind: contract.ErrRefused, Text: "refused"} })
 }

@@ -1,5 +1,5 @@
-// Package sdktest tests plugins: a stage in the test's own process, over the real protocol, with a Fake in the
-// core's place; and, with Conformance, the built binary. Only tests import it.
+// Package sdktest tests plugins: a stage in the test's own process, over the real protocol, with a Fake of the core; and,
+// with Conformance, the built binary. Only tests import it.
 package sdktest
 
 import (
@@ -22,30 +22,30 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// File is the name that a body has in positions. Its first byte stands at line 1, column 1.
+// File is the file name in positions. A body's first byte is at line 1, column 1.
 const File = "pipeline.hcl"
 
-// Options are the surroundings of a call. The zero value is a run with nothing around it.
+// Options are the environment of a call. The zero value is a run with defaults.
 type Options struct {
 	Info  sdk.RunInfo
 	Fake  *Fake                // nil: a new one
-	Scope map[string]cty.Value // what expressions refer to; unknown values allowed
+	Scope map[string]cty.Value // values that expressions refer to; may be unknown
 }
 
-// Result is all that a call said. Err is nil, a *Failure, a *Skip, or trouble.
+// Result is everything that a call reported. Err is nil, a *Failure, a *Skip, or another error.
 type Result struct {
 	Err      error
-	Logs     []string // with Warnf's lines
+	Logs     []string // including Warnf's lines
 	Warnings []string
 	Findings []sdk.Finding
 	Metrics  []sdk.Metric
-	Outputs  map[string]any // as JSON has them
+	Outputs  map[string]any // as decoded from JSON
 	Tables   []sdk.Table
 	Events   []sdk.Event // published and notified, in order
 	Progress []contract.Progress
 }
 
-// Failure is a gate's verdict, Skip that there was nothing to do.
+// Failure is a negative verdict of a gate; Skip means that there was nothing to do.
 type (
 	Failure = contract.Failure
 	Skip    = contract.SkipError
@@ -98,7 +98,7 @@ func Call[C any](t testing.TB, stage sdk.Stage[C], body, action string, args map
 	})
 }
 
-// Describe returns what a stage says of itself.
+// Describe returns a stage's description.
 func Describe[C any](t testing.TB, stage sdk.Stage[C]) contract.Description {
 	t.Helper()
 	return start(t.Context(), t, stage).Description()
@@ -161,7 +161,7 @@ func config(t testing.TB, body string, o Options) contract.Config {
 	return c
 }
 
-// start serves a stage in this process and connects to it, as the core does to a binary.
+// start serves a stage in this process and connects to it like the core to a binary.
 func start[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C]) *client.Plugin {
 	t.Helper()
 	hub := &hub{listeners: map[uint32]*bufconn.Listener{}}
@@ -186,7 +186,7 @@ func start[C any](ctx context.Context, t testing.TB, stage sdk.Stage[C]) *client
 	return p
 }
 
-// hub is the broker of one process: numbered servers in memory.
+// hub is an in-process broker of numbered servers.
 type hub struct {
 	mu        sync.Mutex
 	next      uint32

@@ -13,8 +13,8 @@ import (
 // Token is the value of secret.token for Secrets.
 const Token = "token-of-the-manifest"
 
-// Secrets holds what serves capabilities, a Fake or the core, to what Secret promises. It takes the capabilities of a job
-// whose block refers to secret.token, which is Token, and to no other secret.
+// Secrets tests the contract of Secret in an implementation of Capabilities. c serves a job whose block refers only to
+// secret.token, with the value Token.
 func Secrets(ctx context.Context, t *testing.T, c contract.Capabilities) {
 	t.Helper()
 	for range 2 {
@@ -29,7 +29,7 @@ func Secrets(ctx context.Context, t *testing.T, c contract.Capabilities) {
 		case v != "" || !errors.Is(err, sdk.ErrNotFound):
 			t.Errorf("a secret %q that the block does not refer to: %q, %v", name, v, err)
 		case !errors.As(err, &missing) || missing.What != "secret" || missing.Name != name || !strings.Contains(missing.Remedy, "secret."+name):
-			t.Errorf("a secret %q that the block does not refer to: %v, want to be told how to refer to it", name, err)
+			t.Errorf("a secret %q that the block does not refer to: %v, want a remedy", name, err)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command program takes the HEAD commit of a project through its pipeline: program MANIFEST ENVIRONMENT PROGRAMS.
-// PROGRAMS is a folder with the plugins, and with the programs that belong to troop.
+// Command program runs the pipeline of a project's HEAD commit: program MANIFEST ENVIRONMENT PROGRAMS. PROGRAMS is a
+// folder with the plugins and troop's own programs.
 package main
 
 import (

@@ -14,16 +14,16 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// This file is both halves of the capabilities: Remote asks, in the plugin, and Serve answers, in the core.
+// Both sides of the capabilities: Remote is the client in the plugin, Serve the server in the core.
 
-// Remote returns the capabilities at the other end of a connection.
+// Remote returns a client of the capabilities at the other end of a connection.
 func Remote(conn grpc.ClientConnInterface) contract.Capabilities {
 	return remote{NewCapabilitiesClient(conn)}
 }
 
 type remote struct{ rpc CapabilitiesClient }
 
-// failed gives an error of the core the name of what was asked for, and a cancelled call its cause.
+// failed decodes an error, adds what was requested, and returns the cause of a cancelled call.
 func failed(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -34,7 +34,7 @@ func failed(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("%s: %w", what, DecodeError(err))
 }
 
-// receive calls each with what comes, until the other side ends the stream or each returns an error.
+// receive calls each with every message, until the stream ends or each returns an error.
 func receive[T any](s grpc.ServerStreamingClient[T], each func(*T) error) error {
 	for {
 		m, err := s.Recv()
@@ -50,10 +50,10 @@ func receive[T any](s grpc.ServerStreamingClient[T], each func(*T) error) error 
 	}
 }
 
-// streamError is an error of the stream itself, which the caller of receive puts into words.
+// streamError is an error of the stream itself, not of each.
 type streamError struct{ error }
 
-// consume opens a stream and hands on what comes of it. An error of each is returned as it is.
+// consume opens a stream and passes its messages to each. An error of each is returned unchanged.
 func consume[T any](ctx context.Context, what string, open func(context.Context) (grpc.ServerStreamingClient[T], error), each func(*T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -199,7 +199,7 @@ func (r remote) StorageKey(ctx context.Context) (contract.StorageKey, error) {
 	return key, failed(ctx, "read key of the storage host", err)
 }
 
-// Serve offers capabilities to a plugin.
+// Serve returns a server of capabilities for a plugin.
 func Serve(c contract.Capabilities) CapabilitiesServer { return &served{to: c} }
 
 type served struct {
@@ -207,7 +207,7 @@ type served struct {
 	to contract.Capabilities
 }
 
-// reply answers a call: with the message, unless something went wrong.
+// reply returns the message or an encoded error.
 func reply[T any](message *T, err error) (*T, error) {
 	if err != nil {
 		return nil, EncodeError(err)
@@ -215,7 +215,7 @@ func reply[T any](message *T, err error) (*T, error) {
 	return message, nil
 }
 
-// malformed refuses a request that cannot be read.
+// malformed rejects a request that cannot be decoded.
 func malformed(err error) error { return status.Error(codes.InvalidArgument, Text(err.Error())) }
 
 func (s *served) Inventory(ctx context.Context, _ *InventoryRequest) (*InventoryReply, error) {
@@ -236,7 +236,7 @@ func (s *served) InstallAgent(r *InstallAgentRequest, stream grpc.ServerStreamin
 	return sendTasks(stream, func(each func(contract.TaskResult)) error { return s.to.InstallAgent(stream.Context(), hosts, each) })
 }
 
-// sendTasks sends results as they come, from whichever goroutine.
+// sendTasks sends results as they arrive, from any goroutine.
 func sendTasks(stream grpc.ServerStreamingServer[TaskResult], run func(each func(contract.TaskResult)) error) error {
 	var mu sync.Mutex
 	var sendErr error
@@ -290,7 +290,7 @@ func (s *served) GetState(ctx context.Context, r *GetStateRequest) (*StateEntry,
 
 func (s *served) SetState(ctx context.Context, r *StateEntry) (*StateEntry, error) {
 	e, err := s.to.SetState(ctx, r.GetKey(), r.GetValue())
-	e.Value = nil // the plugin has it
+	e.Value = nil // the plugin already has it
 	return reply(encodeEntry(e), err)
 }
 

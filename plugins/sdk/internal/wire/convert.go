@@ -10,13 +10,13 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// This file converts between the contract's types and the messages of the protocol, and nothing else does: an Encode
-// function writes a message, a Decode function reads one.
+// All conversions between the contract's types and the protocol's messages: Encode functions write a message, Decode
+// functions read one.
 
-// maxText is the longest text, in bytes, that a message carries; the rest of a longer one is cut.
+// maxText is the maximum length of a text in bytes; longer texts are truncated.
 const maxText = 64 << 10
 
-// Text makes a text that the protocol can carry: valid UTF-8 of bounded length.
+// Text converts s to valid UTF-8 of bounded length, which the protocol requires.
 func Text(s string) string {
 	if n := len(s); n > maxText {
 		s = fmt.Sprintf("%s… (%d bytes more)", s[:maxText], n-maxText)
@@ -56,7 +56,7 @@ func decodeTime(nano int64) time.Time {
 	return time.Unix(0, nano)
 }
 
-// encodeMap writes a map as JSON; nil is no bytes.
+// encodeMap encodes a map as JSON; nil becomes no bytes.
 func encodeMap(what string, m map[string]any) ([]byte, error) {
 	if m == nil {
 		return nil, nil
@@ -68,7 +68,7 @@ func encodeMap(what string, m map[string]any) ([]byte, error) {
 	return b, nil
 }
 
-// decodeJSON reads JSON into v; no bytes leave it as it is.
+// decodeJSON decodes JSON into v; no bytes leave v unchanged.
 func decodeJSON(what string, b []byte, v any) error {
 	if len(b) == 0 {
 		return nil
@@ -79,7 +79,7 @@ func decodeJSON(what string, b []byte, v any) error {
 	return nil
 }
 
-// EncodeConfig leaves Values to those who decode blocks for a plugin that has no HCL.
+// EncodeConfig does not set Values, which only plugins without HCL need.
 func EncodeConfig(c contract.Config) *Config {
 	start := c.Block.Start
 	return &Config{
@@ -146,7 +146,7 @@ func EncodeDiagnostics(d contract.Diagnostics) []*Diagnostic {
 	})
 }
 
-// DecodeDiagnostics leaves the paths to those who decode blocks for a plugin that has no HCL.
+// DecodeDiagnostics ignores the paths, which only plugins without HCL set.
 func DecodeDiagnostics(w []*Diagnostic) contract.Diagnostics {
 	return list(w, func(w *Diagnostic) contract.Diagnostic {
 		return contract.Diagnostic{
@@ -155,9 +155,9 @@ func DecodeDiagnostics(w []*Diagnostic) contract.Diagnostics {
 	})
 }
 
-// EncodeVerdict makes a result of a stage's verdict: nil, a *contract.Failure or a *contract.SkipError.
+// EncodeVerdict converts a stage's verdict: nil, a *contract.Failure or a *contract.SkipError.
 func EncodeVerdict(err error) *Result {
-	switch v := err.(type) { //nolint:errorlint // a verdict itself, not what wraps one
+	switch v := err.(type) { //nolint:errorlint // only a verdict itself, not an error that wraps one
 	case *contract.Failure:
 		return &Result{Status: Result_FAILED, Reason: Text(v.Reason), Diagnostics: EncodeDiagnostics(v.Diagnostics)}
 	case *contract.SkipError:
@@ -199,8 +199,8 @@ func encodeCapabilities(c []contract.Capability) *CapabilityList {
 	return &CapabilityList{Names: texts[string](c)}
 }
 
-// DecodeDescription is the reverse of EncodeDescription. A face that does not say what it needs, as in plugins of an
-// older SDK, needs what the plugin does.
+// DecodeDescription is the reverse of EncodeDescription. A face without its own capabilities, as in plugins of an older SDK,
+// has the plugin's.
 func DecodeDescription(w *Description) contract.Description {
 	capabilities := func(own *CapabilityList) []contract.Capability {
 		if own == nil {
@@ -273,7 +273,7 @@ func decodeBlock(w *Block) contract.BlockSchema {
 	}
 }
 
-// EncodeMessage fails when JSON cannot hold a value.
+// EncodeMessage fails if JSON cannot encode a value.
 func EncodeMessage(m contract.Message) (*Message, error) {
 	switch {
 	case m.Log != nil:
@@ -309,7 +309,7 @@ func EncodeMessage(m contract.Message) (*Message, error) {
 	return &Message{}, nil
 }
 
-// DecodeMessage returns a zero Message for a kind that this version does not know.
+// DecodeMessage returns a zero Message for an unknown kind.
 func DecodeMessage(w *Message) (contract.Message, error) {
 	switch k := w.GetKind().(type) {
 	case *Message_Log:
@@ -344,7 +344,7 @@ func DecodeMessage(w *Message) (contract.Message, error) {
 	return contract.Message{}, nil
 }
 
-// EncodeEvent fails when JSON cannot hold the event's data.
+// EncodeEvent fails if JSON cannot encode the event's data.
 func EncodeEvent(e contract.Event) (*Event, error) {
 	data, err := encodeMap(fmt.Sprintf("data of event %q", e.Kind), e.Data)
 	return &Event{

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
 
-// kinds are the errors that keep their meaning: the sentinel, and how the protocol says it.
+// kinds are the error kinds that survive the protocol, with their encoding.
 func kinds() []kind {
 	return []kind{
 		{contract.ErrNotFound, codes.NotFound, ErrorInfo_NOT_FOUND},
@@ -28,7 +28,7 @@ type kind struct {
 	info ErrorInfo_Kind
 }
 
-// kindOf finds the kind of an error. A network that does not answer is unavailable, whoever says it.
+// kindOf returns the kind of an error. A network timeout is ErrUnavailable.
 func kindOf(err error) (kind, bool) {
 	for _, k := range kinds() {
 		if errors.Is(err, k.is) {
@@ -41,7 +41,7 @@ func kindOf(err error) (kind, bool) {
 	return kind{code: codes.Unknown}, false
 }
 
-// EncodeError makes a status of what went wrong, for the other side to read: its text, and its kind.
+// EncodeError converts an error to a status with its text and kind.
 func EncodeError(err error) error {
 	if err == nil {
 		return nil
@@ -55,14 +55,14 @@ func EncodeError(err error) error {
 	if missing := (*contract.NotFoundError)(nil); errors.As(err, &missing) {
 		info.What, info.Name, info.Remedy = Text(missing.What), Text(missing.Name), Text(missing.Remedy)
 	}
-	if detailed, err := s.WithDetails(info); err == nil { // else the code alone says it
+	if detailed, err := s.WithDetails(info); err == nil { // else only the code carries the kind
 		s = detailed
 	}
 	return s.Err()
 }
 
-// DecodeError reads what went wrong. Its Kind is nil when it is of none. What the transport itself says, such as that
-// the call was cancelled, has the same kinds: FromTransport tells it apart.
+// DecodeError converts a status back to an error. Kind may be nil. Errors of the transport itself, such as a cancelled call,
+// have the same kinds; see FromTransport.
 func DecodeError(err error) *contract.Error {
 	s, ok := status.FromError(err)
 	if !ok {
@@ -82,8 +82,8 @@ func DecodeError(err error) *contract.Error {
 	return e
 }
 
-// FromTransport reports whether an error may be the transport's own, and not one that the other side returned: the
-// connection is lost, or the call was broken off.
+// FromTransport reports whether an error may be the transport's own, such as a lost connection or a cancelled call, instead
+// of one that the other side returned.
 func FromTransport(err error) bool {
 	s, ok := status.FromError(err)
 	return !ok || (len(s.Details()) == 0 && (s.Code() == codes.Unavailable || s.Code() == codes.Canceled))

@@ -5,16 +5,16 @@ import (
 	"crypto/x509"
 )
 
-// The secrets of a connection, which the core hands to a plugin through an inherited pipe: PEM blocks.
+// The secrets of a connection, which the core passes to a plugin through an inherited pipe as PEM blocks.
 const (
-	TLSKey         = "TROOP_TLS_FD" // variable that holds the number of the pipe
+	TLSKey         = "TROOP_TLS_FD" // variable with the pipe's file descriptor
 	PEMCertificate = "CERTIFICATE"  // the plugin's own
 	PEMKey         = "EC PRIVATE KEY"
 	PEMPeer        = "PEER CERTIFICATE" // the core's
 	ServerName     = "localhost"
 )
 
-// MutualTLS is how either end knows itself and the one peer that it trusts, as client and as server.
+// MutualTLS returns the configuration of either end, as client and server, which trusts exactly one peer.
 func MutualTLS(own tls.Certificate, peer *x509.Certificate) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(peer)

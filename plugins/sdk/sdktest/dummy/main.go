@@ -1,5 +1,5 @@
-// Command dummy is a plugin that does what it is told, good or bad: the tests of the engine and of the protocol
-// run it. What it does before it speaks the protocol is told by the environment variable DUMMY_START.
+// Command dummy is a scriptable plugin, well-behaved or not, for tests of the engine and the protocol. The environment
+// variable DUMMY_START selects what it does before the handshake.
 package main
 
 import (
@@ -33,7 +33,7 @@ type config struct {
 	Nothing string         `hcl:"nothing,optional" doc:"A metric's value that is no number: NaN, +Inf or -Inf."`
 	Finding string         `hcl:"finding,optional" doc:"A finding's message."`
 	Sleep   sdk.Duration   `hcl:"sleep,optional" doc:"How long to work; ends early when cancelled."`
-	WindUp  sdk.Duration   `hcl:"wind_up,optional" doc:"How long winding up takes after a cancelled sleep."`
+	WindUp  sdk.Duration   `hcl:"wind_up,optional" doc:"How long to clean up after a cancelled sleep."`
 	Daemon  string         `hcl:"daemon,optional" doc:"Argument of a sleep(1) that is left behind as a daemon."`
 	Exec    []string       `hcl:"exec,optional" doc:"A command to run."`
 	Flag    string         `hcl:"flag,optional" doc:"A flag to read, which needs a capability that is not declared."`
@@ -43,10 +43,10 @@ type config struct {
 	Fail    string         `hcl:"fail,optional" doc:"Verdict of a gate."`
 	Error   string         `hcl:"error,optional" doc:"An error that is no verdict."`
 	Panic   string         `hcl:"panic,optional" doc:"A panic within the call."`
-	Crash   string         `hcl:"crash,optional" doc:"A panic in a goroutine of its own."`
+	Crash   string         `hcl:"crash,optional" doc:"A panic in another goroutine."`
 	Exit    *int           `hcl:"exit,optional" doc:"Status to exit with."`
 	Kill    bool           `hcl:"kill,optional" doc:"Die by SIGKILL."`
-	Hang    bool           `hcl:"hang,optional" doc:"Stop for ever, whatever ctx says."`
+	Hang    bool           `hcl:"hang,optional" doc:"Hang forever and ignore ctx."`
 	Parts   []part         `hcl:"part,block" doc:"Nested blocks."`
 	Secret  string         `hcl:"secret,optional" sensitive:"true" doc:"A sensitive argument."`
 	Tries   int            `hcl:"tries" default:"3" doc:"An argument with a default."`
@@ -73,12 +73,12 @@ func main() {
 		serveVersion(arg)
 	case "exit":
 		fmt.Fprintln(os.Stderr, arg)
-		os.Exit(3) //nolint:forbidigo // as it is told
+		os.Exit(3) //nolint:forbidigo // as configured
 	case "panic":
 		panic(arg)
 	case "hang":
 		time.Sleep(time.Hour)
-	case "foreign": // a plugin that does not know how this SDK shares keys
+	case "foreign": // a plugin that does not support this SDK's key exchange
 		_ = os.Unsetenv("TROOP_TLS_FD")
 	case "log":
 		fmt.Fprintln(os.Stderr, arg)
@@ -86,7 +86,7 @@ func main() {
 	sdk.Serve(stage)
 }
 
-// serveGarbage is a plugin that answers every connection with what is no TLS.
+// serveGarbage is a plugin that answers every connection with something other than TLS.
 func serveGarbage() {
 	path := filepath.Join(os.Getenv(plugin.EnvUnixSocketDir), "garbage")
 	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
@@ -104,7 +104,7 @@ func serveGarbage() {
 	}
 }
 
-// serveVersion is a plugin that was built with the SDK of another version of the protocol.
+// serveVersion is a plugin built with an SDK of another protocol version.
 func serveVersion(version string) {
 	n, err := strconv.Atoi(version)
 	if err != nil {
@@ -192,7 +192,7 @@ func speak(c *config, job *sdk.Job) {
 	}
 	if c.Print != "" {
 		fmt.Fprintln(os.Stdout, c.Print)
-		time.Sleep(100 * time.Millisecond) // the end of the call does not wait for it
+		time.Sleep(100 * time.Millisecond) // the call's end does not wait for it
 	}
 	for i := range c.Flood {
 		job.Logf("line %d", i)
@@ -202,7 +202,7 @@ func speak(c *config, job *sdk.Job) {
 	}
 	if c.Noise > 0 {
 		_, _ = syscall.Write(2, []byte(strings.Repeat("y", int(c.Noise))+"\n"))
-		time.Sleep(100 * time.Millisecond) // the end of the call does not wait for it
+		time.Sleep(100 * time.Millisecond) // the call's end does not wait for it
 	}
 	if c.Huge > 0 {
 		job.Output("huge", strings.Repeat("x", int(c.Huge)))
@@ -233,7 +233,7 @@ func die(c *config) {
 		go func() { panic(c.Crash) }()
 		time.Sleep(time.Hour)
 	case c.Exit != nil:
-		os.Exit(*c.Exit) //nolint:forbidigo // as it is told
+		os.Exit(*c.Exit) //nolint:forbidigo // as configured
 	case c.Kill:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case c.Hang:

@@ -17,7 +17,7 @@ import (
 	"syscall"
 )
 
-// packages is all that the roles need, so that hosts are configured without a network.
+// packages lists everything that the roles need, so that hosts can be configured without a network.
 var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "openssh-server", "openssh-sftp-server", "sudo", "acl",
 	"python3", "python3-apt", "python3-aiosmtpd",
@@ -28,17 +28,17 @@ var packages = []string{
 //go:embed base.sh
 var baseScript string
 
-// base is where the tree is kept. Its name changes with the recipe.
+// base is the folder of the base tree. Its name contains the version of the recipe.
 func base() string {
 	sum := sha256.Sum256([]byte(runtime.GOARCH + strings.Join(packages, ",") + baseScript))
 	return filepath.Join(cache, "lab-base-"+hex.EncodeToString(sum[:6]))
 }
 
-const partial = ".partial" // of a base that is not complete
+const partial = ".partial" // suffix of an incomplete base
 
-// EnsureBase makes the tree that hosts start from, once for this machine and this version of the recipe, and
-// returns its folder. It takes a minute or two and needs a Debian mirror the first time. Progress goes to
-// lab-base.log in the cache, and to progress when that is not nil.
+// EnsureBase builds the base tree of all hosts, once per machine and version of the recipe, and returns its folder. The
+// first time it needs a Debian mirror and a minute or two. Progress goes to lab-base.log in the cache, and to progress if
+// that is not nil.
 func EnsureBase(ctx context.Context, progress io.Writer) (string, error) {
 	dir := base()
 	if _, err := os.Stat(dir); err == nil {
@@ -50,21 +50,21 @@ func EnsureBase(ctx context.Context, progress io.Writer) (string, error) {
 	}
 	defer func() { _ = lock.Close() }()
 	if _, err := os.Stat(dir); err == nil {
-		return dir, nil // someone else made it meanwhile
+		return dir, nil // another process built it meanwhile
 	}
 	if err := removeInterrupted(); err != nil {
 		return "", err
 	}
 	if err := buildBase(ctx, dir+partial, progress); err != nil {
-		return "", errors.Join(fmt.Errorf("make the base of the lab: %w", err), removeInterrupted())
+		return "", errors.Join(fmt.Errorf("build base tree: %w", err), removeInterrupted())
 	}
 	if err := os.Rename(dir+partial, dir); err != nil {
-		return "", fmt.Errorf("make the base of the lab: %w", err)
+		return "", fmt.Errorf("build base tree: %w", err)
 	}
 	return dir, nil
 }
 
-// removeInterrupted removes what builds that were killed left behind. The caller holds the lock of the cache.
+// removeInterrupted removes the leftovers of killed builds. The caller holds the cache's lock.
 func removeInterrupted() error {
 	left, err := filepath.Glob(filepath.Join(cache, "lab-base-*"+partial))
 	if err != nil {
@@ -107,7 +107,7 @@ func buildBase(ctx context.Context, dir string, progress io.Writer) error {
 	return nil
 }
 
-// removeFolder removes a folder in which nothing is mounted.
+// removeFolder removes a folder. It fails if anything is mounted there.
 func removeFolder(dir string) error {
 	mounts, err := mountsBelow(dir)
 	if err != nil {

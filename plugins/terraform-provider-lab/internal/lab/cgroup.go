@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// hierarchy is one mounted tree of cgroups: version 2, or one of version 1's.
+// hierarchy is one mounted cgroup hierarchy of version 2 or 1.
 type hierarchy struct {
 	dir         string
 	unified     bool
@@ -32,7 +32,7 @@ func hierarchies() ([]hierarchy, error) {
 	return parseHierarchies(f)
 }
 
-// parseHierarchies reads proc_pid_mountinfo(5). A hierarchy that is mounted twice is listed once.
+// parseHierarchies parses proc_pid_mountinfo(5). A hierarchy that is mounted twice is listed once.
 func parseHierarchies(r io.Reader) ([]hierarchy, error) {
 	var found []hierarchy
 	seen := map[string]bool{}
@@ -61,7 +61,7 @@ func (h hierarchy) group(elem ...string) string {
 	return filepath.Join(append([]string{h.dir, "troop"}, elem...)...)
 }
 
-// limits of a host. CPUs counts cores, Memory bytes.
+// limits of a host: CPUs in cores, Memory in bytes.
 type limits struct {
 	cpus   float64
 	memory int64
@@ -95,7 +95,7 @@ func createCgroups(h host, l limits) ([]string, error) {
 	return groups, nil
 }
 
-// apply sets the limits of a group and notes in limited which controllers it has.
+// apply sets the limits of a group and records the group's controllers in limited.
 func (l limits) apply(group string, limited map[string]bool) error {
 	quota := strconv.Itoa(int(l.cpus * period))
 	memory := strconv.FormatInt(l.memory, 10)
@@ -108,7 +108,7 @@ func (l limits) apply(group string, limited map[string]bool) error {
 	} {
 		err := os.WriteFile(filepath.Join(group, setting.file), []byte(setting.value), 0o600)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			continue // this group does not have the controller
+			continue // the group lacks the controller
 		} else if err != nil {
 			return fmt.Errorf("limit %s: %w", setting.controller, err)
 		}
@@ -117,8 +117,8 @@ func (l limits) apply(group string, limited map[string]bool) error {
 	return nil
 }
 
-// showLimits sets the limits once more where a host sees them: with version 2, systemd-nspawn puts the host
-// into a group below ours, which is the root of all that the host can see.
+// showLimits also sets the limits where the host sees them: with version 2, systemd-nspawn puts the host in a group below
+// ours, which is the root in the host.
 func showLimits(groups []string, l limits) error {
 	for _, group := range groups {
 		if err := l.apply(filepath.Join(group, "payload"), map[string]bool{}); err != nil {
@@ -128,7 +128,7 @@ func showLimits(groups []string, l limits) error {
 	return nil
 }
 
-// create makes the group and what stands above it, down from the root of the hierarchy.
+// create makes the group and its parents, starting at the root of the hierarchy.
 func (h hierarchy) create(elem ...string) (string, error) {
 	group := h.group(elem...)
 	err := retryRemoved(func() error {
@@ -154,7 +154,7 @@ func (h hierarchy) create(elem ...string) (string, error) {
 	return group, nil
 }
 
-// retryRemoved repeats f when it lost a race against the removal of an empty parent.
+// retryRemoved repeats f if it lost a race with the removal of an empty parent.
 func retryRemoved(f func() error) error {
 	var err error
 	for range 20 {
@@ -166,8 +166,8 @@ func retryRemoved(f func() error) error {
 	return err
 }
 
-// delegate lets the children of a version 2 group have the controllers that it has itself. One that the kernel
-// does not give away is missed later, when its limit is set.
+// delegate enables a version 2 group's controllers for its children. If the kernel refuses one, setting its limit fails
+// later.
 func (h hierarchy) delegate(dir string) error {
 	if !h.unified {
 		return nil
@@ -184,7 +184,7 @@ func (h hierarchy) delegate(dir string) error {
 	return nil
 }
 
-// inherit fills in what version 1's cpuset wants before a process may enter.
+// inherit sets what version 1's cpuset needs before a process may join.
 func (h hierarchy) inherit(parent, dir string) error {
 	if !slices.Contains(h.controllers, "cpuset") {
 		return nil
@@ -201,7 +201,7 @@ func (h hierarchy) inherit(parent, dir string) error {
 	return nil
 }
 
-// processes lists every process in the host's cgroups, zombies left out.
+// processes lists every process in the host's cgroups except zombies.
 func processes(h host) ([]Process, error) {
 	trees, err := hierarchies()
 	if err != nil {
@@ -254,7 +254,7 @@ func killAll(ctx context.Context, h host) error {
 		}
 		left, err := processes(h)
 		for _, p := range left {
-			if !killed { // Linux before 5.14, or version 1 alone
+			if !killed { // Linux before 5.14, or only version 1
 				_ = syscall.Kill(p.PID, syscall.SIGKILL)
 			}
 		}
@@ -266,14 +266,14 @@ func killAll(ctx context.Context, h host) error {
 	return nil
 }
 
-// removeCgroups removes the host's cgroups, and those above once they are empty.
+// removeCgroups removes the host's cgroups, and their parents if empty.
 func removeCgroups(ctx context.Context, h host) error {
 	trees, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, tree := range trees {
-		// A group stays busy for a moment after its last process has gone.
+		// A group stays busy for a moment after its last process has ended.
 		err := poll(ctx, 5*time.Second, func() (bool, error) {
 			err := removeTree(tree.group(string(h.lab), h.name))
 			return err == nil, ignore(err, syscall.EBUSY, syscall.ENOTEMPTY)
@@ -290,7 +290,7 @@ func removeCgroups(ctx context.Context, h host) error {
 	return nil
 }
 
-// removeTree removes a cgroup and those below it. Its files go with it.
+// removeTree removes a cgroup and its children; the kernel removes their files.
 func removeTree(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,17 +15,17 @@ import (
 	"syscall"
 )
 
-// Wanted is a lab that somebody is going to make.
+// Wanted is the lab to be made.
 type Wanted struct {
 	Lab    ID
 	Subnet netip.Prefix
 	Hosts  map[string]Size
 }
 
-// Size is what a host may use, in bytes.
+// Size is a host's limits in bytes.
 type Size struct{ Memory, Disk int64 }
 
-// Check is what was found out about one thing that a lab needs of this machine.
+// Check is the result of checking one prerequisite of a lab.
 type Check struct {
 	Name   string `json:"name"`
 	Status string `json:"status"` // passed or failed
@@ -33,7 +33,7 @@ type Check struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Examine finds what would keep a lab from being made on this machine. It changes nothing.
+// Examine checks this machine's prerequisites for a lab. It changes nothing.
 func Examine(w Wanted) ([]Check, error) {
 	m, err := thisMachine(w.Lab)
 	if err != nil {
@@ -42,21 +42,21 @@ func Examine(w Wanted) ([]Check, error) {
 	return m.examine(w), nil
 }
 
-// surroundings are what a lab needs of a machine.
+// surroundings are the properties of a machine that a lab depends on.
 type surroundings struct {
-	status, filesystems, meminfo, routes string // files of /proc
-	firewalled                           bool   // frames between hosts pass the machine's firewall
+	status, filesystems, meminfo, routes string // contents of files in /proc
+	firewalled                           bool   // the machine's firewall filters traffic between hosts
 	has                                  func(program string) bool
 	loads                                func(module string) bool
-	free                                 func(dir string) int64 // bytes in the file system of dir
-	based, bridged                       bool                   // the base is made; the lab's bridge is
-	hosts                                []string               // that the lab has
+	free                                 func(dir string) int64 // free bytes in the file system of dir
+	based, bridged                       bool                   // the base tree exists; the lab's bridge exists
+	hosts                                []string               // existing hosts of the lab
 }
 
 func thisMachine(l ID) (surroundings, error) {
 	m := surroundings{
 		has:     has,
-		loads:   func(module string) bool { return exec.Command("modprobe", "--dry-run", module).Run() == nil }, //nolint:noctx // ends at once
+		loads:   func(module string) bool { return exec.Command("modprobe", "--dry-run", module).Run() == nil }, //nolint:noctx // short
 		free:    free,
 		bridged: linkExists(l.bridge()),
 	}
@@ -74,13 +74,13 @@ func thisMachine(l ID) (surroundings, error) {
 	_, err = os.Stat(base())
 	m.based = err == nil
 	m.hosts, err = Hosts(l)
-	if errors.Is(err, fs.ErrPermission) { // who is not root is told so, and cannot see more
+	if errors.Is(err, fs.ErrPermission) { // checked as "not root"; nothing more can be read
 		err = nil
 	}
 	return m, err
 }
 
-// has looks for a program where root will: a user's PATH often lacks the folders of root's programs.
+// has looks for a program in root's PATH: a user's PATH often lacks sbin folders.
 func has(program string) bool {
 	if _, err := exec.LookPath(program); err == nil {
 		return true
@@ -93,7 +93,7 @@ func has(program string) bool {
 	return false
 }
 
-// free returns the bytes that are left where dir is, or will be.
+// free returns the free bytes where dir is or will be.
 func free(dir string) int64 {
 	for ; ; dir = filepath.Dir(dir) {
 		var s syscall.Statfs_t
@@ -128,7 +128,7 @@ func (m surroundings) examine(w Wanted) []Check {
 	return checks
 }
 
-// The capabilities of capabilities(7) that a container often keeps from root.
+// Capabilities, see capabilities(7), that containers often drop.
 var capabilities = []struct {
 	name string
 	bit  uint
@@ -137,7 +137,7 @@ var capabilities = []struct {
 func (m surroundings) rights(Wanted) (found, problem, remedy string) {
 	uid, _, _ := strings.Cut(field(m.status, "Uid:"), "\t")
 	if uid != "0" {
-		return "", "this is not root, who alone can make machines", "sudo troop …, or run troop as root"
+		return "", "not root; only root can make machines", "sudo troop …, or run troop as root"
 	}
 	has, err := strconv.ParseUint(field(m.status, "CapEff:"), 16, 64)
 	if err != nil {
@@ -150,12 +150,12 @@ func (m surroundings) rights(Wanted) (found, problem, remedy string) {
 		}
 	}
 	if len(missing) > 0 {
-		return "", "root, without " + strings.Join(missing, ", "), "run troop outside of the container, or give the container these rights"
+		return "", "root, without " + strings.Join(missing, ", "), "run troop outside the container, or add these capabilities to it"
 	}
 	return "root", "", ""
 }
 
-// programs that make hosts, with their packages.
+// programs needed to make hosts, with their packages.
 var programs = [][2]string{
 	{"systemd-nspawn", "systemd-container"},
 	{"ip", "iproute2"},
@@ -188,7 +188,7 @@ func (m surroundings) kernel(Wanted) (found, problem, remedy string) {
 	known := strings.Fields(m.filesystems)
 	for _, need := range []string{"overlay", "ext4"} {
 		if !slices.Contains(known, need) && !m.loads(need) {
-			return "", "the kernel has no " + need, "run troop on a machine with Debian's or Ubuntu's own kernel"
+			return "", "the kernel lacks " + need, "run troop on a machine with Debian's or Ubuntu's own kernel"
 		}
 	}
 	return "overlay, ext4", "", ""
@@ -197,19 +197,19 @@ func (m surroundings) kernel(Wanted) (found, problem, remedy string) {
 func (m surroundings) network(w Wanted) (found, problem, remedy string) {
 	note := ""
 	if m.firewalled {
-		note = "; the firewall of this machine stands between hosts: when they cannot reach each other, " +
+		note = "; this machine's firewall filters traffic between hosts; if they cannot reach each other: " +
 			"iptables -I FORWARD -i " + bridgePrefix + "+ -j ACCEPT"
 	}
 	if m.bridged {
-		return "the lab has its bridge " + w.Lab.bridge() + note, "", ""
+		return "the lab's bridge exists: " + w.Lab.bridge() + note, "", ""
 	}
 	if err := checkRoutes(strings.NewReader(m.routes), w.Subnet); err != nil {
-		return "", err.Error(), "set the module's variable subnet to one that is free, such as 172.30.5.0/24"
+		return "", err.Error(), "set the module's variable subnet to a free one, such as 172.30.5.0/24"
 	}
 	return w.Subnet.String() + " is free" + note, "", ""
 }
 
-// wanted are the hosts that are not there yet.
+// wanted returns the hosts that do not exist yet.
 func (m surroundings) wanted(w Wanted) (hosts int, size Size) {
 	for name, s := range w.Hosts {
 		if !slices.Contains(m.hosts, name) {
@@ -233,15 +233,15 @@ func (m surroundings) memory(w Wanted) (found, problem, remedy string) {
 	}
 	hosts, size := m.wanted(w)
 	if size.Memory > available {
-		return "", fmt.Sprintf("%d hosts may use %s, and %s are available", hosts, gib(size.Memory), gib(available)),
-			"give hosts less memory in the module's variable hosts, or end other programs"
+		return "", fmt.Sprintf("%d hosts may use %s, but only %s are available", hosts, gib(size.Memory), gib(available)),
+			"reduce the hosts' memory in the module's variable hosts, or stop other programs"
 	}
 	return fmt.Sprintf("%s available; hosts to be made: %d, with at most %s", gib(available), hosts, gib(size.Memory)), "", ""
 }
 
 const (
-	baseSize = 1 << 30   // of the base, with the packages that it is made from
-	hostSize = 256 << 20 // of what a host writes in a demo; disks are sparse
+	baseSize = 1 << 30   // of the base tree and the packages that it is built from
+	hostSize = 256 << 20 // written by a host in a demo; disks are sparse
 )
 
 func (m surroundings) disk(w Wanted) (found, problem, remedy string) {
@@ -250,16 +250,16 @@ func (m surroundings) disk(w Wanted) (found, problem, remedy string) {
 	if !m.based {
 		needed += baseSize
 	}
-	available := min(m.free(root), m.free(cache)) // on two file systems it asks for too much of each
+	available := min(m.free(root), m.free(cache)) // overestimates if they are on two file systems
 	if available < needed {
-		return "", fmt.Sprintf("%s are free for %s and %s, and %s are needed", gib(available), root, cache, gib(needed)), "make room there"
+		return "", fmt.Sprintf("%s free for %s and %s, but %s needed", gib(available), root, cache, gib(needed)), "free some space there"
 	}
 	return fmt.Sprintf("%s free; needed: %s, and at most %s on disks", gib(available), gib(needed), gib(size.Disk)), "", ""
 }
 
 func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
 
-// field returns what stands behind a name at the beginning of a line.
+// field returns the text after a name at the beginning of a line.
 func field(text, name string) string {
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {

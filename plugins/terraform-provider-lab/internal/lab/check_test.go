@@ -31,7 +31,7 @@ func TestExamine(t *testing.T) {
 	}{
 		{"root", "rights", "passed", "root", "", nil},
 		{"a user", "rights", "failed", "not root", "sudo", func(m *surroundings) { m.status = "Uid:\t1000\t1000\nCapEff:\t0\n" }},
-		{"a container", "rights", "failed", "root, without CAP_SYS_ADMIN", "outside of the container", func(m *surroundings) { m.status = "Uid:\t0\nCapEff:\t00000000a80c75fb\n" }},
+		{"a container", "rights", "failed", "root, without CAP_SYS_ADMIN", "outside the container", func(m *surroundings) { m.status = "Uid:\t0\nCapEff:\t00000000a80c75fb\n" }},
 		{"all programs", "programs", "passed", "systemd-nspawn, ip", "", nil},
 		{"missing programs", "programs", "failed", "missing: systemd-nspawn, nsenter, unshare", "apt-get install systemd-container util-linux", without("systemd-nspawn", "nsenter", "unshare")},
 		{"no debootstrap", "programs", "failed", "missing: debootstrap", "apt-get install debootstrap", without("debootstrap")},
@@ -40,24 +40,24 @@ func TestExamine(t *testing.T) {
 		{"kernel that can load it", "kernel", "passed", "overlay", "", func(m *surroundings) {
 			m.filesystems, m.loads = "\text4\n", func(module string) bool { return module == "overlay" }
 		}},
-		{"small kernel", "kernel", "failed", "no overlay", "own kernel", func(m *surroundings) { m.filesystems = "\text4\n" }},
+		{"small kernel", "kernel", "failed", "lacks overlay", "own kernel", func(m *surroundings) { m.filesystems = "\text4\n" }},
 		{"free network", "network", "passed", "10.70.1.0/24 is free", "", nil},
 		{"firewall", "network", "passed", "iptables -I FORWARD -i troop-+ -j ACCEPT", "", func(m *surroundings) { m.firewalled = true }},
 		{"network in use", "network", "failed", "tun0 has a route to 10.0.0.0/8", "variable subnet", func(m *surroundings) {
 			m.routes += "tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n"
 		}},
-		{"network of the lab itself", "network", "passed", "has its bridge troop-abc", "", func(m *surroundings) {
+		{"network of the lab itself", "network", "passed", "bridge exists: troop-abc", "", func(m *surroundings) {
 			m.bridged, m.routes = true, m.routes+"troop-abc\t0001460A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n"
 		}},
 		{"memory", "memory", "passed", "3.0 GiB available; hosts to be made: 2, with at most 3.0 GiB", "", nil},
-		{"little memory", "memory", "failed", "2 hosts may use 3.0 GiB, and 2.0 GiB are available", "less memory", func(m *surroundings) {
+		{"little memory", "memory", "failed", "2 hosts may use 3.0 GiB, but only 2.0 GiB are available", "reduce the hosts' memory", func(m *surroundings) {
 			m.meminfo = strings.Replace(m.meminfo, "1048576", "0", 1)
 		}},
 		{"little memory, and a host that has its own", "memory", "passed", "hosts to be made: 1", "", func(m *surroundings) {
 			m.meminfo, m.hosts = strings.Replace(m.meminfo, "1048576", "0", 1), []string{"web-1"}
 		}},
 		{"disk", "disk", "passed", "2.0 GiB free; needed: 1.5 GiB, and at most 4.0 GiB", "", nil},
-		{"little disk", "disk", "failed", "1.0 GiB are free for /var/lib/troop/lab and /var/cache/troop, and 1.5 GiB are needed", "make room", func(m *surroundings) {
+		{"little disk", "disk", "failed", "1.0 GiB free for /var/lib/troop/lab and /var/cache/troop, but 1.5 GiB needed", "free some space", func(m *surroundings) {
 			m.free = func(string) int64 { return 1 << 30 }
 		}},
 		{"little disk, and a base", "disk", "passed", "needed: 0.5 GiB", "", func(m *surroundings) {

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// createDisk makes the sparse image that takes what the host writes, filled with what makes it this host, and
-// returns its public host key. It mounts nothing.
+// createDisk makes the sparse image for the host's writes, with the host's own files such as its keys, and returns the
+// public host key. It mounts nothing.
 func createDisk(ctx context.Context, h host, s Spec) (hostKey string, err error) {
 	seed := filepath.Join(h.dir(), "seed")
 	defer func() { _ = os.RemoveAll(seed) }()
@@ -57,7 +57,7 @@ func createDisk(ctx context.Context, h host, s Spec) (hostKey string, err error)
 	if err := image.Truncate(s.Disk); err != nil {
 		return "", err
 	}
-	// No journal: a host that crashed is replaced, never repaired. No reserve: full means full.
+	// No journal: a crashed host is replaced, not repaired. No reserved blocks: full means full.
 	cmd := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal",
 		"-E", "lazy_itable_init=1,nodiscard", "-d", seed, h.disk())
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -70,7 +70,7 @@ func hosts(name string, address netip.Addr) string {
 	return fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%s %s\n", address, name)
 }
 
-// newHostKey returns an Ed25519 key: public in authorized_keys format, private in OpenSSH's.
+// newHostKey returns an Ed25519 key: the public key in authorized_keys format, the private key in OpenSSH format.
 func newHostKey(comment string) (public, private string, err error) {
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -87,8 +87,7 @@ func newHostKey(comment string) (public, private string, err error) {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), string(pem.EncodeToMemory(block)), nil
 }
 
-// releaseDisk waits until the kernel has let go of the host's image, which it does by itself soon after the
-// last process of the host has gone.
+// releaseDisk waits until the kernel has released the host's image, shortly after the host's last process has ended.
 func releaseDisk(ctx context.Context, h host) error {
 	err := poll(ctx, 10*time.Second, func() (bool, error) {
 		devices, err := loopDevices(h.dir())
@@ -109,14 +108,14 @@ func loopDevices(dir string) ([]string, error) {
 	var found []string
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if err == nil && strings.HasPrefix(string(b), dir+"/") { // an unused device has no such file
+		if err == nil && strings.HasPrefix(string(b), dir+"/") { // unused devices have no such file
 			found = append(found, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(file))))
 		}
 	}
 	return found, nil
 }
 
-// unmountBelow removes every mount at or below dir in the mount namespace of this process, the last one first.
+// unmountBelow unmounts everything at or below dir in this process's mount namespace, newest first.
 func unmountBelow(dir string) error {
 	for {
 		mounts, err := mountsBelow(dir)
@@ -130,7 +129,7 @@ func unmountBelow(dir string) error {
 	}
 }
 
-// mountsBelow lists the mounts at or below dir, in the order they were made.
+// mountsBelow lists the mounts at or below dir, oldest first.
 func mountsBelow(dir string) ([]string, error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

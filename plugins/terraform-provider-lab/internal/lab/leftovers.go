@@ -14,12 +14,12 @@ import (
 // Thing is something on this machine that belongs to a lab.
 type Thing struct {
 	Lab  ID     `json:"lab"`
-	Host string `json:"host,omitempty"` // empty: the lab's, or not known
+	Host string `json:"host,omitempty"` // empty: the lab's, or unknown
 	Kind string `json:"kind"`           // folder, cgroup, process, link, mount, loop
 	Name string `json:"name"`
 }
 
-// List finds everything of every lab by its names alone, whatever any state says.
+// List finds everything of every lab by name, independent of any Terraform state.
 func List() ([]Thing, error) {
 	labs, err := labs()
 	if err != nil {
@@ -105,7 +105,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Hosts names the hosts of a lab of which anything is left, alive or not.
+// Hosts returns the names of a lab's hosts, alive or with leftovers.
 func Hosts(l ID) ([]string, error) {
 	places := []string{l.dir()}
 	trees, err := hierarchies()
@@ -149,8 +149,7 @@ func labs() ([]ID, error) {
 	return found, nil
 }
 
-// folders returns the sorted names of the folders in all places that are as wanted. A place that does not
-// exist holds none.
+// folders returns the sorted names of matching folders in all places. A missing place has none.
 func folders(places []string, wanted func(string) bool) ([]string, error) {
 	var names []string
 	for _, place := range places {
@@ -168,7 +167,7 @@ func folders(places []string, wanted func(string) bool) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// Sweep removes the hosts of a lab that are not in keep, and the lab itself with its last host.
+// Sweep removes a lab's hosts that are not in keep, and the lab itself if no host remains.
 func Sweep(ctx context.Context, l ID, keep ...string) (removed []string, err error) {
 	names, err := Hosts(l)
 	if err != nil {
@@ -189,7 +188,7 @@ func Sweep(ctx context.Context, l ID, keep ...string) (removed []string, err err
 	return removed, removeLab(ctx, l)
 }
 
-// SweepAll removes every lab of this machine.
+// SweepAll removes every lab on this machine.
 func SweepAll(ctx context.Context) (removed []string, err error) {
 	found, err := labs()
 	if err != nil {

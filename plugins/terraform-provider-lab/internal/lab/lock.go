@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir makes dir when it is missing and locks it until the file is closed or the process ends. The holder
-// may remove dir: who waited for the lock then makes and locks a new one.
+// lockDir makes dir if missing and locks it until the file is closed or the process ends. The holder may remove dir; a
+// waiting process then makes and locks a new one.
 func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	for {
 		f, err := tryLockDir(dir)
@@ -24,13 +24,13 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the lock of %s: %w", dir, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for lock of %s: %w", dir, context.Cause(ctx))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// tryLockDir returns nil and no error when someone else has the lock, or has just removed the folder.
+// tryLockDir returns nil without error if another process holds the lock or has just removed the folder.
 func tryLockDir(dir string) (_ *os.File, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spec is what a host is made of.
+// Spec is the specification of a host.
 type Spec struct {
 	Lab           ID
 	Name          string
@@ -29,8 +29,8 @@ type Spec struct {
 	AuthorizedKey string     // of root, in authorized_keys format
 }
 
-// Machine is a host that runs. It is alive while both of its processes are, in the same boot of this machine:
-// systemd-nspawn can be killed and leave a host that still answers, and so can the host's PID 1.
+// Machine is a running host. It is alive while both of its processes are, in the same boot of this machine: if only one of
+// them was killed, the host may still answer.
 type Machine struct {
 	HostKey    string // authorized_keys format
 	Boot       string // ID of this machine's boot
@@ -38,7 +38,7 @@ type Machine struct {
 	Init       Process
 }
 
-// Alive reports whether the machine is the one that was made, and runs.
+// Alive reports whether this very machine is running.
 func (m Machine) Alive() bool {
 	boot, err := bootID()
 	return err == nil && boot == m.Boot && m.Supervisor.Alive() && m.Init.Alive()
@@ -49,11 +49,11 @@ var hostScript string
 
 const (
 	bootTimeout = time.Minute
-	grace       = time.Second // for an orderly shutdown; what it would save is thrown away anyway
+	grace       = time.Second // for an orderly shutdown; its data is deleted anyway
 )
 
-// Create starts a host and returns when its sshd answers. What an earlier host of this name left is removed
-// first, and what a Create that fails has made is removed again.
+// Create starts a host and returns when its sshd answers. It first removes leftovers of an earlier host with this name. A
+// failed Create leaves nothing behind.
 func Create(ctx context.Context, s Spec) (_ Machine, err error) {
 	h := host{s.Lab, s.Name}
 	dir, err := EnsureBase(ctx, nil)
@@ -66,7 +66,7 @@ func Create(ctx context.Context, s Spec) (_ Machine, err error) {
 	}
 	defer func() { _ = lock.Close() }()
 	if err := clear(ctx, h); err != nil {
-		return Machine{}, fmt.Errorf("clear the way for %s: %w", h.name, err)
+		return Machine{}, fmt.Errorf("remove leftovers of %s: %w", h.name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -94,7 +94,7 @@ func Create(ctx context.Context, s Spec) (_ Machine, err error) {
 	return m, nil
 }
 
-// start runs the host and fills in its processes. They belong to no session, terminal or parent of ours.
+// start runs the host and sets its processes. They are detached from our session, terminal and process tree.
 func start(ctx context.Context, h host, s Spec, base string, m *Machine) error {
 	limits := limits{s.CPUs, s.Memory}
 	groups, err := createCgroups(h, limits)
@@ -114,10 +114,10 @@ func start(ctx context.Context, h host, s Spec, base string, m *Machine) error {
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS}
-	// A host outlives us, and must not hold what we were given: a lock of whoever runs Terraform, or a pipe that
-	// somebody waits for to end. Files that are opened here never reach a child in any case.
+	// A host outlives us and must not inherit our file descriptors, such as a lock held by Terraform's caller or a pipe
+	// whose EOF somebody awaits. Files opened here are close-on-exec anyway.
 	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("keep inherited files from the host: %w", err)
+		return fmt.Errorf("close inherited files: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -126,13 +126,13 @@ func start(ctx context.Context, h host, s Spec, base string, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	m.Supervisor = Process{cmd.Process.Pid, stat.start} // host.sh becomes systemd-nspawn: the same process
+	m.Supervisor = Process{cmd.Process.Pid, stat.start} // host.sh execs systemd-nspawn: the same process
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	err = poll(ctx, bootTimeout, func() (bool, error) {
 		select {
 		case err := <-ended:
-			return false, fmt.Errorf("it ended at once: %w", err)
+			return false, fmt.Errorf("it exited at once: %w", err)
 		default:
 			return answers(ctx, s.Address), nil
 		}
@@ -162,7 +162,7 @@ func findInit(h host) (Process, error) {
 	return Process{}, errors.New("no process is PID 1 of the host")
 }
 
-// answers reports whether an SSH server greets us at the address.
+// answers reports whether an SSH server answers at the address.
 func answers(ctx context.Context, address netip.Addr) bool {
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(address, 22).String())
@@ -177,7 +177,7 @@ func answers(ctx context.Context, address netip.Addr) bool {
 	return err == nil && strings.HasPrefix(line, "SSH-")
 }
 
-// lastWords returns the end of a host's console.
+// lastWords returns the last lines of a host's console.
 func lastWords(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -188,8 +188,8 @@ func lastWords(path string) string {
 	return t.String()
 }
 
-// Reboot returns the machine with its new PID 1 when the host has rebooted by itself: systemd-nspawn stays and
-// starts it anew. In all other cases m is returned as it is.
+// Reboot returns the machine with its new PID 1 if the host has rebooted itself: systemd-nspawn keeps running and restarts
+// it. Otherwise it returns m.
 func Reboot(l ID, name string, m Machine) Machine {
 	boot, err := bootID()
 	if err != nil || boot != m.Boot || !m.Supervisor.Alive() || m.Init.Alive() {
@@ -201,8 +201,8 @@ func Reboot(l ID, name string, m Machine) Machine {
 	return m
 }
 
-// Delete stops a host and removes everything of it, and the bridge after the last one. What is already gone is
-// no error: Delete may be repeated after any failure, and of a host that never was.
+// Delete stops a host and removes everything of it, and the bridge after the last host. It may be repeated after any
+// failure; a host that does not exist is no error.
 func Delete(ctx context.Context, l ID, name string) error {
 	h := host{l, name}
 	lock, err := lockDir(ctx, h.dir())
@@ -213,7 +213,7 @@ func Delete(ctx context.Context, l ID, name string) error {
 	return remove(ctx, h)
 }
 
-// remove is Delete for who holds the host's lock.
+// remove is Delete. The caller holds the host's lock.
 func remove(ctx context.Context, h host) error {
 	if err := clear(ctx, h); err != nil {
 		return err
@@ -224,8 +224,8 @@ func remove(ctx context.Context, h host) error {
 	return removeLab(ctx, h.lab)
 }
 
-// clear stops a host and removes everything of it but its folder, which it empties. The order matters: no
-// folder is touched while a process of the host may write to it or a mount stands in it.
+// clear stops a host, removes everything but its folder, and empties the folder. The order matters: no folder is touched
+// while a process of the host may write to it or something is mounted in it.
 func clear(ctx context.Context, h host) error {
 	all, err := processes(h)
 	if err != nil {
@@ -265,7 +265,7 @@ func clear(ctx context.Context, h host) error {
 	return nil
 }
 
-// removeLab removes the bridge and the lab's folder when the lab has no host left.
+// removeLab removes the bridge and the lab's folder if the lab has no hosts.
 func removeLab(ctx context.Context, l ID) error {
 	lock, err := lockDir(ctx, l.dir())
 	if err != nil {

@@ -13,7 +13,7 @@ const (
 	cache = "/var/cache/troop"
 )
 
-// ID names a lab on this machine. It is short because it is part of interface names, which end at 15 bytes.
+// ID names a lab on this machine. It is short because interface names, which contain it, have at most 15 bytes.
 type ID string
 
 var (
@@ -21,7 +21,7 @@ var (
 	hostPattern = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
 )
 
-// Validate says what is wrong with the ID.
+// Validate returns an error if the ID is not valid.
 func (l ID) Validate() error {
 	if !idPattern.MatchString(string(l)) {
 		return fmt.Errorf("lab %q: want one to eight of a-z and 0-9", string(l))
@@ -29,7 +29,7 @@ func (l ID) Validate() error {
 	return nil
 }
 
-// ValidateHost says what is wrong with the name of a host.
+// ValidateHost returns an error if name is not a valid host name.
 func ValidateHost(name string) error {
 	if !hostPattern.MatchString(name) {
 		return fmt.Errorf("host %q: want a letter, then letters, digits and dashes, at most 32 in all, lower case", name)
@@ -42,7 +42,7 @@ func (l ID) bridge() string { return bridgePrefix + string(l) }
 
 const bridgePrefix = "troop-"
 
-// host is where one host's things are. All of it follows from the two names.
+// host derives the names and paths of one host.
 type host struct {
 	lab  ID
 	name string
@@ -53,7 +53,7 @@ func (h host) disk() string    { return filepath.Join(h.dir(), "disk.img") }
 func (h host) console() string { return filepath.Join(h.dir(), "console.log") }
 func (h host) machine() string { return fmt.Sprintf("troop-%s-%s", h.lab, h.name) }
 
-// link is the bridge's end of the host's cable; peer is the other end until it becomes host0 of the host.
+// link is the bridge's end of the host's veth pair; peer is the other end until it becomes host0 in the host.
 func (h host) link() string { return "t" + string(h.lab) + "-" + h.short() }
 func (h host) peer() string { return "u" + string(h.lab) + "-" + h.short() }
 

@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// ParseAddress reads an IPv4 address that a host can have.
+// ParseAddress parses an IPv4 address for a host.
 func ParseAddress(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || !a.Is4() || a.As4()[3] < 2 || a.As4()[3] > 254 {
@@ -26,7 +26,7 @@ func ParseAddress(s string) (netip.Addr, error) {
 	return a, nil
 }
 
-// ParseSubnet reads a subnet that a lab can have.
+// ParseSubnet parses a subnet for a lab.
 func ParseSubnet(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || !p.Addr().Is4() || p.Bits() != 24 || p != p.Masked() {
@@ -35,16 +35,16 @@ func ParseSubnet(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// gateway is this machine's own address among the hosts: the first of the subnet.
+// gateway is this machine's address in the lab: the first of the subnet.
 func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
-// subnetOf is the /24 that an address belongs to; a lab has no other size.
+// subnetOf returns the /24 of an address; every lab's subnet is a /24.
 func subnetOf(address netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(address, 24).Masked()
 }
 
-// connect plugs the host's cable into the lab's bridge, which it makes when the host is the first. The other
-// end stays on this machine, as h.peer, until host.sh moves it into the host.
+// connect attaches the host's veth pair to the lab's bridge, and makes the bridge for the first host. The other end stays
+// on this machine as h.peer until host.sh moves it into the host.
 func connect(ctx context.Context, h host, subnet netip.Prefix) error {
 	lock, err := lockDir(ctx, h.lab.dir())
 	if err != nil {
@@ -73,12 +73,12 @@ func connect(ctx context.Context, h host, subnet netip.Prefix) error {
 	return nil
 }
 
-// disconnect pulls the host's cable. The end inside the host goes with it.
+// disconnect removes the host's veth pair, including the end inside the host.
 func disconnect(ctx context.Context, h host) error {
 	return errors.Join(removeLink(ctx, h.link()), removeLink(ctx, h.peer()))
 }
 
-// removeBridge removes the lab's bridge when no host is on it. The caller holds the lab's lock.
+// removeBridge removes the lab's bridge if no host is attached. The caller holds the lab's lock.
 func removeBridge(ctx context.Context, l ID) error {
 	ports, err := os.ReadDir(filepath.Join("/sys/class/net", l.bridge(), "brif"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +104,7 @@ func linkExists(name string) bool {
 	return err == nil
 }
 
-// ip runs commands of ip(8), one after the other until one fails.
+// ip runs ip(8) commands in order and stops at the first error.
 func ip(ctx context.Context, commands ...string) error {
 	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
@@ -114,7 +114,7 @@ func ip(ctx context.Context, commands ...string) error {
 	return nil
 }
 
-// checkFree refuses a subnet that this machine already reaches in another way.
+// checkFree fails if this machine already has a route to the subnet.
 func checkFree(subnet netip.Prefix) error {
 	f, err := os.Open("/proc/net/route")
 	if err != nil {
@@ -147,7 +147,7 @@ type route struct {
 func parseRoutes(r io.Reader) ([]route, error) {
 	var routes []route
 	lines := bufio.NewScanner(r)
-	lines.Scan() // headings
+	lines.Scan() // header
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
 		if len(f) < 8 {

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is one process, told from a later one with the same number by its start time.
+// Process identifies one process: the start time distinguishes it from a later one with the same PID.
 type Process struct {
 	PID   int
 	Start uint64 // clock ticks since boot
 }
 
-// Alive reports whether the process exists and is no zombie.
+// Alive reports whether the process exists and is not a zombie.
 func (p Process) Alive() bool {
 	stat, err := readStat(p.PID)
 	return err == nil && stat.start == p.Start && stat.state != 'Z' && stat.state != 'X'
@@ -39,7 +39,7 @@ func readStat(pid int) (procStat, error) {
 	return parseStat(b)
 }
 
-// parseStat reads proc_pid_stat(5). The command may hold blanks and brackets: fields count from the last bracket.
+// parseStat parses proc_pid_stat(5). The command may contain spaces and parentheses: fields start after the last one.
 func parseStat(b []byte) (procStat, error) {
 	i := bytes.LastIndexByte(b, ')')
 	fields := strings.Fields(string(b[i+1:]))
@@ -54,7 +54,7 @@ func parseStat(b []byte) (procStat, error) {
 	return procStat{state: fields[0][0], start: start}, nil
 }
 
-// isInit reports whether the process is PID 1 of a namespace below ours.
+// isInit reports whether the process is PID 1 of a child namespace of ours.
 func isInit(pid int) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {
@@ -69,7 +69,7 @@ func isInit(pid int) bool {
 	return false
 }
 
-// command returns the arguments of a process, empty when it is gone.
+// command returns the arguments of a process; empty if it has ended.
 func command(pid int) []string {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil || len(b) == 0 {
@@ -78,13 +78,13 @@ func command(pid int) []string {
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
 }
 
-// bootID tells one boot of this machine from the next.
+// bootID identifies this machine's boot.
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(b)), err
 }
 
-// terminate asks the process to end and waits for it at most for the given time. A process that is gone is no error.
+// terminate sends SIGTERM and waits until the process has ended, up to a timeout. A process that has ended is no error.
 func terminate(ctx context.Context, p Process, wait time.Duration) error {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -93,7 +93,7 @@ func terminate(ctx context.Context, p Process, wait time.Duration) error {
 		return fmt.Errorf("open process %d: %w", p.PID, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if !p.Alive() { // from here on the descriptor stands for this very process
+	if !p.Alive() { // from here on the pidfd identifies exactly this process
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); errors.Is(err, unix.ESRCH) {
@@ -104,10 +104,10 @@ func terminate(ctx context.Context, p Process, wait time.Duration) error {
 	return poll(ctx, wait, func() (bool, error) { return !p.Alive(), nil })
 }
 
-// errTimeout says that what poll waited for did not come.
+// errTimeout: the condition of poll was not met in time.
 var errTimeout = errors.New("timed out")
 
-// poll asks every 10 ms until done, an error, the time is over or ctx ends.
+// poll calls f every 10 ms until it is done or fails, the time is over, or ctx ends.
 func poll(ctx context.Context, wait time.Duration, done func() (bool, error)) error {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ParseSize reads a size such as 512MiB or 2GiB, in bytes.
+// ParseSize parses a size such as 512MiB or 2GiB and returns bytes.
 func ParseSize(s string) (int64, error) {
 	for _, unit := range []struct {
 		suffix string
