@@ -9,6 +9,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/flags/ofrep"
 )
 
 // agentPlugins is the folder of agents' plugin binaries on hosts.
@@ -18,6 +19,22 @@ const agentPlugins = "/usr/local/lib/troop/plugins"
 func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
 	c := agent.Config{Type: "troop", Name: "relay", Notifiers: e.o.Pipeline.Notifiers}
 	return e.agentRun(s, c, "", core.Agent{}, []core.HostName{router.Name})
+}
+
+// flagServer returns the playbook run that installs the built-in agent that serves flags on the hosts of the application.
+// ok is false without such hosts.
+func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) {
+	var hosts []core.HostName
+	for _, h := range s.hosts {
+		if h.Role == "production" || h.Role == "canary" {
+			hosts = append(hosts, h.Name)
+		}
+	}
+	if len(hosts) == 0 {
+		return ansible.Run{}, false, nil
+	}
+	run, err = e.agentRun(s, agent.Config{Type: "troop", Name: ofrep.Agent}, "", core.Agent{}, hosts)
+	return run, err == nil, err
 }
 
 // agentRun returns the playbook run that installs one agent on hosts. binary is its plugin on this machine; empty: none.

@@ -30,12 +30,19 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 		return err
 	}
 	runs := []ansible.Run{{Playbook: e.conf.Ansible.Playbook, Retries: 1}}
-	if router, ok := withRole(s.hosts, "router"); ok && len(e.o.Pipeline.Notifiers) > 0 {
-		relay, err := e.relay(s, router)
-		if err != nil {
-			return err
+	if router, ok := withRole(s.hosts, "router"); ok {
+		if len(e.o.Pipeline.Notifiers) > 0 {
+			relay, err := e.relay(s, router)
+			if err != nil {
+				return err
+			}
+			runs = append(runs, relay)
 		}
-		runs = append(runs, relay)
+		if server, ok, err := e.flagServer(s); err != nil {
+			return err
+		} else if ok {
+			runs = append(runs, server)
+		}
 	}
 	for _, run := range runs {
 		done, err := e.play(ctx, s, run, force, func(t core.TaskResult) { emit(core.TaskEvent(t)) })

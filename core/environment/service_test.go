@@ -218,6 +218,15 @@ func TestAgentRun(t *testing.T) {
 		len(relay.Vars["agent_config"].(agent.Config).Notifiers) != 1 || relay.Vars["agent_plugin"] != "" {
 		t.Errorf("relay: %+v, %v", relay, err)
 	}
+	if _, ok, err := e.flagServer(s); ok || err != nil {
+		t.Errorf("flags are served where there is no application: %v", err)
+	}
+	s.hosts = append(s.hosts, core.Host{Name: "web-1", Role: "production"}, core.Host{Name: "web-2", Role: "canary"})
+	server, ok, err := e.flagServer(s)
+	if err != nil || !ok || server.Name != "agent-troop-flags" || !slices.Equal(server.Hosts, []core.HostName{"web-1", "web-2"}) ||
+		server.Vars["agent_config"].(agent.Config).Name != "flags" || server.Vars["agent_plugin"] != "" {
+		t.Errorf("flag server: %+v, %v, %v", server, ok, err)
+	}
 }
 
 func TestAnnounce(t *testing.T) {

@@ -161,7 +161,7 @@ func TestDefaults(t *testing.T) {
 	if x, y := with.Notifiers[0].On, without.Notifiers[0].On; !reflect.DeepEqual(x, y) {
 		t.Errorf("on %q, want %q", x, y)
 	}
-	if len(with.Secrets) != len(without.Secrets) || written != 9 {
+	if len(with.Secrets) != len(without.Secrets) || written != 8 {
 		t.Errorf("secrets %q, want %q; wrote %d defaults", with.Secrets, without.Secrets, written)
 	}
 }

@@ -26,7 +26,7 @@ type service struct {
 	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name by default."`
 	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
 	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve. Must equal app_health in the environment's ansible variables (/healthz by default), which the router checks."`
-	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, LOG_DIR, RELEASE and VERSION."`
+	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, OFREP_ENDPOINT, LOG_DIR, RELEASE and VERSION."`
 	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name by default."`
 }
 

@@ -1,4 +1,5 @@
-// Command troop-agent runs one agent on a host: the plugin that its configuration file names, or the relay.
+// Command troop-agent runs one agent on a host: the plugin that its configuration file names, the relay, or the server of
+// the feature flags.
 // The core installs it as a unit of systemd's; `troop agent` runs it by hand.
 package main
 
@@ -14,6 +15,9 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/agent"
+	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/flags/ofrep"
 	"github.com/seed-b96de936/troop/core/loader"
 )
 
@@ -29,9 +33,14 @@ func run(args []string, stateDir string, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	c, err := agent.Load(args[0])
-	if err == nil {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	switch {
+	case err != nil:
+	case c.Plugin == "" && c.Name == ofrep.Agent:
+		err = serveFlags(ctx, c, stateDir, log)
+	default:
 		a := agent.Agent{
-			Config: c, StateDir: stateDir, Log: slog.New(slog.NewTextHandler(stderr, nil)),
+			Config: c, StateDir: stateDir, Log: log,
 			Open: func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error) {
 				return loader.OpenPath(ctx, path, digest, loader.Options{Cache: filepath.Join(stateDir, "cache")})
 			},
@@ -43,4 +52,10 @@ func run(args []string, stateDir string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+func serveFlags(ctx context.Context, c agent.Config, stateDir string, log *slog.Logger) error {
+	b := bus.Open(bus.Options{Address: c.Redis.Address, Password: c.Redis.Password})
+	defer b.Close()
+	return ofrep.Serve(ctx, ofrep.Address, stateDir, flags.Open(b.Client()), log)
 }

@@ -1,0 +1,257 @@
+package flags
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// The reasons and error codes of an evaluation, as OpenFeature names them.
+const (
+	ReasonStatic   = "STATIC"
+	ReasonTarget   = "TARGETING_MATCH"
+	ReasonDefault  = "DEFAULT"
+	ReasonDisabled = "DISABLED"
+	ReasonError    = "ERROR"
+
+	CodeNotFound = "FLAG_NOT_FOUND"
+	CodeParse    = "PARSE_ERROR"
+	CodeGeneral  = "GENERAL"
+)
+
+// Result is what an evaluation comes to. Without a value, the reader's own default holds.
+type Result struct {
+	Value    any
+	Variant  string
+	Reason   string
+	Metadata map[string]any
+	Code     string // of an error; empty: none
+	Detail   string // of the error
+}
+
+func (c *compiled) evaluate(context map[string]any, now time.Time) Result {
+	failed := func(code, detail string) Result { return Result{Reason: ReasonError, Code: code, Detail: detail} }
+	switch {
+	case c.err != nil:
+		return failed(CodeParse, c.err.Error())
+	case c.State == Disabled:
+		return Result{Reason: ReasonDisabled, Metadata: c.Metadata}
+	}
+	r := Result{Variant: c.Default, Reason: ReasonStatic, Metadata: c.Metadata}
+	if c.rule != nil {
+		v, err := c.rule.Eval(context, c.Name, now)
+		if err != nil {
+			return failed(CodeGeneral, fmt.Sprintf("flag %s: %v", c.Name, err))
+		}
+		r.Reason = ReasonDefault
+		if v != nil {
+			r.Variant, r.Reason = variant(v), ReasonTarget
+			if _, ok := c.Variants[r.Variant]; !ok {
+				return failed(CodeParse, fmt.Sprintf("flag %s: the rule chose %q, which is not one of its variants", c.Name, r.Variant))
+			}
+		}
+	}
+	if r.Variant == "" {
+		r.Reason = ReasonDefault
+	}
+	r.Value = c.Variants[r.Variant]
+	return r
+}
+
+// variant is the name that the result of a rule stands for: true and 1 are names, too.
+func variant(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	text, err := json.Marshal(v)
+	if err != nil { // a number that JSON does not have
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}
+
+// Snapshot is all flags at one moment. It does not change.
+type Snapshot struct {
+	Tag     string    // differs when the flags differ
+	Changed time.Time // when the last of them was changed
+
+	flags   map[string]compiled
+	names   []string      // sorted
+	expired chan struct{} // closed when there is a newer one
+}
+
+// Expired is closed when there is a newer snapshot.
+func (s *Snapshot) Expired() <-chan struct{} { return s.expired }
+
+// Names are those of all flags that are not disabled, sorted.
+func (s *Snapshot) Names() []string { return s.names }
+
+// Evaluate answers what a flag is for a context. It never fails: what went wrong is in the result.
+func (s *Snapshot) Evaluate(name string, context map[string]any) Result {
+	c, ok := s.flags[name]
+	if !ok {
+		return Result{Reason: ReasonError, Code: CodeNotFound, Detail: fmt.Sprintf("flag %q is not set", name)}
+	}
+	return c.evaluate(context, time.Now())
+}
+
+func snapshot(all map[string]compiled) *Snapshot {
+	s := &Snapshot{flags: all, expired: make(chan struct{})}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c := all[name]
+		if c.State != Disabled {
+			s.names = append(s.names, name)
+		}
+		if c.Updated.After(s.Changed) {
+			s.Changed = c.Updated
+		}
+		fmt.Fprintf(h, "%s %d %d\n", name, c.Version, c.Updated.UnixNano())
+	}
+	s.Tag = hex.EncodeToString(h.Sum(nil)[:8])
+	return s
+}
+
+// Copy is the flags of an environment on one host: in memory, and in a file that outlives this process. It is safe for
+// concurrent use.
+type Copy struct {
+	file string
+	log  *slog.Logger
+	save chan struct{} // asks for the file to be written
+
+	mu  sync.RWMutex
+	now *Snapshot
+}
+
+// OpenCopy starts with the flags in the file, if there is one. A file that cannot be read is reported and replaced later:
+// the flags in Redis are the truth.
+func OpenCopy(file string, log *slog.Logger) *Copy {
+	c := &Copy{file: file, log: log, save: make(chan struct{}, 1), now: snapshot(nil)}
+	var list []Flag
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(data, &list)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Error("the copy of the flags cannot be read; there are none until Redis answers", "error", err)
+	}
+	c.stand(list)
+	return c
+}
+
+// Snapshot returns the flags as they are known now.
+func (c *Copy) Snapshot() *Snapshot {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.now
+}
+
+// Run follows the flags until ctx ends.
+func (c *Copy) Run(ctx context.Context, from *Flags) error {
+	saving := make(chan struct{})
+	go func() {
+		defer close(saving)
+		c.saveLoop(ctx)
+	}()
+	away := false
+	stand := func(all []Flag) {
+		c.stand(all)
+		away = false
+		c.log.Info("following the flags", "flags", len(all))
+	}
+	err := from.Follow(ctx, stand, c.change, func(err error) {
+		if _, broken := errors.AsType[brokenError](err); broken || !away { // one line for each time that Redis is away
+			c.log.Warn("flags", "error", err)
+			away = !broken
+		}
+	})
+	<-saving
+	return err
+}
+
+// stand replaces all flags. Nothing is told when they are the same.
+func (c *Copy) stand(list []Flag) {
+	all := make(map[string]compiled, len(list))
+	for _, f := range list {
+		all[f.Name] = compile(f)
+	}
+	c.replace(snapshot(all))
+}
+
+// change replaces one flag, unless the change is older than what is known.
+func (c *Copy) change(f Flag) {
+	old := c.Snapshot().flags
+	if known, ok := old[f.Name]; ok && known.Version >= f.Version {
+		return
+	}
+	all := maps.Clone(old)
+	if all == nil {
+		all = map[string]compiled{}
+	}
+	if f.Unset {
+		delete(all, f.Name)
+	} else {
+		all[f.Name] = compile(f)
+	}
+	c.replace(snapshot(all))
+}
+
+func (c *Copy) replace(next *Snapshot) {
+	c.mu.Lock()
+	last := c.now
+	if last.Tag == next.Tag {
+		c.mu.Unlock()
+		return
+	}
+	c.now = next
+	c.mu.Unlock()
+	close(last.expired)
+	select {
+	case c.save <- struct{}{}:
+	default:
+	}
+}
+
+// saveLoop writes the file after changes: readers never wait for the disk. What ctx interrupts is written at last.
+func (c *Copy) saveLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-c.save:
+				c.write()
+			default:
+			}
+			return
+		case <-c.save:
+			c.write()
+		}
+	}
+}
+
+func (c *Copy) write() {
+	s := c.Snapshot()
+	list := make([]Flag, 0, len(s.flags))
+	for _, name := range slices.Sorted(maps.Keys(s.flags)) {
+		list = append(list, s.flags[name].Flag)
+	}
+	data, err := json.Marshal(list)
+	if err == nil {
+		err = renameio.WriteFile(c.file, data, 0o600)
+	}
+	if err != nil {
+		c.log.Error("the copy of the flags cannot be written", "error", err)
+	}
+}
