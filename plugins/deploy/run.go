@@ -63,6 +63,12 @@ func (e *refusedError) Error() string { return e.why.Error() }
 // advance brings a release to the canary first, to production after its verdict. What changes hosts runs under the context
 // work, which an operator's abort ends; the watch asks for orders itself.
 func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
+	if r.ID == d.want.Good {
+		// The router may have been reloaded since its last report. An answer to a new version was made after that.
+		if err := d.reach(ctx, func(state.Actual) bool { return true }); err != nil {
+			return err
+		}
+	}
 	lacking, err := d.notServing(ctx, d.all(), r.ID)
 	if err != nil {
 		return err

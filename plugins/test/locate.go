@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io/fs"
 	"net/url"
 	"os"
@@ -95,10 +96,10 @@ func (t *tree) bySuffix(path string) (string, bool) {
 	return rel, rel != "" && (strings.HasSuffix("/"+rel, "/"+path) || strings.HasSuffix("/"+path, "/"+rel))
 }
 
-// locate says where a test failed: in the test's own file if the trace leads through it, else the line that the report
-// names, else where the trace first touches the project.
+// locate says where a test failed: in the test's own file if the trace leads through it, at the line that the report names
+// if that is on the way; else the line that the report names, else where the trace first touches the project.
 func (t *tree) locate(c results.Case) (path string, line int) {
-	own, known := "", false
+	own, known, first := "", false, 0
 	if c.File != "" {
 		own, known = t.relative(c.File)
 	}
@@ -110,14 +111,17 @@ func (t *tree) locate(c results.Case) (path string, line int) {
 		}
 		n, _ := strconv.Atoi(number)
 		if known && rel == own {
-			return rel, n
+			if n == c.Line {
+				return own, n
+			}
+			first = cmp.Or(first, n)
 		}
 		if path == "" {
 			path, line = rel, n
 		}
 	}
-	if known && (c.Line > 0 || path == "") {
-		return own, c.Line
+	if known && (first > 0 || c.Line > 0 || path == "") {
+		return own, cmp.Or(first, c.Line)
 	}
 	return path, line
 }
