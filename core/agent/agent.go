@@ -169,7 +169,10 @@ func (a *Agent) relay(ctx context.Context, h *services) error {
 	}
 	following := make(chan error, 1)
 	go func() { following <- r.Follow(ctx) }()
-	defer func() { cancel(); <-following }()
+	defer func() {
+		cancel()
+		<-following //nolint:errcheck // it ended because this did
+	}()
 	a.Log.Info("relay started", "notifiers", len(a.Config.Notifiers))
 	return h.bus.Consume(ctx, "relay", string(a.Config.Host), func(e core.Event, done func(error)) {
 		r.Take(ctx, e, func(err error) {

@@ -204,7 +204,7 @@ func TestConsumeFromAnOldRedis(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	cancel()
-	<-ended
+	<-ended //nolint:errcheck // it was cancelled
 	if err := b.Publish(t.Context(), event(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestConsumeFromAnOldRedis(t *testing.T) {
 		t.Error("what the dead member left was not taken over")
 	}
 	cancel()
-	<-ended
+	<-ended //nolint:errcheck // it was cancelled
 }
 
 // A user that may not read says so instead of waiting for ever.

@@ -639,7 +639,8 @@ func TestEnvironmentIsNeeded(t *testing.T) {
 					return nil
 				}
 			},
-			core.RunOptions{}, "",
+			core.RunOptions{},
+			"",
 		},
 		"the name of it": {
 			func(w *world) { w.stage("b.b").EnvironmentName = at(7, 3) },

@@ -3,6 +3,7 @@ package flags_test
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,11 +19,34 @@ func TestParse(t *testing.T) {
 		text, typ string
 		want      any // nil: refused
 	}{
-		{"true", "", true}, {"false", "", false}, {"TRUE", "", "TRUE"}, {"3", "", 3.0}, {"-0.25", "", -0.25},
-		{"1.10", "", "1.10"}, {"1.1.0", "", "1.1.0"}, {"007", "", "007"}, {"1e3", "", "1e3"}, {"+1", "", "+1"}, {"NaN", "", "NaN"}, {"Inf", "", "Inf"},
-		{"9007199254740993", "", "9007199254740993"}, {"null", "", "null"}, {`{"a":1}`, "", `{"a":1}`}, {`"x"`, "", `"x"`}, {"", "", ""},
-		{"true", "string", "true"}, {"3", "string", "3"}, {"1.10", "number", 1.1}, {"1e3", "number", 1000.0}, {"1.10", "boolean", nil}, {"x", "number", nil},
-		{"0x10", "number", nil}, {"NaN", "number", nil}, {`{"a":[1]}`, "object", map[string]any{"a": []any{1.0}}}, {"null", "object", nil}, {"[1]", "object", nil},
+		{"true", "", true},
+		{"false", "", false},
+		{"TRUE", "", "TRUE"},
+		{"3", "", 3.0},
+		{"-0.25", "", -0.25},
+		{"1.10", "", "1.10"},
+		{"1.1.0", "", "1.1.0"},
+		{"007", "", "007"},
+		{"1e3", "", "1e3"},
+		{"+1", "", "+1"},
+		{"NaN", "", "NaN"},
+		{"Inf", "", "Inf"},
+		{"9007199254740993", "", "9007199254740993"},
+		{"null", "", "null"},
+		{`{"a":1}`, "", `{"a":1}`},
+		{`"x"`, "", `"x"`},
+		{"", "", ""},
+		{"true", "string", "true"},
+		{"3", "string", "3"},
+		{"1.10", "number", 1.1},
+		{"1e3", "number", 1000.0},
+		{"1.10", "boolean", nil},
+		{"x", "number", nil},
+		{"0x10", "number", nil},
+		{"NaN", "number", nil},
+		{`{"a":[1]}`, "object", map[string]any{"a": []any{1.0}}},
+		{"null", "object", nil},
+		{"[1]", "object", nil},
 		{"x", "text", nil},
 	} {
 		got, err := flags.Parse(c.text, c.typ)
@@ -146,9 +170,7 @@ func TestGive(t *testing.T) {
 		s, n := copyOf(t, f), 0
 		for i := range 10_000 {
 			c := map[string]any{"targetingKey": "user-" + string(rune('a'+i%26)) + time.Duration(i).String()}
-			for k, v := range context {
-				c[k] = v
-			}
+			maps.Copy(c, context)
 			r := s.Evaluate("x", c)
 			if r.Code != "" {
 				t.Fatalf("%+v", r)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -99,9 +100,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 		busy.Go(func() {
 			_, err := f.Update(t.Context(), "x", flags.Change{By: key, Reason: "because"}, func(flag *flags.Flag) (err error) {
 				metadata := map[string]any{key: float64(i)}
-				for k, v := range flag.Metadata {
-					metadata[k] = v
-				}
+				maps.Copy(metadata, flag.Metadata)
 				*flag, err = flag.Give(true, nil)
 				flag.Metadata = metadata
 				return err

@@ -26,9 +26,9 @@ func fill(v reflect.Value) {
 			v.Set(reflect.ValueOf(time.Now()))
 			return
 		}
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				fill(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				fill(field)
 			}
 		}
 	case reflect.Slice:
@@ -105,9 +105,9 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 		"Why":     func(u *UI) { u.Why(filled[core.Run](), events()) },
 	}
 	typ := reflect.TypeFor[*UI]()
-	for i := range typ.NumMethod() {
-		if calls[typ.Method(i).Name] == nil {
-			t.Errorf("%s is not tested", typ.Method(i).Name)
+	for method := range typ.Methods() {
+		if calls[method.Name] == nil {
+			t.Errorf("%s is not tested", method.Name)
 		}
 	}
 	own := regexp.MustCompile(`\x1b\[(?:[0-9]*[mKJA]|\?2026[hl])|\r`)

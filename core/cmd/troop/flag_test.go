@@ -52,8 +52,10 @@ func TestFlagCommands(t *testing.T) {
 		{[]string{"! set", "bad name", "1"}, `flag name "bad name"`},
 		{[]string{"! set", "x"}, `want the arguments NAME VALUE`},
 
-		{[]string{"set", "new-feature", "true", "--percent", "25", "--owner", "shop", "--ends", "2020-01-31", "--release", "r1", "--reason", "try it"},
-			`new-feature = false \(boolean\) in lab, else by {"fractional":\[{"var":"targetingKey"},\["on",25\],\["off",75\]\]}`},
+		{
+			[]string{"set", "new-feature", "true", "--percent", "25", "--owner", "shop", "--ends", "2020-01-31", "--release", "r1", "--reason", "try it"},
+			`new-feature = false \(boolean\) in lab, else by {"fractional":\[{"var":"targetingKey"},\["on",25\],\["off",75\]\]}`,
+		},
 		{[]string{"set", "banner", "blue", "--else", "red", "--when", `{"==": [{"var": "plan"}, "pro"]}`, "--ends", "2999-01-01"}, `banner = "red"`},
 		{[]string{"! set", "banner", "blue", "--percent", "5"}, `say what the others get`},
 		{[]string{"! set", "banner", "blue", "--else", "red"}, `--else needs --percent or --when`},

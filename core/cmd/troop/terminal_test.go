@@ -44,10 +44,32 @@ stage "build" "fails" { command = ["sh", "-c", "cat text; cat text >&2; exit 3"]
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, args := range [][]string{
-		{"run"}, {"run", "-v"}, {"run", "-q"}, {"run", "--json"}, {"runs"}, {"runs", "--json"}, {"show"}, {"show", "--json"}, {"logs"}, {"logs", "--json"},
-		{"why"}, {"why", "--json"}, {"verify"}, {"graph"}, {"validate"}, {"validate", "bad.hcl"}, {"validate", "bad.hcl", "--json"},
-		{"logs", "no" + hostile}, {hostile}, {"plugin", "describe", hostile}, {"hosts", "--env", hostile}, {"events", "--env", hostile},
-		{"plan", "--env", hostile}, {"flag", "get", hostile}, {"fmt", "--check", "bad.hcl"}, {"hook", "install"},
+		{"run"},
+		{"run", "-v"},
+		{"run", "-q"},
+		{"run", "--json"},
+		{"runs"},
+		{"runs", "--json"},
+		{"show"},
+		{"show", "--json"},
+		{"logs"},
+		{"logs", "--json"},
+		{"why"},
+		{"why", "--json"},
+		{"verify"},
+		{"graph"},
+		{"validate"},
+		{"validate", "bad.hcl"},
+		{"validate", "bad.hcl", "--json"},
+		{"logs", "no" + hostile},
+		{hostile},
+		{"plugin", "describe", hostile},
+		{"hosts", "--env", hostile},
+		{"events", "--env", hostile},
+		{"plan", "--env", hostile},
+		{"flag", "get", hostile},
+		{"fmt", "--check", "bad.hcl"},
+		{"hook", "install"},
 	} {
 		out, _ := w.command(t, args).CombinedOutput()
 		if len(out) == 0 && args[0] != "run" && args[0] != "graph" && args[0] != "fmt" {

@@ -50,7 +50,7 @@ func BenchmarkEvaluate(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			begin := time.Now()
-			w, err := http.Post(url, "application/json", strings.NewReader(question)) //nolint:noctx // an option less in each round
+			w, err := http.Post(url, "application/json", strings.NewReader(question))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -235,7 +235,7 @@ func (h *host) stream(known string) (events <-chan string, last func() string) {
 		h.Fatal(err)
 	}
 	r.Header.Set("Last-Event-ID", known)
-	w, err := http.DefaultClient.Do(r)
+	w, err := http.DefaultClient.Do(r) //nolint:bodyclose // closed by the reader below
 	if err != nil {
 		h.Fatal(err)
 	}

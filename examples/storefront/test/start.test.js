@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { fromEnvironment } from '../lib/config.js';
@@ -42,12 +41,14 @@ describe('the program', () => {
     const port = await listening();
     const agent = new http.Agent({ keepAlive: true });
 
-    // An upload whose body is still on its way.
-    const req = http.request({ port, agent, method: 'POST', path: '/upload', headers: { 'Content-Type': 'multipart/form-data; boundary=x' } });
+    // An upload whose body is still on its way. The server says "continue" when it has the request.
+    const headers = { 'Content-Type': 'multipart/form-data; boundary=x', Expect: '100-continue' };
+    const req = http.request({ port, agent, method: 'POST', path: '/upload', headers });
     const answered = once(req, 'response');
+    const taken = once(req, 'continue');
+    req.flushHeaders();
+    await taken;
     req.write('--x\r\nContent-Disposition: form-data; name="alt"\r\n\r\nslow\r\n');
-    await eventually(() => req.socket && req.socket.bytesWritten > 0);
-    await sleep(50);
 
     const exited = once(child, 'exit');
     child.kill('SIGTERM');

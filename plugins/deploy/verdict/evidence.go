@@ -21,8 +21,9 @@ type alternative struct {
 // Batches are strata, as in the Mantel-Haenszel test: what both pools suffer at the same time cancels out.
 type mixture []alternative
 
-// observe takes one batch: the number of answers of each category, by pool.
-func (m mixture) observe(production, canary []int64) {
+// observe takes one batch: the number of answers of each category, by pool. A batch counts for at most most, a natural
+// logarithm. A likelihood ratio that is cut stays below a mean of 1, so the test errs no more often.
+func (m mixture) observe(production, canary []int64, most float64) {
 	var n, c int64
 	for i := range canary {
 		n += production[i] + canary[i]
@@ -32,7 +33,7 @@ func (m mixture) observe(production, canary []int64) {
 		return // one pool alone cannot be compared
 	}
 	for i := range m {
-		m[i].ratio += logRatio(production, canary, m[i].weights)
+		m[i].ratio += min(logRatio(production, canary, m[i].weights), most)
 	}
 }
 

@@ -127,7 +127,7 @@ func After(l Limits, before traffic.Sample) *Judge {
 func (j *Judge) Observe(production, canary traffic.Sample) {
 	j.production, j.canary = j.production.Plus(production), j.canary.Plus(canary)
 	observe := func(m mixture, p, c int64) {
-		m.observe([]int64{production.Turns() - p, p}, []int64{canary.Turns() - c, c})
+		m.observe([]int64{production.Turns() - p, p}, []int64{canary.Turns() - c, c}, math.Inf(1))
 	}
 	observe(j.failures, production.Failed(), canary.Failed())
 	observe(j.refusals, production.Refused, canary.Refused)

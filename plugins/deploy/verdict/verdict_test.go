@@ -62,7 +62,11 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			judge := New(tt.limits)
-			judge.Observe(tt.production, tt.canary)
+			for range 5 { // one batch of slow answers decides nothing
+				if judge.Observe(tt.production, tt.canary); !strings.Contains(tt.reason, "byte") {
+					break
+				}
+			}
 			c := judge.Judgement()
 			if c.Outcome != tt.want || !strings.Contains(c.Reason, tt.reason) {
 				t.Errorf("got %s: %s; want %s: %s\n%v", c.Outcome, c.Reason, tt.want, tt.reason, c.Figures)
@@ -92,6 +96,23 @@ func TestIncidentOfBothPools(t *testing.T) {
 			continue
 		}
 		judge.Observe(answered(80, 0, 10), answered(20, 0, 10))
+	}
+	if v := judge.Judgement(); v.Outcome != Pass {
+		t.Errorf("%s: %s\n%v", v.Outcome, v.Reason, v.Figures)
+	}
+}
+
+// TestPauseOfTheCanary: a host that stands still for half a second delays all answers of that time. They are not as many
+// proofs of a slow release.
+func TestPauseOfTheCanary(t *testing.T) {
+	t.Parallel()
+	judge := New(Limits{MinRequests: 50, MaxErrorRate: 0.02, LatencyFactor: 1.2}.Deploy())
+	for second := range 60 {
+		ms := int64(10)
+		if second%20 == 10 {
+			ms = 400
+		}
+		judge.Observe(answered(40, 0, 10), answered(20, 0, ms))
 	}
 	if v := judge.Judgement(); v.Outcome != Pass {
 		t.Errorf("%s: %s\n%v", v.Outcome, v.Reason, v.Figures)

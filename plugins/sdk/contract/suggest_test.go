@@ -11,7 +11,7 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	names := []string{"build", "test", "deploy", "maintenance"}
 	for given, want := range map[string]string{
-		"biuld": "build", "Deploy": "deploy", "tset": "test", "depoly": "deploy", "maintenence": "maintenance", "maintnance": "maintenance",
+		"biuld": "build", "Deploy": "deploy", "tset": "test", "depoly": "deploy", "maintenancee": "maintenance", "maintnance": "maintenance",
 		"": "", "x": "", "analysis": "", "tess": "test", "buildings": "", strings.Repeat("build", 20): "",
 	} {
 		if got := contract.Nearest(given, names); got != want {

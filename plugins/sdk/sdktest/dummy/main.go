@@ -73,7 +73,7 @@ func main() {
 		serveVersion(arg)
 	case "exit":
 		fmt.Fprintln(os.Stderr, arg)
-		os.Exit(3) //nolint:forbidigo // as configured
+		os.Exit(3)
 	case "panic":
 		panic(arg)
 	case "hang":
@@ -233,7 +233,7 @@ func die(c *config) {
 		go func() { panic(c.Crash) }()
 		time.Sleep(time.Hour)
 	case c.Exit != nil:
-		os.Exit(*c.Exit) //nolint:forbidigo // as configured
+		os.Exit(*c.Exit)
 	case c.Kill:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case c.Hang:
