@@ -21,7 +21,7 @@ func TestTreeArrows(t *testing.T) {
 	for _, tt := range []struct{ from, to, refusal string }{
 		{"plugins/build", module + "plugins/deploy", "a plugin knows plugins/sdk and itself"},
 		{"plugins/doctor", module + "core", "plugins know only plugins/sdk"},
-		{"core/store", module + "core/bus", "a leaf knows package core and nothing beside itself"},
+		{"core/store", module + "core/bus", "a leaf knows package core, mask and plain, and nothing beside itself"},
 		{"core/engine", module + "core/terraform", "core/engine knows package core and mask"},
 		{"core/environment", module + "core/ui", "core/environment is called by these"},
 		{"core/manifest", module + "plugins/sdk", "go through core/loader"},
