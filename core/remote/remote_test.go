@@ -199,7 +199,7 @@ func TestWait(t *testing.T) {
 		t.Errorf("progress = %q", got)
 	}
 
-	err = c.Wait(t.Context(), []core.Host{up.Host("up"), stranger.Host("stranger")}, 400*time.Millisecond, nil)
+	err = c.Wait(t.Context(), []core.Host{up.Host("up"), stranger.Host("stranger")}, 5*time.Second, nil)
 	if err == nil || !strings.Contains(err.Error(), "stranger") || !strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "on up ") {
 		t.Errorf("timeout: %v", err)
 	}

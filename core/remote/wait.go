@@ -29,15 +29,18 @@ func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Durat
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
 	var (
-		mu   sync.Mutex
-		wg   sync.WaitGroup
-		errs = make([]error, len(hosts))
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		ended bool // a timer may fire after the last host
+		errs  = make([]error, len(hosts))
 	)
 	say := func(h core.HostName, text string) {
 		if progress != nil {
 			mu.Lock()
 			defer mu.Unlock()
-			progress(h, text)
+			if !ended {
+				progress(h, text)
+			}
 		}
 	}
 	for i, h := range hosts {
@@ -48,6 +51,9 @@ func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Durat
 		})
 	}
 	wg.Wait()
+	mu.Lock()
+	ended = true
+	mu.Unlock()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, errTimeout) {
 		return err // cancelled: the hosts' last errors do not matter
 	}

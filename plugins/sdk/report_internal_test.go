@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 // published collects what a report publishes, with the second in which it did.
 type published struct {
 	start  time.Time
+	mu     sync.Mutex // guards the rest
 	fail   bool
 	values []string
 	tries  int
@@ -21,6 +23,8 @@ type published struct {
 }
 
 func (p *published) set(_ context.Context, b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.tries++
 	if p.fail {
 		return errors.New("no route to host")
@@ -33,7 +37,11 @@ func (p *published) set(_ context.Context, b []byte) error {
 	return nil
 }
 
-func (p *published) warn(error) { p.warned++ }
+func (p *published) warn(error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.warned++
+}
 
 // TestReportPace sets a report once a second, half a second apart from its own clock. Time is the test's own.
 func TestReportPace(t *testing.T) {
@@ -80,12 +88,16 @@ func TestReportOutage(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 		}
+		p.mu.Lock()
 		if len(p.values) != 0 || p.tries < 4 || p.tries > 7 || p.warned != 1 {
 			t.Errorf("published %v in %d tries, warned %d times", p.values, p.tries, p.warned)
 		}
 		p.fail = false
+		p.mu.Unlock()
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if len(p.values) != 1 || p.values[0][len(p.values[0])-3:] != ":29" {
 			t.Errorf("published %v, want the last value once", p.values)
 		}
