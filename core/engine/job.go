@@ -78,7 +78,7 @@ func work(ctx context.Context, plugin core.Plugin, from *origin, call func(conte
 	})
 	quiet := watchSilence(plugin, from)
 	err := call(ctx, func(msg core.Message) {
-		quiet.heard()
+		quiet.spoke()
 		m.take(msg)
 	})
 	waits := quiet.stop()

@@ -32,7 +32,7 @@ type silence struct {
 	waits string // what was told last
 }
 
-// watchSilence begins to watch. The caller tells of every message with heard, and ends with stop.
+// watchSilence begins to watch. The caller reports every message with spoke, and ends with stop.
 func watchSilence(plugin core.Plugin, from *origin) *silence {
 	s := &silence{plugin: plugin, from: from, since: time.Now(), next: silenceFirst}
 	s.mu.Lock()
@@ -41,9 +41,12 @@ func watchSilence(plugin core.Plugin, from *origin) *silence {
 	return s
 }
 
-func (s *silence) heard() {
+func (s *silence) spoke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.next != silenceFirst && s.timer != nil {
+		s.timer.Reset(silenceFirst) // it was set for a longer silence
+	}
 	s.since, s.next, s.waits = time.Now(), silenceFirst, ""
 }
 

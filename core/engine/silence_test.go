@@ -23,12 +23,15 @@ func TestSilenceIsSaid(t *testing.T) {
 			time.Sleep(119 * time.Second)
 			emit(logLine("and here"))
 			time.Sleep(5 * time.Minute)
+			emit(logLine("there again"))
+			time.Sleep(130 * time.Second) // less than the time until a third report of the silence before
 			return nil
 		}
 		w.run(t.Context())
 		const waits = "waiting for npm test (pid 7) > node mocha --token *** (pid 8)"
 		want := []string{
 			"a.a stage.silent no output for 2m; " + waits, "a.a stage.silent no output for 4m; " + waits,
+			"a.a stage.silent no output for 2m; " + waits,
 		}
 		if got := w.kinds("stage.silent"); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
