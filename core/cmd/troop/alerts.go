@@ -22,11 +22,11 @@ func (a *app) alertsCmd() *cobra.Command {
 				return err
 			}
 			defer e.Close()
-			b, err := e.Bus()
-			if err != nil {
+			if err := want(rest, names...); err != nil {
 				return err
 			}
-			if err := want(rest, names...); err != nil {
+			b, err := e.Bus()
+			if err != nil {
 				return err
 			}
 			return run(c.Context(), b.State("notify"), rest)
@@ -50,8 +50,11 @@ func (a *app) alertsCmd() *cobra.Command {
 				return usage{errors.New("--for wants a duration above zero, such as 2h")}
 			}
 			until := time.Now().Add(length)
-			a.ui.Printf("alerts of %s are silent until %s", args[0], until.Local().Format(time.DateTime))
-			return notify.Silence{Match: args[0], Until: until, By: environment.User(), Reason: reason}.Put(ctx, s)
+			err := notify.Silence{Match: args[0], Until: until, By: environment.User(), Reason: reason}.Put(ctx, s)
+			if err == nil {
+				a.ui.Printf("alerts of %s are silent until %s", args[0], until.Local().Format(time.DateTime))
+			}
+			return err
 		})
 	silence.Flags().DurationVar(&length, "for", time.Hour, "`how long`")
 	silence.Flags().StringVar(&reason, "reason", "", "`why`, for who reads the list")
