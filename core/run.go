@@ -95,6 +95,19 @@ func Complete(e Event) Event {
 	return e
 }
 
+// Number reads a number of an event's data, which is a float64 once it has been through a journal; false: it is none.
+func Number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case int:
+		return float64(v), true
+	case int64:
+		return float64(v), true
+	}
+	return 0, false
+}
+
 // Kinds of events emitted by the engine. Plugins and agents add their own in the same dotted form.
 const (
 	KindRunStarted = "run.started"

@@ -144,10 +144,7 @@ func (l Line) fields() (all [][2]string) {
 // oneLine keeps line ends, which a process can put into its own name, out of mail headers.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(plain.Line(strings.NewReplacer("\r", " ", "\n", " ").Replace(s))), " ")
-	if r := []rune(s); len(r) > 200 {
-		s = string(r[:199]) + "…"
-	}
-	return s
+	return cut(s, 200)
 }
 
 // figure is a number of an alert beside its limit, or how it went.
@@ -165,7 +162,7 @@ func (l Line) figures() (all []figure) {
 		if list, ok := l.Data[k].([]any); ok {
 			f := figure{Name: plain.Line(k)}
 			for _, x := range list {
-				if v, ok := number(x); ok {
+				if v, ok := core.Number(x); ok {
 					f.series = append(f.series, v)
 				}
 			}
@@ -175,28 +172,16 @@ func (l Line) figures() (all []figure) {
 			}
 			continue
 		}
-		v, ok := number(l.Data[k])
-		limit, limited := number(l.Data[k+"_limit"])
+		v, ok := core.Number(l.Data[k])
+		limit, limited := core.Number(l.Data[k+"_limit"])
 		if !limited {
-			limit, limited = number(l.Data["limit"])
+			limit, limited = core.Number(l.Data["limit"])
 		}
 		if ok && limited && limit > 0 && k != "limit" && !strings.HasSuffix(k, "_limit") {
 			all = append(all, figure{Name: plain.Line(k), Value: v, Limit: limit, Percent: int(min(max(100*v/limit, 0), 200) / 2)})
 		}
 	}
 	return all
-}
-
-func number(v any) (float64, bool) {
-	switch v := v.(type) {
-	case float64:
-		return v, true
-	case int:
-		return float64(v), true
-	case int64:
-		return float64(v), true
-	}
-	return 0, false
 }
 
 // picture draws the course of a figure: the newest on the right. Mail programs show no SVG.

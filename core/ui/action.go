@@ -30,8 +30,8 @@ func (u *UI) Action(e core.Event) {
 // findingOf is the finding of which an event tells.
 func findingOf(e core.Event) core.Finding {
 	f := core.Finding{Path: text(e.Data["path"]), Severity: text(e.Data["severity"]), Rule: text(e.Data["rule"]), Message: e.Summary}
-	line, _ := figure(e.Data["line"])
-	column, _ := figure(e.Data["column"])
+	line, _ := core.Number(e.Data["line"])
+	column, _ := core.Number(e.Data["column"])
 	f.Line, f.Column = int(line), int(column)
 	return f
 }

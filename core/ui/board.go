@@ -93,7 +93,7 @@ func (r *row) end(e core.Event, s core.Status) {
 	if s != core.Passed {
 		r.reason = clean(e.Summary)
 	}
-	if sec, ok := figure(e.Data["seconds"]); ok {
+	if sec, ok := core.Number(e.Data["seconds"]); ok {
 		r.took = time.Duration(sec * float64(time.Second))
 	}
 }

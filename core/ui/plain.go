@@ -77,7 +77,7 @@ func sentence(e core.Event) string {
 	case core.KindRunStarted:
 		return "* " + runTitle(e)
 	case core.KindStageStarted:
-		if n, ok := figure(e.Data["attempt"]); ok && n > 1 {
+		if n, ok := core.Number(e.Data["attempt"]); ok && n > 1 {
 			return fmt.Sprintf("* attempt %.0f", n)
 		}
 		return "* started"
@@ -139,7 +139,7 @@ func runTitle(e core.Event) string {
 }
 
 func after(word string, e core.Event) string {
-	if s, ok := figure(e.Data["seconds"]); ok && s > 0 {
+	if s, ok := core.Number(e.Data["seconds"]); ok && s > 0 {
 		return word + duration(time.Duration(s*float64(time.Second)))
 	}
 	return ""
@@ -151,7 +151,7 @@ func findingText(e core.Event) string {
 	if p := text(e.Data["path"]); p != "" {
 		b.WriteString(p)
 		for _, k := range []string{"line", "column"} {
-			n, _ := figure(e.Data[k])
+			n, _ := core.Number(e.Data[k])
 			if n == 0 {
 				break
 			}
@@ -175,9 +175,9 @@ func metricText(e core.Event) string {
 	if unit != "" {
 		unit = " " + unit
 	}
-	v, _ := figure(e.Data["value"])
+	v, _ := core.Number(e.Data["value"])
 	s := fmt.Sprintf("%s: %s%s", text(e.Data["name"]), number(v), unit)
-	if l, ok := figure(e.Data["limit"]); ok {
+	if l, ok := core.Number(e.Data["limit"]); ok {
 		s += fmt.Sprintf(" (limit %s%s)", number(l), unit)
 	}
 	return clean(s)
@@ -201,8 +201,8 @@ func taskText(e core.Event) string {
 }
 
 func progressText(e core.Event) string {
-	done, _ := figure(e.Data["done"])
-	total, _ := figure(e.Data["total"])
+	done, _ := core.Number(e.Data["done"])
+	total, _ := core.Number(e.Data["total"])
 	s := clean(e.Summary)
 	switch {
 	case total > 0:

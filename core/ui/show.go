@@ -181,9 +181,9 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 
 func metricCells(e core.Event) []string {
 	unit := strings.TrimRight(" "+text(e.Data["unit"]), " ")
-	v, _ := figure(e.Data["value"])
+	v, _ := core.Number(e.Data["value"])
 	cells := []string{text(e.Data["name"]), number(v) + unit, "", clean(text(e.Data["detail"]))}
-	if l, ok := figure(e.Data["limit"]); ok {
+	if l, ok := core.Number(e.Data["limit"]); ok {
 		cells[2] = number(l) + unit
 	}
 	return cells

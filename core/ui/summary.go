@@ -119,7 +119,7 @@ func (u *UI) verdict(r core.Run, b *board) string {
 		}
 		out.WriteString(u.findings(row))
 		for _, e := range row.metrics {
-			if _, ok := figure(e.Data["limit"]); ok {
+			if _, ok := core.Number(e.Data["limit"]); ok {
 				fmt.Fprintf(&out, "  %s\n", metricText(e))
 			}
 		}

@@ -116,19 +116,6 @@ func short(commit string) string { return commit[:min(len(commit), 9)] }
 // ShortID is the part of a run's ID that is enough to name it, unless two began in the same second.
 func ShortID(id core.RunID) string { return string(id[:min(len(id), 10)]) }
 
-// figure reads a number of an event's data, which is a float64 once it has been through a journal.
-func figure(v any) (float64, bool) {
-	switch v := v.(type) {
-	case float64:
-		return v, true
-	case int:
-		return float64(v), true
-	case int64:
-		return float64(v), true
-	}
-	return 0, false
-}
-
 func text(v any) string {
 	s, _ := v.(string)
 	return s

@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,7 +19,7 @@ import (
 // FillScope replaces what stands in a scope for the hashes of files of a workspace. The core's half calls it before
 // every call of a plugin. A file that is not there is a *Failure.
 func FillScope(s contract.Scope, workspace string) (contract.Scope, error) {
-	if workspace == "" || !bytes.Contains(s.Value, []byte("{troop:"+contract.LateFileHash+":")) {
+	if workspace == "" || !contract.HasLate(s.Value, contract.LateFileHash) {
 		return s, nil
 	}
 	scope, err := decodeScope(s)

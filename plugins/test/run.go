@@ -234,13 +234,12 @@ func (s *suite) report(failed []results.Case, ran int) error {
 	first, count := "", 0
 	for _, k := range failed {
 		path, line := s.tree.locate(k)
-		message := cut(strings.TrimSuffix(k.Name+": "+k.Message, ": "), 500)
+		why := cause.Cause{Test: k.Name, Text: k.Message}
+		message := why.String()
 		s.job.Finding(sdk.Finding{Path: path, Line: line, Severity: "error", Rule: "test", Message: message})
 		if count == 0 {
-			first = message
-			if path != "" {
-				first = path + ":" + strconv.Itoa(line) + ": " + message
-			}
+			why.File, why.Line = path, line
+			first = why.String()
 		}
 		count += k.Tests()
 	}
@@ -348,11 +347,4 @@ func (s *suite) nameLeast(r coverage.Report, kind coverage.Kind) {
 // percent writes a percentage, rounded down: 69.99 must not read as 70 beside a limit of 70.
 func percent(v float64) string {
 	return strconv.FormatFloat(math.Floor(v*100+1e-9)/100, 'f', -1, 64)
-}
-
-func cut(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n]) + "…"
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bytes"
 	"net/url"
 	"regexp"
 	"strings"
@@ -26,8 +27,13 @@ func Late(kind LateKind, names ...string) string {
 	for i, n := range names {
 		escaped[i] = url.QueryEscape(n)
 	}
-	return "{troop:" + string(kind) + ":" + strings.Join(escaped, ",") + "}"
+	return beginning(kind) + strings.Join(escaped, ",") + "}"
 }
+
+func beginning(kind LateKind) string { return "{troop:" + string(kind) + ":" }
+
+// HasLate reports whether something stands for a value of a kind in text.
+func HasLate(text []byte, kind LateKind) bool { return bytes.Contains(text, []byte(beginning(kind))) }
 
 // FillLate replaces what stands for values of a kind. It stops at the first error.
 func FillLate(text string, kind LateKind, value func(names []string) (string, error)) (string, error) {
