@@ -309,7 +309,14 @@ func wilson(k, n int64) (low, high float64) {
 	middle := share + z95*z95/(2*count)
 	half := z95 * math.Sqrt(share*(1-share)/count+z95*z95/(4*count*count))
 	scale := 1 + z95*z95/count
-	return max((middle-half)/scale, 0), min((middle+half)/scale, 1)
+	low, high = max((middle-half)/scale, 0), min((middle+half)/scale, 1)
+	if k == 0 {
+		low = 0 // without the rest of a rounding
+	}
+	if k == n {
+		high = 1
+	}
+	return low, high
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -186,3 +186,14 @@ func TestAfter(t *testing.T) {
 		}
 	}
 }
+
+// TestWilsonEnds: without a failure the interval begins at 0, not beside it.
+func TestWilsonEnds(t *testing.T) {
+	t.Parallel()
+	if low, _ := wilson(0, 413); low != 0 {
+		t.Errorf("no failure: %g", low)
+	}
+	if _, high := wilson(413, 413); high != 1 {
+		t.Errorf("nothing else: %g", high)
+	}
+}
