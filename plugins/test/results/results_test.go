@@ -264,6 +264,24 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestCostOfGoTest reads two reports that took hours when the cost grew with the square of a name's depth, or with the
+// failed tests times the lines of their package.
+func TestCostOfGoTest(t *testing.T) {
+	deep := `{"Action":"run","Package":"p","Test":"T` + strings.Repeat("/", 8<<20) + `"}`
+	if list, err := parseGoTest([]byte(deep)); err != nil || len(list) != 2 {
+		t.Errorf("deep name: %d cases, %v", len(list), err)
+	}
+	var wide strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&wide, `{"Action":"output","Package":"p","Output":"line %d of the package\n"}`+"\n", i)
+		fmt.Fprintf(&wide, `{"Action":"run","Package":"p","Test":"T%d"}`+"\n"+`{"Action":"fail","Package":"p","Test":"T%d"}`+"\n", i, i)
+	}
+	wide.WriteString(`{"Action":"fail","Package":"p"}`)
+	if list, err := parseGoTest([]byte(wide.String())); err != nil || len(list) != 50_000 {
+		t.Errorf("many tests: %d cases, %v", len(list), err)
+	}
+}
+
 func TestNoColourCodes(t *testing.T) {
 	data, err := os.Open("testdata/junit-escape-code.xml")
 	if err != nil {
