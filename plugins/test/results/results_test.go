@@ -66,7 +66,7 @@ func TestParse(t *testing.T) {
 		"mocha-xunit.xml": {
 			"passed discount takes a quarter off | WORKSPACE/test/price.test.js:0 | ",
 			"failed discount never pays you | WORKSPACE/test/price.test.js:0 | Expected values to be strictly equal: 0 !== 1",
-			"failed discount refuses more than everything | WORKSPACE/test/price.test.js:0 | more than everything RangeError: more than everything",
+			"failed discount refuses more than everything | WORKSPACE/test/price.test.js:0 | more than everything",
 			"skipped discount knows nothing of time | WORKSPACE/test/price.test.js:0 | ",
 			"passed label says free | WORKSPACE/test/price.test.js:0 | ",
 		},
@@ -79,8 +79,8 @@ func TestParse(t *testing.T) {
 		},
 		"mocha.tap": {
 			"passed discount takes a quarter off | :0 | ",
-			"failed discount never pays you | :0 | Expected values to be strictly equal: 0 !== 1 AssertionError [ERR_ASSERTION]: Expected values to be strictly equal:",
-			"failed discount refuses more than everything | :0 | more than everything RangeError: more than everything",
+			"failed discount never pays you | :0 | Expected values to be strictly equal: 0 !== 1",
+			"failed discount refuses more than everything | :0 | more than everything",
 			"skipped discount knows nothing of time | :0 | ",
 			"passed label says free | :0 | ",
 		},
