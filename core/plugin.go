@@ -80,6 +80,15 @@ type (
 // NotGranted returns the error for a capability that the manifest does not grant to the stage.
 func NotGranted(c Capability) error { return contract.NotGranted(c) }
 
+// Refused returns an error of the kind that says: the caller may not do this.
+func Refused(text string) error { return &contract.Error{Kind: contract.ErrRefused, Text: text} }
+
+// HostKey is the key of an entry of the shared state that only the agent on a host may set.
+func HostKey(host HostName, key string) string { return contract.HostKey(host, key) }
+
+// CutHostKey is the opposite of HostKey; ok is false for a key of the stages and actions.
+func CutHostKey(s string) (host HostName, key string, ok bool) { return contract.CutHostKey(s) }
+
 // AllCapabilities returns every capability.
 func AllCapabilities() []Capability { return contract.AllCapabilities() }
 

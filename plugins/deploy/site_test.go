@@ -212,8 +212,9 @@ func (s *site) startAgent() {
 			s.t.Errorf("agent: %v", r.Err)
 		}
 	}()
-	before := s.fake.State(state.KeyTraffic).Version
-	s.eventually("the agent reports", func() bool { return s.fake.State(state.KeyTraffic).Version > before })
+	traffic := sdk.HostKey("router-1", state.KeyTraffic)
+	before := s.fake.State(traffic).Version
+	s.eventually("the agent reports", func() bool { return s.fake.State(traffic).Version > before })
 	s.t.Cleanup(s.stopAgent)
 }
 
@@ -263,7 +264,7 @@ func (s *site) desired() state.Desired {
 func (s *site) actual() state.Actual {
 	s.t.Helper()
 	var a state.Actual
-	if v := s.fake.State(state.KeyActual).Value; v != nil {
+	if v := s.fake.State(sdk.HostKey("router-1", state.KeyActual)).Value; v != nil {
 		if err := json.Unmarshal(v, &a); err != nil {
 			s.t.Fatal(err)
 		}
