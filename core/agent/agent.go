@@ -100,11 +100,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	var h *services
 	b := a.Config.Open(a.StateDir, func(err error) { a.refuse(ctx, h, err) })
 	defer b.Close()
-	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), b.Publish)
+	known := flags.Open(b.Client())
+	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), func(ctx context.Context, e core.Event) (err error) {
+		if a.Config.Role == "router" { // a host of the application stops no release
+			if e, err = known.Heed(ctx, e); err != nil {
+				return err
+			}
+		}
+		return b.Publish(ctx, e)
+	})
 	if err != nil {
 		return err
 	}
-	h = &services{config: a.Config, bus: b, flags: flags.Open(b.Client()), spool: spool, mask: a.mask()}
+	h = &services{config: a.Config, bus: b, flags: known, spool: spool, mask: a.mask()}
 	spooling := make(chan struct{})
 	go func() {
 		defer close(spooling)

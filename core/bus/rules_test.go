@@ -74,13 +74,21 @@ func TestHostsMayWork(t *testing.T) {
 	if list, err := flags.Open(canary.Client()).List(ctx); err != nil || len(list) != 1 {
 		t.Errorf("flags on a host: %v, %v", list, err)
 	}
-	followed := make(chan flags.Flag, 10)
+	followed, stops := make(chan flags.Flag, 10), make(chan flags.Stops, 10)
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		_ = flags.Open(canary.Client()).Follow(following, func([]flags.Flag) { followed <- flags.Flag{} }, func(f flags.Flag) { followed <- f }, func(err error) { t.Error(err) })
+		_ = flags.Open(canary.Client()).Follow(following, flags.Follower{
+			Stand: func([]flags.Flag) { followed <- flags.Flag{} }, Change: func(f flags.Flag) { followed <- f },
+			Stopped: func(s flags.Stops) { stops <- s }, Trouble: func(err error) { t.Error(err) },
+		})
 	}()
 	<-followed
+	<-stops
+	must("stop a release", flags.Open(router.Client()).Stop(ctx, "sha256:1", time.Now()))
+	if s := <-stops; len(s) != 1 {
+		t.Errorf("stopped: %v", s)
+	}
 	_, err = flags.Open(op.Client()).Set(ctx, "new-feature", false, "a person")
 	must("set a flag", err)
 	if f := <-followed; f.Value != false {
@@ -141,6 +149,7 @@ func TestHostsMayHarmOnlyThemselves(t *testing.T) {
 	}
 	attempts := []string{
 		"SET troop:flag:new-feature on", "DEL troop:flag:new-feature", "SET troop:flagversion:new-feature 9", "PUBLISH troop:flags {}",
+		"HSET troop:stopped sha256:1 2026-01-01T00:00:00Z", "HDEL troop:stopped sha256:1", "PUBLISH troop:stopped sha256:1",
 		"XADD troop:flags:audit * flag {}", "XTRIM troop:flags:audit MAXLEN 0",
 		"HSET troop:order:deploy:desired value forged", "DEL troop:order:deploy:desired", "PUBLISH troop:order:deploy desired",
 		"XADD troop:events * event {}", "XADD troop:events:web-1 * event {}", "XTRIM troop:events:web-1 MAXLEN 0", "XRANGE troop:events:web-1 - +",

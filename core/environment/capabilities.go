@@ -10,6 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/ansible"
 	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/flags"
 )
 
 // capabilities serves one job of a plugin.
@@ -166,6 +167,9 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 		e.Source = string(c.job.Info.Stage)
 	}
 	e.Environment, e.Run = c.job.Info.Environment, c.job.Info.Run
+	if e, err = flags.Open(b.Client()).Heed(ctx, e); err != nil {
+		return err
+	}
 	return b.Publish(ctx, e)
 }
 

@@ -171,7 +171,9 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
-	if r := d.want.Releases[d.want.Candidate]; r.Irreversible {
+	r := d.want.Releases[d.want.Candidate]
+	d.stopped(ctx, r, errOrdered)
+	if r.Irreversible {
 		return d.freeze(ctx, r, errOrdered)
 	}
 	done, err := d.goBack(ctx)

@@ -81,6 +81,12 @@ type (
 	TaskResult   = contract.TaskResult
 )
 
+// Keys of an event's data; see package contract.
+const (
+	StoppedRelease = contract.StoppedRelease
+	Delays         = contract.Delays
+)
+
 // HostKey is the key of an entry of the shared state that only the agent on a host may set; stages and actions read it.
 func HostKey(host HostName, key string) string { return contract.HostKey(host, key) }
 

@@ -174,6 +174,16 @@ type Event struct {
 	Data        map[string]any `json:"data,omitempty"`
 }
 
+// The keys of an event's data that troop gives a meaning.
+const (
+	// StoppedRelease is the artifact's digest of a release that was stopped: before the event is published, the feature
+	// flags that came with it are switched off on all hosts. Only stages, actions and the router's agents stop releases.
+	StoppedRelease = "stopped_release"
+	// Delays is a map of milliseconds from the event's time to each part of what followed. Troop adds "flags" to that of a
+	// stopped release, and "message" to the report of what people were told.
+	Delays = "delays_ms"
+)
+
 // EventFilter selects events. The zero value selects every event from now on.
 type EventFilter struct {
 	Kinds      []string // prefixes; empty: every kind
