@@ -16,6 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
+	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/notify"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
@@ -228,6 +229,45 @@ func TestForgedOrderIsRefused(t *testing.T) {
 	}
 	if len(seen) > 0 {
 		t.Errorf("obeyed %s", <-seen)
+	}
+}
+
+// A release that the router stops takes its flags along; a host of the application stops none.
+func TestRouterStopsARelease(t *testing.T) {
+	for host, stops := range map[core.HostName]bool{"router-1": true, "web-1": false} {
+		t.Run(string(host), func(t *testing.T) {
+			c, b := onRouter(t)
+			if host != "router-1" {
+				c.Host, c.Role, c.Redis.Password = host, "production", redistest.PasswordOf(string(host))
+			}
+			known := flags.Open(b.Client())
+			_, err := known.Update(t.Context(), "new-feature", flags.Change{By: "ops"}, func(f *flags.Flag) (err error) {
+				*f, err = f.Give(true, nil)
+				f.Metadata = map[string]any{flags.Release: "sha256:1"}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(t, &agent.Agent{Config: c, Open: func(context.Context, string, core.Digest) (core.Plugin, error) {
+				return plugin{watch: func(ctx context.Context, j core.Job) error {
+					err := j.Capabilities.Publish(ctx, core.Event{
+						Kind: "canary.closed", Severity: core.Alert, Data: map[string]any{core.StoppedRelease: "sha256:1", core.Delays: map[string]any{"canary": 1.5}},
+					})
+					<-ctx.Done()
+					return err
+				}}, nil
+			}})
+			e := waitFor(t, b, "canary.closed")
+			s, err := known.Stops(t.Context())
+			if f, _, _ := known.Get(t.Context(), "new-feature"); err != nil || s.Off(f) != stops {
+				t.Errorf("stopped %v, %v", s, err)
+			}
+			delays, _ := e.Data[core.Delays].(map[string]any)
+			if ms, ok := delays["flags"].(float64); ok != stops || ms < 0 || ms > 10_000 || delays["canary"] != 1.5 {
+				t.Errorf("delays %v", delays)
+			}
+		})
 	}
 }
 

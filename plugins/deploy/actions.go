@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -217,6 +218,7 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		return nil
 	}
 	defer d.drive(ctx)()
+	d.stopped(ctx, d.want.Releases[orElse(d.want.Candidate, d.want.Good)], errors.New("an operator ordered the rollback"))
 	if _, err := d.goBackTo(ctx, r); err != nil {
 		return err
 	}

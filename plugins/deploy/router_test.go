@@ -149,9 +149,18 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	// The reason is the first alert that counts, so the earlier ones did not count.
 	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
 	s.expectSplit(30, 30, 0)
+	var closed sdk.Event
 	s.eventually("the closing is published", func() bool {
-		return slices.ContainsFunc(s.fake.Published(), func(e sdk.Event) bool { return e.Kind == "canary.closed" && e.Severity == sdk.Alert })
+		i := slices.IndexFunc(s.fake.Published(), func(e sdk.Event) bool { return e.Kind == "canary.closed" && e.Severity == sdk.Alert })
+		if i >= 0 {
+			closed = s.fake.Published()[i]
+		}
+		return i >= 0
 	})
+	// Production serves the same release, which is not stopped.
+	if delays, _ := closed.Data[sdk.Delays].(map[string]any); closed.Data[sdk.StoppedRelease] != nil || delays["canary"] == nil {
+		t.Errorf("the closing says %v", closed.Data)
+	}
 
 	s.stopAgent() // a restarted agent remembers that the canary is closed
 	s.startAgent()

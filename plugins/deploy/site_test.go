@@ -252,6 +252,16 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	return nil, nil
 }
 
+// stopped are the artifacts of the releases that events said were stopped.
+func (s *site) stopped() (all []string) {
+	for _, e := range s.fake.Published() {
+		if artifact, ok := e.Data[sdk.StoppedRelease].(string); ok {
+			all = append(all, artifact)
+		}
+	}
+	return all
+}
+
 func (s *site) desired() state.Desired {
 	s.t.Helper()
 	var d state.Desired
