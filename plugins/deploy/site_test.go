@@ -84,9 +84,14 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	bind := net24 + ".2:21080"
 	s.url = "http://" + bind
+	bucket, err := filepath.Abs("../../playbooks/roles/router/files/bucket.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.vars = map[string]any{
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
-		"router_app_health": "/healthz", "router_sticky": false, "router_group": "root",
+		"router_app_health": "/healthz", "router_sticky": false, "router_client": "",
+		"router_tester_header": "", "router_tester_cookie": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	}
 	s.render()
