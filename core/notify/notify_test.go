@@ -473,3 +473,30 @@ func TestStopLeavesWhatIsNotTold(t *testing.T) {
 		}
 	})
 }
+
+// What people are told of a stopped release is one record, with the delay of each part.
+func TestStoppedReleaseIsOneRecord(t *testing.T) {
+	t.Parallel()
+	reports := make(chan core.Event, 10)
+	told := 0
+	r := Router{
+		Notifiers: []core.Notifier{{Type: "webhook", Name: "ops", URL: "https://ops.example", On: []string{"alert"}}},
+		Send:      func(context.Context, core.Notifier, Message) error { told++; return nil },
+		Report:    func(e core.Event) { reports <- e },
+	}
+	e := core.Event{
+		ID: "01J", Time: time.Now(), Kind: "canary.closed", Severity: core.Alert, Key: "canary",
+		Data: map[string]any{core.StoppedRelease: "sha256:1", core.Delays: map[string]any{"canary": 0.4, "flags": 2.5}},
+	}
+	if err := r.Handle(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	got := <-reports
+	delays, _ := got.Data[core.Delays].(map[string]any)
+	if got.Kind != "notify.sent" || told != 1 || got.Data[core.StoppedRelease] != "sha256:1" || delays["canary"] != 0.4 || delays["flags"] != 2.5 {
+		t.Errorf("told %d times, reported %+v", told, got)
+	}
+	if ms, ok := delays["message"].(float64); !ok || ms <= 0 || ms > 60_000 {
+		t.Errorf("delay of the message: %v", delays["message"])
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -172,7 +173,9 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
-	if r := d.want.Releases[d.want.Candidate]; r.Irreversible {
+	r := d.want.Releases[d.want.Candidate]
+	d.stopped(ctx, r, errOrdered)
+	if r.Irreversible {
 		return d.freeze(ctx, r, errOrdered)
 	}
 	done, err := d.goBack(ctx)
@@ -260,6 +263,7 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		return nil
 	}
 	defer d.drive(ctx)()
+	d.stopped(ctx, d.want.Releases[orElse(d.want.Candidate, d.want.Good)], errors.New("an operator ordered the rollback"))
 	if _, err := d.goBackTo(ctx, r); err != nil {
 		return err
 	}

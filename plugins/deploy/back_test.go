@@ -36,6 +36,9 @@ func TestOperatorEndsHeldCanary(t *testing.T) {
 			expect(t, "web-1", s.serving("web-1"), want)
 			expect(t, "canary-1", s.serving("canary-1"), want)
 			s.expectSplit(30, 20, 10)
+			if got := s.stopped(); (len(got) > 0) != (action != "promote") || len(got) > 0 && !strings.Contains(held, got[0]) {
+				t.Errorf("stopped releases: %v", got)
+			}
 		})
 	}
 }

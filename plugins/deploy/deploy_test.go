@@ -272,6 +272,8 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 	s.setting.silence = 500 * time.Millisecond
 	s.startAgent()
 	s.eventually("the agent closes it", func() bool { return s.actual().Closed != nil })
+	s.eventually("and tells that the release is stopped", func() bool { return len(s.stopped()) == 1 })
+	expect(t, "stopped", s.stopped()[0], s.desired().Releases[s.desired().Candidate].Artifact)
 	s.expectSplit(30, 30, 0)
 }
 

@@ -217,8 +217,9 @@ func (s *site) startAgent() {
 			s.t.Errorf("agent: %v", r.Err)
 		}
 	}()
-	before := s.fake.State(state.KeyTraffic).Version
-	s.eventually("the agent reports", func() bool { return s.fake.State(state.KeyTraffic).Version > before })
+	traffic := sdk.HostKey("router-1", state.KeyTraffic)
+	before := s.fake.State(traffic).Version
+	s.eventually("the agent reports", func() bool { return s.fake.State(traffic).Version > before })
 	s.t.Cleanup(s.stopAgent)
 }
 
@@ -256,6 +257,16 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	return nil, nil
 }
 
+// stopped are the artifacts of the releases that events said were stopped.
+func (s *site) stopped() (all []string) {
+	for _, e := range s.fake.Published() {
+		if artifact, ok := e.Data[sdk.StoppedRelease].(string); ok {
+			all = append(all, artifact)
+		}
+	}
+	return all
+}
+
 func (s *site) desired() state.Desired {
 	s.t.Helper()
 	var d state.Desired
@@ -268,7 +279,7 @@ func (s *site) desired() state.Desired {
 func (s *site) actual() state.Actual {
 	s.t.Helper()
 	var a state.Actual
-	if v := s.fake.State(state.KeyActual).Value; v != nil {
+	if v := s.fake.State(sdk.HostKey("router-1", state.KeyActual)).Value; v != nil {
 		if err := json.Unmarshal(v, &a); err != nil {
 			s.t.Fatal(err)
 		}

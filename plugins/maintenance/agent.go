@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -94,6 +96,9 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 // findTarget gets the storage host's address and keys from the core.
 func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
 	t := storage.Target{User: c.User, Path: c.Path}
+	if t.User == "" {
+		t.User = account(job.Info.Host)
+	}
 	if c.Address != "" {
 		t.Names = []string{c.Address}
 		t.Address = net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
@@ -119,9 +124,22 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 	return t, err
 }
 
+// account is the name of a host's account on the storage host, as the role storage makes it: a user name has at most 32
+// characters.
+func account(host sdk.HostName) string {
+	const most = 25
+	name := string(host)
+	if len(name) > most {
+		sum := sha256.Sum256([]byte(name))
+		name = hex.EncodeToString(sum[:])[:most]
+	}
+	return "backup-" + name
+}
+
 // remoteStore is an open connection to a storage host.
 type remoteStore interface {
 	storage.Store
+	Names() ([]string, error)
 	Free() (bytes int64, known bool)
 	Close() error
 }
@@ -136,6 +154,7 @@ type agent struct {
 	remote  remoteStore // nil: not connected
 	damaged error       // what could not be read from the state folder
 
+	learned  bool                 // the receipts of the host that had this name before were looked for
 	failed   int                  // connections in a row
 	tried    time.Time            // the last time the agent tried to connect
 	rests    map[string]rest      // moves that wait, by ID
@@ -266,6 +285,7 @@ func (a *agent) connect(ctx context.Context) {
 	}
 	a.failed = 0
 	a.remote, a.mover.Store = s, s
+	a.learn(ctx)
 	a.resolve("storage", fmt.Sprintf("the storage host can be reached from %s again; %d files (%s) are moved now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
 }
 

@@ -1,13 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -99,4 +106,57 @@ func drill(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 		return sdk.Failf("%d of %d backups cannot be read back", bad, len(t.Rows))
 	}
 	return nil
+}
+
+// learned is how many receipts an agent without any reads from the storage host.
+const learned = 1000
+
+// learn gives a journal without receipts those on the storage host: this host may replace another one of its name, whose
+// backups are to be restored here.
+func (a *agent) learn(ctx context.Context) {
+	if a.learned || len(a.journal.Receipts()) > 0 {
+		return
+	}
+	names, err := a.remote.Names()
+	if err != nil {
+		a.warn("look for earlier backups: %v", err)
+		return
+	}
+	a.learned = true
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, storage.ReceiptSuffix) })
+	last := map[string]storage.Receipt{}
+	for _, n := range names {
+		if ctx.Err() != nil {
+			return
+		}
+		var b bytes.Buffer
+		var r storage.Receipt
+		if a.remote.Get(n, &limited{&b, 64 << 10}) != nil || json.Unmarshal(b.Bytes(), &r) != nil {
+			continue // it was cut off, and is there once more
+		}
+		if r.Host == string(a.info.Host) && path.Base(r.Remote) == r.Remote && r.Verified.After(last[r.ID].Verified) {
+			last[r.ID] = r
+		}
+	}
+	ids := slices.Sorted(maps.Keys(last))
+	for _, id := range ids[max(0, len(ids)-learned):] {
+		r := last[id]
+		if err := a.journal.Append(journal.Record{ID: r.ID, Op: journal.OpReceipt, Receipt: &r}); err != nil {
+			a.warn("remember an earlier backup: %v", err)
+			return
+		}
+	}
+}
+
+// limited is a writer that takes a number of bytes.
+type limited struct {
+	io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, errors.New("too long")
+	}
+	return l.Writer.Write(p)
 }
