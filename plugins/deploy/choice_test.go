@@ -105,8 +105,10 @@ func TestTesters(t *testing.T) {
 	s.mustDeploy(artifact1)
 	counted := func() int64 {
 		var r traffic.Reading
-		if err := json.Unmarshal(s.fake.State(state.KeyTraffic).Value, &r); err != nil {
-			t.Fatal(err)
+		if v := s.fake.State(state.KeyTraffic).Value; v != nil { // the agent has reported
+			if err := json.Unmarshal(v, &r); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return r.Production.Requests + r.Canary.Requests
 	}
