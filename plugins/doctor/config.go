@@ -15,7 +15,7 @@ import (
 
 type config struct {
 	Interval    sdk.Duration  `hcl:"interval" default:"\"1s\"" doc:"Time between two samples, 250ms to 1m."`
-	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process uses too much CPU; default: above 80 for 10s."`
+	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process or a user uses too much CPU; default: above 80 for 10s."`
 	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; without the block, memory is not checked."`
 	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90."`
 	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, terminate, kill."`
@@ -28,7 +28,7 @@ type config struct {
 }
 
 type cpuLimit struct {
-	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core."`
+	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core: of one process, and of all processes of a user's sessions together."`
 	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"Over this time."`
 }
 
@@ -45,7 +45,7 @@ type hostLimits struct {
 }
 
 type budgetConfig struct {
-	Actions int          `hcl:"actions" default:"20" doc:"Maximum number of signals and changes of priority."`
+	Actions int          `hcl:"actions" default:"20" doc:"Maximum number of steps, whatever the number of processes that a step affects."`
 	Per     sdk.Duration `hcl:"per" default:"\"10m\"" doc:"Within this time."`
 }
 
@@ -102,9 +102,10 @@ var stage = sdk.Stage[config]{
 	Check:        check,
 	Run:          run,
 	Agent: &sdk.Agent[config]{
-		Watch:             watch,
-		Capabilities:      []sdk.Capability{sdk.Events, sdk.State},
-		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE"},
+		Watch:        watch,
+		Capabilities: []sdk.Capability{sdk.Events, sdk.State},
+		// CAP_DAC_READ_SEARCH is for the rules of sudo and polkit, which say who is an administrator, and for the logs of units.
+		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_DAC_READ_SEARCH"},
 	},
 	Actions: []sdk.Action[config]{
 		{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -35,9 +36,13 @@ type Meter struct {
 	proc   string
 	cpu    cpuSource
 	memory memorySource
+	slices string // folder of user.slice in cgroup v2; empty: there is none
 	lastAt time.Time
 	last   time.Duration
 }
+
+// UserSlices returns the folder of the users' slices in cgroup v2, for a Ledger; empty: there is none.
+func (m *Meter) UserSlices() string { return m.slices }
 
 // cpuSource reads the CPU time used so far and the capacity in cores.
 type cpuSource func(ctx context.Context) (used time.Duration, cores float64, err error)
@@ -52,6 +57,9 @@ func NewMeter(proc string) (*Meter, error) {
 	v2, v1, err := findCgroups(proc)
 	if err != nil {
 		return nil, fmt.Errorf("find cgroups: %w", err)
+	}
+	if dir := filepath.Join(v2.dir, "user.slice"); v2.dir != "" && exists(dir) {
+		m.slices = dir
 	}
 	switch {
 	case v2.controls("cpu"):
