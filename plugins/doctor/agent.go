@@ -68,7 +68,8 @@ type agent struct {
 	policy   *ladder.Policy
 	guard    *protect.Guard // without what the manifest adds
 	accounts func() (*protect.Accounts, error)
-	alarms   [2]limit.Alarm
+	alarms   []*hostAlarm
+	killedAt time.Time // when the kernel killed a process last
 	recorder *record.Recorder
 	began    uint64                     // when this tick began, in clock ticks since boot
 	busy     float64                    // per cent of one core: a shell whose commands use so much does not wait
@@ -126,10 +127,6 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	if err != nil {
 		warn("%v", err)
 	}
-	host := func(kind string, percent float64) limit.Alarm {
-		up := alerts.IsOpen(kind + ":" + string(info.Host))
-		return limit.Alarm{Limit: percent, Window: c.Host.For.Std(), Cooldown: c.Host.Cooldown.Std(), Up: up}
-	}
 	readers := limit.Readers{
 		Demand: process.NewDemandReader(at.proc).Read,
 		Share:  func(id process.Ident) (int64, error) { return process.Share(at.proc, id) },
@@ -139,7 +136,7 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 		windows: limit.NewWindows(c.limits(), readers), ledger: sample.NewLedger(c.CPU.For.Std(), meter.UserSlices(), ordinary),
 		policy: ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
 		guard:  &protect.Guard{Accounts: read, Self: at.self}, accounts: read, recorder: rec, held: map[string]*process.Handle{},
-		alarms: [2]limit.Alarm{host("host.cpu", c.Host.CPU), host("host.memory", c.Host.Memory)}, report: report{Leash: c.Leash},
+		alarms: hostAlarms(c, string(info.Host), alerts), report: report{Leash: c.Leash},
 		busy: c.CPU.Above / 2, alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
 	}
 	a.adopt(time.Now())
@@ -192,8 +189,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		return err
 	}
 	hogs := a.windows.Add(s)
-	a.ring(now, 0, "host.cpu", "CPU", s.Host.CPU, s.Host)
-	a.ring(now, 1, "host.memory", "memory", s.Host.Memory, s.Host)
+	a.ring(ctx, now, s.Host)
 	for _, pt := range a.policy.Due(now, hogs) {
 		if pt.Hog.UID != 0 {
 			a.treatUser(ctx, now, pt)
@@ -221,52 +217,6 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		a.warn("%v", err) // a full disk must not stop the doctor
 	}
 	return nil
-}
-
-func (a *agent) ring(now time.Time, i int, kind, what string, value float64, h sample.Host) {
-	alarm := &a.alarms[i]
-	change, average := alarm.Add(now, value)
-	e := sdk.Event{Kind: kind, Key: kind + ":" + string(a.info.Host), Data: map[string]any{
-		"percent": round(average), "limit": alarm.Limit, "seconds": alarm.Window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
-	}}
-	switch change {
-	case limit.Raised:
-		e.Severity = sdk.Alert
-		e.Summary = fmt.Sprintf("%s of host %s above %g %% for %s: %.0f %% of its capacity", what, a.info.Host, alarm.Limit, alarm.Window, average)
-		e.Data["top"] = a.top(what)
-	case limit.Cleared:
-		e.Severity = sdk.Resolved
-		e.Summary = fmt.Sprintf("%s of host %s is below 90 %% of its limit of %g %% again: %.0f %%", what, a.info.Host, alarm.Limit, average)
-	case limit.Unchanged:
-		return
-	}
-	a.emit(e)
-}
-
-// top names the processes that use most, for the alert of a host.
-func (a *agent) top(what string) []string {
-	value := func(u sample.Usage) float64 { return a.windows.Percent(u.Ident) }
-	if what == "memory" {
-		value = func(u sample.Usage) float64 { return float64(u.RSS) }
-	}
-	var list []string
-	taken := map[int]bool{}
-	for range 3 {
-		best := sample.Usage{}
-		for _, u := range a.procs {
-			if !taken[u.PID] && value(u) > value(best) {
-				best = u
-			}
-		}
-		if best.PID == 0 {
-			break
-		}
-		taken[best.PID] = true
-		if f, _, err := a.look(best.Ident); err == nil {
-			list = append(list, fmt.Sprintf("%d %s of %s", f.PID, process.CommandLine(a.at.proc, f), f.User))
-		}
-	}
-	return list
 }
 
 // emit publishes an event. An alert that is already open, and a recovery without an alert, are not published.

@@ -94,6 +94,17 @@ func (s *folderStore) Get(name string, dst io.Writer) error {
 	return s.crash.point()
 }
 
+func (s *folderStore) Walk(dir string, each func(name string)) error {
+	return filepath.WalkDir(filepath.Join(s.dir, dir), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(s.dir, p)
+		each(name)
+		return err
+	})
+}
+
 func (s *folderStore) Remove(name string) error { return os.Remove(filepath.Join(s.dir, name)) }
 func (s *folderStore) Close() error             { return nil }
 func (s *folderStore) Free() (int64, bool) {

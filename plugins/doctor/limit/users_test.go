@@ -124,6 +124,26 @@ func TestSetApart(t *testing.T) {
 	}
 }
 
+// TestStaggered has six processes that begin to spin a second after each other: they are one hog.
+func TestStaggered(t *testing.T) {
+	h := newHost(t)
+	h.second(nil, 0, false)
+	procs := map[int]float64{}
+	for i := range 30 {
+		if i < 6 {
+			procs[10+i] = 100
+		}
+		for _, key := range h.second(procs, 0, false) {
+			if key != "user-1001/cpu" {
+				t.Fatalf("second %d: %s is a hog", i, key)
+			}
+		}
+	}
+	if h.w.Percent(process.Ident{PID: 15, Start: 1}) < 99 || h.w.Apart(process.Ident{PID: 10, Start: 1}) {
+		t.Error("want the processes followed, and none set apart")
+	}
+}
+
 // TestThreads has a process with threads that wait for a core most of the time: two burn, and the main thread sleeps.
 func TestThreads(t *testing.T) {
 	w := NewWindows(Limits{CPU: 80, CPUFor: 10 * time.Second}, Readers{})

@@ -51,7 +51,7 @@ type Readers struct {
 //
 // The same holds for the processes of a user's sessions together: a swarm of processes, each of which lives or uses too
 // little to be a hog, is one hog. A process that is a hog alone is set apart: its use does not count for its user. When
-// several processes of a user become hogs at once, they are not set apart, but are one hog together.
+// several processes of a user become hogs within a window, they are not set apart, but are one hog together.
 //
 // If many processes share a core, none reaches the limit although the host is overloaded. So a spinning process is a hog,
 // too: threads that never sleep voluntarily together run or wait for a core for the limit's share of the window. A thread
@@ -179,7 +179,7 @@ func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64)
 			w.users[u.UID] = t
 		}
 		fresh := w.fresh[u.UID]
-		together := len(fresh) > 1 || !t.hogged.IsZero() && s.Time.Sub(t.hogged) < w.limits.CPUFor
+		together := len(fresh) > 0 && w.rising(u.UID, limit) > 1 || !t.hogged.IsZero() && s.Time.Sub(t.hogged) < w.limits.CPUFor
 		if len(fresh) > 0 && !together && fresh[0].Waited == 0 {
 			apart[u.UID] += w.setApart(t, fresh[0], w.last)
 			fresh = nil
@@ -207,6 +207,17 @@ func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64)
 			delete(w.users, uid)
 		}
 	}
+}
+
+// rising counts the processes of a user that are hogs, or will be when their window is over if they go on.
+func (w *Windows) rising(uid uint32, limit float64) int {
+	n := 0
+	for _, t := range w.tracks {
+		if t.uid == uid && !t.apart && len(t.points) > 1 && t.percent >= limit/2 && rate(t.points[0], t.points[len(t.points)-1]) >= limit {
+			n++
+		}
+	}
+	return n
 }
 
 // setApart takes a process out of its user's account, also from the past, and makes it a hog by itself. at is when the

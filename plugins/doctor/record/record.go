@@ -226,7 +226,8 @@ func Read(in io.Reader, each func(Entry)) (Left, error) {
 	var left Left
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
 			return left, fmt.Errorf("read recording: %w", err)
 		}
 		var e Entry
@@ -239,7 +240,7 @@ func Read(in io.Reader, each func(Entry)) (Left, error) {
 				left.First = n
 			}
 		}
-		if err != nil {
+		if end {
 			return left, nil
 		}
 	}

@@ -125,8 +125,7 @@ func TestMembers(t *testing.T) {
 	l := NewLedger(10*time.Second, "", everybody)
 	var samples [][]Usage
 	for s := range 10 {
-		d := time.Duration(s)
-		samples = append(samples, []Usage{bobs(10, 1, 0, 0), bobs(11, 10, d*20*ms, d*950*ms), bobs(12, 1, d*10*ms, 0)})
+		samples = append(samples, []Usage{bobs(10, 1, 0, 0), bobs(11, 10, time.Duration(20*s)*ms, time.Duration(950*s)*ms), bobs(12, 1, time.Duration(10*s)*ms, 0)})
 	}
 	play(l, samples...)
 	if got := l.Members(bob, none); len(got) != 1 || got[0].PID != 11 {

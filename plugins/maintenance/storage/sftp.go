@@ -226,6 +226,26 @@ func (s *SFTP) Get(name string, dst io.Writer) error {
 	return nil
 }
 
+// Walk calls each with the name of every file below a folder.
+func (s *SFTP) Walk(dir string, each func(name string)) error {
+	entries, err := s.sftp.ReadDir(s.full(dir))
+	if err != nil {
+		return fmt.Errorf("list %s on storage host: %w", dir, err)
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			if err := s.Walk(name, each); err != nil {
+				return err
+			}
+		case e.Mode().IsRegular():
+			each(name)
+		}
+	}
+	return nil
+}
+
 // Remove removes a stored file that is damaged.
 func (s *SFTP) Remove(name string) error {
 	if err := s.sftp.Remove(s.full(name)); err != nil {
