@@ -28,7 +28,7 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 		return fmt.Errorf("find the agent's own processes: %w", err)
 	}
 	publish := func(e sdk.Event) error { return job.Publish(ctx, e) }
-	a, err := newAgent(c.withDefaults(), job.Info, place{proc: "/proc", etc: "/etc", self: me}, publish, job.Warnf)
+	a, err := newAgent(c.withDefaults(), job.Info, place{proc: "/proc", etc: "/etc", share: "/usr/share", self: me}, publish, job.Warnf)
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func watch(ctx context.Context, c *config, job *sdk.Job) error {
 
 // place holds the paths from which the agent reads the host's state, and the agent's own identity.
 type place struct {
-	proc, etc string
-	self      protect.Self
+	proc, etc, share string
+	self             protect.Self
 }
 
 // agent is the doctor on one host: it takes samples and carries out the policy's decisions. Not safe for concurrent use.
@@ -63,12 +63,17 @@ type agent struct {
 	at       place
 	sampler  sampling
 	meter    *sample.Meter
+	ledger   *sample.Ledger
 	windows  *limit.Windows
 	policy   *ladder.Policy
 	guard    *protect.Guard // without what the manifest adds
-	alarms   [2]limit.Alarm
+	accounts func() (*protect.Accounts, error)
+	alarms   []*hostAlarm
+	killedAt time.Time // when the kernel killed a process last
 	recorder *record.Recorder
-	held     map[string]*process.Handle // patients, by their hog's key
+	began    uint64                     // when this tick began, in clock ticks since boot
+	busy     float64                    // per cent of one core: a shell whose commands use so much does not wait
+	held     map[string]*process.Handle // patients that are one process, by their hog's key
 	procs    []sample.Usage
 	broke    bool // the budget is spent
 	report   report
@@ -79,6 +84,23 @@ type agent struct {
 
 	publish func(sdk.Event) error
 	warn    func(format string, args ...any)
+}
+
+// accountsFor is how long the host's accounts are trusted.
+const accountsFor = 2 * time.Second
+
+// cached reads accounts once in a while: a fork bomb has thousands of processes to judge.
+func cached(read func() (*protect.Accounts, error)) func() (*protect.Accounts, error) {
+	var at time.Time
+	var last *protect.Accounts
+	var err error
+	return func() (*protect.Accounts, error) {
+		if now := time.Now(); at.IsZero() || now.Sub(at) >= accountsFor {
+			last, err = read()
+			at = now
+		}
+		return last, err
+	}
 }
 
 // sampling lists all processes with their usage. It is called for each sample.
@@ -92,7 +114,11 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	if err != nil {
 		return nil, err
 	}
-	read := func() (*protect.Accounts, error) { return protect.ReadAccounts(at.etc) }
+	read := cached(func() (*protect.Accounts, error) { return protect.ReadAccounts(at.etc, at.share) })
+	ordinary := func(uid uint32) bool {
+		accounts, err := read()
+		return err == nil && accounts.Ordinary(uid)
+	}
 	rec, err := record.Open(info.StateDir, info.Role)
 	if err != nil {
 		return nil, err
@@ -101,18 +127,17 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 	if err != nil {
 		warn("%v", err)
 	}
-	host := func(kind string, percent float64) limit.Alarm {
-		up := alerts.IsOpen(kind + ":" + string(info.Host))
-		return limit.Alarm{Limit: percent, Window: c.Host.For.Std(), Cooldown: c.Host.Cooldown.Std(), Up: up}
+	readers := limit.Readers{
+		Demand: process.NewDemandReader(at.proc).Read,
+		Share:  func(id process.Ident) (int64, error) { return process.Share(at.proc, id) },
 	}
-	demand := func(id process.Ident) (process.Demand, error) { return process.ReadDemand(at.proc, id) }
 	a := &agent{
 		interval: c.Interval.Std(), info: info, at: at, sampler: sample.NewSampler(at.proc), meter: meter,
-		windows: limit.NewWindows(c.limits(), demand),
-		policy:  ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
-		guard:   &protect.Guard{Accounts: read, Self: at.self}, recorder: rec, held: map[string]*process.Handle{},
-		alarms: [2]limit.Alarm{host("host.cpu", c.Host.CPU), host("host.memory", c.Host.Memory)}, report: report{Leash: c.Leash},
-		alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
+		windows: limit.NewWindows(c.limits(), readers), ledger: sample.NewLedger(c.CPU.For.Std(), meter.UserSlices(), ordinary),
+		policy: ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
+		guard:  &protect.Guard{Accounts: read, Self: at.self}, accounts: read, recorder: rec, held: map[string]*process.Handle{},
+		alarms: hostAlarms(c, string(info.Host), alerts), report: report{Leash: c.Leash},
+		busy: c.CPU.Above / 2, alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
 	}
 	a.adopt(time.Now())
 	return a, nil
@@ -126,11 +151,11 @@ func (a *agent) adopt(now time.Time) {
 		if !ok {
 			continue
 		}
-		var h limit.Hog
-		if _, err := fmt.Sscanf(text, "%d@%d/%s", &h.PID, &h.Start, &h.Resource); err != nil {
+		h, ok := parseHog(text)
+		if !ok {
 			continue
 		}
-		f := process.Facts{Ident: h.Ident, Comm: "unknown"}
+		f := process.Facts{Ident: h.Ident}
 		f.Executable, _ = e.Data["executable"].(string)
 		f.User, _ = e.Data["user"].(string)
 		a.policy.Adopt(now, h, f)
@@ -153,19 +178,26 @@ func (a *agent) Close() {
 // Tick takes one sample and acts on it.
 func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	var err error
+	if a.began, err = process.Uptime(); err != nil {
+		return err
+	}
 	if a.procs, err = a.sampler.Processes(a.procs[:0]); err != nil {
 		return err
 	}
-	s := sample.Sample{Time: now, Procs: a.procs}
+	s := sample.Sample{Time: now, Procs: a.procs, Users: a.ledger.Add(a.procs, now)}
 	if s.Host, err = a.meter.Read(ctx, now); err != nil {
 		return err
 	}
 	hogs := a.windows.Add(s)
-	a.ring(now, 0, "host.cpu", "CPU", s.Host.CPU, s.Host)
-	a.ring(now, 1, "host.memory", "memory", s.Host.Memory, s.Host)
+	a.ring(ctx, now, s.Host)
 	for _, pt := range a.policy.Due(now, hogs) {
-		a.treat(ctx, now, pt)
+		if pt.Hog.UID != 0 {
+			a.treatUser(ctx, now, pt)
+		} else {
+			a.treat(ctx, now, pt)
+		}
 	}
+	a.policy.Each(func(pt *ladder.Patient) { a.windows.Hurry(pt.Hog, pt.Returns) })
 	for _, pt := range a.policy.Recovered(now, a.windows.Alive) {
 		a.recovered(pt)
 	}
@@ -181,56 +213,10 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		a.warn("%v", err)
 	}
 	a.unsent = err != nil
-	if err := a.recorder.Add(s, a.windows, a.look); err != nil {
+	if err := a.recorder.Add(s, record.Source{Windows: a.windows, Look: a.look, Most: a.most}); err != nil {
 		a.warn("%v", err) // a full disk must not stop the doctor
 	}
 	return nil
-}
-
-func (a *agent) ring(now time.Time, i int, kind, what string, value float64, h sample.Host) {
-	alarm := &a.alarms[i]
-	change, average := alarm.Add(now, value)
-	e := sdk.Event{Kind: kind, Key: kind + ":" + string(a.info.Host), Data: map[string]any{
-		"percent": round(average), "limit": alarm.Limit, "seconds": alarm.Window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
-	}}
-	switch change {
-	case limit.Raised:
-		e.Severity = sdk.Alert
-		e.Summary = fmt.Sprintf("%s of host %s above %g %% for %s: %.0f %% of its capacity", what, a.info.Host, alarm.Limit, alarm.Window, average)
-		e.Data["top"] = a.top(what)
-	case limit.Cleared:
-		e.Severity = sdk.Resolved
-		e.Summary = fmt.Sprintf("%s of host %s is below 90 %% of its limit of %g %% again: %.0f %%", what, a.info.Host, alarm.Limit, average)
-	case limit.Unchanged:
-		return
-	}
-	a.emit(e)
-}
-
-// top names the processes that use most, for the alert of a host.
-func (a *agent) top(what string) []string {
-	value := func(u sample.Usage) float64 { return a.windows.Percent(u.Ident) }
-	if what == "memory" {
-		value = func(u sample.Usage) float64 { return float64(u.RSS) }
-	}
-	var list []string
-	taken := map[int]bool{}
-	for range 3 {
-		best := sample.Usage{}
-		for _, u := range a.procs {
-			if !taken[u.PID] && value(u) > value(best) {
-				best = u
-			}
-		}
-		if best.PID == 0 {
-			break
-		}
-		taken[best.PID] = true
-		if f, _, err := a.look(best.Ident); err == nil {
-			list = append(list, fmt.Sprintf("%d %s of %s", f.PID, process.CommandLine(a.at.proc, f), f.User))
-		}
-	}
-	return list
 }
 
 // emit publishes an event. An alert that is already open, and a recovery without an alert, are not published.
@@ -250,4 +236,13 @@ func (a *agent) emit(e sdk.Event) {
 		a.recorder.Tell(e)
 		a.report.Last = e.Summary
 	}
+}
+
+// most returns the process of a user that used most lately.
+func (a *agent) most(uid uint32) (process.Ident, bool) {
+	list := a.ledger.Members(uid, a.windows.Apart)
+	if len(list) == 0 {
+		return process.Ident{}, false
+	}
+	return list[0].Ident, true
 }

@@ -69,7 +69,7 @@ func newTellingAgent(tb testing.TB, c config, role, etc, state string) (*agent, 
 	tb.Helper()
 	o := &told{}
 	info := sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: state}
-	a, err := newAgent(filled(c), info, place{proc: "/proc", etc: etc}, o.add, tb.Logf)
+	a, err := newAgent(filled(c), info, place{proc: "/proc", etc: etc, share: etc}, o.add, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}

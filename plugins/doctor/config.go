@@ -15,9 +15,9 @@ import (
 
 type config struct {
 	Interval    sdk.Duration  `hcl:"interval" default:"\"1s\"" doc:"Time between two samples, 250ms to 1m."`
-	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process uses too much CPU; default: above 80 for 10s."`
-	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; without the block, memory is not checked."`
-	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90."`
+	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process or a user uses too much CPU; default: above 80 for 10s."`
+	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; default: above 50 for 10s."`
+	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90, steal 20, pressure 50."`
 	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, terminate, kill."`
 	Pause       sdk.Duration  `hcl:"pause" default:"\"2s\"" doc:"Time between two steps."`
 	Grace       sdk.Duration  `hcl:"grace" default:"\"5s\"" doc:"Time between terminate and kill, for the process to end by itself."`
@@ -28,24 +28,26 @@ type config struct {
 }
 
 type cpuLimit struct {
-	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core."`
+	Above float64      `hcl:"above" default:"80" doc:"Per cent of one core: of one process, and of all processes of a user's sessions together."`
 	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"Over this time."`
 }
 
 type memoryLimit struct {
-	Above float64      `hcl:"above" default:"50" doc:"Per cent of the host's memory."`
-	For   sdk.Duration `hcl:"for" default:"\"30s\"" doc:"Over this time."`
+	Above float64      `hcl:"above" default:"50" doc:"Per cent of the host's memory. What it shares with others counts in part. 0: not checked."`
+	For   sdk.Duration `hcl:"for" default:"\"10s\"" doc:"Over this time."`
 }
 
 type hostLimits struct {
 	CPU      float64      `hcl:"cpu" default:"60" doc:"Per cent of the host's own CPU capacity."`
 	Memory   float64      `hcl:"memory" default:"90" doc:"Per cent of the host's own memory."`
+	Steal    float64      `hcl:"steal" default:"20" doc:"Per cent of the CPU capacity that the provider gives to other hosts. 0: not checked."`
+	Pressure float64      `hcl:"pressure" default:"50" doc:"Per cent of the time in which a process waits for memory (PSI). 0: not checked."`
 	For      sdk.Duration `hcl:"for" default:"\"15s\"" doc:"Over this time; recovers after the same time below 90 % of the limit."`
 	Cooldown sdk.Duration `hcl:"cooldown" default:"\"1m\"" doc:"Minimum time between a recovery and the next alert."`
 }
 
 type budgetConfig struct {
-	Actions int          `hcl:"actions" default:"20" doc:"Maximum number of signals and changes of priority."`
+	Actions int          `hcl:"actions" default:"20" doc:"Maximum number of steps, whatever the number of processes that a step affects."`
 	Per     sdk.Duration `hcl:"per" default:"\"10m\"" doc:"Within this time."`
 }
 
@@ -60,8 +62,11 @@ func (c config) withDefaults() config {
 	if c.CPU == nil {
 		c.CPU = &cpuLimit{Above: 80, For: sdk.Duration(10 * time.Second)}
 	}
+	if c.Memory == nil {
+		c.Memory = &memoryLimit{Above: 50, For: sdk.Duration(10 * time.Second)}
+	}
 	if c.Host == nil {
-		c.Host = &hostLimits{CPU: 60, Memory: 90, For: sdk.Duration(15 * time.Second), Cooldown: sdk.Duration(time.Minute)}
+		c.Host = &hostLimits{CPU: 60, Memory: 90, Steal: 20, Pressure: 50, For: sdk.Duration(15 * time.Second), Cooldown: sdk.Duration(time.Minute)}
 	}
 	if c.Budget == nil {
 		c.Budget = &budgetConfig{Actions: 20, Per: sdk.Duration(10 * time.Minute)}
@@ -74,24 +79,16 @@ func (c config) withDefaults() config {
 
 // limits returns the limits for processes.
 func (c config) limits() limit.Limits {
-	l := limit.Limits{CPU: c.CPU.Above, CPUFor: c.CPU.For.Std()}
-	if c.Memory != nil {
-		l.Memory, l.MemoryFor = c.Memory.Above, c.Memory.For.Std()
-	}
-	return l
+	return limit.Limits{CPU: c.CPU.Above, CPUFor: c.CPU.For.Std(), Memory: c.Memory.Above, MemoryFor: c.Memory.For.Std()}
 }
 
 // policy returns the policy on a host with a role.
 func (c config) policy(role string) ladder.Config {
 	steps, _ := ladder.Parse(c.Treat) // already checked
-	p := ladder.Config{
+	return ladder.Config{
 		Steps: steps, Pause: c.Pause.Std(), Grace: c.Grace.Std(), Leash: c.Leash, RestartUnits: c.RestartUnit, Canary: role == "canary",
-		Actions: c.Budget.Actions, Per: c.Budget.Per.Std(), Calm: map[string]time.Duration{"cpu": c.CPU.For.Std()},
+		Actions: c.Budget.Actions, Per: c.Budget.Per.Std(), Calm: map[string]time.Duration{"cpu": c.CPU.For.Std(), "memory": c.Memory.For.Std()},
 	}
-	if c.Memory != nil {
-		p.Calm["memory"] = c.Memory.For.Std()
-	}
-	return p
 }
 
 var stage = sdk.Stage[config]{
@@ -102,9 +99,10 @@ var stage = sdk.Stage[config]{
 	Check:        check,
 	Run:          run,
 	Agent: &sdk.Agent[config]{
-		Watch:             watch,
-		Capabilities:      []sdk.Capability{sdk.Events, sdk.State},
-		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE"},
+		Watch:        watch,
+		Capabilities: []sdk.Capability{sdk.Events, sdk.State},
+		// CAP_DAC_READ_SEARCH is for the rules of sudo and polkit, which say who is an administrator, and for the logs of units.
+		LinuxCapabilities: []string{"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_DAC_READ_SEARCH"},
 	},
 	Actions: []sdk.Action[config]{
 		{
@@ -147,6 +145,8 @@ func check(c *config) error {
 	if c.Host != nil {
 		percent("host.cpu", c.Host.CPU, 100)
 		percent("host.memory", c.Host.Memory, 100)
+		percent("host.steal", c.Host.Steal, 100)
+		percent("host.pressure", c.Host.Pressure, 100)
 		window("host.for", c.Host.For)
 	}
 	if c.Budget != nil && c.Budget.Actions < 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
 	"github.com/seed-b96de936/troop/plugins/doctor/limit"
@@ -38,7 +39,30 @@ func (r *recordedJudge) Judge(f process.Facts) *protect.Spared {
 	return no
 }
 
-// rehearse replays a recording with the manifest's policy. A process that would have been ended is ignored afterwards.
+func (r *recordedJudge) learn(id process.Ident, rule protect.Rule, why string) {
+	r.verdicts[id] = nil
+	if rule != "" {
+		r.verdicts[id] = &protect.Spared{Rule: rule, Reason: why}
+	}
+}
+
+// rehearsal replays a recording with another policy.
+type rehearsal struct {
+	config  config
+	judge   *recordedJudge
+	policy  *ladder.Policy // nil: before the first entry
+	windows *limit.Windows
+	demand  map[process.Ident]process.Demand
+	known   map[process.Ident]process.Facts
+	most    map[uint32]process.Facts // the process of each user that uses most
+	ended   map[string]bool          // hogs that would have been ended, by key
+	used    map[process.Ident]time.Duration
+	dropped map[uint32]time.Duration // what processes used after they would have been ended, by user
+	samples int
+	rows    [][]string
+}
+
+// rehearse replays a recording with the manifest's policy. What would have been ended is ignored afterwards.
 func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	d := c.withDefaults()
 	file, err := os.Open(args["file"])
@@ -46,59 +70,16 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 		return fmt.Errorf("open recording: %w", err)
 	}
 	defer file.Close()
-	judge := &recordedJudge{verdicts: map[process.Ident]*protect.Spared{}, extra: protect.Extra(*d.Protect)}
-	var (
-		rows    [][]string
-		p       *ladder.Policy
-		wanted  = map[process.Ident]process.Demand{}
-		w       = limit.NewWindows(d.limits(), func(id process.Ident) (process.Demand, error) { return wanted[id], nil })
-		known   = map[process.Ident]process.Facts{}
-		ended   = map[process.Ident]bool{}
-		samples int
-	)
-	err = record.Read(file, func(e record.Entry) {
-		if ctx.Err() != nil {
-			return
+	r := &rehearsal{
+		config: d, judge: &recordedJudge{verdicts: map[process.Ident]*protect.Spared{}, extra: protect.Extra(*d.Protect)},
+		demand: map[process.Ident]process.Demand{}, known: map[process.Ident]process.Facts{}, most: map[uint32]process.Facts{}, ended: map[string]bool{},
+		used: map[process.Ident]time.Duration{}, dropped: map[uint32]time.Duration{},
+	}
+	r.windows = limit.NewWindows(d.limits(), limit.Readers{Demand: func(id process.Ident) (process.Demand, error) { return r.demand[id], nil }})
+	left, err := record.Read(file, func(e record.Entry) {
+		if ctx.Err() == nil {
+			r.play(e)
 		}
-		if p == nil {
-			p = ladder.New(d.policy(e.Role), judge, ladder.Memory{})
-		}
-		samples++
-		s := sample.Sample{Time: e.Time, Host: e.Host}
-		for _, r := range e.Procs {
-			if r.Facts != nil {
-				known[r.Ident] = *r.Facts
-				judge.verdicts[r.Ident] = nil
-				if r.Rule != "" {
-					judge.verdicts[r.Ident] = &protect.Spared{Rule: r.Rule, Reason: r.Why}
-				}
-			}
-			wanted[r.Ident] = process.Demand{Wait: r.Wait, Sleeps: r.Sleep}
-			if !ended[r.Ident] {
-				s.Procs = append(s.Procs, sample.Usage{Ident: r.Ident, CPU: r.CPU, RSS: r.RSS})
-			}
-		}
-		for _, pt := range p.Due(e.Time, w.Add(s)) {
-			f, ok := known[pt.Hog.Ident]
-			if !ok {
-				continue
-			}
-			dec := p.Decide(e.Time, pt, f, nil)
-			if !dec.Tell {
-				continue
-			}
-			what := string(dec.Step)
-			if !dec.Act {
-				what = "spare: " + dec.Spared.Reason
-			} else if dec.Step == ladder.Terminate || dec.Step == ladder.Kill || dec.Step == ladder.Restart {
-				ended[pt.Hog.Ident] = true
-			}
-			rows = append(rows, []string{
-				e.Time.UTC().Format("2006-01-02 15:04:05"), fmt.Sprint(f.PID), filepath.Base(f.Executable), f.User,
-				fmt.Sprintf("%s %.0f %%", pt.Hog.Resource, pt.Hog.Value), what,
-			})
-		}
-		p.Recovered(e.Time, w.Alive)
 	})
 	if err != nil {
 		return err
@@ -106,7 +87,77 @@ func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	job.Table(sdk.Table{Columns: []string{"time", "pid", "program", "user", "use", "would"}, Rows: rows})
-	job.Logf("%d samples replayed, %d decisions", samples, len(rows))
+	job.Table(sdk.Table{Columns: []string{"time", "pid", "program", "user", "use", "would"}, Rows: r.rows})
+	job.Logf("%d samples replayed, %d decisions", r.samples, len(r.rows))
+	if left.Lines > 0 {
+		job.Warnf("%d lines of the recording are damaged and were left out, the first is line %d: decisions around them may be missing", left.Lines, left.First)
+	}
 	return nil
+}
+
+// play replays one entry.
+func (r *rehearsal) play(e record.Entry) {
+	if r.policy == nil {
+		r.policy = ladder.New(r.config.policy(e.Role), r.judge, ladder.Memory{})
+	}
+	r.samples++
+	for _, pt := range r.policy.Due(e.Time, r.windows.Add(r.sample(e))) {
+		f, ok := r.known[pt.Hog.Ident]
+		if pt.Hog.UID != 0 {
+			f, ok = r.most[pt.Hog.UID]
+		}
+		if !ok {
+			continue
+		}
+		d := r.policy.Decide(e.Time, pt, f, nil)
+		if !d.Tell {
+			continue
+		}
+		what := string(d.Step)
+		if !d.Act {
+			what = "spare: " + d.Spared.Reason
+		} else if d.Step == ladder.Terminate || d.Step == ladder.Kill || d.Step == ladder.Restart {
+			r.ended[pt.Hog.Key()] = true
+		}
+		program := filepath.Base(f.Executable)
+		if pt.Hog.UID != 0 {
+			program = "all; most: " + program
+		}
+		r.rows = append(r.rows, []string{
+			e.Time.UTC().Format("2006-01-02 15:04:05"), fmt.Sprint(f.PID), program, f.User, fmt.Sprintf("%s %.0f %%", pt.Hog.Resource, pt.Hog.Value), what,
+		})
+	}
+	r.policy.Recovered(e.Time, r.windows.Alive)
+	r.policy.Each(func(pt *ladder.Patient) { r.windows.Hurry(pt.Hog, pt.Returns) })
+}
+
+// sample makes a sample of an entry, and learns what the entry says about its processes.
+func (r *rehearsal) sample(e record.Entry) sample.Sample {
+	s := sample.Sample{Time: e.Time, Host: e.Host}
+	for _, p := range e.Procs {
+		if p.Facts != nil {
+			r.known[p.Ident] = *p.Facts
+			r.judge.learn(p.Ident, p.Rule, p.Why)
+		}
+		r.demand[p.Ident] = p.Wants
+		uid := uint32(max(0, r.known[p.Ident].EffectiveUID()))
+		before := r.used[p.Ident]
+		r.used[p.Ident] = p.CPU
+		if r.ended[limit.Hog{Ident: p.Ident, Resource: "cpu"}.Key()] || r.ended[limit.Hog{Ident: p.Ident, Resource: "memory"}.Key()] {
+			r.dropped[uid] += p.CPU - before
+			continue
+		}
+		u := sample.Usage{Ident: p.Ident, CPU: p.CPU, RSS: p.RSS, Owner: process.Owner{UID: uid, Session: uid > 0 && !p.Service}}
+		s.Procs = append(s.Procs, u)
+	}
+	for _, u := range e.Users {
+		if u.Facts != nil {
+			r.most[u.UID] = *u.Facts
+			r.judge.learn(u.Facts.Ident, u.Rule, u.Why)
+		}
+		if !r.ended[limit.Hog{UID: u.UID, Resource: "cpu"}.Key()] {
+			s.Users = append(s.Users, sample.UserUsage{UID: u.UID, CPU: u.CPU - r.dropped[u.UID]})
+		}
+	}
+	return s
 }

@@ -19,12 +19,13 @@ import (
 // look reads the facts of a process and finds the built-in rule that protects it, if any.
 func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	f, err := process.Read(a.at.proc, id)
+	if acc, errAccounts := a.accounts(); errAccounts == nil && len(f.UIDs) > 1 {
+		f.User = acc.Name(f.UIDs[1])
+	}
 	if err != nil {
 		return f, nil, err
 	}
-	if acc, err := protect.ReadAccounts(a.at.etc); err == nil && len(f.UIDs) > 1 {
-		f.User = acc.Name(f.UIDs[1])
-	}
+	f.Busy = a.ledger.Busy(id, a.busy)
 	return f, a.guard.Judge(f), nil
 }
 
@@ -42,9 +43,10 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 			a.held[k] = h
 		}
 	}
-	var f process.Facts
+	f := process.Facts{Ident: pt.Hog.Ident}
 	if err == nil {
 		f, _, err = a.look(pt.Hog.Ident)
+		f.Ident = pt.Hog.Ident
 	}
 	// The process is still alive, so its PID was never reused and the facts are its own.
 	if errors.Is(err, process.ErrGone) || h != nil && !h.Alive() {
@@ -54,10 +56,7 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 	if !d.Tell {
 		return
 	}
-	if err != nil {
-		f = process.Facts{Ident: pt.Hog.Ident, Comm: "unknown"}
-	}
-	data := evidence(ctx, a.at.proc, pt.Hog, f)
+	data := a.evidence(ctx, pt.Hog, f)
 	if !d.Act {
 		a.spare(pt, f, d.Spared, data)
 		return
@@ -71,27 +70,11 @@ func (a *agent) treat(ctx context.Context, now time.Time, pt *ladder.Patient) {
 
 func hogKey(host string, h limit.Hog) string { return "process:" + host + ":" + h.Key() }
 
-// describe names a process for messages.
-func describe(f process.Facts) string {
-	name := filepath.Base(f.Executable)
-	if f.Executable == "" {
-		name = f.Comm
+func verb(h limit.Hog) string {
+	if h.UID != 0 {
+		return "together use"
 	}
-	user := f.User
-	if user == "" {
-		user = fmt.Sprintf("uid %d", f.EffectiveUID())
-	}
-	return fmt.Sprintf("%s (pid %d) of %s", name, f.PID, user)
-}
-
-func use(h limit.Hog) string {
-	if h.Resource == "memory" {
-		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
-	}
-	if h.Waited > 0 {
-		return fmt.Sprintf("%.0f %% of one core, never sleeps, and waits for a core %.0f %% of the time", h.Value, h.Waited)
-	}
-	return fmt.Sprintf("%.0f %% of one core", h.Value)
+	return "uses"
 }
 
 func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
@@ -106,7 +89,7 @@ func (a *agent) alert(pt *ladder.Patient, f process.Facts, d ladder.Decision, da
 	}
 	a.emit(sdk.Event{
 		Kind: "process.hog", Severity: sdk.Alert, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
-		Summary: fmt.Sprintf("%s uses %s for %.0f s; %s", describe(f), use(pt.Hog), pt.Hog.Window.Seconds(), next),
+		Summary: fmt.Sprintf("%s %s %s for %.0f s; %s", a.who(pt, f), verb(pt.Hog), use(pt.Hog), pt.Hog.Window.Seconds(), next),
 	})
 }
 
@@ -114,7 +97,7 @@ func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, d
 	data["spared"], data["reason"] = string(no.Rule), no.Reason
 	a.emit(sdk.Event{
 		Kind: "process.spared", Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
-		Summary: fmt.Sprintf("%s uses %s and is left alone: %s", describe(f), use(pt.Hog), no.Reason),
+		Summary: fmt.Sprintf("%s %s %s; left alone: %s", a.who(pt, f), verb(pt.Hog), use(pt.Hog), no.Reason),
 	})
 	if no.Rule == ladder.RuleBudget && !a.broke {
 		a.broke = true
@@ -127,20 +110,22 @@ func (a *agent) spare(pt *ladder.Patient, f process.Facts, no *protect.Spared, d
 
 // act takes one step. data was collected before.
 func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, f process.Facts, d ladder.Decision, data map[string]any) {
-	var kind, done string
+	var done string
 	var err error
 	switch d.Step {
 	case ladder.Renice:
-		kind, done = "process.reniced", fmt.Sprintf("now runs at nice %d", ladder.Niced)
-		err = h.Renice(ladder.Niced)
+		done = fmt.Sprintf("now runs at nice %d", ladder.Niced)
+		if err = h.Renice(ladder.Niced); err == nil {
+			a.policy.Niced(pt.Hog, f.Ident, f.Nice)
+		}
 	case ladder.Terminate:
-		kind, done = "process.terminated", "was sent SIGTERM"
+		done = "was sent SIGTERM"
 		err = h.Signal(unix.SIGTERM)
 	case ladder.Kill:
-		kind, done = "process.killed", "was sent SIGKILL"
+		done = "was sent SIGKILL"
 		err = h.Signal(unix.SIGKILL)
 	case ladder.Restart:
-		kind, done = "unit.restarted", "its unit "+f.Unit+" is restarted"
+		done = "its unit " + f.Unit + " is restarted"
 		err = a.restart(ctx, f, d.Again)
 	case ladder.Alert:
 		return
@@ -152,11 +137,13 @@ func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, 
 		a.spare(pt, f, &protect.Spared{Rule: protect.RuleUnknown, Reason: fmt.Sprintf("%s failed: %s", d.Step, err)}, data)
 		return
 	}
+	a.acted(stepKinds[d.Step], pt, fmt.Sprintf("%s used %s and %s", describe(f), use(pt.Hog), done), data)
+}
+
+// acted publishes a step that was taken.
+func (a *agent) acted(kind string, pt *ladder.Patient, summary string, data map[string]any) {
 	a.report.Actions++
-	a.emit(sdk.Event{
-		Kind: kind, Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.Hog), Data: data,
-		Summary: fmt.Sprintf("%s used %s and %s", describe(f), use(pt.Hog), done),
-	})
+	a.emit(sdk.Event{Kind: kind, Severity: sdk.Warning, Key: hogKey(string(a.info.Host), pt.Hog), Data: data, Summary: summary})
 }
 
 // restart ends the main process of the hog's unit, so that systemd starts it again.
@@ -194,39 +181,23 @@ func (a *agent) recovered(pt *ladder.Patient) {
 		_ = h.Close() // a pidfd holds no data
 		delete(a.held, k)
 	}
+	back := a.giveBack(pt)
 	if len(pt.Done) == 0 {
 		return
 	}
-	how := "is below its limit again"
-	if !a.windows.Alive(pt.Hog.Ident) {
-		how = "has ended"
+	be, have := "is", "has"
+	if pt.Hog.UID != 0 {
+		be, have = "are", "have"
+	}
+	how := be + " below the limit again"
+	if !a.windows.Alive(pt.Hog) {
+		how = have + " ended"
+	} else if back > 0 {
+		how += " and " + have + " the old priority back"
 	}
 	a.emit(sdk.Event{
 		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(string(a.info.Host), pt.Hog),
-		Summary: fmt.Sprintf("%s %s; steps taken: %v", describe(pt.Facts), how, pt.Done),
-		Data:    map[string]any{"pid": pt.Hog.PID, "start": pt.Hog.Start, "steps": pt.Done, "user": pt.Facts.User},
+		Summary: fmt.Sprintf("%s %s; steps taken: %v", a.who(pt, pt.Facts), how, pt.Done),
+		Data:    map[string]any{"pid": pt.Facts.PID, "start": pt.Facts.Start, "steps": pt.Done, "user": pt.Facts.User},
 	})
 }
-
-// evidence describes a process before a step. Events carry it.
-func evidence(ctx context.Context, proc string, h limit.Hog, f process.Facts) map[string]any {
-	chain := make([]string, 0, len(f.Chain))
-	for _, a := range f.Chain {
-		chain = append(chain, a.String())
-	}
-	data := map[string]any{
-		"pid": f.PID, "start": f.Start, "user": f.User, "uid": f.EffectiveUID(), "command": process.CommandLine(proc, f),
-		"executable": f.Executable, "cgroup": f.Cgroup, "unit": f.Unit, "parents": chain, "nice": f.Nice, "state": f.State,
-		"resource": h.Resource, "percent": round(h.Value), "waited_percent": round(h.Waited), "limit": round(h.Limit), "seconds": round(h.Window.Seconds()),
-	}
-	count, files := process.OpenFiles(ctx, proc, f.PID)
-	if count >= 0 {
-		data["open_files"] = count
-	}
-	if len(files) > 0 {
-		data["files"] = files
-	}
-	return data
-}
-
-func round(v float64) float64 { return float64(int(v*10+0.5)) / 10 }

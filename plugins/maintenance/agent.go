@@ -139,7 +139,7 @@ func account(host sdk.HostName) string {
 // remoteStore is an open connection to a storage host.
 type remoteStore interface {
 	storage.Store
-	Names() ([]string, error)
+	storage.Shelf
 	Free() (bytes int64, known bool)
 	Close() error
 }
@@ -154,7 +154,6 @@ type agent struct {
 	remote  remoteStore // nil: not connected
 	damaged error       // what could not be read from the state folder
 
-	learned  bool                 // the receipts of the host that had this name before were looked for
 	failed   int                  // connections in a row
 	tried    time.Time            // the last time the agent tried to connect
 	rests    map[string]rest      // moves that wait, by ID
@@ -162,7 +161,8 @@ type agent struct {
 	refused  map[refused]bool     // already published
 	alerts   *sdk.Alerts
 	unsent   bool // publishing failed, logged once
-	drilled  time.Time
+	memory   memory
+	rebuilds bool   // the journal lacks receipts: they are taken from the storage host as soon as it can be reached
 	backlog  amount // due or being moved
 	gone     amount // since the agent started
 
@@ -176,6 +176,7 @@ type agent struct {
 type rest struct {
 	until    time.Time
 	failures int
+	told     bool // that a writer holds it
 }
 
 type amount struct {
@@ -196,7 +197,18 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 		Ledger: j, Places: allowed, Environment: info.Environment, Host: string(info.Host), Compress: c.Compress,
 		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
-	a.drilled = a.now()
+	// A host that was replaced, and one whose journal was lost, have backups that the journal does not know.
+	a.rebuilds = err != nil || len(j.Receipts()) == 0
+	if a.memory, err = readMemory(info.StateDir); err != nil {
+		a.damaged = errors.Join(a.damaged, fmt.Errorf("read memory: %w", err))
+	}
+	if a.memory.Drilled.IsZero() {
+		a.memory.Drilled = a.now()
+		err = a.remember()
+	}
+	if err = errors.Join(err, a.removeLeftover()); err != nil {
+		warn("%v", err)
+	}
 	if a.alerts, err = sdk.OpenAlerts(info.StateDir, publish); err != nil {
 		a.damaged = errors.Join(a.damaged, err)
 	}
@@ -240,21 +252,52 @@ func (a *agent) Tick(ctx context.Context) {
 	if len(due) > 0 || undelivered || a.now().Sub(a.tried) >= probeEvery {
 		a.connect(ctx)
 	}
+	if a.rebuilds && a.remote != nil {
+		a.recover()
+	}
 	a.advance(ctx)
 	if a.remote == nil {
 		return // a file is claimed only when it can be sent
 	}
 	for _, f := range due {
 		if ctx.Err() != nil || a.remote == nil {
-			return
+			break
 		}
 		a.claim(ctx, f)
 	}
-	a.advance(ctx)
-	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.drilled) >= d && len(a.journal.Receipts()) > 0 {
-		a.drilled = a.now()
-		_ = a.drill(a.journal.Receipts()[rand.IntN(len(a.journal.Receipts()))]) // it publishes the result
+	if err := a.mover.Tell(); err != nil {
+		a.warn("%v", err)
 	}
+	a.advance(ctx)
+	if d := a.config.Drill.Std(); d > 0 && a.now().Sub(a.memory.Drilled) >= d && len(a.journal.Receipts()) > 0 {
+		a.memory.Drilled = a.now()
+		if err := a.remember(); err != nil {
+			a.warn("%v", err)
+		}
+		for _, r := range draw(a.journal.Receipts(), a.now(), rand.Float64) {
+			if ctx.Err() != nil || a.remote == nil {
+				return
+			}
+			_ = a.drill(r) // it publishes the result
+		}
+	}
+}
+
+// recover takes the receipts that the journal lacks from the storage host. When that fails, the next scan tries it again.
+func (a *agent) recover() {
+	done, err := a.rebuild()
+	if err != nil {
+		a.warn("rebuild the journal: %v", err)
+		return
+	}
+	a.rebuilds = false
+	if done.New > 0 {
+		a.emit(sdk.Event{
+			Kind: "journal.rebuilt", Severity: sdk.Info, Summary: fmt.Sprintf("%d receipts of %s were taken from the storage host", done.New, a.info.Host),
+			Data: map[string]any{"found": done.Found, "new": done.New, "bad": done.Bad},
+		})
+	}
+	a.resolve(string(a.info.Host), fmt.Sprintf("the journal of %s is complete again: %d receipts were taken from the storage host", a.info.Host, done.New))
 }
 
 // pause is the time until the next scan: short while a writer is expected to close its file.
@@ -285,7 +328,6 @@ func (a *agent) connect(ctx context.Context) {
 	}
 	a.failed = 0
 	a.remote, a.mover.Store = s, s
-	a.learn(ctx)
 	a.resolve("storage", fmt.Sprintf("the storage host can be reached from %s again; %d files (%s) are moved now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
 }
 

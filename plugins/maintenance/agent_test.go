@@ -37,7 +37,7 @@ func TestMove(t *testing.T) {
 	if len(a.journal.Receipts()) != 1 {
 		t.Fatalf("%d receipts, want 1", len(a.journal.Receipts()))
 	}
-	if _, err := os.Stat(filepath.Join(f.store.dir, a.journal.Receipts()[0].Remote+".json")); err != nil {
+	if _, err := os.Stat(filepath.Join(f.store.dir, string(a.journal.Receipts()[0].Remote)+".json")); err != nil {
 		t.Errorf("no receipt beside the file: %v", err)
 	}
 }
@@ -230,7 +230,7 @@ func TestLateWriter(t *testing.T) {
 	if len(a.journal.Moves()) != 1 || a.journal.Moves()[0].Receipt == nil {
 		t.Fatal("want a receipt and the file in quarantine")
 	}
-	w, err := os.OpenFile(filepath.Join(f.logs, a.journal.Moves()[0].Claim.Claimed), os.O_APPEND|os.O_WRONLY, 0)
+	w, err := os.OpenFile(filepath.Join(f.logs, string(a.journal.Moves()[0].Claim.Claimed)), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,10 +267,10 @@ func TestLostJournal(t *testing.T) {
 	if got := f.stored(); len(f.local()) != 0 || !slices.Contains(got, longLog) {
 		t.Errorf("stored %d, left %v", len(got), f.local())
 	}
-	if got := f.kinds(); !slices.Equal(got, []string{"journal.damaged/alert", "file.moved/info"}) {
+	if got := f.kinds(); !slices.Equal(got, []string{"journal.damaged/alert", "journal.damaged/resolved", "file.moved/info"}) {
 		t.Errorf("published %v", got)
 	}
-	if r := b.journal.Receipts(); len(r) != 1 || r[0].Path != filepath.Join(f.logs, "app.log") {
+	if r := b.journal.Receipts(); len(r) != 1 || string(r[0].Path) != filepath.Join(f.logs, "app.log") {
 		t.Errorf("receipts %+v", r)
 	}
 }
@@ -325,7 +325,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	stored := filepath.Join(f.store.dir, a.journal.Receipts()[0].Remote)
+	stored := filepath.Join(f.store.dir, string(a.journal.Receipts()[0].Remote))
 	b, err := os.ReadFile(stored)
 	if err != nil {
 		t.Fatal(err)
@@ -345,9 +345,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestRefusedOnce has hundreds of links that match a rule, and a hard link: two events tell of them, whatever their
-// number, and in later scans there are no more.
-// A new machine with the name of an old one restores what the old one had sent.
+// TestReplacedHostRestores: a new machine with the name of an old one restores what the old one had sent.
 func TestReplacedHostRestores(t *testing.T) {
 	f := newFixture(t)
 	file := f.write("app.log", longLog)
@@ -367,7 +365,7 @@ func TestReplacedHostRestores(t *testing.T) {
 	a := f.agent(nil)
 	a.Tick(t.Context())
 	list := a.shown()
-	if len(list) != 1 || list[0].Path != file {
+	if len(list) != 1 || string(list[0].Path) != file {
 		t.Fatalf("receipts of the new host: %+v", list)
 	}
 	if got := a.Serve(t.Context(), request{Receipt: list[0].ID}); got.Error != "" {
@@ -381,6 +379,8 @@ func TestReplacedHostRestores(t *testing.T) {
 	}
 }
 
+// TestRefusedOnce has hundreds of links that match a rule, and a hard link: two events tell of them, whatever their
+// number, and in later scans there are no more.
 func TestRefusedOnce(t *testing.T) {
 	f := newFixture(t)
 	f.write("app.log", longLog)

@@ -19,7 +19,7 @@ type config struct {
 	Interval   sdk.Duration   `hcl:"interval" default:"\"10s\"" doc:"Time between two scans."`
 	Quarantine sdk.Duration   `hcl:"quarantine" default:"\"0s\"" doc:"How long a file is kept on its host after its backup was verified. Its space is freed only then."`
 	Compress   string         `hcl:"compress" default:"\"zstd\"" doc:"zstd or none."`
-	Drill      sdk.Duration   `hcl:"drill" default:"\"24h\"" doc:"Time between two drills, which read one random backup back and hash it. 0s: no drills."`
+	Drill      sdk.Duration   `hcl:"drill" default:"\"24h\"" doc:"Time between two drills, which read up to ten random backups back, large and old ones more often, and hash them. 0s: no drills."`
 }
 
 type storageConfig struct {
@@ -64,8 +64,15 @@ var stage = sdk.Stage[config]{
 				{Name: "receipt", Doc: "id of a receipt; without one: list receipts"},
 				{Name: "host", Doc: "only receipts of this host", Flag: true},
 				{Name: "file", Doc: "only receipts whose path contains this text", Flag: true},
+				{Name: "since", Doc: "only receipts from this time on, such as 2026-01-31", Flag: true},
+				{Name: "until", Doc: "only receipts from before this time", Flag: true},
 				{Name: "to", Doc: "a path on the host that does not exist yet; default: the old path with .restored", Flag: true},
 			},
+		},
+		{
+			Name: "rebuild", Summary: "take the receipts that a host's journal lacks from the storage host", Run: rebuildJournals,
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
+			Args:         []sdk.Arg{{Name: "host", Doc: "only this host", Flag: true}},
 		},
 		{
 			Name: "drill", Summary: "read random backups of every host back and hash them", Run: drill,
@@ -125,7 +132,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	slices.Sort(names)
 	for _, r := range d.Rules {
 		if r.Reopen == "copytruncate" {
-			job.Warnf("rule %q: copytruncate loses lines that are written between the copy and the truncation", r.Name)
+			job.Warnf("rule %q: copytruncate stops the writers for a few milliseconds; lines of a writer that cannot be stopped are lost if it writes them between the last read and the truncation", r.Name)
 		}
 	}
 	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {

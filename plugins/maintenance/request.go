@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,18 +27,24 @@ type request struct {
 	Host    string    `json:"host"`
 	Time    time.Time `json:"time"`
 	Receipt string    `json:"receipt"`
-	To      string    `json:"to,omitempty"` // empty: read the file back and hash it only
+	To      string    `json:"to,omitempty"`      // empty: read the file back and hash it only
+	Search  *search   `json:"search,omitempty"`  // instead: find receipts
+	Rebuild bool      `json:"rebuild,omitempty"` // instead: take all receipts from the storage host
 }
 
 type answer struct {
 	Error string `json:"error,omitempty"`
 	Path  string `json:"path,omitempty"`
 	Bytes int64  `json:"bytes"`
+
+	Receipts []storage.Receipt `json:"receipts,omitempty"`
+	Rebuilt  rebuilt           `json:"rebuilt,omitzero"`
 }
 
 const (
 	requestLife = 10 * time.Minute // an older request is ignored
 	answerWait  = 5 * time.Minute
+	searchWait  = time.Minute
 )
 
 // requestKey is the key of the requests to a host; with an empty ID, what all of them begin with.
@@ -98,15 +103,35 @@ func answerRequest(ctx context.Context, job *sdk.Job, r request, a answer) {
 
 // Serve handles a request.
 func (a *agent) Serve(ctx context.Context, r request) answer {
-	i := slices.IndexFunc(a.journal.Receipts(), func(x storage.Receipt) bool { return x.ID == r.Receipt })
-	if i < 0 {
-		return answer{Error: fmt.Sprintf("host %s has no receipt %s", a.info.Host, r.Receipt)}
-	}
 	defer a.disconnect()
+	if r.Search != nil {
+		list, err := a.find(ctx, *r.Search)
+		if err != nil {
+			return answer{Error: err.Error()}
+		}
+		return answer{Receipts: list}
+	}
 	if a.connect(ctx); a.remote == nil {
 		return answer{Error: "the storage host cannot be reached from " + string(a.info.Host)}
 	}
-	rec := a.journal.Receipts()[i]
+	if r.Rebuild {
+		done, err := a.rebuild()
+		if err != nil {
+			return answer{Error: err.Error()}
+		}
+		return answer{Rebuilt: done}
+	}
+	rec, ok := a.journal.Receipt(r.Receipt)
+	if !ok {
+		list, err := a.find(ctx, search{ID: r.Receipt})
+		if err != nil {
+			return answer{Error: err.Error()}
+		}
+		if len(list) == 0 {
+			return answer{Error: fmt.Sprintf("host %s has no receipt %s", a.info.Host, r.Receipt)}
+		}
+		rec = list[0]
+	}
 	if r.To == "" {
 		if err := a.drill(rec); err != nil {
 			return answer{Error: err.Error()}
@@ -118,13 +143,16 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 	}
 	a.emit(sdk.Event{
 		Kind: "file.restored", Severity: sdk.Info, Summary: fmt.Sprintf("%s on %s was restored as %s", rec.Path, a.info.Host, r.To),
-		Data: map[string]any{"receipt": rec.ID, "path": rec.Path, "to": r.To, "bytes": rec.File.Size, "sha256": rec.SHA256},
+		Data: map[string]any{"receipt": rec.ID, "path": rec.Path.String(), "to": r.To, "bytes": rec.File.Size, "sha256": rec.SHA256},
 	})
 	return answer{Path: r.To, Bytes: rec.File.Size}
 }
 
-// restoreFile writes a stored file to a new path below the folders that rules may name. The file appears only when it is
-// complete and its hash is right.
+// restorePrefix begins the names of files that are being restored.
+const restorePrefix = rule.ClaimPrefix + "restore-"
+
+// restoreFile writes a stored file to a new path below the folders that rules may name, with its owner, mode and time. The
+// file appears only when it is complete and its hash is right. It is not moved away again for a day.
 func (a *agent) restoreFile(rec storage.Receipt, to string) error {
 	if path.Clean(to) != to || !path.IsAbs(to) || !a.places.Hold(path.Dir(to)) {
 		return fmt.Errorf("restore to %q: want a path below %s", to, strings.Join(a.places.Folders(), ", "))
@@ -134,16 +162,13 @@ func (a *agent) restoreFile(rec storage.Receipt, to string) error {
 		return err
 	}
 	defer d.Close()
-	temp := rule.ClaimPrefix + "restore-" + ulid.Make().String()
-	f, err := d.Create(temp)
-	if err != nil {
+	temp := restorePrefix + ulid.Make().String()
+	a.memory.Restoring = file.Name(path.Join(path.Dir(to), temp))
+	a.memory.Restored[file.Name(to)] = a.now().Add(leftAlone)
+	if err := a.remember(); err != nil {
 		return err
 	}
-	err = storage.Fetch(a.remote, rec.Object, f)
-	if err == nil {
-		err = errors.Join(f.Chmod(os.FileMode(rec.File.Mode&0o777)), f.Chown(int(rec.File.UID), int(rec.File.GID)), f.Sync())
-	}
-	err = errors.Join(err, f.Close())
+	err = a.writeFile(d, temp, rec)
 	if err == nil {
 		err = d.Rename(temp, path.Base(to))
 		if errors.Is(err, unix.EEXIST) {
@@ -152,9 +177,69 @@ func (a *agent) restoreFile(rec storage.Receipt, to string) error {
 	}
 	if err != nil {
 		_ = d.Remove(temp) // it is incomplete, or the path is taken
+	}
+	a.memory.Restoring = ""
+	return errors.Join(err, a.remember())
+}
+
+func (a *agent) writeFile(d *file.Folder, name string, rec storage.Receipt) error {
+	f, err := d.Create(name)
+	if err != nil {
 		return err
 	}
-	return nil
+	w := &file.SparseWriter{File: f}
+	if err = storage.Fetch(a.remote, rec.Object, w); err == nil {
+		err = w.Finish()
+	}
+	if err == nil {
+		own := unix.NsecToTimespec(rec.File.MTime.UnixNano())
+		err = errors.Join(
+			f.Chown(int(rec.File.UID), int(rec.File.GID)), // clears set-user-ID, so that it comes first
+			f.Chmod(os.FileMode(rec.File.Mode&0o777)),
+			unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), []unix.Timespec{own, own}, 0),
+			f.Sync(),
+		)
+	}
+	return errors.Join(err, f.Close())
+}
+
+const (
+	drillObjects = 10        // most backups of one drill
+	drillBytes   = 256 << 20 // a drill ends when it has read so many bytes of the storage host
+)
+
+// draw chooses the backups of one drill: at random, by their size and age, so that no large or old one is left out for long.
+// random returns a number of 0 to 1.
+func draw(receipts []storage.Receipt, now time.Time, random func() float64) []storage.Receipt {
+	weight := func(r *storage.Receipt) float64 {
+		return float64(r.StoredSize+1<<10) * (1 + max(0, now.Sub(r.Verified).Hours()/24))
+	}
+	var total float64
+	for i := range receipts {
+		total += weight(&receipts[i])
+	}
+	taken := map[int]bool{}
+	var list []storage.Receipt
+	var bytes int64
+	for len(list) < min(drillObjects, len(receipts)) && bytes < drillBytes {
+		at := random() * total
+		for i := range receipts {
+			if taken[i] {
+				continue
+			}
+			if at -= weight(&receipts[i]); at <= 0 {
+				taken[i] = true
+				total -= weight(&receipts[i])
+				list = append(list, receipts[i])
+				bytes += receipts[i].StoredSize
+				break
+			}
+		}
+		if at > 0 { // by rounding
+			break
+		}
+	}
+	return list
 }
 
 // drill reads one stored file back and compares it with its receipt.
@@ -174,7 +259,7 @@ func (a *agent) drill(rec storage.Receipt) error {
 }
 
 // ask sends a request and waits for the answer.
-func ask(ctx context.Context, job *sdk.Job, r request) (answer, error) {
+func ask(ctx context.Context, job *sdk.Job, r request, wait time.Duration) (answer, error) {
 	r.ID, r.Time = ulid.Make().String(), time.Now().UTC()
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -183,7 +268,7 @@ func ask(ctx context.Context, job *sdk.Job, r request) (answer, error) {
 	if _, err := job.SetState(ctx, requestKey(job, sdk.HostName(r.Host), r.ID), b); err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerWait, fmt.Errorf("the agent of host %s did not answer within %s", r.Host, answerWait))
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("the agent of host %s did not answer within %s", r.Host, wait))
 	defer cancel()
 	var a answer
 	done := errors.New("answered")

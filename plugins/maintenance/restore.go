@@ -1,20 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"math/rand/v2"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
@@ -34,7 +28,7 @@ func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]storage.R
 		if _, err := sdk.ReadReport(ctx, job, receiptsName, h.Name, &some); err != nil {
 			return nil, err
 		}
-		list = append(list, slices.DeleteFunc(some, func(r storage.Receipt) bool { return !strings.Contains(r.Path, file) })...)
+		list = append(list, slices.DeleteFunc(some, func(r storage.Receipt) bool { return !strings.Contains(r.Path.String(), file) })...)
 	}
 	slices.SortFunc(list, func(a, b storage.Receipt) int { return b.Verified.Compare(a.Verified) })
 	return list, nil
@@ -42,33 +36,111 @@ func receipts(ctx context.Context, job *sdk.Job, host, file string) ([]storage.R
 
 // restore lists receipts, or has an agent restore one file.
 func restore(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
+	want, err := parseSearch(args)
+	if err != nil {
+		return err
+	}
 	list, err := receipts(ctx, job, args["host"], args["file"])
 	if err != nil {
 		return err
 	}
-	if args["receipt"] == "" {
+	known := slices.ContainsFunc(list, func(r storage.Receipt) bool { return r.ID == want.ID })
+	if want != (search{}) && !known { // the agents report the newest only, and know all
+		if list, err = searchHosts(ctx, job, args["host"], want); err != nil {
+			return err
+		}
+	}
+	if want.ID == "" {
 		t := sdk.Table{Columns: []string{"receipt", "host", "path", "size", "stored", "verified"}}
 		for _, r := range list {
 			t.Rows = append(t.Rows, []string{
-				r.ID, r.Host, r.Path, human(r.File.Size), human(r.StoredSize), r.Verified.Format("2006-01-02 15:04:05"),
+				r.ID, r.Host, r.Path.String(), human(r.File.Size), human(r.StoredSize), r.Verified.Format("2006-01-02 15:04:05"),
 			})
 		}
 		job.Table(t)
 		return nil
 	}
-	i := slices.IndexFunc(list, func(r storage.Receipt) bool { return r.ID == args["receipt"] })
+	i := slices.IndexFunc(list, func(r storage.Receipt) bool { return r.ID == want.ID })
 	if i < 0 {
-		return fmt.Errorf("no receipt %s among the last %d of each host; troop maintenance restore lists them", args["receipt"], shownFiles)
+		return fmt.Errorf("no host has receipt %s; troop maintenance restore lists them", want.ID)
 	}
 	to := args["to"]
 	if to == "" {
-		to = list[i].Path + ".restored"
+		to = string(list[i].Path) + ".restored"
 	}
-	a, err := ask(ctx, job, request{Host: list[i].Host, Receipt: list[i].ID, To: to})
+	a, err := ask(ctx, job, request{Host: list[i].Host, Receipt: list[i].ID, To: to}, answerWait)
 	if err != nil {
 		return err
 	}
 	job.Logf("%s on %s was restored as %s (%s); its hash matches the receipt", list[i].Path, list[i].Host, a.Path, human(a.Bytes))
+	return nil
+}
+
+// parseSearch reads the arguments that say which receipts are wanted.
+func parseSearch(args sdk.Args) (search, error) {
+	s := search{ID: args["receipt"], File: args["file"]}
+	for name, to := range map[string]*time.Time{"since": &s.Since, "until": &s.Until} {
+		if args[name] == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, args[name])
+		if err != nil {
+			at, err = time.Parse(time.DateOnly, args[name])
+		}
+		if err != nil {
+			return s, fmt.Errorf("want --%s as 2006-01-02 or 2006-01-02T15:04:05Z, got %q", name, args[name])
+		}
+		*to = at
+	}
+	return s, nil
+}
+
+// searchHosts has the agents search all their receipts. An agent that does not answer is named, and the others count.
+func searchHosts(ctx context.Context, job *sdk.Job, host string, want search) ([]storage.Receipt, error) {
+	hosts, err := job.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []storage.Receipt
+	for _, h := range hosts {
+		if h.Role != "production" && h.Role != "canary" || host != "" && string(h.Name) != host {
+			continue
+		}
+		a, err := ask(ctx, job, request{Host: string(h.Name), Search: &want}, searchWait)
+		if err != nil {
+			job.Warnf("search on %s: %v", h.Name, err)
+			continue
+		}
+		list = append(list, a.Receipts...)
+	}
+	slices.SortFunc(list, func(a, b storage.Receipt) int { return b.Verified.Compare(a.Verified) })
+	return list, nil
+}
+
+// rebuildJournals has the agents take all receipts from the storage host.
+func rebuildJournals(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
+	hosts, err := job.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	t := sdk.Table{Columns: []string{"host", "receipts", "new", "not receipts", "result"}}
+	bad := 0
+	for _, h := range hosts {
+		if h.Role != "production" && h.Role != "canary" || args["host"] != "" && string(h.Name) != args["host"] {
+			continue
+		}
+		a, err := ask(ctx, job, request{Host: string(h.Name), Rebuild: true}, answerWait)
+		result := "done"
+		if err != nil {
+			result = err.Error()
+			bad++
+		}
+		t.Rows = append(t.Rows, []string{string(h.Name), fmt.Sprint(a.Rebuilt.Found), fmt.Sprint(a.Rebuilt.New), fmt.Sprint(a.Rebuilt.Bad), result})
+	}
+	job.Table(t)
+	if bad > 0 {
+		return sdk.Failf("%d of %d journals could not be rebuilt", bad, len(t.Rows))
+	}
 	return nil
 }
 
@@ -95,68 +167,15 @@ func drill(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 			continue
 		}
 		result := "intact"
-		if _, err := ask(ctx, job, request{Host: r.Host, Receipt: r.ID}); err != nil {
+		if _, err := ask(ctx, job, request{Host: r.Host, Receipt: r.ID}, answerWait); err != nil {
 			result = err.Error()
 			bad++
 		}
-		t.Rows = append(t.Rows, []string{r.ID, r.Host, r.Path, human(r.File.Size), result})
+		t.Rows = append(t.Rows, []string{r.ID, r.Host, r.Path.String(), human(r.File.Size), result})
 	}
 	job.Table(t)
 	if bad > 0 {
 		return sdk.Failf("%d of %d backups cannot be read back", bad, len(t.Rows))
 	}
 	return nil
-}
-
-// learned is how many receipts an agent without any reads from the storage host.
-const learned = 1000
-
-// learn gives a journal without receipts those on the storage host: this host may replace another one of its name, whose
-// backups are to be restored here.
-func (a *agent) learn(ctx context.Context) {
-	if a.learned || len(a.journal.Receipts()) > 0 {
-		return
-	}
-	names, err := a.remote.Names()
-	if err != nil {
-		a.warn("look for earlier backups: %v", err)
-		return
-	}
-	a.learned = true
-	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, storage.ReceiptSuffix) })
-	last := map[string]storage.Receipt{}
-	for _, n := range names {
-		if ctx.Err() != nil {
-			return
-		}
-		var b bytes.Buffer
-		var r storage.Receipt
-		if a.remote.Get(n, &limited{&b, 64 << 10}) != nil || json.Unmarshal(b.Bytes(), &r) != nil {
-			continue // it was cut off, and is there once more
-		}
-		if r.Host == string(a.info.Host) && path.Base(r.Remote) == r.Remote && r.Verified.After(last[r.ID].Verified) {
-			last[r.ID] = r
-		}
-	}
-	ids := slices.Sorted(maps.Keys(last))
-	for _, id := range ids[max(0, len(ids)-learned):] {
-		r := last[id]
-		if err := a.journal.Append(journal.Record{ID: r.ID, Op: journal.OpReceipt, Receipt: &r}); err != nil {
-			a.warn("remember an earlier backup: %v", err)
-			return
-		}
-	}
-}
-
-// limited is a writer that takes a number of bytes.
-type limited struct {
-	io.Writer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
-		return 0, errors.New("too long")
-	}
-	return l.Writer.Write(p)
 }

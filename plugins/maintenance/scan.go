@@ -24,7 +24,7 @@ func (a *agent) scan() []wanted {
 	taken := map[string]bool{}
 	open := map[string]int64{} // bytes that are being moved, by claimed path
 	for _, m := range a.journal.Moves() {
-		open[path.Join(path.Dir(m.Claim.Path), m.Claim.Claimed)] = m.Claim.File.Size
+		open[path.Join(path.Dir(string(m.Claim.Path)), string(m.Claim.Claimed))] = m.Claim.File.Size
 	}
 	for _, r := range a.config.Rules {
 		l, err := rule.List(r, a.places)
@@ -43,7 +43,9 @@ func (a *agent) scan() []wanted {
 				open[f.Path] = f.ID.Size
 			}
 		}
-		files := slices.DeleteFunc(l.Files, func(f rule.Found) bool { return taken[f.Path] || a.now().Before(a.heldBack[f.Path]) })
+		files := slices.DeleteFunc(l.Files, func(f rule.Found) bool {
+			return taken[f.Path] || a.now().Before(a.heldBack[f.Path]) || a.now().Before(a.memory.Restored[file.Name(f.Path)])
+		})
 		var pending int64
 		for name, size := range open {
 			if file.Below(name, r.Roots()...) {

@@ -31,7 +31,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 		}
 		last := ""
 		if r.Last != nil {
-			last = r.Last.Path + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
+			last = r.Last.Path.String() + " " + r.Last.Verified.Format("2006-01-02 15:04:05")
 		}
 		t.Rows = append(t.Rows, []string{
 			string(h.Name), h.Role, time.Since(at).Round(time.Second).String() + " ago", r.Backlog.String(), r.Moved.String(),

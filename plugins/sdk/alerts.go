@@ -23,6 +23,8 @@ import (
 //   - A recovery is published only after its alert was, and once.
 //   - Open alerts are kept in a file, which is written before anything is published. An agent that restarts has them
 //     open: it goes on raising what is still wrong, and resolves the rest.
+//   - Space for the file, and for the events in the spool beside it, is reserved while there is some: a disk that fills
+//     up loses no alert that says so.
 //   - What cannot be published, or written because the disk is full, is held in memory. Every later call tries it
 //     again, in order, and an alert that has ended in the meantime is published all the same, before its recovery.
 //     Should the agent end before the file could be written, the next one knows nothing of that alert.
@@ -36,6 +38,7 @@ type Alerts struct {
 	path    string
 	publish func(Event) error
 	list    []*alert // oldest first
+	reserve string   // a file whose space is given up when the disk is full
 	changed bool     // the file says something else
 }
 
@@ -50,10 +53,11 @@ type alert struct {
 // for one event at a time. When the file is damaged, the alerts of its intact lines are open, the file is kept
 // beside the new one for a person to look at, and the error says so; the Alerts are usable all the same.
 func OpenAlerts(dir string, publish func(Event) error) (*Alerts, error) {
-	a := &Alerts{path: filepath.Join(dir, "alerts.jsonl"), publish: publish}
+	a := &Alerts{path: filepath.Join(dir, "alerts.jsonl"), reserve: filepath.Join(dir, "alerts.reserve"), publish: publish}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return a, fmt.Errorf("read open alerts: %w", err)
 	}
+	a.keepReserve()
 	b, err := os.ReadFile(a.path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -93,7 +97,7 @@ func (a *Alerts) Raise(e Event) bool {
 		x.Recovery = nil
 		a.changed = true
 	}
-	_ = a.settle() // what is held shows in Retry
+	_ = a.settleSomehow() // what is held shows in Retry
 	return x == nil
 }
 
@@ -113,7 +117,7 @@ func (a *Alerts) Resolve(e Event) bool {
 		x.Recovery = &e
 		a.changed = true
 	}
-	_ = a.settle() // what is held shows in Retry
+	_ = a.settleSomehow() // what is held shows in Retry
 	return open
 }
 
@@ -121,7 +125,35 @@ func (a *Alerts) Resolve(e Event) bool {
 func (a *Alerts) Retry() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	err := a.settleSomehow()
+	if err == nil {
+		a.keepReserve()
+	}
+	return err
+}
+
+// reserveBytes are enough for the file of open alerts and for a hundred events.
+const reserveBytes = 1 << 20
+
+// settleSomehow settles, on a full disk in the space that was reserved.
+func (a *Alerts) settleSomehow() error {
+	err := a.settle()
+	if err == nil || !full(filepath.Dir(a.path)) || os.Remove(a.reserve) != nil {
+		return err
+	}
 	return a.settle()
+}
+
+// keepReserve reserves space, if the disk has some. Without it, events are held in memory when the disk is full.
+func (a *Alerts) keepReserve() {
+	f, err := os.OpenFile(a.reserve, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return // there is one, or no space for its name
+	}
+	err = allocate(f, reserveBytes)
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(a.reserve) // the next call tries it again
+	}
 }
 
 // Open returns the open alerts, oldest first, as they were raised.

@@ -234,3 +234,44 @@ func TestAlertsDiskFull(t *testing.T) {
 		t.Errorf("published %v, want %v", r.got, want)
 	}
 }
+
+// TestAlertsOnAFullDisk fills the disk that holds the open alerts and the spool: an alert that says so is published and
+// kept all the same, in the space that was reserved. When there is space again, it is reserved again.
+func TestAlertsOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test mounts a file system: run it as root")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	spooled := 0
+	a, err := sdk.OpenAlerts(filepath.Join(dir, "plugin"), func(e sdk.Event) error {
+		spooled++
+		return os.WriteFile(filepath.Join(dir, "spool-"+e.ID), []byte(strings.Repeat(e.Summary, 50)), 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := filepath.Join(dir, "fill")
+	if err := os.WriteFile(fill, make([]byte, 8<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	a.Raise(sdk.Event{Kind: "disk.full", Key: "disk:/", Summary: "no space is left"})
+	if err := a.Retry(); err != nil {
+		t.Errorf("the alert is held: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "plugin", "alerts.jsonl")); err != nil || !strings.Contains(string(b), "disk.full") {
+		t.Errorf("the alert is not kept: %q, %v", b, err)
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Retry(); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(filepath.Join(dir, "plugin", "alerts.reserve")); err != nil || st.Size() == 0 {
+		t.Errorf("no space is reserved again: %v", err)
+	}
+}

@@ -30,7 +30,8 @@ func shippedLoader(t *testing.T) *loader.Loader {
 	return l
 }
 
-// TestReferencePages holds the README.md of each of documented to what the plugin says of itself. UPDATE=1 renews them.
+// TestReferencePages holds the README.md of each of documented to what the plugin says of itself, and to what its folder's
+// notes.md adds. UPDATE=1 renews them.
 func TestReferencePages(t *testing.T) {
 	l := shippedLoader(t)
 	for _, folder := range documented {
@@ -38,7 +39,14 @@ func TestReferencePages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		page := "<!-- Generated from the plugin and example.hcl: make generate -->\n" + reference.Markdown(d, example(t, folder))
+		page := "<!-- Generated from the plugin, example.hcl and notes.md: make generate -->\n" + reference.Markdown(d, example(t, folder))
+		notes, err := os.ReadFile(filepath.Join(folder, "notes.md"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if len(notes) > 0 {
+			page += "\n" + string(notes)
+		}
 		file := filepath.Join(folder, "README.md")
 		if os.Getenv("UPDATE") != "" {
 			if err := os.WriteFile(file, []byte(page), 0o644); err != nil {

@@ -130,15 +130,15 @@ func TestRecovered(t *testing.T) {
 	f := person()
 	treatment(t, p, 3, f, nil)
 	at := time.Unix(1000, 0)
-	alive := func(process.Ident) bool { return true }
-	if got := p.Recovered(at.Add(5*time.Second), alive); len(got) != 0 {
-		t.Error("well again after three calm seconds, want ten")
+	alive := func(limit.Hog) bool { return true }
+	if got := p.Recovered(at.Add(11*time.Second), alive); len(got) != 0 {
+		t.Error("well again after nine calm seconds, want twenty: it was reniced")
 	}
-	if got := p.Recovered(at.Add(13*time.Second), alive); len(got) != 1 || len(p.patients) != 0 {
+	if got := p.Recovered(at.Add(23*time.Second), alive); len(got) != 1 || len(p.patients) != 0 {
 		t.Errorf("%d well again, %d patients left", len(got), len(p.patients))
 	}
 	treatment(t, p, 3, f, nil)
-	if got := p.Recovered(at.Add(3*time.Second), func(process.Ident) bool { return false }); len(got) != 1 {
+	if got := p.Recovered(at.Add(3*time.Second), func(limit.Hog) bool { return false }); len(got) != 1 {
 		t.Error("a process that has ended is still a patient")
 	}
 }
@@ -160,28 +160,33 @@ func phases(p *Policy, from time.Time, seconds string, f process.Facts) []string
 				got = append(got, fmt.Sprintf("%d spared: %s", s, d.Spared.Rule))
 			}
 		}
-		for range p.Recovered(now, func(process.Ident) bool { return true }) {
+		for range p.Recovered(now, func(limit.Hog) bool { return true }) {
 			got = append(got, fmt.Sprintf("%d recovered", s))
 		}
 	}
 	return got
 }
 
-// TestCalmPhase has a process that ignores SIGTERM, is below its limit until it has recovered, and goes on: it is killed.
+// TestCalmPhase has a process that ignores SIGTERM, is below its limit for a while, and goes on: it is killed at once, and
+// its alert stays open.
 func TestCalmPhase(t *testing.T) {
 	p := testPolicy(verdict{}, nil)
 	got := phases(p, time.Unix(1000, 0), "hhhhh"+strings.Repeat(".", 15)+"hhhhh", person())
-	want := []string{"0 alert", "2 renice", "4 terminate", "14 recovered", "20 alert", "22 kill"}
+	want := []string{"0 alert", "2 renice", "4 terminate", "20 kill"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// One that is calm for so long that its alert is resolved is known for as long as the budget counts.
+	p = testPolicy(verdict{}, nil)
+	got = phases(p, time.Unix(1000, 0), "hhhhh"+strings.Repeat(".", 40)+"hhhhh", person())
+	want = []string{"0 alert", "2 renice", "4 terminate", "34 recovered", "45 alert", "47 kill"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	// Without a kill the last step is taken again, and after the third treatment there are only alerts.
 	p = testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Terminate} })
 	got = phases(p, time.Unix(1000, 0), strings.Repeat("hhh"+strings.Repeat(".", 12), 4), person())
-	want = []string{
-		"0 alert", "2 terminate", "12 recovered", "15 alert", "17 terminate", "27 recovered",
-		"30 alert", "32 terminate", "42 recovered", "45 alert", "47 spared: came back", "57 recovered",
-	}
+	want = []string{"0 alert", "2 terminate", "15 terminate", "30 terminate", "45 spared: came back", "57 recovered"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -189,6 +194,23 @@ func TestCalmPhase(t *testing.T) {
 	got = phases(p, time.Unix(5000, 0), "hhh", person())
 	if want := []string{"0 alert", "2 terminate"}; !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestComesBack has a process that was reniced, is calm, and goes on: what did not help is not repeated.
+func TestComesBack(t *testing.T) {
+	p := testPolicy(verdict{}, nil)
+	got := phases(p, time.Unix(1000, 0), "hhh......h......hhhhhh", person())
+	if want := []string{"0 alert", "2 renice", "9 terminate", "16 kill"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// The nice value from before is given back in the end, once.
+	h := limit.Hog{Ident: person().Ident, Resource: "cpu"}
+	p.Niced(h, h.Ident, 5)
+	p.Niced(h, h.Ident, 19)
+	list := p.Recovered(time.Unix(2000, 0), func(limit.Hog) bool { return true })
+	if len(list) != 1 || list[0].Nice["500@77"] != 5 || len(p.Memory().Niced) != 0 {
+		t.Errorf("recovered %+v, still niced %v", list, p.Memory().Niced)
 	}
 }
 

@@ -54,15 +54,17 @@ type Policy struct {
 // Memory records a policy's actions for as long as the budget counts them. An agent stores it on disk, so that a restart
 // neither resets the budget nor the steps taken against a hog.
 type Memory struct {
-	Spent   []time.Time            `json:"spent,omitempty"`   // acts
-	Treated map[string][]time.Time `json:"treated,omitempty"` // by user and program
-	Past    map[string]Past        `json:"past,omitempty"`    // by the hog's key
+	Spent   []time.Time               `json:"spent,omitempty"`   // acts
+	Treated map[string][]time.Time    `json:"treated,omitempty"` // by user and program
+	Past    map[string]Past           `json:"past,omitempty"`    // by the hog's key
+	Niced   map[string]map[string]int `json:"niced,omitempty"`   // nice values before Renice, by the hog's key and the process
 }
 
 // Past is the progress of a process's treatment. It is kept while the process is temporarily below its limit.
 type Past struct {
-	Done []Step    `json:"done"`
-	At   time.Time `json:"at"` // of the last step
+	Done    []Step    `json:"done"`
+	Returns int       `json:"returns,omitempty"` // how often it was below its limit and came back
+	At      time.Time `json:"at"`                // of the last step
 }
 
 // New returns a policy that continues from m.
@@ -73,6 +75,9 @@ func New(c Config, j Judge, m Memory) *Policy {
 	if m.Past == nil {
 		m.Past = map[string]Past{}
 	}
+	if m.Niced == nil {
+		m.Niced = map[string]map[string]int{}
+	}
 	return &Policy{config: c, judge: j, patients: map[string]*Patient{}, memory: m}
 }
 
@@ -81,9 +86,11 @@ func (p *Policy) Memory() Memory { return p.memory }
 
 // Patient is a hog under treatment.
 type Patient struct {
-	Hog   limit.Hog
-	Facts process.Facts // last read
-	Done  []Step        // steps taken
+	Hog     limit.Hog
+	Facts   process.Facts  // last read; of a user: those of the process that used most
+	Done    []Step         // steps taken
+	Returns int            // how often it was below its limit and came back
+	Nice    map[string]int // after Recovered: nice values to give back, by process
 
 	lastHog  time.Time
 	next     int          // index of the next step on the ladder
@@ -105,21 +112,36 @@ type Decision struct {
 // Patients returns the number of hogs under treatment.
 func (p *Policy) Patients() int { return len(p.patients) }
 
+// Each calls do with every patient.
+func (p *Policy) Each(do func(*Patient)) {
+	for _, pt := range p.patients {
+		do(pt)
+	}
+}
+
 // BudgetLeft reports whether the budget allows another action now.
 func (p *Policy) BudgetLeft(now time.Time) bool {
 	p.memory.Spent = slices.DeleteFunc(p.memory.Spent, func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
 	return len(p.memory.Spent) < p.config.Actions
 }
 
-// Due adds the hogs of one sample and returns the patients whose next step is due.
+// Due adds the hogs of one sample and returns the patients whose next step is due. Every return of a hog that was below its
+// limit makes the next step due at once.
 func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	var due []*Patient
 	for _, h := range hogs {
 		k := h.Key()
 		pt := p.patients[k]
-		if pt == nil {
-			pt = &Patient{due: now, past: p.past(k, now)}
+		switch {
+		case pt == nil:
+			past := p.past(k, now)
+			pt = &Patient{due: now, past: past.Done, Returns: past.Returns}
+			if len(past.Done) > 0 {
+				pt.Returns++
+			}
 			p.patients[k] = pt
+		case len(pt.Done) > 1 && now.Sub(pt.lastHog) > p.config.Pause:
+			p.returned(now, pt)
 		}
 		pt.Hog, pt.lastHog = h, now
 		if pt.next < len(p.config.Steps) && !now.Before(pt.due) {
@@ -129,12 +151,36 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	return due
 }
 
+// returned handles a patient that was treated, was below its limit for a while, and is a hog again. When all steps were
+// taken, the last one is repeated.
+func (p *Policy) returned(now time.Time, pt *Patient) {
+	pt.Returns++
+	pt.due = now
+	if n := len(p.config.Steps); pt.next == n {
+		pt.Done, pt.next = []Step{Alert}, n-1
+	}
+}
+
 // Adopt adds a hog whose alert was opened before this policy was made. It counts as a hog for one and a half windows, until
 // it is clear whether it still is one.
 func (p *Policy) Adopt(now time.Time, h limit.Hog, f process.Facts) {
-	pt := &Patient{Hog: h, Facts: f, lastHog: now.Add(p.config.Calm[h.Resource] / 2), due: now, past: p.past(h.Key(), now)}
+	past := p.past(h.Key(), now)
+	pt := &Patient{
+		Hog: h, Facts: f, lastHog: now.Add(p.config.Calm[h.Resource] / 2), due: now, past: past.Done, Returns: past.Returns,
+	}
 	p.took(now, pt, Alert)
 	p.patients[h.Key()] = pt
+}
+
+// Niced remembers the nice value that a process had before Renice, until Recovered.
+func (p *Policy) Niced(h limit.Hog, id process.Ident, nice int) {
+	k := h.Key()
+	if p.memory.Niced[k] == nil {
+		p.memory.Niced[k] = map[string]int{}
+	}
+	if _, ok := p.memory.Niced[k][id.String()]; !ok {
+		p.memory.Niced[k][id.String()] = nice
+	}
 }
 
 // Decide returns the due step of a patient, given the present facts. If the facts cannot be read, the process is not
@@ -143,7 +189,8 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	pt.due = now.Add(p.config.Pause)
 	if factsErr == nil {
 		pt.Facts = f
-		if p.config.Steps[pt.next] == Renice && f.Nice >= Niced { // would change nothing
+		// It would change nothing, or did not help.
+		if p.config.Steps[pt.next] == Renice && (f.Nice >= Niced || pt.Returns > 0 && len(p.config.Steps) > pt.next+1) {
 			pt.next++
 		}
 		if pt.next == len(p.config.Steps) {
@@ -168,12 +215,12 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	d.Again = slices.Contains(pt.Done, d.Step)
 	pt.reported = ""
 	p.memory.Spent = append(p.memory.Spent, now)
+	if d.Step != Renice && !begun(pt.Done) {
+		who := program(f)
+		p.memory.Treated[who] = append(p.recent(who, now), now)
+	}
 	if d.Step == Terminate || d.Step == Restart {
 		pt.due = now.Add(p.config.Grace)
-		if !d.Again {
-			who := program(f)
-			p.memory.Treated[who] = append(p.recent(who, now), now)
-		}
 	}
 	p.took(now, pt, d.Step)
 	return d
@@ -185,7 +232,7 @@ func (p *Policy) took(now time.Time, pt *Patient, s Step) {
 		pt.Done = append([]Step{Alert}, pt.past...)
 	} else {
 		pt.Done = append(pt.Done, s)
-		p.memory.Past[pt.Hog.Key()] = Past{Done: slices.Clone(pt.Done[1:]), At: now}
+		p.memory.Past[pt.Hog.Key()] = Past{Done: slices.Clone(pt.Done[1:]), Returns: pt.Returns, At: now}
 	}
 	pt.next = p.after(pt.Done)
 	if n := len(p.config.Steps); s == Alert && len(pt.past) > 0 && pt.next == n { // all steps were taken: repeat the last
@@ -213,11 +260,11 @@ func (p *Policy) after(done []Step) int {
 	return next
 }
 
-// past returns the steps of an earlier treatment and forgets those that are too old.
-func (p *Policy) past(key string, now time.Time) []Step {
+// past returns an earlier treatment and forgets those that are too old.
+func (p *Policy) past(key string, now time.Time) Past {
 	maps.DeleteFunc(p.memory.Past, func(_ string, x Past) bool { return now.Sub(x.At) >= p.config.Per })
 	maps.DeleteFunc(p.memory.Treated, func(who string, _ []time.Time) bool { return len(p.recent(who, now)) == 0 })
-	return p.memory.Past[key].Done
+	return p.memory.Past[key]
 }
 
 // choose returns the step to take instead of s, or why none is taken.
@@ -234,9 +281,8 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 		}
 		s = Restart
 	}
-	begun := slices.Contains(pt.Done, Terminate) || slices.Contains(pt.Done, Restart)
 	switch {
-	case !begun && len(p.recent(program(f), now)) >= maxReturns:
+	case !begun(pt.Done) && len(p.recent(program(f), now)) >= maxReturns:
 		return s, &protect.Spared{Rule: RuleReturned, Reason: fmt.Sprintf("it was treated %d times within %s and came back", maxReturns, p.config.Per)}
 	case p.config.Leash:
 		return s, &protect.Spared{Rule: RuleLeash, Reason: fmt.Sprintf("the doctor is on the leash; the step would be: %s", s)}
@@ -246,6 +292,14 @@ func (p *Policy) choose(now time.Time, s Step, pt *Patient, f process.Facts, fac
 	return s, nil
 }
 
+// begun reports whether a step of these was to end the process.
+func begun(done []Step) bool {
+	return slices.ContainsFunc(done, func(s Step) bool { return s == Terminate || s == Restart || s == Kill })
+}
+
+// Judge returns why a process must not be touched, or nil.
+func (p *Policy) Judge(f process.Facts) *protect.Spared { return p.judge.Judge(f) }
+
 // recent returns the times at which the program was treated within the budget's time.
 func (p *Policy) recent(who string, now time.Time) []time.Time {
 	return slices.DeleteFunc(p.memory.Treated[who], func(t time.Time) bool { return now.Sub(t) >= p.config.Per })
@@ -254,17 +308,22 @@ func (p *Policy) recent(who string, now time.Time) []time.Time {
 // program identifies a user's executable, without arguments and command name, which the user can change.
 func program(f process.Facts) string { return fmt.Sprintf("%v %s", f.UIDs, f.Executable) }
 
-// Recovered removes and returns patients that have ended, or that stayed below their limit for the required time.
-func (p *Policy) Recovered(now time.Time, alive func(process.Ident) bool) []*Patient {
-	var list []*Patient
+// Recovered removes and returns patients that have ended, or that stayed below their limit for the required time: it is
+// multiplied by the number of steps taken, since a hog that was treated may only be waiting.
+func (p *Policy) Recovered(now time.Time, alive func(limit.Hog) bool) (list []*Patient) {
 	for k, pt := range p.patients {
-		if !alive(pt.Hog.Ident) || now.Sub(pt.lastHog) >= p.config.Calm[pt.Hog.Resource] {
-			delete(p.patients, k)
-			if !alive(pt.Hog.Ident) {
-				delete(p.memory.Past, k)
-			}
-			list = append(list, pt)
+		lives := alive(pt.Hog)
+		calm := p.config.Calm[pt.Hog.Resource] * time.Duration(max(1, len(pt.Done)))
+		if lives && now.Sub(pt.lastHog) < calm {
+			continue
 		}
+		delete(p.patients, k)
+		if !lives {
+			delete(p.memory.Past, k)
+		}
+		pt.Nice = p.memory.Niced[k]
+		delete(p.memory.Niced, k)
+		list = append(list, pt)
 	}
 	return list
 }

@@ -11,7 +11,7 @@ import (
 // play feeds the use of one process, in per cent of one core per second. It returns the second in which the process is
 // a hog first, -1 if it never is.
 func play(l Limits, host sample.Host, percents []float64) int {
-	w := NewWindows(l, nil)
+	w := NewWindows(l, Readers{})
 	at := time.Unix(1000, 0)
 	var used time.Duration
 	for i, p := range append([]float64{0}, percents...) {
@@ -81,14 +81,15 @@ func TestWindowsStarved(t *testing.T) {
 		"spins, and once in a while IO": {790 * time.Millisecond, 1, 20, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var now process.Demand
-			w := NewWindows(Limits{CPU: 80, CPUFor: 10 * time.Second}, func(process.Ident) (process.Demand, error) { return now, nil })
+			now := process.Thread{TID: 7}
+			w := NewWindows(Limits{CPU: 80, CPUFor: 10 * time.Second}, Readers{Demand: func(process.Ident) (process.Demand, error) { return process.Demand{now}, nil }})
 			at := time.Unix(1000, 0)
 			var used time.Duration
 			first := -1
 			for s := range 30 {
 				at = at.Add(time.Second)
 				used += time.Duration(test.used * float64(time.Second) / 100)
+				now.Run = used
 				now.Wait += test.wait
 				now.Sleeps += test.sleeps
 				if hogs := w.Add(sample.Sample{Time: at, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, CPU: used}}}); len(hogs) > 0 && first < 0 {
@@ -126,7 +127,7 @@ func TestWindowsMemory(t *testing.T) {
 
 // TestWindowsReusedPID gives a pid to a new process every two seconds: none of them is a hog.
 func TestWindowsReusedPID(t *testing.T) {
-	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, nil)
+	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, Readers{})
 	at := time.Unix(1000, 0)
 	for i := range 20 {
 		at = at.Add(time.Second)

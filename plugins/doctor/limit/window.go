@@ -1,88 +1,113 @@
-// Package limit detects excessive use: by a process over a window of samples, or of the host itself. It has no side effects,
-// so that a recording can be replayed. The doctor's agent and its action rehearse run it; the doctor plugin and its packages
-// ladder and record import it.
+// Package limit detects excessive use: by a process or by a user over a window of samples, or of the host itself. It has no
+// side effects, so that a recording can be replayed. The doctor's agent and its action rehearse run it; the doctor plugin
+// and its packages ladder and record import it.
 package limit
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/doctor/process"
 	"github.com/seed-b96de936/troop/plugins/doctor/sample"
 )
 
-// Hog is a process that stayed above a limit for the whole window.
+// Hog is a process, or all processes of a user's sessions together, that stayed above a limit for the whole window.
 type Hog struct {
 	process.Ident
+	UID      uint32        // of the user whose processes it is together; 0: it is one process
 	Resource string        // cpu or memory
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
 	Window   time.Duration // length of the window
-	Waited   float64       // cpu: per cent of the window that it waited for a core, if that decided
+	Waited   float64       // cpu: per cent of the window that its threads waited for a core, if that decided
 }
 
 // Key identifies the hog: a process may exceed several limits.
-func (h Hog) Key() string { return h.String() + "/" + h.Resource }
+func (h Hog) Key() string {
+	if h.UID != 0 {
+		return "user-" + strconv.FormatUint(uint64(h.UID), 10) + "/" + h.Resource
+	}
+	return h.String() + "/" + h.Resource
+}
 
-// Limits are the limits for a process. A limit of zero is off.
+// Limits are the limits for a process, and for all processes of a user's sessions together. A limit of zero is off.
 type Limits struct {
 	CPU       float64 // per cent of one core
 	CPUFor    time.Duration
-	Memory    float64 // per cent of the host's memory
+	Memory    float64 // per cent of the host's memory; of a process only
 	MemoryFor time.Duration
+}
+
+// Readers read more about a process than a sample has. They are called for few processes.
+type Readers struct {
+	Demand func(process.Ident) (process.Demand, error) // nil: only usage counts
+	Share  func(process.Ident) (int64, error)          // proportional share of memory in bytes; nil: the resident size counts
 }
 
 // Windows tracks every process from sample to sample. A process is a hog if its total use over the whole window is above the
 // CPU limit; pauses do not matter. Each half of the window and the last interval must reach half of the limit, so that one
 // burst, or use that has just ended, does not count. The window starts with the first interval of that use.
 //
+// The same holds for the processes of a user's sessions together: a swarm of processes, each of which lives or uses too
+// little to be a hog, is one hog. A process that is a hog alone is set apart: its use does not count for its user. When
+// several processes of a user become hogs within a window, they are not set apart, but are one hog together.
+//
 // If many processes share a core, none reaches the limit although the host is overloaded. So a spinning process is a hog,
-// too: it never sleeps voluntarily, and it runs or waits for a core for the limit's share of the window. A process that also
-// sleeps is not a hog, however long it waits.
+// too: threads that never sleep voluntarily together run or wait for a core for the limit's share of the window. A thread
+// that also sleeps does not count, however long it waits.
 type Windows struct {
 	limits Limits
-	demand func(process.Ident) (process.Demand, error) // nil: unknown
+	read   Readers
 	tracks map[process.Ident]*track
+	users  map[uint32]*userTrack
 	last   time.Time
 	hogs   []Hog
+	fresh  map[uint32][]Hog // hogs of this sample that have not been set apart, by user
 }
 
 type track struct {
-	last    time.Duration // CPU at the last sample
-	points  []point       // of the window, and the youngest before it; empty: the process is idle
-	spin    *spinning     // since it last slept; nil: it does not spin
-	memory  time.Time     // since when it is above the memory limit; zero: it is not
-	seen    time.Time
-	percent float64 // of one core, since the last sample
+	series
+	uid    uint32            // of the user whose account it is in; 0: none
+	apart  bool              // it is judged by itself only
+	spin   map[int]*spinning // threads that have not slept, by id
+	memory time.Time         // since when it is above the memory limit; zero: it is not
 }
 
-type point struct {
-	at  time.Time
-	cpu time.Duration
+type userTrack struct {
+	series
+	gone   time.Duration // CPU of processes that were set apart and have ended
+	hogged time.Time     // when it was a hog last
 }
 
-// spinning is the state of a process when it began to spin.
+// spinning is the state of a thread when it began to spin.
 type spinning struct {
-	point
-	process.Demand
-	last   time.Duration // CPU and wait at the last sample
+	process.Thread
+	at     time.Time
+	last   time.Duration // run and wait at the last sample
 	lastAt time.Time
 }
 
 const (
-	spinShare  = 10 // a process that gets less than this part of the limit is not judged
-	spinSleeps = 1  // most sleeps per second of a process that spins
+	spinShare  = 10 // a process that gets less than this part of the limit is not judged by what it wants
+	spinSleeps = 1  // most sleeps per second of a thread that spins
 )
 
-// NewWindows returns empty windows. d returns the demand of a process; nil: only usage counts.
-func NewWindows(l Limits, d func(process.Ident) (process.Demand, error)) *Windows {
-	return &Windows{limits: l, demand: d, tracks: map[process.Ident]*track{}}
+// NewWindows returns empty windows.
+func NewWindows(l Limits, r Readers) *Windows {
+	return &Windows{limits: l, read: r, tracks: map[process.Ident]*track{}, users: map[uint32]*userTrack{}, fresh: map[uint32][]Hog{}}
 }
 
 // Add adds the next sample and returns the hogs, valid until the next call.
 func (w *Windows) Add(s sample.Sample) []Hog {
 	w.hogs = w.hogs[:0]
+	clear(w.fresh)
 	step := s.Time.Sub(w.last)
 	limit := w.cpuLimit(s.Host)
+	accounts := make(map[uint32]bool, len(s.Users))
+	for _, u := range s.Users {
+		accounts[u.UID] = true
+	}
 	for i := range s.Procs {
 		u := &s.Procs[i]
 		if u.Kernel {
@@ -90,24 +115,128 @@ func (w *Windows) Add(s sample.Sample) []Hog {
 		}
 		t := w.tracks[u.Ident]
 		if t == nil {
-			t = &track{last: u.CPU}
+			t = &track{series: series{last: u.CPU}}
 			w.tracks[u.Ident] = t
 		} else if step > 0 {
-			t.percent = 100 * float64(u.CPU-t.last) / float64(step)
-			if !w.cpu(u, t, s.Time, limit) {
-				w.spins(u, t, s.Time, limit)
-			}
+			w.follow(u, t, s.Time, step, limit, accounts)
 		}
 		t.last, t.seen = u.CPU, s.Time
 		w.memory(u, t, s)
 	}
-	for id, t := range w.tracks {
-		if !t.seen.Equal(s.Time) {
-			delete(w.tracks, id)
-		}
-	}
+	w.forget(s.Time)
+	w.judgeUsers(s, step, limit)
 	w.last = s.Time
 	return w.hogs
+}
+
+// follow judges the CPU use of one process.
+func (w *Windows) follow(u *sample.Usage, t *track, now time.Time, step time.Duration, limit float64, accounts map[uint32]bool) {
+	t.uid = 0
+	if u.Owner.Session && accounts[u.Owner.UID] {
+		t.uid = u.Owner.UID
+	}
+	t.percent = 100 * float64(u.CPU-t.last) / float64(step)
+	h, is := t.add(now, w.last, u.CPU, limit, w.limits.CPUFor)
+	if !is {
+		h, is = w.spins(u, t, now, limit)
+	}
+	switch {
+	case !is:
+	case t.uid == 0 || t.apart:
+		h.Ident = u.Ident
+		w.hogs = append(w.hogs, h)
+	default:
+		h.Ident = u.Ident
+		w.fresh[t.uid] = append(w.fresh[t.uid], h)
+	}
+}
+
+// forget drops processes that have ended.
+func (w *Windows) forget(now time.Time) {
+	for id, t := range w.tracks {
+		if t.seen.Equal(now) {
+			continue
+		}
+		if u := w.users[t.uid]; u != nil && t.apart {
+			u.gone += t.last
+		}
+		delete(w.tracks, id)
+	}
+}
+
+// judgeUsers judges users, after those of their processes that are hogs alone were set apart.
+func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64) {
+	apart := map[uint32]time.Duration{}
+	for _, t := range w.tracks {
+		if t.apart {
+			apart[t.uid] += t.last
+		}
+	}
+	for _, u := range s.Users {
+		t := w.users[u.UID]
+		if t == nil {
+			t = &userTrack{series: series{last: u.CPU}}
+			w.users[u.UID] = t
+		}
+		fresh := w.fresh[u.UID]
+		together := len(fresh) > 0 && w.rising(u.UID, limit) > 1 || !t.hogged.IsZero() && s.Time.Sub(t.hogged) < w.limits.CPUFor
+		if len(fresh) > 0 && !together && fresh[0].Waited == 0 {
+			apart[u.UID] += w.setApart(t, fresh[0], w.last)
+			fresh = nil
+		}
+		cpu := u.CPU - apart[u.UID] - t.gone
+		var h Hog
+		is := false
+		if step > 0 && !t.seen.IsZero() {
+			t.percent = 100 * float64(cpu-t.last) / float64(step)
+			h, is = t.add(s.Time, w.last, cpu, limit, w.limits.CPUFor)
+		}
+		t.last, t.seen = cpu, s.Time
+		if is {
+			h.UID = u.UID
+			t.hogged = s.Time
+			w.hogs = append(w.hogs, h)
+			continue
+		}
+		for _, f := range fresh { // hogs, although all together use too little: they wait for a core
+			w.setApart(t, f, s.Time)
+		}
+	}
+	for uid, t := range w.users {
+		if !t.seen.Equal(s.Time) {
+			delete(w.users, uid)
+		}
+	}
+}
+
+// rising counts the processes of a user that are hogs, or will be when their window is over if they go on.
+func (w *Windows) rising(uid uint32, limit float64) int {
+	n := 0
+	for _, t := range w.tracks {
+		if t.uid == uid && !t.apart && len(t.points) > 1 && t.percent >= limit/2 && rate(t.points[0], t.points[len(t.points)-1]) >= limit {
+			n++
+		}
+	}
+	return n
+}
+
+// setApart takes a process out of its user's account, also from the past, and makes it a hog by itself. at is when the
+// user's account was last brought up to date. It returns what the process has used.
+func (w *Windows) setApart(user *userTrack, h Hog, at time.Time) time.Duration {
+	t := w.tracks[h.Ident]
+	t.apart = true
+	used := func(at time.Time) time.Duration {
+		if len(t.points) == 0 {
+			return t.last
+		}
+		return t.points[lastBefore(t.points, at)].cpu
+	}
+	for i := range user.points {
+		user.points[i].cpu -= used(user.points[i].at)
+	}
+	user.last -= used(at)
+	w.hogs = append(w.hogs, h)
+	return t.last
 }
 
 // cpuLimit is the limit in per cent of one core. On a host with less than one core it is a share of what the host has.
@@ -118,86 +247,47 @@ func (w *Windows) cpuLimit(h sample.Host) float64 {
 	return w.limits.CPU
 }
 
-// cpu judges what a process used, and reports whether it is a hog for it.
-func (w *Windows) cpu(u *sample.Usage, t *track, now time.Time, limit float64) bool {
-	if limit <= 0 {
-		return false
-	}
-	if len(t.points) == 0 {
-		if t.percent < limit/2 {
-			return false
-		}
-		t.points = append(t.points, point{at: w.last, cpu: t.last}) // the interval that ends now is the first
-	}
-	t.points = append(t.points, point{at: now, cpu: u.CPU})
-	from := lastBefore(t.points, now.Add(-w.limits.CPUFor))
-	t.points = append(t.points[:0], t.points[from:]...)
-	first, last := t.points[0], t.points[len(t.points)-1]
-	if last.at.Sub(first.at) < w.limits.CPUFor {
-		return false
-	}
-	middle := t.points[lastBefore(t.points, now.Add(-w.limits.CPUFor/2))]
-	v := rate(first, last)
-	if v < limit/2 {
-		t.points = t.points[:0]
-	}
-	if v < limit || rate(first, middle) < limit/2 || rate(middle, last) < limit/2 || t.percent < limit/2 {
-		return false
-	}
-	w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "cpu", Value: v, Limit: limit, Window: last.at.Sub(first.at)})
-	return true
-}
-
-// lastBefore is the index of the youngest point that is not younger than at; 0 when all are.
-func lastBefore(points []point, at time.Time) int {
-	i := 0
-	for i+1 < len(points) && !points[i+1].at.After(at) {
-		i++
-	}
-	return i
-}
-
-// rate is the usage between two points, in per cent of one core.
-func rate(a, b point) float64 {
-	if d := b.at.Sub(a.at); d > 0 {
-		return 100 * float64(b.cpu-a.cpu) / float64(d)
-	}
-	return 0
-}
-
 // spins judges what a process wanted.
-func (w *Windows) spins(u *sample.Usage, t *track, now time.Time, limit float64) {
-	if w.demand == nil || limit <= 0 || t.percent < limit/spinShare {
+func (w *Windows) spins(u *sample.Usage, t *track, now time.Time, limit float64) (Hog, bool) {
+	if w.read.Demand == nil || limit <= 0 || t.percent < limit/spinShare {
 		t.spin = nil
-		return
+		return Hog{}, false
 	}
-	d, err := w.demand(u.Ident)
+	demand, err := w.read.Demand(u.Ident)
 	if err != nil { // the process is judged by its usage only
 		t.spin = nil
-		return
+		return Hog{}, false
 	}
-	sum := u.CPU + d.Wait
-	s := t.spin
+	h := Hog{Resource: "cpu", Limit: limit}
+	next := make(map[int]*spinning, len(t.spin))
+	for _, d := range demand {
+		s := t.spin[d.TID].next(d, now, limit)
+		next[d.TID] = s
+		if age := now.Sub(s.at); age >= w.limits.CPUFor {
+			h.Value += 100 * float64(d.Run-s.Run) / float64(age)
+			h.Waited += 100 * float64(d.Wait-s.Wait) / float64(age)
+			h.Window = max(h.Window, age)
+		}
+	}
+	t.spin = next
+	return h, h.Value+h.Waited >= limit
+}
+
+// next is the state of a thread after one more sample: it goes on spinning, or begins anew.
+func (s *spinning) next(d process.Thread, now time.Time, limit float64) *spinning {
+	sum := d.Run + d.Wait
 	if s != nil {
 		step, age := now.Sub(s.lastAt), now.Sub(s.at)
-		wanted := 100 * float64(sum-s.last) / float64(step)
-		if step <= 0 || wanted < limit/2 || float64(d.Sleeps-s.Sleeps) > spinSleeps*age.Seconds() {
+		wanted := 100 * float64(sum-s.last) / float64(max(step, 1))
+		if step <= 0 || wanted < min(limit, 100)/2 || float64(d.Sleeps-s.Sleeps) > spinSleeps*age.Seconds() {
 			s = nil
 		}
 	}
 	if s == nil {
-		t.spin = &spinning{point: point{at: now, cpu: u.CPU}, Demand: d, last: sum, lastAt: now}
-		return
+		return &spinning{Thread: d, at: now, last: sum, lastAt: now}
 	}
 	s.last, s.lastAt = sum, now
-	age := now.Sub(s.at)
-	if age < w.limits.CPUFor || 100*float64(sum-s.cpu-s.Wait)/float64(age) < limit {
-		return
-	}
-	w.hogs = append(w.hogs, Hog{
-		Ident: u.Ident, Resource: "cpu", Value: 100 * float64(u.CPU-s.cpu) / float64(age), Limit: limit, Window: age,
-		Waited: 100 * float64(d.Wait-s.Wait) / float64(age),
-	})
+	return s
 }
 
 func (w *Windows) memory(u *sample.Usage, t *track, s sample.Sample) {
@@ -205,6 +295,13 @@ func (w *Windows) memory(u *sample.Usage, t *track, s sample.Sample) {
 		return
 	}
 	v := s.Host.Share(u.RSS)
+	if v >= w.limits.Memory && w.read.Share != nil { // pages that it shares with others are not its own
+		share, err := w.read.Share(u.Ident)
+		if err != nil {
+			share = 0 // what it uses is not known
+		}
+		v = s.Host.Share(share)
+	}
 	if v < w.limits.Memory {
 		t.memory = time.Time{}
 		return
@@ -225,14 +322,73 @@ func (w *Windows) Percent(id process.Ident) float64 {
 	return 0
 }
 
-// Alive reports whether the process was in the last sample.
-func (w *Windows) Alive(id process.Ident) bool { return w.tracks[id] != nil }
+// UserPercent returns the usage of a user between the last two samples, in per cent of one core, without processes that
+// are set apart.
+func (w *Windows) UserPercent(uid uint32) float64 {
+	if t := w.users[uid]; t != nil {
+		return t.percent
+	}
+	return 0
+}
+
+// Apart reports whether a process is judged by itself, and not with its user's other processes.
+func (w *Windows) Apart(id process.Ident) bool {
+	t := w.tracks[id]
+	return t != nil && t.apart
+}
+
+// Alive reports whether the process, or a process of the user's sessions, was in the last sample.
+func (w *Windows) Alive(h Hog) bool {
+	if h.UID != 0 {
+		return w.users[h.UID] != nil
+	}
+	return w.tracks[h.Ident] != nil
+}
+
+// Hurry shortens the window for a hog that has come back: each time to half, at the most to a quarter.
+func (w *Windows) Hurry(h Hog, returns int) {
+	if s := w.seriesOf(h); s != nil {
+		s.hurry = min(returns, 2)
+	}
+}
+
+func (w *Windows) seriesOf(h Hog) *series {
+	if h.UID != 0 {
+		if t := w.users[h.UID]; t != nil {
+			return &t.series
+		}
+	} else if t := w.tracks[h.Ident]; t != nil {
+		return &t.series
+	}
+	return nil
+}
+
+// Sparkline draws the CPU use of a hog over its window, an interval a character; the highest one is 100 % of a core, or
+// what the hog used at most if that is more.
+func (w *Windows) Sparkline(h Hog) string {
+	s := w.seriesOf(h)
+	if s == nil {
+		return ""
+	}
+	var rates []float64
+	most := 100.0
+	for i := 1; i < len(s.points); i++ {
+		r := rate(s.points[i-1], s.points[i])
+		rates, most = append(rates, r), max(most, r)
+	}
+	bars := []rune("▁▂▃▄▅▆▇█")
+	var b strings.Builder
+	for _, r := range rates {
+		b.WriteRune(bars[int(max(0, r)/most*float64(len(bars)-1)+0.5)])
+	}
+	return b.String()
+}
 
 // Demand returns the demand of a process, and whether it is known.
 func (w *Windows) Demand(id process.Ident) (process.Demand, bool) {
-	if w.demand == nil {
-		return process.Demand{}, false
+	if w.read.Demand == nil {
+		return nil, false
 	}
-	d, err := w.demand(id)
+	d, err := w.read.Demand(id)
 	return d, err == nil
 }

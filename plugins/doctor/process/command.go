@@ -64,15 +64,16 @@ func redact(args []string) []string {
 			a = "-p" + masked
 		}
 		next = strings.HasPrefix(a, "-") && secretFlag.MatchString(a)
-		a = urlPassword.ReplaceAllString(a, "$1:"+masked+"@")
-		a = secretPair.ReplaceAllStringFunc(a, func(m string) string {
-			at := strings.IndexAny(m, "=:")
-			return m[:at+1] + masked
-		})
-		a = bearer.ReplaceAllString(a, "$1 "+masked)
-		out = append(out, a)
+		out = append(out, RedactText(a))
 	}
 	return out
+}
+
+// RedactText replaces values in a text that look like secrets.
+func RedactText(text string) string {
+	text = urlPassword.ReplaceAllString(text, "$1:"+masked+"@")
+	text = secretPair.ReplaceAllStringFunc(text, func(m string) string { return m[:strings.IndexAny(m, "=:")+1] + masked })
+	return bearer.ReplaceAllString(text, "$1 "+masked)
 }
 
 // OpenFiles returns the number of open files of a process, -1 if it is unknown, and lists some of them. On most hosts,

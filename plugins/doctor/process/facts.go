@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +27,7 @@ type Facts struct {
 	Nice       int        `json:"nice"`
 	State      string     `json:"state"` // one letter, as in ps
 	Kernel     bool       `json:"kernel,omitempty"`
+	Busy       bool       `json:"busy,omitempty"`   // it, or children that have ended, used much lately; filled in by the caller
 	Leader     bool       `json:"leader,omitempty"` // of a session with a terminal
 	Chain      []Ancestor `json:"chain"`            // parent first, PID 1 last
 }
@@ -61,7 +61,7 @@ func (f Facts) EffectiveUID() int64 {
 }
 
 // Read reads the facts of process id in proc (/proc). ErrGone means that it has ended; any other error, that some facts
-// cannot be read.
+// cannot be read: the others are returned, for messages.
 func Read(proc string, id Ident) (Facts, error) {
 	dir := folder(proc, id.PID)
 	st, err := ReadStat(dir)
@@ -76,21 +76,19 @@ func Read(proc string, id Ident) (Facts, error) {
 		Leader: st.TTY != 0 && st.Session == uint64(id.PID),
 	}
 	if err := f.readStatus(filepath.Join(dir, "status")); err != nil {
-		return Facts{}, err
+		return f, err
 	}
 	if !f.Kernel {
 		if f.Executable, f.RootOwned, err = executable(dir); err != nil {
-			return Facts{}, err
+			return f, err
 		}
 	}
 	if f.Cgroup, err = Cgroup(dir); err != nil {
-		return Facts{}, asGone(err)
+		return f, asGone(err)
 	}
 	f.Unit = UnitOf(f.Cgroup)
-	if f.Chain, err = Chain(proc, f.PPID); err != nil {
-		return Facts{}, err
-	}
-	return f, nil
+	f.Chain, err = Chain(proc, f.PPID)
+	return f, err
 }
 
 // executable returns the path of the program of a process, and whether it belongs to root.
@@ -171,63 +169,6 @@ func numbers(text string) ([]uint32, error) {
 		list = append(list, uint32(n))
 	}
 	return list, nil
-}
-
-// Demand is a process's demand for CPU time.
-type Demand struct {
-	Wait   time.Duration // runnable, but waiting for a core
-	Sleeps int64         // voluntary context switches
-}
-
-// ReadDemand reads the demand of a process since its start: that of its main thread or, if that has ended, of the thread
-// that waited longest.
-func ReadDemand(proc string, id Ident) (Demand, error) {
-	dir := folder(proc, id.PID)
-	st, err := ReadStat(dir)
-	if err != nil {
-		return Demand{}, err
-	}
-	if st.State != 'Z' {
-		return readDemand(dir)
-	}
-	var most Demand
-	err = ErrGone
-	for _, thread := range threads(dir) {
-		if st, errStat := ReadStat(thread); errStat != nil || st.State == 'Z' {
-			continue
-		}
-		d, errThread := readDemand(thread)
-		if errThread == nil && (err != nil || d.Wait > most.Wait) {
-			most, err = d, nil
-		}
-	}
-	return most, err
-}
-
-func readDemand(dir string) (Demand, error) {
-	sched, err := os.ReadFile(filepath.Join(dir, "schedstat"))
-	if err != nil {
-		return Demand{}, asGone(err)
-	}
-	status, err := os.ReadFile(filepath.Join(dir, "status"))
-	if err != nil {
-		return Demand{}, asGone(err)
-	}
-	f := strings.Fields(string(sched)) // ns on a core, ns in the queue, turns
-	if len(f) != 3 {
-		return Demand{}, fmt.Errorf("parse schedstat of %s: %d fields, want 3", dir, len(f))
-	}
-	wait, err := strconv.ParseInt(f[1], 10, 64)
-	if err != nil {
-		return Demand{}, fmt.Errorf("parse schedstat of %s: %w", dir, err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if v, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			return Demand{Wait: time.Duration(wait), Sleeps: n}, err
-		}
-	}
-	return Demand{}, fmt.Errorf("parse status of %s: no voluntary_ctxt_switches", dir)
 }
 
 // maxChain limits the chain of parents, which may change while it is read. It is long, since a process that cannot be

@@ -45,6 +45,7 @@ type Stat struct {
 	PPID, Session, TTY uint64
 	Flags              uint64
 	CPU                time.Duration // user and system time, all threads
+	Children           time.Duration // the same of ended children that it has waited for, and of theirs
 	Start              uint64        // clock ticks since boot
 	Pages              int64         // resident
 	Nice               int64
@@ -55,6 +56,15 @@ const (
 	// tick is a clock tick in /proc. Linux fixes it for user space on every architecture that Go runs on.
 	tick = time.Second / 100
 )
+
+// Uptime is the time since boot in clock ticks, as Ident's Start is.
+func Uptime() (uint64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("read the time since boot: %w", err)
+	}
+	return uint64(time.Duration(ts.Nano()) / tick), nil
+}
 
 // Kernel reports whether it is a kernel thread.
 func (s Stat) Kernel() bool { return s.Flags&kernelThread != 0 }
@@ -101,6 +111,8 @@ func ParseStat(line []byte) (Stat, error) {
 			s.Flags = number(word)
 		case 14, 15:
 			s.CPU += time.Duration(number(word)) * tick
+		case 16, 17:
+			s.Children += time.Duration(number(word)) * tick
 		case 19:
 			s.Nice = signed(word)
 		case 22:

@@ -70,7 +70,7 @@ func TestDeadMainThread(t *testing.T) {
 	if line := CommandLine("/proc", f); !strings.HasSuffix(line, " an-argument") {
 		t.Errorf("command line %q", line)
 	}
-	if _, err := ReadDemand("/proc", id); err != nil {
+	if _, err := NewDemandReader("/proc").Read(id); err != nil {
 		t.Errorf("demand: %v", err)
 	}
 	h, err := Hold("/proc", id)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
 )
 
 // adminGroups are the administrators' groups of Debian, Ubuntu and Red Hat.
@@ -21,13 +23,17 @@ type Accounts struct {
 	primary   map[uint32][]uint32 // gids by uid, of all lines
 	admins    map[string]bool     // names that an admin group lists
 	adminGIDs map[uint32]bool
-	systemMax uint32 // the highest uid of a system user
+	grants    *grants // of sudo and polkit
+	systemMax uint32  // the highest uid of a system user
 }
 
-// ReadAccounts reads passwd, group and login.defs in a folder (/etc).
-func ReadAccounts(etc string) (*Accounts, error) {
+// ReadAccounts reads passwd, group, login.defs and the rules of sudo and polkit in a folder (/etc), and polkit's defaults in
+// share (/usr/share).
+func ReadAccounts(etc, share string) (*Accounts, error) {
+	g := readGrants(etc, share)
 	a := &Accounts{
-		names: map[uint32]string{}, primary: map[uint32][]uint32{}, admins: map[string]bool{},
+		grants: g,
+		names:  map[uint32]string{}, primary: map[uint32][]uint32{}, admins: map[string]bool{},
 		adminGIDs: map[uint32]bool{}, systemMax: 999,
 	}
 	err := eachRecord(filepath.Join(etc, "passwd"), 4, func(f []string) error {
@@ -45,12 +51,12 @@ func ReadAccounts(etc string) (*Accounts, error) {
 		return nil, err
 	}
 	err = eachRecord(filepath.Join(etc, "group"), 4, func(f []string) error {
-		if !slices.Contains(adminGroups, f[0]) {
-			return nil
-		}
 		gid, _, err := ids(f[2], "0")
 		if err != nil {
 			return err
+		}
+		if !slices.Contains(adminGroups, f[0]) && !g.groups[f[0]] && !g.gids[gid] {
+			return nil
 		}
 		a.adminGIDs[gid] = true
 		for name := range strings.SplitSeq(f[3], ",") {
@@ -67,6 +73,11 @@ func ReadAccounts(etc string) (*Accounts, error) {
 
 // Name returns the name of a user, or "".
 func (a *Accounts) Name(uid uint32) string { return a.names[uid] }
+
+// Ordinary reports whether uid is a person's who is no administrator, as far as the host's files say.
+func (a *Accounts) Ordinary(uid uint32) bool {
+	return judgeUser(a, process.Facts{UIDs: []uint32{uid}}) == nil
+}
 
 // systemMax is the highest uid of system users in login.defs; 0 if there is none.
 func systemMax(file string) uint32 {

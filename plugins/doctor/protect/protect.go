@@ -163,13 +163,13 @@ func (g *Guard) Judge(f process.Facts) *Spared {
 }
 
 // session protects login sessions: the programs that hold them, and the shells that they start on a terminal. A shell
-// is protected while it waits, for input or for a command; while it runs, it is a process like any other. So is a program
-// that replaced the shell.
+// is protected while it waits, for input or for a command. While it runs itself, or runs one command after another that use
+// much together, it is a process like any other. So is a program that replaced the shell.
 func (g *Guard) session(f process.Facts) *Spared {
 	if isSystem(loginPrograms, f.Executable, f.RootOwned) {
 		return &Spared{RuleLogin, "it holds login sessions"}
 	}
-	if !f.Leader || f.State == "R" || !isSystem(shells, f.Executable, f.RootOwned) || len(f.Chain) == 0 {
+	if !f.Leader || f.State == "R" || f.Busy || !isSystem(shells, f.Executable, f.RootOwned) || len(f.Chain) == 0 {
 		return nil
 	}
 	if parent := f.Chain[0]; isSystem(loginPrograms, parent.Executable, parent.RootOwned) {
@@ -197,10 +197,19 @@ func judgeUser(a *Accounts, f process.Facts) *Spared {
 		if a.admins[name] {
 			return &Spared{RuleAdmin, fmt.Sprintf("its user %s is an administrator", name)}
 		}
+		if a.grants.users[name] || a.grants.uids[uid] {
+			return &Spared{RuleAdmin, fmt.Sprintf("its user %s is an administrator: a rule of sudo or polkit names it", name)}
+		}
 		for _, gid := range a.primary[uid] {
 			if a.adminGIDs[gid] {
 				return &Spared{RuleAdmin, fmt.Sprintf("its user %s is an administrator by primary group", name)}
 			}
+		}
+		switch {
+		case a.grants.all != "":
+			return &Spared{RuleAdmin, fmt.Sprintf("%s gives rights to every user", a.grants.all)}
+		case a.grants.unknown != nil:
+			return &Spared{RuleUnknown, fmt.Sprintf("it is not known who is an administrator: %s", a.grants.unknown)}
 		}
 	}
 	for _, gid := range f.GIDs {

@@ -104,6 +104,7 @@ func TestJudge(t *testing.T) {
 		"root's file elsewhere":          {installed("/srv/share/sshd"), ""},
 		"a login shell":                  {shell("/usr/bin/bash", "S"), RuleLogin},
 		"a login shell that burns":       {shell("/usr/bin/bash", "R"), ""},
+		"a login shell with a swarm":     {func(f *process.Facts) { shell("/usr/bin/bash", "S")(f); f.Busy = true }, ""},
 		"a login shell of his own":       {func(f *process.Facts) { shell("/home/bob/bash", "S")(f); f.RootOwned = false }, ""},
 		"what replaced a login shell":    {shell("/usr/bin/stress-ng", "S"), ""},
 		"a shell below a shell":          {func(f *process.Facts) { chain := f.Chain; shell("/usr/bin/bash", "S")(f); f.Chain = chain }, ""},
@@ -124,7 +125,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &Guard{
-				Accounts: func() (*Accounts, error) { return ReadAccounts(etc) },
+				Accounts: func() (*Accounts, error) { return ReadAccounts(etc, t.TempDir()) },
 				Self:     Self{PID: 900, Ancestors: []int{899, 1}, Unit: "troop-agent@doctor-hosts.service"},
 				Extra:    Extra{Users: []string{"storefront"}, Units: []string{"render@*.service"}, Executables: []string{"/opt/batch/*"}},
 			}
@@ -150,11 +151,13 @@ func checkRule(t *testing.T, got *Spared, want Rule) {
 // TestJudgeWithoutAccounts has account files that cannot be read: nothing is touched.
 func TestJudgeWithoutAccounts(t *testing.T) {
 	for name, read := range map[string]func() (*Accounts, error){
-		"no files":    func() (*Accounts, error) { return ReadAccounts(t.TempDir()) },
-		"no groups":   func() (*Accounts, error) { return ReadAccounts(etcFolder(t, testPasswd, "sudo:x\n")) },
-		"broken line": func() (*Accounts, error) { return ReadAccounts(etcFolder(t, testPasswd+"eve:x:one\n", testGroup)) },
+		"no files":  func() (*Accounts, error) { return ReadAccounts(t.TempDir(), t.TempDir()) },
+		"no groups": func() (*Accounts, error) { return ReadAccounts(etcFolder(t, testPasswd, "sudo:x\n"), t.TempDir()) },
+		"broken line": func() (*Accounts, error) {
+			return ReadAccounts(etcFolder(t, testPasswd+"eve:x:one\n", testGroup), t.TempDir())
+		},
 		"broken uid": func() (*Accounts, error) {
-			return ReadAccounts(etcFolder(t, testPasswd+"eve:x:one:1::/:\n", testGroup))
+			return ReadAccounts(etcFolder(t, testPasswd+"eve:x:one:1::/:\n", testGroup), t.TempDir())
 		},
 		"an I/O error": func() (*Accounts, error) { return nil, errors.New("input/output error") },
 	} {
@@ -172,7 +175,7 @@ func TestSystemMax(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "login.defs"), []byte("UID_MIN\t\t5000\nSYS_UID_MAX 999\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a, err := ReadAccounts(dir)
+	a, err := ReadAccounts(dir, t.TempDir())
 	if err != nil || a.systemMax != 4999 {
 		t.Errorf("got %d, %v, want 4999", a.systemMax, err)
 	}

@@ -4,6 +4,7 @@ package record
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Entry struct {
 	Role   string      `json:"role,omitempty"`
 	Host   sample.Host `json:"host"`
 	Procs  []Process   `json:"procs,omitempty"`
+	Users  []User      `json:"users,omitempty"`
 	Events []Event     `json:"events,omitempty"`
 }
 
@@ -42,9 +44,19 @@ type Process struct {
 	process.Ident
 	CPU   time.Duration  `json:"cpu_ns"`
 	RSS   int64          `json:"rss"`
-	Wait  time.Duration  `json:"wait_ns,omitempty"` // see process.Demand
-	Sleep int64          `json:"sleeps,omitempty"`
-	Facts *process.Facts `json:"facts,omitempty"` // once for each process and file
+	Wants process.Demand `json:"demand,omitempty"`
+
+	Service bool           `json:"service,omitempty"` // in no session of its user
+	Facts   *process.Facts `json:"facts,omitempty"`   // once for each process and file
+	Rule    protect.Rule   `json:"rule,omitempty"`    // built-in rule that protects it
+	Why     string         `json:"why,omitempty"`
+}
+
+// User is what the processes of a user's sessions used together.
+type User struct {
+	UID   uint32         `json:"uid"`
+	CPU   time.Duration  `json:"cpu_ns"`
+	Facts *process.Facts `json:"facts,omitempty"` // of the process that used most
 	Rule  protect.Rule   `json:"rule,omitempty"`  // built-in rule that protects it
 	Why   string         `json:"why,omitempty"`
 }
@@ -63,8 +75,10 @@ type Recorder struct {
 	role   string
 	file   *os.File
 	size   int64
+	torn   bool // the file may end within a line
 	known  map[process.Ident]bool
 	busy   map[process.Ident]time.Time // when it last used enough
+	users  map[uint32]time.Time
 	last   time.Time
 	events []Event
 }
@@ -74,7 +88,7 @@ func Open(dir, role string) (*Recorder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open recording: %w", err)
 	}
-	r := &Recorder{busy: map[process.Ident]time.Time{}, path: filepath.Join(dir, "samples.jsonl"), role: role}
+	r := &Recorder{busy: map[process.Ident]time.Time{}, users: map[uint32]time.Time{}, path: filepath.Join(dir, "samples.jsonl"), role: role}
 	return r, r.open()
 }
 
@@ -87,7 +101,7 @@ func (r *Recorder) open() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	r.file, r.size, r.known = f, st.Size(), map[process.Ident]bool{}
+	r.file, r.size, r.torn, r.known = f, st.Size(), st.Size() > 0, map[process.Ident]bool{}
 	return nil
 }
 
@@ -99,20 +113,26 @@ func (r *Recorder) Tell(e sdk.Event) {
 	r.events = append(r.events, Event{Kind: e.Kind, Summary: e.Summary, Data: e.Data})
 }
 
-// Add records a sample. look examines a process that the file does not describe yet. If no process uses much, only one
-// sample in ten seconds is recorded.
-func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Ident) (process.Facts, *protect.Spared, error)) error {
+// Source describes what is recorded.
+type Source struct {
+	Windows *limit.Windows
+	Look    func(process.Ident) (process.Facts, *protect.Spared, error) // examines a process that the file does not describe yet
+	Most    func(uid uint32) (process.Ident, bool)                      // the process of a user that uses most
+}
+
+// Add records a sample. If no process and no user uses much, only one sample in ten seconds is recorded.
+func (r *Recorder) Add(s sample.Sample, from Source) error {
 	e := Entry{Time: s.Time, Role: r.role, Host: s.Host, Events: r.events}
 	for _, u := range s.Procs {
-		if u.Kernel || !r.wanted(s, u, w) {
+		if u.Kernel || !r.wanted(s, u, from.Windows) {
 			continue
 		}
-		p := Process{Ident: u.Ident, CPU: u.CPU, RSS: u.RSS}
-		if d, ok := w.Demand(u.Ident); ok {
-			p.Wait, p.Sleep = d.Wait, d.Sleeps
+		p := Process{Ident: u.Ident, CPU: u.CPU, RSS: u.RSS, Service: !u.Owner.Session}
+		if d, ok := from.Windows.Demand(u.Ident); ok {
+			p.Wants = d
 		}
 		if !r.known[u.Ident] {
-			if f, no, err := look(u.Ident); err == nil {
+			if f, no, err := from.Look(u.Ident); err == nil {
 				p.Facts = &f
 				if no != nil {
 					p.Rule, p.Why = no.Rule, no.Reason
@@ -122,7 +142,8 @@ func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Iden
 		}
 		e.Procs = append(e.Procs, p)
 	}
-	if len(e.Procs) == 0 && len(e.Events) == 0 && s.Time.Sub(r.last) < quietEvery {
+	r.addUsers(&e, s, from)
+	if len(e.Procs) == 0 && len(e.Users) == 0 && len(e.Events) == 0 && s.Time.Sub(r.last) < quietEvery {
 		return nil
 	}
 	for id, at := range r.busy {
@@ -134,8 +155,12 @@ func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Iden
 	if err != nil {
 		return fmt.Errorf("record sample: %w", err)
 	}
+	if r.torn { // the entry before was written in part
+		line = append([]byte{'\n'}, line...)
+	}
 	n, err := r.file.Write(append(line, '\n'))
 	r.size += int64(n)
+	r.torn = err != nil && (n > 0 || r.torn)
 	if err != nil {
 		return fmt.Errorf("record sample: %w", err)
 	}
@@ -144,6 +169,29 @@ func (r *Recorder) Add(s sample.Sample, w *limit.Windows, look func(process.Iden
 		return r.rotate()
 	}
 	return nil
+}
+
+// addUsers adds the users that use enough, or did lately.
+func (r *Recorder) addUsers(e *Entry, s sample.Sample, from Source) {
+	for _, u := range s.Users {
+		if from.Windows.UserPercent(u.UID) >= recordCPU {
+			r.users[u.UID] = s.Time
+		}
+		if at, ok := r.users[u.UID]; !ok || s.Time.Sub(at) > pauseFor {
+			delete(r.users, u.UID)
+			continue
+		}
+		x := User{UID: u.UID, CPU: u.CPU}
+		if id, ok := from.Most(u.UID); ok {
+			if f, no, err := from.Look(id); err == nil {
+				x.Facts = &f
+				if no != nil {
+					x.Rule, x.Why = no.Rule, no.Reason
+				}
+			}
+		}
+		e.Users = append(e.Users, x)
+	}
 }
 
 // wanted reports whether a process uses enough to be recorded, or did lately: a rehearsal must see its pauses.
@@ -166,21 +214,34 @@ func (r *Recorder) rotate() error {
 	return r.open()
 }
 
-// Read calls each with every entry. It ignores a truncated last line, which a killed agent may leave.
-func Read(in io.Reader, each func(Entry)) error {
+// Left says what Read left out.
+type Left struct {
+	Lines int // that are no entries: a crash tore them, or the disk was full
+	First int // number of the first of them
+}
+
+// Read calls each with every entry, in order. Lines that are no entries are left out.
+func Read(in io.Reader, each func(Entry)) (Left, error) {
 	r := bufio.NewReaderSize(in, 1<<16)
+	var left Left
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read recording: %w", err)
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			return left, fmt.Errorf("read recording: %w", err)
 		}
 		var e Entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			return fmt.Errorf("read recording: line %d: %w", n, err)
+		switch {
+		case len(bytes.TrimSpace(line)) == 0:
+		case json.Unmarshal(line, &e) == nil && !e.Time.IsZero():
+			each(e)
+		default:
+			if left.Lines++; left.Lines == 1 {
+				left.First = n
+			}
 		}
-		each(e)
+		if end {
+			return left, nil
+		}
 	}
 }

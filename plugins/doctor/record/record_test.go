@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 func seconds(t *testing.T, r *Recorder, n int) {
 	t.Helper()
 	busy, idle := process.Ident{PID: 7, Start: 1}, process.Ident{PID: 8, Start: 2}
-	w := limit.NewWindows(limit.Limits{CPU: 80, CPUFor: 10 * time.Second}, nil)
+	w := limit.NewWindows(limit.Limits{CPU: 80, CPUFor: 10 * time.Second}, limit.Readers{})
 	look := func(id process.Ident) (process.Facts, *protect.Spared, error) {
 		return process.Facts{Ident: id, Executable: "/bin/busy"}, &protect.Spared{Rule: protect.RuleRoot, Reason: "it runs as root"}, nil
 	}
@@ -29,7 +28,7 @@ func seconds(t *testing.T, r *Recorder, n int) {
 			{Ident: busy, CPU: time.Duration(i) * time.Second, RSS: 1}, {Ident: idle, CPU: time.Second, RSS: 1},
 		}}
 		w.Add(s)
-		if err := r.Add(s, w, look); err != nil {
+		if err := r.Add(s, Source{Windows: w, Look: look, Most: func(uint32) (process.Ident, bool) { return process.Ident{}, false }}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,8 +52,8 @@ func TestRecord(t *testing.T) {
 	}
 	var got []Entry
 	torn := slices.Concat(b, []byte(`{"time":"2026-`)) // the agent died while it wrote
-	if err := Read(bytes.NewReader(torn), func(e Entry) { got = append(got, e) }); err != nil {
-		t.Fatal(err)
+	if left, err := Read(bytes.NewReader(torn), func(e Entry) { got = append(got, e) }); err != nil || left.Lines != 1 || left.First != len(got)+1 {
+		t.Fatalf("left out %+v of %d, %v", left, len(got), err)
 	}
 	busy := 0
 	for _, e := range got {
@@ -77,8 +76,12 @@ func TestRecord(t *testing.T) {
 	if last := got[len(got)-1]; len(last.Events) != 1 || last.Events[0].Summary != "told" {
 		t.Errorf("events %+v", last.Events)
 	}
-	if err := Read(strings.NewReader("rubbish\n"), func(Entry) {}); err == nil {
-		t.Error("rubbish was read")
+	// A line in the middle, and one that a full disk cut short.
+	lines := bytes.SplitAfter(b, []byte{'\n'})
+	damaged := slices.Concat(lines[0], []byte("rubbish\n"), lines[1], lines[2][:7], []byte{'\n'}, bytes.Join(lines[3:], nil))
+	n := 0
+	if left, err := Read(bytes.NewReader(damaged), func(Entry) { n++ }); err != nil || left != (Left{Lines: 2, First: 2}) || n != len(got)-1 {
+		t.Errorf("left out %+v of a damaged recording, %v; read %d of %d", left, err, n, len(got))
 	}
 }
 

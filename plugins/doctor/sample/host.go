@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type Host struct {
 	Memory      float64 `json:"memory"` // per cent of the capacity that cannot be reclaimed at once
 	Cores       float64 `json:"cores"`  // capacity
 	MemoryTotal int64   `json:"memory_total"`
+	Strain
 }
 
 // Share returns bytes in per cent of the host's memory.
@@ -35,9 +37,14 @@ type Meter struct {
 	proc   string
 	cpu    cpuSource
 	memory memorySource
+	strain *strainMeter
+	slices string // folder of user.slice in cgroup v2; empty: there is none
 	lastAt time.Time
 	last   time.Duration
 }
+
+// UserSlices returns the folder of the users' slices in cgroup v2, for a Ledger; empty: there is none.
+func (m *Meter) UserSlices() string { return m.slices }
 
 // cpuSource reads the CPU time used so far and the capacity in cores.
 type cpuSource func(ctx context.Context) (used time.Duration, cores float64, err error)
@@ -52,6 +59,10 @@ func NewMeter(proc string) (*Meter, error) {
 	v2, v1, err := findCgroups(proc)
 	if err != nil {
 		return nil, fmt.Errorf("find cgroups: %w", err)
+	}
+	m.strain = newStrainMeter(proc, v2, v1)
+	if dir := filepath.Join(v2.dir, "user.slice"); v2.dir != "" && exists(dir) {
+		m.slices = dir
 	}
 	switch {
 	case v2.controls("cpu"):
@@ -83,7 +94,14 @@ func (m *Meter) Read(ctx context.Context, now time.Time) (Host, error) {
 		return Host{}, fmt.Errorf("measure host memory: %w", err)
 	}
 	h := Host{CPU: -1, Cores: cores, MemoryTotal: total, Memory: percent(float64(inUse), float64(total))}
-	if step := now.Sub(m.lastAt); !m.lastAt.IsZero() && step > 0 {
+	step := now.Sub(m.lastAt)
+	if m.lastAt.IsZero() {
+		step = 0
+	}
+	if h.Strain, err = m.strain.read(step, cores); err != nil {
+		return Host{}, fmt.Errorf("measure host: %w", err)
+	}
+	if step > 0 {
 		h.CPU = percent(float64(used-m.last), float64(step)*cores)
 	}
 	m.last, m.lastAt = used, now

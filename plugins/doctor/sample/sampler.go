@@ -17,9 +17,12 @@ import (
 // Usage is what one process used at the time of a sample.
 type Usage struct {
 	process.Ident
-	CPU    time.Duration // user and system time since its start, all threads
-	RSS    int64         // bytes
-	Kernel bool          // a kernel thread
+	CPU      time.Duration // user and system time since its start, all threads
+	Children time.Duration // the same of ended children
+	RSS      int64         // bytes
+	PPID     int
+	Kernel   bool // a kernel thread
+	Owner    process.Owner
 }
 
 // Sample is all processes at one time.
@@ -27,6 +30,7 @@ type Sample struct {
 	Time  time.Time
 	Host  Host
 	Procs []Usage
+	Users []UserUsage
 }
 
 // maxHeld is the maximum number of open stat files. Further processes are opened and closed for each sample.
@@ -46,10 +50,18 @@ type heldStat struct {
 	fd     int
 	seen   uint64
 	kernel bool
+	owner  process.Owner
+	looked uint64        // when the owner was read
+	cpu    time.Duration // at the last sample
 }
 
-// kernelEvery is the number of samples between two looks at a kernel thread. They are left alone, and rarely end.
-const kernelEvery = 64
+const (
+	// kernelEvery is the number of samples between two looks at a kernel thread. They are left alone, and rarely end.
+	kernelEvery = 64
+	// ownerEvery is the number of samples for which the owner of a process is trusted. An idle process keeps it for longer:
+	// it changes neither its user nor its cgroup.
+	ownerEvery = 16
+)
 
 // NewSampler makes a sampler of the processes below root (/proc).
 func NewSampler(root string) *Sampler {
@@ -95,9 +107,7 @@ func (s *Sampler) Processes(procs []Usage) ([]Usage, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h := s.held[pid]; h != nil {
-			h.kernel = u.Kernel
-		}
+		s.own(&u)
 		procs = append(procs, u)
 	}
 	for pid, h := range s.held {
@@ -107,6 +117,29 @@ func (s *Sampler) Processes(procs []Usage) ([]Usage, error) {
 		}
 	}
 	return procs, nil
+}
+
+// own fills in the owner of a process. A process whose owner cannot be read belongs to nobody's account.
+func (s *Sampler) own(u *Usage) {
+	if u.Kernel {
+		if h := s.held[u.PID]; h != nil {
+			h.kernel = true
+		}
+		return
+	}
+	h := s.held[u.PID]
+	if h != nil && h.looked > 0 && (h.cpu == u.CPU || s.tick-h.looked < ownerEvery) {
+		u.Owner, h.cpu = h.owner, u.CPU
+		return
+	}
+	owner, err := process.ReadOwner(filepath.Join(s.root, strconv.Itoa(u.PID)), s.buf)
+	if err != nil {
+		owner = process.Owner{}
+	}
+	u.Owner = owner
+	if h != nil {
+		h.owner, h.looked, h.cpu = owner, s.tick, u.CPU
+	}
 }
 
 func (s *Sampler) read(pid int) (Usage, error) {
@@ -144,9 +177,11 @@ func (s *Sampler) parse(pid int, line []byte) (Usage, error) {
 		return Usage{}, fmt.Errorf("read process %d: %w", pid, err)
 	}
 	return Usage{
-		Ident:  process.Ident{PID: pid, Start: st.Start},
-		CPU:    st.CPU,
-		RSS:    st.Pages * s.page,
-		Kernel: st.Kernel(),
+		Ident:    process.Ident{PID: pid, Start: st.Start},
+		CPU:      st.CPU,
+		Children: st.Children,
+		RSS:      st.Pages * s.page,
+		PPID:     int(st.PPID),
+		Kernel:   st.Kernel(),
 	}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,10 +151,20 @@ type ID struct {
 	Dev   uint64    `json:"dev"`
 	Inode uint64    `json:"inode"`
 	Size  int64     `json:"size"`
+	Disk  int64     `json:"disk,omitempty"` // bytes that it takes on disk
 	MTime time.Time `json:"mtime"`
 	Mode  uint32    `json:"mode"` // permission bits
 	UID   uint32    `json:"uid"`
 	GID   uint32    `json:"gid"`
+}
+
+// Used returns how many bytes the file takes at least: holes take none. A small file may be in its inode.
+func (a ID) Used() int64 {
+	const block = 4096
+	if a.Size <= block {
+		return a.Size
+	}
+	return min(a.Size, a.Disk)
 }
 
 // Same reports whether it is the same file.
@@ -179,7 +190,7 @@ func Identify(f *os.File) (ID, error) {
 		return ID{}, Refuse(f.Name(), "it has several names (hard links)")
 	}
 	return ID{
-		Dev: st.Dev, Inode: st.Ino, Size: st.Size, MTime: time.Unix(st.Mtim.Unix()), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid,
+		Dev: st.Dev, Inode: st.Ino, Size: st.Size, Disk: st.Blocks * 512, MTime: time.Unix(st.Mtim.Unix()), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid,
 	}, nil
 }
 
@@ -237,11 +248,24 @@ func Released(f *os.File) error {
 
 // Writers names the processes that have the file open for writing, for messages. It finds those that it may inspect.
 func Writers(proc string, id ID) []string {
+	var list []string
+	for _, pid := range WriterPIDs(proc, id) {
+		name := strconv.Itoa(pid)
+		if comm, err := os.ReadFile(filepath.Join(proc, name, "comm")); err == nil {
+			name += " " + strings.TrimSpace(string(comm))
+		}
+		list = append(list, name)
+	}
+	return list
+}
+
+// WriterPIDs returns the processes that have the file open for writing. It finds those that it may inspect.
+func WriterPIDs(proc string, id ID) []int {
 	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "[0-9]*"))
 	if err != nil {
 		return nil
 	}
-	var list []string
+	var list []int
 	for _, link := range links {
 		var st unix.Stat_t
 		if unix.Stat(link, &st) != nil || st.Dev != id.Dev || st.Ino != id.Inode {
@@ -258,14 +282,10 @@ func Writers(proc string, id ID) []string {
 				_, _ = fmt.Sscanf(strings.TrimSpace(v), "%o", &flags) // 0 when it cannot be read: not a writer
 			}
 		}
-		if flags&unix.O_ACCMODE == unix.O_RDONLY {
-			continue
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if flags&unix.O_ACCMODE != unix.O_RDONLY && err == nil && !slices.Contains(list, pid) {
+			list = append(list, pid)
 		}
-		name := filepath.Base(dir)
-		if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
-			name += " " + strings.TrimSpace(string(comm))
-		}
-		list = append(list, name)
 	}
 	return list
 }

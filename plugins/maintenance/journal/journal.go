@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,12 +43,12 @@ type Record struct {
 
 // Claim says which file is moved.
 type Claim struct {
-	Rule    string  `json:"rule"`
-	Root    string  `json:"root"` // of the rule's path
-	Path    string  `json:"path"`
-	Claimed string  `json:"claimed"` // its name in the same folder while it is being moved
-	Copy    bool    `json:"copy,omitempty"`
-	File    file.ID `json:"file"` // at the time of the claim
+	Rule    string    `json:"rule"`
+	Root    file.Name `json:"root"` // of the rule's path
+	Path    file.Name `json:"path"`
+	Claimed file.Name `json:"claimed"` // its name in the same folder while it is being moved
+	Copy    bool      `json:"copy,omitempty"`
+	File    file.ID   `json:"file"` // at the time of the claim
 }
 
 // Move is a file that is being moved. Only Append changes its fields.
@@ -65,36 +66,49 @@ const (
 	keepReceipts = 10000     // receipts that a compaction keeps
 )
 
-// Journal is an append-only file of records, each synced. A record truncated by a crash is dropped: its step has not
-// happened yet. Not safe for concurrent use.
+// Journal is an append-only file of records, each synced, with a checksum and a line of its own. A record truncated by a
+// crash is dropped: its step has not happened yet. Not safe for concurrent use.
 type Journal struct {
 	path      string
 	file      *os.File
 	size      int64
+	compact   int64 // size after the last compaction
 	allocated int64
 	moves     []*Move // open ones, oldest first
 	receipts  []storage.Receipt
-	added     int // receipts since the process began
+	byID      map[string]int // their places in receipts
+	added     int            // receipts since the process began
 }
 
-// Open reads the journal in a folder and rewrites it without finished moves. A damaged journal is moved aside: Open then
-// returns an error that names it, and an empty journal that can be used. Claimed files are found again by their names.
+// Damage is an error of Open: lines of the journal could not be read. The journal is usable: it knows what the other lines
+// say. Receipts may be missing; the storage host has them as well.
+type Damage struct {
+	Lines int    // that could not be read
+	Aside string // a copy of the file
+}
+
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%d lines of the journal are damaged; it is kept as %s", d.Lines, d.Aside)
+}
+
+// Open reads the journal in a folder and rewrites it without finished moves. If lines are damaged, Open returns the journal
+// of the others, and a *Damage. Claimed files that it does not know are found again by their names.
 func Open(dir string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{path: filepath.Join(dir, "journal.jsonl")}
+	j := &Journal{path: filepath.Join(dir, "journal.jsonl"), byID: map[string]int{}}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	damage := j.replay(b)
-	if damage != nil {
-		aside := j.path + time.Now().UTC().Format(".damaged-20060102T150405")
-		if err := os.Rename(j.path, aside); err != nil {
-			return nil, fmt.Errorf("open journal: %w", errors.Join(damage, err))
+	var damage error
+	if lines := j.replay(b); lines > 0 {
+		aside := j.path + time.Now().UTC().Format(".damaged-20060102T150405.000")
+		if err := os.WriteFile(aside, b, 0o600); err != nil {
+			return nil, fmt.Errorf("open journal: %d damaged lines: %w", lines, err)
 		}
-		damage = fmt.Errorf("journal is damaged and was moved to %s: %w", aside, damage)
+		damage = &Damage{Lines: lines, Aside: aside}
 	}
 	if err := j.rewrite(); err != nil {
 		return nil, err
@@ -102,39 +116,89 @@ func Open(dir string) (*Journal, error) {
 	return j, damage
 }
 
-func (j *Journal) replay(b []byte) error {
-	for n := 1; len(b) > 0; n++ {
+// replay applies the lines of a journal and returns how many are damaged. A last line without an end was truncated by a
+// crash. What a missing line has said is not guessed: each step looks at what is there.
+func (j *Journal) replay(b []byte) (damaged int) {
+	for len(b) > 0 {
 		line, rest, complete := bytes.Cut(b, []byte{'\n'})
 		if !complete {
-			return nil // truncated by a crash
+			break
 		}
 		b = rest
-		var r Record
-		if err := json.Unmarshal(line, &r); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+		r, ok := decode(line)
+		if ok {
+			ok = j.may(r) == nil || r.Op != OpClaim && j.find(r.ID) < 0 // the line with its claim is damaged
 		}
-		if err := j.apply(r); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+		if !ok {
+			damaged++
+			continue
 		}
+		j.apply(r)
+	}
+	if damaged > 0 {
+		// Whether a copy is complete, only its record says. Without one the copy would be removed; as a file that the journal
+		// does not know it is moved.
+		j.moves = slices.DeleteFunc(j.moves, func(m *Move) bool { return m.Claim.Copy && !m.Copied })
+	}
+	return damaged
+}
+
+// encode writes a record as a line: a checksum and JSON.
+func encode(r Record) ([]byte, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(text), text), nil
+}
+
+func decode(line []byte) (Record, bool) {
+	var r Record
+	sum, text, ok := bytes.Cut(line, []byte{' '})
+	if !ok || string(sum) != fmt.Sprintf("%08x", crc32.ChecksumIEEE(text)) {
+		return r, false
+	}
+	return r, json.Unmarshal(text, &r) == nil
+}
+
+func (j *Journal) find(id string) int {
+	return slices.IndexFunc(j.moves, func(m *Move) bool { return m.ID == id })
+}
+
+// may says why a record cannot be applied. Only records that can be are written.
+func (j *Journal) may(r Record) error {
+	i := j.find(r.ID)
+	switch r.Op {
+	case OpClaim:
+		if i >= 0 || r.Claim == nil || r.ID == "" {
+			return fmt.Errorf("unexpected record %s of move %q", r.Op, r.ID)
+		}
+	case OpReceipt: // of a move, or of one that is finished: a compaction keeps it
+		if r.Receipt == nil {
+			return fmt.Errorf("record %s of move %q has no receipt", r.Op, r.ID)
+		}
+	case OpCopied, OpSent, OpDone, OpBack:
+		if i < 0 {
+			return fmt.Errorf("unexpected record %s of move %q", r.Op, r.ID)
+		}
+	default:
+		return fmt.Errorf("unknown record %q", r.Op)
 	}
 	return nil
 }
 
-func (j *Journal) apply(r Record) error {
-	i := slices.IndexFunc(j.moves, func(m *Move) bool { return m.ID == r.ID })
-	if r.Op == OpReceipt && i < 0 { // a compaction keeps receipts of finished moves
-		if r.Receipt != nil {
-			j.receipts = append(j.receipts, *r.Receipt)
-			j.added++
-		}
-		return nil
-	}
-	switch {
-	case r.Op == OpClaim && i < 0 && r.Claim != nil:
+// apply changes what the journal knows. A record of a move that it does not know changes nothing.
+func (j *Journal) apply(r Record) {
+	if r.Op == OpClaim {
 		j.moves = append(j.moves, &Move{ID: r.ID, Claim: *r.Claim, Begun: r.Time})
-		return nil
-	case i < 0 || r.Op == OpClaim:
-		return fmt.Errorf("unexpected record %s of move %q", r.Op, r.ID)
+		return
+	}
+	if r.Op == OpReceipt && r.Receipt != nil {
+		j.keep(*r.Receipt)
+	}
+	i := j.find(r.ID)
+	if i < 0 {
+		return
 	}
 	m := j.moves[i]
 	switch r.Op {
@@ -147,26 +211,60 @@ func (j *Journal) apply(r Record) error {
 		m.Sent, m.Receipt = r.Sent, nil
 	case OpReceipt:
 		m.Receipt = r.Receipt
-		if r.Receipt != nil {
-			j.receipts = append(j.receipts, *r.Receipt)
-			j.added++
-		}
 	case OpDone, OpBack:
 		j.moves = slices.Delete(j.moves, i, i+1)
-	default:
-		return fmt.Errorf("unknown record %q", r.Op)
 	}
-	return nil
+}
+
+// keep adds a receipt. A later one of the same move replaces it: the file was sent again under the same name.
+func (j *Journal) keep(r storage.Receipt) {
+	j.added++
+	if i, ok := j.byID[r.ID]; ok {
+		j.receipts[i] = r
+		return
+	}
+	j.byID[r.ID] = len(j.receipts)
+	j.receipts = append(j.receipts, r)
+}
+
+// number numbers the receipts anew.
+func (j *Journal) number() {
+	clear(j.byID)
+	for i := range j.receipts {
+		j.byID[j.receipts[i].ID] = i
+	}
+}
+
+// Learn adds receipts that the storage host has and the journal does not, and returns how many. They are sorted by time
+// with the others.
+func (j *Journal) Learn(receipts []storage.Receipt) (int, error) {
+	n := 0
+	for _, r := range receipts {
+		if _, ok := j.byID[r.ID]; !ok {
+			j.keep(r)
+			n++
+		}
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	slices.SortStableFunc(j.receipts, func(a, b storage.Receipt) int { return a.Verified.Compare(b.Verified) })
+	j.number()
+	return n, j.rewrite()
 }
 
 // rewrite replaces the file by one with the records that are still needed.
 func (j *Journal) rewrite() error {
 	if len(j.receipts) > keepReceipts {
 		j.receipts = slices.Delete(j.receipts, 0, len(j.receipts)-keepReceipts)
+		j.number()
 	}
 	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	put := func(r Record) error { return enc.Encode(r) }
+	put := func(r Record) error {
+		line, err := encode(r)
+		buf.Write(line)
+		return err
+	}
 	var errs []error
 	open := map[string]bool{}
 	for _, m := range j.moves {
@@ -225,7 +323,7 @@ func (j *Journal) replace(b []byte) error {
 	if j.file != nil {
 		_ = j.file.Close() // every record of it was synced
 	}
-	j.file, j.size, j.allocated = f, st.Size(), 0
+	j.file, j.size, j.compact, j.allocated = f, st.Size(), st.Size(), 0
 	if err := j.dropTail(); err != nil {
 		return err
 	}
@@ -268,6 +366,15 @@ func (j *Journal) ahead() {
 // Moves returns the open moves, oldest first.
 func (j *Journal) Moves() []*Move { return slices.Clone(j.moves) }
 
+// Receipt returns the receipt of a move.
+func (j *Journal) Receipt(id string) (storage.Receipt, bool) {
+	i, ok := j.byID[id]
+	if !ok {
+		return storage.Receipt{}, false
+	}
+	return j.receipts[i], true
+}
+
 // Receipts returns the receipts of finished moves, oldest first. The caller must not change them. A compaction keeps the
 // newest.
 func (j *Journal) Receipts() []storage.Receipt { return j.receipts }
@@ -275,14 +382,19 @@ func (j *Journal) Receipts() []storage.Receipt { return j.receipts }
 // Added counts receipts: those that the journal had when it was opened, and every one since.
 func (j *Journal) Added() int { return j.added }
 
-// Append writes one record and returns when it is on disk.
+// compactAfter is how many bytes are appended before finished moves are taken out of the file.
+const compactAfter = 4 << 20
+
+// Append writes one record and returns when it is on disk. A record that cannot be applied is not written.
 func (j *Journal) Append(r Record) error {
+	if err := j.may(r); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
 	r.Time = time.Now().UTC()
-	line, err := json.Marshal(r)
+	line, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	line = append(line, '\n')
 	if _, err := j.file.WriteAt(line, j.size); err != nil {
 		return fmt.Errorf("write journal: %w", err) // the next record overwrites what was written of this one
 	}
@@ -291,7 +403,11 @@ func (j *Journal) Append(r Record) error {
 	}
 	j.size += int64(len(line))
 	j.ahead()
-	return j.apply(r)
+	j.apply(r)
+	if j.size-j.compact > compactAfter {
+		return j.rewrite()
+	}
+	return nil
 }
 
 // Close releases the file; every record is on disk already.

@@ -4,8 +4,8 @@ package move
 
 import (
 	"bytes"
-	"crypto/rand"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +29,8 @@ const (
 	// HoldTime is how long a move waits for a writer to close the file; then the file gets its old name again.
 	HoldTime = time.Minute
 	maxName  = 255 // bytes of a file's name
+	// maxRemote is how much of a file's name is in its name on the storage host, which has the ID and several endings.
+	maxRemote = 200
 )
 
 // Ledger records steps.
@@ -47,6 +49,8 @@ type Mover struct {
 	Compress    string
 	Quarantine  time.Duration
 	Now         func() time.Time
+
+	writers map[rule.Signal]*Writer // to be signalled
 }
 
 // Outcome is the result of Advance.
@@ -73,35 +77,46 @@ func (v *Mover) Claim(ctx context.Context, r rule.Rule, f rule.Found) error {
 	if err != nil {
 		return err
 	}
-	tell := func() error { return nil }
-	if r.Reopen == "signal" { // before the rename: a file whose writer must not be signalled keeps its name
+	if r.Reopen == "signal" && v.writers[*r.Signal] == nil { // before the rename: a file whose writer must not be signalled keeps its name
 		w, err := FindWriter(ctx, *r.Signal)
 		if err != nil && !errors.Is(err, ErrNoWriter) {
 			return err
 		}
 		if err == nil {
-			defer w.Close()
-			tell = w.Signal
+			if v.writers == nil {
+				v.writers = map[rule.Signal]*Writer{}
+			}
+			v.writers[*r.Signal] = w
 		}
 	}
-	return v.rename(d, r, f, id, tell)
+	return v.rename(ctx, d, r, f, id)
 }
 
-// rename claims a file of an open folder and signals its writer.
-func (v *Mover) rename(d *file.Folder, r rule.Rule, f rule.Found, id file.ID, tell func() error) error {
+// Tell signals the writers of the files that were claimed since the last call: each once, whatever the number of its files.
+func (v *Mover) Tell() error {
+	var errs []error
+	for s, w := range v.writers {
+		errs = append(errs, w.Signal(), w.Close())
+		delete(v.writers, s)
+	}
+	return errors.Join(errs...)
+}
+
+// rename claims a file of an open folder.
+func (v *Mover) rename(ctx context.Context, d *file.Folder, r rule.Rule, f rule.Found, id file.ID) error {
 	base := path.Base(f.Path)
 	m := ulid.Make().String()
-	c := journal.Claim{Rule: r.Name, Root: f.Root, Path: f.Path, Claimed: claimedName(m, base), Copy: r.Reopen == "copytruncate", File: id}
+	c := journal.Claim{Rule: r.Name, Root: file.Name(f.Root), Path: file.Name(f.Path), Claimed: file.Name(claimedName(m, base)), Copy: r.Reopen == "copytruncate", File: id}
 	if err := v.Ledger.Append(journal.Record{ID: m, Op: journal.OpClaim, Claim: &c}); err != nil {
 		return err
 	}
 	if c.Copy {
-		return v.copyAndCut(d, m, c)
+		return v.copyAndCut(ctx, d, m, c)
 	}
-	if err := d.Rename(base, c.Claimed); err != nil {
+	if err := d.Rename(base, string(c.Claimed)); err != nil {
 		return err
 	}
-	return tell()
+	return nil
 }
 
 func claimedName(id, base string) string {
@@ -109,20 +124,20 @@ func claimedName(id, base string) string {
 	return name[:min(len(name), maxName)]
 }
 
-// copyAndCut is logrotate's copytruncate. Lines written between the end of the copy and the truncation are lost; after a
-// crash in between, the file is moved twice.
-func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
-	src, _, err := d.Open(path.Base(c.Path), unix.O_RDWR)
+// copyAndCut is logrotate's copytruncate. The writers are stopped for the cut, a few milliseconds. Those that cannot be lose
+// the lines that they write between the last read and the truncation. After a crash in between, the file is moved twice.
+func (v *Mover) copyAndCut(ctx context.Context, d *file.Folder, id string, c journal.Claim) error {
+	src, _, err := d.Open(path.Base(string(c.Path)), unix.O_RDWR)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, err := d.Create(c.Claimed)
+	dst, err := d.Create(string(c.Claimed))
 	if err != nil {
 		return err
 	}
 	defer dst.Close()
-	if err := copyRest(dst, src); err != nil {
+	if err := errors.Join(file.CopySparse(dst, src), dst.Sync()); err != nil {
 		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
 	copied, err := file.Identify(dst)
@@ -132,38 +147,45 @@ func (v *Mover) copyAndCut(d *file.Folder, id string, c journal.Claim) error {
 	if err == nil {
 		err = v.Ledger.Append(journal.Record{ID: id, Op: journal.OpCopied, File: &copied})
 	}
+	for i := 0; err == nil && i < copyRounds; i++ { // what was written meanwhile
+		var n int64
+		if n, err = io.Copy(dst, src); n <= copySmall {
+			break
+		}
+	}
 	if err == nil {
-		err = copyRest(dst, src) // what was written meanwhile
+		err = dst.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
-	// From here on lines are lost: as little as possible happens between the last read and the truncation.
+	stopped := v.stopWriters(ctx, src)
+	defer stopped.resume()
+	// Unless the writers are stopped, lines are lost from here on: as little as possible happens between the last read and
+	// the truncation.
 	if _, err := io.Copy(dst, src); err != nil {
 		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
 	if err := src.Truncate(0); err != nil {
 		return fmt.Errorf("truncate %s: %w", c.Path, err)
 	}
+	stopped.resume()
 	return errors.Join(dst.Sync(), src.Sync())
 }
 
-// copyRest copies what is left of src, to disk.
-func copyRest(dst, src *os.File) error {
-	if _, err := io.Copy(dst, src); err != nil {
-		return err
-	}
-	return dst.Sync()
-}
+const (
+	copyRounds = 100      // of reading what was written since the last one
+	copySmall  = 64 << 10 // bytes that are left for the cut
+)
 
 // Advance takes a move as far as possible now.
 func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
-	d, err := file.OpenFolder(m.Claim.Root, path.Dir(m.Claim.Path))
+	d, err := file.OpenFolder(string(m.Claim.Root), path.Dir(string(m.Claim.Path)))
 	if err != nil {
 		return Waiting, err
 	}
 	defer d.Close()
-	f, id, err := d.Open(m.Claim.Claimed, unix.O_RDONLY)
+	f, id, err := d.Open(string(m.Claim.Claimed), unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.absent(d, m)
 	}
@@ -172,7 +194,7 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 	}
 	defer f.Close()
 	if m.Claim.Copy && !m.Copied { // the agent died during the copy: the file itself is complete
-		if err := d.Remove(m.Claim.Claimed); err != nil {
+		if err := d.Remove(string(m.Claim.Claimed)); err != nil {
 			return Waiting, err
 		}
 		return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
@@ -186,7 +208,8 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		}
 		return Waiting, err
 	}
-	if m.Sent != nil && !id.Unchanged(m.Sent.File) { // a writer appended to it after it was sent
+	changed := m.Sent != nil && !id.Unchanged(m.Sent.File) || m.Receipt != nil && !id.Unchanged(m.Receipt.File)
+	if changed { // a writer appended to it after it was sent
 		if err := v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}); err != nil {
 			return Waiting, err
 		}
@@ -235,9 +258,9 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 		return err
 	}
 	put := func(name string) error { return v.Store.Put(name, bytes.NewReader(append(b, '\n'))) }
-	err = put(m.Sent.Remote + storage.ReceiptSuffix)
+	err = put(string(m.Sent.Remote) + storage.ReceiptSuffix)
 	if errors.Is(err, fs.ErrExist) {
-		err = put(m.Sent.Remote + "." + attempt() + storage.ReceiptSuffix)
+		err = put(string(m.Sent.Remote) + "." + attempt() + storage.ReceiptSuffix)
 	}
 	if err != nil {
 		return err
@@ -257,7 +280,7 @@ func (v *Mover) dispose(d *file.Folder, m *journal.Move, f *os.File) (Outcome, e
 	if err := file.Released(f); err != nil {
 		return Waiting, err
 	}
-	if err := d.Remove(m.Claim.Claimed); err != nil {
+	if err := d.Remove(string(m.Claim.Claimed)); err != nil {
 		return Waiting, err
 	}
 	return Moved, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpDone})
@@ -269,7 +292,7 @@ func (v *Mover) absent(d *file.Folder, m *journal.Move) (Outcome, error) {
 		return Moved, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpDone})
 	}
 	result := Vanished
-	f, id, err := d.Open(path.Base(m.Claim.Path), unix.O_RDONLY)
+	f, id, err := d.Open(path.Base(string(m.Claim.Path)), unix.O_RDONLY)
 	if err == nil {
 		_ = f.Close() // read only
 		if id.Same(m.Claim.File) {
@@ -283,7 +306,7 @@ func (v *Mover) absent(d *file.Folder, m *journal.Move) (Outcome, error) {
 
 // giveBack gives a file its old name again, unless there is a new file of that name.
 func (v *Mover) giveBack(d *file.Folder, m *journal.Move) (Outcome, error) {
-	err := d.Rename(m.Claim.Claimed, path.Base(m.Claim.Path))
+	err := d.Rename(string(m.Claim.Claimed), path.Base(string(m.Claim.Path)))
 	if errors.Is(err, unix.EEXIST) {
 		return Waiting, file.ErrHeld
 	}
@@ -303,19 +326,17 @@ func (v *Mover) Adopt(f rule.Found, name string) error {
 	if _, err := ulid.ParseStrict(id); err != nil {
 		return nil //nolint:nilerr // not one of our names
 	}
-	return v.Ledger.Append(journal.Record{ID: id, Op: journal.OpClaim, Claim: &journal.Claim{
-		Rule: name, Root: f.Root, Path: path.Join(path.Dir(f.Path), base), Claimed: path.Base(f.Path), File: f.ID,
+	// Everybody who may write to the folder can make such a name: the move gets an ID of its own.
+	return v.Ledger.Append(journal.Record{ID: ulid.Make().String(), Op: journal.OpClaim, Claim: &journal.Claim{
+		Rule: name, Root: file.Name(f.Root), Path: file.Name(path.Join(path.Dir(f.Path), base)), Claimed: file.Name(path.Base(f.Path)), File: f.ID,
 	}})
 }
-
-// longestName leaves room for the rest of a stored file's name and of its receipt's.
-const longestName = 200
 
 // remote is the name of a file on the storage host: NAME.ID.zst, or NAME.ID.ATTEMPT.zst. There are no folders: a host
 // could make none that it cannot change.
 func (v *Mover) remote(m *journal.Move, attempt string) string {
-	base := path.Base(m.Claim.Path)
-	name := base[:min(len(base), longestName)] + "." + m.ID
+	base := path.Base(string(m.Claim.Path))
+	name := base[:min(len(base), maxRemote)] + "." + m.ID
 	if attempt != "" {
 		name += "." + attempt
 	}

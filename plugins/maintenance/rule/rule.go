@@ -22,7 +22,7 @@ type Rule struct {
 	Older  sdk.Duration `hcl:"older_than,optional" doc:"Files not written to for this long are moved."`
 	Free   *Goal        `hcl:"free,optional" doc:"Files are moved, oldest first, while the file system has less free space than this: \"20%\" or \"2GiB\"."`
 	Keep   int          `hcl:"keep" default:"0" doc:"Number of newest files that are never moved."`
-	Reopen string       `hcl:"reopen" default:"\"rename\"" doc:"How a writer is made to close its file: rename (it notices), signal, or copytruncate (lines written at that moment are lost)."`
+	Reopen string       `hcl:"reopen" default:"\"rename\"" doc:"How a writer is made to close its file: rename (it notices), signal, or copytruncate (the writer is stopped for a few milliseconds; if it cannot be, lines written at that moment are lost)."`
 	Signal *Signal      `hcl:"signal,block" doc:"With reopen = \"signal\": which process is signalled."`
 }
 

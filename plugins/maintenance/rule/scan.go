@@ -166,9 +166,9 @@ func Choose(r Rule, files []Found, fs Space, pending int64, now time.Time) (due 
 	for i, f := range files {
 		switch {
 		case i < r.Keep || f.ID.Size == 0:
-		case r.Above > 0 && f.ID.Size > int64(r.Above), r.Older > 0 && now.Sub(f.ID.MTime) > r.Older.Std():
+		case r.Above > 0 && f.ID.Used() > int64(r.Above), r.Older > 0 && now.Sub(f.ID.MTime) > r.Older.Std():
 			due = append(due, f)
-			pending += f.ID.Size
+			pending += f.ID.Used()
 		default:
 			rest = append(rest, f)
 		}
@@ -177,7 +177,7 @@ func Choose(r Rule, files []Found, fs Space, pending int64, now time.Time) (due 
 		short = r.Free.missing(fs.Size, fs.Free)
 		for i := len(rest) - 1; i >= 0 && short > pending; i-- {
 			due = append(due, rest[i])
-			pending += rest[i].ID.Size
+			pending += rest[i].ID.Used()
 		}
 		short = max(0, short-pending)
 	}

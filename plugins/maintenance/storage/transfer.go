@@ -27,12 +27,12 @@ type Store interface {
 
 // Object is a file on the storage host.
 type Object struct {
-	Remote       string  `json:"remote"`
-	File         file.ID `json:"file"`   // as it was read
-	SHA256       string  `json:"sha256"` // of its content
-	StoredSize   int64   `json:"stored_size"`
-	StoredSHA256 string  `json:"stored_sha256"`
-	Compress     string  `json:"compress"`
+	Remote       file.Name `json:"remote"`
+	File         file.ID   `json:"file"`   // as it was read
+	SHA256       string    `json:"sha256"` // of its content
+	StoredSize   int64     `json:"stored_size"`
+	StoredSHA256 string    `json:"stored_sha256"`
+	Compress     string    `json:"compress"`
 }
 
 // Receipt is the proof that a backup was verified: here in the journal, and beside the file on the storage host.
@@ -41,7 +41,7 @@ type Receipt struct {
 	Environment string    `json:"environment"`
 	Host        string    `json:"host"`
 	Rule        string    `json:"rule"`
-	Path        string    `json:"path"`
+	Path        file.Name `json:"path"`
 	Verified    time.Time `json:"verified"`
 	Object
 }
@@ -103,7 +103,7 @@ func Send(to Store, f *os.File, remote, compress string) (Object, error) {
 		return Object{}, fmt.Errorf("%s: %w", f.Name(), ErrChanged)
 	}
 	return Object{
-		Remote: remote, File: after, SHA256: content.digest(), StoredSize: stored.n, StoredSHA256: stored.digest(), Compress: compress,
+		Remote: file.Name(remote), File: after, SHA256: content.digest(), StoredSize: stored.n, StoredSHA256: stored.digest(), Compress: compress,
 	}, nil
 }
 
@@ -129,7 +129,7 @@ func Fetch(from Store, s Object, dst io.Writer) error {
 	pr, pw := io.Pipe()
 	got := make(chan error, 1)
 	go func() {
-		err := from.Get(s.Remote, io.MultiWriter(stored, pw))
+		err := from.Get(string(s.Remote), io.MultiWriter(stored, pw))
 		pw.CloseWithError(err)
 		got <- err
 	}()

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b96de936/troop/plugins/doctor/ladder"
+	"github.com/seed-b96de936/troop/plugins/doctor/process"
+	"github.com/seed-b96de936/troop/plugins/doctor/sample"
+	"github.com/seed-b96de936/troop/plugins/sdk"
+)
+
+// together is quick with a limit that no single process of a swarm reaches.
+var together = config{
+	Interval: sdk.Duration(250 * time.Millisecond), Pause: sdk.Duration(250 * time.Millisecond), Grace: sdk.Duration(time.Second),
+	CPU:   &cpuLimit{Above: 40, For: sdk.Duration(1500 * time.Millisecond)},
+	Treat: []string{"alert", "terminate", "kill"},
+}
+
+// onlyUser is a sampler that sees the processes of one user.
+type onlyUser struct {
+	sampling
+	uid uint32
+}
+
+func (o onlyUser) Processes(procs []sample.Usage) ([]sample.Usage, error) {
+	procs, err := o.sampling.Processes(procs)
+	return slices.DeleteFunc(procs, func(u sample.Usage) bool { return u.Owner.UID != o.uid }), err
+}
+
+// swarm starts a script as a user, in a session of its own; what is left of it ends with the test.
+func swarm(t *testing.T, uid uint32, shell, script string) *exec.Cmd {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), shell, "-c", script)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Setsid: true}
+	// On a busy machine it must get enough to be a hog. A child inherits the priority of the thread that starts it.
+	runtime.LockOSThread()
+	ours, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err == nil {
+		err = unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
+	}
+	if err == nil {
+		err = c.Start()
+	}
+	err = errors.Join(err, unix.Setpriority(unix.PRIO_PROCESS, 0, 20-ours))
+	runtime.UnlockOSThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The same among sessions, where the kernel schedules them as groups.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", c.Process.Pid), []byte("-10"), 0)
+	t.Cleanup(func() {
+		for range 50 { // a fork bomb needs several rounds
+			list := living(t, uid)
+			for _, id := range list {
+				_ = unix.Kill(id.PID, unix.SIGSTOP)
+			}
+			for _, id := range living(t, uid) {
+				_ = unix.Kill(id.PID, unix.SIGKILL)
+			}
+			if len(list) == 0 {
+				break
+			}
+		}
+		_ = c.Wait()
+	})
+	return c
+}
+
+// living lists the processes of a user that are no zombies.
+func living(t *testing.T, uid uint32) []process.Ident {
+	t.Helper()
+	s := sample.NewSampler("/proc")
+	defer s.Close()
+	procs, err := s.Processes(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []process.Ident
+	for _, u := range procs {
+		if u.Owner.UID != uid {
+			continue
+		}
+		if h, err := process.Hold("/proc", u.Ident); err == nil {
+			if h.Alive() {
+				list = append(list, u.Ident)
+			}
+			_ = h.Close()
+		}
+	}
+	return list
+}
+
+func commands(list []process.Ident) []string {
+	var all []string
+	for _, id := range list {
+		f, err := process.Read("/proc", id)
+		all = append(all, fmt.Sprintf("%d %s %s %v", id.PID, f.State, process.CommandLine("/proc", f), err))
+	}
+	return all
+}
+
+// TestSwarms has swarms of a user, of which no process is a hog. Each ends, with one alert and as one patient.
+func TestSwarms(t *testing.T) {
+	const bomb = "import os, resource\nresource.setrlimit(resource.RLIMIT_NPROC, (60, 60))\nwhile 1:\n try: os.fork()\n except OSError: pass\n"
+	const burn = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done;"
+	for name, test := range map[string]struct{ shell, script string }{
+		"short-lived children":            {"/bin/sh", "while :; do sh -c '" + burn + "'; done"},
+		"the same, and nobody waits long": {"/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
+		"six spinners":                    {"/bin/sh", "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
+		"six spinners that ignore TERM":   {"/bin/sh", "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
+		"fourteen spinners":               {"/bin/sh", "for i in $(seq 14); do sh -c 'while :; do :; done' & done; wait"},
+		"a fork bomb of 60 processes":     {"/usr/bin/python3", bomb},
+	} {
+		t.Run(name, func(t *testing.T) {
+			swarm(t, hogUID, test.shell, test.script)
+			a, o := startDoctor(t, together, "production")
+			all := a.sampler
+			a.sampler = onlyUser{all, hogUID}
+			var left []process.Ident
+			ended := func() bool {
+				left = living(t, hogUID)
+				return len(left) == 0
+			}
+			for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline) && !ended(); time.Sleep(a.interval) {
+				if err := a.Tick(t.Context(), time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(left) > 0 {
+				t.Fatalf("%d processes are left: %v; published %v", len(left), commands(left), o.kinds())
+			}
+			alerts := 0
+			for _, k := range o.kinds() {
+				if k == "process.hog/alert" {
+					alerts++
+				}
+			}
+			e := o.find("process.hog")
+			if alerts != 1 || e == nil || e.Data["touchable"] == nil {
+				t.Fatalf("published %v, want one alert of the user", o.kinds())
+			}
+			if !strings.Contains(e.Summary, "the processes of hog") || len(e.Data["members"].([]string)) == 0 || e.Data["cpu"] == "" {
+				t.Errorf("alert %q, %v", e.Summary, e.Data)
+			}
+			if n := len(a.policy.Memory().Spent); n > 2 {
+				t.Errorf("%d actions of the budget, want one for each step", n)
+			}
+		})
+	}
+}
+
+// TestSwarmSpares has swarms of protected users, and an idle process beside one that may be ended: they live on.
+func TestSwarmSpares(t *testing.T) {
+	for name, uid := range map[string]uint32{"an administrator's": adminUID, "a system user's": serviceUID, "an unknown user's": 60009} {
+		t.Run(name, func(t *testing.T) {
+			swarm(t, uid, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
+			a, o := startDoctor(t, together, "production")
+			a.sampler = onlyUser{a.sampler, uid}
+			for range 16 {
+				if err := a.Tick(t.Context(), time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(a.interval)
+			}
+			if got := o.kinds(); slices.Contains(got, "process.terminated/warning") || slices.Contains(got, "process.killed/warning") || len(living(t, uid)) == 0 {
+				t.Errorf("published %v", got)
+			}
+		})
+	}
+	idle := swarm(t, hogUID, "/bin/sh", "sleep 600; :")
+	swarm(t, hogUID, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
+	a, o := startDoctor(t, together, "production")
+	a.sampler = onlyUser{a.sampler, hogUID}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && (o.find("process.terminated") == nil || len(living(t, hogUID)) > 2); time.Sleep(a.interval) {
+		if err := a.Tick(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ended(idle)() || len(living(t, hogUID)) != 2 { // the idle shell and its sleep
+		t.Errorf("the idle process ended: %v; left %v; published %v", ended(idle)(), living(t, hogUID), o.kinds())
+	}
+}
+
+// TestPretends has a process that ignores SIGTERM, sleeps when it gets one, and goes on. It is killed, and its alert stays
+// open until then.
+func TestPretends(t *testing.T) {
+	loop := busyLoop(t, hogUID, "trap 'sleep 2' TERM; while :; do :; done")
+	c := together
+	c.Grace = sdk.Duration(500 * time.Millisecond)
+	c.Treat = []string{"alert", "renice", "terminate", "kill"}
+	a, o := startDoctor(t, c, "production")
+	tend(t, a, 60*time.Second, ended(loop), loop.Process.Pid)
+	if !ended(loop)() {
+		t.Fatalf("it still runs; published %v", o.kinds())
+	}
+	if got := o.kinds(); slices.Contains(got, "process.hog/resolved") || !slices.Contains(got, "process.killed/warning") {
+		t.Errorf("published %v, want it killed with its alert open", got)
+	}
+}
+
+// TestNiceBack renices a process that is calm then: it has its old priority again.
+func TestNiceBack(t *testing.T) {
+	loop := busyLoop(t, hogUID, "while [ ! -e "+t.TempDir()+"/none ] && [ $((n=n+1)) -lt 4000000 ]; do :; done; exec sleep 600")
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := together
+	c.Treat = []string{"alert", "renice"}
+	a, o := startDoctor(t, c, "production")
+	tend(t, a, 30*time.Second, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid); err != nil || 20-nice != ladder.Niced {
+		t.Fatalf("nice %d, %v; published %v", 20-nice, err, o.kinds())
+	}
+	tend(t, a, 60*time.Second, func() bool { return slices.Contains(o.kinds(), "process.hog/resolved") }, loop.Process.Pid)
+	nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
+	if err != nil || nice != before {
+		t.Errorf("nice %d after it was calm, want %d; published %v", 20-nice, 20-before, o.kinds())
+	}
+}
