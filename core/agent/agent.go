@@ -36,7 +36,7 @@ type Config struct {
 	Scope       core.Scope       `json:"scope"`
 	Hosts       []core.Host      `json:"hosts"`
 	Redis       Redis            `json:"redis"`
-	Trust       []byte           `json:"trust"` // ed25519 public key of who gives orders
+	Trust       []byte           `json:"trust"`               // ed25519 public key of who gives orders
 	Storage     *core.StorageKey `json:"storage,omitempty"`   // of a plugin to which the manifest grants it
 	Notifiers   []core.Notifier  `json:"notifiers,omitempty"` // of the relay
 }

@@ -265,7 +265,9 @@ func TestForgedAndStaleOrdersAreRefused(t *testing.T) {
 		}
 	}
 	ledger := filepath.Join(t.TempDir(), "orders.json")
-	get := func() (core.Entry, error) { return on(t, m, "router-1", ledger, nil).State("deploy").Get(ctx, "desired") } // a restarted agent
+	get := func() (core.Entry, error) {
+		return on(t, m, "router-1", ledger, nil).State("deploy").Get(ctx, "desired")
+	} // a restarted agent
 	first := set("two to one")
 	fence = 8
 	second := set("one to nothing")

@@ -54,7 +54,9 @@ func (s secrets) hostPassword(host core.HostName) string {
 }
 
 // appPassword is the password of the application's own Redis, which is not troop's.
-func (s secrets) appPassword() string { return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis of the application")) }
+func (s secrets) appPassword() string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis of the application"))
+}
 
 // orderKey signs what hosts are told.
 func (s secrets) orderKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(s.derive("orders")) }
