@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/deploy/traffic"
+	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
 // with sends one request with a header and returns the pool that answered, and the cookie that the router set.
@@ -105,7 +106,7 @@ func TestTesters(t *testing.T) {
 	s.mustDeploy(artifact1)
 	counted := func() int64 {
 		var r traffic.Reading
-		if v := s.fake.State(state.KeyTraffic).Value; v != nil { // the agent has reported
+		if v := s.fake.State(sdk.HostKey("router-1", state.KeyTraffic)).Value; v != nil { // the agent has reported
 			if err := json.Unmarshal(v, &r); err != nil {
 				t.Fatal(err)
 			}
