@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -326,5 +327,24 @@ func TestQuote(t *testing.T) {
 		if err != nil || string(out) != s {
 			t.Errorf("Quote(%q) reads as %q, %v", s, out, err)
 		}
+	}
+}
+
+func TestKeyOf(t *testing.T) {
+	seed := bytes.Repeat([]byte{7}, 32)
+	private, public, err := KeyOf(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.ParsePrivateKey([]byte(private))
+	if err != nil || authorized(key.PublicKey()) != public {
+		t.Errorf("key %s: %v", public, err)
+	}
+	if again, _, _ := KeyOf(seed); again != private {
+		t.Error("another text for the same seed")
+	}
+	seed[0]++
+	if _, other, _ := KeyOf(seed); other == public {
+		t.Error("the same key for another seed")
 	}
 }
