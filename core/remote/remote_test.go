@@ -332,19 +332,19 @@ func TestQuote(t *testing.T) {
 
 func TestKeyOf(t *testing.T) {
 	seed := bytes.Repeat([]byte{7}, 32)
-	private, public, err := KeyOf(seed)
+	private, public, err := remote.KeyOf(seed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	key, err := ssh.ParsePrivateKey([]byte(private))
-	if err != nil || authorized(key.PublicKey()) != public {
+	if err != nil || strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) != public {
 		t.Errorf("key %s: %v", public, err)
 	}
-	if again, _, _ := KeyOf(seed); again != private {
+	if again, _, _ := remote.KeyOf(seed); again != private {
 		t.Error("another text for the same seed")
 	}
 	seed[0]++
-	if _, other, _ := KeyOf(seed); other == public {
+	if _, other, _ := remote.KeyOf(seed); other == public {
 		t.Error("the same key for another seed")
 	}
 }
