@@ -60,6 +60,7 @@ test: setup build ## every test: unit, integration, and end to end in the lab
 	@go test -timeout 10m ./...
 	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
+	@$(MAKE) --no-print-directory test-aws
 
 test-e2e:
 	@go test -tags lab -timeout 40m -v -run TestPipeline ./core/e2e
@@ -67,12 +68,15 @@ test-e2e:
 test-lab:
 	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
+test-aws: ## the real hashicorp/aws on moto, where both are there; AWS_MIRROR=FOLDER names a provider mirror
+	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws
+
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint ./...
 	@LINTER=$(CURDIR)/.tools/golangci-lint-$(GOLANGCI) go test -tags lint -run TestTreeArrows ./core/e2e
 	@cd playbooks && ansible-lint --offline -q
 	@terraform fmt -check -recursive terraform
-	@shellcheck .ci/run .ci/release examples/*.sh
+	@shellcheck .ci/run .ci/release .ci/test-aws examples/*.sh
 
 bench: setup build ## run the benchmarks, with a comparable tool where there is one
 	@$(call need,$(BENCH))

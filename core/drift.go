@@ -14,6 +14,9 @@ type Drift struct {
 	Pending   string       `json:"pending,omitempty"`
 	Hosts     []HostDrift  `json:"hosts"`
 	Resources []Difference `json:"resources"` // resources that belong to no host
+	// Computed are values that nobody configures and that only the provider decides, such as a DNS name. They are
+	// shown on request and are no drift.
+	Computed []Difference `json:"computed,omitempty"`
 }
 
 // HostDrift lists the changes on one host.
@@ -39,11 +42,36 @@ const (
 
 // Difference is one change.
 type Difference struct {
-	Layer  string `json:"layer"` // terraform, ansible, or installed: by a stage
-	What   string `json:"what"`
-	Detail string `json:"detail,omitempty"`
-	Path   string `json:"path,omitempty"` // FILE:LINE of the task that sets the wanted state
+	Layer   string  `json:"layer"` // terraform, ansible, or installed: by a stage
+	What    string  `json:"what"`
+	Detail  string  `json:"detail,omitempty"`
+	Path    string  `json:"path,omitempty"`    // FILE:LINE of the task that sets the wanted state
+	Concern Concern `json:"concern,omitempty"` // empty: none in particular
 }
+
+// Concern is what a difference is about. It decides the order of a report.
+type Concern string
+
+// The concerns, the heaviest first. The first two head a report, before what is listed by host.
+const (
+	ConcernAccess Concern = "access" // who may reach whom
+	ConcernGone   Concern = "gone"   // a resource no longer exists
+	ConcernDisk   Concern = "disk"
+	ConcernTags   Concern = "tags"
+)
+
+// Compare orders concerns by weight.
+func (c Concern) Compare(d Concern) int { return c.rank() - d.rank() }
+
+func (c Concern) rank() int {
+	order := []Concern{ConcernAccess, ConcernGone, ConcernDisk, ConcernTags}
+	if i := slices.Index(order, c); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+func (c Concern) urgent() bool { return c == ConcernAccess || c == ConcernGone }
 
 func (d Difference) String() string {
 	s := d.What
@@ -79,9 +107,9 @@ func (d *Drift) String() string {
 	return fmt.Sprintf("environment %s has drifted: %s", d.Environment, strings.Join(parts, ", "))
 }
 
-// Lines is the report as text.
+// Lines is the report as text: first who may reach whom and what is gone, then the rest by host.
 func (d *Drift) Lines() []string {
-	var lines []string
+	lines := d.urgent()
 	if d.Pending != "" {
 		lines = append(lines, "some differences may be changes not yet applied: "+d.Pending)
 	}
@@ -91,12 +119,48 @@ func (d *Drift) Lines() []string {
 			line += ": " + h.Reason
 		}
 		lines = append(lines, line)
-		for _, x := range h.Differences {
+		for _, x := range calm(h.Differences) {
 			lines = append(lines, fmt.Sprintf("  %-9s  %s", x.Layer, x))
 		}
 	}
-	for _, x := range d.Resources {
+	for _, x := range calm(d.Resources) {
 		lines = append(lines, x.String())
 	}
+	if n := len(d.Computed); n > 0 {
+		lines = append(lines, fmt.Sprintf("%d values that the provider computes have changed; -v lists them", n))
+	}
 	return append(lines, d.String())
+}
+
+// Verbose is Lines with the computed values.
+func (d *Drift) Verbose() []string {
+	all := *d
+	all.Computed = nil
+	var lines []string
+	for _, x := range d.Computed {
+		lines = append(lines, "computed  "+x.String())
+	}
+	return append(lines, all.Lines()...)
+}
+
+// urgent are the lines of the heaviest differences of all hosts and resources.
+func (d *Drift) urgent() []string {
+	var all []Difference
+	for _, h := range d.Hosts {
+		all = append(all, h.Differences...)
+	}
+	all = slices.DeleteFunc(append(all, d.Resources...), func(x Difference) bool { return !x.Concern.urgent() })
+	slices.SortStableFunc(all, func(a, b Difference) int { return a.Concern.Compare(b.Concern) })
+	var lines []string
+	for _, x := range all {
+		lines = append(lines, "! "+x.String())
+	}
+	return lines
+}
+
+// calm are the differences that do not head the report, by weight.
+func calm(all []Difference) []Difference {
+	rest := slices.DeleteFunc(slices.Clone(all), func(x Difference) bool { return x.Concern.urgent() })
+	slices.SortStableFunc(rest, func(a, b Difference) int { return a.Concern.Compare(b.Concern) })
+	return rest
 }

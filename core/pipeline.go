@@ -185,7 +185,8 @@ type Notifier struct {
 	URL        string // may hold a secret
 	On         []string
 	Cooldown   time.Duration
-	Limit      int    // messages in a minute, to each receiver
-	Page       string // where runs and environments are shown
+	After      time.Duration // alerts are told when nobody has acknowledged them for so long; 0: at once
+	Limit      int           // messages in a minute, to each receiver
+	Page       string        // where runs and environments are shown
 	Range      Range
 }

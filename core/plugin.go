@@ -2,6 +2,9 @@ package core
 
 import (
 	"context"
+	"maps"
+	"math"
+	"time"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 )
@@ -79,6 +82,31 @@ type (
 
 // NotGranted returns the error for a capability that the manifest does not grant to the stage.
 func NotGranted(c Capability) error { return contract.NotGranted(c) }
+
+// Keys of an event's data; see package contract.
+const (
+	StoppedRelease = contract.StoppedRelease
+	Delays         = contract.Delays
+)
+
+// Delayed are an event's delays, with that of a part that is done now.
+func Delayed(e Event, part string) map[string]any {
+	delays := map[string]any{}
+	if known, ok := e.Data[Delays].(map[string]any); ok {
+		maps.Copy(delays, known)
+	}
+	delays[part] = math.Round(float64(time.Since(e.Time))/float64(100*time.Microsecond)) / 10
+	return delays
+}
+
+// Refused returns an error of the kind that says: the caller may not do this.
+func Refused(text string) error { return &contract.Error{Kind: contract.ErrRefused, Text: text} }
+
+// HostKey is the key of an entry of the shared state that only the agent on a host may set.
+func HostKey(host HostName, key string) string { return contract.HostKey(host, key) }
+
+// CutHostKey is the opposite of HostKey; ok is false for a key of the stages and actions.
+func CutHostKey(s string) (host HostName, key string, ok bool) { return contract.CutHostKey(s) }
 
 // AllCapabilities returns every capability.
 func AllCapabilities() []Capability { return contract.AllCapabilities() }

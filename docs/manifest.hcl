@@ -115,4 +115,5 @@ notify "slack" "team" {
 notify "pagerduty" "duty" {
   url = secret.webhook
   on  = ["alert"]
+  after = "15m" # if nobody has acknowledged it by then
 }

@@ -36,14 +36,35 @@ type Config struct {
 	Scope       core.Scope       `json:"scope"`
 	Hosts       []core.Host      `json:"hosts"`
 	Redis       Redis            `json:"redis"`
+	Trust       []byte           `json:"trust"`               // ed25519 public key of who gives orders
 	Storage     *core.StorageKey `json:"storage,omitempty"`   // of a plugin to which the manifest grants it
 	Notifiers   []core.Notifier  `json:"notifiers,omitempty"` // of the relay
 }
 
-// Redis is where the environment's Redis answers.
+// Redis is where the environment's Redis answers. A host logs in as a user of its own.
 type Redis struct {
-	Address  string `json:"address"` // host:port
-	Password string `json:"password"`
+	Address  string `json:"address,omitempty"` // host:port
+	Password string `json:"password,omitempty"`
+}
+
+// Own is the part of a Config that differs from host to host and is secret. The role agent merges it with the rest.
+type Own struct {
+	Redis   Redis            `json:"redis"`
+	Storage *core.StorageKey `json:"storage,omitempty"` // of a plugin to which the manifest grants it
+}
+
+// Open connects to the environment's Redis as this host. Its orders are remembered in the folder. refused hears of orders
+// that are not obeyed; it may be nil.
+func (c Config) Open(stateDir string, refused func(error)) *bus.Bus {
+	hosts := c.Hosts
+	if c.Role != "router" { // the router tells people, and closes canaries; others read what they published
+		hosts = slices.DeleteFunc(slices.Clone(hosts), func(h core.Host) bool { return h.Name != c.Host })
+	}
+	return bus.Open(bus.Options{
+		Address: c.Redis.Address, User: bus.UserOf(c.Host), Password: c.Redis.Password,
+		Environment: c.Environment, Self: c.Host, Hosts: hosts,
+		Trust: c.Trust, Ledger: filepath.Join(stateDir, "orders.json"), Refused: refused,
+	})
 }
 
 // Load reads the file of an agent.
@@ -76,12 +97,22 @@ const (
 
 // Run lasts until ctx ends. A plugin that dies is reported and started again, at growing pauses.
 func (a *Agent) Run(ctx context.Context) error {
-	b := bus.Open(bus.Options{Address: a.Config.Redis.Address, Password: a.Config.Redis.Password})
+	var h *services
+	b := a.Config.Open(a.StateDir, func(err error) { a.refuse(ctx, h, err) })
 	defer b.Close()
-	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), b.Publish)
+	known := flags.Open(b.Client())
+	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), func(ctx context.Context, e core.Event) (err error) {
+		if a.Config.Role == "router" { // a host of the application stops no release
+			if e, err = known.Heed(ctx, e); err != nil {
+				return err
+			}
+		}
+		return b.Publish(ctx, e)
+	})
 	if err != nil {
 		return err
 	}
+	h = &services{config: a.Config, bus: b, flags: known, spool: spool, mask: a.mask()}
 	spooling := make(chan struct{})
 	go func() {
 		defer close(spooling)
@@ -89,7 +120,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}()
 	defer func() { <-spooling }()
 
-	h := &services{config: a.Config, bus: b, flags: flags.Open(b.Client()), spool: spool, mask: a.mask()}
 	pause := restartFirst
 	for {
 		start := time.Now()
@@ -147,6 +177,14 @@ func (a *Agent) mask() *mask.Mask {
 	return m
 }
 
+// refuse tells of an order that this host does not obey.
+func (a *Agent) refuse(ctx context.Context, h *services, err error) {
+	a.Log.Error("order refused", "error", err)
+	_ = h.Publish(ctx, core.Event{
+		Kind: "agent.refused", Severity: core.Alert, Key: "agent.refused", Summary: fmt.Sprintf("host %s does not obey: %v", a.Config.Host, err),
+	})
+}
+
 // log writes what a plugin logs to the journal of the host.
 func (a *Agent) log(hide *mask.Mask, m core.Message) {
 	switch {
@@ -164,7 +202,7 @@ func (a *Agent) relay(ctx context.Context, h *services) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // an end of one ends the other
 	r := &notify.Router{
-		Notifiers: a.Config.Notifiers, Send: notify.Send, Memory: h.bus.State("notify"),
+		Notifiers: a.Config.Notifiers, Send: notify.Send, Memory: h.bus.Relay(),
 		Report: func(e core.Event) { _ = h.Publish(ctx, e) },
 	}
 	following := make(chan error, 1)

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,7 +16,9 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
+	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/notify"
+	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
@@ -50,13 +53,27 @@ func start(t *testing.T, a *agent.Agent) {
 
 func setup(t *testing.T) (agent.Config, *bus.Bus) {
 	t.Helper()
-	r := redistest.Start(t)
-	b := bus.Open(bus.Options{Address: r.Addr, Password: redistest.Password})
+	r := redistest.StartWithRules(t, []string{"router-1"}, []string{"web-1"})
+	hosts := []core.Host{{Name: "router-1", Role: "router"}, {Name: "web-1", Role: "production"}}
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	trust := key.Public().(ed25519.PublicKey)
+	b := bus.Open(bus.Options{
+		Address: r.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Hosts: hosts,
+		Sign: &bus.Signer{Key: key, Fence: func() (int64, error) { return 1, nil }}, Trust: trust,
+	})
 	t.Cleanup(func() { _ = b.Close() })
 	return agent.Config{
-		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production",
-		Redis: agent.Redis{Address: r.Addr, Password: redistest.Password}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
+		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production", Hosts: hosts, Trust: trust,
+		Redis: agent.Redis{Address: r.Addr, Password: redistest.PasswordOf("web-1")}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
 	}, b
+}
+
+// onRouter is the same for an agent on the router.
+func onRouter(t *testing.T) (agent.Config, *bus.Bus) {
+	t.Helper()
+	c, b := setup(t)
+	c.Host, c.Role, c.Redis.Password = "router-1", "router", redistest.PasswordOf("router-1")
+	return c, b
 }
 
 func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
@@ -74,8 +91,14 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 		if err := caps.Playbook(ctx, core.PlaybookRun{}, nil); err == nil {
 			t.Error("a playbook ran from a host")
 		}
-		if _, err := caps.SetState(ctx, "k", []byte("v")); err != nil {
+		if _, err := caps.SetState(ctx, core.HostKey("web-1", "k"), []byte("v")); err != nil {
 			t.Error(err)
+		}
+		if _, err := caps.SetState(ctx, "k", []byte("v")); !errors.Is(err, sdk.ErrRefused) {
+			t.Errorf("an entry of the stages: %v", err)
+		}
+		if err := caps.SetFlag(ctx, "new-feature", true); !errors.Is(err, sdk.ErrRefused) {
+			t.Errorf("a flag: %v", err)
 		}
 		if err := caps.Publish(ctx, core.Event{Kind: "host.cpu", Severity: core.Alert, Host: "forged", Summary: "busy with " + sdktest.Token}); err != nil {
 			t.Error(err)
@@ -106,7 +129,7 @@ func TestAgentServesItsPluginAndStartsItAgain(t *testing.T) {
 }
 
 func TestRelayTellsPeople(t *testing.T) {
-	c, b := setup(t)
+	c, b := onRouter(t)
 	told := make(chan string, 10)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -138,7 +161,7 @@ func TestRelayTellsPeople(t *testing.T) {
 	if got.Data["notifier"] != "webhook.ops" {
 		t.Errorf("report %+v", got)
 	}
-	s := b.State("notify")
+	s := b.Relay()
 	entries, err := s.Entries(t.Context(), "")
 	if o := notify.Read(entries); err != nil || len(o.Open) != 1 || o.Open[0].Key != "cpu" {
 		t.Errorf("kept for the next relay: %+v, %v", o, err)
@@ -168,13 +191,83 @@ func TestRelayTellsPeople(t *testing.T) {
 // A relay that may not read says so where people look.
 func TestRelayThatMayNotRead(t *testing.T) {
 	c, b := setup(t)
-	if err := b.Client().Do(t.Context(), "ACL", "SETUSER", "default", "-xreadgroup").Err(); err != nil {
-		t.Fatal(err)
-	}
 	c.Plugin, c.Type, c.Name = "", "troop", "relay"
 	start(t, &agent.Agent{Config: c})
 	if got := waitFor(t, b, "agent.failed"); !strings.Contains(got.Summary, "agent troop.relay: read events: NOPERM") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// An order that nobody signed is not obeyed, and people hear of it.
+func TestForgedOrderIsRefused(t *testing.T) {
+	c, b := setup(t)
+	seen := make(chan string, 10)
+	watch := func(ctx context.Context, j core.Job) error {
+		return j.Capabilities.WatchState(ctx, "", func(e core.Entry) error { seen <- string(e.Value); return nil })
+	}
+	start(t, &agent.Agent{Config: c, Open: func(context.Context, string, core.Digest) (core.Plugin, error) {
+		return plugin{watch: watch}, nil
+	}})
+	if _, err := b.State("doctor").Set(t.Context(), "k", []byte("genuine")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != "genuine" {
+		t.Fatal(got)
+	}
+	forge := func() error {
+		if err := b.Client().HSet(t.Context(), "troop:order:doctor:k", "value", "forged").Err(); err != nil {
+			return err
+		}
+		return b.Client().Publish(t.Context(), "troop:order:doctor", "k").Err()
+	}
+	if err := forge(); err != nil {
+		t.Fatal(err)
+	}
+	got := waitFor(t, b, "agent.refused")
+	if got.Severity != core.Alert || got.Host != "web-1" || !strings.Contains(got.Summary, "signature") {
+		t.Errorf("got %+v", got)
+	}
+	if len(seen) > 0 {
+		t.Errorf("obeyed %s", <-seen)
+	}
+}
+
+// A release that the router stops takes its flags along; a host of the application stops none.
+func TestRouterStopsARelease(t *testing.T) {
+	for host, stops := range map[core.HostName]bool{"router-1": true, "web-1": false} {
+		t.Run(string(host), func(t *testing.T) {
+			c, b := onRouter(t)
+			if host != "router-1" {
+				c.Host, c.Role, c.Redis.Password = host, "production", redistest.PasswordOf(string(host))
+			}
+			known := flags.Open(b.Client())
+			_, err := known.Update(t.Context(), "new-feature", flags.Change{By: "ops"}, func(f *flags.Flag) (err error) {
+				*f, err = f.Give(true, nil)
+				f.Metadata = map[string]any{flags.Release: "sha256:1"}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(t, &agent.Agent{Config: c, Open: func(context.Context, string, core.Digest) (core.Plugin, error) {
+				return plugin{watch: func(ctx context.Context, j core.Job) error {
+					err := j.Capabilities.Publish(ctx, core.Event{
+						Kind: "canary.closed", Severity: core.Alert, Data: map[string]any{core.StoppedRelease: "sha256:1", core.Delays: map[string]any{"canary": 1.5}},
+					})
+					<-ctx.Done()
+					return err
+				}}, nil
+			}})
+			e := waitFor(t, b, "canary.closed")
+			s, err := known.Stops(t.Context())
+			if f, _, _ := known.Get(t.Context(), "new-feature"); err != nil || s.Off(f) != stops {
+				t.Errorf("stopped %v, %v", s, err)
+			}
+			delays, _ := e.Data[core.Delays].(map[string]any)
+			if ms, ok := delays["flags"].(float64); ok != stops || ms < 0 || ms > 10_000 || delays["canary"] != 1.5 {
+				t.Errorf("delays %v", delays)
+			}
+		})
 	}
 }
 

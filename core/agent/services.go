@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
@@ -32,9 +31,9 @@ func (s *services) Flag(ctx context.Context, name string) (any, error) {
 	return f.Value, err
 }
 
-func (s *services) SetFlag(ctx context.Context, name string, value any) error {
-	_, err := s.flags.Set(ctx, name, value, fmt.Sprintf("%s.%s on %s", s.config.Type, s.config.Name, s.config.Host))
-	return err
+// SetFlag is refused: a host that could set a flag could set it for all others.
+func (s *services) SetFlag(context.Context, string, any) error {
+	return core.Refused("a host may read flags, and not set them")
 }
 
 func (s *services) state() *bus.State { return s.bus.State(s.config.Type) }

@@ -5,6 +5,8 @@ package ansible_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -89,16 +91,29 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) runner(public string) *ansible.Runner {
+	users, keys := map[core.HostName]string{}, map[core.HostName]string{}
+	for _, h := range l.all {
+		users[h.Name], keys[h.Name] = digest(passwordOf(h.Name)), public
+	}
 	return runner(l.T, ansible.Config{
 		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all,
 		Vars: map[string]any{
 			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
-			"troop_redis_port": 6379, "troop_redis_password": redisPassword, "troop_storage_public_key": public, "storage_mailbox": true,
+			"troop_redis_port": 6379, "troop_redis_operator": digest(redisPassword), "troop_redis_hosts": users,
+			"troop_app_redis_port": 6380, "troop_app_redis_password": redisPassword, "app_redis_memory": "16mb",
+			"troop_storage_keys": keys, "storage_mailbox": true,
 		},
 	})
 }
 
 const redisPassword = `pass "word" {{ not_a_template }} \`
+
+func passwordOf(h core.HostName) string { return "password of " + string(h) }
+
+func digest(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
 
 func (l *lab) on(role, command string) (string, error) {
 	out, err := l.ssh.Run(l.Context(), l.hosts[role], command, nil)
@@ -174,19 +189,35 @@ func TestLab(t *testing.T) {
 
 func (l *lab) redis(t *testing.T) {
 	address := l.hosts["router"].PrivateAddress
-	ping := func(addr, password string) error {
-		c := redis.NewClient(&redis.Options{Addr: addr, Password: password, Dialer: l.ssh.Dialer(l.hosts["router"]), MaxRetries: -1})
+	do := func(addr, user, password string, command ...any) error {
+		c := redis.NewClient(&redis.Options{Addr: addr, Username: user, Password: password, Dialer: l.ssh.Dialer(l.hosts["router"]), MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 		defer func() { _ = c.Close() }()
-		return c.Ping(t.Context()).Err()
+		return c.Do(t.Context(), command...).Err()
 	}
 	for _, addr := range []string{address + ":6379", "127.0.0.1:6379"} {
-		if err := ping(addr, redisPassword); err != nil {
+		if err := do(addr, "operator", redisPassword, "SET", "troop:flag:x", "1"); err != nil {
 			t.Errorf("%s through the tunnel: %v", addr, err)
 		}
 	}
-	if err := ping(address+":6379", ""); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+	for _, h := range l.all {
+		if err := do(address+":6379", "host:"+string(h.Name), passwordOf(h.Name), "GET", "troop:flag:x"); err != nil {
+			t.Errorf("%s: %v", h.Name, err)
+		}
+		if err := do(address+":6379", "host:"+string(h.Name), passwordOf(h.Name), "SET", "troop:flag:x", "2"); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+			t.Errorf("%s sets a flag: %v", h.Name, err)
+		}
+	}
+	if err := do(address+":6379", "", "", "PING"); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)
 	}
+	// The application's is another one.
+	if err := do(address+":6380", "", redisPassword, "GET", "troop:flag:x"); err == nil || !errors.Is(err, redis.Nil) {
+		t.Errorf("a key of troop's in the application's Redis: %v", err)
+	}
+	if out, err := l.on("router", "systemctl restart redis-app && runuser -u redis -- cat /etc/redis/users.acl >/dev/null && nsenter -t $(systemctl show -p MainPID --value redis-app) -m cat /etc/redis/users.acl /var/lib/redis/appendonlydir/*"); err == nil {
+		t.Errorf("the application's Redis sees the files of troop's: %s", out)
+	}
+	l.confined(t, "router", "redis-app")
 	if out, err := l.on("router", "systemctl restart redis-server && ss -Hltn 'sport = :6379' | awk '{print $4}' | sort"); err != nil || out != "10"+strings.TrimPrefix(address, "10")+":6379\n127.0.0.1:6379" {
 		t.Errorf("redis listens on %q, %v", out, err)
 	}
@@ -200,8 +231,9 @@ func (l *lab) storage(t *testing.T, private string) {
 		t.Fatal(err)
 	}
 	options := []string{"-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + l.ssh.KnownHostsFile()}
+	host := string(l.hosts["production"].Name)
 	sftp := func(batch string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "sftp", append(options, "-b", "-", "troop-backup@"+h.Address)...)
+		cmd := exec.CommandContext(t.Context(), "sftp", append(options, "-b", "-", "backup-"+host+"@"+h.Address)...)
 		cmd.Stdin = strings.NewReader(batch)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -210,19 +242,35 @@ func (l *lab) storage(t *testing.T, private string) {
 	if err := os.WriteFile(file, []byte("a line\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := sftp("put " + file + " /web-1/a.log\nls -l /web-1\n"); err != nil || !strings.Contains(out, "a.log") {
+	back := filepath.Join(t.TempDir(), "back.log")
+	if out, err := sftp("put " + file + " /files/a.log\nls -l /files\nget /files/a.log " + back + "\n"); err != nil || !strings.Contains(out, "a.log") {
 		t.Errorf("upload: %v\n%s", err, out)
 	}
-	if out, err := l.on("storage", "stat -c '%U %a' /srv/backups/web-1/a.log /srv/backups"); err != nil || out != "troop-backup 640\nroot 755" {
+	if b, err := os.ReadFile(back); err != nil || string(b) != "a line\n" {
+		t.Errorf("read back: %q, %v", b, err)
+	}
+	folder := "/srv/backups/backup-" + host
+	if out, err := l.on("storage", "stat -c '%U %a' "+folder+"/files/a.log "+folder+"/files "+folder+" /srv/backups"); err != nil || out != "backup-"+host+" 400\nroot 1770\nroot 755\nroot 755" {
 		t.Errorf("on the host: %q, %v", out, err)
 	}
-	if out, err := sftp("put " + file + " /elsewhere\n"); err == nil {
-		t.Errorf("the root takes uploads: %s", out)
+	other := filepath.Join(t.TempDir(), "b.log")
+	if err := os.WriteFile(other, []byte("another\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	if out, err := sftp("get /etc/passwd " + filepath.Join(t.TempDir(), "passwd") + "\n"); err == nil {
-		t.Errorf("uploads see the host's files: %s", out)
+	for _, batch := range []string{
+		"put " + other + " /files/a.log", "put -a " + other + " /files/a.log", "rm /files/a.log", "rename /files/a.log /files/b.log",
+		"rename -l /files/a.log /files/b.log", "chmod 600 /files/a.log", "chown 0 /files/a.log", "ln /files/a.log /files/b.log",
+		"ln -s /files/a.log /files/b.log", "mkdir /files/folder", "rmdir /files", "copy /files/a.log /files/b.log", "put " + other + " /elsewhere",
+		"get /etc/passwd " + filepath.Join(t.TempDir(), "passwd"), "get ../../../etc/passwd " + filepath.Join(t.TempDir(), "passwd"),
+	} {
+		if out, err := sftp(batch + "\n"); err == nil {
+			t.Errorf("%s: %s", batch, out)
+		}
 	}
-	cmd := exec.CommandContext(t.Context(), "ssh", append(options, "troop-backup@"+h.Address, "id")...)
+	if out, err := l.on("storage", "ls -A "+folder+" "+folder+"/files && cat "+folder+"/files/a.log"); err != nil || out != folder+":\nfiles\n\n"+folder+"/files:\na.log\na line" {
+		t.Errorf("after all attempts: %q, %v", out, err)
+	}
+	cmd := exec.CommandContext(t.Context(), "ssh", append(options, "backup-"+host+"@"+h.Address, "id")...)
 	if out, err := cmd.CombinedOutput(); err == nil || strings.Contains(string(out), "uid=") {
 		t.Errorf("the user of the uploads runs commands: %s", out)
 	}

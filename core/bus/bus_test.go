@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -11,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
@@ -20,10 +19,17 @@ import (
 
 var errEnough = errors.New("enough")
 
+// The key that the operator's side of the tests signs with. Its fence is always 1.
+var (
+	key    = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	trust  = key.Public().(ed25519.PublicKey)
+	signer = bus.Signer{Key: key, Fence: func() (int64, error) { return 1, nil }}
+)
+
 func open(t *testing.T) (*bus.Bus, *redistest.Server) {
 	t.Helper()
 	m := redistest.Start(t)
-	b := bus.Open(bus.Options{Address: m.Addr, Password: redistest.Password})
+	b := bus.Open(bus.Options{Address: m.Addr, Password: redistest.Password, Sign: &signer, Trust: trust})
 	t.Cleanup(func() { _ = b.Close() })
 	return b, m
 }
@@ -186,52 +192,6 @@ func TestConsumeDoesNotWaitForOneEvent(t *testing.T) {
 			return
 		}
 	}
-}
-
-// Redis before 6.2 has no XAUTOCLAIM; what a dead member left is taken over all the same.
-func TestConsumeFromAnOldRedis(t *testing.T) {
-	b, m := open(t)
-	m.Arguments = []string{"--rename-command", "XAUTOCLAIM", ""}
-	m.Restart()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	got := make(chan string, 10)
-	go func() {
-		ended <- b.Consume(ctx, "relay", "router", func(e core.Event, done func(error)) { got <- e.Summary; done(nil) })
-	}()
-	rdb := b.Client()
-	for rdb.XInfoGroups(ctx, "troop:events").Err() != nil { // until the group is made
-		time.Sleep(5 * time.Millisecond)
-	}
-	cancel()
-	<-ended //nolint:errcheck // it was cancelled
-	if err := b.Publish(t.Context(), event(1)); err != nil {
-		t.Fatal(err)
-	}
-	left, err := rdb.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "relay", Consumer: "dead", Streams: []string{"troop:events", ">"}}).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	hour := time.Hour.Milliseconds()
-	if err := rdb.Do(t.Context(), "XCLAIM", "troop:events", "relay", "dead", 0, left[0].Messages[0].ID, "IDLE", hour).Err(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithCancel(t.Context())
-	go func() {
-		ended <- b.Consume(ctx, "relay", "router", func(e core.Event, done func(error)) { got <- e.Summary; done(nil) })
-	}()
-	select {
-	case s := <-got:
-		if s != "1" {
-			t.Errorf("got %s", s)
-		}
-	case err := <-ended:
-		t.Fatal(err)
-	case <-time.After(20 * time.Second):
-		t.Error("what the dead member left was not taken over")
-	}
-	cancel()
-	<-ended //nolint:errcheck // it was cancelled
 }
 
 // A user that may not read says so instead of waiting for ever.

@@ -18,7 +18,7 @@ const agentPlugins = "/usr/local/lib/troop/plugins"
 // relay returns the playbook run that installs the built-in agent on the router, which sends alerts to people.
 func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
 	c := agent.Config{Type: "troop", Name: "relay", Notifiers: e.o.Pipeline.Notifiers}
-	return e.agentRun(s, c, "", core.Agent{}, []core.HostName{router.Name})
+	return e.agentRun(s, c, "", false, core.Agent{}, []core.HostName{router.Name})
 }
 
 // flagServer returns the playbook run that installs the built-in agent that serves flags on the hosts of the application.
@@ -33,12 +33,23 @@ func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) 
 	if len(hosts) == 0 {
 		return ansible.Run{}, false, nil
 	}
-	run, err = e.agentRun(s, agent.Config{Type: "troop", Name: ofrep.Agent}, "", core.Agent{}, hosts)
+	run, err = e.agentRun(s, agent.Config{Type: "troop", Name: ofrep.Agent}, "", false, core.Agent{}, hosts)
 	return run, err == nil, err
 }
 
-// agentRun returns the playbook run that installs one agent on hosts. binary is its plugin on this machine; empty: none.
-func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs core.Agent, hosts []core.HostName) (ansible.Run, error) {
+// own is what only one host has.
+func (s *site) own(host core.HostName, storage bool) agent.Own {
+	o := agent.Own{Redis: agent.Redis{Password: s.secrets.hostPassword(host)}}
+	if storage {
+		private, _ := s.secrets.storageKey(host)
+		o.Storage = &core.StorageKey{PrivateKey: private, KnownHosts: s.knownHosts("storage")}
+	}
+	return o
+}
+
+// agentRun returns the playbook run that installs one agent on hosts; none means all. binary is its plugin on this machine;
+// empty: none. storage says that it gets the key of its host's account on the storage host.
+func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage bool, needs core.Agent, hosts []core.HostName) (ansible.Run, error) {
 	program, err := e.o.program("troop-agent")
 	if err != nil {
 		return ansible.Run{}, err
@@ -65,9 +76,15 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, needs cor
 		c.Hosts[i].Vars = nil // only for Ansible
 	}
 	router, _ := withRole(s.hosts, "router")
-	c.Redis = agent.Redis{Address: redisAddress(router), Password: s.secrets.RedisPassword}
+	c.Redis, c.Trust = agent.Redis{Address: redisAddress(router)}, s.secrets.trust()
+	own := map[core.HostName]agent.Own{}
+	for _, h := range s.hosts {
+		if len(hosts) == 0 || slices.Contains(hosts, h.Name) {
+			own[h.Name] = s.own(h.Name, storage)
+		}
+	}
 	vars := map[string]any{
-		"agent_type": c.Type, "agent_name": c.Name, "agent_binary": program, "agent_plugin": binary, "agent_config": c,
+		"agent_type": c.Type, "agent_name": c.Name, "agent_binary": program, "agent_plugin": binary, "agent_config": c, "agent_own": own,
 		"agent_capabilities":   notNil(needs.LinuxCapabilities),
 		"agent_groups":         notNil(needs.Groups),
 		"agent_writable_paths": notNil(needs.WritablePaths),

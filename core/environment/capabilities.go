@@ -2,6 +2,7 @@ package environment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/core/agent"
 	"github.com/seed-b96de936/troop/core/ansible"
 	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/flags"
 )
 
 // capabilities serves one job of a plugin.
@@ -73,10 +75,8 @@ func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, 
 	conf := agent.Config{
 		Type: c.typ, Name: c.job.Config.Name, Digest: digest, Block: c.job.Config.Block, Scope: c.job.Config.Scope,
 	}
-	if key, err := c.storageKey(e, s); err == nil && slices.Contains(d.Agent.Capabilities, core.Storage) {
-		conf.Storage = &key
-	}
-	run, err := e.agentRun(s, conf, path, *d.Agent, hosts)
+	storage := slices.Contains(d.Agent.Capabilities, core.Storage) && e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage)
+	run, err := e.agentRun(s, conf, path, storage, *d.Agent, hosts)
 	if err != nil {
 		return err
 	}
@@ -167,6 +167,9 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 		e.Source = string(c.job.Info.Stage)
 	}
 	e.Environment, e.Run = c.job.Info.Environment, c.job.Info.Run
+	if e, err = flags.Open(b.Client()).Heed(ctx, e); err != nil {
+		return err
+	}
 	return b.Publish(ctx, e)
 }
 
@@ -185,18 +188,10 @@ func (c *capabilities) Secret(_ context.Context, name string) (string, error) {
 	return c.job.Config.Scope.Secret(name)
 }
 
+// StorageKey is refused here: each host has an account of its own on the storage host, and only its agents use it.
 func (c *capabilities) StorageKey(context.Context) (core.StorageKey, error) {
-	e, s, err := c.site()
-	if err != nil {
-		return core.StorageKey{}, err
+	if e, err := c.env(); err != nil || !e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage) {
+		return core.StorageKey{}, errors.Join(err, core.NotGranted(core.Storage))
 	}
-	return c.storageKey(e, s)
-}
-
-// storageKey needs the manifest's grant: with the key, a plugin can store files in the name of every host.
-func (c *capabilities) storageKey(e *Environment, s *site) (core.StorageKey, error) {
-	if !e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage) {
-		return core.StorageKey{}, core.NotGranted(core.Storage)
-	}
-	return core.StorageKey{PrivateKey: s.secrets.StoragePrivateKey, KnownHosts: s.knownHosts("storage")}, nil
+	return core.StorageKey{}, core.Refused("only an agent on a host has a key of the storage host, for the account of its host")
 }

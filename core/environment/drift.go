@@ -42,6 +42,9 @@ func (e *Environment) Drift(ctx context.Context) (*core.Drift, error) {
 			return nil, err
 		}
 		check.resources(plan.Drift)
+		for _, c := range plan.Computed {
+			check.report.Computed = append(check.report.Computed, c.Differences()...)
+		}
 	}
 	check.installed(ctx)
 	if e.conf.Ansible != nil {
@@ -71,16 +74,7 @@ func (c *driftCheck) host(name core.HostName) *core.HostDrift {
 // resources adds Terraform's findings.
 func (c *driftCheck) resources(changes []terraform.Change) {
 	for _, change := range changes {
-		all := []core.Difference{}
-		for _, at := range change.Attributes {
-			all = append(all, core.Difference{
-				Layer: "terraform", What: change.Address, Detail: fmt.Sprintf("%s: %s → %s", at.Name, at.Before, at.After),
-			})
-		}
-		gone := change.Action == terraform.Destroy
-		if gone {
-			all = []core.Difference{{Layer: "terraform", What: change.Address, Detail: "it no longer exists"}}
-		}
+		all, gone := change.Differences(), change.Action == terraform.Destroy
 		if h := c.host(change.Host); h != nil {
 			h.Differences = append(h.Differences, all...)
 			c.lost[h.Host] = c.lost[h.Host] || gone

@@ -4,7 +4,8 @@
 // that knows the layout of an environment's folder:
 //
 //	hosts.json                             the hosts of the last apply
-//	secrets.json                           the hosts' passwords and keys
+//	secrets.json                           from which the hosts' passwords and keys are derived
+//	fence                                  how many holders the environment has had
 //	lock                                   the lock and its holder: core/store
 //	ssh_key, known_hosts                   our SSH key, the hosts' pinned keys: core/remote
 //	terraform/                             module, state, plans and approvals: core/terraform
@@ -20,6 +21,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
@@ -64,6 +66,8 @@ type Environment struct {
 	ssh       *remote.Client
 	workspace *terraform.Workspace
 	site      *site
+
+	fence atomic.Int64 // while this process holds the lock; else 0
 
 	configuring sync.Mutex // one playbook at a time: playbooks may touch the same files
 }

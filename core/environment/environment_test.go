@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote/remotetest"
 )
@@ -208,7 +210,7 @@ func TestSecrets(t *testing.T) {
 	}
 	wg.Wait()
 	for _, s := range all {
-		if s != all[0] || len(s.RedisPassword) < 20 || !strings.Contains(s.StoragePrivateKey, "PRIVATE KEY") || !strings.HasPrefix(s.StoragePublicKey, "ssh-ed25519 ") {
+		if s != all[0] || len(s.RedisPassword) < 20 || len(s.Seed) < 50 {
 			t.Errorf("got %+v, want %+v", s, all[0])
 		}
 	}
@@ -219,6 +221,82 @@ func TestSecrets(t *testing.T) {
 	if got := p.exists(); !slices.Equal(got, []string{"secrets.json"}) {
 		t.Errorf("what is left: %v", got)
 	}
+}
+
+// What is derived is the same each time, another one for each host and each environment, and what OpenSSH reads.
+func TestDerivedSecrets(t *testing.T) {
+	t.Parallel()
+	one, two := secrets{Seed: "a"}, secrets{Seed: "b"}
+	seen := map[string]bool{}
+	for _, s := range []secrets{one, two} {
+		for _, h := range []core.HostName{"web-1", "web-2"} {
+			private, public := s.storageKey(h)
+			if again, _ := s.storageKey(h); again != private || s.hostPassword(h) != s.hostPassword(h) {
+				t.Error("not the same again")
+			}
+			key, err := ssh.ParsePrivateKey([]byte(private))
+			if err != nil || strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) != public {
+				t.Errorf("key %s: %v", public, err)
+			}
+			for _, v := range []string{private, public, s.hostPassword(h)} {
+				if seen[v] || len(v) < 50 {
+					t.Errorf("%s is not a secret of its own", v)
+				}
+				seen[v] = true
+			}
+		}
+	}
+	if one.trust().Equal(two.trust()) {
+		t.Error("two environments obey one key")
+	}
+	if got := one.values([]core.Host{{Name: "web-1"}}); !slices.Contains(got, one.hostPassword("web-1")) || !slices.Contains(got, "a") {
+		t.Errorf("masked: %v", got)
+	}
+}
+
+// The secrets of an earlier version were on every host.
+func TestOldSecretsAreReplaced(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.write(".troop/lab/secrets.json", `{"redis_password": "known to all", "storage_private_key": "too"}`)
+	e := p.open(p.options())
+	s, err := e.secrets()
+	if err != nil || s.RedisPassword == "known to all" || s.Seed == "" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if again, err := e.secrets(); err != nil || again != s {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+// Each holder has a higher number than the one before; who holds nothing has the last holder's.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	first, second, other := p.open(p.options()), p.open(p.options()), p.open(p.options())
+	fence := func(e *Environment, want int64) {
+		t.Helper()
+		if got, err := e.Fence(); err != nil || got != want {
+			t.Errorf("fence %d, %v; want %d", got, err, want)
+		}
+	}
+	fence(other, 0)
+	release, err := first.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fence(first, 1)
+	fence(other, 1)
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	release, err = second.TryLock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = release() }()
+	fence(second, 2)
+	fence(first, 2)
 }
 
 func TestLock(t *testing.T) {

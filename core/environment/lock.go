@@ -19,18 +19,33 @@ type Locks interface {
 // Lock locks the environment until it is released or this process ends. While another command holds the lock, Lock waits
 // and logs the holder.
 func (e *Environment) Lock(ctx context.Context) (release func() error, err error) {
-	return e.lock(ctx, func(h core.Holder) {
+	return e.hold(ctx, func(h core.Holder) {
 		e.o.Log(fmt.Sprintf("environment %s: waiting for %s", e.conf.Name, h))
 	})
 }
 
 // TryLock is Lock, but fails at once if another command holds the lock.
 func (e *Environment) TryLock(ctx context.Context) (release func() error, err error) {
-	return e.lock(ctx, nil)
+	return e.hold(ctx, nil)
 }
 
 func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
 	return e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run}, wait)
+}
+
+// hold locks and counts the holder.
+func (e *Environment) hold(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
+	free, err := e.lock(ctx, wait)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.nextFence(); err != nil {
+		return nil, errors.Join(err, free())
+	}
+	return func() error {
+		e.fence.Store(0)
+		return free()
+	}, nil
 }
 
 // Holders are the commands that hold an environment's lock and its state's lock; nil: unlocked.
@@ -44,7 +59,7 @@ type Holders struct {
 // Holders returns who holds the locks of the environment and its state.
 func (e *Environment) Holders(ctx context.Context) (Holders, error) {
 	found := Holders{name: e.conf.Name}
-	release, err := e.TryLock(ctx)
+	release, err := e.lock(ctx, nil)
 	if taken, ok := errors.AsType[*core.LockedError](err); ok {
 		found.Environment = &taken.Holder
 	} else if err != nil {

@@ -1,45 +1,110 @@
 package environment
 
 import (
+	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base32"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
-	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/google/renameio/v2"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
-// secrets are made once per environment and stored only in its folder and on the hosts that need them.
+// secrets are made once per environment and stored only in its folder. No host has the seed: what it has is derived for it
+// alone, and tells nothing of what another has.
 type secrets struct {
-	RedisPassword     string `json:"redis_password"`
-	StoragePrivateKey string `json:"storage_private_key"` // hosts send backups with it
-	StoragePublicKey  string `json:"storage_public_key"`
+	RedisPassword string `json:"redis_password"` // of the operator's user
+	Seed          string `json:"seed"`
 }
 
-// values lists the values to mask in all output.
-func (s secrets) values() []string { return []string{s.RedisPassword, s.StoragePrivateKey} }
+// values lists the values to mask in all output; hosts may be unknown.
+func (s secrets) values(hosts []core.Host) []string {
+	all := []string{s.RedisPassword, s.Seed, s.appPassword()}
+	for _, h := range hosts {
+		private, _ := s.storageKey(h.Name)
+		all = append(all, s.hostPassword(h.Name), private)
+	}
+	return all
+}
+
+// derive returns 32 bytes for one purpose.
+func (s secrets) derive(purpose string) []byte {
+	m := hmac.New(sha256.New, []byte(s.Seed))
+	m.Write([]byte(purpose))
+	return m.Sum(nil)
+}
+
+// hostPassword is the password of a host's user of Redis.
+func (s secrets) hostPassword(host core.HostName) string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis " + string(host)))
+}
+
+// appPassword is the password of the application's own Redis, which is not troop's.
+func (s secrets) appPassword() string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis of the application"))
+}
+
+// orderKey signs what hosts are told.
+func (s secrets) orderKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(s.derive("orders")) }
+
+// trust is the public half of orderKey.
+func (s secrets) trust() ed25519.PublicKey { return s.orderKey().Public().(ed25519.PublicKey) }
+
+// storageKey is the key of a host's account on the storage host: the private half as PEM, the public half as a line of
+// authorized_keys. Both are always the same text, so that an unchanged configuration is not installed again.
+func (s secrets) storageKey(host core.HostName) (private, public string) {
+	key := ed25519.NewKeyFromSeed(s.derive("storage " + string(host)))
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err) // of another type than this
+	}
+	pub, err := ssh.NewPublicKey(key.Public())
+	if err != nil {
+		panic(err) // as above
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub)))
+}
+
+// digest is what Redis keeps of a password.
+func digest(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
 
 func (e *Environment) secretsFile() string { return filepath.Join(e.dir, "secrets.json") }
 
 // secrets reads the environment's secrets, or makes them. Processes that make them at the same time get the same ones.
+// Those of an earlier version, which every host knew, are replaced.
 func (e *Environment) secrets() (secrets, error) {
 	s, err := readSecrets(e.secretsFile())
-	if !errors.Is(err, fs.ErrNotExist) {
+	old := err == nil && s.Seed == ""
+	if !errors.Is(err, fs.ErrNotExist) && !old {
 		return s, err
 	}
-	s.RedisPassword = rand.Text()
-	s.StoragePrivateKey, s.StoragePublicKey, err = remote.NewKey("troop backups")
+	data, err := json.MarshalIndent(secrets{RedisPassword: rand.Text(), Seed: rand.Text() + rand.Text()}, "", "  ")
 	if err != nil {
 		return s, err
 	}
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return s, err
+	if old {
+		err = renameio.WriteFile(e.secretsFile(), data, 0o600)
+	} else {
+		err = writeFirst(e.secretsFile(), data)
 	}
-	if err := writeFirst(e.secretsFile(), data); err != nil {
+	if err != nil {
 		return s, fmt.Errorf("make secrets: %w", err)
 	}
 	return readSecrets(e.secretsFile())
@@ -55,6 +120,44 @@ func readSecrets(file string) (secrets, error) {
 		return s, fmt.Errorf("read %s: %w", file, err)
 	}
 	return s, nil
+}
+
+// fenceFile holds the number of the last holder of the environment's lock.
+func (e *Environment) fenceFile() string { return filepath.Join(e.dir, "fence") }
+
+// Fence is the number of the holder of the environment: this process's if it holds the lock, else the last one's.
+func (e *Environment) Fence() (int64, error) {
+	if held := e.fence.Load(); held != 0 {
+		return held, nil
+	}
+	return e.lastFence()
+}
+
+func (e *Environment) lastFence() (int64, error) {
+	data, err := os.ReadFile(e.fenceFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+}
+
+// nextFence counts a new holder. The caller holds the lock.
+func (e *Environment) nextFence() error {
+	n, err := e.lastFence()
+	if err == nil {
+		err = os.MkdirAll(e.dir, 0o700)
+	}
+	if err == nil {
+		err = renameio.WriteFile(e.fenceFile(), []byte(strconv.FormatInt(n+1, 10)+"\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("count the holder of environment %s: %w", e.conf.Name, err)
+	}
+	e.fence.Store(n + 1)
+	return nil
 }
 
 // writeFirst writes a private file atomically, unless it exists.

@@ -74,7 +74,14 @@ func (s *Service) Secrets(p *core.Pipeline, name string) ([]string, error) {
 		return nil, err
 	}
 	secrets, err := e.secrets()
-	return secrets.values(), err
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := e.Hosts()
+	if _, none := errors.AsType[*core.NotFoundError](err); none { // yet
+		err = nil
+	}
+	return secrets.values(hosts), err
 }
 
 // Capabilities serves one job. Its environment is opened by the first call that needs it.

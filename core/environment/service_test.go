@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -50,8 +51,8 @@ func (p *project) service() *Service {
 // routed adds a router with a Redis to the environment, and returns a direct connection to that Redis.
 func (p *project) routed() *bus.Bus {
 	p.Helper()
-	redis := redistest.Start(p.T)
-	p.write(".troop/lab/secrets.json", `{"redis_password": "`+redistest.Password+`", "storage_private_key": "key of storage"}`)
+	redis := redistest.StartWithRules(p.T, []string{"router-1"}, []string{"storage-1"})
+	p.write(".troop/lab/secrets.json", `{"redis_password": "`+redistest.PasswordOf("operator")+`", "seed": "seed"}`)
 	server, h, _ := p.serve(p.open(p.options()), "router-1", "router")
 	server.Forward = func(addr string) string {
 		if addr != "10.0.0.1:6379" {
@@ -60,7 +61,9 @@ func (p *project) routed() *bus.Bus {
 		return redis.Addr
 	}
 	p.hosts(h, core.Host{Name: "storage-1", Role: "storage", Address: "127.0.0.1", Port: 1, PrivateAddress: "10.0.0.2"})
-	b := bus.Open(bus.Options{Address: redis.Addr, Password: redistest.Password})
+	b := bus.Open(bus.Options{
+		Address: redis.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Trust: secrets{Seed: "seed"}.trust(),
+	})
 	p.Cleanup(func() { _ = b.Close() })
 	return b
 }
@@ -133,7 +136,7 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("the manifest does not grant the key of the storage host: %v, %v", key, err)
 	}
 	p.pipeline.Stages = []core.Stage{{Type: "deploy", Name: "app", Grants: []core.Capability{core.Storage}}}
-	if key, err := c.StorageKey(ctx); err != nil || key.PrivateKey != "key of storage" {
+	if key, err := c.StorageKey(ctx); err == nil || key.PrivateKey != "" || !strings.Contains(err.Error(), "only an agent on a host") {
 		t.Errorf("StorageKey = %v, %v", key, err)
 	}
 	if err := c.InstallAgent(ctx, nil, nil); err == nil || !strings.Contains(err.Error(), "has no agent") {
@@ -188,12 +191,12 @@ func TestAgentRun(t *testing.T) {
 	}
 	s.hosts[1].Vars = map[string]any{"ansible_password": "x"}
 	c := agent.Config{Type: "doctor", Name: "hosts"}
-	if _, err := e.agentRun(s, c, "", core.Agent{}, nil); err == nil || !strings.Contains(err.Error(), "read program of agent") {
+	if _, err := e.agentRun(s, c, "", false, core.Agent{}, nil); err == nil || !strings.Contains(err.Error(), "read program of agent") {
 		t.Errorf("without the program: %v", err)
 	}
 	p.write("bin/troop-agent", "one")
 	binary := p.write("plugins/troop-plugin-doctor", "two")
-	run, err := e.agentRun(s, c, binary, core.Agent{User: "doctor", LinuxCapabilities: []string{"CAP_KILL"}}, []core.HostName{"router-1"})
+	run, err := e.agentRun(s, c, binary, true, core.Agent{User: "doctor", LinuxCapabilities: []string{"CAP_KILL"}}, []core.HostName{"router-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,8 +209,14 @@ func TestAgentRun(t *testing.T) {
 	}
 	got := run.Vars["agent_config"].(agent.Config)
 	if got.Plugin != "/usr/local/lib/troop/plugins/troop-plugin-doctor" || got.Environment != "lab" || got.Pipeline != "shop" ||
-		got.Redis != (agent.Redis{Address: "10.0.0.1:6379", Password: redistest.Password}) || len(got.Hosts) != 2 {
+		got.Redis != (agent.Redis{Address: "10.0.0.1:6379"}) || len(got.Hosts) != 2 || !bytes.Equal(got.Trust, s.secrets.trust()) {
 		t.Errorf("%+v", got)
+	}
+	// A host gets what is its own, and nothing of another host's.
+	own := run.Vars["agent_own"].(map[core.HostName]agent.Own)
+	key, _ := s.secrets.storageKey("router-1")
+	if len(own) != 1 || own["router-1"].Redis.Password != s.secrets.hostPassword("router-1") || own["router-1"].Storage.PrivateKey != key {
+		t.Errorf("own: %+v", own)
 	}
 	if got.Hosts[1].Vars != nil || s.hosts[1].Vars == nil {
 		t.Error("the variables of a host are in the configuration of an agent, or are gone")

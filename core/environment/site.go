@@ -13,8 +13,11 @@ import (
 	"github.com/seed-b96de936/troop/playbooks"
 )
 
-// redisPort is the port of the router's Redis.
-const redisPort = 6379
+// The ports of the two Redis on the router: troop's, and the application's if the environment asks for one.
+const (
+	redisPort    = 6379
+	appRedisPort = 6380
+)
 
 // site holds what depends on the list of hosts. An apply replaces it.
 type site struct {
@@ -44,17 +47,20 @@ func (e *Environment) open() (*site, error) {
 	if s.secrets, err = e.secrets(); err != nil {
 		return nil, err
 	}
+	keys, users := map[core.HostName]string{}, map[core.HostName]string{}
+	for _, h := range hosts {
+		_, keys[h.Name] = s.secrets.storageKey(h.Name)
+		users[h.Name] = digest(s.secrets.hostPassword(h.Name))
+	}
 	vars := map[string]any{
-		"troop_environment":         e.conf.Name,
-		"troop_pipeline":            e.o.Pipeline.Name,
-		"troop_storage_public_key":  s.secrets.StoragePublicKey,
-		"troop_storage_private_key": s.secrets.StoragePrivateKey,
+		"troop_environment": e.conf.Name, "troop_pipeline": e.o.Pipeline.Name, "troop_storage_keys": keys,
 	}
 	router, routed := withRole(hosts, "router")
 	if routed {
 		vars["troop_redis_address"] = router.PrivateAddress
 		vars["troop_redis_port"] = redisPort
-		vars["troop_redis_password"] = s.secrets.RedisPassword
+		vars["troop_redis_operator"], vars["troop_redis_hosts"] = digest(s.secrets.RedisPassword), users
+		vars["troop_app_redis_port"], vars["troop_app_redis_password"] = appRedisPort, s.secrets.appPassword()
 	}
 	if e.conf.Ansible != nil {
 		maps.Copy(vars, e.conf.Ansible.Variables)
@@ -66,7 +72,11 @@ func (e *Environment) open() (*site, error) {
 		return nil, err
 	}
 	if routed {
-		s.bus = bus.Open(bus.Options{Address: redisAddress(router), Password: s.secrets.RedisPassword, Dial: s.ssh.Dialer(router)})
+		s.bus = bus.Open(bus.Options{
+			Address: redisAddress(router), User: bus.Operator, Password: s.secrets.RedisPassword, Dial: s.ssh.Dialer(router),
+			Environment: e.conf.Name, Hosts: hosts,
+			Sign: &bus.Signer{Key: s.secrets.orderKey(), Fence: e.Fence}, Trust: s.secrets.trust(),
+		})
 		s.flags = flags.Open(s.bus.Client())
 	}
 	e.site = s

@@ -46,7 +46,7 @@ func (c *compiled) evaluate(context map[string]any, now time.Time) Result {
 	switch {
 	case c.err != nil:
 		return failed(CodeParse, c.err.Error())
-	case c.State == Disabled:
+	case c.State == Disabled || c.off:
 		return Result{Reason: ReasonDisabled, Metadata: c.Metadata}
 	}
 	r := Result{Variant: c.Default, Reason: ReasonStatic, Metadata: c.Metadata}
@@ -88,6 +88,7 @@ type Snapshot struct {
 	Changed time.Time // when the last of them was changed
 
 	flags   map[string]compiled
+	stops   Stops
 	names   []string      // sorted
 	expired chan struct{} // closed when there is a newer one
 }
@@ -107,18 +108,23 @@ func (s *Snapshot) Evaluate(name string, context map[string]any) Result {
 	return c.evaluate(context, time.Now())
 }
 
-func snapshot(all map[string]compiled) *Snapshot {
-	s := &Snapshot{flags: all, expired: make(chan struct{})}
+func snapshot(all map[string]compiled, stops Stops) *Snapshot {
+	s := &Snapshot{flags: all, stops: stops, expired: make(chan struct{})}
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		c := all[name]
-		if c.State != Disabled {
+		c.off = stops.Off(c.Flag)
+		all[name] = c
+		if c.State != Disabled && !c.off {
 			s.names = append(s.names, name)
 		}
 		if c.Updated.After(s.Changed) {
 			s.Changed = c.Updated
 		}
-		fmt.Fprintf(h, "%s %d %d\n", name, c.Version, c.Updated.UnixNano())
+		if c.off && stops[c.Text(Release)].After(s.Changed) {
+			s.Changed = stops[c.Text(Release)]
+		}
+		fmt.Fprintf(h, "%s %d %d %v\n", name, c.Version, c.Updated.UnixNano(), c.off)
 	}
 	s.Tag = hex.EncodeToString(h.Sum(nil)[:8])
 	return s
@@ -138,17 +144,24 @@ type Copy struct {
 // OpenCopy starts with the flags in the file, if there is one. A file that cannot be read is reported and replaced later:
 // the flags in Redis are the truth.
 func OpenCopy(file string, log *slog.Logger) *Copy {
-	c := &Copy{file: file, log: log, save: make(chan struct{}, 1), now: snapshot(nil)}
-	var list []Flag
+	c := &Copy{file: file, log: log, save: make(chan struct{}, 1), now: snapshot(nil, nil)}
+	var kept kept
 	data, err := os.ReadFile(file)
 	if err == nil {
-		err = json.Unmarshal(data, &list)
+		err = json.Unmarshal(data, &kept)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Error("the copy of the flags cannot be read; there are none until Redis answers", "error", err)
 	}
-	c.stand(list)
+	c.stopped(kept.Stopped)
+	c.stand(kept.Flags)
 	return c
+}
+
+// kept is what is in the file.
+type kept struct {
+	Flags   []Flag `json:"flags"`
+	Stopped Stops  `json:"stopped,omitempty"`
 }
 
 // Snapshot returns the flags as they are known now.
@@ -171,12 +184,12 @@ func (c *Copy) Run(ctx context.Context, from *Flags) error {
 		away = false
 		c.log.Info("following the flags", "flags", len(all))
 	}
-	err := from.Follow(ctx, stand, c.change, func(err error) {
+	err := from.Follow(ctx, Follower{stand, c.change, c.stopped, func(err error) {
 		if _, broken := errors.AsType[brokenError](err); broken || !away { // one line for each time that Redis is away
 			c.log.Warn("flags", "error", err)
 			away = !broken
 		}
-	})
+	}})
 	<-saving
 	return err
 }
@@ -187,12 +200,19 @@ func (c *Copy) stand(list []Flag) {
 	for _, f := range list {
 		all[f.Name] = compile(f)
 	}
-	c.replace(snapshot(all))
+	c.replace(snapshot(all, c.Snapshot().stops))
+}
+
+// stopped replaces the stopped releases.
+func (c *Copy) stopped(stops Stops) {
+	all := maps.Clone(c.Snapshot().flags)
+	c.replace(snapshot(all, stops))
 }
 
 // change replaces one flag, unless the change is older than what is known.
 func (c *Copy) change(f Flag) {
-	old := c.Snapshot().flags
+	now := c.Snapshot()
+	old := now.flags
 	if known, ok := old[f.Name]; ok && known.Version >= f.Version {
 		return
 	}
@@ -205,19 +225,25 @@ func (c *Copy) change(f Flag) {
 	} else {
 		all[f.Name] = compile(f)
 	}
-	c.replace(snapshot(all))
+	c.replace(snapshot(all, now.stops))
 }
 
 func (c *Copy) replace(next *Snapshot) {
 	c.mu.Lock()
 	last := c.now
-	if last.Tag == next.Tag {
+	same := last.Tag == next.Tag
+	if same && maps.Equal(last.stops, next.stops) {
 		c.mu.Unlock()
 		return
 	}
+	if same { // a release without flags was stopped: nothing that a reader sees
+		next.expired = last.expired
+	}
 	c.now = next
 	c.mu.Unlock()
-	close(last.expired)
+	if !same {
+		close(last.expired)
+	}
 	select {
 	case c.save <- struct{}{}:
 	default:
@@ -247,7 +273,7 @@ func (c *Copy) write() {
 	for _, name := range slices.Sorted(maps.Keys(s.flags)) {
 		list = append(list, s.flags[name].Flag)
 	}
-	data, err := json.Marshal(list)
+	data, err := json.Marshal(kept{list, s.stops})
 	if err == nil {
 		err = renameio.WriteFile(c.file, data, 0o600)
 	}

@@ -145,6 +145,7 @@ type compiled struct {
 	Flag
 	rule *rule.Rule // nil: none
 	err  error      // why the flag cannot be evaluated
+	off  bool       // its release was stopped
 }
 
 // compile checks a flag. A flag as an earlier version wrote it, with a value and no variants, is read as what it means.

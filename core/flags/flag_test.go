@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 func copyOf(t *testing.T, list ...flags.Flag) *flags.Snapshot {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "flags.json")
-	data, err := json.Marshal(list)
+	data, err := json.Marshal(map[string]any{"flags": list})
 	if err != nil {
 		t.Fatal(err)
 	}

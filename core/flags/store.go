@@ -212,17 +212,23 @@ const (
 	pauseMost  = 2 * time.Second
 )
 
-// Follow tells of the flags until ctx ends. After each connection it hands all flags to stand, and then every change to
-// change: nothing that was changed while the connection was lost is missed by who listens to both. A change may be told
-// again, and late; its version says so. trouble hears why there is no connection, and of flags that cannot be read.
-func (f *Flags) Follow(ctx context.Context, stand func([]Flag), change func(Flag), trouble func(error)) error {
+// Follower hears of the flags.
+type Follower struct {
+	Stand   func([]Flag) // all flags, after each connection
+	Change  func(Flag)   // every change; it may be told again, and late: its version says so
+	Stopped func(Stops)  // the stopped releases, after each connection and each change
+	Trouble func(error)  // why there is no connection, and flags that cannot be read
+}
+
+// Follow tells of the flags until ctx ends. Nothing that was changed while the connection was lost is missed.
+func (f *Flags) Follow(ctx context.Context, to Follower) error {
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
-		err := f.follow(ctx, stand, change, trouble, func() { pause = 0 })
+		err := f.follow(ctx, to, func() { pause = 0 })
 		if ctx.Err() != nil {
 			break
 		}
-		trouble(err)
+		to.Trouble(err)
 		pause = min(max(2*pause, pauseFirst), pauseMost)
 		select {
 		case <-ctx.Done():
@@ -233,8 +239,8 @@ func (f *Flags) Follow(ctx context.Context, stand func([]Flag), change func(Flag
 }
 
 // follow lasts as long as one connection.
-func (f *Flags) follow(ctx context.Context, stand func([]Flag), change func(Flag), trouble func(error), well func()) error {
-	sub := f.rdb.Subscribe(ctx, channel)
+func (f *Flags) follow(ctx context.Context, to Follower, well func()) error {
+	sub := f.rdb.Subscribe(ctx, stopped, channel)
 	defer sub.Close()
 	for {
 		msg, err := sub.ReceiveTimeout(ctx, quiet)
@@ -249,20 +255,38 @@ func (f *Flags) follow(ctx context.Context, stand func([]Flag), change func(Flag
 		}
 		switch m := msg.(type) {
 		case *redis.Subscription:
-			all, err := f.List(ctx)
-			if broken, ok := errors.AsType[brokenError](err); ok {
-				trouble(broken)
-			} else if err != nil {
-				return err
-			}
-			stand(all)
+			err = f.all(ctx, m.Channel, to)
 			well()
 		case *redis.Message:
-			if flag, err := decode([]byte(m.Payload)); err == nil {
-				change(flag)
+			if m.Channel == stopped {
+				err = f.all(ctx, stopped, to)
+			} else if flag, err := decode([]byte(m.Payload)); err == nil {
+				to.Change(flag)
 			} else {
-				trouble(fmt.Errorf("read a changed flag: %w", err))
+				to.Trouble(fmt.Errorf("read a changed flag: %w", err))
 			}
 		}
+		if err != nil {
+			return err
+		}
 	}
+}
+
+// all tells what stands of a channel's subject.
+func (f *Flags) all(ctx context.Context, of string, to Follower) error {
+	if of == stopped {
+		s, err := f.Stops(ctx)
+		if err == nil {
+			to.Stopped(s)
+		}
+		return err
+	}
+	list, err := f.List(ctx)
+	if broken, ok := errors.AsType[brokenError](err); ok {
+		to.Trouble(broken)
+	} else if err != nil {
+		return err
+	}
+	to.Stand(list)
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -211,4 +212,48 @@ func TestCopyWithABadFile(t *testing.T) {
 	}
 	c, _ := follow(t, file, f)
 	eventually(t, "the flags without a file", func() bool { return c.Snapshot().Evaluate("x", nil).Value == true })
+}
+
+// A release that is stopped takes its flags along, on every host, also after a restart without Redis. A flag that somebody
+// changes afterwards holds again.
+func TestStoppedReleaseTakesItsFlagsAlong(t *testing.T) {
+	f, _, server := open(t)
+	give := func(name, release string) {
+		t.Helper()
+		_, err := f.Update(t.Context(), name, flags.Change{By: "ops"}, func(x *flags.Flag) (err error) {
+			*x, err = x.Give(true, nil)
+			x.Metadata = map[string]any{flags.Release: release}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	give("theirs", "sha256:1")
+	give("others", "sha256:2")
+	file := filepath.Join(t.TempDir(), "flags.json")
+	c, stop := follow(t, file, f)
+	reason := func(name string) string { return c.Snapshot().Evaluate(name, nil).Reason }
+	eventually(t, "the flags are known", func() bool { return reason("theirs") == flags.ReasonStatic && reason("others") == flags.ReasonStatic })
+	snapshot := c.Snapshot()
+	if err := f.Stop(t.Context(), "sha256:1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	<-snapshot.Expired() // readers are told
+	if reason("theirs") != flags.ReasonDisabled || reason("others") != flags.ReasonStatic || !slices.Equal(c.Snapshot().Names(), []string{"others"}) {
+		t.Errorf("after the stop: %s, %s, %v", reason("theirs"), reason("others"), c.Snapshot().Names())
+	}
+	stop()
+	server.Stop()
+	c, stop = follow(t, file, f)
+	if reason("theirs") != flags.ReasonDisabled || reason("others") != flags.ReasonStatic {
+		t.Errorf("without Redis: %s, %s", reason("theirs"), reason("others"))
+	}
+	server.Restart()
+	eventually(t, "Redis takes a change", func() bool {
+		_, err := f.Set(t.Context(), "theirs", true, "ops")
+		return err == nil
+	})
+	eventually(t, "it is on again", func() bool { return reason("theirs") == flags.ReasonStatic })
+	stop()
 }

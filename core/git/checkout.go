@@ -64,7 +64,12 @@ func (r *Repository) fill(ctx context.Context, commit, dir, own string) error {
 	if _, err := c.git(ctx, "read-tree", commit); err != nil {
 		return fmt.Errorf("read commit: %w", err)
 	}
-	filtered, err := c.filtered(ctx)
+	index, err := c.git(ctx, "ls-files", "--cached", "--stage", "-z")
+	if err != nil {
+		return fmt.Errorf("list files of commit: %w", err)
+	}
+	files, modules := entries(index)
+	filtered, err := c.filtered(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -78,7 +83,33 @@ func (r *Repository) fill(ctx context.Context, commit, dir, own string) error {
 	if err := c.noPointers(filtered); err != nil {
 		return err
 	}
-	return c.submodules(ctx)
+	for _, m := range modules {
+		if !c.wants(m.folder) {
+			continue
+		}
+		if err := c.submodule(ctx, m.folder, m.commit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// module is a commit of another repository in a folder.
+type module struct{ folder, commit string }
+
+// entries reads what git ls-files --stage -z prints: MODE HASH STAGE, a tab, and the path. files keeps its form: paths
+// that each end with a zero byte.
+func entries(index string) (files string, modules []module) {
+	var b strings.Builder
+	for entry := range strings.SplitSeq(strings.TrimSuffix(index, "\x00"), "\x00") {
+		meta, path, _ := strings.Cut(entry, "\t")
+		if fields := strings.Fields(meta); len(fields) == 3 && fields[0] == "160000" {
+			modules = append(modules, module{path, fields[1]})
+		} else if path != "" {
+			b.WriteString(path + "\x00")
+		}
+	}
+	return b.String(), modules
 }
 
 func (c *checkout) git(ctx context.Context, args ...string) (string, error) {
@@ -88,26 +119,20 @@ func (c *checkout) git(ctx context.Context, args ...string) (string, error) {
 // make makes the repository of the work tree. Its objects are named by the same hash as those that it borrows,
 // whatever git's settings say of new repositories.
 func (c *checkout) make(ctx context.Context) error {
-	format, err := c.from.git(ctx, "rev-parse", "--show-object-format")
-	if err != nil {
-		return err
-	}
-	if _, err := run(ctx, c.dir, nil, "init", "--quiet", "--bare", "--template=", "--object-format="+strings.TrimSpace(format), c.own); err != nil {
+	if _, err := run(ctx, c.dir, nil, "init", "--quiet", "--bare", "--template=", "--object-format="+c.from.format, c.own); err != nil {
 		return err
 	}
 	if err := c.borrow(); err != nil {
 		return err
 	}
-	for _, args := range [][]string{
-		{"config", "core.bare", "false"},
-		{"config", "core.worktree", c.dir},
-		{"config", "core.hooksPath", "/dev/null"},
-	} {
-		if _, err := c.git(ctx, args...); err != nil {
-			return err
-		}
+	// Three calls of git config would take longer than the rest. A value is quoted as git-config(1) says.
+	value := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(c.dir)
+	config, err := os.OpenFile(filepath.Join(c.own, "config"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = fmt.Fprintf(config, "[core]\n\tbare = false\n\tworktree = \"%s\"\n\thooksPath = /dev/null\n", value)
+	return errors.Join(err, config.Close())
 }
 
 // borrow gives the work tree the objects of the repository that it comes from, the border of its history when it is
@@ -176,25 +201,6 @@ func (r *Repository) complete(ctx context.Context, commit string) error {
 	return nil
 }
 
-// submodules checks out what the commit has of other repositories, from the clone's own copies of them.
-func (c *checkout) submodules(ctx context.Context) error {
-	out, err := c.git(ctx, "ls-tree", "-r", "-z", c.commit)
-	if err != nil {
-		return fmt.Errorf("look for submodules: %w", err)
-	}
-	for entry := range strings.SplitSeq(out, "\x00") {
-		meta, folder, _ := strings.Cut(entry, "\t")
-		fields := strings.Fields(meta)
-		if len(fields) != 3 || fields[0] != "160000" || !c.wants(folder) {
-			continue
-		}
-		if err := c.submodule(ctx, folder, fields[2]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // wants reports whether a submodule belongs to the source folder, or the other way round. Those elsewhere stay empty.
 func (c *checkout) wants(folder string) bool {
 	within := func(a, b string) bool { return a == "" || a == b || strings.HasPrefix(b, a+"/") }
@@ -202,6 +208,7 @@ func (c *checkout) wants(folder string) bool {
 	return within(source, folder) || within(folder, source)
 }
 
+// submodule checks out a commit of another repository, from the clone's own copy of it.
 func (c *checkout) submodule(ctx context.Context, folder, commit string) error {
 	refusal := &Error{
 		fmt.Sprintf("submodule %s of commit %.9s is not in this clone", folder, c.commit),
@@ -221,8 +228,10 @@ func (c *checkout) submodule(ctx context.Context, folder, commit string) error {
 		if info, err := os.Stat(place); err != nil || !info.IsDir() {
 			continue
 		}
-		module := &Repository{Root: place, Bare: true, Filters: c.from.Filters, dir: place, common: place, module: true}
-		if _, err := module.git(ctx, "cat-file", "-e", commit+"^{commit}"); err != nil {
+		from := &Repository{
+			Root: place, Bare: true, Filters: c.from.Filters, dir: place, common: place, format: c.from.format, module: true,
+		} // git refuses submodules of another format
+		if _, err := from.git(ctx, "cat-file", "-e", commit+"^{commit}"); err != nil {
 			refusal.Err = err
 			continue
 		}
@@ -234,7 +243,7 @@ func (c *checkout) submodule(ctx context.Context, folder, commit string) error {
 		if err := os.MkdirAll(filepath.Dir(own), 0o755); err != nil {
 			return fmt.Errorf("make repository of submodule: %w", err)
 		}
-		if err := module.fill(ctx, commit, dir, own); err != nil {
+		if err := from.fill(ctx, commit, dir, own); err != nil {
 			return fmt.Errorf("submodule %s: %w", folder, err)
 		}
 		return nil

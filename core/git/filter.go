@@ -34,12 +34,8 @@ func (d driver) command() string {
 	return d.settings["smudge"]
 }
 
-// filtered returns the files of the index that have a filter, by its name.
-func (c *checkout) filtered(ctx context.Context) (map[string][]string, error) {
-	files, err := c.git(ctx, "ls-files", "--cached", "-z")
-	if err != nil {
-		return nil, fmt.Errorf("list files of commit: %w", err)
-	}
+// filtered returns those of the files that have a filter, by its name.
+func (c *checkout) filtered(ctx context.Context, files string) (map[string][]string, error) {
 	cmd := command(ctx, c.dir, []string{"GIT_DIR=" + c.own}, "check-attr", "--cached", "-z", "--stdin", "filter")
 	cmd.Stdin = strings.NewReader(files)
 	out, err := output(ctx, cmd)

@@ -28,6 +28,7 @@ type Repository struct {
 
 	dir    string // git's own folder of this work tree
 	common string // what all work trees share: objects and branches
+	format string // of the objects' names: sha1, sha256
 	module bool   // it is a submodule's, whose configuration names a work tree elsewhere
 }
 
@@ -69,18 +70,19 @@ func Open(ctx context.Context, path string) (*Repository, error) {
 		return nil, &Error{"git is not installed", "a run builds a commit: install git", err}
 	}
 	// The folder was named by the user: whoever owns it, it is the one meant.
-	out, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--is-bare-repository", "--absolute-git-dir", "--git-common-dir")
+	out, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--show-object-format", "--is-bare-repository",
+		"--absolute-git-dir", "--git-common-dir", "--is-inside-work-tree", "--show-cdup")
 	if err != nil {
 		return nil, &Error{
 			path + " is not in a git repository",
 			"a run builds a commit: git init, git add and git commit there, or let source.path name a repository", err,
 		}
 	}
-	fields := strings.Split(strings.TrimSpace(out), "\n")
-	if len(fields) != 3 {
+	fields := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(fields) != 6 && (len(fields) != 5 || fields[4] == "true") { // the last only inside a work tree
 		return nil, fmt.Errorf("open repository: git rev-parse answered %q", out)
 	}
-	r := &Repository{Bare: fields[0] == "true", dir: fields[1], common: fields[2]}
+	r := &Repository{format: fields[0], Bare: fields[1] == "true", dir: fields[2], common: fields[3]}
 	if !filepath.IsAbs(r.common) {
 		r.common = filepath.Join(path, r.common)
 	}
@@ -88,11 +90,10 @@ func Open(ctx context.Context, path string) (*Repository, error) {
 		r.Root = r.dir
 		return r, nil
 	}
-	top, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--show-toplevel")
-	if err != nil {
-		return nil, &Error{path + " is inside git's own folder", "name the work tree", err}
+	if fields[4] != "true" {
+		return nil, &Error{path + " is inside git's own folder", "name the work tree", nil}
 	}
-	r.Root = strings.TrimSuffix(top, "\n")
+	r.Root = filepath.Join(path, fields[5])
 	if r.Path, err = filepath.Rel(r.Root, path); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
@@ -102,13 +103,19 @@ func Open(ctx context.Context, path string) (*Repository, error) {
 	return r, nil
 }
 
+// Head is the hash of the commit that is checked out in a folder.
+func Head(ctx context.Context, path string) (string, error) {
+	out, err := run(ctx, path, nil, "-c", "safe.directory=*", "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
+	return strings.TrimSpace(out), err
+}
+
 // Resolve finds the commit that a revision names: a hash, a branch, a tag, HEAD. Its branch is the one named,
 // or, for the commit that is checked out, the current one.
 func (r *Repository) Resolve(ctx context.Context, revision string) (Commit, error) {
-	if _, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"); err != nil && revision == "HEAD" {
+	hash, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "--end-of-options", revision+"^{commit}")
+	if err != nil && revision == "HEAD" {
 		return Commit{}, &Error{r.Root + " has no commits yet", "a run builds a commit: git add and git commit first", err}
 	}
-	hash, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "--end-of-options", revision+"^{commit}")
 	if err != nil {
 		return Commit{}, r.unknown(ctx, revision, err)
 	}
@@ -122,12 +129,34 @@ func (r *Repository) Resolve(ctx context.Context, revision string) (Commit, erro
 	if _, err := fmt.Sscan(stamp, &unix); err != nil {
 		return Commit{}, fmt.Errorf("read time of commit %s: %w", hash, err)
 	}
-	c := Commit{Hash: hash, Subject: subject, Branch: r.branch(ctx, revision, hash), Time: time.Unix(unix, 0)}
-	tag := strings.TrimPrefix(revision, "refs/tags/")
-	if _, err := r.git(ctx, "show-ref", "--verify", "--quiet", "refs/tags/"+tag); err == nil && c.Branch != tag {
-		c.Tag = tag
+	c := Commit{Hash: hash, Subject: subject, Time: time.Unix(unix, 0)}
+	c.Branch, c.Tag, err = r.names(ctx, revision, hash)
+	return c, err
+}
+
+// names returns the branch and the tag that a revision means. The branch is the one named, or the one that is checked
+// out with that commit.
+func (r *Repository) names(ctx context.Context, revision, hash string) (branch, tag string, err error) {
+	branch, tag = strings.TrimPrefix(revision, "refs/heads/"), strings.TrimPrefix(revision, "refs/tags/")
+	out, err := r.git(ctx, "for-each-ref", "--format=%(refname)", "refs/heads/"+branch, "refs/tags/"+tag)
+	if err != nil {
+		return "", "", fmt.Errorf("look for branch and tag %s: %w", revision, err)
 	}
-	return c, nil
+	refs := strings.Split(out, "\n") // also those below a folder of that name
+	if !slices.Contains(refs, "refs/heads/"+branch) {
+		branch = ""
+		head := hash
+		if revision != "HEAD" {
+			head, _ = Head(ctx, r.Root) // without one, no branch is checked out
+		}
+		if head == hash {
+			branch = r.Current(ctx)
+		}
+	}
+	if !slices.Contains(refs, "refs/tags/"+tag) || tag == branch {
+		tag = ""
+	}
+	return branch, tag, nil
 }
 
 func (r *Repository) unknown(ctx context.Context, revision string, err error) error {
@@ -136,18 +165,6 @@ func (r *Repository) unknown(ctx context.Context, revision string, err error) er
 		e.Remedy = "the repository is shallow, older commits are missing: git fetch --unshallow"
 	}
 	return e
-}
-
-func (r *Repository) branch(ctx context.Context, revision, hash string) string {
-	name := strings.TrimPrefix(revision, "refs/heads/")
-	if _, err := r.git(ctx, "show-ref", "--verify", "--quiet", "refs/heads/"+name); err == nil {
-		return name
-	}
-	head, err := r.git(ctx, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
-	if err != nil || strings.TrimSpace(head) != hash {
-		return ""
-	}
-	return r.Current(ctx)
 }
 
 // Current is the branch that is checked out; empty: none is, as in a rebase.

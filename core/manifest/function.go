@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -75,19 +74,17 @@ var pure = map[string]function.Function{
 // is not set is unknown.
 func functions(dir string, env func(string) (string, bool, error), lenient bool) map[string]function.Function {
 	all := maps.Clone(pure)
-	at := func(path string) string {
-		if filepath.IsAbs(path) {
-			return path
-		}
-		return filepath.Join(dir, path)
-	}
-	all["file"] = stringFunc("path", func(path string) (string, error) { return readText(at(path), path) })
+	files := newCheckout(dir)
+	all["file"] = stringFunc("path", files.text)
 	all["fileexists"] = function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "path", Type: cty.String}},
 		Type:   function.StaticReturnType(cty.Bool),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			info, err := os.Stat(at(args[0].AsString()))
-			return cty.BoolVal(err == nil && info.Mode().IsRegular()), nil
+			exists, err := files.exists(args[0].AsString())
+			if err != nil {
+				return cty.UnknownVal(cty.Bool), function.NewArgError(0, err)
+			}
+			return cty.BoolVal(exists), nil
 		},
 	})
 	all["glob"] = globFunc(dir)
@@ -95,20 +92,6 @@ func functions(dir string, env func(string) (string, bool, error), lenient bool)
 	all["tcp"] = stringFunc("port", func(port string) (string, error) { return "tcp://127.0.0.1:" + port, nil })
 	all["env"] = envFunc(env, lenient)
 	return all
-}
-
-func readText(full, path string) (string, error) {
-	src, err := readLimited(full)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("there is no file %s; the path starts at the manifest's folder", path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	if !utf8.Valid(src) {
-		return "", fmt.Errorf("%s: not UTF-8 text", path)
-	}
-	return string(src), nil
 }
 
 // globFunc lists the files below dir that match a pattern, sorted, with slashes.

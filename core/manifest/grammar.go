@@ -315,6 +315,7 @@ var notifyGrammar = schema{
 		{"url", "string", "address; it may hold a secret: env.NAME", true},
 		{"on", "list(string)", "severities (alert, resolved, warning, info) and kinds of events (run.failed)", false},
 		{"cooldown", "duration", "the least time between two messages about the same thing; it starts when one was delivered", false},
+		{"after", "duration", "escalation: an alert is told only when it has lasted this long and nobody has acknowledged or silenced it", false},
 		{"limit", "number", "messages in a minute, to each receiver; what comes faster becomes one", false},
 		{"page", "string", "address of the server's pages, for links in messages", false},
 	},

@@ -119,6 +119,11 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 	if a := b.Body.Attributes["cooldown"]; a != nil {
 		n.Cooldown = l.duration(a, site{})
 	}
+	if a := b.Body.Attributes["after"]; a != nil {
+		if n.After = l.duration(a, site{}); n.After > 0 && !slices.ContainsFunc(n.On, alerts) {
+			l.errorf(a.Expr.Range(), "Nothing to wait for", "Only alerts can be acknowledged, and this notifier hears of none: add \"alert\" to \"on\", or leave \"after\" out.")
+		}
+	}
 	if a := b.Body.Attributes["limit"]; a != nil {
 		var ok bool
 		if n.Limit, ok = l.integer(a, site{}); ok && n.Limit == 0 {
@@ -134,6 +139,11 @@ func (l *loader) notifier(b *hclsyntax.Block) core.Notifier {
 		}
 	}
 	return n
+}
+
+// alerts reports whether a notifier whose list names this may hear of alerts: a kind of event may be one.
+func alerts(on string) bool {
+	return !slices.Contains([]string{string(core.Info), string(core.Warning), string(core.Resolved)}, on) && !strings.HasPrefix(on, "run.")
 }
 
 // checkURL never quotes the address: it may hold a secret.

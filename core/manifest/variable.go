@@ -266,6 +266,11 @@ func readLimited(file string) ([]byte, error) {
 		return nil, reason(err)
 	}
 	defer func() { _ = f.Close() }()
+	return readAll(f)
+}
+
+// readAll reads a file of at most 1 MiB.
+func readAll(f *os.File) ([]byte, error) {
 	src, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, reason(err)

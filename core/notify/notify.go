@@ -251,10 +251,15 @@ func (r *Router) report(n core.Notifier, about []Line, kind string, s core.Sever
 	}
 	now := time.Now()
 	first := about[0].Event
+	data := map[string]any{"notifier": n.Type + "." + n.Name, "receiver": receiver(n), "event": first.ID, "events": len(about)}
+	for _, l := range about {
+		if l.Data[core.StoppedRelease] != nil { // one record of all that followed
+			data[core.StoppedRelease], data[core.Delays] = l.Data[core.StoppedRelease], core.Delayed(l.Event, "message")
+		}
+	}
 	r.Report(core.Event{
 		ID: core.NewID(now), Time: now, Environment: first.Environment, Run: first.Run, Source: "notify",
-		Kind: kind, Severity: s, Summary: summary,
-		Data: map[string]any{"notifier": n.Type + "." + n.Name, "receiver": receiver(n), "event": first.ID, "events": len(about)},
+		Kind: kind, Severity: s, Summary: summary, Data: data,
 	})
 }
 

@@ -82,7 +82,7 @@ func newDesk(t *testing.T, notifiers ...core.Notifier) *desk {
 
 func (d *desk) say(s core.Severity, key, host string) {
 	d.Take(d.t.Context(), core.Event{
-		ID: key + host, Severity: s, Kind: "host." + key, Key: key, Environment: "lab", Host: core.HostName(host), Summary: key + " is high",
+		ID: core.NewID(time.Now()), Severity: s, Kind: "host." + key, Key: key, Environment: "lab", Host: core.HostName(host), Summary: key + " is high",
 	}, func(error) { d.mu.Lock(); d.done++; d.mu.Unlock() })
 }
 
@@ -377,6 +377,63 @@ func TestSilenceAndAcknowledge(t *testing.T) {
 }
 
 // A relay that starts knows what the one before has told.
+func TestEscalation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		duty := core.Notifier{Type: "email", Name: "duty", URL: "smtp://mail/?to=a", Limit: 60}
+		lead := core.Notifier{Type: "email", Name: "lead", URL: "smtp://mail/?to=b", Limit: 60, After: 15 * time.Minute}
+		d := newDesk(t, duty, lead)
+		m := newMemory()
+		d.Memory = m
+		followed := make(chan error)
+		go func() { followed <- d.Follow(ctx) }()
+		synctest.Wait()
+
+		d.say(core.Alert, "forgotten", "h1")
+		d.say(core.Alert, "ended", "h1")
+		d.say(core.Alert, "known", "h1")
+		d.say(core.Alert, "silenced", "h1")
+		time.Sleep(10 * time.Minute)
+		d.say(core.Resolved, "ended", "h1")
+		d.say(core.Alert, "forgotten", "h1") // a repetition does not start the wait again
+		if err := (Acknowledgement{Key: "known", By: "ops", At: time.Now()}).Put(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+		if err := (Silence{Match: "silenced", Until: time.Now().Add(time.Hour), By: "ops"}).Put(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Minute)
+		d.mu.Lock()
+		early := slices.ContainsFunc(d.got, func(s string) bool { return strings.HasPrefix(s, "lead") })
+		d.mu.Unlock()
+		if early {
+			t.Errorf("the lead was told before the time: %q", d.got)
+		}
+		time.Sleep(2 * time.Minute)
+		d.say(core.Resolved, "forgotten", "h1")
+		time.Sleep(time.Minute)
+		stop()
+		<-followed
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		var leads []string
+		for i, got := range d.got {
+			if strings.HasPrefix(got, "lead") {
+				leads = append(leads, got)
+				if len(leads) == 1 && !strings.Contains(d.bodies[i], "nobody has acknowledged it for 15m0s") {
+					t.Errorf("the message does not say why it came:\n%s", d.bodies[i])
+				}
+			}
+		}
+		if len(leads) != 2 || !strings.Contains(leads[0], "lead b 900s") || !strings.Contains(leads[0], "forgotten") || !strings.Contains(leads[1], "lead b 960s") {
+			t.Errorf("the lead was told %q", leads)
+		}
+		if d.done != 7 {
+			t.Errorf("%d of 7 events are done with", d.done)
+		}
+	})
+}
+
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -415,4 +472,31 @@ func TestStopLeavesWhatIsNotTold(t *testing.T) {
 			t.Error("no error, so that it would be acknowledged")
 		}
 	})
+}
+
+// What people are told of a stopped release is one record, with the delay of each part.
+func TestStoppedReleaseIsOneRecord(t *testing.T) {
+	t.Parallel()
+	reports := make(chan core.Event, 10)
+	told := 0
+	r := Router{
+		Notifiers: []core.Notifier{{Type: "webhook", Name: "ops", URL: "https://ops.example", On: []string{"alert"}}},
+		Send:      func(context.Context, core.Notifier, Message) error { told++; return nil },
+		Report:    func(e core.Event) { reports <- e },
+	}
+	e := core.Event{
+		ID: "01J", Time: time.Now(), Kind: "canary.closed", Severity: core.Alert, Key: "canary",
+		Data: map[string]any{core.StoppedRelease: "sha256:1", core.Delays: map[string]any{"canary": 0.4, "flags": 2.5}},
+	}
+	if err := r.Handle(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	got := <-reports
+	delays, _ := got.Data[core.Delays].(map[string]any)
+	if got.Kind != "notify.sent" || told != 1 || got.Data[core.StoppedRelease] != "sha256:1" || delays["canary"] != 0.4 || delays["flags"] != 2.5 {
+		t.Errorf("told %d times, reported %+v", told, got)
+	}
+	if ms, ok := delays["message"].(float64); !ok || ms <= 0 || ms > 60_000 {
+		t.Errorf("delay of the message: %v", delays["message"])
+	}
 }

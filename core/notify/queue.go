@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,9 +54,14 @@ type queue struct {
 // item is an event on its way to one receiver.
 type item struct {
 	core.Event
-	since time.Time
+	since time.Time // when it was given to the queue; of an escalation, when it is due
 	done  func(error)
 	seen  bool // counted in the state of its key
+}
+
+// escalates reports whether an event waits for somebody to acknowledge it.
+func (q *queue) escalates(e core.Event) bool {
+	return q.to.After > 0 && e.Key != "" && e.Severity == core.Alert
 }
 
 // state is what a receiver knows of a key. What it was told is kept in the Memory.
@@ -65,6 +71,7 @@ type state struct {
 	Told     bool          `json:"told"`
 	Severity core.Severity `json:"severity,omitempty"` // as told
 	At       time.Time     `json:"at"`                 // when
+	ID       string        `json:"event,omitempty"`    // of which event
 	before   core.Severity // of the event before
 	held     int           // alerts since
 	changes  []time.Time
@@ -76,6 +83,10 @@ type state struct {
 func (q *queue) add(ctx context.Context, x *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.to.After > 0 && !q.escalate(x) {
+		go x.done(nil)
+		return
+	}
 	q.waiting = append(q.waiting, x)
 	if !q.working {
 		q.working = true
@@ -86,6 +97,31 @@ func (q *queue) add(ctx context.Context, x *item) {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// escalate says when an alert is due that waits for an acknowledgement, and ends the wait of one that has ended before.
+// It is false for one whose key waits already. q.mu is held.
+func (q *queue) escalate(x *item) bool {
+	if q.escalates(x.Event) {
+		if slices.ContainsFunc(q.waiting, func(w *item) bool { return w.Key == x.Key && w.Severity == core.Alert }) {
+			return false
+		}
+		begun := x.since
+		if !x.Time.IsZero() { // a relay that starts again does not start the wait again
+			begun = x.Time
+		}
+		x.since = begun.Add(q.to.After)
+	}
+	if x.Severity == core.Resolved {
+		q.waiting = slices.DeleteFunc(q.waiting, func(w *item) bool {
+			ended := w.Key == x.Key && q.escalates(w.Event) && time.Now().Before(w.since)
+			if ended {
+				go w.done(nil)
+			}
+			return ended
+		})
+	}
+	return true
 }
 
 func (q *queue) work(ctx context.Context) {
@@ -102,9 +138,16 @@ func (q *queue) work(ctx context.Context) {
 			return
 		}
 		wait := time.Until(due)
-		var batch []*item
+		var batch, later []*item
 		if wait <= 0 {
-			batch, q.waiting = q.waiting, nil
+			for _, x := range q.waiting {
+				if q.escalates(x.Event) && time.Now().Before(x.since) {
+					later = append(later, x)
+				} else {
+					batch = append(batch, x)
+				}
+			}
+			q.waiting = later
 		}
 		q.mu.Unlock()
 		if wait > 0 {
@@ -132,8 +175,8 @@ func (q *queue) due() (at time.Time, ok bool) {
 			at, ok = t, true
 		}
 	}
-	if len(q.waiting) > 0 {
-		earlier(q.waiting[0].since.Add(gather))
+	for _, x := range q.waiting {
+		earlier(x.since.Add(gather))
 	}
 	for _, s := range q.keys {
 		if s.flapping {
@@ -279,13 +322,17 @@ func (q *queue) line(ctx context.Context, group []*item) (Line, bool) {
 			return l, false // of an alert that nobody was told of
 		}
 		l.Note = "it came and went before you could be told"
-	case last.Severity != core.Resolved && q.router.acknowledged(last.Key):
+	case last.Severity != core.Resolved && (q.router.acknowledged(last.Key) || q.router.silenced(last.Event)):
+		return l, false
+	case s.Told && s.ID != "" && s.ID == last.ID: // by the relay before this one
 		return l, false
 	case last.Severity != core.Resolved && s.Told && s.Severity == last.Severity && now.Sub(s.At) < cooldown:
 		s.held += len(group)
 		return l, false
 	case s.held > 0:
 		l.Note = fmt.Sprintf("the same was reported %d more times since you were told", s.held)
+	case q.escalates(last.Event):
+		l.Note = fmt.Sprintf("nobody has acknowledged it for %v", q.to.After)
 	}
 	return l, true
 }
@@ -306,7 +353,7 @@ func (q *queue) keep(ctx context.Context, l Line) {
 		return
 	}
 	s := q.state(ctx, l.Key)
-	s.held, s.At, s.Severity, s.Told = 0, time.Now(), l.Severity, l.Severity != core.Resolved
+	s.held, s.At, s.ID, s.Severity, s.Told = 0, time.Now(), l.ID, l.Severity, l.Severity != core.Resolved
 	if s.flapping = l.flaps; s.flapping {
 		s.last, s.settles = l.Event, time.Now().Add(l.cooldown)
 		s.Told = true // also its end is told

@@ -248,7 +248,7 @@ func (f *Files) verifyOld(ctx context.Context, id core.RunID) error {
 }
 
 // VerifyReceipts checks the receipts in a folder on this machine, such as a copy of the storage host's folder. A receipt
-// is NAME.json with the size and the SHA-256 of the file NAME beside it. It returns the number of receipts that are
+// is NAME.json with the size and the SHA-256 of the file NAME beside it, or of the file that it names. It returns the number of receipts that are
 // right and stops at the first that is wrong, with a *DamageError.
 func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -261,12 +261,16 @@ func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
 		var receipt struct {
 			Size   int64  `json:"stored_size"`
 			SHA256 string `json:"stored_sha256"`
+			Remote string `json:"remote"`
 		}
 		b, err := os.ReadFile(path)
 		if err != nil || json.Unmarshal(b, &receipt) != nil || receipt.SHA256 == "" {
 			return err // not a receipt
 		}
 		file := path[:len(path)-len(".json")]
+		if receipt.Remote != "" {
+			file = filepath.Join(filepath.Dir(path), filepath.Base(receipt.Remote))
+		}
 		got, size, err := digest(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return &DamageError{File: file, Problem: "is gone", Want: "the file of receipt " + path}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestGolden(t *testing.T) {
 			if err := json.Unmarshal(raw, &shown); err != nil {
 				t.Fatal(err)
 			}
-			p, err := read(&shown, raw, nil)
+			p, err := read(&shown, raw, nil, time.Date(2026, 9, 29, 3, 4, 5, 0, time.UTC))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,6 +54,10 @@ func TestGolden(t *testing.T) {
 			}
 			if text != string(want) {
 				t.Errorf("got:\n%s\nwant:\n%s", text, want)
+			}
+
+			if n := len(slices.DeleteFunc(r.Lines(), func(line string) bool { return strings.HasPrefix(line, "warning: ") })); n > 50 {
+				t.Errorf("the plan has %d lines, more than a screen of 50", n)
 			}
 
 			page, err := r.HTML()

@@ -24,29 +24,36 @@ import (
 // Action is what a plan does to a resource.
 type Action string
 
-// The actions. Forget removes a resource from the state only.
+// The actions. The last three change only the state: Import takes in a resource that exists, Move gives it another address,
+// Forget removes it from the state.
 const (
 	Create  Action = "create"
 	Update  Action = "update"
 	Replace Action = "replace"
 	Destroy Action = "destroy"
+	Import  Action = "import"
+	Move    Action = "move"
 	Forget  Action = "forget"
 )
 
 // Plan is what an apply would do.
 type Plan struct {
 	// ID identifies the plan's effect, state and origin: equal ones have the same ID. Approvals are bound to it.
-	ID       core.Digest `json:"id"`
-	Digest   core.Digest `json:"digest"` // of everything that the plan changes
-	Origin   Origin      `json:"origin"`
-	Made     time.Time   `json:"made"`
-	Destroy  bool        `json:"destroy,omitempty"` // it removes everything
-	Changes  []Change    `json:"changes"`           // by role, host and address
-	Drift    []Change    `json:"drift"`             // changes since the last apply that Terraform did not make
-	Outputs  []string    `json:"outputs"`           // names of the outputs that change, sorted
-	Capacity []Capacity  `json:"capacity"`          // by name
+	ID       core.Digest  `json:"id"`
+	Digest   core.Digest  `json:"digest"` // of everything that the plan changes
+	Origin   Origin       `json:"origin"`
+	Made     time.Time    `json:"made"`
+	Destroy  bool         `json:"destroy,omitempty"`  // it removes everything
+	Changes  []Change     `json:"changes"`            // by role, host and address
+	Drift    []Change     `json:"drift"`              // what somebody changed since the last apply, by weight
+	Computed []Change     `json:"computed,omitempty"` // what the provider computed anew since then
+	Hosts    []HostChange `json:"hosts,omitempty"`    // changes of the output "hosts"
+	Outputs  []string     `json:"outputs"`            // names of the outputs that change, sorted
+	Capacity []Capacity   `json:"capacity"`           // by name
 
 	File core.Digest `json:"file"` // of the file that Apply will use
+
+	Inputs core.Digest `json:"inputs,omitempty"` // of the module and its variables
 
 	// Lock was left on the state by an interrupted command of ours. The plan was made without taking it; Apply frees it
 	// first.
@@ -73,6 +80,10 @@ type Change struct {
 	Reason     string        `json:"reason,omitempty"`     // why it is replaced or destroyed, if no attribute shows it
 	Attributes []Attribute   `json:"attributes,omitempty"` // changed ones: first those that force a replacement, then by name
 	Unknown    []string      `json:"unknown,omitempty"`    // attributes known only after apply, sorted
+	From       string        `json:"from,omitempty"`       // the address before a move, or the ID of an import
+	Facts      string        `json:"facts,omitempty"`      // what a new resource is, in a line
+	Rules      []Rule        `json:"rules,omitempty"`      // who may reach whom, if that changes
+	Concern    core.Concern  `json:"concern,omitempty"`    // of drift
 }
 
 // Attribute is a changed top-level attribute. Values are JSON; sensitive ones are hidden.
@@ -123,7 +134,7 @@ func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.Pl
 		return nil, err
 	}
 	defer release()
-	p, err := w.make(ctx, "plan", options...)
+	p, err := w.make(ctx, "plan", func(core.Digest) []tfexec.PlanOption { return options })
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +145,9 @@ func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.Pl
 	return p, w.save(p)
 }
 
-// Drift lists changes since the last apply that Terraform did not make. It does not touch the saved plan.
+// Drift lists changes since the last apply that Terraform did not make. It does not touch the saved plan. While module and
+// variables are those of the last apply, it also lists every rule of a security group that the next apply would take away
+// or add, so that a foreign rule is drift every time, whatever the state says.
 func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 	release, err := w.lock(ctx)
 	if err != nil {
@@ -142,11 +155,24 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 	}
 	defer release()
 	defer func() { _ = os.Remove(w.path("drift")) }() // it is never applied
-	return w.make(ctx, "drift", tfexec.RefreshOnly(true))
+	same := false
+	p, err := w.make(ctx, "drift", func(inputs core.Digest) []tfexec.PlanOption {
+		if applied, err := os.ReadFile(w.path("applied")); err == nil && core.Digest(applied) == inputs {
+			same = true
+			return nil
+		}
+		return []tfexec.PlanOption{tfexec.RefreshOnly(true)}
+	})
+	if err != nil || !same {
+		return p, err
+	}
+	p.Drift = append(foreignRules(p), p.Drift...)
+	return p, nil
 }
 
-// make runs Terraform to write a plan to a file. The caller holds the lock.
-func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.PlanOption) (*Plan, error) {
+// make runs Terraform to write a plan to a file. options chooses the kind of plan, given the digest of the module and its
+// variables. The caller holds the lock.
+func (w *Workspace) make(ctx context.Context, name string, options func(inputs core.Digest) []tfexec.PlanOption) (*Plan, error) {
 	if err := w.repair(); err != nil {
 		return nil, err
 	}
@@ -158,21 +184,34 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 		return nil, err
 	}
 	defer func() { _ = os.Remove(variables) }() // may hold secrets; written anew for every plan
+	inputs, err := w.inputs(variables)
+	if err != nil {
+		return nil, err
+	}
 	file := w.path(name)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	options = append(options, tfexec.VarFile(variables), tfexec.Out(file))
-	lock, err := w.planPast(ctx, options)
+	lock, err := w.planPast(ctx, append(options(inputs), tfexec.VarFile(variables), tfexec.Out(file)))
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	p, err := w.shown(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	p.Lock, p.Inputs = lock, inputs
+	return p, nil
+}
+
+// shown reads a plan from the file that Terraform wrote.
+func (w *Workspace) shown(ctx context.Context, file string) (*Plan, error) {
 	var raw bytes.Buffer
 	if err := os.Chmod(file, 0o600); err != nil { // holds secrets
 		return nil, err
 	}
 	var shown *tfjson.Plan
-	err = w.run(ctx, func(tf *tfexec.Terraform) error {
+	err := w.run(ctx, func(tf *tfexec.Terraform) (err error) {
 		tf.SetStdout(&raw) // rules get Terraform's complete JSON, not only what terraform-json decodes
 		shown, err = tf.ShowPlanFile(ctx, file)
 		return err
@@ -180,18 +219,32 @@ func (w *Workspace) make(ctx context.Context, name string, options ...tfexec.Pla
 	if err != nil {
 		return nil, fmt.Errorf("show plan: %w", err)
 	}
-	p, err := read(shown, raw.Bytes(), w.Secrets)
+	now := time.Now()
+	p, err := read(shown, raw.Bytes(), w.Secrets, now)
 	if err != nil {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
-	p.Made, p.Origin = time.Now(), w.Origin
+	p.Made, p.Origin = now, w.Origin
 	p.ID = p.id()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	p.File, p.Lock = core.DigestOf(b), lock
+	p.File = core.DigestOf(b)
 	return p, nil
+}
+
+// inputs is the digest of the module's files and of the variables in a file.
+func (w *Workspace) inputs(variables string) (core.Digest, error) {
+	module, err := os.ReadFile(w.path("module.json"))
+	if err != nil {
+		return "", err
+	}
+	values, err := os.ReadFile(variables)
+	if err != nil {
+		return "", err
+	}
+	return core.DigestAll(module, values), nil
 }
 
 // id computes ID.
@@ -256,14 +309,16 @@ func (w *Workspace) Forget() error {
 }
 
 // read converts Terraform's plan to a Plan without sensitive values.
-func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
-	known := knownHosts(shown)
+func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Plan, error) {
+	r := reader{hosts: knownHosts(shown), images: imagesOf(shown), now: now}
+	r.network, r.address = networkOf(shown, r.hosts), addressesOf(shown, r.hosts)
 	p := &Plan{
 		Outputs:  []string{},
-		Changes:  changes(shown.ResourceChanges, known),
-		Drift:    changes(shown.ResourceDrift, known),
+		Changes:  r.changes(shown.ResourceChanges),
+		Hosts:    hostChanges(shown.OutputChanges[output]),
 		Capacity: capacities(shown.OutputChanges["capacity"]),
 	}
+	p.Drift, p.Computed = outside(shown, r.changes(shown.ResourceDrift))
 	for _, name := range slices.Sorted(maps.Keys(shown.OutputChanges)) {
 		if a := shown.OutputChanges[name].Actions; !a.NoOp() {
 			p.Outputs = append(p.Outputs, name)
@@ -272,7 +327,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	// Everything that has an effect; nothing that differs between equal plans, such as the time.
 	effect := []any{shown.OutputChanges}
 	for _, c := range shown.ResourceChanges {
-		if !c.Change.Actions.NoOp() {
+		if _, ok := effectOf(c); ok {
 			effect = append(effect, c)
 		}
 	}
@@ -285,8 +340,15 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string) (*Plan, error) {
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err
 	}
-	for _, list := range [][]Change{p.Changes, p.Drift} {
-		for _, c := range list {
+	for i, h := range p.Hosts {
+		p.Hosts[i].Text = hidden.String(h.Text)
+	}
+	for _, list := range [][]Change{p.Changes, p.Drift, p.Computed} {
+		for i, c := range list {
+			list[i].Facts, list[i].From = hidden.String(c.Facts), hidden.String(c.From)
+			for i, r := range c.Rules {
+				c.Rules[i].Text = hidden.String(r.Text)
+			}
 			for i, a := range c.Attributes {
 				c.Attributes[i].Before, c.Attributes[i].After = hidden.String(a.Before), hidden.String(a.After)
 			}
@@ -323,21 +385,36 @@ var actionReasons = map[tfjson.ActionReason]string{
 	tfjson.ActionReasonDeleteBecauseNoMoveTarget:     "it was moved to an address that the module does not have",
 }
 
-func changes(resources []*tfjson.ResourceChange, known map[string]string) []Change {
+// reader is what the changes of one plan have in common.
+type reader struct {
+	hosts   map[string]string // roles by host
+	images  images
+	network network
+	address map[string]string // by host: its address, or what kind it will be
+	now     time.Time
+}
+
+func (x reader) changes(resources []*tfjson.ResourceChange) []Change {
 	all := []Change{}
 	for _, r := range resources {
-		action, ok := actionOf(r.Change.Actions)
+		action, ok := effectOf(r)
 		if !ok || r.Mode != tfjson.ManagedResourceMode {
 			continue
 		}
-		c := Change{Address: r.Address, Type: r.Type, Action: action, Reason: actionReasons[r.ActionReason]}
-		if name, ok := r.Index.(string); ok {
-			if role, ok := known[name]; ok {
-				c.Host, c.Role = core.HostName(name), role
-			}
+		c := Change{Address: r.Address, Type: r.Type, Action: action, Reason: actionReasons[r.ActionReason], From: r.PreviousAddress}
+		c.Host, c.Role = hostOf(r.Address, x.hosts)
+		if i := r.Change.Importing; i != nil {
+			c.From = cmp.Or(i.ID, "its identity")
 		}
-		if action != Forget {
+		if !slices.Contains([]Action{Forget, Import, Move}, action) {
 			c.Attributes = attributes(r.Change)
+			c.Rules = x.network.rules(r)
+		}
+		if action == Create || action == Replace {
+			c.Facts = facts(r, x.images, x.now)
+			if address := x.address[string(c.Host)]; address != "" && r.Type == "aws_instance" {
+				c.Facts += ", " + address
+			}
 		}
 		for name, mark := range object(r.Change.AfterUnknown) {
 			if marked(mark) {
@@ -351,6 +428,20 @@ func changes(resources []*tfjson.ResourceChange, known map[string]string) []Chan
 		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Address, b.Address))
 	})
 	return all
+}
+
+// effectOf returns what a plan does to a resource, and whether it does anything: an import or a move alone is an effect.
+func effectOf(r *tfjson.ResourceChange) (Action, bool) {
+	action, ok := actionOf(r.Change.Actions)
+	switch {
+	case ok || r.Mode != tfjson.ManagedResourceMode:
+		return action, ok
+	case r.Change.Importing != nil:
+		return Import, true
+	case r.PreviousAddress != "" && r.PreviousAddress != r.Address:
+		return Move, true
+	}
+	return "", false
 }
 
 func actionOf(a tfjson.Actions) (Action, bool) {

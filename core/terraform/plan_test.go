@@ -5,8 +5,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // shown is the output of `terraform show -json`, reduced to the fields in use.
@@ -47,7 +50,7 @@ func readShown(t *testing.T, text string) *Plan {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := read(&p, []byte(text), []string{"manifest-secret"})
+	plan, err := read(&p, []byte(text), []string{"manifest-secret"}, time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,20 +63,21 @@ func TestReadPlan(t *testing.T) {
 		Digest: got.Digest,
 		Changes: []Change{
 			{Address: "aws_eip.router[0]", Type: "aws_eip", Action: Update, Attributes: []Attribute{{Name: "name", Before: `"a"`, After: `"the ***"`}}},
-			{Address: `lab_host.this["canary-1"]`, Type: "lab_host", Host: "canary-1", Role: "canary", Action: Replace, Unknown: []string{"pid"}, Attributes: []Attribute{
+			{Address: `lab_host.this["canary-1"]`, Type: "lab_host", Host: "canary-1", Role: "canary", Action: Replace, Unknown: []string{"pid"}, Facts: "1GiB, canary", Attributes: []Attribute{
 				{Name: "memory", Before: `"512MiB"`, After: `"1GiB"`, Forces: true},
 				{Name: "pid", Before: "7", After: unknown},
 				{Name: "tags", Before: sensitive, After: sensitive},
 				{Name: "token", Before: sensitive, After: sensitive},
 			}},
-			{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Create, Unknown: []string{"pid"}, Attributes: []Attribute{
+			{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Create, Unknown: []string{"pid"}, Facts: "web-1", Attributes: []Attribute{
 				{Name: "name", After: `"web-1"`}, {Name: "pid", After: unknown},
 			}},
 			{Address: `lab_host.this["web-2"]`, Type: "lab_host", Host: "web-2", Role: "production", Action: Destroy, Reason: "it is no longer among the module's keys", Attributes: []Attribute{
 				{Name: "name", Before: `"web-2"`},
 			}},
 		},
-		Drift: []Change{{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Destroy, Attributes: []Attribute{
+		Hosts: []HostChange{{"canary-1", Destroy, "(canary)"}, {"web-1", Create, "(production)"}, {"web-2", Destroy, "(production)"}},
+		Drift: []Change{{Address: `lab_host.this["web-1"]`, Type: "lab_host", Host: "web-1", Role: "production", Action: Destroy, Concern: core.ConcernGone, Attributes: []Attribute{
 			{Name: "name", Before: `"web-1"`},
 		}}},
 		Outputs: []string{"capacity", "hosts"},

@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -85,62 +86,109 @@ func (w *Workspace) mirrored(d core.Digest, source string) string {
 
 func (w *Workspace) mirrorDir(d core.Digest) string { return w.path("mirror", d.Hex()[:16]) }
 
-// writeCLIConfig writes a CLI configuration that installs our providers only from the mirrors. The user's configuration
-// still holds for all others.
+// writeCLIConfig writes the CLI configuration that Terraform reads while it uses our providers, and returns what its init
+// depends on. A module without our providers gets the user's set-up as it is: see env.
+//
+// Ours need a mirror. Where the user says how to install providers, it is one more method there. Where the user says
+// nothing, it is the folder that Terraform searches by itself beside the module, since a block provider_installation would
+// end all other folders of that kind, such as ~/.terraform.d/plugins.
 func (w *Workspace) writeCLIConfig(digests map[string]core.Digest) ([]byte, error) {
 	user, err := userCLIConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read Terraform's CLI configuration: %w", err)
 	}
+	if len(digests) == 0 {
+		return append(user, os.Getenv("TF_PLUGIN_CACHE_DIR")...), errors.Join(os.RemoveAll(w.beside()), writeFile(w.path("cli.tfrc"), nil))
+	}
 	mirrors := map[string]string{}
 	for source, d := range digests {
 		mirrors[source] = w.mirrorDir(d)
 	}
-	config, err := cliConfig(user, mirrors)
-	if err != nil { // perhaps an older syntax that only Terraform reads
-		w.Log(fmt.Sprintf("ignoring Terraform's CLI configuration: %v", err))
-		if config, err = cliConfig(nil, mirrors); err != nil {
+	config, installs, err := cliConfig(user, mirrors)
+	if err != nil {
+		return nil, fmt.Errorf("read Terraform's CLI configuration: %w", err)
+	}
+	if err := os.RemoveAll(w.beside()); err != nil {
+		return nil, err
+	}
+	for source, d := range digests {
+		if installs {
+			break
+		}
+		from := w.mirrored(d, source)
+		rel, err := filepath.Rel(w.mirrorDir(d), from)
+		if err != nil {
+			return nil, err
+		}
+		to := filepath.Join(w.beside(), rel)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.Link(from, to); err != nil {
 			return nil, err
 		}
 	}
 	return config, writeFile(w.path("cli.tfrc"), config)
 }
 
+// beside is the folder of providers that Terraform searches by itself.
+func (w *Workspace) beside() string { return filepath.Join(w.Dir, "terraform.d", "plugins") }
+
 // userCLIConfig returns the CLI configuration that Terraform would read. The environment may name a missing file.
 func userCLIConfig() ([]byte, error) {
-	file := os.Getenv("TF_CLI_CONFIG_FILE")
-	if file == "" {
+	files := []string{userCLIFile()}
+	if files[0] == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return nil, nil //nolint:nilerr // without a home there is no configuration
 		}
-		file = filepath.Join(home, ".terraformrc")
+		more, err := filepath.Glob(filepath.Join(home, ".terraform.d", "*.tfrc"))
+		if err != nil {
+			return nil, err
+		}
+		files = append([]string{filepath.Join(home, ".terraformrc")}, more...)
 	}
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	var all []byte
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if len(b) > 0 {
+			all = append(append(all, b...), '\n')
+		}
 	}
-	return b, err
+	return all, nil
 }
 
-// cliConfig adds a mirror per source address to a configuration and excludes these sources from all other installation
-// methods.
-func cliConfig(user []byte, mirrors map[string]string) ([]byte, error) {
+// userCLIFile is the file that the environment names; empty: none.
+func userCLIFile() string {
+	return cmp.Or(os.Getenv("TF_CLI_CONFIG_FILE"), os.Getenv("TERRAFORM_CONFIG"))
+}
+
+// cliConfig adds a mirror per source address to the block provider_installation of a configuration, if it has one, and
+// excludes these sources from all other methods. Our providers are not cached in the user's folder: all their binaries have
+// the same version.
+func cliConfig(user []byte, mirrors map[string]string) (config []byte, installs bool, err error) {
+	user, overrides, err := cutOverrides(user)
+	if err != nil {
+		return nil, false, err
+	}
 	file, diags := hclwrite.ParseConfig(user, "CLI configuration", hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, false, diags
 	}
 	body := file.Body()
-	sources := slices.Sorted(maps.Keys(mirrors))
+	body.RemoveAttribute("plugin_cache_dir")
 	installation := body.FirstMatchingBlock("provider_installation", nil)
 	if installation == nil {
-		installation = body.AppendNewBlock("provider_installation", nil)
-		installation.Body().AppendNewBlock("direct", nil)
+		return file.Bytes(), false, nil
 	}
+	sources := slices.Sorted(maps.Keys(mirrors))
 	for _, method := range installation.Body().Blocks() {
 		excluded, err := stringsOf(method.Body().GetAttribute("exclude"))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if excluded = append(excluded, sources...); len(excluded) > 0 {
 			method.Body().SetAttributeValue("exclude", listOf(excluded))
@@ -151,7 +199,45 @@ func cliConfig(user []byte, mirrors map[string]string) ([]byte, error) {
 		block.Body().SetAttributeValue("path", cty.StringVal(mirrors[source]))
 		block.Body().SetAttributeValue("include", listOf([]string{source}))
 	}
-	return file.Bytes(), nil
+	for _, text := range overrides {
+		installation.Body().AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: append(text, '\n')}})
+	}
+	return hclwrite.Format(file.Bytes()), true, nil
+}
+
+// cutOverrides takes the blocks dev_overrides out of a configuration. Their syntax is older than that of the library here:
+// names in quotes.
+func cutOverrides(user []byte) (rest []byte, overrides [][]byte, err error) {
+	tokens, diags := hclsyntax.LexConfig(user, "CLI configuration", hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, nil, diags
+	}
+	kept := 0
+	for i := 0; i+1 < len(tokens); i++ {
+		if string(tokens[i].Bytes) != "dev_overrides" || tokens[i+1].Type != hclsyntax.TokenOBrace {
+			continue
+		}
+		begin, depth := tokens[i].Range.Start.Byte, 0
+		for ; i < len(tokens); i++ {
+			switch tokens[i].Type {
+			case hclsyntax.TokenOBrace:
+				depth++
+			case hclsyntax.TokenCBrace:
+				depth--
+			}
+			if tokens[i].Type == hclsyntax.TokenCBrace && depth == 0 {
+				break
+			}
+		}
+		if i == len(tokens) {
+			return nil, nil, errors.New("dev_overrides has no end")
+		}
+		end := tokens[i].Range.End.Byte
+		rest = append(rest, user[kept:begin]...)
+		overrides = append(overrides, slices.Clone(user[begin:end]))
+		kept = end
+	}
+	return append(rest, user[kept:]...), overrides, nil
 }
 
 func listOf(values []string) cty.Value {

@@ -1,6 +1,9 @@
 package terraform
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -10,20 +13,23 @@ func TestCLIConfig(t *testing.T) {
 		user, want string
 		mirrors    map[string]string
 	}{
-		"no configuration": {
+		"no configuration": {mirrors: map[string]string{"troop.local/troop/lab": "/work/m"}},
+		"no provider":      {user: "disable_checkpoint = true\nplugin_cache_dir = \"/cache\"\n", want: "disable_checkpoint = true\n"},
+		"overrides": {
+			user:    "provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = \"/b\"\n  }\n}\n",
 			mirrors: map[string]string{"troop.local/troop/lab": "/work/m"},
 			want: `provider_installation {
-  direct {
-    exclude = ["troop.local/troop/lab"]
-  }
+
   filesystem_mirror {
     path    = "/work/m"
     include = ["troop.local/troop/lab"]
   }
+  dev_overrides {
+    "hashicorp/aws" = "/b"
+  }
 }
 `,
 		},
-		"no provider": {user: "disable_checkpoint = true\n", want: "disable_checkpoint = true\nprovider_installation {\n  direct {\n  }\n}\n"},
 		"the user's own": {
 			user: `credentials "tf.example.com" {
   token = "t"
@@ -54,8 +60,8 @@ provider_installation {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := cliConfig([]byte(tt.user), tt.mirrors)
-			if err != nil || string(got) != tt.want {
+			got, installs, err := cliConfig([]byte(tt.user), tt.mirrors)
+			if err != nil || string(got) != tt.want || installs != strings.Contains(tt.user, "provider_installation") {
 				t.Errorf("got\n%s\nwant\n%s%v", got, tt.want, err)
 			}
 		})
@@ -63,10 +69,42 @@ provider_installation {
 }
 
 func TestCLIConfigThatCannotBeRead(t *testing.T) {
-	for _, user := range []string{"provider_installation {", "provider_installation {\n dev_overrides {\n \"a/b\" = \"/b\"\n }\n}\n", "provider_installation {\n direct {\n exclude = 1\n }\n}\n", "provider_installation {\n direct {\n exclude = [x]\n }\n}\n"} {
-		if got, err := cliConfig([]byte(user), nil); err == nil {
+	for _, user := range []string{"provider_installation {", "provider_installation {\n dev_overrides {\n \"a/b\" = \"/b\"\n", "provider_installation {\n direct {\n exclude = 1\n }\n}\n", "provider_installation {\n direct {\n exclude = [x]\n }\n}\n"} {
+		if got, _, err := cliConfig([]byte(user), nil); err == nil {
 			t.Errorf("%q became %q", user, got)
 		}
+	}
+}
+
+// TestUsersSetUp: a module without our providers gets the user's configuration and cache untouched.
+func TestUsersSetUp(t *testing.T) {
+	w := workspaceFor(t)
+	file := filepath.Join(t.TempDir(), "rc")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := file + ".missing"
+	for name, tt := range map[string]struct {
+		environ   []string
+		providers map[string]string
+		config    string
+		cache     bool
+	}{
+		"nothing":            {},
+		"a file":             {[]string{"TF_CLI_CONFIG_FILE=" + file}, nil, file, false},
+		"a cache":            {[]string{"TF_PLUGIN_CACHE_DIR=/cache"}, nil, "", true},
+		"a missing file":     {[]string{"TF_CLI_CONFIG_FILE=" + missing}, nil, w.path("cli.tfrc"), false},
+		"providers of ours":  {[]string{"TF_CLI_CONFIG_FILE=" + file, "TF_PLUGIN_CACHE_DIR=/cache"}, map[string]string{"a/b": "/b"}, w.path("cli.tfrc"), false},
+		"the older variable": {[]string{"TERRAFORM_CONFIG=" + missing}, nil, w.path("cli.tfrc"), false},
+	} {
+		w.Providers = tt.providers
+		env := w.env(tt.environ)
+		if _, cache := env["TF_PLUGIN_CACHE_DIR"]; env["TF_CLI_CONFIG_FILE"] != tt.config || cache != tt.cache {
+			t.Errorf("%s: %v", name, env)
+		}
+	}
+	if got := ignored([]string{"TF_VAR_region=x", "TF_WORKSPACE=dev", "TF_LOG=", "PATH=/bin"}); !slices.Equal(got, []string{"TF_VAR_region", "TF_WORKSPACE"}) {
+		t.Errorf("ignored: %q", got)
 	}
 }
 

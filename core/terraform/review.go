@@ -156,7 +156,7 @@ func (p *Plan) Summary() string {
 	}
 	var parts []string
 	count := p.Count()
-	for _, a := range []Action{Create, Update, Replace, Destroy, Forget} {
+	for _, a := range []Action{Create, Update, Replace, Destroy, Import, Move, Forget} {
 		if n := count[a]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d to %s", n, a))
 		}

@@ -168,11 +168,7 @@ func readState(shown *tfjson.State) (*State, error) {
 		if r.DeposedKey != "" {
 			one.Address += " (deposed " + r.DeposedKey + ")"
 		}
-		if name, ok := r.Index.(string); ok {
-			if role, ok := roles[name]; ok {
-				one.Host, one.Role = core.HostName(name), role
-			}
-		}
+		one.Host, one.Role = hostOf(r.Address, roles)
 		if len(r.SensitiveValues) > 0 {
 			if err := json.Unmarshal(r.SensitiveValues, &one.marks); err != nil {
 				return nil, fmt.Errorf("%s: %w", r.Address, err)

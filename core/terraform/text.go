@@ -22,6 +22,8 @@ func (a Action) Mark() string {
 		return "±"
 	case Destroy:
 		return "-"
+	case Import, Move:
+		return ">"
 	}
 	return "∅"
 }
@@ -57,32 +59,46 @@ func (g Group) Title() string {
 	return fmt.Sprintf("%s (%s)", g.Host, g.Role)
 }
 
-// Lines is the review as text: the changes of each host with their reasons, then the total.
-func (r *Review) Lines() []string {
-	if r.Empty() && len(r.Drift) == 0 {
-		return []string{fmt.Sprintf("environment %s: %s", r.Environment, r.Summary())}
-	}
+// Lines is the review as text for people: a new resource is a line, and rules of security groups are sentences.
+func (r *Review) Lines() []string { return r.lines(false) }
+
+// Verbose is Lines with every attribute, also those known only after apply.
+func (r *Review) Verbose() []string { return r.lines(true) }
+
+func (r *Review) lines(verbose bool) []string {
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if r.Lock != nil {
 		say("! the state is locked by %s; apply frees the lock", r.Lock)
 	}
 	for _, d := range r.Drift {
-		say("! %s changed outside of Terraform: %s", d.Address, d.Action)
+		for _, x := range d.Differences() {
+			say("! changed outside of Terraform: %s", x)
+		}
+	}
+	if verbose {
+		for _, d := range r.Computed {
+			for _, x := range d.Differences() {
+				say("computed anew: %s", x)
+			}
+		}
+	}
+	if r.Empty() {
+		say("environment %s: %s", r.Environment, r.Summary())
+		return lines
 	}
 	for _, g := range r.Groups() {
 		say("%s", g.Title())
 		for _, c := range g.Changes {
-			lines = append(lines, c.lines()...)
+			lines = append(lines, c.lines(verbose)...)
 		}
 	}
-	if len(r.Capacity) > 0 && !r.Empty() {
+	lines = append(lines, r.hostLines()...)
+	if len(r.Capacity) > 0 {
 		say("capacity")
 	}
 	for _, c := range r.Capacity {
-		if !r.Empty() {
-			say("  %s: %s", c.Name, strings.Join(c.Figures(), ", "))
-		}
+		say("  %s: %s", c.Name, strings.Join(c.Figures(), ", "))
 	}
 	say("environment %s: %s (plan %s)", r.Environment, r.Summary(), r.Name())
 	for _, f := range r.Findings {
@@ -99,26 +115,65 @@ func (r *Review) Lines() []string {
 	return lines
 }
 
-func (c Change) lines() []string {
+// hostLines are the changes of the output "hosts" that no resource of the host explains.
+func (p *Plan) hostLines() []string {
+	var lines []string
+	for _, h := range p.Hosts {
+		if slices.ContainsFunc(p.Changes, func(c Change) bool { return string(c.Host) == h.Host && c.Action != Move }) {
+			continue
+		}
+		if len(lines) == 0 {
+			lines = append(lines, "hosts for troop (output \"hosts\")")
+		}
+		lines = append(lines, fmt.Sprintf("  %s %s %s", h.Action.Mark(), h.Host, h.Text))
+	}
+	return lines
+}
+
+func (c Change) lines(verbose bool) []string {
 	head := fmt.Sprintf("  %s %s %s", c.Action.Mark(), c.Action, c.Address)
+	switch {
+	case c.Action == Move:
+		head += " from " + c.From
+	case c.From != "" && c.Action != Import:
+		head += " (imported as " + c.From + ")"
+	case c.From != "":
+		head += " as " + c.From
+	}
+	if c.Facts != "" {
+		head += ": " + c.Facts
+	}
 	if c.Reason != "" {
 		head += "  # " + c.Reason
 	}
 	lines := []string{head}
-	if c.Action == Update || c.Action == Replace {
-		for _, a := range c.Attributes {
-			if a.After == unknown && !a.Forces {
-				continue // listed below
-			}
-			line := fmt.Sprintf("      %s: %s → %s", a.Name, cmp.Or(a.Before, "none"), cmp.Or(a.After, "none"))
-			if a.Forces {
-				line += "  # forces replacement"
-			}
-			lines = append(lines, line)
-		}
+	for _, r := range c.Rules {
+		lines = append(lines, "      "+r.Action.Mark()+" "+r.Text)
 	}
-	if len(c.Unknown) > 0 {
+	if verbose || c.Action == Update || c.Action == Replace {
+		lines = append(lines, c.attributeLines(verbose)...)
+	}
+	if len(c.Unknown) > 0 && verbose {
 		lines = append(lines, "      known after apply: "+strings.Join(c.Unknown, ", "))
+	}
+	return lines
+}
+
+func (c Change) attributeLines(verbose bool) []string {
+	var lines []string
+	for _, a := range c.Attributes {
+		said := len(c.Rules) > 0 && (a.Name == "ingress" || a.Name == "egress")
+		if (a.After == unknown && !a.Forces) || (said || a.Name == "tags_all") && !verbose {
+			continue
+		}
+		line := fmt.Sprintf("      %s: %s → %s", a.Name, cmp.Or(a.Before, "none"), cmp.Or(a.After, "none"))
+		if c.Action == Create || c.Action == Destroy {
+			line = fmt.Sprintf("      %s: %s", a.Name, cmp.Or(a.After, a.Before, "none"))
+		}
+		if a.Forces {
+			line += "  # forces replacement"
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

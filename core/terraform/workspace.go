@@ -77,6 +77,9 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 		return nil, err
 	}
 	o.Origin.Terraform = version
+	if names := ignored(os.Environ()); len(names) > 0 {
+		o.Log(fmt.Sprintf("%s in the environment is ignored: variables and state are those of the manifest", list(names)))
+	}
 	return &Workspace{Options: o, exe: exe}, nil
 }
 

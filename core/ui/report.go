@@ -10,6 +10,9 @@ import (
 // Report is a result that has lines for people; for programs it is printed as JSON.
 type Report interface{ Lines() []string }
 
+// verbose is a Report that has more to say with -v.
+type verbose interface{ Verbose() []string }
+
 // Report prints a report. A line that begins with a mark of a plan, such as + or -, has its colour.
 func (u *UI) Report(r Report) {
 	u.JSON(r)
@@ -19,7 +22,11 @@ func (u *UI) Report(r Report) {
 		return
 	}
 	u.clear()
-	for _, line := range r.Lines() {
+	lines := r.Lines
+	if v, ok := r.(verbose); ok && u.options.Verbose {
+		lines = v.Verbose
+	}
+	for _, line := range lines() {
 		fmt.Fprintln(u.out, u.style.tint(plain.Text(line)))
 	}
 }

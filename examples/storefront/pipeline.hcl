@@ -7,8 +7,11 @@ pipeline "storefront" {
 environment "lab" {
   terraform { module = "lab" }
   ansible {
-    playbook  = "site.yml"
-    variables = { storage_mailbox = true } # mails stay in the lab, on storage-1
+    playbook = "site.yml"
+    variables = {
+      storage_mailbox  = true   # mails stay in the lab, on storage-1
+      app_redis_memory = "64mb" # the shop's own Redis: recent pages and pictures, on all hosts
+    }
   }
 }
 

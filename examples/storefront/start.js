@@ -5,6 +5,7 @@ import { createAccessLog } from './lib/accesslog.js';
 import { createApp } from './lib/app.js';
 import { connect } from './lib/backend.js';
 import { fromEnvironment } from './lib/config.js';
+import { flagsAt } from './lib/flags.js';
 import { createLoad } from './lib/load.js';
 
 async function main() {
@@ -15,7 +16,8 @@ async function main() {
   const load = createLoad();
   // Not ready before it listens, and not any more once it is told to end.
   const state = { ready: false };
-  const { store, flags, close } = await connect(config.redisUrl, (text) => log.write({ level: 'warn', message: text }));
+  const flags = await flagsAt(config.flagsUrl);
+  const { store, close } = await connect(config.redisUrl, (text) => log.write({ level: 'warn', message: text }));
   const server = http.createServer(createApp({ config, state, store, flags, load, log }));
 
   // Longer than a proxy keeps an idle connection, so that it is never this side that closes one on which

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,8 +40,8 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 			filepath.Dir(path), path, hookLine(folder))
 	}
 
-	switch old, err := os.ReadFile(path); {
-	case err == nil && !strings.Contains(string(old), hookMark):
+	switch old, err := script(path); {
+	case err == nil && !strings.Contains(old, hookMark):
 		return sdk.Failf("%s exists and is not troop's; add this line to it: %s", path, hookLine(folder))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read hook: %w", err)
@@ -48,12 +49,22 @@ func installHook(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write hook: %w", err)
 	}
-	script := "#!/bin/sh\n" + hookMark + "\n" + hookLine(folder) + "\n"
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+	text := "#!/bin/sh\n" + hookMark + "\n" + hookLine(folder) + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		return fmt.Errorf("write hook: %w", err)
 	}
 	job.Logf("%s scans staged files for secrets; git commit --no-verify skips it", path)
 	return nil
+}
+
+// script reads the first MiB of a hook, which holds the mark if it is ours.
+func script(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	return string(b), errors.Join(err, f.Close())
 }
 
 // gitLine runs a git command and returns its one line of output.

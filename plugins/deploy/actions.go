@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 // actions are the commands for operators.
 func actions() []sdk.Action[config] {
+	to := sdk.Arg{Name: "to", Doc: "which kept release to go back to: the beginning of its commit or of its archive's digest; the last good one by default", Flag: true}
 	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
 	return []sdk.Action[config]{
 		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status))},
@@ -24,7 +26,7 @@ func actions() []sdk.Action[config] {
 		},
 		{Name: "promote", Summary: "promote the release on the canary to production now", Run: act(promote)},
 		{Name: "abort", Summary: "stop a deploy in any phase and go back to the last good release", Run: act(abort)},
-		{Name: "rollback", Summary: "go back to the last good release, everywhere", Args: []sdk.Arg{yes}, Run: act(rollback)},
+		{Name: "rollback", Summary: "go back to the last good release, or to an earlier one, everywhere", Args: []sdk.Arg{to, yes}, Run: act(rollback)},
 	}
 }
 
@@ -171,7 +173,9 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return sdk.Failf("there is nothing to abort: no release is being deployed")
 	}
 	defer d.drive(ctx)()
-	if r := d.want.Releases[d.want.Candidate]; r.Irreversible {
+	r := d.want.Releases[d.want.Candidate]
+	d.stopped(ctx, r, errOrdered)
+	if r.Irreversible {
 		return d.freeze(ctx, r, errOrdered)
 	}
 	done, err := d.goBack(ctx)
@@ -182,6 +186,46 @@ func abort(ctx context.Context, d *deployer, _ sdk.Args) error {
 	return nil
 }
 
+// kept are the good releases that can be gone back to, newest first. While a candidate is deployed, production serves the
+// last good one; at rest that is no way back.
+func (d *deployer) kept() []state.Release {
+	ids := d.want.History
+	if d.want.Candidate != "" {
+		ids = append([]string{d.want.Good}, ids...)
+	}
+	var all []state.Release
+	for _, id := range ids {
+		if r, ok := d.want.Releases[id]; ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// find returns the index of the release that a text names; the first one for none.
+func find(kept []state.Release, text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	found := -1
+	var names []string
+	for i, r := range kept {
+		names = append(names, r.String())
+		archive := strings.TrimPrefix(r.Artifact, "sha256:")
+		if !strings.HasPrefix(r.Commit, text) && !strings.HasPrefix(archive, strings.TrimPrefix(text, "sha256:")) && r.ID != text {
+			continue
+		}
+		if found >= 0 {
+			return 0, sdk.Failf("%q names more than one kept release: %s", text, strings.Join(names, ", "))
+		}
+		found = i
+	}
+	if found < 0 {
+		return 0, sdk.Failf("no kept release is called %q; there are: %s", text, strings.Join(names, ", "))
+	}
+	return found, nil
+}
+
 func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	running, err := d.running(ctx)
 	if err != nil {
@@ -190,31 +234,36 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	if running {
 		return sdk.Failf("a deploy is running; end it with `troop deploy abort`")
 	}
-	// While a candidate is deployed, production serves the last good release; otherwise the last good one is in the history.
-	id := d.want.Good
-	if d.want.Candidate == "" {
-		if len(d.want.History) == 0 {
-			return sdk.Failf("there is no earlier good release to go back to")
+	kept := d.kept()
+	if len(kept) == 0 {
+		return sdk.Failf("there is no earlier good release to go back to")
+	}
+	at, err := find(kept, args["to"])
+	if err != nil {
+		return err
+	}
+	r := kept[at]
+	for _, later := range append([]state.Release{d.want.Releases[orElse(d.want.Candidate, d.want.Good)]}, kept[:at]...) {
+		if later.Irreversible {
+			return sdk.Failf("release %s is irreversible: release %s cannot run after it; run the pipeline with a commit that repairs it", later, r)
 		}
-		id = d.want.History[0]
-	}
-	r, ok := d.want.Releases[id]
-	if !ok {
-		return sdk.Failf("there is no good release to go back to")
-	}
-	if now := d.want.Releases[orElse(d.want.Candidate, d.want.Good)]; now.Irreversible {
-		return sdk.Failf("release %s is irreversible: release %s cannot run after it; run the pipeline with a commit that repairs it", now, r)
 	}
 	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
-	for _, h := range d.other(id) {
+	for _, h := range d.other(r.ID) {
 		d.job.Logf("  %s: %s → %s", h, d.want.Releases[d.want.Hosts[h].Release], r)
 	}
 	d.job.Logf("  weights: %s", d.c.weights())
 	if !slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(args["yes"])) {
-		d.job.Logf("nothing was changed; add --yes to roll back")
+		for i, other := range kept {
+			if i != at {
+				d.job.Logf("kept, too: %s, made %s", other, other.Made.Format(time.DateTime))
+			}
+		}
+		d.job.Logf("nothing was changed; add --yes to roll back, --to RELEASE for another one")
 		return nil
 	}
 	defer d.drive(ctx)()
+	d.stopped(ctx, d.want.Releases[orElse(d.want.Candidate, d.want.Good)], errors.New("an operator ordered the rollback"))
 	if _, err := d.goBackTo(ctx, r); err != nil {
 		return err
 	}

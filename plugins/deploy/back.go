@@ -28,6 +28,7 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 		}
 		return why
 	}
+	d.stopped(ctx, r, why)
 	if r.Irreversible {
 		return d.freeze(ctx, r, why)
 	}
@@ -41,6 +42,17 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 		return sdk.Failf("release %s aborted: %v; going back failed: %v; try again with `troop deploy abort`", r, why, err)
 	}
 	return sdk.Failf("release %s aborted: %v; %s", r, why, done)
+}
+
+// stopped tells that a release was stopped, which switches off the flags that came with it.
+func (d *deployer) stopped(ctx context.Context, r state.Release, why error) {
+	err := d.job.Publish(ctx, sdk.Event{
+		Kind: "release.stopped", Severity: sdk.Warning, Summary: fmt.Sprintf("release %s is stopped: %v", r, why),
+		Data: map[string]any{sdk.StoppedRelease: r.Artifact},
+	})
+	if err != nil {
+		d.job.Warnf("%v", err)
+	}
 }
 
 // freeze leaves every host as it is, and takes the canary's traffic away.

@@ -36,6 +36,9 @@ func TestOperatorEndsHeldCanary(t *testing.T) {
 			expect(t, "web-1", s.serving("web-1"), want)
 			expect(t, "canary-1", s.serving("canary-1"), want)
 			s.expectSplit(30, 20, 10)
+			if got := s.stopped(); (len(got) > 0) != (action != "promote") || len(got) > 0 && !strings.Contains(held, got[0]) {
+				t.Errorf("stopped releases: %v", got)
+			}
 		})
 	}
 }
@@ -189,6 +192,45 @@ func TestRollbackNeedsYes(t *testing.T) {
 		t.Errorf("got %v and %s", r.Err, text)
 	}
 	expect(t, "web-1", s.serving("web-1"), artifact2)
+}
+
+// TestRollbackToAKeptRelease goes back over more than one release, and not over an irreversible one.
+func TestRollbackToAKeptRelease(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	s.mustDeploy(artifact2)
+	s.mustDeploy(late)
+	r := s.call("rollback", map[string]string{"to": artifact1})
+	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+late) || !strings.Contains(text, "kept, too: "+artifact2) {
+		t.Errorf("got %v and %s", r.Err, text)
+	}
+	for name, want := range map[string]string{"good-": "more than one", "none": `no kept release is called "none"; there are: ` + artifact2} {
+		if r := s.call("rollback", map[string]string{"to": name, "yes": "true"}); r.Err == nil || !strings.Contains(r.Err.Error(), want) {
+			t.Errorf("to %s: %v, want %s", name, r.Err, want)
+		}
+	}
+	if r := s.call("rollback", map[string]string{"to": artifact1, "yes": "true"}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	for _, h := range []string{"web-1", "canary-1"} {
+		expect(t, h, s.serving(h), artifact1)
+	}
+	if d := s.desired(); d.Releases[d.Good].Commit != artifact1 || len(d.History) != 0 {
+		t.Errorf("good is %s, after %v", d.Good, d.History)
+	}
+
+	plain := s.manifest
+	s.manifest = strings.Replace(s.manifest, "service {", "irreversible = true\nservice {", 1)
+	s.mustDeploy(artifact2)
+	s.manifest = plain
+	s.mustDeploy(late)
+	if r := s.call("rollback", map[string]string{"to": artifact1, "yes": "true"}); r.Err == nil || !strings.Contains(r.Err.Error(), "is irreversible") {
+		t.Errorf("back over an irreversible release: %v", r.Err)
+	}
+	if r := s.call("rollback", map[string]string{"to": artifact2, "yes": "true"}); r.Err != nil {
+		t.Errorf("back to an irreversible release: %v", r.Err)
+	}
 }
 
 // TestIrreversibleReleaseIsFrozen stops releases after which no earlier one can run: one that fails its verdict, one that an

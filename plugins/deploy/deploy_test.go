@@ -30,8 +30,8 @@ func expect(t *testing.T, what string, got, want any) {
 	}
 }
 
-// align sends requests until the next one begins a block of turns.
-func (s *site) align(total int64) {
+// align sends requests until the next one begins a block of turns, and returns how many.
+func (s *site) align(total int64) int64 {
 	s.t.Helper()
 	out, err := haproxy.New(s.setting.paths.Socket).Ask(s.t.Context(), "show table turn")
 	if err != nil {
@@ -43,7 +43,9 @@ func (s *site) align(total int64) {
 			s.t.Fatalf("read the counter of turns: %v in %q", err, out)
 		}
 	}
-	s.ask(int(total - 1 - n%total))
+	more := total - 1 - n%total
+	s.ask(int(more))
+	return more
 }
 
 // expectSplit sends n requests and expects exact numbers of answers from each pool, in whole blocks of turns.
@@ -270,6 +272,8 @@ func TestUnjudgedCanaryIsClosed(t *testing.T) {
 	s.setting.silence = 500 * time.Millisecond
 	s.startAgent()
 	s.eventually("the agent closes it", func() bool { return s.actual().Closed != nil })
+	s.eventually("and tells that the release is stopped", func() bool { return len(s.stopped()) == 1 })
+	expect(t, "stopped", s.stopped()[0], s.desired().Releases[s.desired().Candidate].Artifact)
 	s.expectSplit(30, 30, 0)
 }
 

@@ -85,14 +85,17 @@ func (d *deployer) patiently(ctx context.Context, f func() error) error {
 // readActual returns what the router does.
 func (d *deployer) readActual(ctx context.Context) (state.Actual, error) {
 	var a state.Actual
-	return a, d.readInto(ctx, state.KeyActual, &a)
+	return a, d.readInto(ctx, d.ofRouter(state.KeyActual), &a)
 }
 
 // readTraffic returns what the router counted.
 func (d *deployer) readTraffic(ctx context.Context) (traffic.Reading, error) {
 	var t traffic.Reading
-	return t, d.readInto(ctx, state.KeyTraffic, &t)
+	return t, d.readInto(ctx, d.ofRouter(state.KeyTraffic), &t)
 }
+
+// ofRouter is the key of what the agent on the router reports.
+func (d *deployer) ofRouter(key string) string { return sdk.HostKey(d.router.Name, key) }
 
 func (d *deployer) readInto(ctx context.Context, key string, v any) error {
 	e, err := d.entry(ctx, key)

@@ -84,9 +84,14 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	bind := net24 + ".2:21080"
 	s.url = "http://" + bind
+	bucket, err := filepath.Abs("../../playbooks/roles/router/files/bucket.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.vars = map[string]any{
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
-		"router_app_health": "/healthz", "router_sticky": false, "router_group": "root",
+		"router_app_health": "/healthz", "router_sticky": false, "router_client": "",
+		"router_tester_header": "", "router_tester_cookie": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	}
 	s.render()
@@ -212,8 +217,9 @@ func (s *site) startAgent() {
 			s.t.Errorf("agent: %v", r.Err)
 		}
 	}()
-	before := s.fake.State(state.KeyTraffic).Version
-	s.eventually("the agent reports", func() bool { return s.fake.State(state.KeyTraffic).Version > before })
+	traffic := sdk.HostKey("router-1", state.KeyTraffic)
+	before := s.fake.State(traffic).Version
+	s.eventually("the agent reports", func() bool { return s.fake.State(traffic).Version > before })
 	s.t.Cleanup(s.stopAgent)
 }
 
@@ -251,6 +257,16 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	return nil, nil
 }
 
+// stopped are the artifacts of the releases that events said were stopped.
+func (s *site) stopped() (all []string) {
+	for _, e := range s.fake.Published() {
+		if artifact, ok := e.Data[sdk.StoppedRelease].(string); ok {
+			all = append(all, artifact)
+		}
+	}
+	return all
+}
+
 func (s *site) desired() state.Desired {
 	s.t.Helper()
 	var d state.Desired
@@ -263,7 +279,7 @@ func (s *site) desired() state.Desired {
 func (s *site) actual() state.Actual {
 	s.t.Helper()
 	var a state.Actual
-	if v := s.fake.State(state.KeyActual).Value; v != nil {
+	if v := s.fake.State(sdk.HostKey("router-1", state.KeyActual)).Value; v != nil {
 		if err := json.Unmarshal(v, &a); err != nil {
 			s.t.Fatal(err)
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -94,6 +96,9 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 // findTarget gets the storage host's address and keys from the core.
 func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
 	t := storage.Target{User: c.User, Path: c.Path}
+	if t.User == "" {
+		t.User = account(job.Info.Host)
+	}
 	if c.Address != "" {
 		t.Names = []string{c.Address}
 		t.Address = net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
@@ -117,6 +122,18 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 	key, err := job.StorageKey(ctx)
 	t.PrivateKey, t.KnownHosts = key.PrivateKey, key.KnownHosts
 	return t, err
+}
+
+// account is the name of a host's account on the storage host, as the role storage makes it: a user name has at most 32
+// characters.
+func account(host sdk.HostName) string {
+	const most = 25
+	name := string(host)
+	if len(name) > most {
+		sum := sha256.Sum256([]byte(name))
+		name = hex.EncodeToString(sum[:])[:most]
+	}
+	return "backup-" + name
 }
 
 // remoteStore is an open connection to a storage host.

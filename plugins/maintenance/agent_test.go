@@ -345,6 +345,40 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// TestReplacedHostRestores: a new machine with the name of an old one restores what the old one had sent.
+func TestReplacedHostRestores(t *testing.T) {
+	f := newFixture(t)
+	file := f.write("app.log", longLog)
+	f.ticks(f.agent(nil), 10)
+	if len(f.stored()) != 1 {
+		t.Fatalf("stored %d files", len(f.stored()))
+	}
+	// Another host's receipt, one that names a file elsewhere and half a receipt are not taken for its own.
+	for name, text := range map[string]string{
+		"x.json": `{"id": "01X", "host": "web-2", "remote": "x", "verified": "2026-01-02T03:04:05Z"}`, "y.json": `{"id": "01Y", "host": "web-1", "remote": "../y", "verified": "2026-01-02T03:04:05Z"}`, "z.json": `{"id": "01Z", "ho`,
+	} {
+		if err := os.WriteFile(filepath.Join(f.store.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.state = filepath.Join(t.TempDir(), "state")
+	a := f.agent(nil)
+	a.Tick(t.Context())
+	list := a.shown()
+	if len(list) != 1 || string(list[0].Path) != file {
+		t.Fatalf("receipts of the new host: %+v", list)
+	}
+	if got := a.Serve(t.Context(), request{Receipt: list[0].ID}); got.Error != "" {
+		t.Errorf("drill: %s", got.Error)
+	}
+	if got := a.Serve(t.Context(), request{Receipt: list[0].ID, To: file}); got.Error != "" {
+		t.Fatalf("restore: %s", got.Error)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != longLog {
+		t.Errorf("restored %d bytes, %v", len(b), err)
+	}
+}
+
 // TestRefusedOnce has hundreds of links that match a rule, and a hard link: two events tell of them, whatever their
 // number, and in later scans there are no more.
 func TestRefusedOnce(t *testing.T) {

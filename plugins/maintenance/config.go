@@ -25,14 +25,14 @@ type config struct {
 type storageConfig struct {
 	Role    string `hcl:"role" default:"\"storage\"" doc:"The storage host is the first host with this role."`
 	Address string `hcl:"address,optional" doc:"Address of the storage host, instead of a role."`
-	User    string `hcl:"user" default:"\"troop-backup\"" doc:"User on the storage host. The agent logs in with its own key."`
+	User    string `hcl:"user,optional" doc:"User on the storage host; by default the account of the agent's host, backup-HOST."`
 	Port    int    `hcl:"port" default:"22" doc:"Port of its SSH server."`
-	Path    string `hcl:"path" default:"\"/\"" doc:"Folder on the storage host, as its SFTP server shows it. Each host has a folder in it."`
+	Path    string `hcl:"path" default:"\"/files\"" doc:"Folder on the storage host, as its SFTP server shows it. It must exist."`
 }
 
 func (c config) withDefaults() config {
 	if c.Storage == nil {
-		c.Storage = &storageConfig{Role: "storage", User: "troop-backup", Port: 22, Path: "/"}
+		c.Storage = &storageConfig{Role: "storage", Port: 22, Path: "/files"}
 	}
 	return c
 }

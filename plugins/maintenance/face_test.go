@@ -21,6 +21,9 @@ import (
 // with its manifest and the core that it sees.
 func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config], body string, fake *sdktest.Fake) {
 	t.Helper()
+	if err := os.MkdirAll(storageDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	h := storagetest.New(t, storageDir)
 	host, port, err := net.SplitHostPort(h.Target.Address)
 	if err != nil {

@@ -3,10 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,10 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/seed-b96de936/troop/plugins/maintenance/journal"
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
@@ -57,15 +57,15 @@ func (s *folderStore) Put(name string, src io.Reader) error {
 		return err
 	}
 	full := filepath.Join(s.dir, name)
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-		return err
+	if _, err := os.Lstat(full); err == nil {
+		return fs.ErrExist
 	}
 	b, err := io.ReadAll(src)
 	if err != nil {
 		return err
 	}
 	if s.cut > 0 && int64(len(b)) > s.cut {
-		return errors.Join(errors.New("connection lost"), os.WriteFile(full+".part", b[:s.cut], 0o600))
+		return errors.Join(errors.New("connection lost"), os.WriteFile(full, b[:s.cut], 0o600))
 	}
 	if s.corrupt && !strings.HasSuffix(name, ".json") {
 		b = slices.Clone(b)
@@ -94,19 +94,16 @@ func (s *folderStore) Get(name string, dst io.Writer) error {
 	return s.crash.point()
 }
 
-func (s *folderStore) Walk(dir string, each func(name string)) error {
-	return filepath.WalkDir(filepath.Join(s.dir, dir), func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(s.dir, p)
-		each(name)
-		return err
-	})
+func (s *folderStore) Close() error { return nil }
+
+func (s *folderStore) Names() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
 }
 
-func (s *folderStore) Remove(name string) error { return os.Remove(filepath.Join(s.dir, name)) }
-func (s *folderStore) Close() error             { return nil }
 func (s *folderStore) Free() (int64, bool) {
 	if s.full {
 		return 0, true
@@ -225,32 +222,34 @@ func (f *fixture) local() []string {
 	return list
 }
 
-// stored unpacks the complete files on the storage host.
+// stored unpacks the complete files on the storage host, those with a receipt: of each move the last one.
 func (f *fixture) stored() []string {
 	f.t.Helper()
-	var list []string
-	err := filepath.WalkDir(f.store.dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(p, ".zst") {
-			return err
-		}
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		var out bytes.Buffer
-		z, err := zstd.NewReader(bytes.NewReader(b))
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		if _, err := io.Copy(&out, z); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-		list = append(list, out.String())
-		return nil
-	})
+	last := map[string]storage.Receipt{}
+	names, err := f.store.Names()
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(f.store.dir, name))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		var r storage.Receipt
+		if !strings.HasSuffix(name, storage.ReceiptSuffix) || json.Unmarshal(text, &r) != nil {
+			continue // the receipt was cut off, and is there once more
+		}
+		if r.Verified.After(last[r.ID].Verified) {
+			last[r.ID] = r
+		}
+	}
+	var list []string
+	for _, id := range slices.Sorted(maps.Keys(last)) {
+		var out bytes.Buffer
+		if err := storage.Fetch(f.store, last[id].Object, &out); err != nil {
+			f.t.Fatal(err)
+		}
+		list = append(list, out.String())
 	}
 	return list
 }

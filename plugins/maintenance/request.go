@@ -47,11 +47,19 @@ const (
 	searchWait  = time.Minute
 )
 
-func stateKey(parts ...string) string { return strings.Join(parts, "/") }
+// requestKey is the key of the requests to a host; with an empty ID, what all of them begin with.
+func requestKey(job *sdk.Job, host sdk.HostName, id string) string {
+	return strings.Join([]string{"restore", string(job.Info.Stage), string(host), id}, "/")
+}
+
+// answerKey is the key of a host's answer.
+func answerKey(job *sdk.Job, host sdk.HostName, id string) string {
+	return sdk.HostKey(host, strings.Join([]string{"restored", string(job.Info.Stage), id}, "/"))
+}
 
 // followRequests passes on the requests for this host until ctx ends, without old and answered ones.
 func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
-	prefix := stateKey("restore", string(job.Info.Stage), string(job.Info.Host)) + "/"
+	prefix := requestKey(job, job.Info.Host, "")
 	failed := false
 	for ctx.Err() == nil {
 		err := job.WatchState(ctx, prefix, func(e sdk.Entry) error {
@@ -59,7 +67,7 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 			if err := json.Unmarshal(e.Value, &r); err != nil {
 				return nil //nolint:nilerr // written by another version
 			}
-			done, err := job.State(ctx, stateKey("restored", string(job.Info.Stage), string(job.Info.Host), r.ID))
+			done, err := job.State(ctx, answerKey(job, job.Info.Host, r.ID))
 			if err != nil {
 				return err
 			}
@@ -86,7 +94,7 @@ func followRequests(ctx context.Context, job *sdk.Job, to chan<- request) {
 func answerRequest(ctx context.Context, job *sdk.Job, r request, a answer) {
 	b, err := json.Marshal(a)
 	if err == nil {
-		_, err = job.SetState(ctx, stateKey("restored", string(job.Info.Stage), string(job.Info.Host), r.ID), b)
+		_, err = job.SetState(ctx, answerKey(job, job.Info.Host, r.ID), b)
 	}
 	if err != nil && ctx.Err() == nil {
 		job.Warnf("answer restore request: %v", err)
@@ -257,14 +265,14 @@ func ask(ctx context.Context, job *sdk.Job, r request, wait time.Duration) (answ
 	if err != nil {
 		return answer{}, err
 	}
-	if _, err := job.SetState(ctx, stateKey("restore", string(job.Info.Stage), r.Host, r.ID), b); err != nil {
+	if _, err := job.SetState(ctx, requestKey(job, sdk.HostName(r.Host), r.ID), b); err != nil {
 		return answer{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("the agent of host %s did not answer within %s", r.Host, wait))
 	defer cancel()
 	var a answer
 	done := errors.New("answered")
-	key := stateKey("restored", string(job.Info.Stage), r.Host, r.ID)
+	key := answerKey(job, sdk.HostName(r.Host), r.ID)
 	err = job.WatchState(ctx, key, func(e sdk.Entry) error {
 		if e.Key != key {
 			return nil

@@ -147,5 +147,5 @@ func ReadReport(ctx context.Context, job *Job, name string, host HostName, v any
 }
 
 func reportKey(job *Job, name string, host HostName) string {
-	return fmt.Sprintf("%s/%s/%s", name, job.Info.Stage, host)
+	return HostKey(host, fmt.Sprintf("%s/%s", name, job.Info.Stage))
 }

@@ -84,7 +84,7 @@ func TestReport(t *testing.T) {
 	if len(r.Logs) != 2 || r.Logs[0] != "web-1: 0.25" || r.Logs[1] != "web-2: no report" {
 		t.Errorf("shown %q", r.Logs)
 	}
-	fake.SetState("load/load.hosts/web-2", []byte("rubbish"))
+	fake.SetState(sdk.HostKey("web-2", "load/load.hosts"), []byte("rubbish"))
 	r = sdktest.Call(t, stage, "", "status", nil, sdktest.Options{Info: sdk.RunInfo{Stage: "load.hosts"}, Fake: fake})
 	if r.Err == nil {
 		t.Error("a report that is not JSON was read")

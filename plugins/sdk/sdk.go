@@ -81,6 +81,18 @@ type (
 	TaskResult   = contract.TaskResult
 )
 
+// Keys of an event's data; see package contract.
+const (
+	StoppedRelease = contract.StoppedRelease
+	Delays         = contract.Delays
+)
+
+// HostKey is the key of an entry of the shared state that only the agent on a host may set; stages and actions read it.
+func HostKey(host HostName, key string) string { return contract.HostKey(host, key) }
+
+// CutHostKey is the opposite of HostKey; ok is false for a key of the stages and actions.
+func CutHostKey(s string) (host HostName, key string, ok bool) { return contract.CutHostKey(s) }
+
 // HostNames returns the names of hosts.
 func HostNames(names ...string) []HostName {
 	var list []HostName

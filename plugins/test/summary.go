@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,17 +17,20 @@ import (
 // summary is the coverage of one run, kept for the next one to compare itself with.
 type summary map[coverage.Kind]float64
 
+const maxSummary = 1 << 20 // bytes; a written one is a few hundred
+
 func summaryFile(stateDir string) string { return filepath.Join(stateDir, "coverage.json") }
 
 // loadSummary returns that of the last run; an empty one when there was none.
 func loadSummary(stateDir string) (summary, error) {
 	s := summary{}
-	b, err := os.ReadFile(summaryFile(stateDir))
+	f, err := os.Open(summaryFile(stateDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &s)
+		err = json.NewDecoder(io.LimitReader(f, maxSummary)).Decode(&s)
+		_ = f.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read last summary: %w", err)

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 		"empty command":   {body: `command = []`, want: "want a command, got an empty list"},
 		"too much":        {body: "command = [\"a\"]\nreports {\n  coverage = \"c\"\n}\nrequire {\n  lines = 101\n}", want: `pipeline.hcl:6,3-14: Invalid test stage; want 0 to 100 per cent, got 101`},
 		"outside":         {body: "command = [\"a\"]\nreports {\n  tap = \"../x.tap\"\n}", want: `pipeline.hcl:3,3-19: Invalid test stage; want a path or a pattern inside the source, got "../x.tap"`},
+		"cached report":   {body: "command = [\"a\"]\nreports {\n  junit = \"cache/all.xml\"\n}\ncache {\n  paths = [\"cache\"]\n  key = \"1\"\n}", want: `pipeline.hcl:3,3-26: Invalid test stage; "cache/all.xml" is in a folder of the cache; a report must be of its own commit`},
 		"nothing to hold": {body: "command = [\"a\"]\nrequire {\n  lines = 10\n}", want: "no coverage report to compare with"},
 		"no coverage":     {body: "command = [\"a\"]\nreports {\n  tap = \"a\"\n}\nrequire {\n  lines = 10\n}", want: "pipeline.hcl:2,1-8: Invalid test stage; require needs a coverage report"},
 	}
@@ -67,15 +68,15 @@ func TestFailingTestsAreNamed(t *testing.T) {
 	}{
 		"xunit": {"results/mocha-xunit.xml", []string{
 			"test/price.test.js:10 discount never pays you: Expected values to be strictly equal: 0 !== 1",
-			"test/price.test.js:14 discount refuses more than everything: more than everything RangeError: more than everything",
+			"test/price.test.js:14 discount refuses more than everything: more than everything",
 		}},
 		"mocha": {"results/mocha.json", []string{
 			"test/price.test.js:10 discount never pays you: Expected values to be strictly equal: 0 !== 1",
 			"test/price.test.js:14 discount refuses more than everything: more than everything",
 		}},
 		"tap without files": {"results/mocha.tap", []string{
-			"test/price.test.js:10 discount never pays you: Expected values to be strictly equal: 0 !== 1 AssertionError [ERR_ASSERTION]: Expected values to be strictly equal:",
-			"lib/price.js:3 discount refuses more than everything: more than everything RangeError: more than everything",
+			"test/price.test.js:10 discount never pays you: Expected values to be strictly equal: 0 !== 1",
+			"lib/price.js:3 discount refuses more than everything: more than everything",
 		}},
 		"node's tap":   {"results/node.tap", []string{"node.test.mjs:6 outer inner fails: Expected values to be strictly equal: 0 !== 1"}},
 		"node's junit": {"results/node-junit.xml", []string{"node.test.mjs:6 test inner fails: Expected values to be strictly equal:0 !== 1"}},

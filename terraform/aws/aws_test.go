@@ -106,7 +106,7 @@ func TestModule(t *testing.T) {
 func TestLifecycles(t *testing.T) {
 	for rule, want := range map[string][]string{
 		"prevent_destroy":       {"aws_s3_bucket.backups", "aws_ebs_volume.storage"},
-		"create_before_destroy": {"aws_key_pair.this", "aws_security_group.host", "aws_security_group.role"},
+		"create_before_destroy": {"aws_key_pair.this", "aws_security_group.all", "aws_security_group.router", "aws_security_group.app", "aws_security_group.storage"},
 	} {
 		var got []string
 		for _, block := range blocks(t) {

@@ -13,8 +13,9 @@ resource "aws_instance" "host" {
   ami                    = data.aws_ami.this.id
   instance_type          = local.types[each.key]
   subnet_id              = lookup(local.subnets, local.zone_of[each.key], null)
+  availability_zone      = local.zone_of[each.key] # the subnet's; a plan shows it before the subnet exists
   key_name               = aws_key_pair.this.key_name
-  vpc_security_group_ids = [aws_security_group.host.id, aws_security_group.role[local.group_of[each.value.role]].id]
+  vpc_security_group_ids = [aws_security_group.all.id, local.groups[each.value.role]]
   iam_instance_profile   = each.value.role == "storage" ? one(aws_iam_instance_profile.backups[*].name) : null
 
   user_data                   = local.user_data[each.key]
@@ -66,10 +67,6 @@ resource "terraform_data" "birth" {
   for_each = var.hosts
 
   input = { role = each.value.role, image = var.image, architecture = var.architecture }
-}
-
-locals {
-  group_of = { production = "app", canary = "app", router = "router", storage = "storage" }
 }
 
 # DNS names point to the router: it keeps its address when it is replaced.

@@ -44,12 +44,10 @@ var actions = map[string][]string{
 	"aws_s3_bucket_policy":                  {"s3:PutBucketPolicy", "s3:GetBucketPolicy"},
 	"aws_s3_bucket_public_access_block":     {"s3:PutBucketPublicAccessBlock", "s3:GetBucketPublicAccessBlock"},
 	"aws_s3_bucket_versioning":              {"s3:PutBucketVersioning", "s3:GetBucketVersioning"},
-	"aws_security_group":                    {"ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup", "ec2:DescribeSecurityGroups", "ec2:DescribeNetworkInterfaces", "ec2:RevokeSecurityGroupEgress"},
+	"aws_security_group":                    {"ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup", "ec2:DescribeSecurityGroups", "ec2:DescribeNetworkInterfaces", "ec2:AuthorizeSecurityGroupIngress", "ec2:AuthorizeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress", "ec2:RevokeSecurityGroupEgress"},
 	"aws_subnet":                            {"ec2:CreateSubnet", "ec2:DeleteSubnet", "ec2:ModifySubnetAttribute", "ec2:DescribeSubnets", "ec2:DescribeNetworkInterfaces"},
 	"aws_volume_attachment":                 {"ec2:AttachVolume", "ec2:DetachVolume", "ec2:StopInstances"},
 	"aws_vpc":                               {"ec2:CreateVpc", "ec2:DeleteVpc", "ec2:ModifyVpcAttribute", "ec2:DescribeVpcs", "ec2:DescribeVpcAttribute", "ec2:DescribeNetworkAcls"},
-	"aws_vpc_security_group_egress_rule":    {"ec2:AuthorizeSecurityGroupEgress", "ec2:RevokeSecurityGroupEgress", "ec2:ModifySecurityGroupRules", "ec2:DescribeSecurityGroupRules", "ec2:CreateTags", "ec2:DeleteTags"},
-	"aws_vpc_security_group_ingress_rule":   {"ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress", "ec2:ModifySecurityGroupRules", "ec2:DescribeSecurityGroupRules", "ec2:CreateTags", "ec2:DeleteTags"},
 	"aws_s3_bucket_server_side_encryption_configuration": {"s3:PutEncryptionConfiguration", "s3:GetEncryptionConfiguration"},
 }
 

@@ -1,11 +1,35 @@
-# Every host is in the group "host" and in that of its role. One resource per rule: rules change independently, and a plan
-# names them.
+# Every host is in the group "all" and in that of its role. A group owns its whole rule sets: a rule that somebody adds in
+# another way is drift, and the next apply removes it. Both sets are given even where they are empty, since Terraform leaves
+# a set alone that is not given. The tag troop:role says whose group it is.
 
-resource "aws_security_group" "host" {
-  name_prefix = "${local.name}-host-"
+locals {
+  groups = {
+    production = aws_security_group.app.id
+    canary     = aws_security_group.app.id
+    router     = aws_security_group.router.id
+    storage    = aws_security_group.storage.id
+  }
+
+  # A rule has all these attributes.
+  rule = { cidr_blocks = [], ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false, protocol = "tcp" }
+}
+
+resource "aws_security_group" "all" {
+  name_prefix = "${local.name}-all-"
   description = "Every host of ${local.name}"
   vpc_id      = local.vpc_id
-  tags        = { Name = "${local.name}-host" }
+  tags        = { Name = "${local.name}-all", "troop:role" = "all" }
+
+  ingress = [for cidr in distinct(var.ssh_cidrs) : merge(local.rule, {
+    description = "SSH from ${cidr}", cidr_blocks = [cidr], from_port = 22, to_port = 22
+  })]
+
+  egress = concat(
+    [merge(local.rule, { description = "Hosts of the environment", self = true, protocol = "-1", from_port = 0, to_port = 0 })],
+    [for cidr in distinct(var.egress_cidrs) : merge(local.rule, {
+      description = "Anything at ${cidr}", cidr_blocks = [cidr], protocol = "-1", from_port = 0, to_port = 0
+    })],
+  )
 
   lifecycle {
     create_before_destroy = true
@@ -17,84 +41,58 @@ resource "aws_security_group" "host" {
   }
 }
 
-resource "aws_security_group" "role" {
-  for_each = {
-    app     = "Production and canary hosts of ${local.name}"
-    router  = "Router of ${local.name}"
-    storage = "Storage hosts of ${local.name}"
-  }
-
-  name_prefix = "${local.name}-${each.key}-"
-  description = each.value
+resource "aws_security_group" "router" {
+  name_prefix = "${local.name}-router-"
+  description = "Router of ${local.name}"
   vpc_id      = local.vpc_id
-  tags        = { Name = "${local.name}-${each.key}" }
+  tags        = { Name = "${local.name}-router", "troop:role" = "router" }
+
+  ingress = concat(
+    [for cidr in distinct(var.client_cidrs) : merge(local.rule, {
+      description = "Application from ${cidr}", cidr_blocks = [cidr], from_port = var.router_port, to_port = var.router_port
+    })],
+    [merge(local.rule, {
+      description = "Redis from hosts of the environment", security_groups = [aws_security_group.all.id], from_port = local.redis_port, to_port = local.redis_port
+    })],
+  )
+
+  egress = []
 
   lifecycle {
     create_before_destroy = true
   }
 }
 
-resource "aws_vpc_security_group_ingress_rule" "ssh" {
-  for_each = toset(var.ssh_cidrs)
+resource "aws_security_group" "app" {
+  name_prefix = "${local.name}-app-"
+  description = "Production and canary hosts of ${local.name}"
+  vpc_id      = local.vpc_id
+  tags        = { Name = "${local.name}-app", "troop:role" = "production canary" }
 
-  security_group_id = aws_security_group.host.id
-  description       = "SSH from ${each.key}"
-  cidr_ipv4         = each.key
-  ip_protocol       = "tcp"
-  from_port         = 22
-  to_port           = 22
+  ingress = [merge(local.rule, {
+    description = "Application from the router, both slots", security_groups = [aws_security_group.router.id], from_port = var.app_port, to_port = var.app_port + 1
+  })]
+
+  egress = []
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
-resource "aws_vpc_security_group_ingress_rule" "clients" {
-  for_each = toset(var.client_cidrs)
+resource "aws_security_group" "storage" {
+  name_prefix = "${local.name}-storage-"
+  description = "Storage hosts of ${local.name}"
+  vpc_id      = local.vpc_id
+  tags        = { Name = "${local.name}-storage", "troop:role" = "storage" }
 
-  security_group_id = aws_security_group.role["router"].id
-  description       = "Application from ${each.key}"
-  cidr_ipv4         = each.key
-  ip_protocol       = "tcp"
-  from_port         = var.router_port
-  to_port           = var.router_port
-}
+  ingress = [merge(local.rule, {
+    description = "Uploads over SSH from hosts of the environment", security_groups = [aws_security_group.all.id], from_port = 22, to_port = 22
+  })]
 
-resource "aws_vpc_security_group_ingress_rule" "app" {
-  security_group_id            = aws_security_group.role["app"].id
-  description                  = "Application from the router, both slots"
-  referenced_security_group_id = aws_security_group.role["router"].id
-  ip_protocol                  = "tcp"
-  from_port                    = var.app_port
-  to_port                      = var.app_port + 1
-}
+  egress = []
 
-resource "aws_vpc_security_group_ingress_rule" "redis" {
-  security_group_id            = aws_security_group.role["router"].id
-  description                  = "Redis from hosts of the environment"
-  referenced_security_group_id = aws_security_group.host.id
-  ip_protocol                  = "tcp"
-  from_port                    = local.redis_port
-  to_port                      = local.redis_port
-}
-
-resource "aws_vpc_security_group_ingress_rule" "storage" {
-  security_group_id            = aws_security_group.role["storage"].id
-  description                  = "Uploads over SSH from hosts of the environment"
-  referenced_security_group_id = aws_security_group.host.id
-  ip_protocol                  = "tcp"
-  from_port                    = 22
-  to_port                      = 22
-}
-
-resource "aws_vpc_security_group_egress_rule" "hosts" {
-  security_group_id            = aws_security_group.host.id
-  description                  = "Hosts of the environment"
-  referenced_security_group_id = aws_security_group.host.id
-  ip_protocol                  = "-1"
-}
-
-resource "aws_vpc_security_group_egress_rule" "outside" {
-  for_each = toset(var.egress_cidrs)
-
-  security_group_id = aws_security_group.host.id
-  description       = "Anything at ${each.key}"
-  cidr_ipv4         = each.key
-  ip_protocol       = "-1"
+  lifecycle {
+    create_before_destroy = true
+  }
 }

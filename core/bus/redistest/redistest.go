@@ -3,9 +3,14 @@ package redistest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,19 +26,84 @@ type Server struct {
 	Arguments []string // more for redis-server, from the next Restart on
 	t         testing.TB
 	dir       string
+	login     string
 	cmd       *exec.Cmd
 }
 
 // Start runs a server; the test's end stops it.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	s := server(t)
+	s.Arguments = []string{"--requirepass", Password}
+	s.Restart()
+	return s
+}
+
+// StartWithRules runs a server with the access rules of the role redis, for hosts of which some are routers. PasswordOf is
+// the password of each user.
+func StartWithRules(t testing.TB, routers, others []string) *Server {
+	t.Helper()
+	s := server(t)
+	hosts := map[string]string{}
+	for _, h := range append(routers[:len(routers):len(routers)], others...) {
+		hosts[h] = digest(PasswordOf(h))
+	}
+	vars, err := json.Marshal(map[string]any{"redis_operator": digest(PasswordOf("operator")), "redis_hosts": hosts, "redis_routers": routers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const program = `import sys, json, jinja2
+env = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sys.stdin)))`
+	render := exec.CommandContext(t.Context(), "python3", "-c", program, template())
+	render.Stdin = strings.NewReader(string(vars))
+	rules, err := render.Output()
+	if err != nil {
+		t.Fatalf("render the access rules (python3-jinja2): %v", err)
+	}
+	file := filepath.Join(s.dir, "users.acl")
+	if err := os.WriteFile(file, rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Arguments, s.login = []string{"--aclfile", file}, "operator "+PasswordOf("operator")
+	s.Restart()
+	return s
+}
+
+// PasswordOf is the password of a host's user, or of the operator's.
+func PasswordOf(name string) string { return "password of " + name }
+
+func digest(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
+
+// template is the file of the role. Tests are compiled with -trimpath, so the working folder says where the tree is.
+func template() string {
+	const name = "playbooks/roles/redis/templates/users.acl.j2"
+	dir, err := os.Getwd()
+	for err == nil && dir != "/" {
+		if file := filepath.Join(dir, name); exists(file) {
+			return file
+		}
+		dir = filepath.Dir(dir)
+	}
+	return name
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+func server(t testing.TB) *Server {
+	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: l.Addr().String(), t: t, dir: t.TempDir()}
+	s := &Server{Addr: l.Addr().String(), t: t, dir: t.TempDir(), login: Password}
 	_ = l.Close()
-	s.Restart()
 	t.Cleanup(s.Stop)
 	return s
 }
@@ -54,7 +124,7 @@ func (s *Server) Restart() {
 	s.Stop()
 	_, port, _ := net.SplitHostPort(s.Addr)
 	s.cmd = exec.CommandContext(context.Background(), "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
-		"--appendonly", "yes", "--appendfsync", "always", "--requirepass", Password)
+		"--appendonly", "yes", "--appendfsync", "always")
 	s.cmd.Args = append(s.cmd.Args, s.Arguments...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -76,7 +146,11 @@ func (s *Server) answers() bool {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	fmt.Fprintf(c, "AUTH %s\r\nPING\r\n", Password)
+	user, password, two := strings.Cut(s.login, " ")
+	if !two {
+		user, password = "default", s.login
+	}
+	fmt.Fprintf(c, "AUTH %q %q\r\nPING\r\n", user, password)
 	buf := make([]byte, 64)
 	n, _ := c.Read(buf)
 	return strings.HasPrefix(string(buf[:n]), "+OK")

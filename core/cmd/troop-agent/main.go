@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/agent"
-	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/flags/ofrep"
 	"github.com/seed-b96de936/troop/core/loader"
@@ -55,7 +54,7 @@ func run(args []string, stateDir string, stderr io.Writer) int {
 }
 
 func serveFlags(ctx context.Context, c agent.Config, stateDir string, log *slog.Logger) error {
-	b := bus.Open(bus.Options{Address: c.Redis.Address, Password: c.Redis.Password})
+	b := c.Open(stateDir, nil)
 	defer b.Close()
 	return ofrep.Serve(ctx, ofrep.Address, stateDir, flags.Open(b.Client()), log)
 }

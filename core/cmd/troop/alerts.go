@@ -29,7 +29,7 @@ func (a *app) alertsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return run(c.Context(), b.State("notify"), rest)
+			return run(c.Context(), b.Relay(), rest)
 		}}
 		c.AddCommand(sub)
 		return sub

@@ -83,6 +83,8 @@ func (f *flagCommands) list() *cobra.Command {
 			return err
 		}
 		t := core.Table{Columns: []string{"name", "type", "value", "rule", "owner", "ends", "version", "updated", "by", "note"}}
+		stops, errStops := fs.Stops(ctx)
+		err = errors.Join(err, errStops)
 		now := time.Now()
 		for _, x := range list {
 			note := ""
@@ -91,6 +93,9 @@ func (f *flagCommands) list() *cobra.Command {
 			}
 			if stale && note == "" {
 				continue
+			}
+			if stops.Off(x) {
+				note = strings.TrimPrefix(note+", off: its release was stopped", ", ")
 			}
 			t.Rows = append(t.Rows, []string{
 				x.Name, x.Type(), value(x), brief(x.Targeting), x.Text(flags.Owner), x.Text(flags.Ends),
@@ -374,10 +379,14 @@ func (f *flagCommands) exportFile() *cobra.Command {
 
 func (f *flagCommands) watch() *cobra.Command {
 	return f.sub("watch [MANIFEST]", "Print every change until interrupted", nil, func(ctx context.Context, fs *flags.Flags, _ []string) error {
-		err := fs.Follow(ctx, func([]flags.Flag) {}, func(x flags.Flag) {
-			f.ui.JSON(x)
-			f.ui.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, value(x), because(x))
-		}, func(err error) { f.ui.Warnf("%v", err) })
+		err := fs.Follow(ctx, flags.Follower{
+			Stand: func([]flags.Flag) {}, Stopped: func(flags.Stops) {},
+			Change: func(x flags.Flag) {
+				f.ui.JSON(x)
+				f.ui.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, value(x), because(x))
+			},
+			Trouble: func(err error) { f.ui.Warnf("%v", err) },
+		})
 		return unlessEnded(ctx, err)
 	})
 }

@@ -150,15 +150,11 @@ func (a *app) options(ctx context.Context, p *project, command string) (environm
 
 // head is the commit that is checked out in the pipeline's source folder; empty: there is none, which hosts do not need.
 func head(ctx context.Context, p *project) string {
-	repo, err := git.Open(ctx, p.Source.Path)
+	hash, err := git.Head(ctx, p.Source.Path)
 	if err != nil {
 		return ""
 	}
-	at, err := repo.Resolve(ctx, "HEAD")
-	if err != nil {
-		return ""
-	}
-	return at.Hash
+	return hash
 }
 
 // argument is how a command line in this folder names a manifest; empty: it is the default.

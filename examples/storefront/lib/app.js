@@ -17,7 +17,7 @@ const publicDir = fileURLToPath(new URL('../public', import.meta.url));
  * @param {Object} parts.config what lib/config.js returns
  * @param {{ready: boolean}} parts.state whether the process wants requests; /healthz says so to the router
  * @param {Object} parts.store pages and pictures, of lib/store.js
- * @param {{isOn: function(string): boolean}} parts.flags of lib/flags.js
+ * @param {{isOn: function(string): Promise<boolean>}} parts.flags of lib/flags.js
  * @param {Object} parts.load of lib/load.js
  * @param {{write: function(Object)}} parts.log of lib/accesslog.js
  * @returns {express.Application}
@@ -42,7 +42,7 @@ export function createApp({ config, state, store, flags, load, log }) {
   // A visit is recorded after its page was sent: the list is for the next visitor, and nobody waits for it.
   app.get('/', async (req, res) => {
     const recent = await store.recent();
-    res.send(pages.front(context(req), { recent, feature: flags.isOn(FEATURE) }));
+    res.send(pages.front(context(req), { recent, feature: await flags.isOn(FEATURE) }));
     await store.visit('/');
   });
 
@@ -57,7 +57,7 @@ export function createApp({ config, state, store, flags, load, log }) {
 
   // Asked anew for every request: the flag may change between two of them.
   app.get('/feature', async (req, res) => {
-    if (!flags.isOn(FEATURE)) {
+    if (!await flags.isOn(FEATURE)) {
       return missing(req, res);
     }
     res.send(pages.feature(context(req)));

@@ -1,20 +1,19 @@
-// Redis, and what the shop does without it.
+// The shop's own Redis, and what the shop does without it.
 import { createClient } from 'redis';
-import { followFlags, noFlags } from './flags.js';
 import { memoryStore, redisStore, withFallback } from './store.js';
 
 const FIRST_CONNECTION_MS = 2000;
 
 /**
- * Connects to Redis at url and returns the store and the flags that live there. It waits a moment for the
- * first connection and goes on without one: the shop opens with Redis away, and finds it when it is back.
+ * Connects to Redis at url and returns the store that lives there. It waits a moment for the first connection
+ * and goes on without one: the shop opens with Redis away, and finds it when it is back.
  *
  * @param {string} url redis://:PASSWORD@HOST:PORT, or empty for none
  * @param {function(string)} warn gets a line when Redis goes away, and one when it is back
  */
 export async function connect(url, warn) {
   if (!url) {
-    return { store: memoryStore(), flags: noFlags(), close: async () => {} };
+    return { store: memoryStore(), close: async () => {} };
   }
   const client = createClient({
     url,
@@ -22,8 +21,6 @@ export async function connect(url, warn) {
     pingInterval: 5000, // notices a connection that died in silence
     socket: { connectTimeout: 2000, reconnectStrategy: (retries) => Math.min(100 * 2 ** retries, 2000) },
   });
-  // A connection that listens to a channel can do nothing else.
-  const subscriber = client.duplicate();
 
   // One line for each change of state, not one for each attempt.
   let away = false;
@@ -39,19 +36,12 @@ export async function connect(url, warn) {
       warn('redis is back');
     }
   });
-  subscriber.on('error', () => {}); // the same news a second time
 
-  const flags = followFlags(client, subscriber);
-  const connected = Promise.allSettled([client.connect(), subscriber.connect()]);
-  await Promise.race([connected.then(() => flags.refresh()), delay(FIRST_CONNECTION_MS)]);
+  await Promise.race([client.connect().catch(() => {}), delay(FIRST_CONNECTION_MS)]);
 
   return {
     store: withFallback(redisStore(client), memoryStore()),
-    flags,
-    close: async () => {
-      client.destroy();
-      subscriber.destroy();
-    },
+    close: async () => client.destroy(),
   };
 }
 

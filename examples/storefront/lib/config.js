@@ -12,7 +12,8 @@ export function fromEnvironment(env) {
   return {
     port,
     host: env.HOST || '0.0.0.0',
-    redisUrl: env.REDIS_URL || '', // empty: everything stays in memory
+    redisUrl: env.REDIS_URL || '', // the shop's own Redis; empty: everything stays in memory
+    flagsUrl: env.OFREP_ENDPOINT || '', // troop's agent on this host; empty: all flags are off
     logDir: env.LOG_DIR || '', // empty: the log goes to standard output
     release: env.RELEASE || 'development', // digest of the artifact
     version: env.VERSION || 'working copy', // commit

@@ -1,56 +1,29 @@
-// Feature flags, as `troop flag set` writes them: a key each, and a channel that tells of changes.
+// Feature flags, asked of troop's agent on this host by OFREP, through OpenFeature's SDK. The agent knows all flags, also
+// while the environment's Redis is away; the shop knows neither that Redis nor its password.
+/* global fetch, AbortSignal */
+import { OFREPProvider } from '@openfeature/ofrep-provider';
+import { OpenFeature } from '@openfeature/server-sdk';
 
-const PREFIX = 'troop:flag:';
-const CHANNEL = 'troop:flags';
-const NAMES = ['new-feature'];
+const TIMEOUT_MS = 500; // after which the agent counts as away
 
-/** Flags where there is no Redis: all off. */
+/** Flags where there is no agent: all off. */
 export function noFlags() {
-  return { isOn: () => false, refresh: async () => {} };
+  return { isOn: async () => false };
 }
 
 /**
- * Follows the flags. Reading one is a look-up in memory, never a request. Changes come through the channel;
- * because the channel forgets what was said while a connection was down, the keys are read again after
- * every connection. While Redis is away the last known values stand.
+ * @param {string} endpoint of the agent, such as http://127.0.0.1:8016, or empty for none
+ * @returns {Promise<{isOn: function(string): Promise<boolean>}>} what is not set, cannot be read or is no boolean is off
  */
-export function followFlags(client, subscriber) {
-  const values = new Map();
-
-  async function refresh() {
-    await Promise.all(NAMES.map(async (name) => {
-      try {
-        values.set(name, parse(await client.get(PREFIX + name)));
-      } catch {
-        // away again; the next connection comes back here
-      }
-    }));
+export async function flagsAt(endpoint) {
+  if (!endpoint) {
+    return noFlags();
   }
-
-  client.on('ready', refresh);
-  subscriber.on('ready', refresh);
-  subscriber.subscribe(CHANNEL, (message) => {
-    const flag = decode(message);
-    if (NAMES.includes(flag.name)) {
-      values.set(flag.name, flag.value);
-    }
-  }).catch(() => {}); // destroyed before it ever connected
-
-  return {
-    isOn: (name) => values.get(name) === true,
-    refresh,
-  };
-}
-
-// null: the key is not there, the flag was never set or is unset.
-function parse(text) {
-  return text === null ? undefined : decode(text).value;
-}
-
-function decode(text) {
-  try {
-    return JSON.parse(text) || {};
-  } catch {
-    return {}; // somebody else's value: the same as none
-  }
+  const provider = new OFREPProvider({
+    baseUrl: endpoint,
+    fetchImplementation: (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) }),
+  });
+  await OpenFeature.setProviderAndWait(endpoint, provider);
+  const client = OpenFeature.getClient(endpoint);
+  return { isOn: (name) => client.getBooleanValue(name, false) };
 }

@@ -4,10 +4,6 @@ import { PICTURES } from '../lib/store.js';
 import { fakeRedis } from './support/redis.js';
 import { eventually } from './support/shop.js';
 
-const KEY = 'troop:flag:new-feature';
-const on = JSON.stringify({ name: 'new-feature', value: true, version: 2 });
-const off = JSON.stringify({ name: 'new-feature', value: false, version: 3 });
-
 describe('with Redis', () => {
   let redis, backend, warnings;
 
@@ -46,47 +42,21 @@ describe('with Redis', () => {
     expect(await backend.store.picture(ids[0])).to.equal(undefined);
   });
 
-  it('a flag that is on is on from the first request', async () => {
-    redis.set(KEY, on);
-    await open();
-    expect(backend.flags.isOn('new-feature')).to.equal(true);
-  });
-
-  it('a change of a flag arrives by itself', async () => {
-    await open();
-    expect(backend.flags.isOn('new-feature')).to.equal(false);
-    redis.publish('troop:flags', on);
-    await eventually(() => backend.flags.isOn('new-feature'));
-    redis.publish('troop:flags', off);
-    await eventually(() => !backend.flags.isOn('new-feature'));
-  });
-
-  it('nonsense and other flags change nothing', async () => {
-    redis.set(KEY, on);
-    await open();
-    redis.publish('troop:flags', 'not json');
-    redis.publish('troop:flags', 'null');
-    redis.publish('troop:flags', JSON.stringify({ name: 'another', value: true }));
-    redis.publish('troop:flags', JSON.stringify({ name: 'new-feature', value: 'true' }));
-    await eventually(() => !backend.flags.isOn('new-feature'));
-    expect(backend.flags.isOn('another')).to.equal(false);
-  });
-
-  it('a change while the connection was down is seen when it is back', async () => {
-    redis.set(KEY, on);
+  it('visits while Redis is away are kept here, and Redis is found when it is back', async () => {
     await open();
     const { port } = redis;
     await redis.stop();
     await backend.store.visit('/while-away');
     expect(await backend.store.recent()).to.deep.equal(['/while-away']);
-    expect(backend.flags.isOn('new-feature'), 'last known value').to.equal(true);
 
     redis = await fakeRedis(port);
-    redis.set(KEY, off);
-    await eventually(() => !backend.flags.isOn('new-feature'));
     await eventually(() => warnings.length === 2);
     expect(warnings[0]).to.match(/^redis is away/);
     expect(warnings[1]).to.equal('redis is back');
+    await eventually(async () => {
+      await backend.store.visit('/back');
+      return redis.list('storefront:recent').includes('/back');
+    });
   });
 
   it('a page does not wait for a Redis that is silent', async () => {
@@ -100,21 +70,18 @@ describe('with Redis', () => {
 
 describe('without Redis', () => {
   it('the shop opens with memory alone', async () => {
-    const { store, flags, close } = await connect('', () => {});
+    const { store, close } = await connect('', () => {});
     await store.visit('/');
     expect(await store.recent()).to.deep.equal(['/']);
-    expect(flags.isOn('new-feature')).to.equal(false);
-    await flags.refresh();
     await close();
   });
 
   it('the shop opens when Redis does not answer', async () => {
     const redis = await fakeRedis();
     await redis.stop();
-    const { store, flags, close } = await connect(redis.url, () => {});
+    const { store, close } = await connect(redis.url, () => {});
     await store.visit('/');
     expect(await store.recent()).to.deep.equal(['/']);
-    expect(flags.isOn('new-feature')).to.equal(false);
     await close();
   });
 });

@@ -94,7 +94,7 @@ describe('the feature behind the flag', () => {
   });
 
   it('is there while the flag is on', async () => {
-    const { app } = shop({ flags: { isOn: (name) => name === 'new-feature' } });
+    const { app } = shop({ flags: { isOn: async (name) => name === 'new-feature' } });
     expect((await request(app).get('/')).text).to.include('id="new-feature"');
     await request(app).get('/feature').expect(200, /bundle/);
   });

@@ -89,10 +89,16 @@ func (a *agent) close(ctx context.Context, reason string) {
 		a.job.Warnf("close the canary: %v; trying again", err) // the next step does
 	}
 	poke(a.wake)
+	data := map[string]any{
+		"reason": reason, "generation": d.Generation,
+		sdk.Delays: map[string]any{"canary": float64(time.Since(c.Time).Microseconds()) / 1000},
+	}
+	if r, ok := d.Releases[d.Candidate]; ok { // else it is the good one, which production serves, too
+		data[sdk.StoppedRelease] = r.Artifact
+	}
 	go a.publish(ctx, sdk.Event{
-		Kind: "canary.closed", Severity: sdk.Alert, Key: "canary",
-		Summary: "the canary gets no more traffic: " + reason,
-		Data:    map[string]any{"reason": reason, "generation": d.Generation},
+		Time: c.Time, Kind: "canary.closed", Severity: sdk.Alert, Key: "canary",
+		Summary: "the canary gets no more traffic: " + reason, Data: data,
 	})
 }
 

@@ -10,22 +10,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// follow takes over every desired state. When the shared state lost its data, it gets back what is remembered here:
-// otherwise the next deploy would believe that nothing serves.
+// follow takes over every desired state.
 func (a *agent) follow(ctx context.Context) error {
-	e, err := a.job.State(ctx, state.KeyDesired)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	m := a.memory
-	a.mu.Unlock()
-	if e.Version == 0 && m.Version != 0 {
-		a.job.Warnf("the shared state lost the desired state; restoring it")
-		if _, err := a.job.SetState(ctx, state.KeyDesired, state.Encode(m.Desired)); err != nil {
-			return err
-		}
-	}
 	defer func() {
 		a.mu.Lock()
 		a.connected = false
@@ -82,7 +68,7 @@ func (a *agent) report(ctx context.Context) {
 func (a *agent) tell(ctx context.Context, key string, v any) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	if _, err := a.job.SetState(ctx, key, state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	if _, err := a.job.SetState(ctx, sdk.HostKey(a.job.Info.Host, key), state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		a.job.Warnf("%v", err)
 	}
 }

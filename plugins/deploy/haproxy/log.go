@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.missed)]" of the role router.
+// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.note)]" of the role router.
 type Request struct {
 	Backend string
 	Server  string // "<NOSRV>" when no server was chosen
@@ -18,6 +18,7 @@ type Request struct {
 	First   time.Duration // until the first byte of the answer; negative when there was none
 	Last    time.Duration // until the last byte, or until the request was given up
 	Missed  bool          // it was the canary's turn, and the canary had no server for it
+	Tester  bool          // the client chose the pool
 }
 
 // ParseRequest reads one line of the log.
@@ -39,7 +40,7 @@ func ParseRequest(line string) (Request, error) {
 		times[i] = time.Duration(ms) * time.Millisecond
 	}
 	return Request{
-		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Missed: f[5] == "1",
+		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Missed: f[5] == "1", Tester: f[5] == "2",
 	}, nil
 }
 

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Keys of the shared state. The stage and the actions write desired, driver and order; the agent writes actual and
-// traffic, and watches every key that begins with desired.
+// Keys of the shared state. The stage and the actions write desired, driver, order and verdict; the agent writes actual and
+// traffic, as entries of its host, and watches every key that begins with desired.
 const (
 	KeyDesired = "desired"
 	KeyDriver  = "desired.driver"

@@ -55,14 +55,15 @@ func NewCounter(agent string, now time.Time, criteria Criteria) *Counter {
 // rescue is the server that passes a request on to production when the canary cannot answer it.
 const rescue = "rescue"
 
-// Add counts one request. Requests that reached no pool, or a slot that served before, do not count. A request without an answer counts as unanswered,
+// Add counts one request. Requests that reached no pool, or a slot that served before, do not count, nor do those of
+// testers: they are no sample of the clients. A request without an answer counts as unanswered,
 // whoever gave it up: a release that hangs makes its clients go away. One that was given up while the answer came counts
 // with the time that it took until then, which is less than the answer would have taken.
 func (c *Counter) Add(r haproxy.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.count.pool(r.Backend)
-	if s == nil || c.left[r.Backend+"/"+r.Server] {
+	if s == nil || r.Tester || c.left[r.Backend+"/"+r.Server] {
 		return
 	}
 	if r.Missed {

@@ -102,6 +102,7 @@ func TestServers(t *testing.T) {
 	}
 	c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-b", First: -1}) // of the former release
 	c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-a"})
+	c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-a", Status: 500, Tester: true})
 	got := c.Read(time.Now())
 	if got.Canary.Requests != 1 || got.Canary.Downs != 2 || got.Production.Downs != 0 || got.InFlight != (InFlight{Production: 4, Canary: 3}) {
 		t.Errorf("got %+v", got)

@@ -5,6 +5,7 @@ package move
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -230,7 +231,10 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 // deliver sends the file, reads it back and writes its receipt.
 func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	if m.Sent == nil {
-		s, err := storage.Send(v.Store, f, v.remote(m), v.Compress)
+		s, err := storage.Send(v.Store, f, v.remote(m, ""), v.Compress)
+		if errors.Is(err, fs.ErrExist) { // an earlier attempt was cut off, or was damaged
+			s, err = storage.Send(v.Store, f, v.remote(m, attempt()), v.Compress)
+		}
 		if err != nil {
 			return err
 		}
@@ -239,13 +243,9 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 		}
 	}
 	if err := storage.Fetch(v.Store, *m.Sent, io.Discard); err != nil {
-		remote := string(m.Sent.Remote)
 		// The stored file is damaged or missing: send it again.
 		if errors.Is(err, storage.ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
 			err = errors.Join(err, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}))
-		}
-		if errors.Is(err, storage.ErrMismatch) {
-			err = errors.Join(err, v.Store.Remove(remote))
 		}
 		return err
 	}
@@ -257,7 +257,12 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := v.Store.Put(string(m.Sent.Remote)+".json", bytes.NewReader(append(b, '\n'))); err != nil {
+	put := func(name string) error { return v.Store.Put(name, bytes.NewReader(append(b, '\n'))) }
+	err = put(string(m.Sent.Remote) + storage.ReceiptSuffix)
+	if errors.Is(err, fs.ErrExist) {
+		err = put(string(m.Sent.Remote) + "." + attempt() + storage.ReceiptSuffix)
+	}
+	if err != nil {
 		return err
 	}
 	return v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpReceipt, Receipt: &r})
@@ -327,12 +332,19 @@ func (v *Mover) Adopt(f rule.Found, name string) error {
 	}})
 }
 
-// remote is the name of a file on the storage host: HOST/RULE/YEAR-MONTH/NAME.ID.zst.
-func (v *Mover) remote(m *journal.Move) string {
+// remote is the name of a file on the storage host: NAME.ID.zst, or NAME.ID.ATTEMPT.zst. There are no folders: a host
+// could make none that it cannot change.
+func (v *Mover) remote(m *journal.Move, attempt string) string {
 	base := path.Base(string(m.Claim.Path))
 	name := base[:min(len(base), maxRemote)] + "." + m.ID
+	if attempt != "" {
+		name += "." + attempt
+	}
 	if v.Compress != "none" {
 		name += ".zst"
 	}
-	return path.Join(v.Host, m.Claim.Rule, m.Begun.UTC().Format("2006-01"), name)
+	return name
 }
+
+// attempt tells a file from that of an earlier attempt.
+func attempt() string { return strings.ToLower(rand.Text()[:6]) }

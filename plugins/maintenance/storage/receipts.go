@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"strings"
-
-	"github.com/seed-b96de936/troop/plugins/maintenance/file"
 )
 
 // Shelf is the part of a storage host that Receipts needs.
 type Shelf interface {
-	// Walk calls each with the name of every file below a folder. A folder that is missing has none: fs.ErrNotExist.
-	Walk(dir string, each func(name string)) error
+	// Names are those of all files.
+	Names() ([]string, error)
 	Get(name string, dst io.Writer) error
 }
 
@@ -26,19 +23,15 @@ const receiptMost = 1 << 20
 // Receipts reads a host's receipts on the storage host whose names are wanted. Files that are no receipts, or those of
 // another file or host, are counted only.
 func Receipts(s Shelf, host string, want func(name string) bool) (list []Receipt, bad int, err error) {
-	var names []string
-	err = s.Walk(host, func(name string) {
-		if strings.HasSuffix(name, ".json") && want(name) {
-			names = append(names, name)
-		}
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
-	}
+	names, err := s.Names()
 	if err != nil {
-		return nil, 0, fmt.Errorf("list receipts on storage host: %w", err)
+		return nil, 0, err
 	}
+	at := map[string]int{} // of an ID in the list: a receipt that was cut off is there once more
 	for _, name := range names {
+		if !strings.HasSuffix(name, ReceiptSuffix) || !want(name) {
+			continue
+		}
 		var b limited
 		if err := s.Get(name, &b); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -47,11 +40,16 @@ func Receipts(s Shelf, host string, want func(name string) bool) (list []Receipt
 			return nil, bad, err
 		}
 		var r Receipt
-		if json.Unmarshal(b.Bytes(), &r) != nil || r.ID == "" || r.Host != host || r.Remote+".json" != file.Name(name) || path.Clean(name) != name {
+		if json.Unmarshal(b.Bytes(), &r) != nil || r.ID == "" || r.Host != host || !strings.HasPrefix(name, string(r.Remote)+".") || path.Base(string(r.Remote)) != string(r.Remote) {
 			bad++
 			continue
 		}
-		list = append(list, r)
+		if i, ok := at[r.ID]; !ok {
+			at[r.ID] = len(list)
+			list = append(list, r)
+		} else if r.Verified.After(list[i].Verified) {
+			list[i] = r
+		}
 	}
 	return list, bad, nil
 }

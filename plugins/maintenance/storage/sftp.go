@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path"
@@ -184,15 +185,14 @@ func (s *SFTP) Close() error {
 
 func (s *SFTP) full(name string) string { return path.Join(s.path, name) }
 
-// Put stores src under a name. It writes to another name, syncs and renames, so that a file with its final name is
-// complete. It overwrites what an earlier attempt left.
+// Put stores src under a name that is not taken yet: the error for another one is fs.ErrExist. The storage host lets nothing
+// be changed, renamed or removed, so what a lost connection leaves there is half a file without a receipt.
 func (s *SFTP) Put(name string, src io.Reader) error {
 	full := s.full(name)
-	if err := s.sftp.MkdirAll(path.Dir(full)); err != nil {
-		return fmt.Errorf("make folder of %s on storage host: %w", name, err)
+	if _, err := s.sftp.Lstat(full); err == nil {
+		return fmt.Errorf("create %s on storage host: %w", name, fs.ErrExist)
 	}
-	part := full + ".part"
-	f, err := s.sftp.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	f, err := s.sftp.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return fmt.Errorf("create %s on storage host: %w", name, err)
 	}
@@ -200,17 +200,23 @@ func (s *SFTP) Put(name string, src io.Reader) error {
 	if _, can := s.sftp.HasExtension("fsync@openssh.com"); can && err == nil {
 		err = f.Sync()
 	}
-	if errClose := f.Close(); err == nil {
-		err = errClose
-	}
-	if err == nil {
-		err = s.sftp.PosixRename(part, full)
-	}
-	if err != nil {
-		_ = s.sftp.Remove(part) // to free its space; the next attempt overwrites it anyway
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s on storage host: %w", name, err)
 	}
 	return nil
+}
+
+// Names returns the names of all stored files.
+func (s *SFTP) Names() ([]string, error) {
+	files, err := s.sftp.ReadDir(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("list the files on storage host: %w", err)
+	}
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	return names, nil
 }
 
 // Get writes a stored file to dst.
@@ -222,34 +228,6 @@ func (s *SFTP) Get(name string, dst io.Writer) error {
 	_, err = f.WriteTo(dst)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("read %s on storage host: %w", name, err)
-	}
-	return nil
-}
-
-// Walk calls each with the name of every file below a folder.
-func (s *SFTP) Walk(dir string, each func(name string)) error {
-	entries, err := s.sftp.ReadDir(s.full(dir))
-	if err != nil {
-		return fmt.Errorf("list %s on storage host: %w", dir, err)
-	}
-	for _, e := range entries {
-		name := path.Join(dir, e.Name())
-		switch {
-		case e.IsDir():
-			if err := s.Walk(name, each); err != nil {
-				return err
-			}
-		case e.Mode().IsRegular():
-			each(name)
-		}
-	}
-	return nil
-}
-
-// Remove removes a stored file that is damaged.
-func (s *SFTP) Remove(name string) error {
-	if err := s.sftp.Remove(s.full(name)); err != nil {
-		return fmt.Errorf("remove %s on storage host: %w", name, err)
 	}
 	return nil
 }

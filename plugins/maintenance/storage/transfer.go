@@ -18,11 +18,11 @@ import (
 // zstdWindow bounds the memory of compression at both ends. The lines of a log repeat within it.
 const zstdWindow = 1 << 20
 
-// Store is the part of a storage host that Send and Fetch need.
+// Store is the part of a storage host that Send and Fetch need: files can be added and read.
 type Store interface {
+	// Put stores a file under a new name; fs.ErrExist says that it is taken, perhaps by half a file.
 	Put(name string, src io.Reader) error
 	Get(name string, dst io.Writer) error
-	Remove(name string) error
 }
 
 // Object is a file on the storage host.
@@ -45,6 +45,9 @@ type Receipt struct {
 	Verified    time.Time `json:"verified"`
 	Object
 }
+
+// ReceiptSuffix ends the name of a receipt, which begins with the file's. A file without one is not complete.
+const ReceiptSuffix = ".json"
 
 // Errors of Send and Fetch.
 var (

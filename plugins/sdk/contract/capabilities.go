@@ -40,7 +40,7 @@ var facts = []struct {
 	{Events, "publish and read events", true, false},
 	{Notify, "notify people", false, false},
 	{Secrets, "read the secrets that its block refers to", false, false},
-	{Storage, "send files to the storage host, with the key of all hosts", true, true},
+	{Storage, "send files to the storage host, with the account of its host", true, true},
 }
 
 // AllCapabilities returns every capability.
@@ -129,17 +129,21 @@ type Capabilities interface {
 	SetFlag(ctx context.Context, name string, value any) error
 
 	// State returns an entry of the state that this plugin shares with its agents in the environment. Each plugin has
-	// its own entries. An unset entry has Version 0 and is no error.
+	// its own entries. An unset entry has Version 0 and is no error. On a host there are the entries of the stages and
+	// actions, and its own; an entry that no stage or action wrote is ErrRefused, as is one older than one that this host
+	// has read.
 	State(ctx context.Context, key string) (Entry, error)
 
-	// SetState replaces an entry and returns it with its new version, which is one more than the old one. The last
+	// SetState replaces an entry and returns it with its new version, which is one more than the old one. An agent sets
+	// entries with a HostKey of its host, stages and actions all others; else it is ErrRefused. The last
 	// writer wins; each write gets its own version. After an error the entry may have been written. It may be repeated;
 	// that adds a version and notifies watchers again.
 	SetState(ctx context.Context, key string, value []byte) (Entry, error)
 
 	// WatchState passes each the current entries under prefix, in no order, then every change, in order per key, until
 	// ctx is done or each returns an error, which WatchState returns. Of changes in quick succession, only the latest
-	// may be delivered. While Redis is unreachable it waits, then delivers what changed meanwhile.
+	// may be delivered. While Redis is unreachable it waits, then delivers what changed meanwhile. To watch the entries
+	// of a host, prefix begins with HostKey(host, ""). Refused entries are not delivered.
 	WatchState(ctx context.Context, prefix string, each func(Entry) error) error
 
 	// Publish records an event and delivers it to all subscribers. On a host it returns once the event is on the host's
@@ -148,8 +152,9 @@ type Capabilities interface {
 	// calls returned.
 	Publish(ctx context.Context, e Event) error
 
-	// Subscribe passes each the events that f selects, in the order of the environment's stream, until ctx is done or
-	// each returns an error, which Subscribe returns. While Redis is unreachable it waits, then resumes after the last
+	// Subscribe passes each the events that f selects, in order per host, until ctx is done or each returns an error,
+	// which Subscribe returns. Who published an event is known, not only said: Host and Role are those of the publisher,
+	// and an alert's Key begins with "HOST/". On a host of the application there are only the host's own events. While Redis is unreachable it waits, then resumes after the last
 	// event that each accepted.
 	Subscribe(ctx context.Context, f EventFilter, each func(Event) error) error
 
@@ -161,8 +166,9 @@ type Capabilities interface {
 	// local value. Any other name is ErrNotFound. From then on the value is masked in all output.
 	Secret(ctx context.Context, name string) (string, error)
 
-	// StorageKey returns the credentials with which a host sends files to the environment's storage host. It is
-	// ErrRefused unless the manifest grants "storage" to the stage; the grant covers its actions and agents.
+	// StorageKey returns, on a host, the credentials of that host's account on the environment's storage host. The account
+	// can add files and read them, and neither change nor remove any. It is ErrRefused unless the manifest grants
+	// "storage" to the stage, and always elsewhere.
 	StorageKey(ctx context.Context) (StorageKey, error)
 }
 

@@ -17,7 +17,10 @@
 // implement it, and the tests of the wire package cover every field of its types.
 package contract
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // RunID is a ULID.
 type RunID string
@@ -171,6 +174,16 @@ type Event struct {
 	Data        map[string]any `json:"data,omitempty"`
 }
 
+// The keys of an event's data that troop gives a meaning.
+const (
+	// StoppedRelease is the artifact's digest of a release that was stopped: before the event is published, the feature
+	// flags that came with it are switched off on all hosts. Only stages, actions and the router's agents stop releases.
+	StoppedRelease = "stopped_release"
+	// Delays is a map of milliseconds from the event's time to each part of what followed. Troop adds "flags" to that of a
+	// stopped release, and "message" to the report of what people were told.
+	Delays = "delays_ms"
+)
+
 // EventFilter selects events. The zero value selects every event from now on.
 type EventFilter struct {
 	Kinds      []string // prefixes; empty: every kind
@@ -203,11 +216,25 @@ type Artifact struct {
 	Size   int64  // bytes
 }
 
-// Entry is one entry of the state that a plugin shares with its agents in an environment.
+// Entry is one entry of the state that a plugin shares with its agents in an environment. An entry belongs to one writer:
+// one with a HostKey to the plugin's agent on that host, every other to the plugin's stages and actions.
 type Entry struct {
 	Key     string
 	Value   []byte
 	Version int64 // number of changes of the key; 0: not set
+}
+
+// HostKey is the key of an entry that only the agent on a host may set.
+func HostKey(host HostName, key string) string { return "@" + string(host) + "/" + key }
+
+// CutHostKey is the opposite of HostKey; ok is false for a key of the stages and actions.
+func CutHostKey(s string) (host HostName, key string, ok bool) {
+	s, at := strings.CutPrefix(s, "@")
+	name, key, cut := strings.Cut(s, "/")
+	if !at || !cut || name == "" {
+		return "", "", false
+	}
+	return HostName(name), key, true
 }
 
 // StorageKey holds the credentials with which a host sends files to its environment's storage host.

@@ -37,7 +37,7 @@ type Fake struct {
 }
 
 // Capabilities returns the Fake as Capabilities.
-func (f *Fake) Capabilities() contract.Capabilities { return core{f} }
+func (f *Fake) Capabilities() contract.Capabilities { return core{f: f} }
 
 // Published returns the events that were published or notified, in order.
 func (f *Fake) Published() []sdk.Event {
@@ -134,7 +134,10 @@ func (f *Fake) wait() <-chan struct{} {
 }
 
 // core implements Capabilities with a Fake, so that the Fake's own methods can have simpler signatures for tests.
-type core struct{ f *Fake }
+type core struct {
+	f    *Fake
+	host sdk.HostName // of an agent; empty: a stage or an action
+}
 
 func (c core) Hosts(context.Context) ([]sdk.Host, error) { return c.f.Hosts, nil }
 
@@ -209,6 +212,9 @@ func (c core) State(ctx context.Context, key string) (sdk.Entry, error) {
 }
 
 func (c core) SetState(_ context.Context, key string, value []byte) (sdk.Entry, error) {
+	if owner, _, _ := sdk.CutHostKey(key); owner != c.host {
+		return sdk.Entry{}, &contract.Error{Kind: contract.ErrRefused, Text: "state " + key + " belongs to another writer"}
+	}
 	return c.f.SetState(key, value), nil
 }
 

@@ -117,7 +117,7 @@ func collect(t testing.TB, body string, o Options, call func(contract.Job, func(
 		o.Fake = &Fake{}
 	}
 	r := Result{Outputs: map[string]any{}}
-	job := contract.Job{Config: config(t, body, o), Info: o.Info, Capabilities: core{o.Fake}}
+	job := contract.Job{Config: config(t, body, o), Info: o.Info, Capabilities: core{o.Fake, o.Info.Host}}
 	before := len(o.Fake.Published())
 	r.Err = call(job, r.add)
 	r.Events = o.Fake.Published()[before:]

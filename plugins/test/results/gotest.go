@@ -38,7 +38,13 @@ type goTest struct {
 	holds     bool // subtests, which count in its place
 	broke     bool // one of them failed
 	out       []string
+	looked    bool     // for a panic
+	panics    []string // out from a panic on
+	trace     string   // the same as text
 }
+
+// maxDepth bounds how far the parent of a subtest is looked for, so that the cost does not grow with the square of a name's length.
+const maxDepth = 100
 
 type goReader struct {
 	packages map[string]*goTest
@@ -134,7 +140,7 @@ func (r *goReader) test(e goEvent) *goTest {
 		return t
 	}
 	t = &goTest{pkg: e.Package, name: e.Test, parent: p}
-	for name := e.Test; ; {
+	for name, depth := e.Test, 0; depth < maxDepth; depth++ {
 		i := strings.LastIndexByte(name, '/')
 		if i < 0 {
 			break
@@ -176,8 +182,12 @@ func (r *goReader) cases() []Case {
 			list = append(list, p.explain(Case{Name: p.pkg, Package: p.pkg}))
 		}
 	}
+	named := map[string]bool{} // builds that a case speaks of
+	for _, c := range list {
+		named[r.failed[c.Package]] = true
+	}
 	for _, path := range r.broken {
-		if !slices.ContainsFunc(list, func(c Case) bool { return r.failed[c.Package] == path }) {
+		if !named[path] {
 			list = append(list, r.build(strings.Fields(path + " ?")[0], path))
 		}
 	}
@@ -288,14 +298,20 @@ func (t *goTest) said(c *Case) bool {
 
 // panicked takes the message of a panic, and the first frame that is not the runtime's.
 func (t *goTest) panicked(c *Case) bool {
-	at := slices.IndexFunc(t.out, goPanic.MatchString)
-	if at < 0 {
+	if !t.looked { // once: all failed tests of a package ask it
+		t.looked = true
+		if at := slices.IndexFunc(t.out, goPanic.MatchString); at >= 0 {
+			t.panics = t.out[at:]
+			t.trace = strings.Join(t.panics, "\n")
+		}
+	}
+	trace := t.panics
+	if len(trace) == 0 {
 		return false
 	}
-	c.Message = oneLine(goPanic.FindStringSubmatch(t.out[at])[1])
+	c.Message = oneLine(goPanic.FindStringSubmatch(trace[0])[1])
 	c.Message = strings.TrimPrefix(c.Message, "runtime error: ")
-	trace := t.out[at:]
-	c.Trace = strings.Join(trace, "\n")
+	c.Trace = t.trace
 	for i, line := range trace[1:] {
 		function := trace[i]
 		m := goFrame.FindStringSubmatch(line)

@@ -88,6 +88,9 @@ func firstParagraph(text string) string {
 		if strings.HasPrefix(line, "at ") || strings.HasPrefix(line, "+ expected") || strings.HasPrefix(line, "Traceback ") {
 			break
 		}
+		if len(lines) > 0 && strings.HasSuffix(line, ": "+lines[0]) { // the same with its class, as Mocha repeats it
+			break
+		}
 		lines = append(lines, line)
 		if len(lines) == 6 {
 			break

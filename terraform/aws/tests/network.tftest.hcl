@@ -87,7 +87,7 @@ run "existing_subnets" {
   }
 
   assert {
-    condition     = aws_security_group.host.vpc_id == "vpc-0aaaaaaaaaaaaaaa1" && alltrue([for group in aws_security_group.role : group.vpc_id == "vpc-0aaaaaaaaaaaaaaa1"])
+    condition     = alltrue([for group in [aws_security_group.all, aws_security_group.router, aws_security_group.app, aws_security_group.storage] : group.vpc_id == "vpc-0aaaaaaaaaaaaaaa1"])
     error_message = "Groups are of the subnets' VPC."
   }
 }
@@ -145,7 +145,7 @@ run "subnets_of_two_vpcs" {
     values          = { vpc_id = "vpc-0aaaaaaaaaaaaaaa2", availability_zone = "eu-central-1b", map_public_ip_on_launch = true }
   }
 
-  expect_failures = [aws_security_group.host]
+  expect_failures = [aws_security_group.all]
 }
 
 run "zone_without_subnet" {

@@ -15,75 +15,71 @@ run "rules" {
 
   # Known apart, so that a rule of the wrong group is seen.
   override_resource {
-    target          = aws_security_group.host
+    target          = aws_security_group.all
     override_during = plan
-    values          = { id = "sg-host" }
+    values          = { id = "sg-all" }
   }
 
   override_resource {
-    target          = aws_security_group.role["app"]
+    target          = aws_security_group.app
     override_during = plan
     values          = { id = "sg-app" }
   }
 
   override_resource {
-    target          = aws_security_group.role["router"]
+    target          = aws_security_group.router
     override_during = plan
     values          = { id = "sg-router" }
   }
 
   override_resource {
-    target          = aws_security_group.role["storage"]
+    target          = aws_security_group.storage
     override_during = plan
     values          = { id = "sg-storage" }
   }
 
   assert {
-    condition = { for cidr, rule in aws_vpc_security_group_ingress_rule.ssh : cidr => "${rule.security_group_id} ${rule.cidr_ipv4} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}" } == {
-      "203.0.113.7/32"  = "sg-host 203.0.113.7/32 tcp 22-22"
-      "198.51.100.0/24" = "sg-host 198.51.100.0/24 tcp 22-22"
-    }
+    condition = toset([for rule in aws_security_group.all.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"]) == toset([
+      "203.0.113.7/32 tcp 22-22 false", "198.51.100.0/24 tcp 22-22 false",
+    ])
     error_message = "SSH is open to the given networks, and to no other."
   }
 
   assert {
-    condition = { for cidr, rule in aws_vpc_security_group_ingress_rule.clients : cidr => "${rule.security_group_id} ${rule.cidr_ipv4} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}" } == {
-      "0.0.0.0/0" = "sg-router 0.0.0.0/0 tcp 80-80"
-    }
-    error_message = "Only the router answers everybody, and only at its port."
+    condition = toset([for rule in aws_security_group.router.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"]) == toset([
+      "0.0.0.0/0 tcp 80-80 false", "sg-all tcp 6379-6379 false",
+    ])
+    error_message = "Only the router answers everybody, and only at its port; its Redis answers hosts of the environment alone."
   }
 
   assert {
-    condition     = [for rule in [aws_vpc_security_group_ingress_rule.app] : "${rule.security_group_id} ${rule.referenced_security_group_id} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}" if rule.cidr_ipv4 == null] == ["sg-app sg-router tcp 3000-3001"]
+    condition     = [for rule in aws_security_group.app.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"] == ["sg-router tcp 3000-3001 false"]
     error_message = "The application answers the router alone, at both slots."
   }
 
   assert {
-    condition     = [for rule in [aws_vpc_security_group_ingress_rule.redis] : "${rule.security_group_id} ${rule.referenced_security_group_id} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}" if rule.cidr_ipv4 == null] == ["sg-router sg-host tcp 6379-6379"]
-    error_message = "Redis answers hosts of the environment alone."
-  }
-
-  assert {
-    condition     = [for rule in [aws_vpc_security_group_ingress_rule.storage] : "${rule.security_group_id} ${rule.referenced_security_group_id} ${rule.ip_protocol} ${rule.from_port}-${rule.to_port}" if rule.cidr_ipv4 == null] == ["sg-storage sg-host tcp 22-22"]
+    condition     = [for rule in aws_security_group.storage.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"] == ["sg-all tcp 22-22 false"]
     error_message = "Storage takes uploads over SSH, from hosts of the environment alone."
   }
 
   assert {
-    condition     = [aws_vpc_security_group_egress_rule.hosts.security_group_id, aws_vpc_security_group_egress_rule.hosts.referenced_security_group_id, aws_vpc_security_group_egress_rule.hosts.ip_protocol] == ["sg-host", "sg-host", "-1"]
-    error_message = "Hosts reach each other."
+    condition = toset([for rule in aws_security_group.all.egress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.self}"]) == toset([
+      " -1 true", "0.0.0.0/0 -1 false",
+    ])
+    error_message = "Hosts reach each other and their package mirrors."
   }
 
   assert {
-    condition     = [for rule in aws_vpc_security_group_egress_rule.outside : rule.cidr_ipv4] == ["0.0.0.0/0"]
-    error_message = "Hosts reach their package mirrors."
+    condition     = length(aws_security_group.app.egress) + length(aws_security_group.router.egress) + length(aws_security_group.storage.egress) == 0
+    error_message = "The groups of the roles own their outgoing rules, too, and have none."
   }
 
   assert {
     condition = { for name, host in aws_instance.host : name => host.vpc_security_group_ids } == {
-      web-1     = toset(["sg-host", "sg-app"])
-      canary-1  = toset(["sg-host", "sg-app"])
-      router-1  = toset(["sg-host", "sg-router"])
-      storage-1 = toset(["sg-host", "sg-storage"])
+      web-1     = toset(["sg-all", "sg-app"])
+      canary-1  = toset(["sg-all", "sg-app"])
+      router-1  = toset(["sg-all", "sg-router"])
+      storage-1 = toset(["sg-all", "sg-storage"])
     }
     error_message = "A host is in the common group and in that of its role."
   }
@@ -100,17 +96,17 @@ run "other_ports_and_clients" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.app.from_port == 8000 && aws_vpc_security_group_ingress_rule.app.to_port == 8001
+    condition     = [for rule in aws_security_group.app.ingress : "${rule.from_port}-${rule.to_port}"] == ["8000-8001"]
     error_message = "Rules follow app_port."
   }
 
   assert {
-    condition     = [for rule in aws_vpc_security_group_ingress_rule.clients : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"] == ["10.0.0.0/8 443-443"]
+    condition     = [for rule in aws_security_group.router.ingress : "${rule.cidr_blocks[0]} ${rule.from_port}-${rule.to_port}" if length(rule.cidr_blocks) > 0] == ["10.0.0.0/8 443-443"]
     error_message = "Rules follow router_port and client_cidrs."
   }
 
   assert {
-    condition     = length(aws_vpc_security_group_egress_rule.outside) == 0
+    condition     = [for rule in aws_security_group.all.egress : rule.self] == [true]
     error_message = "Without egress_cidrs hosts reach only each other."
   }
 }

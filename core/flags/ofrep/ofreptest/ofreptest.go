@@ -22,7 +22,7 @@ func Serve(t testing.TB, file string) (endpoint string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := json.Marshal(list)
+		data, err := json.Marshal(map[string]any{"flags": list})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,13 +7,10 @@ import { once } from 'node:events';
 export async function fakeRedis(port = 0) {
   const lists = new Map();
   const values = new Map();
-  const subscribers = new Set();
   const sockets = new Set();
   let mute = false;
 
   const commands = {
-    GET: (key) => bulk(values.get(key)),
-    SET: (key, value) => (values.set(key, value), '+OK\r\n'),
     DEL: (...keys) => integer(keys.filter((key) => values.delete(key)).length),
     HSET: (key, ...fields) => (values.set(key, fields), integer(fields.length / 2)),
     HGETALL: (key) => array((values.get(key) || []).map(bulk)),
@@ -21,17 +18,13 @@ export async function fakeRedis(port = 0) {
     LREM: (key, count, value) => (lists.set(key, list(key).filter((other) => other !== value)), integer(0)),
     LTRIM: (key, from, to) => (lists.set(key, range(key, from, to)), '+OK\r\n'),
     LRANGE: (key, from, to) => array(range(key, from, to).map(bulk)),
-    PUBLISH: (channel, message) => {
-      subscribers.forEach((socket) => socket.write(array(['message', channel, message].map(bulk))));
-      return integer(subscribers.size);
-    },
   };
 
   const server = net.createServer((socket) => {
     let pending = '';
     let queue = null;
     sockets.add(socket);
-    socket.on('close', () => (sockets.delete(socket), subscribers.delete(socket)));
+    socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => {});
     socket.on('data', (chunk) => {
       pending += chunk.toString('latin1');
@@ -45,10 +38,6 @@ export async function fakeRedis(port = 0) {
 
     function answer([name, ...args]) {
       const command = name.toUpperCase();
-      if (command === 'SUBSCRIBE') {
-        subscribers.add(socket);
-        return array([bulk('subscribe'), bulk(args[0]), integer(1)]);
-      }
       if (command === 'MULTI') {
         queue = [];
         return '+OK\r\n';
@@ -72,8 +61,6 @@ export async function fakeRedis(port = 0) {
   return {
     port: server.address().port,
     url: `redis://127.0.0.1:${server.address().port}`,
-    set: (key, value) => values.set(key, value),
-    publish: (channel, message) => commands.PUBLISH(channel, message),
     list: (key) => list(key),
     mute: () => (mute = true), // connections stay, answers do not come
     stop: () => new Promise((resolve) => {
