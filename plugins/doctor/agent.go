@@ -213,7 +213,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		a.warn("%v", err)
 	}
 	a.unsent = err != nil
-	if err := a.recorder.Add(s, record.Source{Windows: a.windows, Look: a.look, Most: a.most}); err != nil {
+	if err := a.recorder.Add(s, record.Source{Windows: a.windows, Look: a.look, Most: a.ledger.Most}); err != nil {
 		a.warn("%v", err) // a full disk must not stop the doctor
 	}
 	return nil
@@ -236,13 +236,4 @@ func (a *agent) emit(e sdk.Event) {
 		a.recorder.Tell(e)
 		a.report.Last = e.Summary
 	}
-}
-
-// most returns the process of a user that used most lately.
-func (a *agent) most(uid uint32) (process.Ident, bool) {
-	list := a.ledger.Members(uid, a.windows.Apart)
-	if len(list) == 0 {
-		return process.Ident{}, false
-	}
-	return list[0].Ident, true
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ type target struct {
 
 // treatUser takes the due step against the processes that use most of what a user uses: one decision for all of them.
 func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient) {
-	members := a.ledger.Members(pt.Hog.UID, a.windows.Apart)
+	members := a.ledger.Members(pt.Hog.UID, pt.Hog.Limit, a.windows.Apart, a.program)
 	targets, spared := a.aim(members)
 	if len(targets) == 0 && spared == nil { // all of them have ended: each lives for a moment only
 		members = a.newcomers(pt.Hog.UID)
@@ -74,11 +76,13 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 	case ladder.Terminate:
 		done = "were sent SIGTERM"
 		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGTERM)
+		a.excuse(targets)
 	case ladder.Kill:
 		done = "were sent SIGKILL"
 		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP); err == nil {
 			err = signalAll(targets, unix.SIGKILL)
 		}
+		a.excuse(targets)
 	case ladder.Alert, ladder.Restart: // a user has no unit to restart
 		return
 	}
@@ -88,6 +92,20 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 	}
 	data["affected"] = len(targets)
 	a.acted(stepKinds[d.Step], pt, fmt.Sprintf("%s used %s together: %d of them %s", a.who(pt, f), use(pt.Hog), len(targets), done), data)
+}
+
+// program says what a process runs: its executable and arguments.
+func (a *agent) program(id process.Ident) string {
+	dir := filepath.Join(a.at.proc, strconv.Itoa(id.PID))
+	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	if err != nil {
+		return id.String() // it has ended, or cannot be examined
+	}
+	args, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return id.String()
+	}
+	return exe + "\x00" + string(args)
 }
 
 // newcomers lists the processes of a user that began since this tick did.
@@ -194,6 +212,13 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal) ([]target, 
 		}
 	}
 	return targets, nil
+}
+
+// excuse says that these processes are being ended: they are not looked for any more.
+func (a *agent) excuse(targets []target) {
+	for _, t := range targets {
+		a.ledger.Excuse(t.ID)
+	}
 }
 
 // signalAll sends a signal to every target that lives. It fails only if none could be sent.

@@ -16,9 +16,9 @@ type point struct {
 	cpu time.Duration
 }
 
-// add adds the CPU time used until now, and judges the window. before is the time of the last sample. The caller has set
-// percent, and sets last afterwards.
-func (s *series) add(now, before time.Time, cpu time.Duration, limit float64, window time.Duration) (Hog, bool) {
+// add adds the CPU time used until now, and judges the window. before is the time of the last sample; the last interval must
+// reach the share still of the limit. The caller has set percent, and sets last afterwards.
+func (s *series) add(now, before time.Time, cpu time.Duration, limit, still float64, window time.Duration) (Hog, bool) {
 	if limit <= 0 {
 		return Hog{}, false
 	}
@@ -43,7 +43,7 @@ func (s *series) add(now, before time.Time, cpu time.Duration, limit float64, wi
 	}
 	middle := s.points[lastBefore(s.points, now.Add(-window/2))]
 	v := rate(first, last)
-	if v < limit || rate(first, middle) < limit/2 || rate(middle, last) < limit/2 || s.percent < limit/2 {
+	if v < limit || rate(first, middle) < limit/2 || rate(middle, last) < limit/2 || s.percent < limit*still {
 		return Hog{}, false
 	}
 	return Hog{Resource: "cpu", Value: v, Limit: limit, Window: last.at.Sub(first.at)}, true

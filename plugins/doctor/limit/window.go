@@ -89,6 +89,10 @@ type spinning struct {
 }
 
 const (
+	// userStill is the share of the limit that a user's last interval must reach. It is high: what other processes of the
+	// user use must not be taken for a hog that has just ended.
+	userStill = 0.75
+
 	spinShare  = 10 // a process that gets less than this part of the limit is not judged by what it wants
 	spinSleeps = 1  // most sleeps per second of a thread that spins
 )
@@ -136,7 +140,7 @@ func (w *Windows) follow(u *sample.Usage, t *track, now time.Time, step time.Dur
 		t.uid = u.Owner.UID
 	}
 	t.percent = 100 * float64(u.CPU-t.last) / float64(step)
-	h, is := t.add(now, w.last, u.CPU, limit, w.limits.CPUFor)
+	h, is := t.add(now, w.last, u.CPU, limit, 0.5, w.limits.CPUFor)
 	if !is {
 		h, is = w.spins(u, t, now, limit)
 	}
@@ -189,7 +193,7 @@ func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64)
 		is := false
 		if step > 0 && !t.seen.IsZero() {
 			t.percent = 100 * float64(cpu-t.last) / float64(step)
-			h, is = t.add(s.Time, w.last, cpu, limit, w.limits.CPUFor)
+			h, is = t.add(s.Time, w.last, cpu, limit, userStill, w.limits.CPUFor)
 		}
 		t.last, t.seen = cpu, s.Time
 		if is {

@@ -2,6 +2,7 @@ package sample
 
 import (
 	"cmp"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,21 +41,22 @@ type Ledger struct {
 type entry struct {
 	Usage
 	seen   uint64
-	born   time.Time        // first seen; zero: when the ledger began
-	debt   time.Duration    // of ended children: was counted while they lived, and is in their parent's times as well
-	debtAt uint64           // when the last one ended
-	part   [2]time.Duration // in this window, and in the one before
+	born   time.Time     // first seen; zero: when the ledger began
+	debt   time.Duration // of ended children: was counted while they lived, and is in their parent's times as well
+	debtAt uint64        // when the last one ended
+	// excused says that a step ended the process: what it used is nobody's fault any more.
+	excused bool
+	part    recent // own, and of ended children
 }
 
 type account struct {
 	cpu    time.Duration
 	slice  time.Duration // of the user's slice at the last sample; -1: unknown
-	unseen time.Duration // in no member's part, of this window
-	before time.Duration // the same of the window before
+	unseen recent        // by processes that lived for a moment, and that nobody waited for
 	seen   uint64
 }
 
-// NewLedger returns an empty ledger. Members have a part in at most two windows. counts says which users are accounted
+// NewLedger returns an empty ledger. Members have a part in about one window. counts says which users are accounted
 // for; slices is the folder of user.slice in cgroup v2, if there is one.
 func NewLedger(window time.Duration, slices string, counts func(uid uint32) bool) *Ledger {
 	return &Ledger{
@@ -62,6 +64,34 @@ func NewLedger(window time.Duration, slices string, counts func(uid uint32) bool
 		procs: map[process.Ident]*entry{}, byPID: map[int]*entry{}, users: map[uint32]*account{},
 	}
 }
+
+// slots is the number of parts of a window. What members used is known for a window, and up to a part more.
+const slots = 5
+
+// recent is what was used in the window, the present part first.
+type recent [slots + 1]time.Duration
+
+func (r *recent) turn() {
+	copy(r[1:], r[:slots])
+	r[0] = 0
+}
+
+func (r *recent) sum() (sum time.Duration) {
+	for _, d := range r {
+		sum += d
+	}
+	return sum
+}
+
+// late is what was used in the last parts: who is a hog uses much now.
+func (r *recent) late() (sum time.Duration) {
+	for _, d := range r[:lateSlots+1] {
+		sum += d
+	}
+	return sum
+}
+
+const lateSlots = 2
 
 // interval is what one user did between two samples.
 type interval struct {
@@ -75,10 +105,10 @@ type interval struct {
 func (l *Ledger) Add(procs []Usage, now time.Time) []UserUsage {
 	l.tick++
 	began := l.now.IsZero()
-	l.now = now
-	if now.Sub(l.turned) >= l.window {
-		l.turn(now)
+	if before := l.now; before.Sub(l.turned) >= l.window/slots {
+		l.turn(before) // the interval that ends now is in the new part
 	}
+	l.now = now
 	var fresh []*entry
 	old := make(map[*entry]Usage, 16)
 	for i := range procs {
@@ -126,7 +156,10 @@ func (l *Ledger) charge(e *entry, steps map[uint32]*interval, own, children time
 	paid := min(e.debt, children)
 	e.debt -= paid
 	own, children = max(0, own), max(0, children-paid)
-	e.part[0] += own + children
+	e.part[0] += own + children + paid
+	if a := l.users[e.Owner.UID]; a != nil && e.Owner.Session {
+		a.unseen[0] = max(0, a.unseen[0]-paid) // the parent has it now
+	}
 	s := steps[e.Owner.UID]
 	if s == nil || !e.Owner.Session {
 		return
@@ -151,6 +184,10 @@ func (l *Ledger) collectDebts() {
 	// Children first: what an ended parent owed for them passes on to its own parent.
 	slices.SortFunc(gone, func(a, b *entry) int { return cmp.Compare(b.Start, a.Start) })
 	for _, e := range gone {
+		brief := !e.born.IsZero() && l.now.Sub(e.born) < l.window/2
+		if a := l.users[e.Owner.UID]; a != nil && e.Owner.Session && brief && !e.excused {
+			a.unseen[0] += e.part.sum()
+		}
 		p := l.byPID[e.PPID]
 		if p == nil || p == e || p.Start > e.Start {
 			continue
@@ -196,7 +233,7 @@ func (l *Ledger) book(steps map[uint32]*interval) []UserUsage {
 		if slice >= 0 && a.slice >= 0 && !s.foreign {
 			unseen := max(0, slice-a.slice-s.inSlice)
 			used += unseen
-			a.unseen += unseen
+			a.unseen[0] += unseen
 		}
 		a.slice = slice
 		a.cpu += used
@@ -226,57 +263,89 @@ func (l *Ledger) slice(uid uint32) time.Duration {
 func (l *Ledger) turn(now time.Time) {
 	l.turned = now
 	for _, e := range l.procs {
-		e.part = [2]time.Duration{0, e.part[0]}
+		e.part.turn()
 	}
 	for _, a := range l.users {
-		a.before, a.unseen = a.unseen, 0
+		a.unseen.turn()
 	}
 }
 
-// Busy reports whether a process, or the children that it waited for, used at least so many per cent of one core in this
-// window and the one before.
+// Excuse says that a process is being ended.
+func (l *Ledger) Excuse(id process.Ident) {
+	if e := l.procs[id]; e != nil {
+		e.excused = true
+	}
+}
+
+// Busy reports whether a process, or the children that it waited for, used at least so many per cent of one core in the
+// window.
 func (l *Ledger) Busy(id process.Ident, percent float64) bool {
 	e := l.procs[id]
 	if e == nil {
 		return false
 	}
-	span := min(l.window+l.now.Sub(l.turned), 2*l.window)
-	return 100*float64(e.part[0]+e.part[1]) >= percent*float64(span)
+	return 100*float64(e.part.sum()) >= percent*float64(l.span())
 }
 
-// covered is the share of a user's use, in per cent, that Members accounts for.
-const covered = 90
+// span is the time that the parts of members are of.
+func (l *Ledger) span() time.Duration { return l.window + l.now.Sub(l.turned) }
 
-// Members returns the fewest processes of a user that account for nearly all of what the user used lately, the greatest
-// first. If more than that was used by processes that nobody waited for, these are all that ran at all. Processes in
-// apart are left out, with what they used.
-func (l *Ledger) Members(uid uint32, apart func(process.Ident) bool) []Member {
+// Members returns the processes that make a user's use exceed a limit, in per cent of one core, the greatest first: those
+// of the fewest programs without which the rest is well below the limit, and of programs that use nearly as much. program
+// says what a process runs; copies of one program count together. If processes that nobody waited for used more than
+// that, all that ran are suspect. There is none if those that used so much have ended. Processes in apart are left out, with what they used.
+func (l *Ledger) Members(uid uint32, limit float64, apart func(process.Ident) bool, program func(process.Ident) string) []Member {
 	a := l.users[uid]
 	if a == nil {
 		return nil
 	}
-	var list []Member
-	var sum time.Duration
+	var all []Member
+	var rest time.Duration
+	sums := map[string]time.Duration{}
+	programs := map[process.Ident]string{}
 	for id, e := range l.procs {
-		part := e.part[0] + e.part[1]
-		young := !e.born.IsZero() && l.now.Sub(e.born) < 2*l.window
+		part := e.part.late()
+		young := !e.born.IsZero() && l.now.Sub(e.born) < l.window
 		if e.Owner.UID != uid || !e.Owner.Session || part == 0 && !young || apart(id) {
 			continue
 		}
-		list = append(list, Member{id, part})
-		sum += part
+		all = append(all, Member{id, part})
+		programs[id] = program(id)
+		sums[programs[id]] += part
+		rest += part
 	}
-	slices.SortFunc(list, func(a, b Member) int { return cmp.Or(cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.PID, b.PID)) })
-	if unseen := a.unseen + a.before; unseen*100 > sum*(100-covered) {
-		return list
+	slices.SortFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.PID, b.PID)) })
+	allowed := time.Duration(limit * wellBelow / 100 * float64(lateSlots*l.window/slots+l.now.Sub(l.turned)))
+	if a.unseen.late() > allowed {
+		return all
 	}
-	goal := sum * covered / 100
-	for i := range list {
-		if goal -= list[i].CPU; goal <= 0 {
-			return list[:i+1]
+	order := slices.SortedFunc(maps.Keys(sums), func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
+	chosen := map[string]bool{}
+	for n, p := range order {
+		if rest <= allowed && (n == 0 || sums[p]*alikeOf < sums[order[n-1]]*alike) {
+			break
+		}
+		chosen[p] = true
+		rest -= sums[p]
+	}
+	return slices.DeleteFunc(all, func(m Member) bool { return !chosen[programs[m.Ident]] })
+}
+
+// wellBelow is the share of the limit that may be left.
+const wellBelow = 0.75
+
+// A program uses nearly as much as another from this share on.
+const alike, alikeOf = 4, 5
+
+// Most returns the process of a user that used most lately.
+func (l *Ledger) Most(uid uint32) (most process.Ident, ok bool) {
+	var part time.Duration
+	for id, e := range l.procs {
+		if p := e.part.sum(); e.Owner.UID == uid && e.Owner.Session && (!ok || p > part || p == part && id.PID < most.PID) {
+			most, part, ok = id, p, true
 		}
 	}
-	return list
+	return most, ok
 }
 
 // Family returns the living descendants of members, and the user's other processes that began after since, in clock ticks

@@ -112,7 +112,7 @@ func TestLedgerSlice(t *testing.T) {
 		if len(got) != 1 || got[0].CPU != test.want {
 			t.Errorf("beside a process of %s: %+v, want %s", name, got, test.want)
 		}
-		if members := l.Members(bob, func(process.Ident) bool { return false }); len(members) != 1 || members[0].PID != 10 {
+		if members := l.Members(bob, 1, func(process.Ident) bool { return false }, process.Ident.String); len(members) != 1 || members[0].PID != 10 {
 			t.Errorf("members %v", members)
 		}
 	}
@@ -128,14 +128,36 @@ func TestMembers(t *testing.T) {
 		samples = append(samples, []Usage{bobs(10, 1, 0, 0), bobs(11, 10, time.Duration(20*s)*ms, time.Duration(950*s)*ms), bobs(12, 1, time.Duration(10*s)*ms, 0)})
 	}
 	play(l, samples...)
-	if got := l.Members(bob, none); len(got) != 1 || got[0].PID != 11 {
+	if got := l.Members(bob, 80, none, process.Ident.String); len(got) != 1 || got[0].PID != 11 {
 		t.Errorf("members %+v, want the script", got)
 	}
-	if got := l.Members(bob, func(id process.Ident) bool { return id.PID == 11 }); len(got) != 1 || got[0].PID != 12 {
-		t.Errorf("members without the script %+v, want the editor", got)
+	if got := l.Members(bob, 80, func(id process.Ident) bool { return id.PID == 11 }, process.Ident.String); len(got) != 0 {
+		t.Errorf("members without the script %+v, want none: the editor uses little", got)
 	}
 	if !l.Busy(process.Ident{PID: 11, Start: 11}, 40) || l.Busy(process.Ident{PID: 12, Start: 12}, 40) {
 		t.Error("want the script busy, and the editor not")
+	}
+}
+
+// TestMembersByProgram has forty copies of a program, and an innocent that uses more than each of them.
+func TestMembersByProgram(t *testing.T) {
+	l := NewLedger(10*time.Second, "", everybody)
+	var samples [][]Usage
+	for s := range 10 {
+		procs := []Usage{bobs(5, 1, time.Duration(100*s)*ms, 0)}
+		for pid := 10; pid < 50; pid++ {
+			procs = append(procs, bobs(pid, 1, time.Duration(30*s)*ms, 0))
+		}
+		samples = append(samples, procs)
+	}
+	play(l, samples...)
+	program := func(id process.Ident) string { return fmt.Sprint(id.PID >= 10) }
+	got := l.Members(bob, 80, func(process.Ident) bool { return false }, program)
+	if len(got) != 40 || slices.ContainsFunc(got, func(m Member) bool { return m.PID == 5 }) {
+		t.Errorf("%d members: %v", len(got), got)
+	}
+	if id, ok := l.Most(bob); !ok || id.PID != 5 {
+		t.Errorf("most is used by %v", id)
 	}
 }
 
