@@ -34,6 +34,34 @@ func TestDriftReport(t *testing.T) {
 	}
 }
 
+// TestDriftByWeight: an opened port and a terminated instance are the first two lines, whatever else has changed.
+func TestDriftByWeight(t *testing.T) {
+	t.Parallel()
+	d := &core.Drift{Environment: "lab", Pending: "playbooks have changed", Hosts: []core.HostDrift{
+		{Host: "web-1", Role: "production", Status: core.HostGone, Differences: []core.Difference{
+			{Layer: "terraform", What: "a tag", Concern: core.ConcernTags}, {Layer: "terraform", What: "web-1", Detail: "it no longer exists", Concern: core.ConcernGone},
+		}},
+	}}
+	d.Resources = []core.Difference{{Layer: "terraform", What: "0.0.0.0/0 may reach storage-1 on 6379/tcp", Concern: core.ConcernAccess}}
+	d.Computed = []core.Difference{{Layer: "terraform", What: "aws_eip.x", Detail: "public_dns"}}
+	want := []string{
+		"! 0.0.0.0/0 may reach storage-1 on 6379/tcp", "! web-1: it no longer exists",
+		"some differences may be changes not yet applied: playbooks have changed",
+		"web-1 (production): gone", "  terraform  a tag",
+		"1 values that the provider computes have changed; -v lists them",
+		"environment lab has drifted: web-1 is gone, 1 changes to resources of no host",
+	}
+	if got := d.Lines(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := d.Verbose(); got[0] != "computed  aws_eip.x: public_dns" {
+		t.Errorf("%q", got)
+	}
+	if only := (&core.Drift{Computed: d.Computed}); !only.Empty() {
+		t.Error("a computed value is drift")
+	}
+}
+
 func TestHolder(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2030, 1, 2, 3, 4, 5, 0, time.Local)
