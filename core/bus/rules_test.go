@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -166,7 +167,7 @@ func TestHostsMayHarmOnlyThemselves(t *testing.T) {
 	rdb := on(t, m, "canary-1", "", nil).Client()
 	for _, command := range attempts {
 		var args []any
-		for _, word := range strings.Fields(command) {
+		for word := range strings.FieldsSeq(command) {
 			args = append(args, word)
 		}
 		// DEBUG is off for everybody.
@@ -279,10 +280,7 @@ func TestForgedAndStaleOrdersAreRefused(t *testing.T) {
 		t.Errorf("an earlier order: %v", err)
 	}
 	forged := func(change func(map[string]string)) map[string]string {
-		f := map[string]string{}
-		for k, v := range second {
-			f[k] = v
-		}
+		f := maps.Clone(second)
 		change(f)
 		return f
 	}

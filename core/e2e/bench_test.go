@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
@@ -19,8 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
+	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
@@ -176,11 +174,11 @@ func BenchmarkSecondRun(b *testing.B) {
 	users, keys := map[string]string{}, map[string]string{}
 	for h := range w.hosts {
 		users[h] = sha256Hex(base32Text(derived(secrets, "redis "+h)))
-		key, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(derived(secrets, "storage "+h)).Public())
+		_, public, err := remote.KeyOf(derived(secrets, "storage "+h))
 		if err != nil {
 			b.Fatal(err)
 		}
-		keys[h] = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+		keys[h] = public
 	}
 	vars, err := json.Marshal(map[string]any{
 		"troop_environment": "lab", "troop_pipeline": "storefront",

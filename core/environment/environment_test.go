@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote/remotetest"
 )
@@ -231,12 +229,8 @@ func TestDerivedSecrets(t *testing.T) {
 	for _, s := range []secrets{one, two} {
 		for _, h := range []core.HostName{"web-1", "web-2"} {
 			private, public := s.storageKey(h)
-			if again, _ := s.storageKey(h); again != private || s.hostPassword(h) != s.hostPassword(h) {
+			if again, samePublic := s.storageKey(h); again != private || samePublic != public {
 				t.Error("not the same again")
-			}
-			key, err := ssh.ParsePrivateKey([]byte(private))
-			if err != nil || strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) != public {
-				t.Errorf("key %s: %v", public, err)
 			}
 			for _, v := range []string{private, public, s.hostPassword(h)} {
 				if seen[v] || len(v) < 50 {

@@ -5,11 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base32"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,9 +17,9 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
 )
 
 // secrets are made once per environment and stored only in its folder. No host has the seed: what it has is derived for it
@@ -67,16 +65,11 @@ func (s secrets) trust() ed25519.PublicKey { return s.orderKey().Public().(ed255
 // storageKey is the key of a host's account on the storage host: the private half as PEM, the public half as a line of
 // authorized_keys. Both are always the same text, so that an unchanged configuration is not installed again.
 func (s secrets) storageKey(host core.HostName) (private, public string) {
-	key := ed25519.NewKeyFromSeed(s.derive("storage " + string(host)))
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	private, public, err := remote.KeyOf(s.derive("storage " + string(host)))
 	if err != nil {
-		panic(err) // of another type than this
+		panic(err) // of another type than ed25519
 	}
-	pub, err := ssh.NewPublicKey(key.Public())
-	if err != nil {
-		panic(err) // as above
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub)))
+	return private, public
 }
 
 // digest is what Redis keeps of a password.

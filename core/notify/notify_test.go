@@ -413,7 +413,7 @@ func TestEscalation(t *testing.T) {
 		d.say(core.Resolved, "forgotten", "h1")
 		time.Sleep(time.Minute)
 		stop()
-		<-followed
+		<-followed //nolint:errcheck // it ended because it was stopped
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		var leads []string

@@ -3,6 +3,7 @@ package remote
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -98,6 +99,21 @@ func NewKey(comment string) (private, public string, err error) {
 		return "", "", err
 	}
 	return string(pem.EncodeToMemory(block)), authorized(sshPub), nil
+}
+
+// KeyOf is the ed25519 key pair of a seed of 32 bytes, always as the same text: the private key in PKCS #8, the public key in
+// authorized_keys format.
+func KeyOf(seed []byte) (private, public string, err error) {
+	key := ed25519.NewKeyFromSeed(seed)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", "", err
+	}
+	pub, err := ssh.NewPublicKey(key.Public())
+	if err != nil {
+		return "", "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), authorized(pub), nil
 }
 
 func authorized(k ssh.PublicKey) string {

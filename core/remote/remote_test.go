@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -326,5 +327,24 @@ func TestQuote(t *testing.T) {
 		if err != nil || string(out) != s {
 			t.Errorf("Quote(%q) reads as %q, %v", s, out, err)
 		}
+	}
+}
+
+func TestKeyOf(t *testing.T) {
+	seed := bytes.Repeat([]byte{7}, 32)
+	private, public, err := remote.KeyOf(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.ParsePrivateKey([]byte(private))
+	if err != nil || strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) != public {
+		t.Errorf("key %s: %v", public, err)
+	}
+	if again, _, _ := remote.KeyOf(seed); again != private {
+		t.Error("another text for the same seed")
+	}
+	seed[0]++
+	if _, other, _ := remote.KeyOf(seed); other == public {
+		t.Error("the same key for another seed")
 	}
 }

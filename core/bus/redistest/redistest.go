@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,7 +46,7 @@ func StartWithRules(t testing.TB, routers, others []string) *Server {
 	t.Helper()
 	s := server(t)
 	hosts := map[string]string{}
-	for _, h := range append(routers[:len(routers):len(routers)], others...) {
+	for _, h := range slices.Concat(routers, others) {
 		hosts[h] = digest(PasswordOf(h))
 	}
 	vars, err := json.Marshal(map[string]any{"redis_operator": digest(PasswordOf("operator")), "redis_hosts": hosts, "redis_routers": routers})
