@@ -98,7 +98,7 @@ func (m *Meter) Read(ctx context.Context, now time.Time) (Host, error) {
 	if m.lastAt.IsZero() {
 		step = 0
 	}
-	if h.Strain, err = m.strain.read(step, cores); err != nil {
+	if h.Strain, err = m.strain.read(step, float64(runtime.NumCPU())); err != nil {
 		return Host{}, fmt.Errorf("measure host: %w", err)
 	}
 	if step > 0 {

@@ -14,7 +14,7 @@ import (
 
 // Strain says why a host is slow when its own use of the CPU does not. Each is in per cent; 0 where the kernel does not say.
 type Strain struct {
-	Steal          float64 `json:"steal,omitempty"`           // of the CPU capacity: the hypervisor gave it to others
+	Steal          float64 `json:"steal,omitempty"`           // of the machine's CPU capacity: the hypervisor gave it to others
 	Throttled      float64 `json:"throttled,omitempty"`       // of the time: the host had used up its CPU quota
 	CPUPressure    float64 `json:"cpu_pressure,omitempty"`    // of the time: a process waited for a core
 	MemoryPressure float64 `json:"memory_pressure,omitempty"` // of the time: a process waited for memory
@@ -50,7 +50,8 @@ func newStrainMeter(proc string, v2 cgroup2, v1 map[string]string) *strainMeter 
 	return m
 }
 
-// read returns the strain over the time since the last call, on a host with so many cores. Counters that the kernel does
+// read returns the strain over the time since the last call, on a machine with so many cores: a container sees what is
+// stolen from the whole machine. Counters that the kernel does
 // not have are no error.
 func (m *strainMeter) read(step time.Duration, cores float64) (Strain, error) {
 	now := map[string]int64{}
