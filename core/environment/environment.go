@@ -49,6 +49,9 @@ type Options struct {
 	// Programs is the folder of troop's own programs; empty: that of the running program.
 	Programs string
 	Locks    Locks
+	// Stop is called when somebody else has, or may have, the environment that was locked: the command ends at the next
+	// safe point, as after Ctrl-C. Optional.
+	Stop func(cause error)
 	// Log receives lines for the user. Optional.
 	Log func(line string)
 }
@@ -61,6 +64,7 @@ type Environment struct {
 	dir  string
 
 	mu        sync.Mutex // guards the following fields
+	lease     *core.Lease
 	ssh       *remote.Client
 	workspace *terraform.Workspace
 	site      *site
@@ -76,6 +80,9 @@ func Open(o Options) (*Environment, error) {
 	}
 	if o.Log == nil {
 		o.Log = func(string) {}
+	}
+	if o.Stop == nil {
+		o.Stop = func(error) {}
 	}
 	return &Environment{o: o, conf: conf, dir: filepath.Join(o.Dir, conf.Name)}, nil
 }

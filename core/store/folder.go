@@ -136,6 +136,11 @@ func write(ctx context.Context, path string, data io.ReadSeeker) (core.Object, e
 	if _, err := data.Seek(0, io.SeekStart); err != nil {
 		return core.Object{}, err
 	}
+	return writeAll(ctx, path, data)
+}
+
+// writeAll replaces a file with what is read.
+func writeAll(ctx context.Context, path string, data io.Reader) (core.Object, error) {
 	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600), renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return core.Object{}, err

@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -15,10 +16,7 @@ import (
 
 // TestMain keeps the AWS configuration of the machine out of the tests.
 func TestMain(m *testing.M) {
-	for k, v := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "",
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
-	} {
+	for k, v := range storetest.Environ() {
 		_ = os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
@@ -56,5 +54,27 @@ func TestS3(t *testing.T) {
 	storetest.Objects(t, func(t *testing.T) func() core.Objects {
 		o := storetest.Gateway(t).S3Options
 		return func() core.Objects { return openS3(t, o) }
+	})
+}
+
+func TestShared(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		truth := t.TempDir()
+		return func() storetest.Store {
+			f := store.OpenShared(t.TempDir(), store.NewFolder(truth), nil)
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
+	})
+}
+
+func TestSharedS3(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		o := storetest.Gateway(t).S3Options
+		return func() storetest.Store {
+			f := store.OpenShared(t.TempDir(), store.Patient{Objects: openS3(t, o), Wait: time.Minute}, nil)
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
 	})
 }

@@ -46,9 +46,9 @@ type S3 struct {
 var _ core.Objects = (*S3)(nil)
 
 const (
-	answerWait = 30 * time.Second // for the first byte of an answer
-	sumHeader  = "sha256"         // metadata: SHA-256 of a value
-	partSize   = 32 << 20         // bytes of a part; values up to this size are written at once
+	answerWait   = 30 * time.Second // for the first byte of an answer
+	sumHeader    = "sha256"         // metadata: SHA-256 of a value
+	partSize     = 32 << 20         // bytes of a part; values up to this size are written at once
 	partsAtATime = 4
 )
 

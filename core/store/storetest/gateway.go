@@ -52,8 +52,15 @@ type Server struct {
 	cmd *exec.Cmd
 }
 
-// Gateway starts a real S3 server in a folder that is removed after the test, and sets the credentials in the
-// environment of the test.
+// Environ is what the environment of a process has to be for Gateway: its credentials, and nothing of this machine's.
+func Environ() map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
+	}
+}
+
+// Gateway starts a real S3 server in a folder that is removed after the test. Environ has its credentials.
 func Gateway(t testing.TB) *Server {
 	t.Helper()
 	program, err := gateway()
@@ -64,10 +71,6 @@ func Gateway(t testing.TB) *Server {
 	s.S3Options = store.S3Options{Bucket: "troop-test", Prefix: "shop", Region: Region, PathStyle: true}
 	if err := os.Mkdir(filepath.Join(s.Dir, s.Bucket), 0o755); err != nil {
 		t.Fatal(err)
-	}
-	if tt, ok := t.(interface{ Setenv(k, v string) }); ok {
-		tt.Setenv("AWS_ACCESS_KEY_ID", AccessKey)
-		tt.Setenv("AWS_SECRET_ACCESS_KEY", SecretKey)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
