@@ -40,6 +40,13 @@ func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release
 	if lease.After != nil {
 		e.o.Log(fmt.Sprintf("environment %s: taking the place of %s, which has not been heard of", e.conf.Name, lease.After))
 	}
+	if e.share != nil {
+		end, err := e.share.hold(e, &lease)
+		if err != nil {
+			return nil, errors.Join(err, lease.Release())
+		}
+		e.end = end
+	}
 	e.mu.Lock()
 	e.lease = &lease
 	e.mu.Unlock()
@@ -53,8 +60,27 @@ func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release
 	}()
 	return sync.OnceValue(func() error {
 		close(released)
-		return lease.Release()
+		return errors.Join(e.letGo(), lease.Release())
 	}), nil
+}
+
+// letGo writes what was changed, before the environment is free for others. The environment may be closed already.
+func (e *Environment) letGo() error {
+	e.mu.Lock()
+	end := e.end
+	e.end = nil
+	e.mu.Unlock()
+	if end == nil {
+		return nil
+	}
+	err := end()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed && e.share != nil {
+		err = errors.Join(err, e.share.close())
+		e.share = nil
+	}
+	return err
 }
 
 // Fence returns the number of the holder of the environment: this command if it has locked it, else the last one. It

@@ -183,8 +183,11 @@ func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *stri
 	}
 }
 
-// LeaseHolder returns who holds an environment of a shared store and its fencing number; nil: nobody does.
+// LeaseHolder returns who holds an environment, and the number of the present or last holder; nil: nobody does.
 func (f *Files) LeaseHolder(ctx context.Context, env string) (*core.Holder, int64, error) {
+	if f.shared == nil {
+		return f.lockHolder(env)
+	}
 	l, _, err := readLease(ctx, f.shared, env)
 	if l.Free {
 		return nil, l.Fence, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -78,4 +79,22 @@ func (f *Files) Fence(ctx context.Context, env string) (int64, error) {
 		return l.Fence, err
 	}
 	return held(filepath.Join(f.dir, env, "lock")).Fence, nil
+}
+
+// lockHolder is LeaseHolder of a store on this machine. It does not take the lock: that would count as a holder.
+func (f *Files) lockHolder(env string) (*core.Holder, int64, error) {
+	path := filepath.Join(f.dir, env, "lock")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	l := flock.New(path)
+	free, err := l.TryRLock()
+	if err := errors.Join(err, l.Close()); err != nil {
+		return nil, 0, fmt.Errorf("look at lock of environment %s: %w", env, err)
+	}
+	h := held(path)
+	if free {
+		return nil, h.Fence, nil
+	}
+	return &h.Holder, h.Fence, nil
 }

@@ -31,7 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		signal.Stop(signals) // a second signal ends the process at once
 		stop(interruption(s))
 	}()
-	a := &app{in: stdin, out: stdout, errOut: stderr}
+	a := &app{ctx: ctx, stop: stop, in: stdin, out: stdout, errOut: stderr}
 	root := a.root(ctx, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
