@@ -35,6 +35,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := a.root(ctx, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	a.close()
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = context.Cause(ctx) // names the signal
 	}

@@ -293,7 +293,20 @@ func (a *app) openIn(c *cobra.Command, p *project) (*environment.Environment, er
 	if err != nil {
 		return nil, err
 	}
-	return environment.Open(o)
+	e, err := environment.Open(o)
+	if err == nil {
+		a.opened = append(a.opened, e)
+	}
+	return e, err
+}
+
+// close closes the environments that the command has left open: private files of a shared store do not stay.
+func (a *app) close() {
+	for _, e := range a.opened {
+		if err := e.Close(); err != nil {
+			a.ui.Note(err.Error())
+		}
+	}
 }
 
 // want checks how many arguments are left after the manifest.

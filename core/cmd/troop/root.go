@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
@@ -49,6 +50,7 @@ type app struct {
 	color      bool // decided from the terminal and NO_COLOR
 	noColor    bool
 	workspaces string // folder of workspaces
+	opened     []*environment.Environment
 	offline    bool   // the command does not use the store
 	state      string // folder of the store, when it is not beside the manifest
 }
