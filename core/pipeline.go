@@ -17,7 +17,9 @@ type Pipeline struct {
 	Triggers     []Trigger
 	Stages       []Stage // in manifest order
 	Notifiers    []Notifier
-	Secrets      []string // values to mask in all output
+	Secrets      []string     // values to mask in all output
+	Store        *StoreConfig `json:",omitempty"` // nil: a folder beside the manifest
+	Team         []Member     `json:",omitempty"` // who may open what is private in the store
 
 	ExitWithFailures int `json:",omitempty"` // exit status of a run that passed with failures
 
@@ -50,6 +52,22 @@ func (p *Pipeline) Environment(name string) (Environment, error) {
 func (p *Pipeline) Granted(id StageID, c Capability) bool {
 	i := slices.IndexFunc(p.Stages, func(s Stage) bool { return s.ID() == id })
 	return i >= 0 && slices.Contains(p.Stages[i].Grants, c)
+}
+
+// StoreConfig is where runs and environments are kept for several machines.
+type StoreConfig struct {
+	Type                      string // s3
+	Bucket, Prefix            string
+	Region, Endpoint, Profile string // empty: those of the AWS configuration
+	PathStyle                 bool
+	Range                     Range
+}
+
+// Member is somebody of the team, or something such as a CI system.
+type Member struct {
+	Name  string
+	Keys  []string // SSH public keys and age recipients
+	Range Range
 }
 
 // Source is where commits come from.

@@ -4,6 +4,18 @@ pipeline "shop" {
     path    = "."
     filters = ["lfs"]
   }
+  store "s3" {
+    bucket     = "our-troop"
+    prefix     = "shop"
+    region     = "eu-central-1"
+    endpoint   = "https://s3.example.org" # of a server other than AWS
+    profile    = "shop"
+    path_style = true
+  }
+  team {
+    keys_from = "team.keys"
+    member "ops-1" { keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGeqk8vQx3JZ4bWf6uWm2vJb0p6n1yq8w4k5c7r9s2tL"] }
+  }
 }
 
 variable "region" {

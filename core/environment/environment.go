@@ -16,6 +16,7 @@ package environment
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"os"
 	"os/user"
@@ -26,6 +27,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/terraform"
+	"github.com/seed-b96de936/troop/core/vault"
 )
 
 // Options select an environment and say who uses it, and for what.
@@ -51,6 +53,11 @@ type Options struct {
 	// Programs is the folder of troop's own programs; empty: that of the running program.
 	Programs string
 	Locks    Locks
+	// Vault is where a shared store keeps the files of environments, and who opens it. Nil: they lie in Dir only.
+	Vault *Vault
+	// Stop is called when somebody else has, or may have, the environment that was locked: the command ends at the next
+	// safe point, as after Ctrl-C. Optional.
+	Stop func(cause error)
 	// Log receives lines for the user. Optional.
 	Log func(line string)
 }
@@ -63,6 +70,10 @@ type Environment struct {
 	dir  string
 
 	mu        sync.Mutex // guards the following fields
+	lease     *core.Lease
+	share     *share       // nil: the files are only here
+	end       func() error // of holding the share; nil: it is not held
+	closed    bool
 	ssh       *remote.Client
 	workspace *terraform.Workspace
 	site      *site
@@ -72,7 +83,14 @@ type Environment struct {
 	configuring sync.Mutex // one playbook at a time: playbooks may touch the same files
 }
 
-// Open returns an environment of a pipeline, which the caller must close. It changes nothing.
+// Vault says how the vaults of a pipeline's environments are opened.
+type Vault struct {
+	Objects    core.Objects
+	Identities *vault.Identities
+}
+
+// Open returns an environment of a pipeline, which the caller must close. It changes nothing. Of a shared store, it reads
+// the environment's files.
 func Open(o Options) (*Environment, error) {
 	conf, err := o.Pipeline.Environment(o.Name)
 	if err != nil {
@@ -81,7 +99,14 @@ func Open(o Options) (*Environment, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	return &Environment{o: o, conf: conf, dir: filepath.Join(o.Dir, conf.Name)}, nil
+	if o.Stop == nil {
+		o.Stop = func(error) {}
+	}
+	e := &Environment{o: o, conf: conf, dir: filepath.Join(o.Dir, conf.Name)}
+	if err := e.openShare(context.Background()); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // Name returns the environment's name.
@@ -95,6 +120,17 @@ func (e *Environment) Close() error {
 	if e.ssh != nil {
 		err = errors.Join(err, e.ssh.Close())
 		e.ssh = nil
+	}
+	e.closed = true
+	if e.share == nil {
+		return err
+	}
+	if e.lease == nil { // else what it has written is complete
+		err = errors.Join(err, e.share.push(context.Background(), e.conf.Name, 0))
+	}
+	if e.end == nil {
+		err = errors.Join(err, e.share.close())
+		e.share = nil
 	}
 	return err
 }

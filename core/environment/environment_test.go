@@ -112,30 +112,32 @@ type locks struct {
 	held map[string]core.Holder
 }
 
-func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error) {
+func (l *locks) Fence(context.Context, string) (int64, error) { return 1, nil }
+
+func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (core.Lease, error) {
 	for waited := false; ; waited = true {
 		l.mu.Lock()
 		other, taken := l.held[env]
 		if !taken {
 			l.held[env] = h
 			l.mu.Unlock()
-			return func() error {
+			return core.Lease{Fence: 1, Release: func() error {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				delete(l.held, env)
 				return nil
-			}, nil
+			}}, nil
 		}
 		l.mu.Unlock()
 		if wait == nil {
-			return nil, &core.LockedError{Environment: env, Holder: other}
+			return core.Lease{}, &core.LockedError{Environment: env, Holder: other}
 		}
 		if !waited {
 			wait(other)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return core.Lease{}, context.Cause(ctx)
 		case <-time.After(time.Millisecond):
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/terraform"
@@ -13,7 +14,9 @@ import (
 type Locks interface {
 	// Lock waits until the environment is free and calls wait once with the holder. If wait is nil and the lock is held,
 	// it fails with a *core.LockedError.
-	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (release func() error, err error)
+	Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (core.Lease, error)
+	// Fence returns the number of the present or last holder; 0: there was none.
+	Fence(ctx context.Context, env string) (int64, error)
 }
 
 // Lock locks the environment until it is released or this process ends. While another command holds the lock, Lock waits
@@ -30,7 +33,70 @@ func (e *Environment) TryLock(ctx context.Context) (release func() error, err er
 }
 
 func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
-	return e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run}, wait)
+	lease, err := e.o.Locks.Lock(ctx, e.conf.Name, core.Holder{What: e.o.What, Run: e.o.Run, By: e.o.by()}, wait)
+	if err != nil {
+		return nil, err
+	}
+	if lease.After != nil {
+		e.o.Log(fmt.Sprintf("environment %s: taking the place of %s, which has not been heard of", e.conf.Name, lease.After))
+	}
+	if e.share != nil {
+		end, err := e.share.hold(e, &lease)
+		if err != nil {
+			return nil, errors.Join(err, lease.Release())
+		}
+		e.end = end
+	}
+	e.mu.Lock()
+	e.lease = &lease
+	e.mu.Unlock()
+	released := make(chan struct{})
+	go func() {
+		select {
+		case <-lease.Lost:
+			e.o.Stop(&core.LostError{Environment: e.conf.Name})
+		case <-released:
+		}
+	}()
+	return sync.OnceValue(func() error {
+		close(released)
+		return errors.Join(e.letGo(), lease.Release())
+	}), nil
+}
+
+// letGo writes what was changed, before the environment is free for others. The environment may be closed already.
+func (e *Environment) letGo() error {
+	e.mu.Lock()
+	end := e.end
+	e.end = nil
+	e.mu.Unlock()
+	if end == nil {
+		return nil
+	}
+	err := end()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed && e.share != nil {
+		err = errors.Join(err, e.share.close())
+		e.share = nil
+	}
+	return err
+}
+
+// Fence returns the number of the holder of the environment: this command if it has locked it, else the last one. It
+// grows with each holder: hosts do not obey an earlier one.
+func (e *Environment) Fence() (int64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.lease == nil {
+		return e.o.Locks.Fence(context.Background(), e.conf.Name)
+	}
+	select {
+	case <-e.lease.Lost:
+		return 0, &core.LostError{Environment: e.conf.Name}
+	default:
+		return e.lease.Fence, nil
+	}
 }
 
 // hold locks and counts the holder.

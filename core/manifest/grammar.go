@@ -113,8 +113,58 @@ var pipelineGrammar = schema{
 		{"exit_with_failures", "number", "exit status of troop run when a stage with on_failure = \"continue\" failed and no other: such a run has passed with failures", false},
 	},
 	defaults: map[string]string{"exit_with_failures": "0"},
-	blocks:   []block{{typ: "source", body: &sourceGrammar}},
-	hints:    map[string]string{"path": "The source folder belongs in a block: source { path = \".\" }."},
+	blocks: []block{
+		{typ: "source", body: &sourceGrammar},
+		{typ: "store", labels: []string{"TYPE"}, body: &storeGrammar},
+		{typ: "team", body: &teamGrammar},
+	},
+	hints: map[string]string{
+		"path":    "The source folder belongs in a block: source { path = \".\" }.",
+		"backend": "Where runs and environments are kept is said by: store \"s3\" { bucket = … }. Terraform's backend belongs in an environment's terraform block.",
+		"members": "Members belong in a block: team { member \"NAME\" { keys = […] } }.",
+	},
+}
+
+var storeGrammar = schema{
+	name: "a store block",
+	doc:  "Where runs and environments are kept, for a team or a CI system; without it, in the folder .troop beside the manifest, for one machine. TYPE is s3: a bucket of AWS or of any server with conditional writes.",
+	arguments: []argument{
+		{"bucket", "string", "name of the bucket, which exists", true},
+		{"prefix", "string", "what the keys of the pipeline begin with; without it, the pipeline's name", false},
+		{"region", "string", "region of the bucket; without it, that of AWS_REGION or of the profile", false},
+		{"endpoint", "string", "address of a server other than AWS, such as https://s3.example.org", false},
+		{"profile", "string", "profile of the AWS configuration; without it, AWS_ACCESS_KEY_ID and the like, or AWS_PROFILE", false},
+		{"path_style", "bool", "address the bucket in the path, as most servers other than AWS want", false},
+	},
+	defaults: map[string]string{"path_style": "false"},
+	hints: map[string]string{
+		"key":              "The keys in the bucket begin with: prefix = \"…\".",
+		"use_path_style":   "Write: path_style = true.",
+		"force_path_style": "Write: path_style = true.",
+		"access_key":       "Credentials do not stand in the manifest: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile.",
+		"secret_key":       "Credentials do not stand in the manifest: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile.",
+		"encrypt":          "What is private is always encrypted, for the team.",
+		"dynamodb_table":   "Leases are kept in the bucket itself.",
+	},
+}
+
+var teamGrammar = schema{
+	name: "a team block",
+	doc:  "Who may open what is private in a shared store: keys, passwords, Terraform's state and plans.",
+	arguments: []argument{
+		{"keys_from", "string", "file with a line per key, as in authorized_keys: the key, then the member's name; relative to the manifest's folder", false},
+	},
+	blocks: []block{{typ: "member", labels: []string{"NAME"}, many: true, body: &memberGrammar}},
+	hints:  map[string]string{"keys": "Keys belong to a member: member \"NAME\" { keys = […] }."},
+}
+
+var memberGrammar = schema{
+	name: "a member block",
+	doc:  "A person, or something such as a CI system.",
+	arguments: []argument{
+		{"keys", "list(string)", "SSH public keys (ssh-ed25519, ssh-rsa) or age recipients (age1…); each opens what is private", true},
+	},
+	hints: map[string]string{"key": "Keys are a list: keys = [\"ssh-ed25519 …\"]."},
 }
 
 var sourceGrammar = schema{

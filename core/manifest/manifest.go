@@ -175,6 +175,13 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 		}
 		l.pipeline.ExitWithFailures = status
 	}
+	l.readStore(ofType(inner, "store"))
+	l.readTeam(ofType(inner, "team"))
+	if s := l.pipeline.Store; s != nil && len(l.pipeline.Team) == 0 && len(ofType(inner, "team")) == 0 {
+		l.errorAt(s.Range, "Missing team block",
+			"What is private in a shared store is encrypted for a team. Beside the store: team { member \"NAME\" { keys = [\"ssh-ed25519 …\"] } }.")
+	}
+	inner = ofType(inner, "source")
 	l.onlyOne(inner, "source")
 	if len(inner) == 0 {
 		return

@@ -38,6 +38,9 @@ func (f *Files) PutArtifact(ctx context.Context, path string) (core.Artifact, er
 	if err != nil {
 		return core.Artifact{}, errors.Join(fmt.Errorf("store artifact: %w", err), remove(own))
 	}
+	if err := f.sendArtifact(ctx, path); err != nil {
+		return core.Artifact{}, fmt.Errorf("store artifact: %w", err)
+	}
 	return core.Artifact{Digest: d, Path: path, Size: size}, nil
 }
 
@@ -74,10 +77,25 @@ func (f *Files) Artifact(ctx context.Context, d core.Digest) (core.Artifact, err
 		return core.Artifact{}, fmt.Errorf("digest %q is not sha256: and 64 hexadecimal digits", d)
 	}
 	path, err := find(filepath.Join(f.dir, "artifacts"), d)
+	if errors.As(err, new(*core.NotFoundError)) && f.shared != nil {
+		if err := f.fetchArtifact(ctx, d); err != nil {
+			return core.Artifact{}, fmt.Errorf("read artifact: %w", err)
+		}
+		path, err = find(filepath.Join(f.dir, "artifacts"), d)
+	}
 	if err != nil {
 		return core.Artifact{}, err
 	}
 	size, err := checkArtifact(ctx, path, d)
+	if errors.As(err, new(*DamageError)) && f.shared != nil { // the copy is: others may have it whole
+		if err := errors.Join(remove(path), f.fetchArtifact(ctx, d)); err != nil {
+			return core.Artifact{}, fmt.Errorf("read artifact: %w", err)
+		}
+		if path, err = find(filepath.Join(f.dir, "artifacts"), d); err != nil {
+			return core.Artifact{}, err
+		}
+		size, err = checkArtifact(ctx, path, d)
+	}
 	if err != nil {
 		return core.Artifact{}, err
 	}

@@ -376,7 +376,7 @@ func TestLockOfADeadProcess(t *testing.T) {
 		err.Error() != "environment lab is in use by somebody; wait for it, or end that process" {
 		t.Fatalf("while it lives: %v", err)
 	}
-	release, err := f.Lock(t.Context(), "lab", core.Holder{}, func(core.Holder) {
+	lease, err := f.Lock(t.Context(), "lab", core.Holder{}, func(core.Holder) {
 		if err := holder.Process.Kill(); err != nil {
 			t.Error(err)
 		}
@@ -384,7 +384,7 @@ func TestLockOfADeadProcess(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after its death: %v", err)
 	}
-	if err := release(); err != nil {
+	if err := lease.Release(); err != nil {
 		t.Error(err)
 	}
 }

@@ -48,7 +48,10 @@ type sameKey struct {
 }
 
 // History opens the results of earlier runs of a pipeline.
-func (f *Files) History(_ context.Context, pipeline string, damaged func(error)) (core.History, error) {
+func (f *Files) History(ctx context.Context, pipeline string, damaged func(error)) (core.History, error) {
+	if _, err := f.refresh(ctx, lookback, ""); err != nil {
+		return nil, err
+	}
 	ids, err := f.ids()
 	if err != nil {
 		return nil, err
@@ -109,6 +112,9 @@ func (h *history) prove(ctx context.Context, id core.RunID) (*past, error) {
 		return p, nil
 	}
 	h.proven[id] = nil
+	if err := h.files.fetchJournal(ctx, id); err != nil {
+		return nil, err
+	}
 	sealed, err := h.files.seal(id)
 	old := err == nil && sealed != nil && sealed.Hash == ""
 	var rec record
@@ -209,6 +215,11 @@ func (h *history) index(ctx context.Context) error {
 func (h *history) complete(ctx context.Context, r core.StageResult) (bool, error) {
 	for d := range digests(r) {
 		good, known := h.good[d]
+		if !known && h.stored[d] == "" {
+			if a, err := h.files.Artifact(ctx, d); err == nil {
+				h.stored[d] = a.Path
+			}
+		}
 		if !known && h.stored[d] != "" {
 			_, err := checkArtifact(ctx, h.stored[d], d)
 			damage := (*DamageError)(nil)

@@ -40,16 +40,24 @@ type line struct {
 }
 
 // Append adds an event to the journal of its run.
-func (f *Files) Append(_ context.Context, e core.Event) error {
-	if _, err := f.write(e.Run, line{Event: &e}); err != nil {
+func (f *Files) Append(ctx context.Context, e core.Event) error {
+	_, err := f.write(e.Run, line{Event: &e})
+	if err == nil {
+		err = f.sendLines(ctx, e.Run, false)
+	}
+	if err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
 	return nil
 }
 
 // PutStage records the result of one stage so far, as a line of the journal.
-func (f *Files) PutStage(_ context.Context, id core.RunID, r core.StageResult) error {
-	if _, err := f.write(id, line{Stage: &r}); err != nil {
+func (f *Files) PutStage(ctx context.Context, id core.RunID, r core.StageResult) error {
+	_, err := f.write(id, line{Stage: &r})
+	if err == nil {
+		err = f.sendLines(ctx, id, false)
+	}
+	if err != nil {
 		return fmt.Errorf("write stage %s of run %s: %w", r.ID, id, err)
 	}
 	return nil
@@ -163,6 +171,10 @@ func isEvent(text []byte) bool {
 // Events yields the events of a run so far, in their order. It ends after an error.
 func (f *Files) Events(ctx context.Context, id core.RunID) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
+		if err := f.fetchJournal(ctx, id); err != nil {
+			yield(core.Event{}, err)
+			return
+		}
 		_, _ = f.eventsFrom(ctx, id, position{}, yield)
 	}
 }
@@ -171,8 +183,15 @@ func (f *Files) Events(ctx context.Context, id core.RunID) iter.Seq2[core.Event,
 func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
 		var at position
+		pause := followPause
+		if f.shared != nil {
+			pause = batch // others send no more often
+		}
 		for {
-			running, err := f.running(id) // before its events: none is missed when it ends in between
+			running, err := f.running(ctx, id) // before its events: none is missed when it ends in between
+			if err == nil {
+				err = f.fetchJournal(ctx, id)
+			}
 			if err != nil {
 				yield(core.Event{}, err)
 				return
@@ -185,7 +204,7 @@ func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event,
 			case <-ctx.Done():
 				yield(core.Event{}, context.Cause(ctx))
 				return
-			case <-time.After(followPause):
+			case <-time.After(pause):
 			}
 		}
 	}

@@ -28,6 +28,20 @@ func processStart(pid int) string {
 	return strings.TrimSpace(string(boot)) + "/" + fields[19]
 }
 
+// machine distinguishes this machine, or the container on it, from others: the processes of one know each other's PIDs.
+// It is empty without /proc.
+func machine() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + space
+}
+
 // alive reports whether a process still runs. Without /proc it checks the PID alone.
 func alive(pid int, start string) bool {
 	if pid <= 0 {

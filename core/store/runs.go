@@ -22,6 +22,7 @@ import (
 type record struct {
 	core.Run
 	Process string  `json:"process,omitempty"` // distinguishes the process that executes the run from a later one with its PID
+	Machine string  `json:"machine,omitempty"` // on which that process is
 	After   *before `json:"after,omitempty"`   // when the run begins
 }
 
@@ -47,16 +48,21 @@ type oldRecord struct {
 // PutRun records a run when it begins and when it ends. The end is on the disk when PutRun returns. What is recorded
 // before survives the death of the process, but not a loss of power: waiting for the disk would take most of the time
 // of a short run, and a run that the machine did not survive is repeated anyway.
-func (f *Files) PutRun(_ context.Context, r core.Run) error {
+//
+// In a shared store, a run has begun when its beginning is sent, and ended when all of it is.
+func (f *Files) PutRun(ctx context.Context, r core.Run) error {
 	rec := record{Run: r}
 	if r.Ended.IsZero() {
-		rec.Process, rec.After = processStart(r.PID), f.newest()
+		rec.Process, rec.Machine, rec.After = processStart(r.PID), machine(), f.newest(ctx)
 	}
 	sealed, err := f.write(r.ID, line{Record: &rec})
 	if err != nil {
 		return fmt.Errorf("write run %s: %w", r.ID, err)
 	}
 	if r.Ended.IsZero() {
+		if err := f.sendLines(ctx, r.ID, true); err != nil {
+			return fmt.Errorf("write run %s: %w", r.ID, err)
+		}
 		return nil
 	}
 	if err := f.closeJournal(r.ID); err != nil {
@@ -66,7 +72,12 @@ func (f *Files) PutRun(_ context.Context, r core.Run) error {
 	if err != nil {
 		return fmt.Errorf("encode run %s: %w", r.ID, err)
 	}
-	if err := renameio.WriteFile(f.recordPath(r.ID), append(b, '\n'), 0o644); err != nil {
+	b = append(b, '\n')
+	err = renameio.WriteFile(f.recordPath(r.ID), b, 0o644)
+	if err == nil {
+		err = f.sendRecord(ctx, r.ID, b)
+	}
+	if err != nil {
 		return fmt.Errorf("write run %s: %w", r.ID, err)
 	}
 	return nil
@@ -90,9 +101,10 @@ func (f *Files) PutRefused(ctx context.Context, r core.Run, reason string) error
 const few = 10
 
 // newest returns the newest run that has ended, for the chain from run to run; nil: none of the newest few has.
-func (f *Files) newest() *before {
-	ids, err := f.ids()
-	if err != nil {
+func (f *Files) newest(ctx context.Context) *before {
+	_, err := f.refresh(ctx, few, "")
+	ids, listErr := f.ids()
+	if err != nil || listErr != nil {
 		return nil // one link less in the chain is no reason not to run
 	}
 	for _, id := range slices.Backward(ids[max(0, len(ids)-few):]) {
@@ -116,6 +128,20 @@ func takes(f Filter, r core.Run) bool {
 
 // Runs returns the runs that a filter takes, the newest first.
 func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
+	for n := filter.Limit; ; n *= 4 {
+		more, err := f.refresh(ctx, n, "")
+		if err != nil {
+			return nil, err
+		}
+		runs, err := f.runsHere(ctx, filter)
+		if err != nil || !more || len(runs) == filter.Limit {
+			return runs, err
+		}
+	}
+}
+
+// runsHere is Runs of what is on this machine.
+func (f *Files) runsHere(ctx context.Context, filter Filter) ([]core.Run, error) {
 	ids, err := f.ids()
 	if err != nil {
 		return nil, err
@@ -145,6 +171,13 @@ func (f *Files) Runs(ctx context.Context, filter Filter) ([]core.Run, error) {
 // Find returns the only run whose ID begins with prefix, in upper or lower case. An empty prefix is the newest
 // run. A run that is not there is a *core.NotFoundError.
 func (f *Files) Find(ctx context.Context, prefix string) (core.Run, error) {
+	few := 6 // as many as join names
+	if prefix == "" {
+		few = 1
+	}
+	if _, err := f.refresh(ctx, few, prefix); err != nil {
+		return core.Run{}, err
+	}
 	ids, err := f.ids()
 	if err != nil {
 		return core.Run{}, err
@@ -198,6 +231,9 @@ func (f *Files) ids() ([]core.RunID, error) {
 // Run returns a run as it is now. A run whose process is gone was interrupted. A run whose record is not as it was
 // written is damaged; the reason says where, and the rest is what can still be read.
 func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
+	if err := f.fetch(ctx, id); err != nil {
+		return core.Run{}, err
+	}
 	rec, err := f.read(ctx, id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
 		return f.damagedRun(ctx, id, damage), nil
@@ -205,7 +241,7 @@ func (f *Files) Run(ctx context.Context, id core.RunID) (core.Run, error) {
 	if err != nil {
 		return core.Run{}, err
 	}
-	if rec.Ended.IsZero() && !alive(rec.PID, rec.Process) {
+	if rec.Ended.IsZero() && !f.alive(rec) {
 		interrupt(&rec.Run)
 	}
 	return rec.Run, nil
@@ -303,7 +339,10 @@ func (f *Files) readOld(id core.RunID) (oldRecord, error) {
 }
 
 // running reports whether a run is still running. Its cost does not grow with the journal.
-func (f *Files) running(id core.RunID) (bool, error) {
+func (f *Files) running(ctx context.Context, id core.RunID) (bool, error) {
+	if err := f.fetch(ctx, id); err != nil {
+		return false, err
+	}
 	sealed, err := f.seal(id)
 	if err != nil {
 		return false, err
@@ -313,7 +352,7 @@ func (f *Files) running(id core.RunID) (bool, error) {
 			return false, nil
 		}
 		old, err := f.readOld(id)
-		return err == nil && old.Ended.IsZero() && alive(old.PID, old.Process), err
+		return err == nil && old.Ended.IsZero() && f.alive(old.record), err
 	}
 	file, err := os.Open(f.journalPath(id))
 	if err != nil {
@@ -329,7 +368,7 @@ func (f *Files) running(id core.RunID) (bool, error) {
 			return false, fmt.Errorf("read journal: %w", err)
 		}
 		if l.Record != nil {
-			return alive(l.Record.PID, l.Record.Process), nil
+			return f.alive(*l.Record), nil
 		}
 	}
 	return false, nil

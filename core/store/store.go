@@ -4,6 +4,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -30,8 +32,11 @@ import (
 type Files struct {
 	// Workspaces is the folder that holds workspaces, of this project and of others. Empty: in the store's own.
 	Workspaces string
+	// Lease is how long an environment in a shared store belongs to a holder that is not heard of. 0: 30 seconds.
+	Lease time.Duration
 
-	dir string
+	dir    string
+	shared *shared // nil: nobody else uses it
 
 	mu       sync.Mutex
 	journals map[core.RunID]*journal // of the runs that this process writes
@@ -45,11 +50,11 @@ func Open(dir string) *Files {
 	return &Files{dir: dir, journals: map[core.RunID]*journal{}}
 }
 
-// Close closes the journals.
+// Close sends what is left to others and closes the journals.
 func (f *Files) Close() error {
+	errs := []error{f.endSending(context.Background())}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var errs []error
 	for id, j := range f.journals {
 		errs = append(errs, j.file.Close())
 		delete(f.journals, id)

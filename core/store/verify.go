@@ -137,7 +137,12 @@ func (r *replayed) take(text []byte) error {
 // one before. Nothing names the hash of the newest run. Nothing confirms the lines at the end of a run that was killed,
 // or those after a run's end, such as a delivered notification: they can be cut off unseen. So can the newest runs as a
 // whole. To prove more, keep the hashes where the writer of the folder cannot reach them.
+//
+// Of a shared store, what the store has is checked, not the copy on this machine.
 func (f *Files) Verify(ctx context.Context, id core.RunID) error {
+	if err := f.fetchAgain(ctx, id); err != nil {
+		return err
+	}
 	sealed, err := f.seal(id)
 	if damage := (*DamageError)(nil); errors.As(err, &damage) {
 		if told, err := f.replay(ctx, id, nil); err == nil {
@@ -160,7 +165,7 @@ func (f *Files) Verify(ctx context.Context, id core.RunID) error {
 			return err
 		}
 	}
-	return f.verifyAfter(id, rec.After)
+	return f.verifyAfter(ctx, id, rec.After)
 }
 
 // differ makes damage say how a changed record differs from what the journal says, if the record can be read.
@@ -189,9 +194,12 @@ func (f *Files) differ(damage *DamageError, want core.Run) {
 }
 
 // verifyAfter checks that the run before this one is still the one that it was when this one began.
-func (f *Files) verifyAfter(id core.RunID, after *before) error {
+func (f *Files) verifyAfter(ctx context.Context, id core.RunID, after *before) error {
 	if after == nil {
 		return nil
+	}
+	if err := f.fetch(ctx, after.Run); err != nil {
+		return err
 	}
 	sealed, err := f.seal(after.Run)
 	if err != nil {

@@ -139,7 +139,7 @@ func (f *Files) pruneFolder(ctx context.Context, dir string, keep []core.RunID, 
 			continue
 		}
 		rec, err := f.read(ctx, id)
-		if err == nil && rec.Ended.IsZero() && alive(rec.PID, rec.Process) {
+		if err == nil && rec.Ended.IsZero() && f.alive(rec) {
 			addDigests(named, rec.Run)
 			continue
 		}

@@ -31,10 +31,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		signal.Stop(signals) // a second signal ends the process at once
 		stop(interruption(s))
 	}()
-	a := &app{in: stdin, out: stdout, errOut: stderr}
+	a := &app{ctx: ctx, stop: stop, in: stdin, out: stdout, errOut: stderr}
 	root := a.root(ctx, args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	a.close()
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = context.Cause(ctx) // names the signal
 	}

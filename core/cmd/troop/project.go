@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/environment"
@@ -21,6 +23,7 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/vault"
 	"github.com/seed-b96de936/troop/playbooks"
 	modules "github.com/seed-b96de936/troop/terraform"
 )
@@ -90,7 +93,8 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 	found, rules := environment.Check(p)
 	maps.Copy(sources, rules)
 	diags = append(diags, found...)
-	return &project{Pipeline: p, sources: sources, diags: diags, files: a.store(p.Dir)}, rest, nil
+	files, err := a.storeOf(p)
+	return &project{Pipeline: p, sources: sources, diags: diags, files: files}, rest, err
 }
 
 // record is read for commands that look at what is recorded of runs. A bare repository holds what its hook has started,
@@ -127,6 +131,72 @@ func (a *app) store(dir string) *store.Files {
 	return f
 }
 
+// storePatience is how long a command goes on trying when a shared store does not do its work: a run that has begun waits
+// longer than one that could still be refused.
+const (
+	storePatience = 2 * time.Minute
+	checkPatience = 10 * time.Second
+)
+
+// storeOf opens the store that a pipeline names, and tests that a shared one can be used.
+func (a *app) storeOf(p *core.Pipeline) (*store.Files, error) {
+	if p.Store == nil || a.offline {
+		return a.store(p.Dir), nil
+	}
+	f, err := a.shared(*p.Store, cmp.Or(a.state, copyFolder(*p.Store)))
+	if err != nil {
+		return nil, err
+	}
+	write := a.need == manifest.Everything
+	ctx, cancel := context.WithTimeout(a.ctx, checkPatience)
+	defer cancel()
+	if err := f.Check(ctx, write); err != nil {
+		return nil, err
+	}
+	if write {
+		if err := f.SendRest(a.ctx); err != nil {
+			a.ui.Note(err.Error())
+		}
+	}
+	return f, nil
+}
+
+// shared opens a shared store with its copy in a folder.
+func (a *app) shared(c core.StoreConfig, dir string) (*store.Files, error) {
+	s3, err := store.OpenS3(a.ctx, store.S3Options{
+		Bucket: c.Bucket, Prefix: c.Prefix, Region: c.Region, Endpoint: c.Endpoint, Profile: c.Profile, PathStyle: c.PathStyle,
+	})
+	if err != nil {
+		return nil, err
+	}
+	objects := store.Patient{Objects: s3, Wait: storePatience, Say: a.ui.Note}
+	f := store.OpenShared(dir, objects, a.ui.Note)
+	f.Workspaces = a.workspaces
+	return f, nil
+}
+
+// copyFolder is the folder of a shared store's copy on this machine.
+func copyFolder(c core.StoreConfig) string {
+	name := core.DigestOf([]byte(strings.Join([]string{c.Type, c.Endpoint, c.Bucket, c.Prefix}, "\n"))).Hex()[:16]
+	if cache, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(cache, "troop", "projects", name)
+	}
+	return filepath.Join(fmt.Sprintf("/var/tmp/troop-%d", os.Getuid()), "projects", name) // a job without HOME
+}
+
+// identities are those of the user of this process.
+func (a *app) identities() *vault.Identities {
+	home, _ := os.UserHomeDir() // without one there is no .ssh
+	x := &vault.Identities{Env: os.Getenv, Home: home}
+	if f, ok := a.in.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		x.Passphrase = func(file string) ([]byte, error) {
+			a.ui.Ask("Passphrase of " + file + ":")
+			return term.ReadPassword(int(f.Fd()))
+		}
+	}
+	return x
+}
+
 // load is read for commands that need a manifest without mistakes.
 func (a *app) load(args []string) (*project, []string, error) {
 	p, rest, err := a.read(args)
@@ -142,7 +212,12 @@ func (a *app) options(ctx context.Context, p *project, command string) (environm
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // everything may run
 	}
+	var private *environment.Vault
+	if p.files.Shared() {
+		private = &environment.Vault{Objects: p.files.Objects(), Identities: a.identities()}
+	}
 	return environment.Options{
+		Vault: private, Stop: a.stop,
 		Pipeline: p.Pipeline, Name: a.env, Dir: p.files.Dir(), What: command, Locks: p.files, Log: a.ui.Note,
 		Commit: head(ctx, p), Manifest: p.sources[p.File], PluginLock: lock, Argument: argument(p.File),
 	}, err
@@ -214,7 +289,20 @@ func (a *app) openIn(c *cobra.Command, p *project) (*environment.Environment, er
 	if err != nil {
 		return nil, err
 	}
-	return environment.Open(o)
+	e, err := environment.Open(o)
+	if err == nil {
+		a.opened = append(a.opened, e)
+	}
+	return e, err
+}
+
+// close closes the environments that the command has left open: private files of a shared store do not stay.
+func (a *app) close() {
+	for _, e := range a.opened {
+		if err := e.Close(); err != nil {
+			a.ui.Note(err.Error())
+		}
+	}
 }
 
 // want checks how many arguments are left after the manifest.
@@ -229,6 +317,7 @@ func want(rest []string, names ...string) error {
 }
 
 func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	a.offline = true
 	p, _, err := a.read(args)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
@@ -22,10 +23,13 @@ import (
 	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
+	"github.com/seed-b96de936/troop/core/vault"
 )
 
 // app is one invocation of troop.
 type app struct {
+	ctx     context.Context         // of the command
+	stop    context.CancelCauseFunc // ends it at the next safe point
 	in      io.Reader
 	out     io.Writer
 	errOut  io.Writer
@@ -46,6 +50,8 @@ type app struct {
 	color      bool // decided from the terminal and NO_COLOR
 	noColor    bool
 	workspaces string // folder of workspaces
+	opened     []*environment.Environment
+	offline    bool   // the command does not use the store
 	state      string // folder of the store, when it is not beside the manifest
 }
 
@@ -86,6 +92,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			a.start()
 			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
+			a.offline = slices.Contains([]string{"troop validate", "troop graph", "troop fmt", "troop init", "troop plugin lock", "troop vault identity"}, c.CommandPath())
 			if c.CommandPath() != "troop validate" { // which only looks at the blocks
 				a.secret = func(s core.SecretSource) (string, error) {
 					value, err := secret.Read(ctx, s)
@@ -128,7 +135,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
-	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(a.openFlags), a.eventsCmd(), a.alertsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.lockOfCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(a.openFlags), a.eventsCmd(), a.alertsCmd())
 	root.AddCommand(a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
@@ -219,6 +226,9 @@ func (a *app) fail(err error) int {
 		return int(badInput)
 	case errors.As(err, &diags):
 		a.diagnose(diags, nil)
+		return int(badInput)
+	case errors.As(err, new(*store.UnusableError)), errors.As(err, new(*vault.StrangerError)):
+		a.ui.Error(err)
 		return int(badInput)
 	case errors.As(err, &wrong):
 		a.ui.Error(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
+	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -96,7 +98,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3, "objects": objects},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -125,4 +127,19 @@ func s3(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
 	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	ts.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+// objects FILE writes the keys and the content of all that the server of s3 has to a file.
+func objects(ts *testscript.TestScript, _ bool, args []string) {
+	backend, err := store.OpenS3(context.Background(), store.S3Options{Bucket: "states", Region: "us-east-1", Endpoint: ts.Getenv("AWS_ENDPOINT_URL_S3"), PathStyle: true})
+	ts.Check(err)
+	var all strings.Builder
+	for o, err := range backend.List(context.Background(), "", false) {
+		ts.Check(err)
+		b, _, err := store.ReadObject(context.Background(), backend, o.Key)
+		ts.Check(err)
+		fmt.Fprintf(&all, "%s\n%s\n", o.Key, b)
+	}
+	ts.Check(os.WriteFile(args[0], []byte(all.String()), 0o600))
 }

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// lockOfCmd is troop lock: who works on an environment.
+func (a *app) lockOfCmd() *cobra.Command {
+	c := &cobra.Command{Use: "lock", Short: "Show who works on an environment, or take it away from them"}
+	var yes bool
+	free := &cobra.Command{
+		Use: "free [MANIFEST]", Short: "Take an environment of a shared store away from its holder",
+		Long: `Free takes the lease on an environment away from its holder, who stops at the next safe point; hosts refuse what
+it still says. It is needed only for a holder that lives and does not come to its end: one that is dead is taken
+over by the next command after half a minute.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			p, env, err := a.leased(args)
+			if err != nil {
+				return err
+			}
+			if !p.files.Shared() {
+				return usage{fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env)}
+			}
+			h, _, err := p.files.LeaseHolder(c.Context(), env)
+			if err != nil {
+				return err
+			}
+			if h == nil {
+				a.ui.Note("environment " + env + " is free")
+				return nil
+			}
+			a.ui.Note(fmt.Sprintf("environment %s is in use by %s", env, h))
+			if !yes {
+				if err := a.confirm("Take it away?", "pass --yes"); err != nil {
+					return err
+				}
+			}
+			if _, err := p.files.FreeLease(c.Context(), env); err != nil {
+				return err
+			}
+			a.ui.Note("environment " + env + " is free now")
+			return nil
+		},
+	}
+	free.Flags().BoolVarP(&yes, "yes", "y", false, "free without asking")
+	c.AddCommand(&cobra.Command{
+		Use: "show [MANIFEST]", Short: "Show who works on an environment, since when, and on which machine",
+		RunE: func(c *cobra.Command, args []string) error {
+			p, env, err := a.leased(args)
+			if err != nil {
+				return err
+			}
+			h, fence, err := p.files.LeaseHolder(c.Context(), env)
+			if err != nil {
+				return err
+			}
+			a.ui.Report(leaseReport{env, h, fence})
+			return nil
+		},
+	}, free)
+	return c
+}
+
+// leased returns the project and the environment whose lease a command is about.
+func (a *app) leased(args []string) (*project, string, error) {
+	p, rest, err := a.load(args)
+	if err == nil {
+		err = want(rest)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	e, err := p.Environment(a.env)
+	return p, e.Name, err
+}
+
+// leaseReport says who holds an environment.
+type leaseReport struct {
+	Environment string       `json:"environment"`
+	Holder      *core.Holder `json:"holder"`
+	Fence       int64        `json:"fence"`
+}
+
+// Lines is the report as text.
+func (r leaseReport) Lines() []string {
+	if r.Holder == nil {
+		return []string{fmt.Sprintf("environment %s is free (%d holders so far)", r.Environment, r.Fence)}
+	}
+	return []string{fmt.Sprintf("environment %s is in use by %s (holder number %d)", r.Environment, r.Holder, r.Fence)}
+}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+)
+
+// leaseTime is how long an environment belongs to a holder that is not heard of.
+const leaseTime = 30 * time.Second
+
+// leaseFile is ENVIRONMENT/lease.json of a shared store. It is written on the condition that it has not changed, by the
+// holder again and again while it works. It stays when the lease is given back: the number has to grow.
+type leaseFile struct {
+	Fence  int64        `json:"fence"`
+	Free   bool         `json:"free"`
+	Holder *core.Holder `json:"holder,omitempty"`
+	Nonce  string       `json:"nonce"` // of one holding: the answer to a write may be lost
+	Beat   int          `json:"beat"`  // makes each version of the file different
+}
+
+func leaseKey(env string) string { return env + "/lease.json" }
+
+// readLease returns a lease and what to write over; a missing one is free.
+func readLease(ctx context.Context, o core.Objects, env string) (leaseFile, core.Object, error) {
+	b, object, err := ReadObject(ctx, o, leaseKey(env))
+	if errors.Is(err, fs.ErrNotExist) {
+		return leaseFile{Free: true}, core.Object{}, nil
+	}
+	var l leaseFile
+	if err == nil {
+		err = json.Unmarshal(b, &l)
+	}
+	if err != nil {
+		return l, object, fmt.Errorf("read lease of environment %s: %w", env, err)
+	}
+	return l, object, nil
+}
+
+// writeLease replaces the version of a lease that was read.
+func writeLease(ctx context.Context, o core.Objects, env string, l leaseFile, over string) (core.Object, error) {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return core.Object{}, err
+	}
+	return PutBytes(ctx, o, leaseKey(env), append(b, '\n'), core.Condition{Absent: over == "", Tag: over})
+}
+
+func (f *Files) leaseTime() time.Duration {
+	if f.Lease > 0 {
+		return f.Lease
+	}
+	return leaseTime
+}
+
+// lease is Lock in a shared store.
+func (f *Files) lease(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (core.Lease, error) {
+	if name, err := os.Hostname(); err == nil {
+		h.Machine = name
+	}
+	length := f.leaseTime()
+	nonce := core.NewID(time.Now())
+	var seen core.Object // the version of another holder's lease, and since when it has not changed
+	var since time.Time
+	told := false
+	for {
+		l, at, err := readLease(ctx, f.shared, env)
+		if err != nil {
+			return core.Lease{}, err
+		}
+		if at.Tag != seen.Tag {
+			seen, since = at, time.Now()
+		}
+		// The store's own clock may have told already that nobody has written for long; it may count in seconds.
+		dead := time.Since(since) >= length || at.Age >= length+2*time.Second
+		if l.Free || dead {
+			mine := leaseFile{Fence: l.Fence + 1, Holder: &h, Nonce: nonce}
+			began := time.Now()
+			put, err := writeLease(ctx, f.shared, env, mine, at.Tag)
+			if err == nil {
+				lease := f.hold(env, mine, put.Tag, began)
+				if !l.Free {
+					lease.After = l.Holder
+				}
+				return lease, nil
+			}
+			if !errors.Is(err, core.ErrChanged) {
+				return core.Lease{}, fmt.Errorf("lock environment %s: %w", env, err)
+			}
+			continue // somebody was faster
+		}
+		if wait == nil {
+			return core.Lease{}, &core.LockedError{Environment: env, Holder: *l.Holder}
+		}
+		if !told {
+			wait(*l.Holder)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return core.Lease{}, fmt.Errorf("lock environment %s: %w", env, context.Cause(ctx))
+		case <-time.After(min(length/10, 2*time.Second)):
+		}
+	}
+}
+
+// hold keeps a lease until it is released or lost.
+func (f *Files) hold(env string, mine leaseFile, tag string, began time.Time) core.Lease {
+	ctx, stop := context.WithCancel(context.Background()) // until Release
+	lost, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		if f.beat(ctx, env, &mine, &tag, began) {
+			close(lost)
+		}
+	}()
+	release := sync.OnceValue(func() error {
+		stop()
+		<-done
+		select {
+		case <-lost:
+			return nil // it is somebody else's
+		default:
+		}
+		mine.Free, mine.Holder = true, nil
+		mine.Beat++
+		ctx, cancel := context.WithTimeout(context.Background(), f.leaseTime())
+		defer cancel()
+		_, err := writeLease(ctx, f.shared, env, mine, tag)
+		if errors.Is(err, core.ErrChanged) {
+			return nil // somebody has freed or taken it meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("free environment %s: %w; it is free by itself in %s", env, err, f.leaseTime())
+		}
+		return nil
+	})
+	return core.Lease{Fence: mine.Fence, Lost: lost, Release: release}
+}
+
+// beat writes the lease again and again, until ctx ends, or the lease is lost. Others take it a lease's time after they
+// have seen it written; so it is lost a little earlier, counted from before the last write that succeeded.
+func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *string, last time.Time) (lost bool) {
+	length := f.leaseTime()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(length / 5):
+		}
+		deadline := last.Add(length - length/5)
+		began := time.Now()
+		next := *mine
+		next.Beat++
+		attempt, cancel := context.WithDeadline(ctx, deadline)
+		put, err := writeLease(attempt, f.shared, env, next, *tag)
+		if errors.Is(err, core.ErrChanged) { // perhaps by a write of our own whose answer was lost
+			if l, at, readErr := readLease(attempt, f.shared, env); readErr == nil && l.Nonce == mine.Nonce && !l.Free {
+				put, err, next = at, nil, l
+			} else if readErr != nil {
+				err = readErr
+			}
+		}
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				*mine, *tag = next, put.Tag
+			}
+			return false
+		case err == nil:
+			*mine, *tag, last = next, put.Tag, began
+		case errors.Is(err, core.ErrChanged) || time.Now().After(deadline):
+			return true
+		}
+	}
+}
+
+// LeaseHolder returns who holds an environment, and the number of the present or last holder; nil: nobody does.
+func (f *Files) LeaseHolder(ctx context.Context, env string) (*core.Holder, int64, error) {
+	if f.shared == nil {
+		return f.lockHolder(env)
+	}
+	l, _, err := readLease(ctx, f.shared, env)
+	if l.Free {
+		return nil, l.Fence, err
+	}
+	return l.Holder, l.Fence, err
+}
+
+// FreeLease takes an environment of a shared store away from its holder, who stops at the next safe point.
+func (f *Files) FreeLease(ctx context.Context, env string) (*core.Holder, error) {
+	l, at, err := readLease(ctx, f.shared, env)
+	if err != nil || l.Free {
+		return nil, err
+	}
+	h := l.Holder
+	l.Free, l.Holder, l.Nonce = true, nil, core.NewID(time.Now())
+	l.Fence++ // what the old holder still says is refused
+	if _, err := writeLease(ctx, f.shared, env, l, at.Tag); err != nil {
+		return nil, fmt.Errorf("free environment %s: %w", env, err)
+	}
+	return h, nil
+}

@@ -1,0 +1,80 @@
+package store_test
+
+import (
+	"net/http/httptest"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/store/storetest"
+)
+
+// TestMain keeps the AWS configuration of the machine out of the tests.
+func TestMain(m *testing.M) {
+	for k, v := range storetest.Environ() {
+		_ = os.Setenv(k, v)
+	}
+	os.Exit(m.Run())
+}
+
+func TestFolder(t *testing.T) {
+	storetest.Objects(t, func(t *testing.T) func() core.Objects {
+		dir := t.TempDir()
+		return func() core.Objects { return store.NewFolder(dir) }
+	})
+}
+
+// fakeS3 serves S3 from memory.
+func fakeS3(t *testing.T) store.S3Options {
+	t.Helper()
+	fake := s3mem.New()
+	if err := fake.CreateBucket("troop-test"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(fake).Server())
+	t.Cleanup(server.Close)
+	return store.S3Options{Bucket: "troop-test", Prefix: "shop", Endpoint: server.URL, Region: "eu-central-1", PathStyle: true}
+}
+
+func openS3(t *testing.T, o store.S3Options) *store.S3 {
+	t.Helper()
+	s, err := store.OpenS3(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestS3(t *testing.T) {
+	storetest.Objects(t, func(t *testing.T) func() core.Objects {
+		o := storetest.Gateway(t).S3Options
+		return func() core.Objects { return openS3(t, o) }
+	})
+}
+
+func TestShared(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		truth := t.TempDir()
+		return func() storetest.Store {
+			f := store.OpenShared(t.TempDir(), store.NewFolder(truth), nil)
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
+	})
+}
+
+func TestSharedS3(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) func() storetest.Store {
+		o := storetest.Gateway(t).S3Options
+		return func() storetest.Store {
+			f := store.OpenShared(t.TempDir(), store.Patient{Objects: openS3(t, o), Wait: time.Minute}, nil)
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
+	})
+}
