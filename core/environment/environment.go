@@ -22,7 +22,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
@@ -69,16 +68,15 @@ type Environment struct {
 	conf core.Environment
 	dir  string
 
-	mu        sync.Mutex // guards the following fields
-	lease     *core.Lease
+	mu        sync.Mutex   // guards the following fields
+	lease     *core.Lease  // nil: it was never locked
+	held      bool         // it is locked now
 	share     *share       // nil: the files are only here
 	end       func() error // of holding the share; nil: it is not held
 	closed    bool
 	ssh       *remote.Client
 	workspace *terraform.Workspace
 	site      *site
-
-	fence atomic.Int64 // while this process holds the lock; else 0
 
 	configuring sync.Mutex // one playbook at a time: playbooks may touch the same files
 }

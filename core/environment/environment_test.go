@@ -28,7 +28,7 @@ type project struct {
 func newProject(t *testing.T) *project {
 	t.Helper()
 	dir := t.TempDir()
-	return &project{T: t, dir: dir, locks: &locks{held: map[string]core.Holder{}}, pipeline: &core.Pipeline{
+	return &project{T: t, dir: dir, locks: &locks{held: map[string]core.Holder{}, fences: map[string]int64{}}, pipeline: &core.Pipeline{
 		Name: "shop", File: filepath.Join(dir, "shop.hcl"), Dir: dir, Environments: []core.Environment{{Name: "lab"}},
 	}}
 }
@@ -108,11 +108,16 @@ func (p *project) exists() []string {
 
 // locks are locks in memory.
 type locks struct {
-	mu   sync.Mutex
-	held map[string]core.Holder
+	mu     sync.Mutex
+	held   map[string]core.Holder
+	fences map[string]int64
 }
 
-func (l *locks) Fence(context.Context, string) (int64, error) { return 1, nil }
+func (l *locks) Fence(_ context.Context, env string) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fences[env], nil
+}
 
 func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(core.Holder)) (core.Lease, error) {
 	for waited := false; ; waited = true {
@@ -120,8 +125,10 @@ func (l *locks) Lock(ctx context.Context, env string, h core.Holder, wait func(c
 		other, taken := l.held[env]
 		if !taken {
 			l.held[env] = h
+			l.fences[env]++
+			fence := l.fences[env]
 			l.mu.Unlock()
-			return core.Lease{Fence: 1, Release: func() error {
+			return core.Lease{Fence: fence, Release: func() error {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				delete(l.held, env)

@@ -22,14 +22,14 @@ type Locks interface {
 // Lock locks the environment until it is released or this process ends. While another command holds the lock, Lock waits
 // and logs the holder.
 func (e *Environment) Lock(ctx context.Context) (release func() error, err error) {
-	return e.hold(ctx, func(h core.Holder) {
+	return e.lock(ctx, func(h core.Holder) {
 		e.o.Log(fmt.Sprintf("environment %s: waiting for %s", e.conf.Name, h))
 	})
 }
 
 // TryLock is Lock, but fails at once if another command holds the lock.
 func (e *Environment) TryLock(ctx context.Context) (release func() error, err error) {
-	return e.hold(ctx, nil)
+	return e.lock(ctx, nil)
 }
 
 func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
@@ -48,7 +48,7 @@ func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release
 		e.end = end
 	}
 	e.mu.Lock()
-	e.lease = &lease
+	e.lease, e.held = &lease, true
 	e.mu.Unlock()
 	released := make(chan struct{})
 	go func() {
@@ -60,7 +60,11 @@ func (e *Environment) lock(ctx context.Context, wait func(core.Holder)) (release
 	}()
 	return sync.OnceValue(func() error {
 		close(released)
-		return errors.Join(e.letGo(), lease.Release())
+		err := errors.Join(e.letGo(), lease.Release())
+		e.mu.Lock()
+		e.held = false
+		e.mu.Unlock()
+		return err
 	}), nil
 }
 
@@ -88,7 +92,7 @@ func (e *Environment) letGo() error {
 func (e *Environment) Fence() (int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.lease == nil {
+	if !e.held {
 		return e.o.Locks.Fence(context.Background(), e.conf.Name)
 	}
 	select {
@@ -97,21 +101,6 @@ func (e *Environment) Fence() (int64, error) {
 	default:
 		return e.lease.Fence, nil
 	}
-}
-
-// hold locks and counts the holder.
-func (e *Environment) hold(ctx context.Context, wait func(core.Holder)) (release func() error, err error) {
-	free, err := e.lock(ctx, wait)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.nextFence(); err != nil {
-		return nil, errors.Join(err, free())
-	}
-	return func() error {
-		e.fence.Store(0)
-		return free()
-	}, nil
 }
 
 // Holders are the commands that hold an environment's lock and its state's lock; nil: unlocked.

@@ -13,8 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/google/renameio/v2"
 
@@ -113,44 +111,6 @@ func readSecrets(file string) (secrets, error) {
 		return s, fmt.Errorf("read %s: %w", file, err)
 	}
 	return s, nil
-}
-
-// fenceFile holds the number of the last holder of the environment's lock.
-func (e *Environment) fenceFile() string { return filepath.Join(e.dir, "fence") }
-
-// Fence is the number of the holder of the environment: this process's if it holds the lock, else the last one's.
-func (e *Environment) Fence() (int64, error) {
-	if held := e.fence.Load(); held != 0 {
-		return held, nil
-	}
-	return e.lastFence()
-}
-
-func (e *Environment) lastFence() (int64, error) {
-	data, err := os.ReadFile(e.fenceFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-}
-
-// nextFence counts a new holder. The caller holds the lock.
-func (e *Environment) nextFence() error {
-	n, err := e.lastFence()
-	if err == nil {
-		err = os.MkdirAll(e.dir, 0o700)
-	}
-	if err == nil {
-		err = renameio.WriteFile(e.fenceFile(), []byte(strconv.FormatInt(n+1, 10)+"\n"), 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("count the holder of environment %s: %w", e.conf.Name, err)
-	}
-	e.fence.Store(n + 1)
-	return nil
 }
 
 // writeFirst writes a private file atomically, unless it exists.

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -35,7 +38,7 @@ func (f *Files) Lock(ctx context.Context, env string, h core.Holder, wait func(c
 	l := flock.New(path, flock.SetPermissions(0o644))
 	got, err := l.TryLock()
 	if err == nil && !got {
-		other := held(path).Holder
+		other := held(path)
 		if wait == nil {
 			return core.Lease{}, errors.Join(&core.LockedError{Environment: env, Holder: other}, l.Close())
 		}
@@ -45,31 +48,52 @@ func (f *Files) Lock(ctx context.Context, env string, h core.Holder, wait func(c
 	if err != nil {
 		return core.Lease{}, errors.Join(fmt.Errorf("lock environment %s: %w", env, err), l.Close())
 	}
-	mine := lockFile{Holder: h, Fence: held(path).Fence + 1}
-	b, err := json.Marshal(mine)
+	fence, err := lastFence(dir)
+	if err == nil { // counted before it holds: a number is never given twice
+		fence++
+		err = renameio.WriteFile(filepath.Join(dir, fenceName), []byte(strconv.FormatInt(fence, 10)+"\n"), 0o644)
+	}
+	var b []byte
+	if err == nil {
+		b, err = json.Marshal(h)
+	}
 	if err == nil {
 		err = os.WriteFile(path, append(b, '\n'), 0o644) // in place: the lock is on this file
 	}
 	if err != nil {
 		return core.Lease{}, errors.Join(fmt.Errorf("lock environment %s: %w", env, err), l.Close())
 	}
-	return core.Lease{Fence: mine.Fence, Release: l.Close}, nil
-}
-
-// lockFile is what the file of a lock says: who holds it, or was the last to hold it.
-type lockFile struct {
-	core.Holder
-	Fence int64 `json:"fence"`
+	return core.Lease{Fence: fence, Release: l.Close}, nil
 }
 
 // held reads who holds a lock. The holder may have taken it a moment ago and not yet written its name.
-func held(path string) lockFile {
-	h := lockFile{Holder: core.Holder{What: "somebody"}}
+func held(path string) core.Holder {
+	h := core.Holder{What: "somebody"}
 	b, err := os.ReadFile(path)
 	if err == nil {
 		_ = json.Unmarshal(b, &h) // half-written: the default stands
 	}
 	return h
+}
+
+// fenceName is the file with the number of the last holder. It is not in the file of the lock, which is written in place: a
+// number that a crash took would start again, and the hosts would obey nobody.
+const fenceName = "fence"
+
+// lastFence reads the number of the last holder; 0: there was none.
+func lastFence(dir string) (int64, error) {
+	b, err := os.ReadFile(filepath.Join(dir, fenceName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", filepath.Join(dir, fenceName), err)
+	}
+	return n, nil
 }
 
 // Fence returns the number of the present or last holder of an environment; 0: there was none.
@@ -78,7 +102,7 @@ func (f *Files) Fence(ctx context.Context, env string) (int64, error) {
 		l, _, err := readLease(ctx, f.shared, env)
 		return l.Fence, err
 	}
-	return held(filepath.Join(f.dir, env, "lock")).Fence, nil
+	return lastFence(filepath.Join(f.dir, env))
 }
 
 // lockHolder is LeaseHolder of a store on this machine. It does not take the lock: that would count as a holder.
@@ -92,9 +116,10 @@ func (f *Files) lockHolder(env string) (*core.Holder, int64, error) {
 	if err := errors.Join(err, l.Close()); err != nil {
 		return nil, 0, fmt.Errorf("look at lock of environment %s: %w", env, err)
 	}
-	h := held(path)
-	if free {
-		return nil, h.Fence, nil
+	fence, err := lastFence(filepath.Dir(path))
+	if free || err != nil {
+		return nil, fence, err
 	}
-	return &h.Holder, h.Fence, nil
+	h := held(path)
+	return &h, fence, nil
 }
