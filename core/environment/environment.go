@@ -89,6 +89,8 @@ type Vault struct {
 
 // Open returns an environment of a pipeline, which the caller must close. It changes nothing. Of a shared store, it reads
 // the environment's files.
+//
+//nolint:contextcheck // it has patience of its own
 func Open(o Options) (*Environment, error) {
 	conf, err := o.Pipeline.Environment(o.Name)
 	if err != nil {
@@ -111,6 +113,8 @@ func Open(o Options) (*Environment, error) {
 func (e *Environment) Name() string { return e.conf.Name }
 
 // Close closes all connections.
+//
+//nolint:contextcheck // what has changed is written, whatever has ended
 func (e *Environment) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

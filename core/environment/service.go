@@ -168,6 +168,8 @@ func (s *Service) publish(ctx context.Context, p *core.Pipeline, e core.Event) e
 }
 
 // Close closes all connections and releases the locks of the environments.
+//
+//nolint:contextcheck // as Environment.Close
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -270,6 +270,8 @@ func (s *share) addTo(ctx context.Context, d *vault.Document, now map[string][]b
 }
 
 // hold writes changes while the environment is held, until the returned function is called, which writes the last ones.
+//
+//nolint:contextcheck // it lasts until end, whatever ends before
 func (s *share) hold(e *Environment, lease *core.Lease) (end func() error, err error) {
 	holding := flock.New(filepath.Join(s.dir, ".holding"))
 	if err := holding.Lock(); err != nil {

@@ -112,6 +112,8 @@ func (f *Files) lease(ctx context.Context, env string, h core.Holder, wait func(
 }
 
 // hold keeps a lease until it is released or lost.
+//
+//nolint:contextcheck // the lease lasts until Release, whatever ends before
 func (f *Files) hold(env string, mine leaseFile, tag string, began time.Time) core.Lease {
 	ctx, stop := context.WithCancel(context.Background()) // until Release
 	lost, done := make(chan struct{}), make(chan struct{})

@@ -1,13 +1,9 @@
 package store_test
 
 import (
-	"net/http/httptest"
 	"os"
 	"testing"
 	"time"
-
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
@@ -19,7 +15,7 @@ func TestMain(m *testing.M) {
 	for k, v := range storetest.Environ() {
 		_ = os.Setenv(k, v)
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func TestFolder(t *testing.T) {
@@ -27,18 +23,6 @@ func TestFolder(t *testing.T) {
 		dir := t.TempDir()
 		return func() core.Objects { return store.NewFolder(dir) }
 	})
-}
-
-// fakeS3 serves S3 from memory.
-func fakeS3(t *testing.T) store.S3Options {
-	t.Helper()
-	fake := s3mem.New()
-	if err := fake.CreateBucket("troop-test"); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(gofakes3.New(fake).Server())
-	t.Cleanup(server.Close)
-	return store.S3Options{Bucket: "troop-test", Prefix: "shop", Endpoint: server.URL, Region: "eu-central-1", PathStyle: true}
 }
 
 func openS3(t *testing.T, o store.S3Options) *store.S3 {

@@ -303,9 +303,8 @@ func (s *S3) failed(verb, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var answer *smithyhttp.ResponseError
 	status := 0
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		status = answer.HTTPStatusCode()
 	}
 	code := apiCode(err)

@@ -162,6 +162,8 @@ type sending struct {
 const unsent = "unsent"
 
 // send starts to send the journal of a run that this process writes.
+//
+//nolint:contextcheck // sending lasts until Close, whatever ends before
 func (f *Files) send(id core.RunID) (*sending, error) {
 	s := f.shared
 	s.mu.Lock()

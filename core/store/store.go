@@ -51,6 +51,8 @@ func Open(dir string) *Files {
 }
 
 // Close sends what is left to others and closes the journals.
+//
+//nolint:contextcheck // what is not sent yet is sent, whatever has ended
 func (f *Files) Close() error {
 	errs := []error{f.endSending(context.Background())}
 	f.mu.Lock()

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -23,9 +22,6 @@ type UnusableError struct{ Store, Problem, Remedy string }
 func (e *UnusableError) Error() string {
 	return fmt.Sprintf("the store %s cannot be used: %s; %s", e.Store, e.Problem, e.Remedy)
 }
-
-// maxSkew is how far this machine's clock may be from the store's. S3 refuses requests at 15 minutes.
-const maxSkew = 5 * time.Minute
 
 // expectedRegion finds the right region in AWS's sentence about a wrong one.
 var expectedRegion = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
@@ -90,8 +86,7 @@ func cmpOr(a, b string) string {
 }
 
 func apiCode(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	return ""
@@ -137,8 +132,7 @@ func temporary(err error) bool {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &damage):
 		return true // of one attempt: Patient looks at its own context first
 	}
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		switch status := answer.HTTPStatusCode(); {
 		case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusConflict:
 			return true

@@ -5,6 +5,7 @@ package aws_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,9 +48,7 @@ func TestRealProvider(t *testing.T) {
 				t.Parallel()
 				real := copied(t, initial)
 				all := object{"environment": name, "ssh_public_key": testKey, "region": moto.Region, "ssh_cidrs": []string{"203.0.113.7/32"}}
-				for k, v := range variables {
-					all[k] = v
-				}
+				maps.Copy(all, variables)
 				writeJSON(t, filepath.Join(real.dir, "terraform.tfvars.json"), all)
 				real.terraform(t, "apply", "-auto-approve", "-input=false")
 				if out := real.terraform(t, "plan", "-input=false"); !bytes.Contains(out, []byte("No changes.")) {

@@ -5,6 +5,7 @@
 package moto
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -69,7 +70,7 @@ func Start(t *testing.T) (endpoint string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("python3", "-m", "moto.server", "-p", fmt.Sprint(port))
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "python3", "-m", "moto.server", "-p", fmt.Sprint(port))
 	cmd.Env = append(os.Environ(), "MOTO_AMIS_PATH="+amis)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -86,7 +87,7 @@ func Start(t *testing.T) (endpoint string) {
 		_ = log.Close()
 	})
 	for {
-		answer, err := http.Get(endpoint + "/moto-api/")
+		answer, err := ask(t, endpoint+"/moto-api/")
 		if err == nil {
 			_ = answer.Body.Close()
 			return endpoint
@@ -100,9 +101,18 @@ func Start(t *testing.T) (endpoint string) {
 	}
 }
 
+func ask(t *testing.T, url string) (*http.Response, error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.DefaultClient.Do(r)
+}
+
 func free(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +123,7 @@ func free(t *testing.T) int {
 // AWS runs the AWS command line and returns its output without the last newline.
 func AWS(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("aws", append(args, "--output", "text")...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "aws", append(args, "--output", "text")...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("aws %v: %v\n%s", args, err, out)

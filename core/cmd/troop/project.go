@@ -139,6 +139,8 @@ const (
 )
 
 // storeOf opens the store that a pipeline names, and tests that a shared one can be used.
+//
+//nolint:contextcheck // it lasts as long as the command
 func (a *app) storeOf(p *core.Pipeline) (*store.Files, error) {
 	if p.Store == nil || a.offline {
 		return a.store(p.Dir), nil

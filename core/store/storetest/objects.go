@@ -174,7 +174,9 @@ func testList(t *testing.T, open func() core.Objects) {
 		{"a", true, []string{"a.b", "a/", "ab"}},
 		{"a/2", true, []string{"a/2/"}},
 		{"a/2/", false, []string{"a/2/x", "a/2/y"}},
-		{"c", false, nil}, {"c/d/", true, nil}, {"a.b/", false, nil},
+		{"c", false, nil},
+		{"c/d/", true, nil},
+		{"a.b/", false, nil},
 	} {
 		var got []string
 		for object, err := range open().List(t.Context(), tt.prefix, tt.shallow) {
@@ -190,8 +192,11 @@ func testList(t *testing.T, open func() core.Objects) {
 			t.Errorf("List %q, shallow %v: got %q, want %q", tt.prefix, tt.shallow, got, tt.want)
 		}
 	}
-	for range o.List(t.Context(), "", false) {
-		break // a reader may leave at any time
+	for _, err := range o.List(t.Context(), "", false) { // a reader may leave at any time
+		if err != nil {
+			t.Error(err)
+		}
+		break
 	}
 }
 
