@@ -1,8 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -16,7 +16,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
-	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -124,20 +123,27 @@ func s3(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(backend.CreateBucket("states"))
 	server := httptest.NewServer(gofakes3.New(backend).Server())
 	ts.Defer(server.Close)
+	backends.Store(server.URL, gofakes3.Backend(backend))
 	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
 	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 	ts.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 
+// backends are what the servers of s3 hold, by their address.
+var backends sync.Map
+
 // objects FILE writes the keys and the content of all that the server of s3 has to a file.
 func objects(ts *testscript.TestScript, _ bool, args []string) {
-	backend, err := store.OpenS3(context.Background(), store.S3Options{Bucket: "states", Region: "us-east-1", Endpoint: ts.Getenv("AWS_ENDPOINT_URL_S3"), PathStyle: true})
+	found, _ := backends.Load(ts.Getenv("AWS_ENDPOINT_URL_S3"))
+	backend := found.(gofakes3.Backend)
+	list, err := backend.ListBucket("states", &gofakes3.Prefix{}, gofakes3.ListBucketPage{})
 	ts.Check(err)
 	var all strings.Builder
-	for o, err := range backend.List(context.Background(), "", false) {
+	for _, o := range list.Contents {
+		object, err := backend.GetObject("states", o.Key, nil)
 		ts.Check(err)
-		b, _, err := store.ReadObject(context.Background(), backend, o.Key)
+		b, err := io.ReadAll(object.Contents)
 		ts.Check(err)
 		fmt.Fprintf(&all, "%s\n%s\n", o.Key, b)
 	}
