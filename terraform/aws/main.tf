@@ -10,7 +10,8 @@ locals {
   name = "troop-${var.environment}"
   tags = merge(var.tags, { "troop:environment" = var.environment, "troop:module" = "aws" })
 
-  # Ports between hosts. Follows troop_redis_port of the playbooks.
+  # Of the environment's Redis; the application's own has the next port. Follows troop_redis_port and troop_app_redis_port of
+  # the playbooks.
   redis_port = 6379
 
   routers  = { for name, host in var.hosts : name => host if host.role == "router" }

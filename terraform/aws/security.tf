@@ -52,7 +52,7 @@ resource "aws_security_group" "router" {
       description = "Application from ${cidr}", cidr_blocks = [cidr], from_port = var.router_port, to_port = var.router_port
     })],
     [merge(local.rule, {
-      description = "Redis from hosts of the environment", security_groups = [aws_security_group.all.id], from_port = local.redis_port, to_port = local.redis_port
+      description = "Redis from hosts of the environment", security_groups = [aws_security_group.all.id], from_port = local.redis_port, to_port = local.redis_port + 1
     })],
   )
 

@@ -47,7 +47,7 @@ run "rules" {
 
   assert {
     condition = toset([for rule in aws_security_group.router.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"]) == toset([
-      "0.0.0.0/0 tcp 80-80 false", "sg-all tcp 6379-6379 false",
+      "0.0.0.0/0 tcp 80-80 false", "sg-all tcp 6379-6380 false",
     ])
     error_message = "Only the router answers everybody, and only at its port; its Redis answers hosts of the environment alone."
   }
