@@ -41,7 +41,7 @@ type canary struct {
 	FailOn        []string       `hcl:"fail_on" default:"[\"5xx\", \"unanswered\"]" doc:"What is a failure: statuses such as 404, classes such as 5xx, and unanswered. Turns that the canary could not take always are."`
 	MaxErrorRate  float64        `hcl:"max_error_rate" default:"0.02" doc:"How far the share of failed requests may exceed production's, from 0 to 1."`
 	LatencyFactor float64        `hcl:"latency_factor" default:"1.15" doc:"Limit of the canary's times, as a multiple of production's: to the first and to the last byte, at the median and the 95th and 99th percentile."`
-	Alerts        []string       `hcl:"alerts,optional" doc:"Prefixes of the alert kinds of a canary host that close the canary, such as host or process; every kind by default."`
+	Alerts        []string       `hcl:"alerts" default:"[\"host\", \"process\", \"release\"]" doc:"Prefixes of the alert kinds of a canary host that close the canary: those that say something of the release. Others, such as storage, journal or provider, are somebody else's trouble."`
 	LatencySlack  sdk.Duration   `hcl:"latency_slack" default:"\"5ms\"" doc:"Difference to production's times that never fails the canary."`
 	WarmUp        *sdk.Duration  `hcl:"warm_up" doc:"How long the canary's times do not count, since a program that just started is slower; a sixth of watch by default. Failures count from the beginning."`
 }

@@ -144,6 +144,9 @@ func TestAlertClosesTheCanary(t *testing.T) {
 	s.mustDeploy(artifact1)
 	s.fake.Publish(sdk.Event{Host: "web-1", Role: state.PoolProduction, Severity: sdk.Alert, Kind: "host.cpu", Summary: "busy"})
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Warning, Kind: "host.cpu", Summary: "warm"})
+	for _, kind := range []string{"storage", "storage.full", "journal", "provider.steal", "agent.failed", "doctor.budget", "backlog"} { // not the release's
+		s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: kind, Summary: kind})
+	}
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
 	// The reason is the first alert that counts, so the earlier ones did not count.
@@ -176,14 +179,14 @@ func TestAlertKindsAreChosen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.stopAgent()
-	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  alerts = [\"host.\"]", 1)
+	s.manifest = strings.Replace(s.manifest, "canary {", "canary {\n  alerts = [\"storage.\"]", 1)
 	s.startAgent()
 	s.mustDeploy(artifact1)
-	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
 	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.cpu", Summary: "CPU above 60 %"})
+	s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "storage.away", Summary: "storage-1 is away"})
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
 	// The reason is the first alert that counts, so the earlier one did not count.
-	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: CPU above 60 %")
+	expect(t, "reason", s.actual().Closed.Reason, "alert from canary-1: storage-1 is away")
 }
 
 func TestGuardClosesFaultyCanary(t *testing.T) {

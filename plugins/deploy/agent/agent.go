@@ -36,7 +36,7 @@ type Config struct {
 	Paths   router.Paths
 	Drain   time.Duration  // how long a slot may finish its requests
 	Silence time.Duration  // after which the deploy that watches a canary is taken for dead
-	Alerts  []string       // prefixes of the alert kinds that close the canary; empty: every kind
+	Alerts  []string       // prefixes of the alert kinds that close the canary
 	Guard   verdict.Limits // beyond which the agent itself closes the canary
 	FailOn  traffic.Criteria
 }
