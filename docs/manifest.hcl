@@ -125,7 +125,7 @@ notify "slack" "team" {
 }
 
 notify "pagerduty" "duty" {
-  url = secret.webhook
-  on  = ["alert"]
+  url   = secret.webhook
+  on    = ["alert"]
   after = "15m" # if nobody has acknowledged it by then
 }
