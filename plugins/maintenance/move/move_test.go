@@ -123,7 +123,7 @@ func TestOneSignal(t *testing.T) {
 	dir := t.TempDir()
 	count := filepath.Join(dir, "count")
 	ready := filepath.Join(dir, "ready")
-	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", `trap 'echo x >> "$0"' HUP; : > "$1"; while :; do sleep 0.01; done`, count, ready)
+	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", `trap 'echo x >> "$0"' USR1; : > "$1"; while :; do sleep 0.01; done`, count, ready)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestOneSignal(t *testing.T) {
 		}
 	}
 	wait(ready)
-	r := rule.Rule{Name: "app", Paths: []string{logs + "/*.log"}, Reopen: "signal", Signal: &rule.Signal{Send: "HUP", PIDFile: pidFile}}
+	r := rule.Rule{Name: "app", Paths: []string{logs + "/*.log"}, Reopen: "signal", Signal: &rule.Signal{Send: "USR1", PIDFile: pidFile}} // under nohup, HUP cannot be trapped
 	places := rule.Places{Secondary: []string{logs}}
 	l, err := rule.List(r, places)
 	if err != nil || len(l.Files) != 10 {
