@@ -76,7 +76,7 @@ func TestDrift(t *testing.T) {
 		`(?m)^  ansible +redis : Configure Redis: `,
 		`(?m)^web-1 \(production\): drifted$`, `(?m)^  installed +/etc/troop/agents/doctor-hosts\.json is not what was installed$`,
 		`(?m)^  installed +troop-agent@doctor-hosts\.service is inactive$`,
-		`(?m)^web-2 \(production\): `, `(?m)^  terraform +lab_host\.this\["web-2"\]: it no longer exists$`,
+		`(?m)^web-2 \(production\): `, `(?m)^! web-2: lab_host\.this\["web-2"\]: it no longer exists$`,
 		"environment lab has drifted: router-1 is drifted, web-1 is drifted, web-2 is (gone|drifted)",
 	)
 
