@@ -166,7 +166,7 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 	if err != nil || !same {
 		return p, err
 	}
-	p.Drift = append(foreignRules(p), p.Drift...)
+	p.Drift, p.Changes = append(foreignRules(p), p.Drift...), nil // what an apply would do about it is a plan's to say
 	return p, nil
 }
 
