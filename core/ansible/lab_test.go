@@ -212,10 +212,10 @@ func (l *lab) redis(t *testing.T) {
 	}
 	// The application's is another one.
 	if err := do(address+":6380", "", redisPassword, "GET", "troop:flag:x"); err == nil || !errors.Is(err, redis.Nil) {
-		t.Errorf("a key of troop's in the application's Redis: %v", err)
+		t.Errorf("the application's Redis has a key of troop: %v", err)
 	}
 	if out, err := l.on("router", "systemctl restart redis-app && runuser -u redis -- cat /etc/redis/users.acl >/dev/null && nsenter -t $(systemctl show -p MainPID --value redis-app) -m cat /etc/redis/users.acl /var/lib/redis/appendonlydir/*"); err == nil {
-		t.Errorf("the application's Redis sees the files of troop's: %s", out)
+		t.Errorf("the application's Redis sees troop's files: %s", out)
 	}
 	l.confined(t, "router", "redis-app")
 	if out, err := l.on("router", "systemctl restart redis-server && ss -Hltn 'sport = :6379' | awk '{print $4}' | sort"); err != nil || out != "10"+strings.TrimPrefix(address, "10")+":6379\n127.0.0.1:6379" {

@@ -153,7 +153,7 @@ func (v *Vault) write(ctx context.Context, d *Document, over core.Object) error 
 		return err
 	}
 	if len(d.Keys) == 0 || removed(d.Members, v.Team) {
-		if err := d.NewKey(); err != nil {
+		if err := d.newKey(); err != nil {
 			return err
 		}
 	}
@@ -173,8 +173,8 @@ func (v *Vault) write(ctx context.Context, d *Document, over core.Object) error 
 	return nil
 }
 
-// NewKey makes a new key for files that are written from now on.
-func (d *Document) NewKey() error {
+// newKey makes a new key for files that are written from now on.
+func (d *Document) newKey() error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		return err
@@ -183,17 +183,63 @@ func (d *Document) NewKey() error {
 	return nil
 }
 
+// Holds reports whether one of the members has a public key, whatever the comment of the key.
+func Holds(members []core.Member, key string) bool {
+	return slices.ContainsFunc(members, func(m core.Member) bool {
+		return slices.ContainsFunc(m.Keys, func(k string) bool { return keyOnly(k) == keyOnly(key) })
+	})
+}
+
 // removed reports whether a key of the earlier team is not one of the present.
 func removed(before, now []core.Member) bool {
-	keys := map[string]bool{}
-	for _, m := range now {
-		for _, k := range m.Keys {
-			keys[keyOnly(k)] = true
+	return slices.ContainsFunc(before, func(m core.Member) bool {
+		return slices.ContainsFunc(m.Keys, func(k string) bool { return !Holds(now, k) })
+	})
+}
+
+// Rotate encrypts the document, and the files beside it, for the team with a new key, and removes the files that nothing
+// names any more. It returns the earlier members who open nothing that is written from now on.
+func (v *Vault) Rotate(ctx context.Context) (gone []core.Member, err error) {
+	err = v.Change(ctx, func(d *Document) error {
+		gone = slices.DeleteFunc(slices.Clone(d.Members), func(m core.Member) bool {
+			return slices.ContainsFunc(m.Keys, func(k string) bool { return Holds(v.Team, k) })
+		})
+		if err := d.newKey(); err != nil {
+			return err
+		}
+		d.Members = v.Team // the new key is for them
+		for path, f := range d.Files {
+			if f.Object == "" {
+				continue
+			}
+			data, err := v.Get(ctx, d, path)
+			if err != nil {
+				return err
+			}
+			if err := v.Put(ctx, d, path, f.Mode, data); err != nil {
+				return err
+			}
+		}
+		d.Keys = d.Keys[len(d.Keys)-1:]
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d, _, err := v.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	old, err := v.unnamed(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range old {
+		if err := v.Objects.Delete(ctx, key); err != nil {
+			return nil, err
 		}
 	}
-	return slices.ContainsFunc(before, func(m core.Member) bool {
-		return slices.ContainsFunc(m.Keys, func(k string) bool { return !keys[keyOnly(k)] })
-	})
+	return gone, nil
 }
 
 func seal(text []byte, recipients ...age.Recipient) ([]byte, error) {
@@ -220,7 +266,7 @@ func (v *Vault) Put(ctx context.Context, d *Document, path string, mode fs.FileM
 		return nil
 	}
 	if len(d.Keys) == 0 || removed(d.Members, v.Team) {
-		if err := d.NewKey(); err != nil {
+		if err := d.newKey(); err != nil {
 			return err
 		}
 		d.Members = v.Team
@@ -277,8 +323,8 @@ func (v *Vault) Get(ctx context.Context, d *Document, path string) ([]byte, erro
 	return data, nil
 }
 
-// Unnamed lists the files beside the document that it does not name any more.
-func (v *Vault) Unnamed(ctx context.Context, d *Document) ([]string, error) {
+// unnamed lists the files beside the document that it does not name any more.
+func (v *Vault) unnamed(ctx context.Context, d *Document) ([]string, error) {
 	named := map[string]bool{}
 	for _, f := range d.Files {
 		named[f.Object] = true

@@ -97,7 +97,7 @@ func TestRouterNamesClients(t *testing.T) {
 	}
 }
 
-// TestTesters has clients that choose their pool. They take nobody's turn, and the verdict does not count them.
+// TestTesters has clients that choose their pool. They use up no turn, and the verdict does not count them.
 func TestTesters(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)

@@ -30,7 +30,7 @@ func (a *app) pluginCmd() *cobra.Command {
 			a.ui.Table(t)
 			return nil
 		},
-	}, a.describeCmd(), a.lockCmd(), a.newCmd())
+	}, a.describeCmd(), a.pluginLockCmd(), a.newCmd())
 	return c
 }
 

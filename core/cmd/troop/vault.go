@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +18,7 @@ func (a *app) vaultCmd() *cobra.Command {
 	show := &cobra.Command{
 		Use: "show [MANIFEST]", Short: "List the private files of an environment, or print one with --reveal",
 		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.openVault(args)
-			if err != nil {
-				return err
-			}
-			d, _, err := v.Load(c.Context())
+			v, d, err := a.readVault(c.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -50,11 +45,7 @@ func (a *app) vaultCmd() *cobra.Command {
 	c.AddCommand(show, &cobra.Command{
 		Use: "members [MANIFEST]", Short: "List who can open the vault of an environment, and what the manifest says",
 		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.openVault(args)
-			if err != nil {
-				return err
-			}
-			d, _, err := v.Load(c.Context())
+			v, d, err := a.readVault(c.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -100,18 +91,23 @@ func (a *app) openVault(args []string) (*vault.Vault, error) {
 	return &vault.Vault{Objects: p.files.Objects(), Environment: env, Team: p.Team, Identities: a.identities()}, nil
 }
 
+// readVault is openVault, and what the vault holds.
+func (a *app) readVault(ctx context.Context, args []string) (*vault.Vault, *vault.Document, error) {
+	v, err := a.openVault(args)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, _, err := v.Load(ctx)
+	return v, d, err
+}
+
 // members compares for whom a vault is encrypted with what the manifest says.
 func members(has, wants []core.Member) core.Table {
 	t := core.Table{Columns: []string{"member", "key", "status"}}
-	in := func(list []core.Member, key string) bool {
-		return slices.ContainsFunc(list, func(m core.Member) bool {
-			return slices.ContainsFunc(m.Keys, func(k string) bool { return same(k, key) })
-		})
-	}
 	for _, m := range wants {
 		for _, k := range m.Keys {
 			status := "member"
-			if !in(has, k) {
+			if !vault.Holds(has, k) {
 				status = "not yet: a member runs troop vault rotate, or any command that changes the environment"
 			}
 			t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), status})
@@ -119,7 +115,7 @@ func members(has, wants []core.Member) core.Table {
 	}
 	for _, m := range has {
 		for _, k := range m.Keys {
-			if !in(wants, k) {
+			if !vault.Holds(wants, k) {
 				t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), "still opens it: troop vault rotate"})
 			}
 		}
@@ -127,60 +123,14 @@ func members(has, wants []core.Member) core.Table {
 	return t
 }
 
-// same compares two public keys without their comments.
-func same(a, b string) bool {
-	x, y := strings.Fields(a), strings.Fields(b)
-	return slices.Equal(x[:min(2, len(x))], y[:min(2, len(y))])
-}
-
 func (a *app) rotate(ctx context.Context, v *vault.Vault) error {
-	var before []core.Member
-	err := v.Change(ctx, func(d *vault.Document) error {
-		before = d.Members
-		if err := d.NewKey(); err != nil {
-			return err
-		}
-		d.Members = v.Team // the new key is for them
-		for path, f := range d.Files {
-			if f.Object == "" {
-				continue
-			}
-			data, err := v.Get(ctx, d, path)
-			if err != nil {
-				return err
-			}
-			if err := v.Put(ctx, d, path, f.Mode, data); err != nil {
-				return err
-			}
-		}
-		d.Keys = d.Keys[len(d.Keys)-1:]
-		return nil
-	})
+	gone, err := v.Rotate(ctx)
 	if err != nil {
 		return err
-	}
-	d, _, err := v.Load(ctx)
-	if err != nil {
-		return err
-	}
-	old, err := v.Unnamed(ctx, d)
-	if err != nil {
-		return err
-	}
-	for _, key := range old {
-		if err := v.Objects.Delete(ctx, key); err != nil {
-			return err
-		}
 	}
 	a.ui.Note(fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", v.Environment, len(v.Team)))
-	for _, m := range before {
-		if !slices.ContainsFunc(m.Keys, func(k string) bool {
-			return slices.ContainsFunc(v.Team, func(n core.Member) bool {
-				return slices.ContainsFunc(n.Keys, func(x string) bool { return same(x, k) })
-			})
-		}) {
-			a.ui.Note(m.Name + " opens nothing that is written from now on, but knows what was there: replace the environment's SSH key and passwords, and the credentials of the store")
-		}
+	for _, m := range gone {
+		a.ui.Note(m.Name + " opens nothing that is written from now on, but knows what was there: replace the environment's SSH key and passwords, and the credentials of the store")
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func (s *Sampler) Processes(procs []Usage) ([]Usage, error) {
 	return procs, nil
 }
 
-// own fills in the owner of a process. A process whose owner cannot be read belongs to nobody's account.
+// own fills in the owner of a process. A process whose owner cannot be read counts for no user.
 func (s *Sampler) own(u *Usage) {
 	if u.Kernel {
 		if h := s.held[u.PID]; h != nil {

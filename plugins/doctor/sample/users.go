@@ -44,7 +44,7 @@ type entry struct {
 	born   time.Time     // first seen; zero: when the ledger began
 	debt   time.Duration // of ended children: was counted while they lived, and is in their parent's times as well
 	debtAt uint64        // when the last one ended
-	// excused says that a step ended the process: what it used is nobody's fault any more.
+	// excused says that a step ended the process: what it used no longer counts against the user.
 	excused bool
 	part    recent // own, and of ended children
 }
@@ -349,7 +349,7 @@ func (l *Ledger) Most(uid uint32) (most process.Ident, ok bool) {
 }
 
 // Family returns the living descendants of members, and the user's other processes that began after since, in clock ticks
-// since boot: an orphan is nobody's descendant.
+// since boot: an orphan has no ancestor but PID 1.
 func Family(procs []Usage, uid uint32, members map[process.Ident]bool, since uint64) (descendants, younger []process.Ident) {
 	pids := map[int]bool{}
 	for id := range members {
