@@ -63,6 +63,11 @@ type StoreConfig struct {
 	Range                     Range
 }
 
+// ID tells a store from others, however it is reached.
+func (c StoreConfig) ID() string {
+	return strings.Join([]string{c.Type, c.Endpoint, c.Bucket, c.Prefix}, "\n")
+}
+
 // Member is somebody of the team, or something such as a CI system.
 type Member struct {
 	Name  string

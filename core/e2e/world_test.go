@@ -31,6 +31,7 @@ type world struct {
 	dir      string // the git work tree
 	bin      string
 	manifest string
+	env      []string // of troop, beyond environ
 	hosts    map[string]core.Host
 }
 
@@ -116,7 +117,7 @@ func (w *world) troop(t testing.TB, args ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), args...)
-	c.Dir, c.Env = w.dir, environ()
+	c.Dir, c.Env = w.dir, append(environ(), w.env...)
 	out, err := c.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -141,7 +142,7 @@ func (w *world) output(t testing.TB, args ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), args...)
-	c.Dir, c.Env = w.dir, environ()
+	c.Dir, c.Env = w.dir, append(environ(), w.env...)
 	out, err := c.Output()
 	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("troop %s: %v", strings.Join(args, " "), err)
@@ -199,7 +200,7 @@ func (w *world) try(t testing.TB, host, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(w.bin, "troop"), "ssh", w.manifest, "--env", "lab", host, "--", command)
-	c.Dir, c.Env = w.dir, environ()
+	c.Dir, c.Env = w.dir, append(environ(), w.env...)
 	out, err := c.CombinedOutput()
 	return string(out), err
 }

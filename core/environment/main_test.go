@@ -8,5 +8,8 @@ import (
 
 func TestMain(m *testing.M) {
 	proc.Main()
+	if played() {
+		return
+	}
 	m.Run()
 }

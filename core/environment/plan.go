@@ -51,6 +51,9 @@ func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, erro
 		return nil, err
 	}
 	o.PublicKey = ssh.PublicKey()
+	if o.Project, err = e.project(); err != nil {
+		return nil, err
+	}
 	e.workspace, err = terraform.Open(ctx, o)
 	return e.workspace, err
 }

@@ -28,7 +28,8 @@ import (
 type share struct {
 	vault *vault.Vault
 	dir   string
-	use   *flock.Flock // shared by all processes that use the copy
+	use   *flock.Flock  // shared by all processes that use the copy
+	every time.Duration // how often a holder writes what has changed
 
 	mu   sync.Mutex
 	have map[string]core.Digest // files as they are in the vault
@@ -37,7 +38,7 @@ type share struct {
 // The files that the team shares. The others are made anew where they are needed.
 var (
 	sharedFiles = []string{
-		"ssh_key", "ssh_key.pub", "known_hosts", "secrets.json", "hosts.json",
+		"ssh_key", "ssh_key.pub", "known_hosts", "secrets.json", "hosts.json", projectFile,
 		"terraform/terraform.tfstate", "terraform/.terraform.lock.hcl",
 		"terraform/.troop/plan", "terraform/.troop/plan.json", "terraform/.troop/shown.json", "terraform/.troop/approvals.jsonl", "terraform/.troop/begun.json",
 	}
@@ -45,6 +46,10 @@ var (
 	// leftovers are further private files in a folder, which are only removed.
 	leftovers = []string{"inventory.yml", "ansible", "terraform/terraform.tfstate.backup"}
 )
+
+// projectFile holds what tells the environment's project from others, when that is not its store: the folder from which
+// it was taken over.
+const projectFile = "project"
 
 // haveFile, in the folder, holds what was last read from or written to the vault: what differs from it was left by a
 // command that was killed.
@@ -64,7 +69,7 @@ func (e *Environment) openShare(ctx context.Context) error {
 	}
 	s := &share{
 		vault: &vault.Vault{Objects: e.o.Vault.Objects, Environment: e.conf.Name, Team: e.o.Pipeline.Team, Identities: e.o.Vault.Identities},
-		dir:   e.dir, use: flock.New(filepath.Join(e.dir, ".use")), have: map[string]core.Digest{},
+		dir:   e.dir, use: flock.New(filepath.Join(e.dir, ".use")), every: pushEvery, have: map[string]core.Digest{},
 	}
 	if err := s.use.RLock(); err != nil {
 		return fmt.Errorf("open environment %s: %w", e.conf.Name, err)
@@ -269,6 +274,18 @@ func (s *share) addTo(ctx context.Context, d *vault.Document, now map[string][]b
 	return nil
 }
 
+// claim marks the document with the number of a new holder before it is read: a write of an earlier holder that is still on
+// its way fails from then on, and is not lost unseen.
+func (s *share) claim(ctx context.Context, env string, fence int64) error {
+	return s.vault.Change(ctx, func(d *vault.Document) error {
+		if d.Fence > fence {
+			return &core.LostError{Environment: env}
+		}
+		d.Fence = fence
+		return nil
+	})
+}
+
 // hold writes changes while the environment is held, until the returned function is called, which writes the last ones.
 //
 //nolint:contextcheck // it lasts until end, whatever ends before
@@ -277,7 +294,11 @@ func (s *share) hold(e *Environment, lease *core.Lease) (end func() error, err e
 	if err := holding.Lock(); err != nil {
 		return nil, err
 	}
-	if err := s.pull(context.Background()); err != nil { // what the holder before has written
+	err = s.claim(context.Background(), e.conf.Name, lease.Fence)
+	if err == nil {
+		err = s.pull(context.Background()) // what the holder before has written
+	}
+	if err != nil {
 		return nil, errors.Join(err, holding.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background()) // until end
@@ -290,7 +311,7 @@ func (s *share) hold(e *Environment, lease *core.Lease) (end func() error, err e
 				return
 			case <-lease.Lost:
 				return
-			case <-time.After(pushEvery):
+			case <-time.After(s.every):
 			}
 			if err := s.push(ctx, e.conf.Name, lease.Fence); errors.As(err, new(*core.LostError)) {
 				e.o.Stop(err)
@@ -344,6 +365,31 @@ func (s *share) close() error {
 	return errors.Join(errs...)
 }
 
+// terraformDir is the working folder of Terraform, as Terraform itself names it.
+func (s *share) terraformDir() string {
+	dir := s.path("terraform")
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return dir
+}
+
+// project tells this environment from others on a machine, the same for all members of a team, whatever their folders.
+// Empty: the folder does.
+func (e *Environment) project() (string, error) {
+	if e.share == nil || e.o.Pipeline.Store == nil {
+		return "", nil
+	}
+	b, err := os.ReadFile(e.share.path(projectFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return e.o.Pipeline.Store.ID() + "/" + e.conf.Name, nil
+	}
+	return string(b), err
+}
+
 func removeIf(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -383,7 +429,7 @@ func TakeOver(ctx context.Context, o Options, folder string) (string, error) {
 			}
 			took++
 		}
-		return nil
+		return v.Put(ctx, d, projectFile, 0o600, []byte(from.terraformDir()))
 	})
 	if errors.Is(err, errTaken) {
 		return fmt.Sprintf("environment %s: the store has it already; nothing was written over", o.Name), nil

@@ -99,7 +99,7 @@ func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 			}
 			c.Places[name] = rangeOf(entry(a.Expr, name))
 		}
-		for _, taken := range []string{"environment", "ssh_public_key"} {
+		for _, taken := range []string{"environment", "ssh_public_key", "troop_project"} {
 			if _, ok := c.Variables[taken]; ok {
 				l.errorf(entry(a.Expr, taken), "Reserved variable", "%q is given to every module by troop. Leave it out.", taken)
 			}

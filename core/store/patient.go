@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,9 @@ import (
 type Patient struct {
 	Objects core.Objects
 	Wait    time.Duration // the longest time that one call goes on trying
-	// Say is told once per call, when it has failed for long. Optional.
+	// Pause is the time before the first repetition; those that follow are longer, up to 50 times. 0: 100 ms.
+	Pause time.Duration
+	// Say is told once per call, when it has failed for 3 s, or for a tenth of Wait. Optional.
 	Say func(line string)
 }
 
@@ -26,13 +29,14 @@ var _ core.Objects = Patient{}
 
 const (
 	firstPause = 100 * time.Millisecond
-	longPause  = 5 * time.Second
+	growth     = 50 // of a pause, from the first to the longest
 	sayAfter   = 3 * time.Second
 )
 
 // attempt calls do until it succeeds, or fails for good.
 func (p Patient) attempt(ctx context.Context, do func(n int) error) error {
-	began, said, pause := time.Now(), false, firstPause
+	began, said, pause := time.Now(), false, cmp.Or(p.Pause, firstPause)
+	longest := growth * pause
 	for n := 0; ; n++ {
 		err := do(n)
 		if err == nil || !temporary(err) || errors.Is(err, core.ErrChanged) {
@@ -48,7 +52,7 @@ func (p Patient) attempt(ctx context.Context, do func(n int) error) error {
 			}
 			return fmt.Errorf("%w (tried %d times in %.0f s)", err, n+1, spent.Seconds())
 		}
-		if !said && spent >= sayAfter && p.Say != nil {
+		if !said && spent >= min(sayAfter, p.Wait/10) && p.Say != nil {
 			said = true
 			p.Say(fmt.Sprintf("the store does not do its work: %v; trying again for %.0f s", err, (p.Wait - spent).Seconds()))
 		}
@@ -56,7 +60,7 @@ func (p Patient) attempt(ctx context.Context, do func(n int) error) error {
 		case <-ctx.Done():
 		case <-time.After(pause/2 + rand.N(pause/2+1)): //nolint:gosec // spreads requests, guards nothing
 		}
-		pause = min(2*pause, longPause)
+		pause = min(2*pause, longest)
 	}
 }
 

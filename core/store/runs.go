@@ -61,7 +61,7 @@ func (f *Files) PutRun(ctx context.Context, r core.Run) error {
 	}
 	if r.Ended.IsZero() {
 		if err := f.sendLines(ctx, r.ID, true); err != nil {
-			return fmt.Errorf("write run %s: %w", r.ID, err)
+			return errors.Join(fmt.Errorf("write run %s: %w; it does not begin", r.ID, err), f.discard(r.ID))
 		}
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -41,6 +42,8 @@ func (o S3Options) String() string { return strings.TrimSuffix("s3://"+o.Bucket+
 type S3 struct {
 	o      S3Options
 	client *s3.Client
+
+	clockOff atomic.Int64 // how far this machine's clock is behind the server's, in nanoseconds, at the last answer
 }
 
 var _ core.Objects = (*S3)(nil)
@@ -77,7 +80,8 @@ func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 		conf.Region = "us-east-1" // other servers take any; AWS says which is right
 	}
 	o.Region = conf.Region
-	client := s3.NewFromConfig(conf, func(c *s3.Options) {
+	s := &S3{o: o}
+	s.client = s3.NewFromConfig(conf, func(c *s3.Options) {
 		c.UsePathStyle = o.PathStyle
 		if o.Endpoint != "" {
 			c.BaseEndpoint = aws.String(o.Endpoint)
@@ -85,8 +89,22 @@ func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 			c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 			c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		}
+		c.APIOptions = append(c.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("troop clock", s.readClock), middleware.After)
+		})
 	})
-	return &S3{o: o, client: client}, nil
+	return s, nil
+}
+
+// readClock notes the time that an answer says.
+func (s *S3) readClock(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	out, m, err := next.HandleDeserialize(ctx, in)
+	if res, ok := out.RawResponse.(*smithyhttp.Response); ok {
+		if at, dateErr := http.ParseTime(res.Header.Get("Date")); dateErr == nil {
+			s.clockOff.Store(int64(time.Until(at)))
+		}
+	}
+	return out, m, err
 }
 
 func (s *S3) key(key string) *string {

@@ -111,6 +111,9 @@ func (f *Files) Check(ctx context.Context, write bool) error {
 		return nil
 	}
 	b, _, err := ReadObject(ctx, f.shared, projectKey)
+	if clock := checkClock(f.shared.Objects); clock != nil {
+		return clock
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if !write {
 			return nil
@@ -263,6 +266,19 @@ func (f *Files) sendLines(ctx context.Context, id core.RunID, now bool) error {
 	return nil
 }
 
+// discard forgets a run that could not be recorded, and so has not begun.
+func (f *Files) discard(id core.RunID) error {
+	f.shared.mu.Lock()
+	x := f.shared.sends[id]
+	delete(f.shared.sends, id)
+	f.shared.mu.Unlock()
+	if x != nil {
+		x.stop()
+		<-x.done
+	}
+	return errors.Join(f.closeJournal(id), os.RemoveAll(filepath.Join(f.dir, "runs", string(id))))
+}
+
 // sendRecord sends the end of a run.
 func (f *Files) sendRecord(ctx context.Context, id core.RunID, text []byte) error {
 	if f.shared == nil {
@@ -273,7 +289,7 @@ func (f *Files) sendRecord(ctx context.Context, id core.RunID, text []byte) erro
 		err = putSame(ctx, f.shared, runKey(id, "run.json"), text)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; its end is only on this machine, in %s; the next troop runs here sends it", err, filepath.Dir(f.recordPath(id)))
+		return fmt.Errorf("%w; its end is only on this machine, in %s; the next run or apply on this machine sends it", err, filepath.Dir(f.recordPath(id)))
 	}
 	return os.Remove(filepath.Join(f.dir, "runs", string(id), unsent))
 }

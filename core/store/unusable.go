@@ -9,11 +9,15 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // UnusableError says why a store cannot be used as it is set up, and what to do. Trying again does not help.
@@ -21,6 +25,31 @@ type UnusableError struct{ Store, Problem, Remedy string }
 
 func (e *UnusableError) Error() string {
 	return fmt.Sprintf("the store %s cannot be used: %s; %s", e.Store, e.Problem, e.Remedy)
+}
+
+// maxClockOff is how far the clock of a machine may be from that of the store. A run's ID begins with its time: with a
+// wrong clock, runs would be listed in another order than they were made. Servers refuse requests at 15 minutes.
+const maxClockOff = 5 * time.Minute
+
+// checkClock compares this machine's clock with the store's, as its last answer said. It is only asked before anything is
+// done: a run does not fail because a clock was set.
+func checkClock(o core.Objects) error {
+	if p, ok := o.(Patient); ok {
+		o = p.Objects
+	}
+	s, ok := o.(*S3)
+	if !ok {
+		return nil
+	}
+	off := time.Duration(s.clockOff.Load())
+	if off.Abs() <= maxClockOff {
+		return nil
+	}
+	how := "behind"
+	if off < 0 {
+		how = "ahead of"
+	}
+	return &UnusableError{s.o.String(), fmt.Sprintf("this machine's clock is %d minutes %s the store's", int(off.Abs().Round(time.Minute).Minutes()), how), "set it: timedatectl set-ntp true"}
 }
 
 // expectedRegion finds the right region in AWS's sentence about a wrong one.
@@ -134,6 +163,10 @@ func temporary(err error) bool {
 	}
 	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		switch status := answer.HTTPStatusCode(); {
+		case status < 300: // the answer cannot be read
+			return true
+		case slices.Contains([]string{"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"}, apiCode(err)): // damaged on its way there
+			return true
 		case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusConflict:
 			return true
 		}

@@ -78,6 +78,9 @@ func (w *Workspace) writeVariables() (file string, err error) {
 			values[name] = value
 		}
 	}
+	if w.Project != "" && slices.Contains(known, "troop_project") {
+		values["troop_project"] = w.Project
+	}
 	maps.Copy(values, w.Variables)
 	b, err := json.MarshalIndent(values, "", "  ")
 	if err != nil {

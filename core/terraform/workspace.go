@@ -26,6 +26,9 @@ type Options struct {
 	// Environment and PublicKey are the values of the variables "environment" and "ssh_public_key" for modules that
 	// declare them.
 	Environment, PublicKey string
+	// Project is the value of "troop_project", for modules that declare it: what tells the project from others on one
+	// machine. Empty: Dir does, so that the variable has its default.
+	Project string
 	// Variables are the manifest's. The module must declare each.
 	Variables map[string]any
 	// Backend is where the state is kept; nil: the module's own backend, or Dir.

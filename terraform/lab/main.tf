@@ -1,6 +1,6 @@
 locals {
-  # Labs made from different folders can exist at the same time.
-  digest = sha256(abspath(path.root))
+  # Labs made from different folders can exist at the same time. The folders of a team's members are one lab.
+  digest = sha256(coalesce(var.troop_project, abspath(path.root)))
   octets = [for at in [8, 10] : parseint(substr(local.digest, at, 2), 16)]
 
   lab    = substr(local.digest, 0, 8)

@@ -20,6 +20,13 @@ variable "ssh_public_key" {
   }
 }
 
+variable "troop_project" {
+  description = "What tells this lab from others on this machine. Set by troop for a shared store. Empty: the module's folder."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "hosts" {
   description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores. Tags become inventory groups, vars inventory variables."
   type = map(object({

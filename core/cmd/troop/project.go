@@ -179,7 +179,7 @@ func (a *app) shared(c core.StoreConfig, dir string) (*store.Files, error) {
 
 // copyFolder is the folder of a shared store's copy on this machine.
 func copyFolder(c core.StoreConfig) string {
-	name := core.DigestOf([]byte(strings.Join([]string{c.Type, c.Endpoint, c.Bucket, c.Prefix}, "\n"))).Hex()[:16]
+	name := core.DigestOf([]byte(c.ID())).Hex()[:16]
 	if cache, err := os.UserCacheDir(); err == nil {
 		return filepath.Join(cache, "troop", "projects", name)
 	}

@@ -1,0 +1,239 @@
+//go:build lab
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/store/storetest"
+)
+
+// teamStore is the block that shares the store. HOLD is the canary's, for a release that somebody else promotes.
+const teamStore = `
+  store "s3" {
+    bucket     = "BUCKET"
+    region     = "REGION"
+    endpoint   = "ENDPOINT"
+    path_style = true
+  }
+  team { keys_from = "team.keys" }
+}
+`
+
+// person is somebody on a machine of their own: a home with an SSH key, and nothing else of anybody's.
+func person(t *testing.T, homes, name string) (env []string, key string) {
+	t.Helper()
+	home := filepath.Join(homes, name)
+	sh(t, homes, "mkdir -p "+home+"/.ssh && ssh-keygen -q -t ed25519 -N '' -C "+name+" -f "+home+"/.ssh/id_ed25519")
+	b, err := os.ReadFile(filepath.Join(home, ".ssh", "id_ed25519.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env = []string{"HOME=" + home, "XDG_CACHE_HOME=" + home + "/.cache", "TROOP_IDENTITY="}
+	for k, v := range storetest.Environ() {
+		env = append(env, k+"="+v)
+	}
+	return env, string(b)
+}
+
+// clone is the project on somebody else's machine.
+func (w *world) clone(t *testing.T, env []string) *world {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "clone")
+	sh(t, "/", "git clone -q "+w.dir+" "+dir+" && cd "+dir+" && git config user.name test && git config user.email test@localhost")
+	return &world{dir: dir, bin: w.bin, manifest: filepath.Join(dir, "pipeline.hcl"), env: env}
+}
+
+// TestTeam has two members and a third person, who share nothing but a repository and a bucket.
+func TestTeam(t *testing.T) {
+	gateway := storetest.Gateway(t)
+	homes := t.TempDir()
+	firstEnv, firstKey := person(t, homes, "first")
+	secondEnv, secondKey := person(t, homes, "second")
+	thirdEnv, _ := person(t, homes, "third")
+
+	first := makeWorld(t, "The storefront", func(w *world) {
+		w.env = firstEnv
+		sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
+		block := strings.NewReplacer("BUCKET", gateway.Bucket, "REGION", gateway.Region, "ENDPOINT", gateway.Endpoint).Replace(teamStore)
+		text := strings.Replace(edit(w.read(t, "pipeline.hcl")), "  source { path = \".\" }\n}\n", "  source { path = \".\" }\n"+block, 1)
+		text = strings.Replace(text, `      web-2     = { role = "production" }`+"\n", "", 1)
+		w.write(t, "pipeline.hcl", text)
+		w.write(t, "team.keys", firstKey+secondKey)
+	})
+	first.must(t, "apply", first.manifest, "--env", "lab", "--yes")
+	second, third := first.clone(t, secondEnv), first.clone(t, thirdEnv)
+
+	for _, s := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"the second member watches the first one's run", func(t *testing.T) { watched(t, first, second) }},
+		{"the second member sees what the first one made", func(t *testing.T) { seen(t, first, second) }},
+		{"the second member promotes and rolls back", func(t *testing.T) { promoted(t, first, second) }},
+		{"a third person gets a sentence", func(t *testing.T) { strange(t, third) }},
+		{"nothing private is in the store, and nothing stays on a machine", func(t *testing.T) { private(t, gateway, homes, first) }},
+	} {
+		if !t.Run(s.name, s.run) {
+			t.FailNow()
+		}
+	}
+}
+
+// watched starts a run on one machine and follows it on another.
+func watched(t *testing.T, first, second *world) {
+	ended := make(chan string, 1)
+	failed := make(chan int, 1)
+	go func() {
+		out, code := first.troop(t, "run", first.manifest, "--env", "lab")
+		ended <- out
+		failed <- code
+	}()
+	eventually(t, 2*time.Minute, "the run is seen elsewhere", func() bool {
+		return strings.Contains(second.results(t, "runs", second.manifest), "running")
+	})
+	c := exec.CommandContext(t.Context(), filepath.Join(second.bin, "troop"), "logs", second.manifest, "--follow")
+	c.Dir, c.Env = second.dir, append(environ(), second.env...)
+	var lines strings.Builder
+	c.Stdout, c.Stderr = &lines, &lines
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Minute, "the environment is in use by the run", func() bool {
+		return regexp.MustCompile(`in use by .*troop run`).MatchString(second.results(t, "lock", "show", second.manifest, "--env", "lab"))
+	})
+	if _, ok := readOrNot(ended); ok {
+		t.Error("the run had ended before its log was followed")
+	}
+	out, code := <-ended, <-failed
+	if code != 0 {
+		t.Fatalf("run: exit status %d\n%s", code, tail(out, 60))
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("logs --follow: %v", err)
+	}
+	contains(t, lines.String(), `build\.app`, `deploy\.storefront`, `site\.yml`)
+}
+
+// readOrNot reads from a channel if something is there, and puts it back.
+func readOrNot(c chan string) (string, bool) {
+	select {
+	case s := <-c:
+		c <- s
+		return s, true
+	default:
+		return "", false
+	}
+}
+
+func seen(t *testing.T, first, second *world) {
+	first.learn(t)
+	second.learn(t)
+	if len(second.hosts) != 4 || second.hosts["router-1"].Address != first.hosts["router-1"].Address {
+		t.Errorf("hosts: %v, for the first member %v", second.hosts, first.hosts)
+	}
+	contains(t, second.results(t, "runs", second.manifest), "passed")
+	contains(t, second.must(t, "deploy", "status", second.manifest, "--env", "lab"), "web-1", "canary-1")
+	if out, code := second.troop(t, "plan", second.manifest, "--env", "lab"); code != 0 || !strings.Contains(out, "nothing to change") {
+		t.Errorf("plan: exit status %d\n%s", code, tail(out, 40))
+	}
+	if got := second.on(t, "web-1", "hostname"); got != "web-1" {
+		t.Errorf("troop ssh: %q", got)
+	}
+	// The same commit again, from the second machine: what the first one built and configured counts.
+	out, code := second.run(t)
+	if code != 0 {
+		t.Fatalf("run: exit status %d\n%s", code, tail(out, 60))
+	}
+	contains(t, out, `site\.yml: skipped`, `build\.app .*unchanged since it passed in run`)
+	var runs []core.Run
+	if err := json.Unmarshal([]byte(first.results(t, "runs", first.manifest, "--json")), &runs); err != nil || len(runs) != 2 {
+		t.Errorf("the first member sees %d runs, %v", len(runs), err)
+	}
+}
+
+func promoted(t *testing.T, first, second *world) {
+	version := func() string { return sh(t, "/", "curl -s "+first.url("/version")) }
+	before := version()
+	first.replace(t, "lib/pages.js", "</title>", " today</title>")
+	first.replace(t, "pipeline.hcl", `no_traffic    = "promote"`, "hold          = true\n    no_traffic    = \"promote\"")
+	first.commit(t, "A better title")
+	if out, code := first.run(t); code != 1 || !strings.Contains(out, "is held on the canary") {
+		t.Fatalf("run: exit status %d\n%s", code, tail(out, 60))
+	}
+	sh(t, second.dir, "git pull -q")
+	contains(t, second.must(t, "deploy", "status", second.manifest, "--env", "lab"), "held")
+	second.must(t, "deploy", "promote", second.manifest, "--env", "lab")
+	for range 6 {
+		if now := version(); now == before {
+			t.Fatal("a host serves the old release after the promotion")
+		}
+	}
+	second.must(t, "deploy", "rollback", second.manifest, "--env", "lab", "--yes")
+	for range 6 {
+		if now := version(); now != before {
+			t.Fatalf("after the rollback: %s, want %s", now, before)
+		}
+	}
+	// And the first one sees it.
+	contains(t, first.must(t, "deploy", "status", first.manifest, "--env", "lab"), "web-1")
+}
+
+// strange tries every command that needs the environment.
+func strange(t *testing.T, third *world) {
+	sentence := regexp.MustCompile(`^troop: you are no member of the team that may open environment lab \(first, second\): [^\n]*\n$`)
+	for _, command := range []string{
+		"hosts", "plan", "apply --yes", "drift", "run", "ssh MANIFEST web-1", "events", "flag list", "state list", "vault show",
+		"deploy status", "deploy promote", "deploy rollback --yes", "destroy --yes",
+	} {
+		args := strings.Fields(command)
+		at := 1
+		if strings.Contains("flag state vault deploy", args[0]) {
+			at = 2
+		}
+		if i := strings.Index(command, " MANIFEST"); i >= 0 {
+			args = strings.Fields(strings.Replace(command, "MANIFEST", third.manifest, 1))
+		} else {
+			args = append(args[:at:at], append([]string{third.manifest}, args[at:]...)...)
+		}
+		args = append(args, "--env", "lab")
+		c := exec.CommandContext(t.Context(), filepath.Join(third.bin, "troop"), args...)
+		c.Dir, c.Env = third.dir, append(environ(), third.env...)
+		var out, errOut strings.Builder
+		c.Stdout, c.Stderr = &out, &errOut
+		_ = c.Run()
+		if code := c.ProcessState.ExitCode(); code != 2 || out.Len() > 0 || !sentence.MatchString(errOut.String()) {
+			t.Errorf("troop %s: exit status %d\n%s%s", command, code, out.String(), errOut.String())
+		}
+	}
+}
+
+// private looks for the environment's secrets in every object of the store, and in the homes of the members.
+func private(t *testing.T, gateway *storetest.Server, homes string, first *world) {
+	key := first.results(t, "vault", "show", first.manifest, "--env", "lab", "--reveal", "ssh_key")
+	secrets := []string{strings.Split(key, "\n")[2]}
+	var made map[string]string
+	if err := json.Unmarshal([]byte(first.results(t, "vault", "show", first.manifest, "--env", "lab", "--reveal", "secrets.json")), &made); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range made {
+		secrets = append(secrets, s)
+	}
+	if len(secrets) < 3 {
+		t.Fatalf("%d secrets", len(secrets))
+	}
+	for _, s := range secrets {
+		c := exec.CommandContext(t.Context(), "grep", "-rlF", "--", s, gateway.Dir, homes, first.dir)
+		if out, _ := c.Output(); len(out) > 0 {
+			t.Errorf("a secret lies in %s", out)
+		}
+	}
+}
