@@ -57,7 +57,7 @@ func (p *Pipeline) Granted(id StageID, c Capability) bool {
 // StoreConfig is where runs and environments are kept for several machines.
 type StoreConfig struct {
 	Type                      string // s3
-	Bucket, Prefix            string
+	Bucket, Prefix            string // no bucket: the block has mistakes, and nobody knows where the store is
 	Region, Endpoint, Profile string // empty: those of the AWS configuration
 	PathStyle                 bool
 	Range                     Range

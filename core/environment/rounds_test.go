@@ -106,13 +106,18 @@ func (g game) play() error {
 	if err == nil {
 		err = g.deploy(ctx, e, files, run.ID)
 		fmt.Println("releases")
-		err = errors.Join(err, release(), e.Close())
+		if err = errors.Join(err, release(), e.Close()); err == nil {
+			fmt.Println("released")
+		}
 	}
 	run.Status, run.Ended = core.Passed, time.Now()
 	if err != nil {
 		run.Status, run.Reason = core.Failed, err.Error()
 	}
-	return errors.Join(err, files.PutRun(ctx, run), files.Close())
+	if err = errors.Join(err, files.PutRun(ctx, run), files.Close()); err == nil {
+		fmt.Println("recorded")
+	}
+	return err
 }
 
 func (g game) deploy(ctx context.Context, e *Environment, files *store.Files, id core.RunID) error {
@@ -229,9 +234,6 @@ func (r *round) start(release string, judge func(p *player, request int) storete
 	}
 	p.cmd = exec.CommandContext(r.t.Context(), os.Args[0])
 	p.cmd.Env = append(os.Environ(), gameVariable+"="+string(text))
-	for k, v := range storetest.Environ() {
-		p.cmd.Env = append(p.cmd.Env, k+"="+v)
-	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	if err := p.cmd.Start(); err != nil {
 		r.t.Fatal(err)
@@ -257,6 +259,9 @@ func TestRounds(t *testing.T) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for k, v := range storetest.Environ() {
+		t.Setenv(k, v)
 	}
 	gateway := storetest.Gateway(t)
 	slots := make(chan struct{}, 6)
@@ -311,7 +316,7 @@ func (r *round) play(random *rand.Rand) (what string) {
 	if two.number() > one.number() {
 		last = two
 	}
-	for i := 0; !last.says("everywhere\n"); i++ { // nobody has finished: whoever comes next does
+	for i := 0; !last.says("released\n"); i++ { // nobody has finished: whoever comes next does
 		if i == 5 {
 			r.fail("nobody gets done")
 		}
@@ -380,9 +385,7 @@ func (r *round) ended(last *player) {
 			r.fail("host %d serves %+v, %v; the last holder was %s with number %d", i, s, err, last.Release, last.number())
 		}
 	}
-	if !last.says("failed: ") { // else it says what it could not write
-		r.recorded(last)
-	}
+	r.recorded(last)
 }
 
 func (r *round) recorded(last *player) {
@@ -399,7 +402,7 @@ func (r *round) recorded(last *player) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if got := string(d.Files["hosts.json"].Data); got != last.Release+" everywhere" || d.Fence != last.number() {
+	if got := string(d.Files["hosts.json"].Data); got != last.Release+" everywhere" || d.Fence < last.number() { // another one may have died before its first word
 		r.fail("the vault says %q with number %d", got, d.Fence)
 	}
 	m := regexp.MustCompile(`(?m)^run (\S+)$`).FindStringSubmatch(last.said.String())
@@ -407,7 +410,7 @@ func (r *round) recorded(last *player) {
 	if err == nil {
 		err = f.Verify(r.t.Context(), run.ID)
 	}
-	if err != nil || run.Status != core.Passed {
+	if err != nil || last.says("recorded\n") && run.Status != core.Passed {
 		r.fail("the run of %s is %s, %v", last.Release, run.Status, err)
 	}
 }

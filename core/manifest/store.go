@@ -39,9 +39,11 @@ func (l *loader) readStore(blocks []*hclsyntax.Block) {
 		l.missing(b, "bucket", `bucket = "our-troop"`)
 	} else if c.Bucket == "" || strings.ContainsAny(c.Bucket, "/ ") {
 		l.errorf(a.Expr.Range(), "Invalid bucket", "%q is not the name of a bucket. Folders in it belong in prefix.", shorten(c.Bucket))
+		c.Bucket = ""
 	}
 	if a := b.Body.Attributes["endpoint"]; a != nil && !strings.HasPrefix(c.Endpoint, "https://") && !strings.HasPrefix(c.Endpoint, "http://") {
 		l.errorf(a.Expr.Range(), "Invalid endpoint", "%q does not begin with https:// or http://.", shorten(c.Endpoint))
+		c.Bucket = ""
 	}
 }
 

@@ -37,10 +37,17 @@ const (
 func (p Patient) attempt(ctx context.Context, do func(n int) error) error {
 	began, said, pause := time.Now(), false, cmp.Or(p.Pause, firstPause)
 	longest := growth * pause
+	damaged := ""
 	for n := 0; ; n++ {
 		err := do(n)
 		if err == nil || !temporary(err) || errors.Is(err, core.ErrChanged) {
 			return err
+		}
+		if damage := (*DamageError)(nil); errors.As(err, &damage) {
+			if damaged == damage.Error() {
+				return err // it is not the line: the same bytes came twice
+			}
+			damaged = damage.Error()
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return fmt.Errorf("%w (last: %w)", cause, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"golang.org/x/sync/errgroup"
@@ -64,6 +65,7 @@ func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 	})
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(transport),
+		config.WithLogger(logging.Nop{}), // its errors say the same
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 	}
 	if o.Region != "" {
@@ -327,7 +329,7 @@ func (s *S3) failed(verb, key string, err error) error {
 	}
 	code := apiCode(err)
 	switch {
-	case code == "NoSuchKey", status == http.StatusNotFound && code != "NoSuchBucket":
+	case code == "NoSuchKey", status == http.StatusNotFound && (code == "" || code == "NotFound"): // others say 404 of a user
 		return fmt.Errorf("%s %s/%s: %w", verb, s.o, key, fs.ErrNotExist)
 	case status == http.StatusPreconditionFailed:
 		return fmt.Errorf("%s %s/%s: %w", verb, s.o, key, core.ErrChanged)

@@ -52,8 +52,8 @@ func checkClock(o core.Objects) error {
 	return &UnusableError{s.o.String(), fmt.Sprintf("this machine's clock is %d minutes %s the store's", int(off.Abs().Round(time.Minute).Minutes()), how), "set it: timedatectl set-ntp true"}
 }
 
-// expectedRegion finds the right region in AWS's sentence about a wrong one.
-var expectedRegion = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
+// expectedRegion finds the right region in a server's sentence about a wrong one.
+var expectedRegion = regexp.MustCompile(`expecting ['"]([a-z0-9-]+)['"]`)
 
 // unusable returns an *UnusableError for what a person has to mend, else err as it is.
 func (o S3Options) unusable(err error) error {
@@ -70,6 +70,8 @@ func (o S3Options) unusable(err error) error {
 	switch {
 	case errors.As(err, &profile):
 		return bad(fmt.Sprintf("there is no AWS profile %q", profile.Profile), "make it: aws configure --profile "+profile.Profile+"; or name another in the store block")
+	case errors.As(err, &sign) && isCredentials(err): // whatever those say who were asked for some
+		return bad("there are no credentials for it", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in the store block: profile = \"…\"")
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return bad("there is no host "+dns.Name, "correct endpoint or region in the store block")
 	}
@@ -94,15 +96,13 @@ func (o S3Options) unusable(err error) error {
 			return bad("the bucket is not in the region "+o.Region, "write its region in the store block: region = \"…\"")
 		}
 		return bad("the bucket is in the region "+region+", not in "+o.Region, "write in the store block: region = \""+region+"\"")
-	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "ExpiredToken", code == "InvalidToken":
+	case code == "InvalidAccessKeyId", code == "XAdminUserNotFound", code == "SignatureDoesNotMatch", code == "ExpiredToken", code == "InvalidToken":
 		return bad("the credentials are not accepted ("+code+")", "renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile")
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return bad("the credentials do not allow this ("+cmpOr(code, http.StatusText(status))+")",
 			"they need s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject on "+o.String()+"/*")
 	case status == http.StatusNotImplemented:
 		return bad("the server does not know what troop asks of it ("+cmpOr(code, "501")+")", "use a server with conditional writes, as AWS, MinIO, Garage, Ceph and versitygw have them")
-	case status == 0 && errors.As(err, &sign) && isCredentials(err):
-		return bad("there are no credentials for it", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in the store block: profile = \"…\"")
 	}
 	return err
 }

@@ -32,6 +32,16 @@ type Identities struct {
 	err    error
 }
 
+// IdentityError says that an identity cannot be used.
+type IdentityError struct {
+	what   string
+	err    error
+	remedy string
+}
+
+func (e *IdentityError) Error() string { return e.what + ": " + e.err.Error() + e.remedy }
+func (e *IdentityError) Unwrap() error { return e.err }
+
 // all reads the identities once.
 func (x *Identities) all() ([]age.Identity, error) {
 	if x.read {
@@ -43,14 +53,14 @@ func (x *Identities) all() ([]age.Identity, error) {
 		if !strings.Contains(text, "\n") && !strings.HasPrefix(strings.TrimSpace(text), "AGE-") {
 			b, err := os.ReadFile(text)
 			if err != nil {
-				x.err = fmt.Errorf("%s is neither an age identity, nor an SSH private key, nor a file that can be read: %w", Variable, plainPath(err))
+				x.err = &IdentityError{Variable + " is neither an age identity, nor an SSH private key, nor a file that can be read", plainPath(err), ""}
 				return nil, x.err
 			}
 			text, name = string(b), text
 		}
 		x.err = x.add(name, []byte(text))
 		if x.err != nil {
-			x.err = fmt.Errorf("%s holds no identity: %w; want AGE-SECRET-KEY-1… or an SSH private key", Variable, x.err)
+			x.err = &IdentityError{Variable + " holds no identity", x.err, "; want AGE-SECRET-KEY-1… or an SSH private key"}
 		}
 		return x.ids, x.err
 	}

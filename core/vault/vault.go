@@ -68,6 +68,16 @@ func (e *StrangerError) Error() string {
 	return s + " to add your public key to the team block and run troop vault rotate"
 }
 
+// NewerError says that a later version of troop has written a vault.
+type NewerError struct {
+	Environment string
+	Version     int
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("the vault of environment %s was written by a newer troop (version %d, this one knows %d); install the newer troop", e.Environment, e.Version, version)
+}
+
 func (v *Vault) key() string { return v.Environment + "/vault.age" }
 
 // Load returns the document and its version in the store; a new environment has none, and gets an empty one.
@@ -93,7 +103,7 @@ func (v *Vault) Load(ctx context.Context) (*Document, core.Object, error) {
 		return nil, at, fmt.Errorf("read vault of environment %s: %w", v.Environment, err)
 	}
 	if d.Version > version {
-		return nil, at, fmt.Errorf("the vault of environment %s was written by a newer troop (version %d, this one knows %d); install that", v.Environment, d.Version, version)
+		return nil, at, &NewerError{v.Environment, d.Version}
 	}
 	if d.Files == nil {
 		d.Files = map[string]File{}

@@ -93,6 +93,9 @@ func (a *app) readUnlocked(args []string) (*project, []string, error) {
 	found, rules := environment.Check(p)
 	maps.Copy(sources, rules)
 	diags = append(diags, found...)
+	if p.Store != nil && p.Store.Bucket == "" && diags.HasErrors() {
+		return nil, rest, &diagnosed{diags, sources}
+	}
 	files, err := a.storeOf(p)
 	return &project{Pipeline: p, sources: sources, diags: diags, files: files}, rest, err
 }

@@ -227,7 +227,8 @@ func (a *app) fail(err error) int {
 	case errors.As(err, &diags):
 		a.diagnose(diags, nil)
 		return int(badInput)
-	case errors.As(err, new(*store.UnusableError)), errors.As(err, new(*vault.StrangerError)):
+	case errors.As(err, new(*store.UnusableError)), errors.As(err, new(*vault.StrangerError)),
+		errors.As(err, new(*vault.NewerError)), errors.As(err, new(*vault.IdentityError)):
 		a.ui.Error(err)
 		return int(badInput)
 	case errors.As(err, &wrong):

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -10,12 +13,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"filippo.io/age"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
+	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/core/vault"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -97,7 +104,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3, "objects": objects},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"s3": s3, "objects": objects, "gateway": gateway(t), "seal": seal},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -128,6 +135,41 @@ func s3(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("AWS_ACCESS_KEY_ID", "test")
 	ts.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 	ts.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+// gateway [CLOCK] gives the script a store on a real S3 server, one for all scripts: its address is in STORE, the folder of
+// its bucket in BUCKET. With CLOCK, the machine's clock is that far behind the server's.
+func gateway(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	t.Helper()
+	start := sync.OnceValue(func() *storetest.Server { return storetest.Gateway(t) })
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		server := start()
+		for name, value := range storetest.Environ() {
+			ts.Setenv(name, value)
+		}
+		ts.Setenv("BUCKET", filepath.Join(server.Dir, server.Bucket))
+		ts.Setenv("STORE", server.Endpoint)
+		if len(args) == 0 {
+			return
+		}
+		clock, err := time.ParseDuration(args[0])
+		ts.Check(err)
+		line := server.Line(t)
+		line.Do(func(*http.Request) storetest.Trouble { return storetest.Trouble{Clock: clock} })
+		ts.Setenv("STORE", line.Endpoint)
+	}
+}
+
+// seal FILE KEY TARGET encrypts a file for an SSH key, as age does.
+func seal(ts *testscript.TestScript, _ bool, args []string) {
+	recipient, err := vault.ParseKey(ts.ReadFile(args[1]))
+	ts.Check(err)
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, recipient)
+	ts.Check(err)
+	_, err = io.WriteString(w, ts.ReadFile(args[0]))
+	ts.Check(errors.Join(err, w.Close()))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), sealed.Bytes(), 0o600))
 }
 
 // backends are what the servers of s3 hold, by their address.
