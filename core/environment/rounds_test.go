@@ -84,6 +84,7 @@ func (g game) open(ctx context.Context, say func(string)) (*store.Files, error) 
 // play is a run: it is recorded, takes the environment, deploys, and gives the environment back.
 func (g game) play() error {
 	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
 	say := func(line string) { fmt.Println(line) }
 	files, err := g.open(ctx, say)
 	if err != nil {

@@ -87,6 +87,9 @@ func (e *Environment) openShare(ctx context.Context) error {
 	return nil
 }
 
+// Shared reports whether the environment's private files are on this machine only while it is open.
+func (e *Environment) Shared() bool { return e.o.Vault != nil }
+
 // files lists the paths of the shared files there are.
 func (s *share) files() ([]string, error) {
 	found := slices.Clone(sharedFiles)

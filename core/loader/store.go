@@ -53,11 +53,10 @@ type stored struct {
 
 func openStore(dir string) (*store, error) {
 	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
+		var err error
+		if dir, err = core.CacheFolder(); err != nil {
 			return nil, fmt.Errorf("find folder for plugins: %w", err)
 		}
-		dir = filepath.Join(cache, "troop")
 	}
 	dir = filepath.Join(dir, "plugins")
 	if err := os.MkdirAll(filepath.Join(dir, "sources"), 0o700); err != nil {

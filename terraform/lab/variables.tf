@@ -25,6 +25,11 @@ variable "troop_project" {
   type        = string
   nullable    = false
   default     = ""
+
+  validation {
+    condition     = trimspace(var.troop_project) == var.troop_project
+    error_message = "Leave it to troop."
+  }
 }
 
 variable "hosts" {

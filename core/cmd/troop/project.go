@@ -148,7 +148,11 @@ func (a *app) storeOf(p *core.Pipeline) (*store.Files, error) {
 	if p.Store == nil || a.offline {
 		return a.store(p.Dir), nil
 	}
-	f, err := a.shared(*p.Store, cmp.Or(a.state, copyFolder(*p.Store)))
+	dir, err := copyFolder(*p.Store)
+	if err != nil {
+		return nil, err
+	}
+	f, err := a.shared(*p.Store, cmp.Or(a.state, dir))
 	if err != nil {
 		return nil, err
 	}
@@ -181,12 +185,9 @@ func (a *app) shared(c core.StoreConfig, dir string) (*store.Files, error) {
 }
 
 // copyFolder is the folder of a shared store's copy on this machine.
-func copyFolder(c core.StoreConfig) string {
-	name := core.DigestOf([]byte(c.ID())).Hex()[:16]
-	if cache, err := os.UserCacheDir(); err == nil {
-		return filepath.Join(cache, "troop", "projects", name)
-	}
-	return filepath.Join(fmt.Sprintf("/var/tmp/troop-%d", os.Getuid()), "projects", name) // a job without HOME
+func copyFolder(c core.StoreConfig) (string, error) {
+	cache, err := core.CacheFolder()
+	return filepath.Join(cache, "projects", core.DigestOf([]byte(c.ID())).Hex()[:16]), err
 }
 
 // identities are those of the user of this process.

@@ -34,7 +34,21 @@ func (a *app) sshCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w; install OpenSSH's client", err)
 			}
-			return execute(path, command[1:])
+			if !e.Shared() {
+				return execute(path, command[1:])
+			}
+			return a.wait(path, command[1:])
 		},
 	}
+}
+
+// wait is execute for a command after which private files are removed from this machine.
+func (a *app) wait(path string, args []string) error {
+	c := exec.Command(path, args...) //nolint:noctx // a signal reaches it, too
+	c.Stdin, c.Stdout, c.Stderr = a.in, a.out, a.errOut
+	err := c.Run()
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit(max(ended.ExitCode(), int(failed)))
+	}
+	return err
 }

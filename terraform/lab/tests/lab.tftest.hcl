@@ -35,6 +35,19 @@ run "four_hosts_by_default" {
   }
 }
 
+run "a_team_has_one_lab" {
+  command = plan
+
+  variables {
+    troop_project = "s3 our-troop shop/lab"
+  }
+
+  assert {
+    condition     = lab_roster.this.lab == substr(sha256("s3 our-troop shop/lab"), 0, 8)
+    error_message = "The lab of a shared store is named by the store, not by a member's folder."
+  }
+}
+
 run "a_subnet_of_ones_own" {
   command = plan
 
