@@ -17,8 +17,8 @@ func (p *Project) FindRun(ctx context.Context, id ...string) (core.Run, error) {
 	return p.Files.Newest(ctx, p.Name)
 }
 
-// Chosen returns the run that is named, or all runs of the pipeline.
-func (p *Project) Chosen(ctx context.Context, id []string) ([]core.Run, error) {
+// Runs returns the run that is named, or all runs of the pipeline.
+func (p *Project) Runs(ctx context.Context, id []string) ([]core.Run, error) {
 	if len(id) == 0 {
 		return p.Files.Runs(ctx, store.Filter{Pipeline: p.Name})
 	}
@@ -26,8 +26,8 @@ func (p *Project) Chosen(ctx context.Context, id []string) ([]core.Run, error) {
 	return []core.Run{run}, err
 }
 
-// Told returns a run as FindRun does, verified, and its events. Of a damaged run it returns what can be read.
-func (p *Project) Told(ctx context.Context, id ...string) (core.Run, []core.Event, error) {
+// ReadRun returns a run as FindRun does, verified, and its events. Of a damaged run it returns what can be read.
+func (p *Project) ReadRun(ctx context.Context, id ...string) (core.Run, []core.Event, error) {
 	run, err := p.FindRun(ctx, id...)
 	if err != nil {
 		return run, nil, err

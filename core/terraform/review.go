@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/plain"

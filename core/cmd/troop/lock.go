@@ -3,9 +3,10 @@ package main
 import (
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/store"
-	"github.com/spf13/cobra"
 )
 
 func (a *app) lockCmd() *cobra.Command {

@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 
-	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/environment"
 )
 
 func (a *app) preflightCmd() *cobra.Command {

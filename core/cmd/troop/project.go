@@ -126,15 +126,6 @@ func (a *app) open(c *cobra.Command, args []string) (*environment.Environment, [
 	return a.openBy(project.Load, c, args)
 }
 
-// openAlone is open for a command that takes no further arguments.
-func (a *app) openAlone(c *cobra.Command, args []string) (*environment.Environment, error) {
-	e, rest, err := a.open(c, args)
-	if err == nil {
-		err = want(rest)
-	}
-	return e, err
-}
-
 // openLeniently is open for a command that reads local files only, and works in spite of mistakes in the manifest.
 func (a *app) openLeniently(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
 	return a.openBy(project.Read, c, args)

@@ -21,7 +21,7 @@ func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []cor
 	if len(rest) > 1 {
 		return want(rest[1:])
 	}
-	run, events, err := p.Told(c.Context(), rest...)
+	run, events, err := p.ReadRun(c.Context(), rest...)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ Exit status: 0 all is as it was written, 1 something is not, 2 the manifest or t
 			if len(rest) > 1 {
 				return usage(errors.New("want one run at most"))
 			}
-			runs, err := p.Chosen(c.Context(), rest)
+			runs, err := p.Runs(c.Context(), rest)
 			if err != nil {
 				return err
 			}
