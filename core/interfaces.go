@@ -106,3 +106,9 @@ type CallOptions struct {
 	Args        map[string]string
 	Environment string // empty: the stage's own, or the only one of the pipeline
 }
+
+// UsageError is a mistake in what a user asked for, such as an argument that does not fit. Nothing was changed.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }

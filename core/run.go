@@ -1,6 +1,10 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Status of a run or a stage.
 type Status string
@@ -165,4 +169,23 @@ func TaskEvent(t TaskResult) Event {
 		e.Severity = Warning
 	}
 	return e
+}
+
+// Source returns the source of events that a name means: a stage, the only stage of a type, or what else speaks in a run.
+// No name means all.
+func (r Run) Source(name string) (string, error) {
+	var names, typed []string
+	for _, s := range r.Stages {
+		names = append(names, string(s.ID))
+		if strings.HasPrefix(string(s.ID), name+".") {
+			typed = append(typed, string(s.ID))
+		}
+	}
+	switch {
+	case name == "" || slices.Contains(names, name) || slices.Contains([]string{"run", "manifest"}, name) || strings.HasPrefix(name, "environment."):
+		return name, nil
+	case len(typed) == 1:
+		return typed[0], nil
+	}
+	return "", &NotFoundError{What: "stage", Name: name, Remedy: "the run has " + strings.Join(names, ", ")}
 }

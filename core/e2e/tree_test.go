@@ -161,3 +161,26 @@ func TestTreeWhereIs(t *testing.T) {
 		}
 	}
 }
+
+// TestTreeCommands keeps the troop program wiring: what a command does belongs to a package that other programs can import.
+func TestTreeCommands(t *testing.T) {
+	const most = 2800
+	files, err := filepath.Glob("../cmd/troop/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += strings.Count(string(text), "\n")
+	}
+	if lines == 0 || lines >= most {
+		t.Errorf("core/cmd/troop has %d lines, want under %d", lines, most)
+	}
+}

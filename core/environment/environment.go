@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/seed-b96de936/troop/core"
@@ -192,4 +193,16 @@ func (e *Environment) emitter(emit func(core.Event)) func(core.Event) {
 		event.Source, event.Environment = "environment."+e.conf.Name, e.conf.Name
 		emit(event)
 	}
+}
+
+// Machine returns the computer that the user sits at: the SSH client, where there is one.
+func Machine() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown machine"
+	}
+	if client, _, ok := strings.Cut(os.Getenv("SSH_CONNECTION"), " "); ok {
+		return client + " by way of " + host
+	}
+	return host
 }

@@ -111,3 +111,36 @@ func (e *Environment) reset() error {
 	}
 	return e.leave()
 }
+
+// HostKeys are the keys of a host in authorized_keys format.
+type HostKeys struct {
+	Pinned  string // empty: none
+	Offered string // what answers at the host's address now
+}
+
+// HostKeys asks a host for its key.
+func (e *Environment) HostKeys(ctx context.Context, h core.Host) (HostKeys, error) {
+	client, err := e.SSH()
+	if err != nil {
+		return HostKeys{}, err
+	}
+	offered, err := client.Offered(ctx, h)
+	if err != nil {
+		return HostKeys{}, err
+	}
+	pinned, err := client.HostKey(h)
+	if err != nil {
+		pinned = ""
+	}
+	return HostKeys{Pinned: pinned, Offered: offered}, nil
+}
+
+// Trust pins a host's key in place of the old one.
+func (e *Environment) Trust(h core.Host, key string) error {
+	client, err := e.SSH()
+	if err != nil {
+		return err
+	}
+	h.HostKey = key
+	return client.Pin([]core.Host{h})
+}

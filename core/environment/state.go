@@ -43,3 +43,32 @@ func (e *Environment) Restore(ctx context.Context, number int) error {
 	}
 	return err
 }
+
+// Compare returns what turns one copy of the state into another; with one copy or none, the copy or the newest one into
+// the present state.
+func (e *Environment) Compare(ctx context.Context, numbers ...int) (terraform.Difference, error) {
+	if len(numbers) == 0 {
+		all, err := e.Copies()
+		if err == nil && len(all) == 0 {
+			err = errors.New("there is no copy of the state yet; one is made before every apply")
+		}
+		if err != nil {
+			return terraform.Difference{}, err
+		}
+		numbers = []int{all[0].Number}
+	}
+	from, err := e.Copied(ctx, numbers[0])
+	if err != nil {
+		return terraform.Difference{}, err
+	}
+	var to *terraform.State
+	if len(numbers) > 1 {
+		to, err = e.Copied(ctx, numbers[1])
+	} else {
+		to, err = e.State(ctx)
+	}
+	if err != nil {
+		return terraform.Difference{}, err
+	}
+	return terraform.Diff(from, to), nil
+}

@@ -228,3 +228,17 @@ func start(ctx context.Context, path string, digest core.Digest, o Options) (*pl
 	}
 	return &plugin{p, digest}, nil
 }
+
+// Table lists plugins.
+func Table(list []Found) core.Table {
+	t := core.Table{Columns: []string{"type", "version", "faces", "summary", "path", "digest"}}
+	for _, f := range list {
+		d := f.Description
+		summary := d.Summary
+		if f.Err != nil {
+			summary = "broken: " + f.Err.Error()
+		}
+		t.Rows = append(t.Rows, []string{f.Type, d.Version, strings.Join(d.Faces(), ","), summary, f.Path, fmt.Sprintf("%.19s", f.Digest)})
+	}
+	return t
+}

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -181,4 +182,35 @@ func (l *Loader) copy(typ string) (stored, error) {
 		}
 	}
 	return c, nil
+}
+
+// Accept accepts the plugins of the types in used as they are now, and writes the lock. With prune, plugins that are not
+// used are removed from it. The table says what has changed.
+func (l *Loader) Accept(ctx context.Context, lock *Lock, used map[string]bool, prune bool) (core.Table, error) {
+	t := core.Table{Columns: []string{"plugin", "version", "platform", "digest", "status"}}
+	for _, typ := range slices.Sorted(maps.Keys(used)) {
+		d, digest, err := l.Describe(ctx, typ)
+		if err != nil {
+			return t, err
+		}
+		_, known := lock.Plugins[typ]
+		status := "as before"
+		if lock.Accept(typ, d.Version, digest) {
+			status = "changed"
+			if !known {
+				status = "new"
+			}
+		}
+		t.Rows = append(t.Rows, []string{typ, d.Version, Platform, string(digest), status})
+	}
+	for _, typ := range slices.Sorted(maps.Keys(lock.Plugins)) {
+		if prune && !used[typ] {
+			t.Rows = append(t.Rows, []string{typ, lock.Plugins[typ].Version, "", "", "not used, removed"})
+			delete(lock.Plugins, typ)
+		}
+	}
+	if err := lock.Write(); err != nil {
+		return t, fmt.Errorf("write lock: %w", err)
+	}
+	return t, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -171,4 +172,13 @@ func display(path string) string {
 		return path
 	}
 	return rel
+}
+
+// Alone reports whether a manifest is the only one in its folder, and so the only one with the plugin lock there.
+func Alone(file string) bool {
+	all, err := filepath.Glob(filepath.Join(escapeGlob(filepath.Dir(file)), "*.hcl"))
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(all, func(path string) bool { return path != file && !strings.HasSuffix(path, ".lock.hcl") })
 }

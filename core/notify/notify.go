@@ -301,3 +301,20 @@ func Read(entries []core.Entry) (o Overview) {
 	}
 	return o
 }
+
+// Table lists the open alerts.
+func (o Overview) Table() core.Table {
+	by := map[string]string{}
+	for _, x := range o.Acks {
+		by[x.Key] = x.By
+	}
+	t := core.Table{Columns: []string{"ALERT", "TOLD", "SINCE", "ACKNOWLEDGED BY"}}
+	for _, x := range o.Open {
+		t.Rows = append(t.Rows, []string{x.Key, x.Receiver, x.Told.Local().Format(time.DateTime), by[x.Key]})
+	}
+	return t
+}
+
+func (s Silence) String() string {
+	return strings.TrimSpace(fmt.Sprintf("silent until %s: %s, by %s %s", s.Until.Local().Format(time.DateTime), s.Match, s.By, s.Reason))
+}

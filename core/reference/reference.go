@@ -93,3 +93,10 @@ func agent(a core.Agent) string {
 
 // cacheable describes a cacheable stage.
 const cacheable = "A run skips it if it passed before with the same commit, block and plugin, unless forced."
+
+// Pages are the forms of a plugin's reference, by name.
+var Pages = map[string]func(core.Description) ([]byte, error){
+	"text":     func(d core.Description) ([]byte, error) { return []byte(Text(d)), nil },
+	"markdown": func(d core.Description) ([]byte, error) { return []byte(Markdown(d, "")), nil },
+	"json":     JSON,
+}

@@ -267,3 +267,15 @@ func (c *Client) HostKey(h core.Host) (string, error) {
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(keys[0].Key))), nil
 }
+
+// Fingerprint is the short form of a key in authorized_keys format, as OpenSSH shows it.
+func Fingerprint(key string) string {
+	if key == "" {
+		return "none"
+	}
+	k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(key))
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return k.Type() + " " + ssh.FingerprintSHA256(k)
+}

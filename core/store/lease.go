@@ -211,3 +211,18 @@ func (f *Files) FreeLease(ctx context.Context, env string) (*core.Holder, error)
 	}
 	return h, nil
 }
+
+// Lease says who holds an environment.
+type Lease struct {
+	Environment string       `json:"environment"`
+	Holder      *core.Holder `json:"holder"` // nil: nobody
+	Fence       int64        `json:"fence"`  // the number of the present or last holder
+}
+
+// Lines is the report as text.
+func (l Lease) Lines() []string {
+	if l.Holder == nil {
+		return []string{fmt.Sprintf("environment %s is free (%d holders so far)", l.Environment, l.Fence)}
+	}
+	return []string{fmt.Sprintf("environment %s is in use by %s (holder number %d)", l.Environment, l.Holder, l.Fence)}
+}

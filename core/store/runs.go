@@ -373,3 +373,15 @@ func (f *Files) running(ctx context.Context, id core.RunID) (bool, error) {
 	}
 	return false, nil
 }
+
+// Newest returns the newest run of a pipeline.
+func (f *Files) Newest(ctx context.Context, pipeline string) (core.Run, error) {
+	runs, err := f.Runs(ctx, Filter{Pipeline: pipeline, Limit: 1})
+	if err == nil && len(runs) == 0 {
+		err = &core.NotFoundError{What: "run of pipeline", Name: pipeline, Remedy: "there is none yet: troop run makes one"}
+	}
+	if err != nil {
+		return core.Run{}, err
+	}
+	return runs[0], nil
+}

@@ -297,3 +297,66 @@ func VerifyReceipts(ctx context.Context, dir string) (n int, err error) {
 	})
 	return n, err
 }
+
+// Checked is what VerifyAll has checked, and what is wrong.
+type Checked struct {
+	Runs      int            `json:"runs"`
+	Failures  int            `json:"with_failures,omitempty"` // runs that passed with failures
+	Artifacts int            `json:"artifacts"`
+	Receipts  int            `json:"receipts"`
+	Damage    []*DamageError `json:"damage"`
+}
+
+func (c Checked) String() string {
+	runs := fmt.Sprint(c.Runs)
+	if c.Failures > 0 {
+		runs += fmt.Sprintf(" (%d passed with failures)", c.Failures)
+	}
+	return fmt.Sprintf("runs %s, artifacts %d, receipts %d", runs, c.Artifacts, c.Receipts)
+}
+
+// note keeps err if it is damage, and returns it if not.
+func (c *Checked) note(err error) error {
+	damage, ok := errors.AsType[*DamageError](err)
+	if ok {
+		c.Damage = append(c.Damage, damage)
+		return nil
+	}
+	return err
+}
+
+// VerifyAll checks runs, the artifacts that they name and that are still there, and the receipts in a folder, if one is
+// named. It returns an error when it cannot tell.
+func (f *Files) VerifyAll(ctx context.Context, runs []core.Run, receipts string) (Checked, error) {
+	c := Checked{Damage: []*DamageError{}}
+	seen := map[core.Digest]bool{}
+	for _, r := range runs {
+		c.Runs++
+		if r.Status == core.PassedWithFailures {
+			c.Failures++
+		}
+		if err := c.note(f.Verify(ctx, r.ID)); err != nil {
+			return c, err
+		}
+		for _, d := range Artifacts(r) {
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
+			_, err := f.Artifact(ctx, d)
+			if _, missing := errors.AsType[*core.NotFoundError](err); missing { // removed with old runs, or the digest of something else
+				continue
+			}
+			c.Artifacts++
+			if err := c.note(err); err != nil {
+				return c, err
+			}
+		}
+	}
+	if receipts == "" {
+		return c, nil
+	}
+	n, err := VerifyReceipts(ctx, receipts)
+	c.Receipts = n
+	return c, c.note(err)
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -272,4 +273,20 @@ func (w *Workspace) removeDamaged() error {
 	aside := w.stateFile() + ".damaged"
 	w.Log("the damaged state is now " + aside)
 	return os.Rename(w.stateFile(), aside)
+}
+
+// CopyTable lists copies of a state.
+func CopyTable(all []Copy) core.Table {
+	t := core.Table{Columns: []string{"copy", "made", "before", "run", "serial", "resources", "hosts"}}
+	for _, c := range all {
+		hosts := make([]string, 0, len(c.Hosts))
+		for _, h := range c.Hosts {
+			hosts = append(hosts, string(h))
+		}
+		t.Rows = append(t.Rows, []string{
+			strconv.Itoa(c.Number), c.Before.Since.Local().Format(time.DateTime), c.Before.What, string(c.Before.Run),
+			strconv.FormatUint(c.Serial, 10), strconv.Itoa(c.Resources), strings.Join(hosts, " "),
+		})
+	}
+	return t
 }

@@ -2,9 +2,12 @@ package terraform
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/mask"
@@ -176,4 +179,27 @@ func (p *Plan) Name() string { return name(p.ID) }
 func name(id core.Digest) string {
 	s := id.Hex()
 	return s[:min(len(s), 12)]
+}
+
+// Write writes the review to files, as JSON and as a page; an empty name is left out.
+func (r *Review) Write(out, page string) error {
+	if out != "" {
+		data, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(out, append(data, '\n'), 0o644); err != nil {
+			return fmt.Errorf("write plan: %w", err)
+		}
+	}
+	if page != "" {
+		data, err := r.HTML()
+		if err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(page, data, 0o644); err != nil {
+			return fmt.Errorf("write page: %w", err)
+		}
+	}
+	return nil
 }

@@ -135,7 +135,7 @@ func runTitle(e core.Event) string {
 	if e.Environment != "" {
 		s += " in " + clean(e.Environment)
 	}
-	return s + ", run " + clean(ShortID(e.Run))
+	return s + ", run " + clean(e.Run.Short())
 }
 
 func after(word string, e core.Event) string {

@@ -32,7 +32,7 @@ func (u *UI) Runs(runs []core.Run) {
 			took = duration(r.Ended.Sub(r.Started))
 		}
 		t.Rows = append(t.Rows, []string{
-			ShortID(r.ID), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, ago(now, r.Started), took, subject,
+			r.ID.Short(), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, ago(now, r.Started), took, subject,
 		})
 	}
 	u.Table(t)
@@ -150,7 +150,7 @@ func (u *UI) Why(r core.Run, events []core.Event) {
 		fmt.Fprintln(u.out, u.style.status(r.Status, "! run "+string(r.ID)+" damaged: "+clean(r.Reason)))
 	}
 	if r.Status == core.PassedWithFailures || len(r.Stages) == 0 {
-		fmt.Fprintln(u.out, u.style.status(r.Status, fmt.Sprintf("%s run %s %s: %s", mark(r.Status), ShortID(r.ID), r.Status, clean(r.Reason))))
+		fmt.Fprintln(u.out, u.style.status(r.Status, fmt.Sprintf("%s run %s %s: %s", mark(r.Status), r.ID.Short(), r.Status, clean(r.Reason))))
 	}
 	for _, s := range r.Stages {
 		line := clean(fmt.Sprintf("%s %s %s", mark(s.Status), s.ID, s.Status))

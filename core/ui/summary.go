@@ -98,7 +98,7 @@ func (u *UI) verdict(r core.Run, b *board) string {
 	took := duration(r.Ended.Sub(r.Started))
 	what := clean(fmt.Sprintf("%s %s", r.Pipeline, short(r.Commit)))
 	if r.Status == core.Passed {
-		fmt.Fprintln(&out, u.style.green(fmt.Sprintf("%s passed in %s", what, took)), u.style.dim("(run "+ShortID(r.ID)+")"))
+		fmt.Fprintln(&out, u.style.green(fmt.Sprintf("%s passed in %s", what, took)), u.style.dim("(run "+r.ID.Short()+")"))
 		return out.String()
 	}
 	word := "after"
@@ -126,9 +126,9 @@ func (u *UI) verdict(r core.Run, b *board) string {
 	}
 	fmt.Fprintln(&out, u.style.status(r.Status, clean(fmt.Sprintf("%s %s %s %s: %s", what, r.Status, word, took, r.Reason))))
 	if next != "" {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), ShortID(r.ID), next))))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean(fmt.Sprintf("see more: troop logs %s%s %s", manifest(r), r.ID.Short(), next))))
 	} else {
-		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean("see more: troop show "+manifest(r)+ShortID(r.ID))))
+		fmt.Fprintf(&out, "  %s\n", u.style.dim(clean("see more: troop show "+manifest(r)+r.ID.Short())))
 	}
 	return out.String()
 }

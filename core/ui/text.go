@@ -113,9 +113,6 @@ func number(v float64) string {
 // short is the beginning of a commit's hash.
 func short(commit string) string { return commit[:min(len(commit), 9)] }
 
-// ShortID is the part of a run's ID that is enough to name it, unless two began in the same second.
-func ShortID(id core.RunID) string { return string(id[:min(len(id), 10)]) }
-
 func text(v any) string {
 	s, _ := v.(string)
 	return s

@@ -18,11 +18,12 @@ import (
 
 // Options say for whom to print.
 type Options struct {
-	JSON    bool // one value per line, for programs
-	TTY     bool // out is a terminal: live lines
-	Color   bool
-	Quiet   bool // only what went wrong, and the end
-	Verbose bool // everything, as plain lines even on a terminal
+	JSON     bool // one value per line, for programs
+	Terminal bool // out is a terminal
+	TTY      bool // and can have live lines
+	Color    bool
+	Quiet    bool // only what went wrong, and the end
+	Verbose  bool // everything, as plain lines even on a terminal
 	// Size returns the columns and rows of the terminal; nil is 80 × 24. It is asked before every frame.
 	Size func() (columns, rows int)
 }

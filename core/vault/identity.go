@@ -42,6 +42,20 @@ type IdentityError struct {
 func (e *IdentityError) Error() string { return e.what + ": " + e.err.Error() + e.remedy }
 func (e *IdentityError) Unwrap() error { return e.err }
 
+// Unusable returns the part of an error that a person has to mend before a vault can be opened; nil: there is none.
+func Unusable(err error) error {
+	if e, ok := errors.AsType[*StrangerError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*NewerError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*IdentityError](err); ok {
+		return e
+	}
+	return nil
+}
+
 // all reads the identities once.
 func (x *Identities) all() ([]age.Identity, error) {
 	if x.read {

@@ -5,12 +5,14 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -349,4 +351,36 @@ func (v *Vault) unnamed(ctx context.Context, d *Document) ([]string, error) {
 		}
 	}
 	return keys, nil
+}
+
+// Table lists the files of a vault.
+func (d *Document) Table() core.Table {
+	t := core.Table{Columns: []string{"file", "digest", "where"}}
+	for _, path := range slices.Sorted(maps.Keys(d.Files)) {
+		where := cmp.Or(d.Files[path].Object, "in the vault")
+		t.Rows = append(t.Rows, []string{path, fmt.Sprintf("%.19s", d.Files[path].Digest), where})
+	}
+	return t
+}
+
+// MemberTable compares for whom a vault is encrypted with the team that the manifest names.
+func (v *Vault) MemberTable(d *Document) core.Table {
+	t := core.Table{Columns: []string{"member", "key", "status"}}
+	for _, m := range v.Team {
+		for _, k := range m.Keys {
+			status := "member"
+			if !Holds(d.Members, k) {
+				status = "not yet: a member runs troop vault rotate, or any command that changes the environment"
+			}
+			t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), status})
+		}
+	}
+	for _, m := range d.Members {
+		for _, k := range m.Keys {
+			if !Holds(v.Team, k) {
+				t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), "still opens it: troop vault rotate"})
+			}
+		}
+	}
+	return t
 }

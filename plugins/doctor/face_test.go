@@ -45,7 +45,7 @@ func TestFaces(t *testing.T) {
 // TestTakesOver replaces an agent while alerts are open: the next one does not raise them again, and resolves each when
 // its cause has gone.
 func TestTakesOver(t *testing.T) {
-	loop := busyLoop(t, hogUID, "while :; do :; done")
+	loop := busyLoop(t, hogUID, "up; while :; do :; done")
 	c := quick
 	c.Treat = []string{"alert"}
 	c.Host = &hostLimits{CPU: 0.001, For: sdk.Duration(500 * time.Millisecond)} // above it as long as the loop runs

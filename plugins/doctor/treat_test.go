@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,30 +22,56 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-const hogUID, adminUID, serviceUID = 60001, 60002, 990
-
 var quick = config{
 	Interval: sdk.Duration(250 * time.Millisecond), Pause: sdk.Duration(200 * time.Millisecond), Grace: sdk.Duration(400 * time.Millisecond),
 	CPU:   &cpuLimit{Above: 2, For: sdk.Duration(500 * time.Millisecond)}, // low: the test machine is shared
 	Treat: []string{"alert", "terminate", "kill"},                         // without renice: a reniced loop gets no CPU on such a machine
 }
 
-// busyLoop starts a shell script as a user.
+// busyLoop starts a shell script as a user, and waits until it calls up: its traps are set then.
 func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("this test starts processes of other users: run it as root")
 	}
-	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, "hog", "--password=hunter2")
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	if err := c.Start(); err != nil {
+	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", "up() { echo up >&3; exec 3>&-; }; "+script, "hog", "--password=hunter2")
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Pdeathsig: syscall.SIGKILL}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c.ExtraFiles = []*os.File{w} // it is the child's 3
+	said := stderrOf(t, c)
+	err = c.Start()
+	_ = w.Close() // the child has its own
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	if line, err := io.ReadAll(r); err != nil || string(line) != "up\n" {
+		_ = c.Process.Kill() // if it has not ended
+		t.Fatalf("the loop did not come up: %v, %q, %v: %s", c.Wait(), line, err, said())
+	}
 	return c
 }
 
-// startDoctor returns an agent of a host with three users. It does not treat the test's processes as its own children.
+// stderrOf gives a command a file for its stderr, which its children may hold open. said returns what is in it.
+func stderrOf(t *testing.T, c *exec.Cmd) (said func() []byte) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	c.Stderr = f
+	return func() []byte {
+		b, err := os.ReadFile(f.Name())
+		return append(b, fmt.Sprintf(" (stderr: %d bytes, %v)", len(b), err)...)
+	}
+}
+
+// startDoctor returns an agent of a host with some users. It does not treat the test's processes as its own children.
 func startDoctor(t *testing.T, c config, role string) (*agent, *told) {
 	t.Helper()
 	return startDoctorIn(t, c, role, t.TempDir())
@@ -54,7 +82,7 @@ func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
 	t.Helper()
 	etc := t.TempDir()
 	for name, text := range map[string]string{
-		"passwd": "root:x:0:0::/:/bin/sh\nhog:x:60001:60001::/:/bin/sh\nboss:x:60002:60002::/:/bin/sh\napp:x:990:990::/:/bin/sh\n",
+		"passwd": "root:x:0:0::/:/bin/sh\n" + account("hog", hogUID) + account("hog2", bombUID) + account("boss", adminUID) + account("app", serviceUID),
 		"group":  "sudo:x:27:boss\n",
 	} {
 		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o600); err != nil {
@@ -62,6 +90,10 @@ func startDoctorIn(t *testing.T, c config, role, state string) (*agent, *told) {
 		}
 	}
 	return newTellingAgent(t, c, role, etc, state)
+}
+
+func account(name string, uid uint32) string {
+	return fmt.Sprintf("%s:x:%d:%d::/:/bin/sh\n", name, uid, uid)
 }
 
 // tend runs the doctor until done, or for some time. It sees these processes only.
@@ -97,7 +129,7 @@ func ended(c *exec.Cmd) func() bool {
 }
 
 func TestTerminates(t *testing.T) {
-	loop := busyLoop(t, hogUID, "while :; do :; done")
+	loop := busyLoop(t, hogUID, "up; while :; do :; done")
 	a, o := startDoctor(t, quick, "production")
 	tend(t, a, 10*time.Second, ended(loop), loop.Process.Pid)
 	if !ended(loop)() {
@@ -130,7 +162,7 @@ func TestTerminates(t *testing.T) {
 }
 
 func TestRenices(t *testing.T) {
-	loop := busyLoop(t, hogUID, "while :; do :; done")
+	loop := busyLoop(t, hogUID, "up; while :; do :; done")
 	c := quick
 	c.Treat = []string{"alert", "renice"}
 	a, o := startDoctor(t, c, "production")
@@ -142,7 +174,7 @@ func TestRenices(t *testing.T) {
 }
 
 func TestKillsWhatIgnores(t *testing.T) {
-	loop := busyLoop(t, hogUID, "trap '' TERM; while :; do :; done")
+	loop := busyLoop(t, hogUID, "trap '' TERM; up; while :; do :; done")
 	a, o := startDoctor(t, quick, "production")
 	tend(t, a, 10*time.Second, ended(loop), loop.Process.Pid)
 	_ = loop.Process.Kill() // harmless when it is dead
@@ -163,13 +195,13 @@ func TestSpares(t *testing.T) {
 		"root's":                  {0, quick, "production", protect.RuleRoot},
 		"an administrator's":      {adminUID, quick, "production", protect.RuleAdmin},
 		"a system user's":         {serviceUID, quick, "production", protect.RuleSystem},
-		"an unknown user's":       {60009, quick, "production", protect.RuleUnknown},
+		"an unknown user's":       {unknownUID, quick, "production", protect.RuleUnknown},
 		"anyone's, on the leash":  {hogUID, config{Interval: quick.Interval, Pause: quick.Pause, CPU: quick.CPU, Treat: quick.Treat, Leash: true}, "production", ladder.RuleLeash},
 		"root's, on a canary too": {0, quick, "canary", protect.RuleRoot},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			loop := busyLoop(t, test.uid, "while :; do :; done")
+			loop := busyLoop(t, test.uid, "up; while :; do :; done")
 			a, o := startDoctor(t, test.c, test.role)
 			tend(t, a, 10*time.Second, func() bool { return o.find("process.spared") != nil || ended(loop)() }, loop.Process.Pid)
 			tend(t, a, 500*time.Millisecond, func() bool { return false }, loop.Process.Pid)
@@ -194,7 +226,7 @@ func TestSpares(t *testing.T) {
 
 // TestRehearse replays the recording of an agent with leash: without it, the agent would have acted.
 func TestRehearse(t *testing.T) {
-	loop := busyLoop(t, hogUID, "while :; do :; done")
+	loop := busyLoop(t, hogUID, "up; while :; do :; done")
 	leashed := quick
 	leashed.Leash = true
 	a, o := startDoctor(t, leashed, "production")
@@ -230,13 +262,13 @@ func TestRehearse(t *testing.T) {
 func TestBudgetOutlastsRestart(t *testing.T) {
 	c := quick
 	c.Budget = &budgetConfig{Actions: 1, Per: sdk.Duration(time.Hour)}
-	first := busyLoop(t, hogUID, "while :; do :; done")
+	first := busyLoop(t, hogUID, "up; while :; do :; done")
 	a, o := startDoctor(t, c, "production")
 	tend(t, a, 20*time.Second, ended(first), first.Process.Pid)
 	if !ended(first)() {
 		t.Fatalf("the first loop still runs; published %v", o.kinds())
 	}
-	second := busyLoop(t, hogUID, "while :; do :; done")
+	second := busyLoop(t, hogUID, "up; while :; do :; done")
 	b, o := startDoctorIn(t, c, "production", a.info.StateDir)
 	tend(t, b, 20*time.Second, func() bool { return o.find("doctor.budget") != nil }, second.Process.Pid)
 	if e := o.find("process.spared"); ended(second)() || e == nil || e.Data["spared"] != string(ladder.RuleBudget) {

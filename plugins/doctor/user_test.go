@@ -38,11 +38,17 @@ func (o onlyUser) Processes(procs []sample.Usage) ([]sample.Usage, error) {
 	return slices.DeleteFunc(procs, func(u sample.Usage) bool { return u.Owner.UID != o.uid }), err
 }
 
-// swarm starts a script as a user, in a session of its own; what is left of it ends with the test.
-func swarm(t *testing.T, uid uint32, shell, script string) *exec.Cmd {
+// swarm starts a script as a user, in a session of its own, and waits until it has so many processes, or its first one
+// has waited for children that burned. What is left of it ends with the test.
+func swarm(t *testing.T, uid uint32, processes int, shell, script string) *exec.Cmd {
 	t.Helper()
+	if shell == "/bin/sh" {
+		script = "ulimit -t 100; " + script // should this test be killed, nothing burns for long
+	}
 	c := exec.CommandContext(t.Context(), shell, "-c", script)
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Setsid: true}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Setsid: true, Pdeathsig: syscall.SIGKILL}
+	said := stderrOf(t, c)
+	before := len(living(t, uid))
 	// On a busy machine it must get enough to be a hog. A child inherits the priority of the thread that starts it.
 	runtime.LockOSThread()
 	ours, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
@@ -74,6 +80,17 @@ func swarm(t *testing.T, uid uint32, shell, script string) *exec.Cmd {
 		}
 		_ = c.Wait()
 	})
+	for deadline := time.Now().Add(time.Minute); len(living(t, uid))-before < processes; time.Sleep(5 * time.Millisecond) {
+		if st, err := process.ReadStat(fmt.Sprintf("/proc/%d", c.Process.Pid)); err == nil && st.Children > 0 && !ended(c)() {
+			break
+		}
+		if !ended(c)() && time.Now().Before(deadline) {
+			continue
+		}
+		left := commands(living(t, uid))
+		_ = c.Process.Kill() // if it has not ended
+		t.Fatalf("the swarm did not come up: want %d processes beside %d, got %v; the first: %v, %s", processes, before, left, c.Wait(), said())
+	}
 	return c
 }
 
@@ -112,24 +129,28 @@ func commands(list []process.Ident) []string {
 
 // TestSwarms has swarms of a user, of which no process is a hog. Each ends, as one patient.
 func TestSwarms(t *testing.T) {
-	const bomb = "import os, resource\nresource.setrlimit(resource.RLIMIT_NPROC, (60, 60))\nwhile 1:\n try: os.fork()\n except OSError: pass\n"
+	const bomb = "import os, resource, time\nend = time.time() + 120\nresource.setrlimit(resource.RLIMIT_NPROC, (60, 60))\nwhile time.time() < end:\n try: os.fork()\n except OSError: pass\n"
 	const burn = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done;"
-	for name, test := range map[string]struct{ shell, script string }{
-		"short-lived children":            {"/bin/sh", "while :; do sh -c '" + burn + "'; done"},
-		"the same, and nobody waits long": {"/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
-		"six spinners":                    {"/bin/sh", "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
-		"six spinners that ignore TERM":   {"/bin/sh", "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
-		"fourteen spinners":               {"/bin/sh", "for i in $(seq 14); do sh -c 'while :; do :; done' & done; wait"},
-		"a fork bomb of 60 processes":     {"/usr/bin/python3", bomb},
+	for name, test := range map[string]struct {
+		uid           uint32
+		processes     int // when it is up
+		shell, script string
+	}{
+		"short-lived children":            {hogUID, 2, "/bin/sh", "while :; do sh -c '" + burn + "'; done"},
+		"the same, and nobody waits long": {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
+		"six spinners":                    {hogUID, 7, "/bin/sh", "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
+		"six spinners that ignore TERM":   {hogUID, 7, "/bin/sh", "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
+		"fourteen spinners":               {hogUID, 15, "/bin/sh", "for i in $(seq 14); do sh -c 'while :; do :; done' & done; wait"},
+		"a fork bomb of 60 processes":     {bombUID, 50, "/usr/bin/python3", bomb},
 	} {
 		t.Run(name, func(t *testing.T) {
-			swarm(t, hogUID, test.shell, test.script)
+			swarm(t, test.uid, test.processes, test.shell, test.script)
 			a, o := startDoctor(t, together, "production")
 			all := a.sampler
-			a.sampler = onlyUser{all, hogUID}
+			a.sampler = onlyUser{all, test.uid}
 			var left []process.Ident
 			ended := func() bool {
-				left = living(t, hogUID)
+				left = living(t, test.uid)
 				return len(left) == 0
 			}
 			for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline) && !ended(); time.Sleep(a.interval) {
@@ -167,24 +188,34 @@ func TestSwarms(t *testing.T) {
 
 // TestSwarmSpares has swarms of protected users, and an idle process beside one that may be ended: they live on.
 func TestSwarmSpares(t *testing.T) {
-	for name, uid := range map[string]uint32{"an administrator's": adminUID, "a system user's": serviceUID, "an unknown user's": 60009} {
+	for name, uid := range map[string]uint32{"an administrator's": adminUID, "a system user's": serviceUID, "an unknown user's": unknownUID} {
 		t.Run(name, func(t *testing.T) {
-			swarm(t, uid, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
+			first := swarm(t, uid, 2, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
 			a, o := startDoctor(t, together, "production")
 			a.sampler = onlyUser{a.sampler, uid}
-			for range 16 {
+			burned := func() time.Duration {
+				st, err := process.ReadStat(fmt.Sprintf("/proc/%d", first.Process.Pid))
+				if err != nil {
+					t.Fatalf("the swarm: %v; published %v", err, o.kinds())
+				}
+				return st.Children
+			}
+			// An ordinary user's would have been treated for that.
+			for from, deadline := burned(), time.Now().Add(time.Minute); burned()-from < 2500*time.Millisecond; time.Sleep(a.interval) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the swarm burned %s only", burned()-from)
+				}
 				if err := a.Tick(t.Context(), time.Now()); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(a.interval)
 			}
 			if got := o.kinds(); slices.Contains(got, "process.terminated/warning") || slices.Contains(got, "process.killed/warning") || len(living(t, uid)) == 0 {
 				t.Errorf("published %v", got)
 			}
 		})
 	}
-	idle := swarm(t, hogUID, "/bin/sh", "sleep 600; :")
-	swarm(t, hogUID, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
+	idle := swarm(t, hogUID, 2, "/bin/sh", "sleep 600; :")
+	swarm(t, hogUID, 2, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
 	a, o := startDoctor(t, together, "production")
 	a.sampler = onlyUser{a.sampler, hogUID}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && (o.find("process.terminated") == nil || len(living(t, hogUID)) > 2); time.Sleep(a.interval) {
@@ -200,7 +231,7 @@ func TestSwarmSpares(t *testing.T) {
 // TestPretends has a process that ignores SIGTERM, sleeps when it gets one, and goes on. It is killed. (That its alert
 // stays open until then is package ladder's TestCalmPhase: here, the machine may give it too little to be a hog.)
 func TestPretends(t *testing.T) {
-	loop := busyLoop(t, hogUID, "trap 'sleep 2' TERM; while :; do :; done")
+	loop := busyLoop(t, hogUID, "trap 'sleep 2' TERM; up; while :; do :; done")
 	c := together
 	c.Grace = sdk.Duration(500 * time.Millisecond)
 	c.Treat = []string{"alert", "renice", "terminate", "kill"}
@@ -216,7 +247,7 @@ func TestPretends(t *testing.T) {
 
 // TestNiceBack renices a process that is calm then: it has its old priority again.
 func TestNiceBack(t *testing.T) {
-	loop := busyLoop(t, hogUID, "while [ ! -e "+t.TempDir()+"/none ] && [ $((n=n+1)) -lt 4000000 ]; do :; done; exec sleep 600")
+	loop := busyLoop(t, hogUID, "up; while [ ! -e "+t.TempDir()+"/none ] && [ $((n=n+1)) -lt 4000000 ]; do :; done; exec sleep 600")
 	before, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +16,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/loader"
+	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/project"
 )
 
 // wantsActions reports whether the command line may name an action. Only then are plugins asked for theirs.
@@ -30,7 +33,8 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 	if err != nil {
 		return nil
 	}
-	if err := a.enforceAhead(args); err != nil {
+	// The manifest is not read yet: no plugin is executed that the lock in its folder does not name.
+	if _, a.plugins, err = project.Locked(l, folderIn(args)); err != nil {
 		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself reports what is wrong with the lock
 	}
 	var cmds []*cobra.Command
@@ -64,6 +68,18 @@ func pluginDirsIn(args []string) []string {
 	return *dirs
 }
 
+// folderIn is the folder of the manifest that a command line names.
+func folderIn(args []string) string {
+	for _, arg := range args {
+		if path, _ := manifestArg([]string{arg}); path != "" {
+			if file, diags := manifest.Find(path); !diags.HasErrors() {
+				return filepath.Dir(file)
+			}
+		}
+	}
+	return "."
+}
+
 func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 	var use, doc strings.Builder
 	use.WriteString(action.Name + " [MANIFEST]")
@@ -88,8 +104,11 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			values, err := actionArgs(action, rest)
+			values, rest, err := action.Named(rest)
 			if err != nil {
+				return usage(err)
+			}
+			if err := want(rest); err != nil {
 				return err
 			}
 			for name, v := range flags {
@@ -126,33 +145,10 @@ func capital(summary string) string {
 	return strings.ToUpper(summary[:n]) + summary[n:]
 }
 
-// actionArgs gives positional arguments their names.
-func actionArgs(action core.Action, rest []string) (map[string]string, error) {
-	values := map[string]string{}
-	for _, arg := range action.Args {
-		switch {
-		case arg.Flag:
-		case len(rest) > 0:
-			values[arg.Name], rest = rest[0], rest[1:]
-		case arg.Required:
-			return nil, usage{fmt.Errorf("%s is missing: %s", strings.ToUpper(arg.Name), arg.Doc)}
-		default:
-			values[arg.Name] = arg.Default
-		}
-	}
-	return values, want(rest)
-}
-
 // call runs an action of the stage's plugin.
-func (a *app) call(ctx context.Context, p *project, o core.CallOptions) error {
-	defer func() { _ = p.files.Close() }()
-	envs, err := a.service(ctx, p, "troop "+o.Type+" "+o.Action)
-	if err != nil {
-		return err
-	}
-	defer envs.Close()
-	caller := &engine.Engine{Plugins: a.plugins, Store: p.files, Folders: p.files, Environments: envs, Emit: a.ui.Action}
-	outputs, err := caller.Call(ctx, p.Pipeline, o)
+func (a *app) call(ctx context.Context, p *project.Project, o core.CallOptions) error {
+	defer func() { _ = p.Files.Close() }()
+	outputs, err := p.Call(ctx, o, a.ui.Action)
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		a.ui.JSON(map[string]any{name: outputs[name]})
 	}
@@ -165,7 +161,7 @@ func (a *app) call(ctx context.Context, p *project, o core.CallOptions) error {
 		return nil
 	}
 	if several, ok := errors.AsType[*engine.AmbiguousError](err); ok {
-		return usage{several}
+		return usage(several)
 	}
 	return err
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/notify"
@@ -16,21 +15,13 @@ import (
 func (a *app) alertsCmd() *cobra.Command {
 	c := &cobra.Command{Use: "alerts", Short: "See, silence and acknowledge the alerts of an environment"}
 	sub := func(use, short string, names []string, run func(ctx context.Context, s *bus.State, args []string) error) *cobra.Command {
-		sub := &cobra.Command{Use: use, Short: short, RunE: func(c *cobra.Command, args []string) error {
-			e, rest, err := a.open(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			if err := want(rest, names...); err != nil {
-				return err
-			}
+		sub := &cobra.Command{Use: use, Short: short, RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
 			b, err := e.Bus()
 			if err != nil {
 				return err
 			}
-			return run(c.Context(), b.Relay(), rest)
-		}}
+			return run(ctx, b.Relay(), args)
+		}, names...)}
 		c.AddCommand(sub)
 		return sub
 	}
@@ -47,7 +38,7 @@ func (a *app) alertsCmd() *cobra.Command {
 	silence := sub("silence [MANIFEST] MATCH", "Tell nobody of alerts of a key, a kind or a host, for a while", []string{"MATCH"},
 		func(ctx context.Context, s *bus.State, args []string) error {
 			if length <= 0 {
-				return usage{errors.New("--for wants a duration above zero, such as 2h")}
+				return usage(errors.New("--for wants a duration above zero, such as 2h"))
 			}
 			until := time.Now().Add(length)
 			err := notify.Silence{Match: args[0], Until: until, By: environment.User(), Reason: reason}.Put(ctx, s)
@@ -74,16 +65,8 @@ func (a *app) showAlerts(o notify.Overview) {
 		a.ui.JSON(o)
 		return
 	}
-	by := map[string]string{}
-	for _, x := range o.Acks {
-		by[x.Key] = x.By
-	}
-	t := core.Table{Columns: []string{"ALERT", "TOLD", "SINCE", "ACKNOWLEDGED BY"}}
-	for _, x := range o.Open {
-		t.Rows = append(t.Rows, []string{x.Key, x.Receiver, x.Told.Local().Format(time.DateTime), by[x.Key]})
-	}
-	a.ui.Table(t)
+	a.ui.Table(o.Table())
 	for _, s := range o.Silences {
-		a.ui.Printf("silent until %s: %s, by %s %s", s.Until.Local().Format(time.DateTime), s.Match, s.By, s.Reason)
+		a.ui.Printf("%s", s)
 	}
 }

@@ -15,13 +15,7 @@ func (a *app) applyCmd() *cobra.Command {
 		Use: "apply [MANIFEST]", Short: "Apply the saved plan, or a new one, and configure the hosts",
 		Long: `Apply does what the saved plan says, and nothing else; without a saved plan it makes one, shows it and asks. Then it
 configures the hosts. Where the manifest says review { approve = true }, nothing is changed before troop approve.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx := c.Context()
-			e, release, err := a.change(c, args)
-			if err != nil {
-				return err
-			}
-			defer release()
+		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
 			plan, err := e.ToApply(ctx)
 			if err != nil {
 				return err
@@ -38,12 +32,11 @@ configures the hosts. Where the manifest says review { approve = true }, nothing
 				}
 			}
 			hosts, err := e.Hosts()
-			if err != nil {
-				return err
+			if err == nil {
+				a.ui.Hosts(hosts)
 			}
-			a.ui.Hosts(hosts)
-			return nil
-		},
+			return err
+		}),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "apply without asking, where no approval is needed")
 	c.Flags().BoolVar(&force, "force", false, "configure also what has not changed")
@@ -51,21 +44,25 @@ configures the hosts. Where the manifest says review { approve = true }, nothing
 	return c
 }
 
-// change opens an environment for a command that changes its hosts, and keeps others out until release is called.
-func (a *app) change(c *cobra.Command, args []string) (e *environment.Environment, release func(), err error) {
-	e, err = a.openAlone(c, args)
-	if err != nil {
-		return nil, nil, err
+// changing makes the function of a command that changes the hosts of an environment, and keeps others out meanwhile.
+func (a *app) changing(run func(ctx context.Context, e *environment.Environment) error) func(*cobra.Command, []string) error {
+	return a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
+		free, err := e.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _, _ = e.Close(), free() }() // the lock ends with the process in any case
+		return run(ctx, e)
+	})
+}
+
+// review shows what a plan would do.
+func (a *app) review(ctx context.Context, e *environment.Environment, plan *terraform.Plan) (*terraform.Review, error) {
+	r, err := e.Review(ctx, plan)
+	if err == nil {
+		a.ui.Report(r)
 	}
-	free, err := e.Lock(c.Context())
-	if err != nil {
-		_ = e.Close() // nothing was done yet
-		return nil, nil, err
-	}
-	return e, func() {
-		_ = e.Close()
-		_ = free() // the lock ends with the process in any case
-	}, nil
+	return r, err
 }
 
 // agree shows a plan and finds out whether it may be carried out: by its review, by an approval, by asking.
@@ -73,11 +70,10 @@ func (a *app) agree(ctx context.Context, e *environment.Environment, plan *terra
 	if plan.Empty() {
 		return nil
 	}
-	r, err := e.Review(ctx, plan)
+	r, err := a.review(ctx, e, plan)
 	if err != nil {
 		return err
 	}
-	a.ui.Report(r)
 	if err := e.Refusal(r); err != nil || r.Needed || yes {
 		return err
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,7 +51,7 @@ have read, as troop plan shows it; without it, approve shows the plan and asks.`
 					return err
 				}
 			}
-			if err := e.Approve(ctx, review, machine()); err != nil {
+			if err := e.Approve(ctx, review, environment.Machine()); err != nil {
 				return err
 			}
 			a.ui.JSON(review)
@@ -72,16 +70,4 @@ func (a *app) confirmApproval(e *environment.Environment, r *terraform.Review) e
 		a.ui.Note(line)
 	}
 	return a.confirm("Approve this plan?", "name the plan that you have read: troop approve"+e.Arguments()+" "+r.Name())
-}
-
-// machine is the computer that the user sits at: the SSH client, where there is one.
-func machine() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "an unknown machine"
-	}
-	if client, _, ok := strings.Cut(os.Getenv("SSH_CONNECTION"), " "); ok {
-		return client + " by way of " + host
-	}
-	return host
 }

@@ -1,20 +1,18 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/environment"
 )
 
 func (a *app) destroyCmd() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use: "destroy [MANIFEST]", Short: "Remove all hosts of an environment",
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx := c.Context()
-			e, release, err := a.change(c, args)
-			if err != nil {
-				return err
-			}
-			defer release()
+		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
 			plan, err := e.PlanDestroy(ctx)
 			if err != nil {
 				return err
@@ -27,7 +25,7 @@ func (a *app) destroyCmd() *cobra.Command {
 			}
 			a.ui.Printf("environment %s has no hosts", e.Name())
 			return nil
-		},
+		}),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "destroy without asking")
 	return c

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/environment"
 )
 
 func (a *app) driftCmd() *cobra.Command {
@@ -12,21 +16,16 @@ view of the resources, Ansible runs the environment's playbook in check mode, an
 compared with their notes. A host that does not answer is drift, too.
 
 Exit status: 0 no drift, 1 the comparison failed, 2 drift.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
 			if _, err := e.Hosts(); err != nil {
 				return err
 			}
-			release, err := e.Lock(c.Context())
+			release, err := e.Lock(ctx)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = release() }()
-			report, err := e.Drift(c.Context())
+			report, err := e.Drift(ctx)
 			if err != nil {
 				return err
 			}
@@ -35,6 +34,6 @@ Exit status: 0 no drift, 1 the comparison failed, 2 drift.`,
 				return changes
 			}
 			return nil
-		},
+		}),
 	}
 }

@@ -170,7 +170,7 @@ func TestAccept(t *testing.T) {
 	s := newSite(t)
 	server, _ := s.add("web-1")
 	port := s.hosts[0].Port
-	old := fingerprint(server.HostKey)
+	old := remote.Fingerprint(server.HostKey)
 	accept := func(args ...string) (int, string, string) {
 		t.Helper()
 		var out, errOut bytes.Buffer
@@ -186,7 +186,7 @@ func TestAccept(t *testing.T) {
 		t.Errorf("a changed key: %v", err)
 	}
 	before := s.read(".troop/lab/known_hosts")
-	both := "  pinned  " + old + "\n  now     " + fingerprint(other.HostKey) + "\n"
+	both := "  pinned  " + old + "\n  now     " + remote.Fingerprint(other.HostKey) + "\n"
 	if code, out, errOut := accept("web-1"); code == 0 || !strings.Contains(out, both) || !strings.Contains(errOut, "stdin is not a terminal") || s.read(".troop/lab/known_hosts") != before {
 		t.Errorf("unconfirmed: exit status %d\n%s%s", code, out, errOut)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/environment"
 )
 
 func (a *app) eventsCmd() *cobra.Command {
@@ -15,12 +16,7 @@ func (a *app) eventsCmd() *cobra.Command {
 	var kinds, severities []string
 	c := &cobra.Command{
 		Use: "events [MANIFEST]", Short: "Show what happened on the hosts of an environment",
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
 			b, err := e.Bus()
 			if err != nil {
 				return err
@@ -30,13 +26,13 @@ func (a *app) eventsCmd() *cobra.Command {
 				filter.Severities = append(filter.Severities, core.Severity(s))
 			}
 			if follow {
-				err := b.Follow(c.Context(), filter, func(ev core.Event) error {
+				err := b.Follow(ctx, filter, func(ev core.Event) error {
 					a.ui.Event(ev)
 					return nil
 				})
-				return unlessEnded(c.Context(), err)
+				return unlessEnded(ctx, err)
 			}
-			list, err := b.Events(c.Context(), filter, 0)
+			list, err := b.Events(ctx, filter, 0)
 			if err != nil {
 				return err
 			}
@@ -44,7 +40,7 @@ func (a *app) eventsCmd() *cobra.Command {
 				a.ui.Event(ev)
 			}
 			return nil
-		},
+		}),
 	}
 	f := c.Flags()
 	f.BoolVarP(&follow, "follow", "f", false, "go on until interrupted")

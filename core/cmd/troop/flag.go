@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/flags"
 )
@@ -49,7 +46,7 @@ func (a *app) flagCmd(open flagged) *cobra.Command {
 	return c
 }
 
-// sub is a subcommand that takes the arguments names after the manifest.
+// sub is a subcommand that takes the arguments names after the manifest; nil: it checks them itself.
 func (f *flagCommands) sub(use, short string, names []string, run func(ctx context.Context, fs *flags.Flags, args []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, RunE: func(c *cobra.Command, args []string) error {
 		fs, env, rest, done, err := f.open(c, args)
@@ -58,8 +55,10 @@ func (f *flagCommands) sub(use, short string, names []string, run func(ctx conte
 		}
 		defer done()
 		f.env = env
-		if err := want(rest, names...); err != nil {
-			return err
+		if names != nil {
+			if err := want(rest, names...); err != nil {
+				return err
+			}
 		}
 		return run(c.Context(), fs, rest)
 	}}
@@ -77,109 +76,58 @@ func (f *flagCommands) change() flags.Change {
 
 func (f *flagCommands) list() *cobra.Command {
 	stale := false
-	c := f.sub("list [MANIFEST]", "List all flags, and mark those whose end date has passed", nil, func(ctx context.Context, fs *flags.Flags, _ []string) error {
-		list, err := fs.List(ctx)
-		if list == nil && err != nil {
-			return err
+	c := f.sub("list [MANIFEST]", "List all flags, and mark those whose end date has passed", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
+		t, err := fs.Table(ctx, stale)
+		if err == nil || len(t.Rows) > 0 {
+			f.ui.Table(t)
 		}
-		t := core.Table{Columns: []string{"name", "type", "value", "rule", "owner", "ends", "version", "updated", "by", "note"}}
-		stops, errStops := fs.Stops(ctx)
-		err = errors.Join(err, errStops)
-		now := time.Now()
-		for _, x := range list {
-			note := ""
-			if x.Stale(now) {
-				note = "stale"
-			}
-			if stale && note == "" {
-				continue
-			}
-			if stops.Off(x) {
-				note = strings.TrimPrefix(note+", off: its release was stopped", ", ")
-			}
-			t.Rows = append(t.Rows, []string{
-				x.Name, x.Type(), value(x), brief(x.Targeting), x.Text(flags.Owner), x.Text(flags.Ends),
-				fmt.Sprint(x.Version), x.Updated.Format(time.DateTime), x.By, note,
-			})
-		}
-		f.ui.Table(t)
 		return err
 	})
 	c.Flags().BoolVar(&stale, "stale", false, "only flags whose end date has passed")
 	return c
 }
 
-// value shows what a reader without a context gets, as JSON, so that the string "1.10" is told from a number.
-func value(x flags.Flag) string {
-	switch {
-	case x.Unset:
-		return "unset"
-	case x.State == flags.Disabled:
-		return "disabled"
-	case x.Value == nil:
-		return "the reader's default"
-	}
-	return encoded(x.Value)
-}
-
-func encoded(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err.Error()
-	}
-	return string(data)
-}
-
-func brief(rule json.RawMessage) string {
-	const most = 48
-	text := []rune(string(rule))
-	if len(text) > most {
-		return string(text[:most-1]) + "…"
-	}
-	return string(text)
-}
-
 func (f *flagCommands) get() *cobra.Command {
 	return f.sub("get [MANIFEST] NAME", "Print the value of a flag for a reader without a context", []string{"NAME"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
-		x, ok, err := fs.Get(ctx, args[0])
+		x, err := fs.Found(ctx, args[0])
 		if err != nil {
 			return err
-		}
-		if !ok {
-			return notSet(args[0])
 		}
 		f.ui.JSON(x)
 		if text, ok := x.Value.(string); ok {
 			f.ui.Printf("%s", text)
 		} else {
-			f.ui.Printf("%s", value(x))
+			f.ui.Printf("%s", x.Shown())
 		}
 		return nil
 	})
 }
 
-func notSet(name string) error {
-	return &core.NotFoundError{What: "flag", Name: name, Remedy: "troop flag list shows those that are set"}
-}
-
-// setting is what the options of set say.
-type setting struct {
-	typ, when, other     string
-	percent              float64
-	owner, ends, release string
-	changed              func(name string) bool // whether an option was given
-}
-
 func (f *flagCommands) set() *cobra.Command {
-	var s setting
+	var s flags.Setting
+	var percent float64
+	var other, owner, ends, release string
+	given := func(string) bool { return false }
 	c := f.changing(f.sub("set [MANIFEST] NAME VALUE", "Set a flag for everybody, for a share, or where a rule holds", []string{"NAME", "VALUE"},
 		func(ctx context.Context, fs *flags.Flags, args []string) error {
-			x, err := fs.Update(ctx, args[0], f.change(), func(x *flags.Flag) error { return s.apply(x, args[1]) })
+			s.Value = args[1]
+			if given("percent") {
+				s.Percent = &percent
+			}
+			for name, to := range map[string]struct {
+				field **string
+				value *string
+			}{"else": {&s.Else, &other}, "owner": {&s.Owner, &owner}, "ends": {&s.Ends, &ends}, "release": {&s.Release, &release}} {
+				if given(name) {
+					*to.field = to.value
+				}
+			}
+			x, err := fs.Update(ctx, args[0], f.change(), s.Apply)
 			if err != nil {
 				return err
 			}
 			f.ui.JSON(x)
-			line := fmt.Sprintf("%s = %s (%s) in %s", x.Name, value(x), x.Type(), f.env)
+			line := fmt.Sprintf("%s = %s (%s) in %s", x.Name, x.Shown(), x.Type(), f.env)
 			if len(x.Targeting) > 0 {
 				line += ", else by " + string(x.Targeting)
 			}
@@ -195,71 +143,15 @@ spelling (3, 0.25), and else a string: 1.10 and null are strings.`
   troop flag set banner blue --else red --when '{"==": [{"var": "plan"}, "pro"]}'
   troop flag set limits '{"items": 3}' --type object`
 	o := c.Flags()
-	o.StringVar(&s.typ, "type", "", "boolean, string, number or object")
-	o.Float64Var(&s.percent, "percent", 100, "only for this share of the clients, by targetingKey")
-	o.StringVar(&s.when, "when", "", "only where this `rule` in JsonLogic holds")
-	o.StringVar(&s.other, "else", "", "`value` for the others; without it, the opposite of a boolean")
-	o.StringVar(&s.owner, "owner", "", "who answers for the flag")
-	o.StringVar(&s.ends, "ends", "", "`day` after which the flag is stale, such as 2026-12-31")
-	o.StringVar(&s.release, "release", "", "release that the flag came with; troop flag disable --release switches it off")
-	s.changed = o.Changed
+	given = o.Changed
+	o.StringVar(&s.Type, "type", "", "boolean, string, number or object")
+	o.Float64Var(&percent, "percent", 100, "only for this share of the clients, by targetingKey")
+	o.StringVar(&s.When, "when", "", "only where this `rule` in JsonLogic holds")
+	o.StringVar(&other, "else", "", "`value` for the others; without it, the opposite of a boolean")
+	o.StringVar(&owner, "owner", "", "who answers for the flag")
+	o.StringVar(&ends, "ends", "", "`day` after which the flag is stale, such as 2026-12-31")
+	o.StringVar(&release, "release", "", "release that the flag came with; troop flag disable --release switches it off")
 	return c
-}
-
-func (s *setting) apply(x *flags.Flag, text string) error {
-	v, err := s.parse(*x, text)
-	if err != nil {
-		return usage{err}
-	}
-	var to *flags.Split
-	if s.changed("percent") || s.when != "" {
-		to = &flags.Split{When: json.RawMessage(s.when), Percent: s.percent}
-		if s.changed("else") {
-			if to.Else, err = flags.Parse(s.other, flags.TypeOf(v)); err != nil {
-				return usage{fmt.Errorf("--else: %w", err)}
-			}
-		}
-	} else if s.changed("else") {
-		return usage{errors.New("--else needs --percent or --when")}
-	}
-	if s.when != "" && !json.Valid([]byte(s.when)) {
-		return usage{fmt.Errorf("--when %q: want a rule in JsonLogic, which is JSON", s.when)}
-	}
-	given, err := x.Give(v, to)
-	if err != nil {
-		return usage{err}
-	}
-	given.Metadata = maps.Clone(x.Metadata)
-	for key, text := range map[string]string{flags.Owner: s.owner, flags.Ends: s.ends, flags.Release: s.release} {
-		switch {
-		case !s.changed(key):
-		case text == "":
-			delete(given.Metadata, key)
-		default:
-			if given.Metadata == nil {
-				given.Metadata = map[string]any{}
-			}
-			given.Metadata[key] = text
-		}
-	}
-	*x = given
-	return nil
-}
-
-// parse reads a value as the type that is asked for, or that the flag has. A number in another spelling than the flag's
-// own may be meant as a string, as in 1.10: it is refused.
-func (s *setting) parse(x flags.Flag, text string) (any, error) {
-	if s.typ != "" || x.Type() == "" {
-		return flags.Parse(text, s.typ)
-	}
-	v, err := flags.Parse(text, x.Type())
-	if guess, _ := flags.Parse(text, ""); err == nil && x.Type() == flags.Number && flags.TypeOf(guess) != flags.Number {
-		err = fmt.Errorf("%s reads as the number %s", text, encoded(v))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("flag %s has the type %s: %w; --type TYPE says which one you mean", x.Name, x.Type(), err)
-	}
-	return v, nil
 }
 
 func (f *flagCommands) unset() *cobra.Command {
@@ -274,13 +166,7 @@ func (f *flagCommands) unset() *cobra.Command {
 
 // switchTo writes the state of a flag that is there.
 func (f *flagCommands) switchTo(ctx context.Context, fs *flags.Flags, name, state string) error {
-	x, err := fs.Update(ctx, name, f.change(), func(x *flags.Flag) error {
-		if len(x.Variants) == 0 {
-			return notSet(name)
-		}
-		x.State = state
-		return nil
-	})
+	x, err := fs.Switch(ctx, name, state, f.change())
 	if err == nil {
 		f.ui.JSON(x)
 		f.ui.Printf("%s is %s in %s", x.Name, strings.ToLower(state), f.env)
@@ -296,31 +182,23 @@ func (f *flagCommands) enable() *cobra.Command {
 
 func (f *flagCommands) disable() *cobra.Command {
 	release := ""
-	c := &cobra.Command{Use: "disable [MANIFEST] NAME | --release RELEASE", Short: "Let the default in the code hold, for one flag or all of a release"}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		fs, env, rest, done, err := f.open(c, args)
-		if err != nil {
-			return err
-		}
-		defer done()
-		f.env = env
-		if release == "" {
-			if err := want(rest, "NAME"); err != nil {
+	c := f.sub("disable [MANIFEST] NAME | --release RELEASE", "Let the default in the code hold, for one flag or all of a release", nil,
+		func(ctx context.Context, fs *flags.Flags, args []string) error {
+			if release == "" {
+				if err := want(args, "NAME"); err != nil {
+					return err
+				}
+				return f.switchTo(ctx, fs, args[0], flags.Disabled)
+			}
+			if err := want(args); err != nil {
 				return err
 			}
-			return f.switchTo(c.Context(), fs, rest[0], flags.Disabled)
-		}
-		if err := want(rest); err != nil {
-			return err
-		}
-		list, err := fs.List(c.Context())
-		for _, x := range list {
-			if x.Text(flags.Release) == release && x.State != flags.Disabled {
-				err = errors.Join(err, f.switchTo(c.Context(), fs, x.Name, flags.Disabled))
+			names, err := fs.OfRelease(ctx, release)
+			for _, name := range names {
+				err = errors.Join(err, f.switchTo(ctx, fs, name, flags.Disabled))
 			}
-		}
-		return err
-	}
+			return err
+		})
 	c.Flags().StringVar(&release, "release", "", "all flags that came with this release")
 	return f.changing(c)
 }
@@ -331,30 +209,12 @@ func (f *flagCommands) importFile() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, err := flags.Import(data)
+		all, changed, err := fs.TakeOver(ctx, data, f.change())
 		if err != nil {
 			return fmt.Errorf("%s: %w", args[0], err)
 		}
-		changed := 0
-		for _, next := range list {
-			same := errors.New("nothing to change")
-			_, err := fs.Update(ctx, next.Name, f.change(), func(x *flags.Flag) error {
-				if x.Same(next) {
-					return same
-				}
-				*x = next
-				return nil
-			})
-			switch {
-			case errors.Is(err, same):
-			case err != nil:
-				return err
-			default:
-				changed++
-			}
-		}
-		f.ui.JSON(map[string]int{"flags": len(list), "changed": changed})
-		f.ui.Printf("%d of %d flags changed in %s", changed, len(list), f.env)
+		f.ui.JSON(map[string]int{"flags": all, "changed": changed})
+		f.ui.Printf("%d of %d flags changed in %s", changed, all, f.env)
 		return nil
 	}))
 }
@@ -378,12 +238,12 @@ func (f *flagCommands) exportFile() *cobra.Command {
 }
 
 func (f *flagCommands) watch() *cobra.Command {
-	return f.sub("watch [MANIFEST]", "Print every change until interrupted", nil, func(ctx context.Context, fs *flags.Flags, _ []string) error {
+	return f.sub("watch [MANIFEST]", "Print every change until interrupted", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
 		err := fs.Follow(ctx, flags.Follower{
 			Stand: func([]flags.Flag) {}, Stopped: func(flags.Stops) {},
 			Change: func(x flags.Flag) {
 				f.ui.JSON(x)
-				f.ui.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, value(x), because(x))
+				f.ui.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, x.Shown(), x.Because())
 			},
 			Trouble: func(err error) { f.ui.Warnf("%v", err) },
 		})
@@ -391,24 +251,12 @@ func (f *flagCommands) watch() *cobra.Command {
 	})
 }
 
-func because(x flags.Flag) string {
-	if x.Reason == "" {
-		return x.By
-	}
-	return x.By + ": " + x.Reason
-}
-
 func (f *flagCommands) audit() *cobra.Command {
-	return f.sub("audit [MANIFEST]", "Show who changed what and why, the newest first", nil, func(ctx context.Context, fs *flags.Flags, _ []string) error {
-		list, err := fs.Audit(ctx, 100)
-		if err != nil {
-			return err
+	return f.sub("audit [MANIFEST]", "Show who changed what and why, the newest first", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
+		t, err := fs.AuditTable(ctx, 100)
+		if err == nil {
+			f.ui.Table(t)
 		}
-		t := core.Table{Columns: []string{"updated", "name", "value", "rule", "version", "by", "reason"}}
-		for _, x := range list {
-			t.Rows = append(t.Rows, []string{x.Updated.Format(time.DateTime), x.Name, value(x), brief(x.Targeting), fmt.Sprint(x.Version), x.By, x.Reason})
-		}
-		f.ui.Table(t)
-		return nil
+		return err
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -100,9 +99,6 @@ func TestFlagCommands(t *testing.T) {
 		text := out.String()
 		if err != nil {
 			text += err.Error()
-			if u, ok := errors.AsType[usage](err); ok {
-				text += u.Error()
-			}
 		}
 		if (err != nil) != fails || !regexp.MustCompile(c.want).MatchString(text) {
 			t.Errorf("troop flag %q: %v\n%s\nwant %s", c.args, err, text, c.want)

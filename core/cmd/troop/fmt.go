@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"os"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/project"
 )
 
 func (a *app) fmtCmd() *cobra.Command {
@@ -43,37 +41,27 @@ func (a *app) formatInput() error {
 	const name = "standard input"
 	text, diags := manifest.Reformat(name, src)
 	if diags.HasErrors() {
-		return &diagnosed{diags, manifest.Sources{name: src}}
+		return &project.ManifestError{Diags: diags, Sources: manifest.Sources{name: src}}
 	}
 	_, err = a.text.Write(text)
 	return err
 }
 
 func (a *app) formatFile(path string, check bool) error {
-	file, diags := manifest.Find(path)
+	f, diags, err := manifest.ReformatFile(path, check)
 	if diags.HasErrors() {
-		return &diagnosed{diags, nil}
+		return &project.ManifestError{Diags: diags, Sources: manifest.Sources{f.File: f.Before}}
 	}
-	src, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	text, diags := manifest.Reformat(file, src)
-	if diags.HasErrors() {
-		return &diagnosed{diags, manifest.Sources{file: src}}
-	}
-	changed := !bytes.Equal(src, text)
-	a.ui.JSON(map[string]any{"file": file, "changed": changed})
-	if !changed {
+	a.ui.JSON(f)
+	if !f.Changed {
 		return nil
 	}
-	a.ui.Printf("%s", file)
+	a.ui.Printf("%s", f.File)
 	if check {
 		return failed
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(file, text, info.Mode().Perm())
+	return nil
 }

@@ -20,16 +20,13 @@ func (a *app) graphCmd() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			draw := drawings[format]
 			if draw == nil {
-				return usage{fmt.Errorf("--format %s: want text, dot or svg", format)}
+				return usage(fmt.Errorf("--format %s: want text, dot or svg", format))
 			}
-			p, rest, err := a.load(args)
-			if err == nil {
-				err = want(rest)
-			}
+			p, err := a.loadAlone(args)
 			if err != nil {
 				return err
 			}
-			a.ui.JSON(needs(p.Pipeline))
+			a.ui.JSON(graph.Needs(p.Pipeline))
 			a.ui.Printf("%s", strings.TrimSuffix(draw(p.Pipeline), "\n"))
 			return nil
 		},
@@ -37,17 +34,4 @@ func (a *app) graphCmd() *cobra.Command {
 	c.Flags().StringVar(&format, "format", "text", "text, dot or svg")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "dot", "svg"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
-}
-
-type stageNeeds struct {
-	Stage core.StageID   `json:"stage"`
-	Needs []core.StageID `json:"needs"`
-}
-
-func needs(p *core.Pipeline) []stageNeeds {
-	list := make([]stageNeeds, 0, len(p.Stages))
-	for _, s := range p.Stages {
-		list = append(list, stageNeeds{s.ID(), append([]core.StageID{}, s.Needs...)})
-	}
-	return list
 }

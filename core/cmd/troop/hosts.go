@@ -1,29 +1,24 @@
 package main
 
 import (
-	"fmt"
+	"context"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/environment"
+	"github.com/seed-b96de936/troop/core/remote"
 )
 
 func (a *app) hostsCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "hosts [MANIFEST]", Short: "List the hosts of an environment",
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
+		RunE: a.inEnvironment(func(_ context.Context, e *environment.Environment, _ []string) error {
 			hosts, err := e.Hosts()
-			if err != nil {
-				return err
+			if err == nil {
+				a.ui.Hosts(hosts)
 			}
-			a.ui.Hosts(hosts)
-			return nil
-		},
+			return err
+		}),
 	}
 	c.AddCommand(a.acceptCmd())
 	return c
@@ -37,65 +32,37 @@ func (a *app) acceptCmd() *cobra.Command {
 		Long: `Accept asks a host for its key and pins it in place of the old one. Only you can tell whether the host was replaced on
 purpose or another machine answers in its place: compare the fingerprint with the one that the host's
 console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, rest, err := a.open(c, args)
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
+			h, err := e.Host(args[0])
 			if err != nil {
 				return err
 			}
-			defer e.Close()
-			if err := want(rest, "HOST"); err != nil {
-				return err
-			}
-			h, err := e.Host(rest[0])
+			keys, err := e.HostKeys(ctx, h)
 			if err != nil {
 				return err
 			}
-			client, err := e.SSH()
-			if err != nil {
-				return err
-			}
-			offered, err := client.Offered(c.Context(), h)
-			if err != nil {
-				return err
-			}
-			known, err := client.HostKey(h)
-			old := "none"
-			if err == nil {
-				old = fingerprint(known)
-			}
-			if known == offered {
-				a.ui.Printf("%s shows the key that is pinned, %s", h.Name, old)
+			if keys.Pinned == keys.Offered {
+				a.ui.Printf("%s shows the key that is pinned, %s", h.Name, remote.Fingerprint(keys.Pinned))
 				return nil
 			}
-			a.ui.Printf("%s (%s)\n  pinned  %s\n  now     %s", h.Name, h.Address, old, fingerprint(offered))
+			a.ui.Printf("%s (%s)\n  pinned  %s\n  now     %s", h.Name, h.Address, remote.Fingerprint(keys.Pinned), remote.Fingerprint(keys.Offered))
 			if !yes {
 				if err := a.confirm("Trust the new key?", "pass --yes"); err != nil {
 					return err
 				}
 			}
-			given := h.HostKey
-			h.HostKey = offered
-			if err := client.Pin([]core.Host{h}); err != nil {
+			if err := e.Trust(h, keys.Offered); err != nil {
 				return err
 			}
 			a.ui.Printf("%s is trusted with its new key", h.Name)
-			if given != "" && given != offered {
+			if h.HostKey != "" && h.HostKey != keys.Offered {
 				a.ui.Note("Terraform knows another key of this host and pins that one with the next apply")
 			}
 			return nil
-		},
+		}, "HOST"),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "trust it without asking")
 	return c
-}
-
-// fingerprint is the short form of a key in authorized_keys format, as OpenSSH shows it.
-func fingerprint(key string) string {
-	k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(key))
-	if err != nil {
-		return fmt.Sprintf("(%v)", err)
-	}
-	return k.Type() + " " + ssh.FingerprintSHA256(k)
 }
 
 // completeHosts offers the hosts that the last apply recorded.

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,23 +27,20 @@ already stays.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			s, err := starter.For(dir, probe(c.Context()))
+			s, err := starter.Ask(c.Context(), dir)
 			if err != nil {
 				return err
 			}
 			file := filepath.Join(dir, "pipeline.hcl")
-			if err := writeNew(file, s.Text, 0o644); errors.Is(err, fs.ErrExist) {
+			if err := s.Write(file); errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%s is there already; look at it with: troop validate %s", file, file)
 			} else if err != nil {
 				return err
 			}
-			missing := slices.DeleteFunc(slices.Clone(s.Programs), func(name string) bool {
-				_, err := exec.LookPath(name)
-				return err == nil
-			})
+			missing := s.Missing()
 			a.ui.JSON(map[string]any{"file": file, "kind": s.Kind, "missing": missing, "questions": s.Asks})
 			a.ui.Printf("wrote %s for a project of kind %s", file, s.Kind)
-			a.ui.Printf("tests: %s; coverage: %s", told(s.Results, "named from a report", "named from the log"), told(s.Coverage, "shown", "not yet"))
+			a.ui.Printf("%s", s.Shows())
 			if s.Asks > 0 {
 				a.ui.Printf("questions: %d, in comments that begin with # ?", s.Asks)
 			}
@@ -62,34 +54,4 @@ already stays.`,
 			return nil
 		},
 	}
-}
-
-func told(yes bool, word, other string) string {
-	if yes {
-		return word
-	}
-	return other
-}
-
-// probe asks programs of this machine, for a moment, what only they know.
-func probe(ctx context.Context) func(name string, args ...string) string {
-	return func(name string, args ...string) string {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		out, err := exec.CommandContext(ctx, name, args...).Output()
-		if err != nil {
-			return ""
-		}
-		return string(out)
-	}
-}
-
-// writeNew writes a file that must not be there yet; else the error is fs.ErrExist.
-func writeNew(file string, text []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Close())
 }

@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/store"
 )
 
 func (a *app) lockCmd() *cobra.Command {
@@ -21,10 +22,10 @@ dead one after half a minute.`,
 			if err != nil {
 				return err
 			}
-			if !p.files.Shared() {
-				return usage{fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env)}
+			if !p.Files.Shared() {
+				return usage(fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env))
 			}
-			h, _, err := p.files.LeaseHolder(c.Context(), env)
+			h, _, err := p.Files.LeaseHolder(c.Context(), env)
 			if err != nil {
 				return err
 			}
@@ -38,7 +39,7 @@ dead one after half a minute.`,
 					return err
 				}
 			}
-			if _, err := p.files.FreeLease(c.Context(), env); err != nil {
+			if _, err := p.Files.FreeLease(c.Context(), env); err != nil {
 				return err
 			}
 			a.ui.Note("environment " + env + " is free now")
@@ -53,11 +54,11 @@ dead one after half a minute.`,
 			if err != nil {
 				return err
 			}
-			h, fence, err := p.files.LeaseHolder(c.Context(), env)
+			h, fence, err := p.Files.LeaseHolder(c.Context(), env)
 			if err != nil {
 				return err
 			}
-			a.ui.Report(leaseReport{env, h, fence})
+			a.ui.Report(store.Lease{Environment: env, Holder: h, Fence: fence})
 			return nil
 		},
 	}, free)
@@ -65,29 +66,11 @@ dead one after half a minute.`,
 }
 
 // leased returns the project and the environment whose lease a command is about.
-func (a *app) leased(args []string) (*project, string, error) {
-	p, rest, err := a.load(args)
-	if err == nil {
-		err = want(rest)
-	}
+func (a *app) leased(args []string) (*project.Project, string, error) {
+	p, err := a.loadAlone(args)
 	if err != nil {
 		return nil, "", err
 	}
 	e, err := p.Environment(a.env)
 	return p, e.Name, err
-}
-
-// leaseReport says who holds an environment.
-type leaseReport struct {
-	Environment string       `json:"environment"`
-	Holder      *core.Holder `json:"holder"`
-	Fence       int64        `json:"fence"`
-}
-
-// Lines is the report as text.
-func (r leaseReport) Lines() []string {
-	if r.Holder == nil {
-		return []string{fmt.Sprintf("environment %s is free (%d holders so far)", r.Environment, r.Fence)}
-	}
-	return []string{fmt.Sprintf("environment %s is in use by %s (holder number %d)", r.Environment, r.Holder, r.Fence)}
 }

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
-	"fmt"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/terraform"
 )
 
@@ -21,13 +20,7 @@ attribute that forces a replacement. The plan is saved: apply does that and noth
 never shown.
 
 Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be made.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			ctx := c.Context()
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
 			get := e.Plan
 			if saved {
 				get = e.Saved
@@ -36,12 +29,11 @@ Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be m
 			if err != nil {
 				return err
 			}
-			review, err := e.Review(ctx, plan)
+			review, err := a.review(ctx, e, plan)
 			if err != nil {
 				return err
 			}
-			a.ui.Report(review)
-			if err := writeReview(review, out, page); err != nil {
+			if err := review.Write(out, page); err != nil {
 				return err
 			}
 			if plan.Empty() {
@@ -51,34 +43,11 @@ Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be m
 				a.ui.Note(e.Refusal(review).Error())
 			}
 			return changes
-		},
+		}),
 	}
 	f := c.Flags()
 	f.BoolVar(&saved, "saved", false, "show the plan that was made last and not applied, and make none")
 	f.StringVar(&out, "out", "", "also write the plan to a `file`, as --json prints it")
 	f.StringVar(&page, "html", "", "also write a page for a reviewer to a `file`")
 	return c
-}
-
-// writeReview writes a review to the files that are named.
-func writeReview(r *terraform.Review, out, page string) error {
-	if out != "" {
-		data, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := renameio.WriteFile(out, append(data, '\n'), 0o644); err != nil {
-			return fmt.Errorf("write plan: %w", err)
-		}
-	}
-	if page != "" {
-		data, err := r.HTML()
-		if err != nil {
-			return err
-		}
-		if err := renameio.WriteFile(page, data, 0o644); err != nil {
-			return fmt.Errorf("write page: %w", err)
-		}
-	}
-	return nil
 }

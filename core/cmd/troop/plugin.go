@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/reference"
 	"github.com/seed-b96de936/troop/core/scaffold"
 )
@@ -18,47 +17,11 @@ func (a *app) pluginCmd() *cobra.Command {
 	c.AddCommand(&cobra.Command{
 		Use: "list", Short: "List the plugins that can be used, and where they are", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			t := core.Table{Columns: []string{"type", "version", "faces", "summary", "path", "digest"}}
-			for _, f := range a.plugins.List(c.Context()) {
-				d := f.Description
-				summary := d.Summary
-				if f.Err != nil {
-					summary = "broken: " + f.Err.Error()
-				}
-				t.Rows = append(t.Rows, []string{f.Type, d.Version, faces(d), summary, f.Path, short(f.Digest)})
-			}
-			a.ui.Table(t)
+			a.ui.Table(loader.Table(a.plugins.List(c.Context())))
 			return nil
 		},
 	}, a.describeCmd(), a.pluginLockCmd(), a.newCmd())
 	return c
-}
-
-func faces(d core.Description) string {
-	var list []string
-	if d.Stage {
-		list = append(list, "stage")
-	}
-	if d.Agent != nil {
-		list = append(list, "agent")
-	}
-	if len(d.Actions) > 0 {
-		list = append(list, "actions")
-	}
-	return strings.Join(list, ",")
-}
-
-func short(d core.Digest) string {
-	if len(d) > 19 {
-		return string(d[:19])
-	}
-	return string(d)
-}
-
-var pages = map[string]func(core.Description) ([]byte, error){
-	"text":     func(d core.Description) ([]byte, error) { return []byte(reference.Text(d)), nil },
-	"markdown": func(d core.Description) ([]byte, error) { return []byte(reference.Markdown(d, "")), nil },
-	"json":     reference.JSON,
 }
 
 func (a *app) describeCmd() *cobra.Command {
@@ -71,9 +34,9 @@ func (a *app) describeCmd() *cobra.Command {
 			if a.json {
 				format = "json"
 			}
-			page := pages[format]
+			page := reference.Pages[format]
 			if page == nil {
-				return usage{fmt.Errorf("--format %s: want text, markdown or json", format)}
+				return usage(fmt.Errorf("--format %s: want text, markdown or json", format))
 			}
 			d, _, err := a.plugins.Describe(c.Context(), args[0])
 			if err != nil {
@@ -112,7 +75,7 @@ this troop was built in, or from the one that --sdk names.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			name := args[0]
 			if err := a.checkNew(c.Root(), name); err != nil {
-				return usage{err}
+				return usage(err)
 			}
 			find := scaffold.FindSDK
 			if checkout != "" {

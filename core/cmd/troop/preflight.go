@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/environment"
 )
 
 func (a *app) preflightCmd() *cobra.Command {
@@ -10,13 +14,8 @@ func (a *app) preflightCmd() *cobra.Command {
 		Long: `Preflight looks at what an environment needs, and changes nothing: programs on this machine, and whatever the
 providers that the environment's Terraform module requires need to make hosts: an account, a region, an image, addresses
 that are free. What fails is printed with its remedy, and the exit status is 1.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			found, err := e.Preflight(c.Context(), a.ui.Checking, a.ui.Check)
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
+			found, err := e.Preflight(ctx, a.ui.Checking, a.ui.Check)
 			if err != nil {
 				return err
 			}
@@ -29,6 +28,6 @@ that are free. What fails is printed with its remedy, and the exit status is 1.`
 				a.ui.Printf("environment %s: nothing is in the way; troop plan --env %[1]s shows what would be made", e.Name())
 			}
 			return nil
-		},
+		}),
 	}
 }

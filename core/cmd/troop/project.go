@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -19,13 +17,9 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/environment"
-	"github.com/seed-b96de936/troop/core/git"
-	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
-	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/vault"
-	"github.com/seed-b96de936/troop/playbooks"
-	modules "github.com/seed-b96de936/troop/terraform"
 )
 
 // manifestArg takes the manifest off the arguments when the first one is one.
@@ -45,149 +39,73 @@ func manifestArg(args []string) (path string, rest []string) {
 	return "", args
 }
 
-// project is a manifest that has been read.
-type project struct {
-	*core.Pipeline
-	sources manifest.Sources
-	diags   core.Diagnostics // of reading it
-	files   *store.Files
+// offline are the commands that do not use the store.
+var offline = []string{"troop validate", "troop graph", "troop fmt", "troop init", "troop plugin lock", "troop vault identity"}
+
+// need is what a command uses of a manifest.
+func need(c *cobra.Command) manifest.Need {
+	switch action := c.HasParent() && c.Parent().GroupID == "plugin"; {
+	case action || slices.Contains([]string{"plan", "destroy", "drift"}, c.Name()):
+		return manifest.EnvironmentOnly
+	case slices.Contains([]string{"validate", "run", "apply"}, c.Name()):
+		return manifest.Everything
+	}
+	return manifest.Nothing
 }
 
-// read reads the manifest that the arguments name, and enforces its plugin lock. A project with mistakes is returned
-// when the rest of it can still be checked.
-func (a *app) read(args []string) (*project, []string, error) {
-	p, rest, err := a.readUnlocked(args)
-	if err == nil {
-		err = a.enforce(p.Dir)
-	}
-	return p, rest, err
-}
-
-func (a *app) readUnlocked(args []string) (*project, []string, error) {
-	path, rest := manifestArg(args)
-	file, diags := manifest.Find(path)
-	if diags.HasErrors() {
-		return nil, rest, &diagnosed{diags, nil}
-	}
+// options say how the command reads a project.
+func (a *app) options() (project.Options, error) {
 	vars := map[string]string{}
 	for _, v := range a.vars {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok {
-			return nil, rest, usage{fmt.Errorf("--var %s: want name=value", v)}
+			return project.Options{}, usage(fmt.Errorf("--var %s: want name=value", v))
 		}
 		vars[name] = value
 	}
-	books, err := fs.Glob(playbooks.FS, "*.yml")
+	l, err := a.loader()
+	if err != nil {
+		return project.Options{}, err
+	}
+	return project.Options{
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Mask: &a.mask,
+		Plugins: l, Local: a.offline, State: a.state, Workspaces: a.workspaces, Identities: a.identities(), Stop: a.stop,
+		Note: func(line string) { a.ui.Note(line) },
+	}, nil
+}
+
+type reader func(context.Context, string, project.Options) (*project.Project, error)
+
+// read reads the project that the arguments name by one of project's functions, and returns the arguments after it.
+func (a *app) read(by reader, args []string) (*project.Project, []string, error) {
+	path, rest := manifestArg(args)
+	o, err := a.options()
 	if err != nil {
 		return nil, rest, err
 	}
-	p, sources, diags := manifest.Load(file, manifest.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Modules: modules.Names(), Playbooks: books, Reserved: store.Folders(),
-	})
-	if p == nil {
-		return nil, rest, &diagnosed{diags, sources}
-	}
-	for _, s := range p.Secrets {
-		a.mask.Add(s)
-	}
-	found, rules := environment.Check(p)
-	maps.Copy(sources, rules)
-	diags = append(diags, found...)
-	if p.Store != nil && p.Store.Bucket == "" && diags.HasErrors() {
-		return nil, rest, &diagnosed{diags, sources}
-	}
-	files, err := a.storeOf(p)
-	return &project{Pipeline: p, sources: sources, diags: diags, files: files}, rest, err
+	p, err := by(a.ctx, path, o)
+	return p, rest, err
 }
 
-// record is read for commands that look at what is recorded of runs. A bare repository holds what its hook has started,
-// by manifests that are in its commits.
-func (a *app) record(args []string) (*project, []string, error) {
-	dir := "."
-	if path, rest := manifestArg(args); path != "" {
-		dir, args = path, append([]string{path}, rest...)
-	}
-	if dir, err := filepath.Abs(dir); err == nil && bare(dir) {
-		_, rest := manifestArg(args)
-		return &project{Pipeline: &core.Pipeline{Dir: dir}, files: store.Open(filepath.Join(dir, bareState))}, rest, nil
-	}
-	return a.read(args)
+// load is read for commands that need a manifest without mistakes.
+func (a *app) load(args []string) (*project.Project, []string, error) {
+	return a.read(project.Load, args)
 }
 
-// bareState is the folder of the store in a bare repository.
-const bareState = "troop"
-
-// bare reports whether a folder is a bare repository.
-func bare(dir string) bool {
-	for _, name := range []string{"HEAD", "objects", "refs"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return false
-		}
+// loadAlone is load for a command that takes no further arguments.
+func (a *app) loadAlone(args []string) (*project.Project, error) {
+	p, rest, err := a.load(args)
+	if err == nil {
+		err = want(rest)
 	}
-	return true
+	return p, err
 }
 
-// store opens the store of a manifest's folder. Every environment is kept there, too.
-func (a *app) store(dir string) *store.Files {
-	f := store.Open(cmp.Or(a.state, filepath.Join(dir, ".troop")))
-	f.Workspaces = a.workspaces
-	return f
-}
-
-// storePatience is how long a command goes on trying when a shared store does not do its work: a run that has begun waits
-// longer than one that could still be refused.
-const (
-	storePatience = 2 * time.Minute
-	checkPatience = 10 * time.Second
-)
-
-// storeOf opens the store that a pipeline names, and tests that a shared one can be used.
-//
-//nolint:contextcheck // it lasts as long as the command
-func (a *app) storeOf(p *core.Pipeline) (*store.Files, error) {
-	if p.Store == nil || a.offline {
-		return a.store(p.Dir), nil
-	}
-	dir, err := copyFolder(*p.Store)
-	if err != nil {
-		return nil, err
-	}
-	f, err := a.shared(*p.Store, cmp.Or(a.state, dir))
-	if err != nil {
-		return nil, err
-	}
-	write := a.need == manifest.Everything
-	ctx, cancel := context.WithTimeout(a.ctx, checkPatience)
-	defer cancel()
-	if err := f.Check(ctx, write); err != nil {
-		return nil, err
-	}
-	if write {
-		if err := f.SendRest(a.ctx); err != nil {
-			a.ui.Note(err.Error())
-		}
-	}
-	return f, nil
-}
-
-// shared opens a shared store with its copy in a folder.
-func (a *app) shared(c core.StoreConfig, dir string) (*store.Files, error) {
-	s3, err := store.OpenS3(a.ctx, store.S3Options{
-		Bucket: c.Bucket, Prefix: c.Prefix, Region: c.Region, Endpoint: c.Endpoint, Profile: c.Profile, PathStyle: c.PathStyle,
-	})
-	if err != nil {
-		return nil, err
-	}
-	objects := store.Patient{Objects: s3, Wait: storePatience, Say: a.ui.Note}
-	f := store.OpenShared(dir, objects, a.ui.Note)
-	f.Workspaces = a.workspaces
-	return f, nil
-}
-
-// copyFolder is the folder of a shared store's copy on this machine.
-func copyFolder(c core.StoreConfig) (string, error) {
-	cache, err := core.CacheFolder()
-	return filepath.Join(cache, "projects", core.DigestOf([]byte(c.ID())).Hex()[:16]), err
+// record is read for commands that look at what is recorded of runs.
+func (a *app) record(args []string) (*project.Project, []string, error) {
+	return a.read(func(ctx context.Context, path string, o project.Options) (*project.Project, error) {
+		return project.Record(ctx, cmp.Or(path, "."), o)
+	}, args)
 }
 
 // identities are those of the user of this process.
@@ -203,103 +121,26 @@ func (a *app) identities() *vault.Identities {
 	return x
 }
 
-// load is read for commands that need a manifest without mistakes.
-func (a *app) load(args []string) (*project, []string, error) {
-	p, rest, err := a.read(args)
-	if err == nil && p.diags.HasErrors() {
-		err = &diagnosed{p.diags, p.sources}
-	}
-	return p, rest, err
-}
-
-// options say for what a command uses an environment.
-func (a *app) options(ctx context.Context, p *project, command string) (environment.Options, error) {
-	lock, err := core.DigestFile(filepath.Join(p.Dir, loader.LockFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // everything may run
-	}
-	var private *environment.Vault
-	if p.files.Shared() {
-		private = &environment.Vault{Objects: p.files.Objects(), Identities: a.identities()}
-	}
-	return environment.Options{
-		Vault: private, Stop: a.stop,
-		Pipeline: p.Pipeline, Name: a.env, Dir: p.files.Dir(), What: command, Locks: p.files, Log: a.ui.Note,
-		Commit: head(ctx, p), Manifest: p.sources[p.File], PluginLock: lock, Argument: argument(p.File),
-	}, err
-}
-
-// head is the commit that is checked out in the pipeline's source folder; empty: there is none, which hosts do not need.
-func head(ctx context.Context, p *project) string {
-	hash, err := git.Head(ctx, p.Source.Path)
-	if err != nil {
-		return ""
-	}
-	return hash
-}
-
-// argument is how a command line in this folder names a manifest; empty: it is the default.
-func argument(file string) string {
-	if cwd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(cwd, file); err == nil && !strings.HasPrefix(rel, "..") {
-			file = rel
-		}
-	}
-	if file == "pipeline.hcl" {
-		return ""
-	}
-	return file
-}
-
-// service makes what serves the environments of a run or an action. The caller closes it.
-func (a *app) service(ctx context.Context, p *project, command string) (*environment.Service, error) {
-	o, err := a.options(ctx, p, command)
-	return &environment.Service{Options: o, Artifacts: p.files, Plugins: a.plugins}, err
-}
-
-// open opens the environment that a command is about, and returns the arguments after the manifest. The caller closes
-// it.
+// open opens the environment that a command is about, and returns the arguments after the manifest. The caller closes it.
 func (a *app) open(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
-	p, rest, err := a.load(args)
-	if err != nil {
-		return nil, rest, err
-	}
-	e, err := a.openIn(c, p)
-	return e, rest, err
-}
-
-// openAlone is open for a command that takes no further arguments.
-func (a *app) openAlone(c *cobra.Command, args []string) (*environment.Environment, error) {
-	p, rest, err := a.load(args)
-	if err == nil {
-		err = want(rest)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return a.openIn(c, p)
+	return a.openBy(project.Load, c, args)
 }
 
 // openLeniently is open for a command that reads local files only, and works in spite of mistakes in the manifest.
 func (a *app) openLeniently(c *cobra.Command, args []string) (*environment.Environment, []string, error) {
-	p, rest, err := a.read(args)
+	return a.openBy(project.Read, c, args)
+}
+
+func (a *app) openBy(by reader, c *cobra.Command, args []string) (*environment.Environment, []string, error) {
+	p, rest, err := a.read(by, args)
 	if err != nil {
 		return nil, rest, err
 	}
-	e, err := a.openIn(c, p)
-	return e, rest, err
-}
-
-func (a *app) openIn(c *cobra.Command, p *project) (*environment.Environment, error) {
-	o, err := a.options(c.Context(), p, c.CommandPath())
-	if err != nil {
-		return nil, err
-	}
-	e, err := environment.Open(o)
+	e, err := p.OpenEnvironment(c.Context(), c.CommandPath())
 	if err == nil {
 		a.opened = append(a.opened, e)
 	}
-	return e, err
+	return e, rest, err
 }
 
 // close closes the environments that the command has left open: private files of a shared store do not stay.
@@ -317,14 +158,14 @@ func want(rest []string, names ...string) error {
 		return nil
 	}
 	if len(names) == 0 {
-		return usage{fmt.Errorf("unexpected argument %q; a manifest ends in .hcl or is a folder written with a /", rest[0])}
+		return usage(fmt.Errorf("unexpected argument %q; a manifest ends in .hcl or is a folder written with a /", rest[0]))
 	}
-	return usage{fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest))}
+	return usage(fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest)))
 }
 
 func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	a.offline = true
-	p, _, err := a.read(args)
+	p, _, err := a.read(project.Read, args)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -339,7 +180,7 @@ func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([
 func (a *app) confirm(question, otherwise string) error {
 	f, ok := a.in.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {
-		return usage{errors.New("stdin is not a terminal; " + otherwise)}
+		return usage(errors.New("stdin is not a terminal; " + otherwise))
 	}
 	a.ui.Ask(question + " Only \"yes\" goes on:")
 	line, err := bufio.NewReader(f).ReadString('\n')
@@ -347,4 +188,22 @@ func (a *app) confirm(question, otherwise string) error {
 		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
+}
+
+// usage is a mistake on the command line.
+func usage(err error) error { return &core.UsageError{Err: err} }
+
+// inEnvironment makes the function of a command that is about an environment and takes the arguments names after the
+// manifest.
+func (a *app) inEnvironment(run func(ctx context.Context, e *environment.Environment, args []string) error, names ...string) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		e, rest, err := a.open(c, args)
+		if err == nil {
+			err = want(rest, names...)
+		}
+		if err != nil {
+			return err
+		}
+		return run(c.Context(), e, rest)
+	}
 }

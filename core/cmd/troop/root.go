@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/environment"
@@ -20,6 +17,7 @@ import (
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/plain"
+	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
@@ -67,17 +65,6 @@ const (
 	changes  exit = 2
 )
 
-// diagnosed are the mistakes in a manifest, together with its text.
-type diagnosed struct {
-	diags   core.Diagnostics
-	sources manifest.Sources
-}
-
-func (d *diagnosed) Error() string { return d.diags.Error() }
-
-// usage is a mistake on the command line.
-type usage struct{ error }
-
 const long = `troop takes a commit to guarded production on your own virtual machines: it builds, tests and analyses
 the commit, makes hosts with Terraform, configures them with Ansible, deploys to a canary that takes a part
 of the traffic, and leaves agents on the hosts that guard them.
@@ -92,7 +79,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			a.start()
 			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
-			a.offline = slices.Contains([]string{"troop validate", "troop graph", "troop fmt", "troop init", "troop plugin lock", "troop vault identity"}, c.CommandPath())
+			a.offline = slices.Contains(offline, c.CommandPath())
 			if c.CommandPath() != "troop validate" { // which only looks at the blocks
 				a.secret = func(s core.SecretSource) (string, error) {
 					value, err := secret.Read(ctx, s)
@@ -108,7 +95,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	root.SetOut(&plain.Writer{To: a.out}) // a plugin describes its own commands
 	root.SetErr(&plain.Writer{To: a.errOut})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&a.env, "env", "", "`environment` that the command is about")
@@ -163,40 +150,18 @@ func refuseUnknown(c *cobra.Command, args []string) error {
 	if near := core.Nearest(args[0], names); near != "" {
 		remedy = fmt.Sprintf("did you mean %q?", near)
 	}
-	return usage{fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy)}
-}
-
-// need is what a command uses of a manifest.
-func need(c *cobra.Command) manifest.Need {
-	switch action := c.HasParent() && c.Parent().GroupID == "plugin"; {
-	case action || slices.Contains([]string{"plan", "destroy", "drift"}, c.Name()):
-		return manifest.EnvironmentOnly
-	case slices.Contains([]string{"validate", "run", "apply"}, c.Name()):
-		return manifest.Everything
-	}
-	return manifest.Nothing
+	return usage(fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy))
 }
 
 // start reads the settings that all commands share.
 func (a *app) start() {
-	tty := false
-	a.text = a.out
-	size := func() (int, int) { return 80, 24 }
-	if f, ok := a.out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
-		tty = true
+	o := ui.Detect(a.out, a.noColor)
+	a.text, a.color = a.out, o.Color
+	if o.Terminal {
 		a.text = &plain.Writer{To: a.out}
-		size = func() (int, int) {
-			w, h, err := term.GetSize(int(f.Fd()))
-			if err != nil {
-				return 80, 24
-			}
-			return w, h
-		}
 	}
-	a.color = tty && !a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	a.ui = ui.New(a.out, a.errOut, ui.Options{
-		JSON: a.json, TTY: tty && os.Getenv("TERM") != "dumb", Color: a.color, Quiet: a.quiet, Verbose: a.verbose, Size: size,
-	})
+	o.JSON, o.Quiet, o.Verbose = a.json, a.quiet, a.verbose
+	a.ui = ui.New(a.out, a.errOut, o)
 }
 
 func (a *app) loader() (*loader.Loader, error) {
@@ -212,37 +177,31 @@ func (a *app) fail(err error) int {
 	if a.ui == nil {
 		a.start()
 	}
-	var (
-		code  exit
-		bad   *diagnosed
-		diags core.Diagnostics
-		wrong usage
-	)
-	switch {
-	case errors.As(err, &code):
+	if code, ok := errors.AsType[exit](err); ok {
 		return int(code)
-	case errors.As(err, &bad):
-		a.diagnose(bad.diags, bad.sources)
+	}
+	if bad, ok := errors.AsType[*project.ManifestError](err); ok {
+		a.diagnose(bad.Diags, bad.Sources)
 		return int(badInput)
-	case errors.As(err, &diags):
+	}
+	if diags, ok := errors.AsType[core.Diagnostics](err); ok {
 		a.diagnose(diags, nil)
 		return int(badInput)
-	case errors.As(err, new(*store.UnusableError)), errors.As(err, new(*vault.StrangerError)),
-		errors.As(err, new(*vault.NewerError)), errors.As(err, new(*vault.IdentityError)):
-		a.ui.Error(err)
-		return int(badInput)
-	case errors.As(err, &wrong):
-		a.ui.Error(err)
-		return int(badInput)
-	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
-		a.ui.Error(err)
-		return int(badInput)
+	}
+	if bad := vault.Unusable(err); bad != nil {
+		err = bad // whatever the command was about to do
+	}
+	code := failed
+	switch {
+	case errors.As(err, new(*core.UsageError)), errors.As(err, new(*store.UnusableError)), vault.Unusable(err) != nil,
+		strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+		code = badInput
 	}
 	if text := a.mask.String(err.Error()); text != err.Error() {
 		err = errors.New(text)
 	}
 	a.ui.Error(err)
-	return int(failed)
+	return int(code)
 }
 
 func (a *app) diagnose(diags core.Diagnostics, sources manifest.Sources) {

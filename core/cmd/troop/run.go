@@ -1,24 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
-	"github.com/seed-b96de936/troop/core/engine"
-	"github.com/seed-b96de936/troop/core/git"
-	"github.com/seed-b96de936/troop/core/manifest"
+	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/store"
 )
-
-// keep is what Prune leaves of old runs.
-var keep = store.Keep{Workspaces: 3, Runs: 20}
 
 // runFlags are the flags of troop run.
 type runFlags struct {
@@ -46,14 +39,14 @@ failures, because a stage with on_failure = "continue" failed, ends with exit_wi
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.tag != "" {
 				if f.branch != "" || f.dirty {
-					return usage{errors.New("--tag goes with neither --branch nor --dirty")}
+					return usage(errors.New("--tag goes with neither --branch nor --dirty"))
 				}
 				if !c.Flags().Changed("commit") {
 					f.commit = "refs/tags/" + f.tag
 				}
 			}
 			if f.dirty && c.Flags().Changed("commit") {
-				return usage{errors.New("--dirty runs the files of the work tree, --commit those of a commit: choose one")}
+				return usage(errors.New("--dirty runs the files of the work tree, --commit those of a commit: choose one"))
 			}
 			if f.watch {
 				return a.watch(c.Context(), args, f)
@@ -84,10 +77,17 @@ func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
 	if f.dirty {
 		what = "the next change of a file"
 	}
+	path, _ := manifestArg(args)
 	source := ""
+	look := func() (version string) {
+		if o, err := a.options(); err == nil {
+			version, source = project.Version(ctx, path, o, f.commit, f.dirty, source)
+		}
+		return version
+	}
 	for {
 		a.start()
-		seen := a.look(ctx, args, f, &source)
+		seen := look()
 		err := a.runOnce(ctx, args, f)
 		if ctx.Err() != nil {
 			return err
@@ -96,7 +96,7 @@ func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
 			a.fail(err)
 		}
 		a.ui.Note("waiting for " + what + "; Ctrl-C ends")
-		for seen == a.look(ctx, args, f, &source) {
+		for seen == look() {
 			select {
 			case <-ctx.Done():
 				return err
@@ -106,124 +106,35 @@ func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
 	}
 }
 
-// look returns what tells one state of a watched source from another: its commit, and the manifest's text, which counts
-// as it lies there. A manifest that cannot be read leaves the source folder as it was.
-func (a *app) look(ctx context.Context, args []string, f runFlags, source *string) string {
-	path, _ := manifestArg(args)
-	file, _ := manifest.Find(path)
-	text, _ := core.DigestFile(file)
-	if p, _, err := a.read(args); err == nil {
-		*source = p.Source.Path
-	}
-	repo, err := git.Open(ctx, cmp.Or(*source, filepath.Dir(file)))
-	if err != nil {
-		return string(text)
-	}
-	at, _, _ := f.at(ctx, repo) // without a commit there is none to tell from another
-	return string(text) + at.Hash
-}
-
-// at is the commit to run, and whether it is one of uncommitted changes.
-func (f runFlags) at(ctx context.Context, repo *git.Repository) (git.Commit, bool, error) {
-	if f.dirty {
-		return repo.Snapshot(ctx)
-	}
-	at, err := repo.Resolve(ctx, f.commit)
-	return at, false, err
-}
-
 // runOnce runs the pipeline for one commit.
 func (a *app) runOnce(ctx context.Context, args []string, f runFlags) error {
-	p, rest, err := a.load(args)
-	if err == nil {
-		err = want(rest)
-	}
 	o := core.RunOptions{
-		ID: f.id, Commit: f.commit, Branch: f.branch, Tag: f.tag, Environment: a.env, Until: core.StageID(f.until), Force: f.force,
+		ID: f.id, Commit: f.commit, Branch: f.branch, Tag: f.tag, Environment: a.env, Until: core.StageID(f.until), Force: f.force, Dirty: f.dirty,
 	}
+	p, err := a.loadAlone(args)
 	if err != nil {
-		if file, _ := manifestArg(args); f.id != "" {
-			files := a.store(filepath.Dir(file))
-			defer func() { _ = files.Close() }()
-			err = errors.Join(err, a.refuse(ctx, files, nil, o, err))
+		if with, wrong := a.options(); f.id != "" && wrong == nil {
+			path, _ := manifestArg(args)
+			err = errors.Join(err, project.Refuse(ctx, filepath.Dir(path), o, with, err))
 		}
 		return err
 	}
-	defer func() { _ = p.files.Close() }()
-	begun, err := a.begin(ctx, p, &o, f)
-	if !begun && err != nil && f.id != "" {
-		err = errors.Join(err, a.refuse(ctx, p.files, p.Pipeline, o, err))
-	}
-	return err
-}
-
-// begin completes the options and executes the run.
-func (a *app) begin(ctx context.Context, p *project, o *core.RunOptions, f runFlags) (begun bool, err error) {
-	repo, err := git.Open(ctx, p.Source.Path)
-	if err != nil {
-		return false, err
-	}
-	repo.Filters = p.Source.Filters
-	at, dirty, err := f.at(ctx, repo)
-	if err != nil {
-		return false, err
-	}
-	o.Commit, o.Subject, o.Dirty = at.Hash, at.Subject, dirty
-	if o.Tag == "" && o.Branch == "" {
-		o.Branch = at.Branch
-		if o.Branch == "" {
-			o.Tag = at.Tag
-		}
-	}
-	if f.commit == "HEAD" && !f.dirty {
-		if changed, err := repo.Dirty(ctx); err == nil && len(changed) > 0 {
-			a.ui.Note(fmt.Sprintf("%d changed or new files are in no commit, and so not in this run: %s; --dirty takes them", len(changed), changed[0]))
-		}
-	}
-	return a.execute(ctx, p, repo, *o)
-}
-
-// refuse records a run that could not begin. p may be nil.
-func (a *app) refuse(ctx context.Context, files *store.Files, p *core.Pipeline, o core.RunOptions, reason error) error {
-	r := core.Run{ID: o.ID, Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Tag: o.Tag, Environment: o.Environment}
-	if p != nil {
-		r.Pipeline, r.Manifest = p.Name, p.File
-	}
-	return files.PutRefused(context.WithoutCancel(ctx), r, a.mask.String(reason.Error()))
-}
-
-func (a *app) execute(ctx context.Context, p *project, repo *git.Repository, o core.RunOptions) (begun bool, err error) {
-	envs, err := a.service(ctx, p, "troop run")
-	if err != nil {
-		return false, err
-	}
-	defer envs.Close()
-	envs.Force, envs.Options.Commit = o.Force, o.Commit
-	runner := &engine.Engine{Plugins: a.plugins, Store: p.files, Folders: p.files, Source: repo, Environments: envs, Emit: a.ui.Emit}
-	run, err := runner.Run(ctx, p.Pipeline, o)
+	defer func() { _ = p.Files.Close() }()
+	run, err := p.Run(ctx, o, project.Watcher{Emit: a.ui.Emit, Ended: func(r core.Run) {
+		a.ui.Close()
+		a.ui.Summary(r)
+	}})
 	a.ui.Close()
-	if err != nil {
-		begun = run.ID != ""
-		if diags, ok := errors.AsType[core.Diagnostics](err); ok {
-			return begun, &diagnosed{diags, p.sources}
-		}
-		if missing, ok := errors.AsType[*core.NotFoundError](err); ok { // of --until or --env: nothing has begun
-			return begun, usage{missing}
-		}
-		return begun, err
-	}
-	a.ui.Summary(run)
-	if err := envs.Announce(context.WithoutCancel(ctx), p.Pipeline, run); err != nil {
-		a.ui.Note("the end of the run was not announced: " + a.mask.String(err.Error()))
-	}
-	if err := p.files.Prune(context.WithoutCancel(ctx), keep); err != nil {
-		a.ui.Note("clean up old runs: " + err.Error())
-	}
 	switch {
+	case err != nil:
+		if missing, ok := errors.AsType[*core.NotFoundError](err); ok { // of --until or --env: nothing has begun
+			return usage(missing)
+		}
+		return err
 	case run.Status == core.PassedWithFailures && p.ExitWithFailures > 0:
-		return true, exit(p.ExitWithFailures)
+		return exit(p.ExitWithFailures)
 	case run.Status.Passed():
-		return true, nil
+		return nil
 	}
-	return true, failed
+	return failed
 }

@@ -19,7 +19,7 @@ func (a *app) sshCmd() *cobra.Command {
 				return err
 			}
 			if len(rest) == 0 {
-				return usage{errors.New("want the name of a host; troop hosts lists them")}
+				return usage(errors.New("want the name of a host; troop hosts lists them"))
 			}
 			h, err := e.Host(rest[0])
 			if err != nil {

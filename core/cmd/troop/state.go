@@ -29,19 +29,13 @@ machine, or in a backend such as S3. The newest 20 copies are kept, and for 30 d
 func (a *app) stateListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "list [MANIFEST]", Short: "List the resources by host",
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
+			s, err := e.State(ctx)
+			if err == nil {
+				a.ui.Table(s.Table())
 			}
-			defer e.Close()
-			s, err := e.State(c.Context())
-			if err != nil {
-				return err
-			}
-			a.ui.Table(s.Table())
-			return nil
-		},
+			return err
+		}),
 	}
 }
 
@@ -49,29 +43,21 @@ func (a *app) stateShowCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show [MANIFEST] ADDRESS|HOST", Short: "Show a resource, or all of a host; what is sensitive stays hidden",
 		ValidArgsFunction: a.completeHosts,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, rest, err := a.open(c, args)
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
+			s, err := e.State(ctx)
 			if err != nil {
 				return err
 			}
-			defer e.Close()
-			if err := want(rest, "ADDRESS|HOST"); err != nil {
-				return err
-			}
-			s, err := e.State(c.Context())
-			if err != nil {
-				return err
-			}
-			found := s.Find(rest[0])
+			found := s.Find(args[0])
 			if len(found) == 0 {
-				return &core.NotFoundError{What: "resource or host", Name: rest[0], Remedy: "troop state list lists them"}
+				return &core.NotFoundError{What: "resource or host", Name: args[0], Remedy: "troop state list lists them"}
 			}
 			a.ui.JSON(found)
 			for _, r := range found {
 				a.ui.Printf("%s", strings.Join(r.Lines(), "\n"))
 			}
 			return nil
-		},
+		}, "ADDRESS|HOST"),
 	}
 }
 
@@ -94,18 +80,7 @@ func (a *app) stateHistoryCmd() *cobra.Command {
 				a.ui.JSON(all)
 				return nil
 			}
-			t := core.Table{Columns: []string{"copy", "made", "before", "run", "serial", "resources", "hosts"}}
-			for _, c := range all {
-				hosts := make([]string, 0, len(c.Hosts))
-				for _, h := range c.Hosts {
-					hosts = append(hosts, string(h))
-				}
-				t.Rows = append(t.Rows, []string{
-					strconv.Itoa(c.Number), c.Before.Since.Local().Format(time.DateTime), c.Before.What, string(c.Before.Run),
-					strconv.FormatUint(c.Serial, 10), strconv.Itoa(c.Resources), strings.Join(hosts, " "),
-				})
-			}
-			a.ui.Table(t)
+			a.ui.Table(terraform.CopyTable(all))
 			return nil
 		},
 	}
@@ -124,36 +99,18 @@ func (a *app) stateDiffCmd() *cobra.Command {
 			if len(rest) > 2 {
 				return want(rest, "A", "B")
 			}
-			if len(rest) == 0 {
-				all, err := e.Copies()
-				if err != nil {
-					return err
-				}
-				if len(all) == 0 {
-					return errors.New("there is no copy of the state yet; one is made before every apply")
-				}
-				rest = []string{strconv.Itoa(all[0].Number)}
-			}
-			states := make([]*terraform.State, 0, 2)
+			var numbers []int
 			for _, arg := range rest {
 				n, err := copyNumber(arg)
 				if err != nil {
 					return err
 				}
-				s, err := e.Copied(c.Context(), n)
-				if err != nil {
-					return err
-				}
-				states = append(states, s)
+				numbers = append(numbers, n)
 			}
-			if len(states) == 1 {
-				s, err := e.State(c.Context())
-				if err != nil {
-					return err
-				}
-				states = append(states, s)
+			d, err := e.Compare(c.Context(), numbers...)
+			if err != nil {
+				return err
 			}
-			d := terraform.Diff(states[0], states[1])
 			a.ui.JSON(d)
 			a.showDifference(d)
 			return nil
@@ -164,7 +121,7 @@ func (a *app) stateDiffCmd() *cobra.Command {
 func copyNumber(arg string) (int, error) {
 	n, err := strconv.Atoi(arg)
 	if err != nil {
-		return 0, usage{fmt.Errorf("want the number of a copy, got %q; troop state history lists them", arg)}
+		return 0, usage(fmt.Errorf("want the number of a copy, got %q; troop state history lists them", arg))
 	}
 	return n, nil
 }
@@ -188,26 +145,18 @@ func (a *app) stateRestoreCmd() *cobra.Command {
 reconciles them with the restored state. The state that it replaces is itself set aside, so that a restore can be
 taken back.`,
 		ValidArgsFunction: a.completeCopies,
-		RunE: func(c *cobra.Command, args []string) error {
-			e, rest, err := a.open(c, args)
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
+			n, err := copyNumber(args[0])
 			if err != nil {
 				return err
 			}
-			defer e.Close()
-			if err := want(rest, "N"); err != nil {
-				return err
-			}
-			n, err := copyNumber(rest[0])
-			if err != nil {
-				return err
-			}
-			release, err := e.Lock(c.Context())
+			release, err := e.Lock(ctx)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = release() }()
-			return a.restore(c.Context(), e, n, yes)
-		},
+			return a.restore(ctx, e, n, yes)
+		}, "N"),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "restore without asking")
 	return c
@@ -244,30 +193,20 @@ func (a *app) restore(ctx context.Context, e *environment.Environment, n int, ye
 	if err != nil {
 		return err
 	}
-	review, err := e.Review(ctx, plan)
-	if err != nil {
-		return err
-	}
-	a.ui.Report(review)
-	return nil
+	_, err = a.review(ctx, e, plan)
+	return err
 }
 
 func (a *app) stateLockCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "lock [MANIFEST]", Short: "Say who has locked the state, since when, from which run, and how to free it",
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
+			found, err := e.Holders(ctx)
+			if err == nil {
+				a.ui.Report(found)
 			}
-			defer e.Close()
-			found, err := e.Holders(c.Context())
-			if err != nil {
-				return err
-			}
-			a.ui.Report(found)
-			return nil
-		},
+			return err
+		}),
 	}
 }
 
@@ -277,13 +216,7 @@ func (a *app) stateUnlockCmd() *cobra.Command {
 		Use: "unlock [MANIFEST]", Short: "Free a lock that a killed Terraform has left in the backend",
 		Long: `Unlock shows who has locked the state, and asks. After a command of this folder was killed it is not needed:
 troop apply knows that, frees the lock once its plan is confirmed, and repairs what was left.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx := c.Context()
-			e, err := a.openAlone(c, args)
-			if err != nil {
-				return err
-			}
-			defer e.Close()
+		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
 			release, err := e.TryLock(ctx)
 			if err != nil {
 				return err
@@ -307,7 +240,7 @@ troop apply knows that, frees the lock once its plan is confirmed, and repairs w
 				}
 			}
 			return e.Unlock(ctx, *found.State)
-		},
+		}),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "free it without asking")
 	return c

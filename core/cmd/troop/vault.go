@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/vault"
 )
 
@@ -29,15 +26,7 @@ func (a *app) vaultCmd() *cobra.Command {
 				}
 				return err
 			}
-			t := core.Table{Columns: []string{"file", "digest", "where"}}
-			for _, path := range slices.Sorted(maps.Keys(d.Files)) {
-				where := "in the vault"
-				if d.Files[path].Object != "" {
-					where = d.Files[path].Object
-				}
-				t.Rows = append(t.Rows, []string{path, fmt.Sprintf("%.19s", d.Files[path].Digest), where})
-			}
-			a.ui.Table(t)
+			a.ui.Table(d.Table())
 			return nil
 		},
 	}
@@ -49,7 +38,7 @@ func (a *app) vaultCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.ui.Table(members(d.Members, v.Team))
+			a.ui.Table(v.MemberTable(d))
 			return nil
 		},
 	}, &cobra.Command{
@@ -81,14 +70,11 @@ know: the list says what to replace.`,
 
 // openVault opens the vault of the environment that a command is about.
 func (a *app) openVault(args []string) (*vault.Vault, error) {
-	p, env, err := a.leased(args)
+	p, err := a.loadAlone(args)
 	if err != nil {
 		return nil, err
 	}
-	if !p.files.Shared() {
-		return nil, usage{fmt.Errorf("the files of environment %s lie in %s, for this machine only; a store block shares them", env, p.files.Dir())}
-	}
-	return &vault.Vault{Objects: p.files.Objects(), Environment: env, Team: p.Team, Identities: a.identities()}, nil
+	return p.Vault()
 }
 
 // readVault is openVault, and what the vault holds.
@@ -99,28 +85,6 @@ func (a *app) readVault(ctx context.Context, args []string) (*vault.Vault, *vaul
 	}
 	d, _, err := v.Load(ctx)
 	return v, d, err
-}
-
-// members compares for whom a vault is encrypted with what the manifest says.
-func members(has, wants []core.Member) core.Table {
-	t := core.Table{Columns: []string{"member", "key", "status"}}
-	for _, m := range wants {
-		for _, k := range m.Keys {
-			status := "member"
-			if !vault.Holds(has, k) {
-				status = "not yet: a member runs troop vault rotate, or any command that changes the environment"
-			}
-			t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), status})
-		}
-	}
-	for _, m := range has {
-		for _, k := range m.Keys {
-			if !vault.Holds(wants, k) {
-				t.Rows = append(t.Rows, []string{m.Name, fmt.Sprintf("%.40s", k), "still opens it: troop vault rotate"})
-			}
-		}
-	}
-	return t
 }
 
 func (a *app) rotate(ctx context.Context, v *vault.Vault) error {

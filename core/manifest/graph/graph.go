@@ -144,3 +144,18 @@ func DOT(p *core.Pipeline) string {
 	b.WriteString("}\n")
 	return b.String()
 }
+
+// StageNeeds is a stage and those that it waits for.
+type StageNeeds struct {
+	Stage core.StageID   `json:"stage"`
+	Needs []core.StageID `json:"needs"`
+}
+
+// Needs is the graph as data.
+func Needs(p *core.Pipeline) []StageNeeds {
+	list := make([]StageNeeds, 0, len(p.Stages))
+	for _, s := range p.Stages {
+		list = append(list, StageNeeds{s.ID(), append([]core.StageID{}, s.Needs...)})
+	}
+	return list
+}

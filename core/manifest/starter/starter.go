@@ -4,14 +4,18 @@
 package starter
 
 import (
+	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
 
@@ -188,4 +192,47 @@ func list(words []string) string {
 		quoted[i] = quote(w)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// Ask is For with the programs of this machine, each of which gets a moment for its answer.
+func Ask(ctx context.Context, dir string) (Starter, error) {
+	return For(dir, func(name string, args ...string) string {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, name, args...).Output()
+		if err != nil {
+			return ""
+		}
+		return string(out)
+	})
+}
+
+// Write writes the manifest to a file that must not be there yet; else the error is fs.ErrExist.
+func (s Starter) Write(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(s.Text)
+	return errors.Join(err, f.Close())
+}
+
+// Missing lists the programs that a run would need and that are not on this machine.
+func (s Starter) Missing() []string {
+	return slices.DeleteFunc(slices.Clone(s.Programs), func(name string) bool {
+		_, err := exec.LookPath(name)
+		return err == nil
+	})
+}
+
+// Shows says what a run of the manifest will show of its tests.
+func (s Starter) Shows() string {
+	results, coverage := "named from the log", "not yet"
+	if s.Results {
+		results = "named from a report"
+	}
+	if s.Coverage {
+		coverage = "shown"
+	}
+	return "tests: " + results + "; coverage: " + coverage
 }

@@ -39,8 +39,14 @@ func (h *Handle) Close() error { return unix.Close(h.fd) }
 
 // Alive reports whether the process runs. A zombie is not alive, although it accepts signals.
 func (h *Handle) Alive() bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}, 0)
-	return err == nil && n == 0
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}, 0)
+		// A signal interrupts poll even if it does not wait. The Go runtime sends some to its own threads.
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return err == nil && n == 0
+	}
 }
 
 // Signal sends a signal. ErrGone says that the process has ended.

@@ -25,6 +25,9 @@ import (
 // RunID is a ULID.
 type RunID string
 
+// Short is the part of the ID that is enough to name the run, unless two began in the same second.
+func (id RunID) Short() string { return string(id[:min(len(id), 10)]) }
+
 // StageID is TYPE.NAME.
 type StageID string
 

@@ -96,3 +96,35 @@ type Agent struct {
 	WritablePaths     []string // in addition to the state folder
 	Capabilities      []Capability
 }
+
+// Faces lists what the plugin can be used as.
+func (d Description) Faces() []string {
+	var list []string
+	if d.Stage {
+		list = append(list, "stage")
+	}
+	if d.Agent != nil {
+		list = append(list, "agent")
+	}
+	if len(d.Actions) > 0 {
+		list = append(list, "actions")
+	}
+	return list
+}
+
+// Named gives positional arguments their names, in the order of a.Args, and returns those that are left over.
+func (a Action) Named(args []string) (values map[string]string, rest []string, err error) {
+	values = map[string]string{}
+	for _, arg := range a.Args {
+		switch {
+		case arg.Flag:
+		case len(args) > 0:
+			values[arg.Name], args = args[0], args[1:]
+		case arg.Required:
+			return nil, nil, fmt.Errorf("%s is missing: %s", strings.ToUpper(arg.Name), arg.Doc)
+		default:
+			values[arg.Name] = arg.Default
+		}
+	}
+	return values, args, nil
+}
