@@ -199,7 +199,7 @@ func strange(t *testing.T, third *world) {
 		if strings.Contains("flag state vault deploy", args[0]) {
 			at = 2
 		}
-		if i := strings.Index(command, " MANIFEST"); i >= 0 {
+		if strings.Contains(command, " MANIFEST") {
 			args = strings.Fields(strings.Replace(command, "MANIFEST", third.manifest, 1))
 		} else {
 			args = append(args[:at:at], append([]string{third.manifest}, args[at:]...)...)

