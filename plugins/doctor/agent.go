@@ -185,7 +185,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s := sample.Sample{Time: now, Procs: a.procs, Users: a.ledger.Add(a.procs, now)}
-	if s.Host, err = a.meter.Read(ctx, now); err != nil {
+	if s.Host, err = a.meter.Read(ctx, now, a.procs); err != nil {
 		return err
 	}
 	hogs := a.windows.Add(s)

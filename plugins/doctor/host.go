@@ -84,7 +84,7 @@ func (a *agent) ring(ctx context.Context, now time.Time, h sample.Host) {
 		}
 		e := sdk.Event{Kind: alarm.kind, Key: alarm.kind + ":" + string(a.info.Host), Data: map[string]any{
 			"percent": round(average), "limit": alarm.Limit, "seconds": alarm.Window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
-			"steal": round(h.Steal), "throttled": round(h.Throttled), "cpu_pressure": round(h.CPUPressure), "memory_pressure": round(h.MemoryPressure),
+			"agents": round(h.Agents), "steal": round(h.Steal), "throttled": round(h.Throttled), "cpu_pressure": round(h.CPUPressure), "memory_pressure": round(h.MemoryPressure),
 		}}
 		if change == limit.Cleared {
 			e.Severity, e.Summary = sdk.Resolved, alarm.cleared(alarm, string(a.info.Host), average)
@@ -93,7 +93,12 @@ func (a *agent) ring(ctx context.Context, now time.Time, h sample.Host) {
 		}
 		e.Severity, e.Summary = sdk.Alert, alarm.raised(alarm, string(a.info.Host), average)
 		if !alarm.elsewhere {
-			value := func(u sample.Usage) float64 { return a.windows.Percent(u.Ident) }
+			value := func(u sample.Usage) float64 {
+				if u.Owner.Agent { // not the host's load
+					return 0
+				}
+				return a.windows.Percent(u.Ident)
+			}
 			if alarm.byMemory {
 				value = func(u sample.Usage) float64 { return float64(u.RSS) }
 			}
