@@ -106,10 +106,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop(nil)
 	a.watchFolders(ctx, stop)
 	ended := func() error {
-		if stopped.Err() != nil {
+		select {
+		case <-stopped.Done():
 			return nil
+		default:
+			return context.Cause(ctx)
 		}
-		return context.Cause(ctx)
 	}
 	var h *services
 	b := a.Config.Open(a.StateDir, func(err error) { a.refuse(ctx, h, err) })
