@@ -62,13 +62,11 @@ func top(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 	}
 	for n := 1; ; n++ {
 		t, err := ranking(ctx, job)
-		switch {
-		case ctx.Err() != nil: // Ctrl-C is how it ends
-			return nil
-		case err != nil:
+		if err == nil {
+			job.Table(t)
+		} else if ctx.Err() == nil { // Ctrl-C is how it ends
 			return err
 		}
-		job.Table(t)
 		if n == count {
 			return nil
 		}
