@@ -39,6 +39,7 @@ type Config struct {
 	Trust       []byte           `json:"trust"`               // ed25519 public key of who gives orders
 	Storage     *core.StorageKey `json:"storage,omitempty"`   // of a plugin to which the manifest grants it
 	Notifiers   []core.Notifier  `json:"notifiers,omitempty"` // of the relay
+	Writable    []string         `json:"writable,omitempty"`  // folders that the plugin may write to
 }
 
 // Redis is where the environment's Redis answers. A host logs in as a user of its own.
@@ -87,6 +88,8 @@ type Agent struct {
 	Log      *slog.Logger
 	// Open starts the plugin.
 	Open func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error)
+
+	readOnly func(folder string) bool // nil: isReadOnly
 }
 
 const (
@@ -95,8 +98,21 @@ const (
 	steady       = 5 * time.Minute // an agent that lived so long is not in a loop of failures
 )
 
-// Run lasts until ctx ends. A plugin that dies is reported and started again, at growing pauses.
+// Run lasts until ctx ends. A plugin that dies is reported and started again, at growing pauses. An error means that the
+// agent itself must be started again.
 func (a *Agent) Run(ctx context.Context) error {
+	stopped := ctx
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	a.watchFolders(ctx, stop)
+	ended := func() error {
+		select {
+		case <-stopped.Done():
+			return nil
+		default:
+			return context.Cause(ctx)
+		}
+	}
 	var h *services
 	b := a.Config.Open(a.StateDir, func(err error) { a.refuse(ctx, h, err) })
 	defer b.Close()
@@ -125,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		start := time.Now()
 		err := a.once(ctx, h)
 		if ctx.Err() != nil {
-			return nil
+			return ended()
 		}
 		if time.Since(start) > steady {
 			pause = restartFirst
@@ -140,7 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 		select {
 		case <-ctx.Done():
-			return nil
+			return ended()
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, restartMost)

@@ -345,6 +345,9 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 		t.Errorf("the agent runs as %q, %v", out, err)
 	}
 	l.confined(t, "canary", "troop-agent@wait-x")
+	if out, err := l.on("canary", "systemctl show -P Slice troop-agent@wait-x; systemctl show -P CPUWeight troop.slice; systemctl show -P IOWeight troop.slice"); err != nil || out != "troop.slice\n10\n10" {
+		t.Errorf("slice of the agent and its weights: %q, %v", out, err)
+	}
 
 	before := pid()
 	if recap, err = r.Run(t.Context(), run, l.tasks); err != nil || recap.Changed() != 0 || pid() != before {

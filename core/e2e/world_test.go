@@ -329,11 +329,24 @@ func contains(t testing.TB, text string, wants ...string) {
 	}
 }
 
+// lab is the module's name for the world's lab.
+func (w *world) lab() string { return short(filepath.Join(w.dir, ".troop", "lab", "terraform"), 8) }
+
+func short(text string, n int) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])[:n]
+}
+
+// cut takes a host off the network, or brings it back: its machine runs, so Terraform sees nothing.
+func (w *world) cut(t testing.TB, host, state string) {
+	t.Helper()
+	sh(t, "/", "ip link set t"+w.lab()+"-"+short(host, 5)+" "+state)
+}
+
 // traces lists the kernel objects of a world's lab on this machine by kind. Other labs may exist.
 func (w *world) traces(t testing.TB) map[string][]string {
 	t.Helper()
-	sum := sha256.Sum256([]byte(filepath.Join(w.dir, ".troop", "lab", "terraform"))) // the module's name for a lab
-	id := hex.EncodeToString(sum[:])[:8]
+	id := w.lab()
 	found := map[string][]string{}
 	for kind, command := range map[string]string{
 		"mount":     "cat /proc/mounts",

@@ -55,7 +55,7 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage b
 		return ansible.Run{}, err
 	}
 	unit := "troop-agent@" + c.Type + "-" + c.Name + ".service"
-	lists := []string{unit + ".sha256"} // written by the role agent
+	lists := []string{unit + ".sha256", "troop.slice.sha256"} // written by the role agent
 	inputs := make([]core.Digest, 0, 2)
 	for _, f := range []string{program, binary} {
 		if f == "" {
@@ -75,6 +75,7 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage b
 	for i := range c.Hosts {
 		c.Hosts[i].Vars = nil // only for Ansible
 	}
+	c.Writable = needs.WritablePaths
 	router, _ := withRole(s.hosts, "router")
 	c.Redis, c.Trust = agent.Redis{Address: redisAddress(router)}, s.secrets.trust()
 	own := map[core.HostName]agent.Own{}

@@ -52,8 +52,19 @@ func (c *capabilities) Playbook(ctx context.Context, p core.PlaybookRun, each fu
 	}
 	e.configuring.Lock()
 	defer e.configuring.Unlock()
-	_, err = s.ansible.Run(ctx, ansible.Run{Playbook: p.Name, Hosts: p.Hosts, Vars: p.Vars}, each)
-	return err
+	// Whoever names a host that is left out learns it as if Ansible had tried.
+	var errs []error
+	for _, h := range p.Hosts {
+		if why := s.away[h]; why != nil {
+			each(core.TaskResult{Host: h, Task: "Connect", Status: "unreachable", Message: why.Error()})
+			errs = append(errs, fmt.Errorf("%s is left out: %w", h, why))
+		}
+	}
+	if hosts, ok := s.present(p.Hosts); ok {
+		_, err := s.ansible.Run(ctx, ansible.Run{Playbook: p.Name, Hosts: hosts, Vars: p.Vars}, each)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, each func(core.TaskResult)) error {
@@ -76,6 +87,10 @@ func (c *capabilities) InstallAgent(ctx context.Context, hosts []core.HostName, 
 		Type: c.typ, Name: c.job.Config.Name, Digest: digest, Block: c.job.Config.Block, Scope: c.job.Config.Scope,
 	}
 	storage := slices.Contains(d.Agent.Capabilities, core.Storage) && e.o.Pipeline.Granted(c.job.Info.Stage, core.Storage)
+	hosts, ok := s.present(hosts)
+	if !ok {
+		return errors.New("no host of the agent can be reached")
+	}
 	run, err := e.agentRun(s, conf, path, storage, *d.Agent, hosts)
 	if err != nil {
 		return err

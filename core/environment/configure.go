@@ -12,8 +12,8 @@ import (
 // hostsWait is the timeout for hosts to start.
 const hostsWait = 5 * time.Minute
 
-// Configure runs the environment's playbook on all hosts. It is skipped if nothing has changed since it last succeeded,
-// unless forced.
+// Configure runs the environment's playbook on all hosts but those that are left out; see reach. It is skipped if nothing
+// has changed since it last succeeded, unless forced.
 func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.Event)) error {
 	if e.conf.Ansible == nil {
 		return nil
@@ -23,10 +23,7 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 		return err
 	}
 	emit = e.emitter(emit)
-	progress := func(h core.HostName, state string) {
-		emit(core.Event{Kind: core.KindProgress, Host: h, Summary: string(h) + ": " + state})
-	}
-	if err := s.ssh.Wait(ctx, s.hosts, hostsWait, progress); err != nil {
+	if err := e.reach(ctx, s, emit); err != nil {
 		return err
 	}
 	runs := []ansible.Run{{Playbook: e.conf.Ansible.Playbook, Retries: 1}}
@@ -45,13 +42,31 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 		}
 	}
 	for _, run := range runs {
-		done, err := e.play(ctx, s, run, force, func(t core.TaskResult) { emit(core.TaskEvent(t)) })
-		if err != nil {
+		if err := e.configure(ctx, s, run, force, emit); err != nil {
 			return err
 		}
-		emit(core.Event{Kind: core.KindLog, Summary: done})
 	}
-	return nil
+	return e.noteConfigured(s)
+}
+
+// configure runs one playbook. Hosts that go away meanwhile are left out, too, and the others get all of it.
+func (e *Environment) configure(ctx context.Context, s *site, run ansible.Run, force bool, emit func(core.Event)) error {
+	for all := run.Hosts; ; {
+		var ok bool
+		if run.Hosts, ok = s.present(all); !ok {
+			return nil
+		}
+		done, err := e.play(ctx, s, run, force, func(t core.TaskResult) { emit(core.TaskEvent(t)) })
+		if err == nil {
+			emit(core.Event{Kind: core.KindLog, Summary: done})
+			return nil
+		}
+		gone := unreachable(err)
+		if len(gone) == 0 || len(s.needed(gone)) > 0 {
+			return err
+		}
+		s.leaveOut(gone, emit)
+	}
 }
 
 // play runs a playbook, or skips it if its inputs are unchanged since it last succeeded and every host still has the

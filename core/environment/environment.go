@@ -4,6 +4,7 @@
 // that knows the layout of an environment's folder:
 //
 //	hosts.json                             the hosts of the last apply
+//	configured.json                        those of them that were configured
 //	secrets.json                           from which the hosts' passwords and keys are derived
 //	fence                                  how many holders the environment has had
 //	lock                                   the lock and its holder: core/store
@@ -23,6 +24,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
@@ -60,6 +62,8 @@ type Options struct {
 	Stop func(cause error)
 	// Log receives lines for the user. Optional.
 	Log func(line string)
+
+	patience time.Duration // of tests, instead of hostsWait; other timeouts shrink with it
 }
 
 // Environment is one environment, before or after its hosts exist. Connections and files are opened on first use. Its

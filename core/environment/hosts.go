@@ -94,7 +94,7 @@ func (e *Environment) forget() error {
 		return err
 	}
 	err = errors.Join(e.reset(), ssh.Forget(), ansible.Forget(e.dir))
-	for _, file := range []string{e.hostsFile(), e.secretsFile()} {
+	for _, file := range []string{e.hostsFile(), e.configuredFile(), e.secretsFile()} {
 		if e := os.Remove(file); !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

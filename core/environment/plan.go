@@ -129,6 +129,27 @@ func (e *Environment) Review(ctx context.Context, plan *terraform.Plan) (*terraf
 	return w.Review(ctx, plan, e.conf.Terraform.Review)
 }
 
+// ToApprove returns the review of the saved plan. The plan must need an approval, must not be refused, and must be the one
+// that is named, if any.
+func (e *Environment) ToApprove(ctx context.Context, name ...string) (*terraform.Review, error) {
+	plan, err := e.Saved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := e.Review(ctx, plan)
+	switch {
+	case err != nil:
+		return nil, err
+	case !r.Needed:
+		return nil, fmt.Errorf("environment %s asks for no approval; its manifest would say: review { approve = true }", e.Name())
+	case len(name) > 0 && !plan.Called(name[0]):
+		return nil, fmt.Errorf("the saved plan is %s, not %s; read it: troop plan --saved%s", plan.Name(), name[0], e.Arguments())
+	case r.Approval == nil && len(r.Refused) > 0:
+		return nil, r.Err()
+	}
+	return r, nil
+}
+
 // Approve records an approval, from the machine from, for one apply of the plan.
 func (e *Environment) Approve(ctx context.Context, r *terraform.Review, from string) error {
 	w, err := e.terraform(ctx)

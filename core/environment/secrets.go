@@ -29,7 +29,7 @@ type secrets struct {
 
 // values lists the values to mask in all output; hosts may be unknown.
 func (s secrets) values(hosts []core.Host) []string {
-	all := []string{s.RedisPassword, s.Seed, s.appPassword()}
+	all := []string{s.RedisPassword, s.Seed, s.appPassword(), s.quotaPassword()}
 	for _, h := range hosts {
 		private, _ := s.storageKey(h.Name)
 		all = append(all, s.hostPassword(h.Name), private)
@@ -52,6 +52,11 @@ func (s secrets) hostPassword(host core.HostName) string {
 // appPassword is the password of the application's own Redis, which is not troop's.
 func (s secrets) appPassword() string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis of the application"))
+}
+
+// quotaPassword is the password of the user that keeps the limits of each host in Redis.
+func (s secrets) quotaPassword() string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("limits in redis"))
 }
 
 // orderKey signs what hosts are told.

@@ -204,7 +204,7 @@ func TestAgentRun(t *testing.T) {
 		t.Errorf("inputs: %v", run.Inputs)
 	}
 	if run.Name != "agent-doctor-hosts" || run.Playbook != "agent.yml" || run.Vars["agent_user"] != "doctor" ||
-		!strings.HasSuffix(run.Healthy, "-- troop-agent@doctor-hosts.service.sha256 troop-agent.sha256 troop-plugin-doctor.sha256") {
+		!strings.HasSuffix(run.Healthy, "-- troop-agent@doctor-hosts.service.sha256 troop.slice.sha256 troop-agent.sha256 troop-plugin-doctor.sha256") {
 		t.Errorf("%+v", run)
 	}
 	got := run.Vars["agent_config"].(agent.Config)

@@ -24,7 +24,8 @@ exit $s`
 
 // Wait waits until every host runs commands over SSH and has finished cloud-init. It tries all hosts concurrently and
 // retries until timeout, since a starting host may refuse connections and even the right key. Only a changed host key
-// ends it early. The error names each missing host with the reason. progress may be nil; its calls do not overlap.
+// ends it early. The error names each missing host with the reason; of those that could not be reached, it is an
+// *AwayError. progress may be nil; its calls do not overlap.
 func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Duration, progress func(core.HostName, string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
@@ -46,7 +47,11 @@ func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Durat
 	for i, h := range hosts {
 		wg.Go(func() {
 			if err := c.waitOne(ctx, h, say); err != nil {
-				errs[i] = fmt.Errorf("wait for SSH on %s (%s): %w", h.Name, login(h), err)
+				err = fmt.Errorf("wait for SSH on %s (%s): %w", h.Name, login(h), err)
+				if errors.Is(err, errUnreached) {
+					err = &AwayError{Host: h.Name, Err: err}
+				}
+				errs[i] = err
 			}
 		})
 	}
@@ -60,7 +65,41 @@ func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Durat
 	return errors.Join(errs...)
 }
 
-var errTimeout = errors.New("timeout")
+var (
+	errTimeout   = errors.New("timeout")
+	errUnreached = errors.New("no success")
+)
+
+// AwayError says that a host could not be reached in time.
+type AwayError struct {
+	Host core.HostName
+	Err  error
+}
+
+func (e *AwayError) Error() string { return e.Err.Error() }
+
+func (e *AwayError) Unwrap() error { return e.Err }
+
+// Away returns the hosts that could not be reached, with the reason of each, if that is all that err, an error of Wait,
+// says.
+func Away(err error) (hosts map[core.HostName]error, only bool) {
+	hosts = map[core.HostName]error{}
+	all, ok := err.(interface{ Unwrap() []error })
+	if err != nil && !ok {
+		return hosts, false
+	}
+	if err == nil {
+		return hosts, true
+	}
+	for _, e := range all.Unwrap() {
+		away, ok := errors.AsType[*AwayError](e)
+		if !ok {
+			return hosts, false
+		}
+		hosts[away.Host] = away.Err
+	}
+	return hosts, true
+}
 
 func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostName, string)) error {
 	start, last := time.Now(), ""
@@ -78,7 +117,7 @@ func (c *Client) waitOne(ctx context.Context, h core.Host, say func(core.HostNam
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no success within %s: %s", time.Since(start).Round(time.Second), last)
+			return fmt.Errorf("%w within %s: %s", errUnreached, time.Since(start).Round(time.Second), last)
 		case <-time.After(retryEvery):
 		}
 	}

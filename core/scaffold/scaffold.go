@@ -46,10 +46,13 @@ func (SDK) Module() string { return sdkModule }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// CheckName returns an error if name is not a valid plugin name.
-func CheckName(name string) error {
+// CheckName returns an error if name is not a valid plugin name, or is taken already by what taken says.
+func CheckName(name string, taken map[string]string) error {
 	if !validName.MatchString(name) || len(name) > 40 {
 		return fmt.Errorf("invalid plugin name %q: want lower-case letters, digits and single dashes, starting with a letter, 40 at most", name)
+	}
+	if by := taken[name]; by != "" {
+		return fmt.Errorf("%s is %s already; choose another name", name, by)
 	}
 	return nil
 }
@@ -75,9 +78,12 @@ func OpenSDK(dir string) (SDK, error) {
 	return SDK{Dir: dir, Go: mod.Go.Version}, nil
 }
 
-// FindSDK returns the checkout that contains this program in a subfolder such as bin. The binary itself does not know
-// its source folder (-trimpath).
-func FindSDK() (SDK, error) {
+// FindSDK returns the checkout in a folder, or, without one, the checkout that contains this program in a subfolder such as
+// bin. The binary itself does not know its source folder (-trimpath).
+func FindSDK(dir string) (SDK, error) {
+	if dir != "" {
+		return OpenSDK(dir)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return SDK{}, fmt.Errorf("find own program: %w", err)
@@ -96,7 +102,11 @@ func sdkOf(program string) (SDK, error) {
 // New writes a plugin's module to a new folder. If the folder exists, the error is fs.ErrExist. On any other error the
 // folder is removed.
 func New(ctx context.Context, dir string, p Plugin) (err error) {
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	err = os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already; choose another name, or move it away: %w", dir, err)
+	}
+	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	defer func() {

@@ -11,11 +11,11 @@ import (
 
 func TestCheckName(t *testing.T) {
 	for name, good := range map[string]bool{
-		"hello": true, "size-gate": true, "s3": true,
+		"hello": true, "run": false, "size-gate": true, "s3": true,
 		"": false, "Hello": false, "3s": false, "a_b": false, "a--b": false, "a-": false, "a/b": false, "..": false,
 		strings.Repeat("a", 41): false,
 	} {
-		if err := CheckName(name); (err == nil) != good {
+		if err := CheckName(name, map[string]string{"run": "a command"}); (err == nil) != good {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -33,7 +33,7 @@ func TestFindSDK(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(other, "go.mod"), []byte("module example.com/other\n\ngo 1.26\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FindSDK(); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
+	if _, err := FindSDK(""); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {
 		t.Errorf("the program of this test, which is in no checkout: %v, want the remedy", err)
 	}
 	if _, err := sdkOf(filepath.Join(other, "bin", "troop")); err == nil || !strings.Contains(err.Error(), "--sdk FOLDER") {

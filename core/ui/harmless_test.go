@@ -3,6 +3,7 @@ package ui
 import (
 	"bytes"
 	"errors"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/creack/pty"
 	"github.com/seed-b96de936/troop/core"
 )
 
@@ -78,13 +80,45 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 			f(e)
 		}
 	}
+	answer := func(ask func(in *os.File)) {
+		keyboard, screen, err := pty.Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _, _ = keyboard.Close(), screen.Close() }()
+		if _, err := keyboard.WriteString("yes\n"); err != nil {
+			t.Error(err)
+		}
+		ask(screen)
+	}
 	calls := map[string]func(u *UI){
 		"Action":   func(u *UI) { each(u.Action) },
 		"Ask":      func(u *UI) { u.Ask(hostile) },
 		"Check":    func(u *UI) { u.Check(filled[core.Check]()) },
 		"Checking": func(u *UI) { u.Checking(hostile) },
 		"Close":    func(u *UI) { each(u.Emit); u.Close() },
-		"Emit":     func(u *UI) { each(u.Emit); time.Sleep(2 * frame); u.Close() },
+		"Confirm": func(u *UI) {
+			answer(func(in *os.File) {
+				if yes, err := u.Confirm(in, hostile); !yes || err != nil {
+					t.Errorf("the answer is yes: %v, %v", yes, err)
+				}
+			})
+			if _, err := u.Confirm(strings.NewReader("yes\n"), hostile); !errors.Is(err, ErrNobody) {
+				t.Errorf("a pipe: %v", err)
+			}
+		},
+		"Secrets": func(u *UI) {
+			answer(func(in *os.File) {
+				if secret, err := u.Secrets(in)(hostile); string(secret) != "yes" || err != nil {
+					t.Errorf("the secret is %q, %v", secret, err)
+				}
+			})
+			if u.Secrets(strings.NewReader("")) != nil {
+				t.Error("a pipe can be asked")
+			}
+		},
+		"Emit": func(u *UI) { each(u.Emit); time.Sleep(2 * frame); u.Close() },
 		"Error": func(u *UI) {
 			u.Error(errors.New(hostile))
 			u.Error(&core.NotFoundError{What: hostile, Name: hostile, Remedy: hostile})

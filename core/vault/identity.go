@@ -216,3 +216,14 @@ func NewIdentity() (identity, recipient string, err error) {
 	}
 	return id.String(), id.Recipient().String(), nil
 }
+
+// ThisUser returns the identities of the user of this process. ask asks for the passphrase of a key; nil: nobody can be
+// asked.
+func ThisUser(ask func(question string) ([]byte, error)) *Identities {
+	home, _ := os.UserHomeDir() // without one there is no .ssh
+	x := &Identities{Env: os.Getenv, Home: home}
+	if ask != nil {
+		x.Passphrase = func(file string) ([]byte, error) { return ask("Passphrase of " + file + ":") }
+	}
+	return x
+}

@@ -76,7 +76,7 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 		if r, ok := d.want.Releases[p.Release]; ok {
 			release = r.String()
 		}
-		table.Rows = append(table.Rows, []string{h, p.Pool, orElse(p.Slot, "none"), release, hostState(p, a.Hosts[h])})
+		table.Rows = append(table.Rows, []string{h, p.Pool, orElse(p.Slot, "none"), release, hostState(p, a.Hosts[h], d.want.Good != "")})
 	}
 	d.job.Table(table)
 	d.job.Logf("weights %s, desired %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
@@ -92,8 +92,10 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	return nil
 }
 
-func hostState(p state.Placement, h state.HostActual) string {
+func hostState(p state.Placement, h state.HostActual, deployed bool) string {
 	switch {
+	case p.Slot == "" && deployed:
+		return "left out: serves nothing until a run brings a release to it"
 	case p.Slot == "":
 		return "serves nothing"
 	case h.Problem != "":
@@ -140,6 +142,10 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return err
 	}
 	for _, h := range d.canary {
+		if d.want.Hosts[h].Slot == "" {
+			d.job.Warnf("%s is left out, and is no reason to wait", h)
+			continue
+		}
 		if !d.serves(a, h, r.ID) {
 			return sdk.Failf("release %s does not serve on %s: %s", r, h, orElse(a.Hosts[h].Problem, "run the pipeline again"))
 		}
@@ -267,6 +273,6 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	if _, err := d.goBackTo(ctx, r); err != nil {
 		return err
 	}
-	d.job.Logf("release %s serves on every host", r)
+	d.job.Logf("release %s serves on %s", r, d.everywhere())
 	return nil
 }

@@ -78,7 +78,7 @@ func (d *deployer) goBack(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(back) == 0 {
-		return fmt.Sprintf("every host still serves release %s", good), nil
+		return fmt.Sprintf("%s still serves release %s", d.everywhere(), good), nil
 	}
 	return fmt.Sprintf("%s back on release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
 }
@@ -123,12 +123,12 @@ func (d *deployer) goBackTo(ctx context.Context, r state.Release) ([]string, err
 		return nil, err
 	}
 	d.cleanUp(ctx)
-	return slices.Concat(canary, production), nil
+	return d.present(slices.Concat(canary, production)), nil
 }
 
-// other returns the hosts that are to serve another release.
+// other returns the hosts that are to serve another release, without those that are left out.
 func (d *deployer) other(id string) []string {
-	return slices.DeleteFunc(d.all(), func(h string) bool { return d.want.Hosts[h].Release == id })
+	return slices.DeleteFunc(d.present(d.all()), func(h string) bool { return d.want.Hosts[h].Release == id })
 }
 
 // bringBack makes hosts serve a release, all at once: each serves from its other slot until the release is healthy. Where
@@ -159,6 +159,9 @@ func (d *deployer) bringBack(ctx context.Context, hosts []string, r state.Releas
 	hosts, err := d.install(ctx, hosts, r)
 	if err != nil {
 		return err
+	}
+	if len(hosts) == 0 {
+		return nil // the router learns with the next step that they are left out
 	}
 	d.place(hosts, r)
 	return d.serveAgain(ctx, hosts, r)

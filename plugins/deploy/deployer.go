@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type deployer struct {
 
 	good     string                     // the good release when this deploy began
 	previous map[string]state.Placement // what hosts served before this deploy switched them; it still runs there
+	away     map[string]string          // hosts that cannot be reached and are left out, with the reason
 	since    int64                      // version of the last order before this deploy
 	ordered  atomic.Bool                // an operator ordered an abort
 }
@@ -47,7 +49,7 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	if err != nil {
 		return nil, err
 	}
-	d := &deployer{c: c, job: job, name: name, id: id, previous: map[string]state.Placement{}}
+	d := &deployer{c: c, job: job, name: name, id: id, previous: map[string]state.Placement{}, away: map[string]string{}}
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
 		return nil, err
@@ -85,6 +87,19 @@ func (d *deployer) split(hosts []string) (canary, production []string) {
 }
 
 func (d *deployer) all() []string { return slices.Concat(d.canary, d.production) }
+
+// present returns those of the hosts that are not left out.
+func (d *deployer) present(hosts []string) []string {
+	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return d.away[h] != "" })
+}
+
+// everywhere says where a release serves that serves wherever it can.
+func (d *deployer) everywhere() string {
+	if len(d.away) == 0 {
+		return "every host"
+	}
+	return "every host but " + strings.Join(slices.Sorted(maps.Keys(d.away)), ", ") + ", which cannot be reached"
+}
 
 func orElse(s, other string) string {
 	if s == "" {

@@ -28,7 +28,7 @@ func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([
 }
 
 // install puts a release into the idle slots of hosts, all in parallel, and starts it there. It does not touch the
-// slots that serve. It returns the hosts that have the release now: all but production hosts that cannot be reached.
+// slots that serve. It returns the hosts that have the release now: all but those that cannot be reached.
 func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) ([]string, error) {
 	vars := map[string]any{
 		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
@@ -60,35 +60,45 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	case cancelled(ctx, err):
 		return nil, err
 	}
-	away := d.away(results)
+	away := d.unreachable(results)
 	if len(away) == 0 {
 		return nil, d.explain(results, err)
 	}
-	for _, h := range away {
-		d.job.Warnf("%s cannot be reached and is left out: it gets no requests until a later run brings release %s to it", h, r)
-		d.want.Hosts[h] = state.Placement{Pool: state.PoolProduction}
-		delete(d.previous, h)
-	}
-	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(away, h) }), nil
+	d.leaveOut(away, r)
+	return d.present(hosts), nil
 }
 
-// away returns the production hosts that could not be reached, if production can do without them and nothing else went
-// wrong.
-func (d *deployer) away(results []sdk.TaskResult) []string {
-	var away []string
+// unreachable returns the hosts that could not be reached, with the reason, if nothing else went wrong and production can
+// do without them. The canary always can be done without: production does not wait for it.
+func (d *deployer) unreachable(results []sdk.TaskResult) map[string]string {
+	away := map[string]string{}
 	for _, r := range results {
-		host := string(r.Host)
-		switch {
-		case r.Status == "failed", r.Status == "unreachable" && !slices.Contains(d.production, host):
+		switch r.Status {
+		case "failed":
 			return nil
-		case r.Status == "unreachable" && !slices.Contains(away, host):
-			away = append(away, host)
+		case "unreachable":
+			away[string(r.Host)], _, _ = strings.Cut(orElse(r.Message, "unreachable"), "\n")
 		}
 	}
-	if len(away) == len(d.production) {
+	left := slices.DeleteFunc(d.present(d.production), func(h string) bool { return away[h] != "" })
+	if len(left) == 0 {
 		return nil
 	}
 	return away
+}
+
+// leaveOut takes hosts out of service until a later run reaches them: the router sends them no requests, whatever they
+// serve when they return.
+func (d *deployer) leaveOut(away map[string]string, r state.Release) {
+	var reasons []string
+	for _, h := range slices.Sorted(maps.Keys(away)) {
+		d.job.Warnf("%s cannot be reached and is left out: it gets no requests until a later run brings release %s to it", h, r)
+		d.want.Hosts[h] = state.Placement{Pool: d.want.Hosts[h].Pool}
+		d.away[h] = away[h]
+		delete(d.previous, h)
+		reasons = append(reasons, h+": "+away[h])
+	}
+	d.job.Metric(sdk.Metric{Name: "hosts left out", Value: float64(len(away)), Detail: strings.Join(reasons, "; ")})
 }
 
 // cancelled reports whether err only means that the work was cancelled. A call that the core ended may return before the
@@ -176,11 +186,11 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 // cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
 func (d *deployer) cleanUp(ctx context.Context) {
 	clear(d.previous)
-	protect := slices.Sorted(maps.Keys(d.want.Releases))
+	hosts, protect := d.present(d.all()), slices.Sorted(maps.Keys(d.want.Releases))
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(d.all()...), Vars: map[string]any{
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
-		"release_slots":   d.slots(d.all(), func(p state.Placement) string { return p.Slot }),
+		"release_slots":   d.slots(hosts, func(p state.Placement) string { return p.Slot }),
 		"release_protect": protect,
 	}})
 	if err != nil && !cancelled(ctx, err) {

@@ -84,7 +84,7 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	}
 	var before traffic.Sample
 	if len(d.canary) > 0 {
-		c, err := d.watch(ctx, r)
+		c, err := d.judge(ctx, r)
 		if err != nil {
 			return &refusedError{err}
 		}
@@ -102,6 +102,16 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	}
 	d.cleanUp(work)
 	return nil
+}
+
+// judge watches the canary. Without a canary host that can be reached there is no verdict.
+func (d *deployer) judge(ctx context.Context, r state.Release) (card, error) {
+	if len(d.present(d.canary)) > 0 {
+		return d.watch(ctx, r)
+	}
+	return card{Release: r.ID, Judgement: verdict.Judgement{
+		Outcome: verdict.Inconclusive, Reason: fmt.Sprintf("no canary host can be reached, so nothing judged release %s", r),
+	}}, nil
 }
 
 // decide returns nil when a release may be promoted after its verdict.
@@ -198,7 +208,7 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 	if err := d.rest(ctx, d.c.weights()); err != nil {
 		return err
 	}
-	d.job.Logf("release %s serves on every host, weights %s", r, d.want.Weights)
+	d.job.Logf("release %s serves on %s, weights %s", r, d.everywhere(), d.want.Weights)
 	return nil
 }
 

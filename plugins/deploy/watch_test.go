@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,76 @@ func TestNotIdle(t *testing.T) {
 
 var errAway = errors.New("1 host unreachable")
 
+// cutOff makes playbooks reach a host no more.
+func (s *site) cutOff(host sdk.HostName) {
+	s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+		if !slices.Contains(p.Hosts, host) {
+			return s.playbook(p)
+		}
+		rest := p
+		rest.Hosts = slices.DeleteFunc(slices.Clone(p.Hosts), func(h sdk.HostName) bool { return h == host })
+		results, err := s.playbook(rest)
+		if err == nil {
+			err = errAway
+		}
+		return append(results, sdk.TaskResult{Host: host, Task: "Connect", Status: "unreachable", Message: "no route to host"}), err
+	}
+}
+
+// TestHotfixPastADeadCanary deploys while the only canary host cannot be reached, under load. What the lack of a verdict
+// means is what no_traffic says.
+func TestHotfixPastADeadCanary(t *testing.T) {
+	t.Parallel()
+	for noTraffic, want := range map[string]struct{ serves, says string }{
+		"promote": {artifact2, ""},
+		"hold":    {artifact1, "nothing judged release"},
+		"abort":   {artifact1, "aborted: no canary host can be reached"},
+	} {
+		t.Run(noTraffic, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, twoProduction)
+			s.mustDeploy(artifact1)
+			s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
+			s.eventually("the router finds canary-1 down", func() bool { return !s.actual().Hosts["canary-1"].Up })
+			s.cutOff("canary-1")
+			stop := s.load()
+			r := s.deployBody(t.Context(), artifact2, strings.Replace(s.body(artifact2), `"promote"`, strconv.Quote(noTraffic), 1))
+			if a := stop(); len(a.failed) > 0 {
+				t.Errorf("%d requests failed: %q", len(a.failed), a.failed[0])
+			}
+			log := strings.Join(r.Logs, "\n")
+			if (r.Err == nil) != (want.says == "") || r.Err != nil && !strings.Contains(r.Err.Error(), want.says) || !strings.Contains(log, "canary-1 cannot be reached and is left out") {
+				t.Fatalf("got %v and\n%s", r.Err, log)
+			}
+			if !slices.ContainsFunc(r.Metrics, func(m sdk.Metric) bool {
+				return m.Name == "hosts left out" && m.Detail == "canary-1: no route to host"
+			}) {
+				t.Errorf("metrics: %+v", r.Metrics)
+			}
+			if noTraffic == "hold" {
+				if r := s.call("promote", nil); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				want.serves = artifact2
+			}
+			expect(t, "web-1", s.serving("web-1"), want.serves)
+			expect(t, "web-2", s.serving("web-2"), want.serves)
+			// The host returns as it was. The router keeps it out, until a run brings it back.
+			if err := s.start("canary-1", "a", artifact1); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, "canary-1", s.serving("canary-1"), "")
+			if a := s.ask(30); a.release[want.serves] != 30 {
+				t.Errorf("answers by release: %v", a.release)
+			}
+			s.fake.OnPlaybook = s.playbook
+			s.mustDeploy(want.serves)
+			expect(t, "canary-1", s.serving("canary-1"), want.serves)
+			s.expectSplit(30, 20, 10)
+		})
+	}
+}
+
 // TestHostsAwayAreLeftOut deploys while a production host cannot be reached, and again when it is back.
 func TestHostsAwayAreLeftOut(t *testing.T) {
 	t.Parallel()
@@ -184,18 +255,7 @@ func TestHostsAwayAreLeftOut(t *testing.T) {
 	s.mustDeploy(artifact1)
 	s.stop("web-2-" + s.desired().Hosts["web-2"].Slot)
 	s.eventually("the router finds web-2 down", func() bool { return !s.actual().Hosts["web-2"].Up })
-	s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
-		if !slices.Contains(p.Hosts, "web-2") {
-			return s.playbook(p)
-		}
-		rest := p
-		rest.Hosts = slices.DeleteFunc(slices.Clone(p.Hosts), func(h sdk.HostName) bool { return h == "web-2" })
-		results, err := s.playbook(rest)
-		if err == nil {
-			err = errAway
-		}
-		return append(results, sdk.TaskResult{Host: "web-2", Task: "Connect", Status: "unreachable", Message: "no route to host"}), err
-	}
+	s.cutOff("web-2")
 	r := s.deploy(artifact2)
 	if log := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(log, "web-2 cannot be reached and is left out") {
 		t.Fatalf("got %v and\n%s", r.Err, log)

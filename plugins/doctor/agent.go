@@ -77,6 +77,7 @@ type agent struct {
 	procs    []sample.Usage
 	broke    bool // the budget is spent
 	report   report
+	ranked   time.Time // when the report's greatest processes were looked for
 	alerts   *sdk.Alerts
 	kept     string // the policy's memory, as it is on disk
 	unkept   bool   // writing failed, logged once
@@ -185,7 +186,7 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s := sample.Sample{Time: now, Procs: a.procs, Users: a.ledger.Add(a.procs, now)}
-	if s.Host, err = a.meter.Read(ctx, now); err != nil {
+	if s.Host, err = a.meter.Read(ctx, now, a.procs); err != nil {
 		return err
 	}
 	hogs := a.windows.Add(s)
@@ -207,6 +208,9 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 	}
 	a.report.CPU, a.report.Memory, a.report.Cores = s.Host.CPU, s.Host.Memory, s.Host.Cores
 	a.report.Processes, a.report.Hogs = len(a.procs), a.policy.Patients()
+	if now.Sub(a.ranked) >= reportEvery {
+		a.ranked, a.report.Top = now, a.greatest(s.Host)
+	}
 	a.keepMemory()
 	err = a.alerts.Retry()
 	if err != nil && !a.unsent { // an outage is logged once

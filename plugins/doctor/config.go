@@ -42,6 +42,7 @@ type hostLimits struct {
 	Memory   float64      `hcl:"memory" default:"90" doc:"Per cent of the host's own memory."`
 	Steal    float64      `hcl:"steal" default:"20" doc:"Per cent of the CPU capacity that the provider gives to other hosts. 0: not checked."`
 	Pressure float64      `hcl:"pressure" default:"50" doc:"Per cent of the time in which a process waits for memory (PSI). 0: not checked."`
+	Waiting  float64      `hcl:"cpu_pressure" default:"0" doc:"Per cent of the time in which a process waits for a core (PSI), also because of a quota. 0: not checked."`
 	For      sdk.Duration `hcl:"for" default:"\"15s\"" doc:"Over this time; recovers after the same time below 90 % of the limit."`
 	Cooldown sdk.Duration `hcl:"cooldown" default:"\"1m\"" doc:"Minimum time between a recovery and the next alert."`
 }
@@ -110,6 +111,14 @@ var stage = sdk.Stage[config]{
 			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 		},
 		{
+			Name: "top", Summary: "show what every host and its greatest processes use, again and again", Run: top,
+			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
+			Args: []sdk.Arg{
+				{Name: "every", Doc: "time between two tables, 1s or more", Default: "5s", Flag: true},
+				{Name: "count", Doc: "number of tables; 0: until Ctrl-C", Default: "0", Flag: true},
+			},
+		},
+		{
 			Name: "rehearse", Summary: "replay recorded samples and list what the doctor would have done", Run: rehearse,
 			Capabilities: []sdk.Capability{},
 			Args:         []sdk.Arg{{Name: "file", Doc: "a recording: samples.jsonl in an agent's state folder", Required: true}},
@@ -147,6 +156,7 @@ func check(c *config) error {
 		percent("host.memory", c.Host.Memory, 100)
 		percent("host.steal", c.Host.Steal, 100)
 		percent("host.pressure", c.Host.Pressure, 100)
+		percent("host.cpu_pressure", c.Host.Waiting, 100)
 		window("host.for", c.Host.For)
 	}
 	if c.Budget != nil && c.Budget.Actions < 0 {

@@ -56,6 +56,15 @@ func hostAlarms(c config, host string, alerts *sdk.Alerts) []*hostAlarm {
 				return fmt.Sprintf("processes on host %s do not wait for memory any more: %.0f %% of the time", host, average)
 			},
 		},
+		{
+			Alarm: limit.Alarm{Limit: c.Host.Waiting}, kind: "host.cpu_pressure", value: func(h sample.Host) float64 { return h.CPUPressure },
+			raised: func(a *hostAlarm, host string, average float64) string {
+				return fmt.Sprintf("processes on host %s waited for a core in %.0f %% of the time for %s", host, average, a.Window)
+			},
+			cleared: func(_ *hostAlarm, host string, average float64) string {
+				return fmt.Sprintf("processes on host %s wait for a core in %.0f %% of the time only", host, average)
+			},
+		},
 	}
 	for _, x := range list {
 		x.Window, x.Cooldown, x.Up = c.Host.For.Std(), c.Host.Cooldown.Std(), alerts.IsOpen(x.kind+":"+host)
@@ -84,7 +93,7 @@ func (a *agent) ring(ctx context.Context, now time.Time, h sample.Host) {
 		}
 		e := sdk.Event{Kind: alarm.kind, Key: alarm.kind + ":" + string(a.info.Host), Data: map[string]any{
 			"percent": round(average), "limit": alarm.Limit, "seconds": alarm.Window.Seconds(), "cores": h.Cores, "memory_total": h.MemoryTotal,
-			"steal": round(h.Steal), "throttled": round(h.Throttled), "cpu_pressure": round(h.CPUPressure), "memory_pressure": round(h.MemoryPressure),
+			"agents": round(h.Agents), "steal": round(h.Steal), "throttled": round(h.Throttled), "cpu_pressure": round(h.CPUPressure), "memory_pressure": round(h.MemoryPressure),
 		}}
 		if change == limit.Cleared {
 			e.Severity, e.Summary = sdk.Resolved, alarm.cleared(alarm, string(a.info.Host), average)
@@ -93,17 +102,22 @@ func (a *agent) ring(ctx context.Context, now time.Time, h sample.Host) {
 		}
 		e.Severity, e.Summary = sdk.Alert, alarm.raised(alarm, string(a.info.Host), average)
 		if !alarm.elsewhere {
-			value := func(u sample.Usage) float64 { return a.windows.Percent(u.Ident) }
+			value := func(u sample.Usage) float64 {
+				if u.Owner.Agent { // not the host's load
+					return 0
+				}
+				return a.windows.Percent(u.Ident)
+			}
 			if alarm.byMemory {
 				value = func(u sample.Usage) float64 { return float64(u.RSS) }
 			}
-			var unit string
-			e.Data["top"], unit = a.top(value)
-			if unit != "" {
-				e.Data["unit"] = unit
+			var cgroup string
+			e.Data["top"], cgroup = a.top(value)
+			if unit := process.UnitOf(cgroup); unit != "" {
+				e.Data["unit"], e.Data["cgroup"] = unit, cgroup
 				e.Summary += "; most of it by " + unit
 			}
-			if alarm.kind == "host.cpu" && h.Throttled >= throttledMuch {
+			if strings.HasPrefix(alarm.kind, "host.cpu") && h.Throttled >= throttledMuch {
 				e.Summary += fmt.Sprintf("; its CPU quota holds it back in %.0f %% of the time", h.Throttled)
 			}
 		}
@@ -149,14 +163,14 @@ func (a *agent) killed(ctx context.Context, key string, count int64) {
 
 const (
 	topProcesses = 3
-	topLooked    = 20 // processes whose units are added up
+	topLooked    = 20 // processes whose cgroups are added up
 )
 
-// top names the processes that use most, and the unit whose processes together do, for the alert of a host.
-func (a *agent) top(value func(sample.Usage) float64) (list []string, unit string) {
+// top names the processes that use most, and the unit's cgroup whose processes together do, for the alert of a host.
+func (a *agent) top(value func(sample.Usage) float64) (list []string, cgroup string) {
 	procs := slices.Clone(a.procs)
 	slices.SortFunc(procs, func(x, y sample.Usage) int { return cmp.Compare(value(y), value(x)) })
-	units := map[string]float64{}
+	sums := map[string]float64{}
 	for i, u := range procs[:min(len(procs), topLooked)] {
 		if value(u) <= 0 {
 			break
@@ -166,16 +180,16 @@ func (a *agent) top(value func(sample.Usage) float64) (list []string, unit strin
 			continue
 		}
 		if f.Unit != "" {
-			units[f.Unit] += value(u)
+			sums[f.Cgroup] += value(u)
 		}
 		if i < topProcesses {
 			list = append(list, fmt.Sprintf("%d %s of %s", f.PID, process.CommandLine(a.at.proc, f), cmp.Or(f.User, "an unknown user")))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(units)) {
-		if unit == "" || units[name] > units[unit] {
-			unit = name
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		if cgroup == "" || sums[name] > sums[cgroup] {
+			cgroup = name
 		}
 	}
-	return list, unit
+	return list, cgroup
 }

@@ -147,7 +147,7 @@ func (r *rehearsal) sample(e record.Entry) sample.Sample {
 			r.dropped[uid] += p.CPU - before
 			continue
 		}
-		u := sample.Usage{Ident: p.Ident, CPU: p.CPU, RSS: p.RSS, Owner: process.Owner{UID: uid, Session: uid > 0 && !p.Service}}
+		u := sample.Usage{Ident: p.Ident, CPU: p.CPU, RSS: p.RSS, Owner: process.Owner{UID: uid, Session: uid > 0 && !p.Service, Agent: process.OfAgent(r.known[p.Ident].Cgroup)}}
 		s.Procs = append(s.Procs, u)
 	}
 	for _, u := range e.Users {

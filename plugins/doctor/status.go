@@ -18,6 +18,7 @@ type report struct {
 	Actions   int     `json:"actions"` // since the agent started
 	Last      string  `json:"last,omitempty"`
 	Leash     bool    `json:"leash,omitempty"`
+	Top       []usage `json:"top,omitempty"` // the processes that use most of the CPU, the greatest first
 }
 
 // status shows the last report of every host that has an agent.

@@ -40,7 +40,7 @@ type Agent[C any] struct {
 	User              string   // empty: the system user "troop"; avoid "root"
 	LinuxCapabilities []string // such as CAP_KILL
 	Groups            []string // supplementary groups
-	WritablePaths     []string // in addition to the state folder
+	WritablePaths     []string // in addition to the state folder; when a missing one appears, the agent is started again
 }
 
 // Action is a command for operators: `troop TYPE NAME`.

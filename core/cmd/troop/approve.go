@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core/environment"
@@ -27,24 +25,14 @@ have read, as troop plan shows it; without it, approve shows the plan and asks.`
 				return want(rest[1:])
 			}
 			ctx := c.Context()
-			plan, err := e.Saved(ctx)
+			review, err := e.ToApprove(ctx, rest...)
 			if err != nil {
 				return err
 			}
-			review, err := e.Review(ctx, plan)
-			switch {
-			case err != nil:
-				return err
-			case !review.Needed:
-				return fmt.Errorf("environment %s asks for no approval; its manifest would say: review { approve = true }", e.Name())
-			case len(rest) > 0 && !plan.Called(rest[0]):
-				return fmt.Errorf("the saved plan is %s, not %s; read it: troop plan --saved%s", plan.Name(), rest[0], e.Arguments())
-			case review.Approval != nil:
+			if review.Approval != nil {
 				a.ui.JSON(review)
-				a.ui.Printf("plan %s was approved by %s", plan.Name(), review.Approval)
+				a.ui.Printf("plan %s was approved by %s", review.Name(), review.Approval)
 				return nil
-			case len(review.Refused) > 0:
-				return review.Err()
 			}
 			if len(rest) == 0 {
 				if err := a.confirmApproval(e, review); err != nil {
@@ -56,10 +44,10 @@ have read, as troop plan shows it; without it, approve shows the plan and asks.`
 			}
 			a.ui.JSON(review)
 			next := "troop apply" + e.Arguments() + ", or run again"
-			if plan.Destroy {
+			if review.Destroy {
 				next = "troop destroy" + e.Arguments()
 			}
-			a.ui.Printf("plan %s is approved by %s; carry it out: %s", plan.Name(), review.Approval, next)
+			a.ui.Printf("plan %s is approved by %s; carry it out: %s", review.Name(), review.Approval, next)
 			return nil
 		},
 	}

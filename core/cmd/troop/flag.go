@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,23 +106,9 @@ func (f *flagCommands) get() *cobra.Command {
 
 func (f *flagCommands) set() *cobra.Command {
 	var s flags.Setting
-	var percent float64
-	var other, owner, ends, release string
-	given := func(string) bool { return false }
 	c := f.changing(f.sub("set [MANIFEST] NAME VALUE", "Set a flag for everybody, for a share, or where a rule holds", []string{"NAME", "VALUE"},
 		func(ctx context.Context, fs *flags.Flags, args []string) error {
 			s.Value = args[1]
-			if given("percent") {
-				s.Percent = &percent
-			}
-			for name, to := range map[string]struct {
-				field **string
-				value *string
-			}{"else": {&s.Else, &other}, "owner": {&s.Owner, &owner}, "ends": {&s.Ends, &ends}, "release": {&s.Release, &release}} {
-				if given(name) {
-					*to.field = to.value
-				}
-			}
 			x, err := fs.Update(ctx, args[0], f.change(), s.Apply)
 			if err != nil {
 				return err
@@ -143,15 +130,24 @@ spelling (3, 0.25), and else a string: 1.10 and null are strings.`
   troop flag set banner blue --else red --when '{"==": [{"var": "plan"}, "pro"]}'
   troop flag set limits '{"items": 3}' --type object`
 	o := c.Flags()
-	given = o.Changed
 	o.StringVar(&s.Type, "type", "", "boolean, string, number or object")
-	o.Float64Var(&percent, "percent", 100, "only for this share of the clients, by targetingKey")
+	o.Func("percent", "only for this `share` of the clients, by targetingKey; without it, 100", optional(&s.Percent, func(text string) (float64, error) { return strconv.ParseFloat(text, 64) }))
 	o.StringVar(&s.When, "when", "", "only where this `rule` in JsonLogic holds")
-	o.StringVar(&other, "else", "", "`value` for the others; without it, the opposite of a boolean")
-	o.StringVar(&owner, "owner", "", "who answers for the flag")
-	o.StringVar(&ends, "ends", "", "`day` after which the flag is stale, such as 2026-12-31")
-	o.StringVar(&release, "release", "", "release that the flag came with; troop flag disable --release switches it off")
+	word := func(text string) (string, error) { return text, nil }
+	o.Func("else", "`value` for the others; without it, the opposite of a boolean", optional(&s.Else, word))
+	o.Func("owner", "`who` answers for the flag", optional(&s.Owner, word))
+	o.Func("ends", "`day` after which the flag is stale, such as 2026-12-31", optional(&s.Ends, word))
+	o.Func("release", "`release` that the flag came with; troop flag disable --release switches it off", optional(&s.Release, word))
 	return c
+}
+
+// optional sets a field that stays nil without its option.
+func optional[T any](to **T, parse func(string) (T, error)) func(string) error {
+	return func(text string) error {
+		v, err := parse(text)
+		*to = &v
+		return err
+	}
 }
 
 func (f *flagCommands) unset() *cobra.Command {

@@ -69,15 +69,12 @@ console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 func (a *app) completeHosts(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	e, rest, err := a.openLeniently(c, args)
 	if err != nil || len(rest) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return offer(nil, err)
 	}
 	hosts, err := e.Hosts()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 	var names []string
 	for _, h := range hosts {
 		names = append(names, cobra.CompletionWithDesc(string(h.Name), h.Role))
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return offer(names, err)
 }

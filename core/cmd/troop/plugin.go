@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -58,9 +56,9 @@ func (a *app) describeCmd() *cobra.Command {
 func (a *app) completePlugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	l, err := a.loader()
 	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return offer(nil, err)
 	}
-	return l.Types(), cobra.ShellCompDirectiveNoFileComp
+	return offer(l.Types(), nil)
 }
 
 func (a *app) newCmd() *cobra.Command {
@@ -74,23 +72,24 @@ this troop was built in, or from the one that --sdk names.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
 			name := args[0]
-			if err := a.checkNew(c.Root(), name); err != nil {
+			taken := map[string]string{}
+			if path, err := a.plugins.Path(name); err == nil {
+				taken[name] = "a plugin, " + path + ","
+			}
+			for _, other := range c.Root().Commands() { // one of its name would hide the plugin's actions
+				if taken[other.Name()] == "" {
+					taken[other.Name()] = "a command"
+				}
+			}
+			if err := scaffold.CheckName(name, taken); err != nil {
 				return usage(err)
 			}
-			find := scaffold.FindSDK
-			if checkout != "" {
-				find = func() (scaffold.SDK, error) { return scaffold.OpenSDK(checkout) }
-			}
-			sdk, err := find()
+			sdk, err := scaffold.FindSDK(checkout)
 			if err != nil {
 				return err
 			}
 			dir := "troop-plugin-" + name
-			err = scaffold.New(c.Context(), dir, scaffold.Plugin{Name: name, SDK: sdk})
-			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%s is there already; choose another name, or move it away", dir)
-			}
-			if err != nil {
+			if err := scaffold.New(c.Context(), dir, scaffold.Plugin{Name: name, SDK: sdk}); err != nil {
 				return err
 			}
 			a.ui.JSON(map[string]string{"folder": dir, "sdk": sdk.Dir})
@@ -103,20 +102,4 @@ this troop was built in, or from the one that --sdk names.`,
 	c.Flags().StringVar(&checkout, "sdk", "", "`folder` of a checkout of troop")
 	_ = c.MarkFlagDirname("sdk")
 	return c
-}
-
-// checkNew refuses names that a plugin cannot have. One of a command would hide the plugin's actions.
-func (a *app) checkNew(root *cobra.Command, name string) error {
-	if err := scaffold.CheckName(name); err != nil {
-		return err
-	}
-	for _, c := range root.Commands() {
-		if c.Name() == name || c.HasAlias(name) {
-			return fmt.Errorf("troop %s is a command already; choose another name", name)
-		}
-	}
-	if path, err := a.plugins.Path(name); err == nil {
-		return fmt.Errorf("%s is a plugin already, %s; choose another name", name, path)
-	}
-	return nil
 }

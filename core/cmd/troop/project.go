@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -11,14 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/ui"
 	"github.com/seed-b96de936/troop/core/vault"
 )
 
@@ -69,7 +67,7 @@ func (a *app) options() (project.Options, error) {
 	}
 	return project.Options{
 		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Mask: &a.mask,
-		Plugins: l, Local: a.offline, State: a.state, Workspaces: a.workspaces, Identities: a.identities(), Stop: a.stop,
+		Plugins: l, Local: a.offline, State: a.state, Workspaces: a.workspaces, Identities: vault.ThisUser(a.ui.Secrets(a.in)), Stop: a.stop,
 		Note: func(line string) { a.ui.Note(line) },
 	}, nil
 }
@@ -106,19 +104,6 @@ func (a *app) record(args []string) (*project.Project, []string, error) {
 	return a.read(func(ctx context.Context, path string, o project.Options) (*project.Project, error) {
 		return project.Record(ctx, cmp.Or(path, "."), o)
 	}, args)
-}
-
-// identities are those of the user of this process.
-func (a *app) identities() *vault.Identities {
-	home, _ := os.UserHomeDir() // without one there is no .ssh
-	x := &vault.Identities{Env: os.Getenv, Home: home}
-	if f, ok := a.in.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
-		x.Passphrase = func(file string) ([]byte, error) {
-			a.ui.Ask("Passphrase of " + file + ":")
-			return term.ReadPassword(int(f.Fd()))
-		}
-	}
-	return x
 }
 
 // open opens the environment that a command is about, and returns the arguments after the manifest. The caller closes it.
@@ -163,28 +148,34 @@ func want(rest []string, names ...string) error {
 	return usage(fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest)))
 }
 
+// offer completes an argument with names. Why there are none is not told: the user is in the middle of a line.
+func offer(names []string, err error) ([]string, cobra.ShellCompDirective) {
+	if err != nil {
+		names = nil
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
 func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	a.offline = true
 	p, _, err := a.read(project.Read, args)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return offer(nil, err)
 	}
 	var names []string
 	for _, e := range p.Environments {
 		names = append(names, e.Name)
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return offer(names, nil)
 }
 
 // confirm asks a person. Where stdin is no terminal, it refuses and says what to do instead.
 func (a *app) confirm(question, otherwise string) error {
-	f, ok := a.in.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
+	yes, err := a.ui.Confirm(a.in, question)
+	if errors.Is(err, ui.ErrNobody) {
 		return usage(errors.New("stdin is not a terminal; " + otherwise))
 	}
-	a.ui.Ask(question + " Only \"yes\" goes on:")
-	line, err := bufio.NewReader(f).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != "yes" {
+	if err != nil || !yes {
 		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil

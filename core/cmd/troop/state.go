@@ -250,16 +250,13 @@ troop apply knows that, frees the lock once its plan is confirmed, and repairs w
 func (a *app) completeCopies(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	e, rest, err := a.openLeniently(c, args)
 	if err != nil || len(rest) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return offer(nil, err)
 	}
 	all, err := e.Copies()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 	var numbers []string
 	for _, x := range all {
 		about := "before " + x.Before.What + ", " + x.Before.Since.Local().Format(time.DateTime)
 		numbers = append(numbers, cobra.CompletionWithDesc(strconv.Itoa(x.Number), about))
 	}
-	return numbers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	return offer(numbers, err)
 }

@@ -51,7 +51,15 @@ know: the list says what to replace.`,
 			if err != nil {
 				return err
 			}
-			return a.rotate(c.Context(), v)
+			gone, err := v.Rotate(c.Context())
+			if err != nil {
+				return err
+			}
+			a.ui.Note(fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", v.Environment, len(v.Team)))
+			for _, m := range gone {
+				a.ui.Note(m.Name + " opens nothing that is written from now on, but knows what was there: replace the environment's SSH key and passwords, and the credentials of the store")
+			}
+			return nil
 		},
 	}, &cobra.Command{
 		Use: "identity", Short: "Make an age identity, such as for a CI system, and print both of its halves",
@@ -85,16 +93,4 @@ func (a *app) readVault(ctx context.Context, args []string) (*vault.Vault, *vaul
 	}
 	d, _, err := v.Load(ctx)
 	return v, d, err
-}
-
-func (a *app) rotate(ctx context.Context, v *vault.Vault) error {
-	gone, err := v.Rotate(ctx)
-	if err != nil {
-		return err
-	}
-	a.ui.Note(fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", v.Environment, len(v.Team)))
-	for _, m := range gone {
-		a.ui.Note(m.Name + " opens nothing that is written from now on, but knows what was there: replace the environment's SSH key and passwords, and the credentials of the store")
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -63,6 +64,31 @@ func TestWindowsCPU(t *testing.T) {
 				t.Errorf("a hog after %d s, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestWindowsAgents has an agent of troop beside a process that does the same: only that one is a hog. Its memory is
+// judged like any other's.
+func TestWindowsAgents(t *testing.T) {
+	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second, Memory: 50, MemoryFor: 3 * time.Second}, Readers{})
+	var got []string
+	for i := range 6 {
+		used := time.Duration(i) * time.Second
+		s := sample.Sample{Time: time.Unix(1000+int64(i), 0), Host: sample.Host{Cores: 2, MemoryTotal: 1000}, Procs: []sample.Usage{
+			{Ident: process.Ident{PID: 7, Start: 1}, CPU: used, RSS: 1, Owner: process.Owner{UID: 990, Agent: true}},
+			{Ident: process.Ident{PID: 8, Start: 1}, CPU: used, RSS: 1, Owner: process.Owner{UID: 991}},
+			{Ident: process.Ident{PID: 9, Start: 1}, RSS: 600, Owner: process.Owner{UID: 990, Agent: true}},
+		}}
+		got = got[:0]
+		for _, h := range w.Add(s) {
+			got = append(got, h.Key())
+		}
+	}
+	if want := []string{"8@1/cpu", "9@1/memory"}; !slices.Equal(got, want) {
+		t.Errorf("hogs %v, want %v", got, want)
+	}
+	if p := w.Percent(process.Ident{PID: 7, Start: 1}); p != 100 {
+		t.Errorf("the agent used %g %%, want 100", p)
 	}
 }
 

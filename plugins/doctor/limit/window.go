@@ -53,6 +53,8 @@ type Readers struct {
 // little to be a hog, is one hog. A process that is a hog alone is set apart: its use does not count for its user. When
 // several processes of a user become hogs within a window, they are not set apart, but are one hog together.
 //
+// troop's own agents are not judged by their CPU use.
+//
 // If many processes share a core, none reaches the limit although the host is overloaded. So a spinning process is a hog,
 // too: threads that never sleep voluntarily together run or wait for a core for the limit's share of the window. A thread
 // that also sleeps does not count, however long it waits.
@@ -140,6 +142,9 @@ func (w *Windows) follow(u *sample.Usage, t *track, now time.Time, step time.Dur
 		t.uid = u.Owner.UID
 	}
 	t.percent = 100 * float64(u.CPU-t.last) / float64(step)
+	if u.Owner.Agent { // its slice has little weight: whoever else wants the CPU gets it
+		return
+	}
 	h, is := t.add(now, w.last, u.CPU, limit, 0.5, w.limits.CPUFor)
 	if !is {
 		h, is = w.spins(u, t, now, limit)

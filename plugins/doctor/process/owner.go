@@ -15,7 +15,11 @@ type Owner struct {
 	UID     uint32 // effective
 	Session bool   // started by a person, over a login, cron or at: not a service of the system
 	Slice   uint32 // uid of the user's slice of systemd that it is in; 0: in none
+	Agent   bool   // one of troop's agents, or started by one
 }
+
+// AgentSlice is the slice of systemd that troop's agents run in.
+const AgentSlice = "troop.slice"
 
 // ReadOwner reads the owner of the process of a folder /proc/PID into buf, which it uses as scratch space.
 func ReadOwner(dir string, buf []byte) (Owner, error) {
@@ -32,7 +36,14 @@ func ReadOwner(dir string, buf []byte) (Owner, error) {
 		return Owner{}, asGone(err)
 	}
 	o.Session, o.Slice = sessionOf(cgroup)
+	o.Agent = OfAgent(cgroup)
 	return o, nil
+}
+
+// OfAgent reports whether a cgroup is that of an agent of troop. A user may name a unit like one, but not outside of the
+// user's slice.
+func OfAgent(cgroup string) bool {
+	return !strings.Contains(cgroup, "/user.slice/") && strings.HasPrefix(UnitOf(cgroup), "troop-agent@")
 }
 
 func readInto(name string, buf []byte) ([]byte, error) {

@@ -53,6 +53,23 @@ func TestUnitOf(t *testing.T) {
 	}
 }
 
+func TestOfAgent(t *testing.T) {
+	for cgroup, want := range map[string]bool{
+		"/troop.slice/troop-agent@doctor-hosts.service":                                   true,
+		"/system.slice/system-troop\\x2dagent.slice/troop-agent@doctor-hosts.service":     true,
+		"/../../troop.slice/troop-agent@doctor-hosts.service":                             true,
+		"/system.slice/shop@a.service":                                                    false,
+		"/user.slice/user-1000.slice/troop-agent@x.scope":                                 false,
+		"/user.slice/user-1000.slice/user@1000.service/troop.slice/troop-agent@x.service": false,
+		"/machine.slice/../user.slice/user-1000.slice/troop-agent@x.scope":                false,
+		"/": false,
+	} {
+		if got := OfAgent(cgroup); got != want {
+			t.Errorf("OfAgent(%q) = %v", cgroup, got)
+		}
+	}
+}
+
 func TestRedact(t *testing.T) {
 	for name, test := range map[string]struct{ args, want []string }{
 		"nothing":      {[]string{"node", "start.js", "--port", "3000"}, []string{"node", "start.js", "--port", "3000"}},

@@ -20,9 +20,10 @@ import (
 
 // Host is a host's use of its capacity.
 type Host struct {
-	CPU         float64 `json:"cpu"`    // per cent of the capacity since the last sample; -1: unknown
-	Memory      float64 `json:"memory"` // per cent of the capacity that cannot be reclaimed at once
-	Cores       float64 `json:"cores"`  // capacity
+	CPU         float64 `json:"cpu"`              // per cent of the capacity since the last sample, without troop's agents; -1: unknown
+	Agents      float64 `json:"agents,omitempty"` // the same of troop's agents
+	Memory      float64 `json:"memory"`           // per cent of the capacity that cannot be reclaimed at once
+	Cores       float64 `json:"cores"`            // capacity
 	MemoryTotal int64   `json:"memory_total"`
 	Strain
 }
@@ -38,6 +39,7 @@ type Meter struct {
 	cpu    cpuSource
 	memory memorySource
 	strain *strainMeter
+	agents *agentsMeter
 	slices string // folder of user.slice in cgroup v2; empty: there is none
 	lastAt time.Time
 	last   time.Duration
@@ -61,6 +63,7 @@ func NewMeter(proc string) (*Meter, error) {
 		return nil, fmt.Errorf("find cgroups: %w", err)
 	}
 	m.strain = newStrainMeter(proc, v2, v1)
+	m.agents = newAgentsMeter(v2, v1)
 	if dir := filepath.Join(v2.dir, "user.slice"); v2.dir != "" && exists(dir) {
 		m.slices = dir
 	}
@@ -83,8 +86,8 @@ func NewMeter(proc string) (*Meter, error) {
 	return m, nil
 }
 
-// Read measures the host. CPU is the usage since the previous call.
-func (m *Meter) Read(ctx context.Context, now time.Time) (Host, error) {
+// Read measures the host, whose processes are procs. CPU is the usage since the previous call.
+func (m *Meter) Read(ctx context.Context, now time.Time, procs []Usage) (Host, error) {
 	used, cores, err := m.cpu(ctx)
 	if err != nil {
 		return Host{}, fmt.Errorf("measure host cpu: %w", err)
@@ -101,8 +104,14 @@ func (m *Meter) Read(ctx context.Context, now time.Time) (Host, error) {
 	if h.Strain, err = m.strain.read(step, float64(runtime.NumCPU())); err != nil {
 		return Host{}, fmt.Errorf("measure host: %w", err)
 	}
+	agents, err := m.agents.read(procs)
+	if err != nil {
+		return Host{}, fmt.Errorf("measure troop's agents: %w", err)
+	}
 	if step > 0 {
-		h.CPU = percent(float64(used-m.last), float64(step)*cores)
+		agents = min(agents, used-m.last) // the two are not read in the same moment
+		h.CPU = percent(float64(used-m.last-agents), float64(step)*cores)
+		h.Agents = percent(float64(agents), float64(step)*cores)
 	}
 	m.last, m.lastAt = used, now
 	return h, nil

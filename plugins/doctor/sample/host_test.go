@@ -56,7 +56,7 @@ func TestHostMeter(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := time.Unix(1000, 0)
-			first, err := m.Read(t.Context(), at)
+			first, err := m.Read(t.Context(), at, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,13 +66,13 @@ func TestHostMeter(t *testing.T) {
 			for name, data := range later {
 				write(name, data)
 			}
-			got, err := m.Read(t.Context(), at.Add(10*time.Second))
+			got, err := m.Read(t.Context(), at.Add(10*time.Second), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			used := got.CPU * got.Cores / 100 * 10 // seconds: the number of CPUs is this machine's where no quota is
 			for name, v := range map[string]float64{
-				"cores": got.Cores, "cpu_seconds": used, "memory": got.Memory, "memory_total": float64(got.MemoryTotal),
+				"cores": got.Cores, "cpu_seconds": used, "agents_seconds": got.Agents * got.Cores / 100 * 10, "memory": got.Memory, "memory_total": float64(got.MemoryTotal),
 			} {
 				text, ok := want[name]
 				if !ok {

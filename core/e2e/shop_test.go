@@ -1,0 +1,253 @@
+//go:build lab
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// shopManifest deploys a small application: two production hosts, a canary, no other stages.
+const shopManifest = `pipeline "shop" {
+  source { path = "." }
+}
+
+environment "lab" {
+  terraform {
+    module = "lab"
+    variables = { hosts = {
+      web-1    = { role = "production" }
+      web-2    = { role = "production" }
+      canary-1 = { role = "canary" }
+      router-1 = { role = "router" }
+    } }
+  }
+  ansible { playbook = "site.yml" }
+}
+
+stage "build" "app" {
+  command = ["true"]
+  package {}
+}
+
+stage "deploy" "shop" {
+  needs    = [stage.build.app]
+  artifact = stage.build.app.artifact
+  service {
+    command = ["node", "server.js"]
+    health  = "/healthz"
+  }
+  canary {
+    weights       = { production = 2, canary = 1 }
+    watch         = "8s"
+    min_requests  = 30
+    no_traffic    = "promote"
+    latency_slack = "5s" # the hosts of the lab share one processor, so their times say little
+  }
+  production { drain = "5s" }
+}
+
+stage "doctor" "hosts" {
+  needs = [stage.deploy.shop]
+  cpu {
+    above = 80
+    for   = "10s"
+  }
+  leash = true
+}
+`
+
+// shopServer fails a share of its answers, and says so.
+const shopServer = `const http = require('http');
+const version = '%s', bad = %g;
+http.createServer((req, res) => {
+  const fail = req.url === '/' && Math.random() < bad;
+  res.writeHead(fail ? 500 : 200, { 'X-Version': version, 'X-Bad': fail ? 'yes' : 'no' });
+  res.end('hello');
+}).listen(process.env.PORT);
+`
+
+// shop is a world with the small application, and what it should serve.
+type shop struct {
+	*world
+	number  int
+	serves  string   // version
+	history []string // good versions before it
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{serves: "v0"}
+	s.world = makeWorld(t, "v0", func(w *world) {
+		w.write(t, "pipeline.hcl", shopManifest)
+		w.write(t, "server.js", fmt.Sprintf(shopServer, "v0", 0.0))
+	})
+	if out, code := s.run(t); code != 0 {
+		t.Fatalf("exit status %d\n%s", code, tail(out, 60))
+	}
+	s.learn(t)
+	return s
+}
+
+// next commits another version, which fails a share of its answers.
+func (s *shop) next(t *testing.T, bad float64) (version string) {
+	t.Helper()
+	s.number++
+	version = fmt.Sprint("v", s.number)
+	s.write(t, "server.js", fmt.Sprintf(shopServer, version, bad))
+	s.commit(t, version)
+	return version
+}
+
+// good records that a version serves everywhere now.
+func (s *shop) good(version string) {
+	s.history = append(s.history, s.serves)
+	s.history = s.history[max(0, len(s.history)-4):] // as many are kept
+	s.serves = version
+}
+
+// standing compares what the hosts serve with the record: of the deploy plugin, and of the test.
+func (s *shop) standing(t *testing.T, without ...string) {
+	t.Helper()
+	var wrong []string
+	ok := func() bool {
+		wrong = nil
+		for host, row := range s.status(t) {
+			if slices.Contains(without, host) {
+				continue
+			}
+			if row["state"] != "up" {
+				wrong = append(wrong, host+": "+row["state"])
+				continue
+			}
+			port := map[string]string{"a": "3000", "b": "3001"}[row["slot"]]
+			out, err := s.try(t, host, "curl -sD - -o /dev/null http://127.0.0.1:"+port+"/healthz")
+			if err != nil || !strings.Contains(out, "X-Version: "+s.serves+"\r\n") {
+				wrong = append(wrong, fmt.Sprintf("%s, slot %s: %v %s, want %s", host, row["slot"], err, out, s.serves))
+			}
+		}
+		return len(wrong) == 0
+	}
+	for began := time.Now(); !ok(); time.Sleep(200 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("hosts differ from the record: %s", strings.Join(wrong, "; "))
+		}
+	}
+}
+
+// stream sends requests at a rate and keeps those that failed. Failures in an outage that was announced do not count, nor
+// those that a bad release on the canary made itself.
+type stream struct {
+	mu      sync.Mutex
+	answers map[string]int
+	lost    []failed
+	outages []outage
+	stop    func()
+}
+
+type failed struct {
+	from, to time.Time
+	why      string
+}
+
+type outage struct{ from, to time.Time }
+
+func (s *shop) stream(rate int) *stream {
+	f := &stream{answers: map[string]int{}}
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: rate}}
+	all.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(rate))
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				all.Go(func() { f.ask(client, s.url("/")) })
+			}
+		}
+	})
+	f.stop = sync.OnceFunc(func() { close(done); all.Wait() })
+	return f
+}
+
+func (f *stream) ask(client *http.Client, url string) {
+	from := time.Now()
+	res, err := client.Get(url)
+	answer, why := "lost", ""
+	switch {
+	case err != nil:
+		why = err.Error()
+	case res.StatusCode == http.StatusOK:
+		answer = res.Header.Get("X-Troop-Pool")
+	case res.Header.Get("X-Bad") == "yes" && res.Header.Get("X-Troop-Pool") == "canary":
+		answer = "failed by the canary's release"
+	default:
+		why = fmt.Sprintf("%s from %q, version %q", res.Status, res.Header.Get("X-Troop-Pool"), res.Header.Get("X-Version"))
+	}
+	if err == nil {
+		_ = res.Body.Close()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[answer]++
+	if why != "" {
+		f.lost = append(f.lost, failed{from, time.Now(), why})
+	}
+}
+
+// expectNoneLost ends the stream.
+func (f *stream) expectNoneLost(t *testing.T) {
+	t.Helper()
+	f.stop()
+	lost, excused := 0, 0
+	for _, x := range f.lost {
+		if slices.ContainsFunc(f.outages, func(o outage) bool { return x.to.After(o.from) && x.from.Before(o.to) }) {
+			excused++
+			continue
+		}
+		if lost++; lost <= 10 {
+			t.Errorf("a request was lost after %s, at %s: %s", x.to.Sub(x.from).Round(time.Millisecond), x.from.Format(time.TimeOnly), x.why)
+		}
+	}
+	t.Logf("answers: %v; lost %d, and %d in %d restarts of HAProxy", f.answers, lost, excused, len(f.outages))
+	if lost > 10 {
+		t.Errorf("%d requests were lost", lost)
+	}
+}
+
+// TestHotfixPastADeadCanary cuts the canary's host off, and brings a hotfix to production.
+func TestHotfixPastADeadCanary(t *testing.T) {
+	s := newShop(t)
+	s.cut(t, "canary-1", "down")
+	eventually(t, time.Minute, "the router sees that canary-1 is down", func() bool { return s.status(t)["canary-1"]["state"] != "up" })
+	hotfix := s.next(t, 0)
+	load := s.stream(20)
+	out, code := s.run(t)
+	if code != 0 {
+		t.Fatalf("exit status %d\n%s", code, tail(out, 60))
+	}
+	s.good(hotfix)
+	contains(t, out, "canary-1 cannot be reached and is left out until a later run reaches it", "no canary host can be reached", "serves on every host but canary-1")
+	contains(t, s.must(t, "why", s.manifest), `hosts left out +1 +canary-1: `, "nothing judged release")
+	s.standing(t, "canary-1")
+	contains(t, s.status(t)["canary-1"]["state"], "left out")
+
+	// It returns with the former release. The router keeps it out until the next run, which brings the hotfix to it.
+	s.cut(t, "canary-1", "up")
+	s.on(t, "canary-1", "curl -sf http://127.0.0.1:3000/healthz || curl -sf http://127.0.0.1:3001/healthz")
+	expectPools(t, s.pools(30), 30, 0)
+	if out, code := s.run(t); code != 0 {
+		t.Fatalf("exit status %d\n%s", code, tail(out, 60))
+	}
+	s.standing(t)
+	load.expectNoneLost(t)
+	expectPools(t, s.pools(30), 20, 10)
+}
