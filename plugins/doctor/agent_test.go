@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"os"
 	"sync"
 	"testing"
 
@@ -10,6 +13,7 @@ import (
 // told collects the events of an agent.
 type told struct {
 	mu     sync.Mutex
+	name   string // of the test
 	events []sdk.Event
 }
 
@@ -17,7 +21,26 @@ func (o *told) add(e sdk.Event) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = append(o.events, e)
-	return nil
+	return keep(o.name, e)
+}
+
+// keep appends an alert, or its end, to the file that KEEP_ALERTS names, if it is set. It renews the day of core/notify's
+// TestDay.
+func keep(test string, e sdk.Event) error {
+	name := os.Getenv("KEEP_ALERTS")
+	if name == "" || e.Severity != sdk.Alert && e.Severity != sdk.Resolved {
+		return nil
+	}
+	line, err := json.Marshal(map[string]any{"test": test, "kind": e.Kind, "severity": e.Severity, "key": e.Key, "summary": e.Summary})
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return errors.Join(err, f.Close())
 }
 
 func (o *told) kinds() []string {
@@ -67,7 +90,7 @@ func newTestAgent(tb testing.TB, c config, role string) *agent {
 
 func newTellingAgent(tb testing.TB, c config, role, etc, state string) (*agent, *told) {
 	tb.Helper()
-	o := &told{}
+	o := &told{name: tb.Name()}
 	info := sdk.RunInfo{Stage: "doctor.test", Host: "web-1", Role: role, StateDir: state}
 	a, err := newAgent(filled(c), info, place{proc: "/proc", etc: etc, share: etc}, o.add, tb.Logf)
 	if err != nil {

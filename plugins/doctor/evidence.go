@@ -99,6 +99,9 @@ func use(h limit.Hog) string {
 	if h.Resource == "memory" {
 		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
 	}
+	if h.Waited > 0 && h.UID != 0 {
+		return fmt.Sprintf("%.0f %% of one core, never sleep, and wait for %.0f %% more", h.Value, h.Waited)
+	}
 	if h.Waited > 0 {
 		return fmt.Sprintf("%.0f %% of one core, never sleeps, and waits for a core %.0f %% of the time", h.Value, h.Waited)
 	}

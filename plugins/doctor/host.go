@@ -154,6 +154,13 @@ func (a *agent) killed(ctx context.Context, key string, count int64) {
 		}
 	}
 	summary := fmt.Sprintf("memory of host %s was full: the kernel killed %d processes", a.info.Host, count)
+	if cgroups := a.meter.KilledIn(); len(cgroups) > 0 {
+		data["cgroups"] = cgroups
+		if unit := process.UnitOf(cgroups[0]); unit != "" {
+			data["unit"] = unit
+		}
+		summary += " in " + strings.Join(cgroups[:min(len(cgroups), topProcesses)], ", ")
+	}
 	if len(lines) > 0 {
 		data["kernel"] = lines
 		summary += ": " + lines[len(lines)-1]

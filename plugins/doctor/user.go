@@ -36,7 +36,7 @@ type target struct {
 
 // treatUser takes the due step against the processes that use most of what a user uses: one decision for all of them.
 func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient) {
-	members := a.ledger.Members(pt.Hog.UID, pt.Hog.Limit, a.windows.Apart, a.program)
+	members := a.members(pt.Hog)
 	targets, spared := a.aim(members)
 	if len(targets) == 0 && spared == nil { // all of them have ended: each lives for a moment only
 		members = a.newcomers(pt.Hog.UID)
@@ -92,6 +92,19 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 	}
 	data["affected"] = len(targets)
 	a.acted(stepKinds[d.Step], pt, fmt.Sprintf("%s used %s together: %d of them %s", a.who(pt, f), use(pt.Hog), len(targets), done), data)
+}
+
+// members lists the processes that make a user a hog.
+func (a *agent) members(h limit.Hog) []sample.Member {
+	if h.Waited == 0 {
+		return a.ledger.Members(h.UID, h.Limit, a.windows.Apart, a.program)
+	}
+	// Those that wait for a core use little, and others of the user may use more.
+	var list []sample.Member
+	for _, x := range a.windows.Waiting(h.UID) {
+		list = append(list, sample.Member{Ident: x.Ident, CPU: time.Duration(x.Value / 100 * float64(x.Window))})
+	}
+	return list
 }
 
 // program says what a process runs: its executable and arguments.

@@ -171,7 +171,10 @@ func (f *fixture) places() rule.Places { return rule.Places{Secondary: []string{
 func (f *fixture) agent(c *crash) *agent {
 	f.t.Helper()
 	a, err := newAgent(f.config.withDefaults(), sdk.RunInfo{Environment: "lab", Host: "web-1", Stage: "maintenance.logs", StateDir: f.state}, f.places(),
-		func(e sdk.Event) error { f.events = append(f.events, e); return nil }, f.t.Logf)
+		func(e sdk.Event) error {
+			f.events = append(f.events, e)
+			return keep(f.t.Name(), e)
+		}, f.t.Logf)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -187,6 +190,25 @@ func (f *fixture) agent(c *crash) *agent {
 	}
 	a.start()
 	return a
+}
+
+// keep appends an alert, or its end, to the file that KEEP_ALERTS names, if it is set. It renews the day of core/notify's
+// TestDay. A thousand random rounds are no day.
+func keep(test string, e sdk.Event) error {
+	name := os.Getenv("KEEP_ALERTS")
+	if name == "" || strings.HasPrefix(test, "TestRandomFaults") || e.Severity != sdk.Alert && e.Severity != sdk.Resolved {
+		return nil
+	}
+	line, err := json.Marshal(map[string]any{"test": test, "kind": e.Kind, "severity": e.Severity, "key": e.Key, "summary": e.Summary})
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return errors.Join(err, f.Close())
 }
 
 // ticks runs an agent until nothing is open.

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func TestUsers(t *testing.T) {
 		"60 processes of a fork bomb":     {shares(60, 3), 0, false, "[user-1001/cpu]"},
 		"six spinners on one core":        {shares(6, 16), 0, true, "[user-1001/cpu]"},
 		"fourteen spinners on one core":   {shares(14, 7), 0, true, "[user-1001/cpu]"},
+		"six spinners on a busy host":     {shares(6, 9), 0, true, "[user-1001/cpu]"},
 		"six spinners on six cores":       {shares(6, 100), 0, false, "[user-1001/cpu]"},
 		"one process":                     {shares(1, 100), 0, false, "[10@1/cpu]"},
 		"one process and a quiet user":    {map[int]float64{10: 100, 11: 30}, 0, false, "[10@1/cpu]"},
@@ -92,6 +94,28 @@ func TestUsers(t *testing.T) {
 				t.Errorf("hogs %v, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestWaiting has six processes that spin beside one that works, on a host that gives all too little: they are one hog, of
+// those that spin.
+func TestWaiting(t *testing.T) {
+	h := newHost(t)
+	procs := shares(7, 9)
+	for range 14 {
+		h.second(procs, 0, true)
+		h.demand[16] = nil // it does not spin
+	}
+	var pids []int
+	for _, x := range h.w.Waiting(1001) {
+		pids = append(pids, x.PID)
+	}
+	slices.Sort(pids)
+	if want := []int{10, 11, 12, 13, 14, 15}; !slices.Equal(pids, want) {
+		t.Errorf("%v wait, want %v", pids, want)
+	}
+	if len(h.w.hogs) != 1 || h.w.hogs[0].UID != 1001 || h.w.hogs[0].Value < 50 || h.w.hogs[0].Waited < 500 {
+		t.Errorf("hogs %+v", h.w.hogs)
 	}
 }
 

@@ -4,6 +4,7 @@
 package limit
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +52,8 @@ type Readers struct {
 //
 // The same holds for the processes of a user's sessions together: a swarm of processes, each of which lives or uses too
 // little to be a hog, is one hog. A process that is a hog alone is set apart: its use does not count for its user. When
-// several processes of a user become hogs within a window, they are not set apart, but are one hog together.
+// several processes of a user become hogs within a window, they are not set apart, but are one hog together; so are several
+// that spin, of which each gets too little of a core.
 //
 // troop's own agents are not judged by their CPU use.
 //
@@ -207,7 +209,13 @@ func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64)
 			w.hogs = append(w.hogs, h)
 			continue
 		}
-		for _, f := range fresh { // hogs, although all together use too little: they wait for a core
+		// Hogs, although all together use too little: they wait for a core.
+		if waiting := w.Waiting(u.UID); len(waiting) > 1 || len(waiting) == 1 && w.spinners(u.UID, s.Time) > 1 {
+			t.hogged = s.Time
+			w.hogs = append(w.hogs, joined(u.UID, waiting))
+			fresh = slices.DeleteFunc(slices.Clone(fresh), func(h Hog) bool { return h.Waited > 0 })
+		}
+		for _, f := range fresh {
 			w.setApart(t, f, s.Time)
 		}
 	}
@@ -216,6 +224,42 @@ func (w *Windows) judgeUsers(s sample.Sample, step time.Duration, limit float64)
 			delete(w.users, uid)
 		}
 	}
+}
+
+// Waiting returns the processes of a user that spin in the last sample and get too little to be hogs by what they use,
+// without those that are set apart.
+func (w *Windows) Waiting(uid uint32) (list []Hog) {
+	for _, h := range w.fresh[uid] {
+		if h.Waited > 0 {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+// joined makes one hog of the processes of a user that wait for a core.
+func joined(uid uint32, waiting []Hog) Hog {
+	h := Hog{UID: uid, Resource: "cpu", Limit: waiting[0].Limit}
+	for _, x := range waiting {
+		h.Value, h.Waited, h.Window = h.Value+x.Value, h.Waited+x.Waited, max(h.Window, x.Window)
+	}
+	return h
+}
+
+// spinners counts the processes of a user that have spun for half of the window, and may be hogs when it is over.
+func (w *Windows) spinners(uid uint32, now time.Time) (n int) {
+	for _, t := range w.tracks {
+		if t.uid != uid || t.apart {
+			continue
+		}
+		for _, s := range t.spin {
+			if now.Sub(s.at) >= w.limits.CPUFor/2 {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 // rising counts the processes of a user that are hogs, or will be when their window is over if they go on.

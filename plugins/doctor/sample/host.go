@@ -40,6 +40,7 @@ type Meter struct {
 	memory memorySource
 	strain *strainMeter
 	agents *agentsMeter
+	kills  *killings
 	slices string // folder of user.slice in cgroup v2; empty: there is none
 	lastAt time.Time
 	last   time.Duration
@@ -47,6 +48,9 @@ type Meter struct {
 
 // UserSlices returns the folder of the users' slices in cgroup v2, for a Ledger; empty: there is none.
 func (m *Meter) UserSlices() string { return m.slices }
+
+// KilledIn returns the cgroups in which the kernel has killed processes since the last call, because memory was full.
+func (m *Meter) KilledIn() []string { return m.kills.since() }
 
 // cpuSource reads the CPU time used so far and the capacity in cores.
 type cpuSource func(ctx context.Context) (used time.Duration, cores float64, err error)
@@ -64,6 +68,7 @@ func NewMeter(proc string) (*Meter, error) {
 	}
 	m.strain = newStrainMeter(proc, v2, v1)
 	m.agents = newAgentsMeter(v2, v1)
+	m.kills = newKillings(v2, v1)
 	if dir := filepath.Join(v2.dir, "user.slice"); v2.dir != "" && exists(dir) {
 		m.slices = dir
 	}
