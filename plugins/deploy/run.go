@@ -179,7 +179,8 @@ func (d *deployer) repair(ctx context.Context, lacking []string, r state.Release
 	return nil
 }
 
-// promote makes the production hosts that lack the candidate serve it. It stops when the agent closes the canary.
+// promote makes the production hosts that lack the candidate serve it. It stops when the agent closes the canary, unless no
+// canary host is there: then the agent closed it because the host died, which says nothing of the candidate.
 func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release) error {
 	d.want.Phase = state.PhasePromoting
 	if err := d.write(ctx); err != nil {
@@ -200,7 +201,7 @@ func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release)
 		if err != nil {
 			return err
 		}
-		if a.Closed != nil {
+		if a.Closed != nil && len(d.present(d.canary)) > 0 {
 			return errors.New(a.Closed.Reason)
 		}
 	}

@@ -209,6 +209,9 @@ func TestHotfixPastADeadCanary(t *testing.T) {
 			s.mustDeploy(artifact1)
 			s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
 			s.eventually("the router finds canary-1 down", func() bool { return !s.actual().Hosts["canary-1"].Up })
+			// The host's death has closed the canary, which says nothing of the hotfix.
+			s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.gone", Summary: "it died"})
+			s.eventually("the agent closes the canary", func() bool { return s.actual().Closed != nil })
 			s.cutOff("canary-1")
 			stop := s.load()
 			r := s.deployBody(t.Context(), artifact2, strings.Replace(s.body(artifact2), `"promote"`, strconv.Quote(noTraffic), 1))
