@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -95,4 +96,36 @@ func TestShare(t *testing.T) {
 	for _, name := range []string{"hosts.json", "known_hosts", haveFile} {
 		wantFile(t, three, name, "")
 	}
+}
+
+// TestClaim has a holder that has lost its lease without knowing it yet, and one that took its place and has written
+// nothing so far: what the first one still writes is refused, and so not lost unseen.
+func TestClaim(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := store.NewFolder(t.TempDir())
+	one, two := newShare(t, objects, id), newShare(t, objects, id)
+	if err := one.claim(t.Context(), "lab", 1); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, one, "hosts.json", "[1]")
+	if err := one.push(t.Context(), "lab", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.claim(t.Context(), "lab", 2); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, one, "hosts.json", "[late]")
+	if err := one.push(t.Context(), "lab", 1); !errors.As(err, new(*core.LostError)) {
+		t.Errorf("a late write: %v", err)
+	}
+	if err := one.claim(t.Context(), "lab", 1); !errors.As(err, new(*core.LostError)) {
+		t.Errorf("a late claim: %v", err)
+	}
+	if err := two.pull(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, two, "hosts.json", "[1]")
 }
