@@ -8,8 +8,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func TestSetting(t *testing.T) {
 	number := Flag{Name: "x", State: Enabled}.give(float64(3))
 	number.Metadata = map[string]any{Owner: "shop"}

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/creack/pty"
+
 	"github.com/seed-b96de936/troop/core"
 )
 

@@ -46,6 +46,7 @@ func TestFaces(t *testing.T) {
 // its cause has gone.
 func TestTakesOver(t *testing.T) {
 	loop := busyLoop(t, hogUID, "up; while :; do :; done")
+	favour(t, loop.Process.Pid)
 	c := quick
 	c.Treat = []string{"alert"}
 	c.Host = &hostLimits{CPU: 0.001, For: sdk.Duration(500 * time.Millisecond)} // above it as long as the loop runs

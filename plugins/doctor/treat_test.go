@@ -28,6 +28,16 @@ var quick = config{
 	Treat: []string{"alert", "terminate", "kill"},                         // without renice: a reniced loop gets no CPU on such a machine
 }
 
+// favour gives a process enough of a busy machine to be a hog all the time. One that others keep from running is none.
+func favour(t *testing.T, pid int) {
+	t.Helper()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, -10); err != nil {
+		t.Fatal(err)
+	}
+	// The same among sessions, where the kernel schedules them as groups.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte("-10"), 0)
+}
+
 // busyLoop starts a shell script as a user, and waits until it calls up: its traps are set then.
 func busyLoop(t *testing.T, uid uint32, script string) *exec.Cmd {
 	t.Helper()
