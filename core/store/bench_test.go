@@ -1,7 +1,11 @@
 package store_test
 
 import (
+	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
@@ -59,4 +63,42 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkRuns lists the newest of 10,000 runs of a shared store on a machine that has seen none of them, as troop runs
+// does.
+func BenchmarkRuns(b *testing.B) {
+	g := storetest.Gateway(b)
+	truth := store.OpenShared(b.TempDir(), store.NewFolder(filepath.Join(g.Dir, g.Bucket, g.Prefix)), nil) // what the server serves
+	var writers errgroup.Group
+	writers.SetLimit(16)
+	began := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for i := range 10_000 {
+		writers.Go(func() error {
+			r := storetest.NewRun(1)
+			r.Started = began.Add(time.Duration(i) * time.Second)
+			r.ID, r.Status, r.Ended = core.RunID(core.NewID(r.Started)), core.Passed, r.Started
+			return truth.PutRun(b.Context(), r)
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	if err := truth.Close(); err != nil {
+		b.Fatal(err)
+	}
+	s3, err := store.OpenS3(b.Context(), g.S3Options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		f := store.OpenShared(b.TempDir(), store.Patient{Objects: s3, Wait: time.Minute}, nil)
+		runs, err := f.Runs(b.Context(), store.Filter{Limit: 20})
+		if err != nil || len(runs) != 20 {
+			b.Fatal(len(runs), err)
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

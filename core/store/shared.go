@@ -224,7 +224,11 @@ func (x *sending) flush(ctx context.Context, s *shared) error {
 	}
 	defer file.Close()
 	for {
-		part := make([]byte, maxPart)
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		part := make([]byte, max(0, min(maxPart, info.Size()-x.sent)))
 		n, err := file.ReadAt(part, x.sent)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
