@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,9 +144,7 @@ func (w *Workspace) Adopt(ctx context.Context) (*Plan, error) {
 			}
 			return p, w.save(p)
 		}
-		for address, f := range more {
-			taken[address] = f
-		}
+		maps.Copy(taken, more)
 	}
 }
 
