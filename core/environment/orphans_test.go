@@ -21,15 +21,15 @@ func TestSelectOrphans(t *testing.T) {
 		{nil, true, []string{"aws_vpc vpc-1 troop-lab"}},
 		{[]string{"vol-1"}, true, []string{"aws_ebs_volume vol-1"}},
 	} {
-		got, err := Select([]core.Tagged{vpc, data}, x.ids, x.removing)
+		got, err := selected([]core.Tagged{vpc, data}, x.ids, x.removing)
 		if err != nil || !slices.Equal(got.Lines(), x.want) {
-			t.Errorf("Select(%v, %v) = %v, %v, want %v", x.ids, x.removing, got, err, x.want)
+			t.Errorf("selected(%v, %v) = %v, %v, want %v", x.ids, x.removing, got, err, x.want)
 		}
 	}
-	if _, err := Select([]core.Tagged{vpc}, []string{"vol-9"}, false); !errors.As(err, new(*core.NotFoundError)) {
+	if _, err := selected([]core.Tagged{vpc}, []string{"vol-9"}, false); !errors.As(err, new(*core.NotFoundError)) {
 		t.Errorf("an unknown ID: %v", err)
 	}
-	none, err := Select(nil, nil, true)
+	none, err := selected(nil, nil, true)
 	if err != nil || none == nil || !slices.Equal(none.Lines(), []string{"every resource with the tags of the environment is in the state"}) {
 		t.Errorf("none: %v, %v", none, err)
 	}

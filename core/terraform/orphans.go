@@ -108,6 +108,20 @@ func adoptable(found []core.Tagged, shown *tfjson.Plan) map[string]core.Tagged {
 	return pairs
 }
 
+// NothingToAdoptError: no orphan is like a resource that the module makes.
+type NothingToAdoptError struct{ Orphans []core.Tagged }
+
+func (e *NothingToAdoptError) Error() string {
+	if len(e.Orphans) == 0 {
+		return "there is nothing to take in: every resource with the tags of the environment is in the state"
+	}
+	names := make([]string, len(e.Orphans))
+	for i, o := range e.Orphans {
+		names[i] = o.String()
+	}
+	return fmt.Sprintf("there is nothing to take in: the module makes no new resource, or two, like %s", list(names))
+}
+
 // adoptRounds: resources with tags, what hangs on them and is known once they are, and a last plan.
 const adoptRounds = 3
 
@@ -138,9 +152,8 @@ func (w *Workspace) Adopt(ctx context.Context) (*Plan, error) {
 		}
 		more := adoptable(found, shown)
 		if len(more) == 0 || round > adoptRounds {
-			p.Orphans = orphans(found, shown)
-			if p.Empty() {
-				return p, w.Forget()
+			if p.Orphans = orphans(found, shown); len(taken) == 0 {
+				return nil, errors.Join(&NothingToAdoptError{p.Orphans}, w.Forget())
 			}
 			return p, w.save(p)
 		}
