@@ -96,8 +96,16 @@ func patiently(ctx context.Context, f func() error) error {
 	}
 }
 
-// terminate waits until the instance is gone: its groups, its subnet and its disks are in use before.
+// terminate waits until the instance is gone: its groups, its subnet and its disks are in use before. An address of the state
+// that it has is free at once for the next instance.
 func terminate(ctx context.Context, c *ec2.Client, id string) error {
+	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filter("instance-id", id)})
+	if err != nil {
+		return err
+	}
+	if err := disassociate(ctx, c, out.Addresses); err != nil {
+		return err
+	}
 	if _, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {
 		return err
 	}
@@ -124,15 +132,22 @@ func release(ctx context.Context, c *ec2.Client, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, x := range out.Addresses {
+	if err := disassociate(ctx, c, out.Addresses); err != nil {
+		return err
+	}
+	_, err = c.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &id})
+	return err
+}
+
+func disassociate(ctx context.Context, c *ec2.Client, addresses []types.Address) error {
+	for _, x := range addresses {
 		if aws.ToString(x.AssociationId) != "" {
 			if _, err := c.DisassociateAddress(ctx, &ec2.DisassociateAddressInput{AssociationId: x.AssociationId}); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = c.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &id})
-	return err
+	return nil
 }
 
 func deleteRouteTable(ctx context.Context, c *ec2.Client, id string) error {
