@@ -68,7 +68,7 @@ test-e2e:
 test-lab:
 	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
-test-aws: ## the real hashicorp/aws on moto, where both are there; AWS_MIRROR=FOLDER names a provider mirror
+test-aws: build ## the real hashicorp/aws on moto, where both are there; AWS_MIRROR=FOLDER names a provider mirror
 	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws
 
 soak: setup build ## an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200

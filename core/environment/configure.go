@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/remote"
 )
 
 // hostsWait is the timeout for hosts to start.
@@ -67,6 +68,15 @@ func (e *Environment) configure(ctx context.Context, s *site, run ansible.Run, f
 		}
 		s.leaveOut(gone, emit)
 	}
+}
+
+// waitEvent is what a host waits for. What is due is a line, also in a pipe and in the journal.
+func waitEvent(w remote.Waiting) core.Event {
+	kind := core.KindProgress
+	if w.Due {
+		kind = core.KindLog
+	}
+	return core.Event{Kind: kind, Host: w.Host, Summary: string(w.Host) + ": " + w.State}
 }
 
 // play runs a playbook, or skips it if its inputs are unchanged since it last succeeded and every host still has the

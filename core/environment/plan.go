@@ -38,9 +38,12 @@ func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, erro
 	}
 	o := terraform.Options{
 		Dir: e.terraformDir(), Module: module, Environment: e.conf.Name, Variables: t.Variables, Backend: t.Backend,
-		Secrets: e.o.Pipeline.Secrets, What: e.o.What, Run: e.o.Run, Log: e.o.Log,
+		Secrets: e.o.Pipeline.Secrets, What: e.o.What, Run: e.o.Run, Log: e.o.Log, Arguments: e.Arguments(),
 	}
 	if o.Providers, err = e.o.localProviders(module); err != nil {
+		return nil, err
+	}
+	if o.Tagged, err = e.tagged(module); err != nil {
 		return nil, err
 	}
 	if o.Rules, o.Origin, err = e.rules(); err != nil {

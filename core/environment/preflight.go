@@ -131,7 +131,7 @@ func (c *checks) programs() []preflight.Step {
 func (c *checks) provider(ctx context.Context, source string) error {
 	e := c.environment
 	switch {
-	case strings.HasSuffix("/"+source, "/hashicorp/aws"):
+	case strings.HasSuffix("/"+source, awsProvider):
 		key, err := remote.PublicKey(e.dir)
 		if err != nil {
 			return err

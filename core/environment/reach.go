@@ -34,10 +34,10 @@ const awayWait = 30 * time.Second
 // cannot be reached.
 func (e *Environment) reach(ctx context.Context, s *site, emit func(core.Event)) error {
 	var mu sync.Mutex
-	progress := func(h core.HostName, state string) {
+	progress := func(w remote.Waiting) {
 		mu.Lock()
 		defer mu.Unlock()
-		emit(core.Event{Kind: core.KindProgress, Host: h, Summary: string(h) + ": " + state})
+		emit(waitEvent(w))
 	}
 	var err error
 	if s.configured, err = e.configured(s.hosts); err != nil {

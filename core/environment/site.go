@@ -51,13 +51,10 @@ func (e *Environment) open() (*site, error) {
 	if s.secrets, err = e.secrets(); err != nil {
 		return nil, err
 	}
-	keys, users, storage := map[core.HostName]string{}, map[core.HostName]string{}, map[core.HostName]string{}
+	keys, users := map[core.HostName]string{}, map[core.HostName]string{}
 	for _, h := range hosts {
 		_, keys[h.Name] = s.secrets.storageKey(h.Name)
 		users[h.Name] = digest(s.secrets.hostPassword(h.Name))
-		if h.Role == "storage" {
-			storage[h.Name] = s.secrets.hostPassword(h.Name)
-		}
 	}
 	vars := map[string]any{
 		"troop_environment": e.conf.Name, "troop_pipeline": e.o.Pipeline.Name, "troop_storage_keys": keys,
@@ -67,7 +64,7 @@ func (e *Environment) open() (*site, error) {
 		vars["troop_redis_address"] = router.PrivateAddress
 		vars["troop_redis_port"] = redisPort
 		vars["troop_redis_operator"], vars["troop_redis_hosts"] = digest(s.secrets.RedisPassword), users
-		vars["troop_redis_quota_password"], vars["troop_storage_redis_passwords"] = s.secrets.quotaPassword(), storage
+		vars["troop_redis_quota_password"] = s.secrets.quotaPassword()
 		vars["troop_app_redis_port"], vars["troop_app_redis_password"] = appRedisPort, s.secrets.appPassword()
 	}
 	if e.conf.Ansible != nil {

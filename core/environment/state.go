@@ -37,7 +37,50 @@ func (e *Environment) Restore(ctx context.Context, number int) error {
 	if err := w.Restore(ctx, number); err != nil {
 		return err
 	}
-	err = e.record(ctx, w)
+	return e.recordPresent(ctx, w)
+}
+
+// Recover writes the state that the last apply could not write to its backend, once agree has agreed to what it adds, and
+// records its hosts. Without such a state the error is terraform.ErrNotErrored.
+func (e *Environment) Recover(ctx context.Context, agree func(terraform.Difference) error) error {
+	w, err := e.terraform(ctx)
+	if err != nil {
+		return err
+	}
+	errored, err := w.Errored(ctx)
+	if err != nil {
+		return err
+	}
+	present, err := w.State(ctx)
+	if err != nil {
+		return err
+	}
+	if err := agree(terraform.Diff(present, errored)); err != nil {
+		return err
+	}
+	if err := w.Recover(ctx); err != nil {
+		return err
+	}
+	return e.recordPresent(ctx, w)
+}
+
+// Recovering calls plan. If the last apply could not write its state, that is recovered first.
+func (e *Environment) Recovering(
+	ctx context.Context, agree func(terraform.Difference) error, plan func(context.Context) (*terraform.Plan, error),
+) (*terraform.Plan, error) {
+	p, err := plan(ctx)
+	if !errors.As(err, new(*terraform.ErroredError)) {
+		return p, err
+	}
+	if err := e.Recover(ctx, agree); err != nil {
+		return nil, err
+	}
+	return plan(ctx)
+}
+
+// recordPresent records the hosts of the present state, or that there are none.
+func (e *Environment) recordPresent(ctx context.Context, w *terraform.Workspace) error {
+	err := e.record(ctx, w)
 	if errors.Is(err, terraform.ErrNoHosts) {
 		return e.forget()
 	}

@@ -210,10 +210,11 @@ func (q *queue) deliver(ctx context.Context, batch []*item) (again []*item) {
 		for _, l := range lines {
 			q.keep(ctx, l)
 		}
+		// The report comes first: who waits for the last item may end then.
+		q.router.report(q.to, lines, "notify.sent", core.Info, "told "+name(q.to)+": "+summary(lines))
 		for _, x := range told {
 			x.done(nil)
 		}
-		q.router.report(q.to, lines, "notify.sent", core.Info, "told "+name(q.to)+": "+summary(lines))
 		return nil
 	}
 	err = fmt.Errorf("tell %s: %w", name(q.to), err)

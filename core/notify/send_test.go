@@ -200,6 +200,7 @@ func TestMailToSeveral(t *testing.T) {
 		Notifiers: []core.Notifier{{Type: "email", Name: "ops", On: []string{"alert"}, URL: "smtp://" + addr + "/?from=troop@localhost&to=one@x,nobody@x,two@x"}},
 		Send:      Send,
 		Report: func(e core.Event) {
+			time.Sleep(20 * time.Millisecond) // so that a report which Handle does not wait for comes too late
 			mu.Lock()
 			defer mu.Unlock()
 			to, _ := e.Data["receiver"].(string)

@@ -200,17 +200,16 @@ func (a *account) orphans(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%d instances have the environment's tag, but the state cannot be read: %w", len(ours), err)
 	}
-	var lost, ids []string
+	var lost []string
 	for _, i := range ours {
 		if id := aws.ToString(i.InstanceId); !slices.Contains(managed, id) {
 			lost = append(lost, strings.TrimSpace(id+" "+tagOf(i.Tags, "troop:host")))
-			ids = append(ids, id)
 		}
 	}
 	if len(lost) > 0 {
 		return "", &Problem{
 			"instances that are not in the state: " + strings.Join(lost, ", "),
-			fmt.Sprintf("unless another folder's state has them: aws ec2 terminate-instances --region %s --instance-ids %s", a.region, strings.Join(ids, " ")),
+			fmt.Sprintf("unless another folder's state has them: troop state adopt --env %s takes them in, troop state orphans --remove --env %[1]s removes them", a.Environment),
 		}
 	}
 	return fmt.Sprintf("all %d instances are in the state", len(ours)), nil

@@ -201,7 +201,7 @@ func TestProblems(t *testing.T) {
 		}, nil},
 		{"no key yet", "key", core.Passed, "not made yet; the first plan makes it", "", nil, nil, func(e *preflight.EC2) { e.PublicKey = "" }},
 
-		{"instances in no state", "orphans", core.Failed, "instances that are not in the state: i-2 web-i-2, i-3 web-i-3", "terminate-instances --region eu-central-1 --instance-ids i-2 i-3", nil, func(a *account) {
+		{"instances in no state", "orphans", core.Failed, "instances that are not in the state: i-2 web-i-2, i-3 web-i-3", "troop state orphans --remove --env production removes them", nil, func(a *account) {
 			stopped, gone, theirs := ours("i-3"), ours("i-4"), ours("i-5")
 			stopped.State, gone.State, theirs.Tags = "stopped", "terminated", nil
 			a.Instances = []fakeaws.Instance{ours("i-1"), ours("i-2"), stopped, gone, theirs}

@@ -1,6 +1,6 @@
 // Package preflight checks the prerequisites of an environment before anything is made: account, region, image, programs
-// on this machine. It changes nothing. It is the only package that calls EC2, STS and Service Quotas. core/environment
-// imports it.
+// on this machine. It also finds what an interrupted apply made on EC2 and no state knows; Remove removes that, all else
+// changes nothing. It is the only package that calls EC2, STS and Service Quotas. core/environment imports it.
 package preflight
 
 import (

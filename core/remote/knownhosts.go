@@ -71,6 +71,9 @@ var anyKey = []string{
 	ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 }
 
+// environment is the name of the environment in whose folder the file is.
+func (k knownHosts) environment() string { return filepath.Base(filepath.Dir(k.file)) }
+
 // algorithms returns the key types to request: only that of the pinned key, since another key of the same host would look
 // like a changed one.
 func (k knownHosts) algorithms(h core.Host) ([]string, error) {
@@ -145,7 +148,7 @@ func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) err
 		return errUnknown
 	}
 	return &HostKeyError{
-		Host: h.Name, Address: knownhosts.Normalize(address(h)), Environment: filepath.Base(filepath.Dir(k.file)),
+		Host: h.Name, Address: knownhosts.Normalize(address(h)), Environment: k.environment(),
 		Got: ssh.FingerprintSHA256(key), Want: ssh.FingerprintSHA256(bad.Want[0].Key),
 	}
 }

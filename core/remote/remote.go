@@ -28,8 +28,9 @@ const (
 
 // Client connects to hosts. It is safe for concurrent use.
 type Client struct {
-	key   keyPair
-	known knownHosts
+	key      keyPair
+	known    knownHosts
+	patience patience
 
 	mu     sync.Mutex
 	conns  map[string]*conn // by user@address:port
@@ -48,7 +49,7 @@ func New(dir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{key: key, known: knownHosts{file: dir + "/known_hosts"}, conns: map[string]*conn{}}, nil
+	return &Client{key: key, known: knownHosts{file: dir + "/known_hosts"}, patience: usual(), conns: map[string]*conn{}}, nil
 }
 
 // PublicKey returns the public half of the key in authorized_keys format, without a newline.
@@ -215,17 +216,25 @@ func (c *Client) connect(ctx context.Context, h core.Host) (*ssh.Client, error) 
 	return client, nil
 }
 
+// errLocal: the cause is on this machine, not on the host.
+var errLocal = errors.New("connect")
+
+// noAnswer: a host did not answer in time.
+type noAnswer struct{ after time.Duration }
+
+func (e noAnswer) Error() string { return fmt.Sprintf("no answer within %s", e.after) }
+
 func (c *Client) dial(ctx context.Context, h core.Host) (*ssh.Client, error) {
 	conf, err := c.config(h)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
 	}
 	return c.handshake(ctx, h, conf)
 }
 
 // handshake makes a connection; its timeout is dialTimeout.
 func (c *Client) handshake(ctx context.Context, h core.Host, conf *ssh.ClientConfig) (*ssh.Client, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %s", dialTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, noAnswer{dialTimeout})
 	defer cancel()
 	addr := address(h)
 	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)

@@ -190,13 +190,13 @@ func TestWait(t *testing.T) {
 	ready := time.AfterFunc(300*time.Millisecond, func() { remotetest.Listen(t, fmt.Sprintf("127.0.0.1:%d", port), c.PublicKey()) })
 	t.Cleanup(func() { ready.Stop() })
 	got := map[core.HostName][]string{}
-	err = c.Wait(t.Context(), []core.Host{up.Host("up"), late}, 10*time.Second, func(h core.HostName, text string) {
-		got[h] = append(got[h], text)
+	err = c.Wait(t.Context(), []core.Host{up.Host("up"), late}, 10*time.Second, func(w remote.Waiting) {
+		got[w.Host] = append(got[w.Host], w.State)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got["up"]) != 1 || len(got["late"]) < 2 || !strings.Contains(got["late"][0], "refused") {
+	if len(got["up"]) != 1 || len(got["late"]) < 2 || !strings.Contains(got["late"][0], "refuses") {
 		t.Errorf("progress = %q", got)
 	}
 
@@ -242,7 +242,7 @@ func TestWaitTellsOfSlowCloudInit(t *testing.T) {
 	}
 	s.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
 	var got []string
-	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(_ core.HostName, text string) { got = append(got, text) })
+	err := c.Wait(t.Context(), []core.Host{s.Host("web-1")}, 3*time.Second, func(w remote.Waiting) { got = append(got, w.State) })
 	if err == nil || !strings.Contains(err.Error(), "web-1") || !strings.Contains(err.Error(), "cloud-init did not finish within 3s: status: running; detail: installs packages") {
 		t.Errorf("timeout: %v", err)
 	}

@@ -184,21 +184,35 @@ func (w *Workspace) Restore(ctx context.Context, number int) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
+	if err := w.replace(ctx, fmt.Sprintf("copy %d", number), copied, h, nil); err != nil {
+		return fmt.Errorf("restore state: %w", err)
+	}
+	return nil
+}
+
+// replace puts a state in the place of the present one, which is set aside first and may be refused by check. The caller
+// holds the lock.
+func (w *Workspace) replace(ctx context.Context, what string, state []byte, h header, check func(present header) error) error {
 	file := w.path("restore.tfstate")
 	defer func() { _ = os.Remove(file) }()
-	err = w.locking(ctx, func(tf *tfexec.Terraform) error {
+	err := w.locking(ctx, func(tf *tfexec.Terraform) error {
 		present, err := w.setAside(ctx, tf)
 		if err != nil {
 			return err
 		}
 		if present != nil && present.Lineage != h.Lineage {
-			return fmt.Errorf("copy %d is of another state: its lineage is %s, that of the present one %s", number, h.Lineage, present.Lineage)
+			return fmt.Errorf("%s is of another state: its lineage is %s, that of the present one %s", what, h.Lineage, present.Lineage)
+		}
+		if present != nil && check != nil {
+			if err := check(*present); err != nil {
+				return err
+			}
 		}
 		if present != nil {
 			// Terraform accepts only a state with a higher serial than the present one, which protects concurrent writes.
 			h.Serial = max(h.Serial, present.Serial+1)
 		}
-		b, err := withSerial(copied, h.Serial)
+		b, err := withSerial(state, h.Serial)
 		if err != nil {
 			return err
 		}
@@ -207,10 +221,7 @@ func (w *Workspace) Restore(ctx context.Context, number int) error {
 		}
 		return undecorated(tf.StatePush(ctx, file, tfexec.Lock(true)))
 	})
-	if err != nil {
-		return fmt.Errorf("restore state: %w", w.attribute(err))
-	}
-	return nil
+	return w.attribute(err)
 }
 
 func withSerial(state []byte, serial uint64) ([]byte, error) {

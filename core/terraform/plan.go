@@ -51,6 +51,9 @@ type Plan struct {
 	Outputs  []string     `json:"outputs"`            // names of the outputs that change, sorted
 	Capacity []Capacity   `json:"capacity"`           // by name
 
+	// Orphans are resources with the environment's tags that are in no state.
+	Orphans []core.Tagged `json:"orphans,omitempty"`
+
 	File core.Digest `json:"file"` // of the file that Apply will use
 
 	Inputs core.Digest `json:"inputs,omitempty"` // of the module and its variables
@@ -134,7 +137,7 @@ func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.Pl
 		return nil, err
 	}
 	defer release()
-	p, err := w.make(ctx, "plan", func(core.Digest) []tfexec.PlanOption { return options })
+	p, err := w.make(ctx, "plan", planOptions(options...))
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +146,11 @@ func (w *Workspace) plan(ctx context.Context, destroy bool, options ...tfexec.Pl
 		return p, w.Forget() // an empty plan is not saved: it would hide later changes
 	}
 	return p, w.save(p)
+}
+
+// planOptions are the same for all inputs.
+func planOptions(options ...tfexec.PlanOption) func(core.Digest) []tfexec.PlanOption {
+	return func(core.Digest) []tfexec.PlanOption { return options }
 }
 
 // Drift lists changes since the last apply that Terraform did not make. It does not touch the saved plan. While module and
@@ -173,42 +181,55 @@ func (w *Workspace) Drift(ctx context.Context) (*Plan, error) {
 // make runs Terraform to write a plan to a file. options chooses the kind of plan, given the digest of the module and its
 // variables. The caller holds the lock.
 func (w *Workspace) make(ctx context.Context, name string, options func(inputs core.Digest) []tfexec.PlanOption) (*Plan, error) {
-	if err := w.repair(); err != nil {
+	if err := w.writeImports(nil); err != nil { // of an Adopt that was killed
 		return nil, err
 	}
-	if err := w.prepare(ctx); err != nil {
+	p, shown, err := w.makeShown(ctx, name, options)
+	if err != nil {
 		return nil, err
+	}
+	w.findOrphans(ctx, p, shown)
+	return p, nil
+}
+
+// makeShown is make that also returns the plan as Terraform shows it. It does not look for orphans.
+func (w *Workspace) makeShown(ctx context.Context, name string, options func(inputs core.Digest) []tfexec.PlanOption) (*Plan, *tfjson.Plan, error) {
+	if err := errors.Join(w.repair(), w.errored()); err != nil {
+		return nil, nil, err
+	}
+	if err := w.prepare(ctx); err != nil {
+		return nil, nil, err
 	}
 	variables, err := w.writeVariables()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = os.Remove(variables) }() // may hold secrets; written anew for every plan
 	inputs, err := w.inputs(variables)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	file := w.path(name)
-	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if err := remove(file); err != nil {
+		return nil, nil, err
 	}
 	lock, err := w.planPast(ctx, append(options(inputs), tfexec.VarFile(variables), tfexec.Out(file)))
 	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+		return nil, nil, fmt.Errorf("plan: %w", err)
 	}
-	p, err := w.shown(ctx, file)
+	p, shown, err := w.shown(ctx, file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.Lock, p.Inputs = lock, inputs
-	return p, nil
+	return p, shown, nil
 }
 
 // shown reads a plan from the file that Terraform wrote.
-func (w *Workspace) shown(ctx context.Context, file string) (*Plan, error) {
+func (w *Workspace) shown(ctx context.Context, file string) (*Plan, *tfjson.Plan, error) {
 	var raw bytes.Buffer
 	if err := os.Chmod(file, 0o600); err != nil { // holds secrets
-		return nil, err
+		return nil, nil, err
 	}
 	var shown *tfjson.Plan
 	err := w.run(ctx, func(tf *tfexec.Terraform) (err error) {
@@ -217,21 +238,21 @@ func (w *Workspace) shown(ctx context.Context, file string) (*Plan, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("show plan: %w", err)
+		return nil, nil, fmt.Errorf("show plan: %w", err)
 	}
 	now := time.Now()
 	p, err := read(shown, raw.Bytes(), w.Secrets, now)
 	if err != nil {
-		return nil, fmt.Errorf("read plan: %w", err)
+		return nil, nil, fmt.Errorf("read plan: %w", err)
 	}
 	p.Made, p.Origin = now, w.Origin
 	p.ID = p.id()
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.File = core.DigestOf(b)
-	return p, nil
+	return p, shown, nil
 }
 
 // inputs is the digest of the module's files and of the variables in a file.

@@ -30,11 +30,13 @@ type Review struct {
 	Needed   bool           `json:"approval_needed"`    // whether apply needs an approval
 	Approval *Approval      `json:"approval,omitempty"` // nil: not approved
 	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last approval, if it was for another plan
+
+	arguments string // select the environment in commands
 }
 
 // Review checks a plan against the manifest's limits and the team's rules, and finds its approval.
 func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Review, error) {
-	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Needed: conf.Approve && !p.Empty()}
+	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Needed: conf.Approve && !p.Empty(), arguments: w.arguments()}
 	if w.Rules != nil && !p.Empty() {
 		findings, err := w.Rules.Judge(ctx, p.shown)
 		if err != nil {

@@ -176,6 +176,8 @@ func (w *Workspace) locking(ctx context.Context, f func(*tfexec.Terraform) error
 		return w.setInterrupted(nil)
 	case ctx.Err() != nil, ok && !exit.Exited():
 		return err
+	case w.errored() != nil: // the backend was away: the lock may be there still
+		return err
 	}
 	return errors.Join(err, w.setInterrupted(before))
 }

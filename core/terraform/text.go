@@ -71,6 +71,7 @@ func (r *Review) lines(verbose bool) []string {
 	if r.Lock != nil {
 		say("! the state is locked by %s; apply frees the lock", r.Lock)
 	}
+	lines = append(lines, r.orphanLines(r.arguments)...)
 	for _, d := range r.Drift {
 		for _, x := range d.Differences() {
 			say("! changed outside of Terraform: %s", x)

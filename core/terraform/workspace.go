@@ -4,6 +4,7 @@
 package terraform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -37,6 +38,10 @@ type Options struct {
 	Providers map[string]string
 	// Origin is what plans are made from; its version of Terraform is filled in.
 	Origin Origin
+	// Tagged lists what carries the environment's tags at the provider, to find what no state knows; nil: nobody can. Optional.
+	Tagged func(context.Context) ([]core.Tagged, error)
+	// Arguments select the environment in commands that messages suggest; empty: --env and its name.
+	Arguments string
 	// Rules judge plans; nil: none.
 	Rules Rules
 	// Secrets are values to hide even if Terraform does not mark them as sensitive.
@@ -92,6 +97,9 @@ const own = ".troop"
 func (w *Workspace) path(elem ...string) string {
 	return filepath.Join(append([]string{w.Dir, own}, elem...)...)
 }
+
+// arguments select the environment in commands that messages suggest.
+func (w *Workspace) arguments() string { return cmp.Or(w.Arguments, " --env "+w.Environment) }
 
 // interruptGrace is the time between the interrupt and the kill of a Terraform that does not end.
 const interruptGrace = 30 * time.Second

@@ -41,8 +41,8 @@ resource "aws_instance" "host" {
   depends_on = [aws_route.internet, aws_route_table_association.this] # a host installs packages at once
 
   lifecycle {
-    ignore_changes       = [ami]
-    replace_triggered_by = [terraform_data.birth[each.key]]
+    ignore_changes       = [ami, key_name]
+    replace_triggered_by = [terraform_data.birth[each.key], terraform_data.key]
 
     precondition {
       condition     = contains(keys(local.subnets), local.zone_of[each.key])
@@ -67,6 +67,12 @@ resource "terraform_data" "birth" {
   for_each = var.hosts
 
   input = { role = each.value.role, image = var.image, architecture = var.architecture }
+}
+
+# Another key replaces the hosts, not another key pair: one that is taken into the state is made anew, since AWS does not say
+# which key it holds.
+resource "terraform_data" "key" {
+  input = trimspace(var.ssh_public_key)
 }
 
 # DNS names point to the router: it keeps its address when it is replaced.

@@ -49,14 +49,18 @@ func StartWithRules(t testing.TB, routers, others []string) *Server {
 	for _, h := range slices.Concat(routers, others) {
 		hosts[h] = digest(PasswordOf(h))
 	}
-	vars, err := json.Marshal(map[string]any{"redis_operator": digest(PasswordOf("operator")), "redis_hosts": hosts, "redis_routers": routers})
+	vars, err := json.Marshal(map[string]any{
+		"redis_operator": digest(PasswordOf("operator")), "redis_hosts": hosts, "redis_routers": routers, "redis_quota_password": PasswordOf("quota"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const program = `import sys, json, jinja2
+import hashlib
 env = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+env.filters["hash"] = lambda text, name: hashlib.new(name, text.encode()).hexdigest()
 sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sys.stdin)))`
-	render := exec.CommandContext(t.Context(), "python3", "-c", program, template())
+	render := exec.CommandContext(t.Context(), "python3", "-c", program, Role("templates/users.acl.j2"))
 	render.Stdin = strings.NewReader(string(vars))
 	rules, err := render.Output()
 	if err != nil {
@@ -79,9 +83,10 @@ func digest(password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// template is the file of the role. Tests are compiled with -trimpath, so the working folder says where the tree is.
-func template() string {
-	const name = "playbooks/roles/redis/templates/users.acl.j2"
+// Role is the path of a file of the role redis. Tests are compiled with -trimpath, so the working folder says where the
+// tree is.
+func Role(file string) string {
+	name := filepath.Join("playbooks/roles/redis", file)
 	dir, err := os.Getwd()
 	for err == nil && dir != "/" {
 		if file := filepath.Join(dir, name); exists(file) {

@@ -16,7 +16,7 @@ func (a *app) applyCmd() *cobra.Command {
 		Long: `Apply does what the saved plan says, and nothing else; without a saved plan it makes one, shows it and asks. Then it
 configures the hosts. Where the manifest says review { approve = true }, nothing is changed before troop approve.`,
 		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
-			plan, err := e.ToApply(ctx)
+			plan, err := e.Recovering(ctx, a.agreeToRecover(yes), e.ToApply)
 			if err != nil {
 				return err
 			}
@@ -67,11 +67,11 @@ func (a *app) review(ctx context.Context, e *environment.Environment, plan *terr
 
 // agree shows a plan and finds out whether it may be carried out: by its review, by an approval, by asking.
 func (a *app) agree(ctx context.Context, e *environment.Environment, plan *terraform.Plan, yes bool, question string) error {
-	if plan.Empty() {
+	if plan.Empty() && len(plan.Orphans) == 0 {
 		return nil
 	}
 	r, err := a.review(ctx, e, plan)
-	if err != nil {
+	if err != nil || plan.Empty() {
 		return err
 	}
 	if err := e.Refusal(r); err != nil || r.Needed || yes {

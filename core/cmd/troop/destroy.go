@@ -13,7 +13,7 @@ func (a *app) destroyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "destroy [MANIFEST]", Short: "Remove all hosts of an environment",
 		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
-			plan, err := e.PlanDestroy(ctx)
+			plan, err := e.Recovering(ctx, a.agreeToRecover(yes), e.PlanDestroy)
 			if err != nil {
 				return err
 			}

@@ -124,11 +124,19 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// s3 serves the state of a module, and the conditional writes that its lock needs, until the script ends.
+// s3 serves the state of a module, and the conditional writes that its lock needs, until the script ends. While the script
+// has a file s3-away, it answers as S3 does when it is away.
 func s3(ts *testscript.TestScript, _ bool, _ []string) {
 	backend := s3mem.New()
 	ts.Check(backend.CreateBucket("states"))
-	server := httptest.NewServer(gofakes3.New(backend).Server())
+	there, away := gofakes3.New(backend).Server(), ts.MkAbs("s3-away")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := os.Stat(away); err == nil {
+			http.Error(w, "away", http.StatusServiceUnavailable)
+			return
+		}
+		there.ServeHTTP(w, r)
+	}))
 	ts.Defer(server.Close)
 	backends.Store(server.URL, gofakes3.Backend(backend))
 	ts.Setenv("AWS_ENDPOINT_URL_S3", server.URL)

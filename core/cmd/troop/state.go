@@ -22,7 +22,7 @@ func (a *app) stateCmd() *cobra.Command {
 machine, or in a backend such as S3. The newest 20 copies are kept, and for 30 days the last one of each day.`,
 	}
 	c.AddCommand(a.stateListCmd(), a.stateShowCmd(), a.stateHistoryCmd(), a.stateDiffCmd(), a.stateRestoreCmd(),
-		a.stateLockCmd(), a.stateUnlockCmd())
+		a.stateLockCmd(), a.stateUnlockCmd(), a.stateOrphansCmd(), a.stateAdoptCmd(), a.stateRecoverCmd())
 	return c
 }
 
@@ -244,6 +244,84 @@ troop apply knows that, frees the lock once its plan is confirmed, and repairs w
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "free it without asking")
 	return c
+}
+
+func (a *app) stateOrphansCmd() *cobra.Command {
+	var yes, removing bool
+	c := &cobra.Command{
+		Use: "orphans [MANIFEST] [ID...]", Short: "List, or remove, resources with the environment's tags that are in no state",
+		Long: `An apply that was killed may have made resources that no state knows. Orphans lists them; troop state adopt takes them
+into the state; --remove removes them for good, or only those with the given IDs. A disk with data is removed only if its
+ID is given. A state in another folder may know them: an environment of the same name in the same account.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, ids, err := a.open(c, args)
+			if err != nil {
+				return err
+			}
+			found, err := e.Orphans(c.Context(), ids, removing)
+			if err != nil {
+				return err
+			}
+			a.ui.Report(found)
+			if !removing || len(found) == 0 {
+				return nil
+			}
+			if !yes {
+				if err := a.confirm("Remove them for good?", "pass --yes"); err != nil {
+					return err
+				}
+			}
+			return e.RemoveOrphans(c.Context(), found, func(o core.Tagged) { a.ui.Note("removed " + o.String()) })
+		},
+	}
+	c.Flags().BoolVar(&removing, "remove", false, "remove them for good")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "remove without asking")
+	return c
+}
+
+func (a *app) stateAdoptCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "adopt [MANIFEST]", Short: "Plan to take resources that are in no state into it",
+		Long: `An apply that was killed may have made resources that no state knows. Adopt saves a plan that imports each of them where
+the module makes a new resource with the same tags; troop apply applies it, as any other plan.`,
+		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
+			plan, err := e.Adopt(ctx)
+			if err != nil {
+				return err
+			}
+			if _, err := a.review(ctx, e, plan); err != nil {
+				return err
+			}
+			a.ui.Note("apply it: troop apply" + e.Arguments())
+			return nil
+		}),
+	}
+}
+
+func (a *app) stateRecoverCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "recover [MANIFEST]", Short: "Write the state that the last apply could not write to its backend",
+		Long: `If the backend is away when an apply ends, Terraform leaves the state in a file, and without it the next apply would make
+everything once more. Recover shows what the file adds to the backend's state, asks, and writes it there. Apply and
+destroy ask the same question.`,
+		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
+			return e.Recover(ctx, a.agreeToRecover(yes))
+		}),
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "write it without asking")
+	return c
+}
+
+// agreeToRecover shows what a state that an apply could not write adds, and asks.
+func (a *app) agreeToRecover(yes bool) func(terraform.Difference) error {
+	return func(d terraform.Difference) error {
+		a.showDifference(d)
+		if yes {
+			return nil
+		}
+		return a.confirm("The last apply could not write its state to the backend. Write it now?", "pass --yes")
+	}
 }
 
 // completeCopies offers the copies of the state.

@@ -37,6 +37,24 @@ run "newer_image" {
   }
 }
 
+run "another_key" {
+  command = plan
+
+  variables {
+    ssh_public_key = "ssh-ed25519 AAAA2 troop"
+  }
+
+  override_data {
+    target = data.aws_ami.this
+    values = { id = "ami-0aaaaaaaaaaaaaaa2", architecture = "x86_64", root_device_type = "ebs" }
+  }
+
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.ami == "ami-0aaaaaaaaaaaaaaa2"])
+    error_message = "Another key replaces all hosts."
+  }
+}
+
 run "another_system" {
   command = plan
 

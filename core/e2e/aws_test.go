@@ -1,0 +1,283 @@
+//go:build aws
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/terraform/moto"
+)
+
+// cloud is a project with one environment on moto, with its state in a bucket there.
+type cloud struct {
+	dir, name string
+}
+
+const cloudManifest = `pipeline "shop" {
+  source { path = "." }
+}
+environment %[1]q {
+  terraform {
+    module    = "aws"
+    variables = {
+      region    = %[2]q
+      ssh_cidrs = ["203.0.113.7/32"]
+      zones     = ["%[2]sa"]
+      hosts     = %[3]s
+    }
+    backend "s3" {
+      bucket         = "state"
+      key            = %[1]q
+      region         = %[2]q
+      use_lockfile   = true
+      use_path_style = true
+    }
+    review { approve = %[4]t }
+  }
+}
+`
+
+func newCloud(t *testing.T, name, hosts string, approve bool) cloud {
+	t.Helper()
+	c := cloud{dir: t.TempDir(), name: name}
+	text := fmt.Sprintf(cloudManifest, name, moto.Region, hosts, approve)
+	if err := os.WriteFile(filepath.Join(c.dir, "pipeline.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "."}, {"-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "first"}} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = c.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	return c
+}
+
+func (c cloud) command(args ...string) *exec.Cmd {
+	troop, _ := filepath.Abs("../../bin/troop")
+	cmd := exec.Command(troop, args...)
+	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), "NO_COLOR=1")
+	return cmd
+}
+
+// troop runs a command to its end. It must end with the status.
+func (c cloud) troop(t *testing.T, status int, args ...string) string {
+	t.Helper()
+	cmd := c.command(args...)
+	out, _ := cmd.CombinedOutput()
+	if got := cmd.ProcessState.ExitCode(); got != status {
+		t.Fatalf("troop %v: exit status %d, want %d\n%s", args, got, status, out)
+	}
+	return string(out)
+}
+
+// killedApply kills an apply with -9 once a line matches.
+func (c cloud) killedApply(t *testing.T, moment string) {
+	t.Helper()
+	cmd := c.command("apply", "--yes", "--configure=false")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Fprintln(&seen, lines.Text())
+		if regexp.MustCompile(moment).MatchString(lines.Text()) {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			return
+		}
+	}
+	_ = cmd.Wait()
+	t.Fatalf("the apply ended before %s:\n%s", moment, seen.String())
+}
+
+// own returns the IDs of the environment's resources of a kind.
+func (c cloud) own(t *testing.T, describe, query string, more ...string) string {
+	t.Helper()
+	filters := append([]string{"Name=tag:troop:environment,Values=" + c.name}, more...)
+	return moto.AWS(t, append([]string{"ec2", describe, "--query", query, "--filters"}, filters...)...)
+}
+
+const twoHosts = `{ router-1 = { role = "router" }, storage-1 = { role = "storage" } }`
+
+// ids returns the IDs of all resources with the environment's tag, by the beginning of the ID.
+func (c cloud) ids(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	found := moto.AWS(t, "ec2", "describe-tags", "--query", "Tags[].ResourceId", "--filters", "Name=key,Values=troop:environment", "Name=value,Values="+c.name)
+	for id := range strings.FieldsSeq(found) {
+		kind, _, _ := strings.Cut(id, "-")
+		all[kind] = append(all[kind], id)
+	}
+	return all
+}
+
+func (c cloud) running(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=instance-state-name,Values=pending,running"))
+}
+
+// whole checks that everything is there once, and in the state.
+func (c cloud) whole(t *testing.T) {
+	t.Helper()
+	ids := c.ids(t)
+	for kind, want := range map[string]int{"vpc": 1, "subnet": 1, "igw": 1, "rtb": 1, "sg": 4, "eipalloc": 1} {
+		if len(ids[kind]) != want {
+			t.Errorf("%s: %s, want %d", kind, ids[kind], want)
+		}
+	}
+	// A key pair that is taken in is made anew, and moto has the tags of the former.
+	if keys := strings.Fields(c.own(t, "describe-key-pairs", "KeyPairs[].KeyPairId")); len(keys) != 1 {
+		t.Errorf("key pairs: %s, want 1", keys)
+	}
+	if running := c.running(t); len(running) != 2 {
+		t.Errorf("instances: %s, want 2", running)
+	}
+	if data := strings.Fields(c.own(t, "describe-volumes", "Volumes[].VolumeId", "Name=tag:troop:data,Values=storage-1")); len(data) != 1 {
+		t.Errorf("disks with data: %s, want 1", data)
+	}
+	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") || strings.Contains(out, "in no state") {
+		t.Errorf("a plan after it:\n%s", out)
+	}
+}
+
+// moments of an apply, by the line that begins them.
+var moments = map[string]string{
+	"network":     `aws_vpc\.this\[0\]: done`,
+	"subnet":      `aws_subnet\..*: done`,
+	"groups":      `aws_security_group\.router: done`,
+	"instances":   `aws_instance\..*: done`,
+	"attachments": `aws_(eip_association|volume_attachment)\..*: done`,
+}
+
+// TestRealOrphans kills an apply with -9 at several moments. Every later plan names what no state knows; it can be taken in,
+// or removed, and the next apply makes the rest.
+func TestRealOrphans(t *testing.T) {
+	moto.Start(t)
+	moto.AWS(t, "s3", "mb", "s3://state")
+	t.Run("all", func(t *testing.T) { // ends when all moments have, before moto does
+		for name, moment := range moments {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := newCloud(t, name, twoHosts, false)
+				c.killedApply(t, moment)
+				before, running := c.ids(t), c.running(t)
+				c.named(t, c.troop(t, 2, "plan"))
+				adopted := c.troop(t, 0, "state", "adopt")
+				if !strings.Contains(adopted, "imported as") && !strings.Contains(adopted, "> import") {
+					t.Errorf("nothing is taken in:\n%s", adopted)
+				}
+				c.troop(t, 0, "apply", "--yes", "--configure=false")
+				c.whole(t)
+				after := append(c.ids(t)["vpc"], c.running(t)...)
+				for _, id := range append(before["vpc"], running...) {
+					if !slices.Contains(after, id) {
+						t.Errorf("%s was replaced", id)
+					}
+				}
+			})
+		}
+		for _, name := range []string{"groups", "attachments"} {
+			t.Run("remove-"+name, func(t *testing.T) {
+				t.Parallel()
+				c := newCloud(t, "remove-"+name, twoHosts, false)
+				c.killedApply(t, moments[name])
+				c.troop(t, 2, "state", "orphans", "--remove") // nobody to ask
+				data := c.own(t, "describe-volumes", "Volumes[].VolumeId", "Name=tag:troop:data,Values=storage-1")
+				if out := c.troop(t, 0, "state", "orphans", "--remove", "--yes"); data != "" && strings.Contains(out, "removed aws_ebs_volume "+data) {
+					t.Errorf("a disk with data is removed:\n%s", out)
+				}
+				if data != "" && strings.Contains(c.troop(t, 0, "state", "orphans"), data) {
+					c.troop(t, 0, "state", "orphans", data, "--remove", "--yes")
+				}
+				c.troop(t, 0, "apply", "--yes", "--configure=false")
+				c.whole(t)
+			})
+		}
+	})
+}
+
+// named checks that a plan names everything that the environment has and its state has not.
+func (c cloud) named(t *testing.T, plan string) {
+	t.Helper()
+	state, _ := exec.Command("aws", "s3", "cp", "s3://state/"+c.name, "-").Output() // there is none before it was first written
+	for kind, ids := range c.ids(t) {
+		for _, id := range ids {
+			if kind != "vol" && !strings.Contains(plan, id) && !bytes.Contains(state, []byte(id)) { // a root disk goes with its instance
+				t.Errorf("the plan does not name %s:\n%s", id, plan)
+			}
+		}
+	}
+	if !strings.Contains(plan, "in no state") || !strings.Contains(plan, "troop state adopt --env "+c.name) {
+		t.Errorf("no remedy:\n%s", plan)
+	}
+}
+
+// TestRealTroop takes an environment through plan, approval, apply, state, preflight, drift and destroy.
+func TestRealTroop(t *testing.T) {
+	moto.Start(t)
+	moto.AWS(t, "s3", "mb", "s3://state")
+	c := newCloud(t, "cloud", `{ router-1 = { role = "router" }, web-1 = { role = "production" } }`, true)
+	out := c.troop(t, 2, "plan")
+	id := regexp.MustCompile(`\(plan ([0-9a-f]{12})\)`).FindStringSubmatch(out)
+	if id == nil || !strings.Contains(out, "waits for approval") {
+		t.Fatalf("plan:\n%s", out)
+	}
+	if out := c.troop(t, 1, "apply", "--yes", "--configure=false"); !strings.Contains(out, "troop approve") {
+		t.Errorf("without an approval:\n%s", out)
+	}
+	c.troop(t, 0, "approve", id[1])
+	if out := c.troop(t, 0, "apply", "--configure=false"); !strings.Contains(out, "web-1") {
+		t.Errorf("apply:\n%s", out)
+	}
+	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") {
+		t.Errorf("a second plan:\n%s", out)
+	}
+	for want, args := range map[string][]string{
+		`aws_instance.host["web-1"]`: {"state", "list"},
+		"t3.small":                   {"state", "show", "web-1"},
+		"is not locked":              {"state", "lock"},
+		"in the state":               {"preflight"},
+	} {
+		if args[0] == "preflight" {
+			cmd := c.command(args...)
+			if out, _ := cmd.CombinedOutput(); !bytes.Contains(out, []byte(want)) { // moto has no quotas
+				t.Errorf("troop %v:\n%s", args, out)
+			}
+		} else if out := c.troop(t, 0, args...); !strings.Contains(out, want) {
+			t.Errorf("troop %v:\n%s", args, out)
+		}
+	}
+	group := c.own(t, "describe-security-groups", "SecurityGroups[].GroupId", "Name=tag:Name,Values=troop-cloud-router")
+	web := c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=tag:troop:host,Values=web-1")
+	moto.AWS(t, "ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "6379", "--cidr", "0.0.0.0/0")
+	moto.AWS(t, "ec2", "terminate-instances", "--instance-ids", web)
+	lines := strings.Split(c.troop(t, 2, "drift"), "\n")
+	if len(lines) < 2 || !strings.Contains(lines[0], "0.0.0.0/0 may reach router-1 on 6379/tcp") || !strings.Contains(lines[1], "web-1") {
+		t.Errorf("drift begins with:\n%s", strings.Join(lines, "\n"))
+	}
+	if out := c.troop(t, 2, "plan"); !strings.Contains(out, "- 0.0.0.0/0 may reach router-1 on 6379/tcp") {
+		t.Errorf("the plan that mends it:\n%s", out)
+	}
+	id = regexp.MustCompile(`\(plan ([0-9a-f]{12})\)`).FindStringSubmatch(c.troop(t, 1, "destroy", "--yes"))
+	c.troop(t, 0, "approve", id[1])
+	c.troop(t, 0, "destroy", "--yes")
+	if left := c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=instance-state-name,Values=pending,running,stopped"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
