@@ -35,6 +35,10 @@ func TestSoak(t *testing.T) {
 	t.Logf("seed %d, %s, %d requests/s", seed, length, rate)
 	s := &soak{shop: newShop(t), t: t, rnd: rand.New(rand.NewPCG(seed, 0)), did: map[string]int{}}
 	s.load = s.stream(rate)
+	defer func() { // also when a step has failed
+		s.load.expectNoneLost(t)
+		t.Logf("seed %d: %v", seed, s.did)
+	}()
 	steps := []struct {
 		name string
 		do   func()
@@ -57,8 +61,6 @@ func TestSoak(t *testing.T) {
 		step.do()
 		s.standing(t)
 	}
-	s.load.expectNoneLost(t)
-	t.Logf("seed %d: %v", seed, s.did)
 }
 
 type soak struct {
