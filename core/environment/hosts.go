@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,4 +144,21 @@ func (e *Environment) Trust(h core.Host, key string) error {
 	}
 	h.HostKey = key
 	return client.Pin([]core.Host{h})
+}
+
+// SSHCommand returns the command line that logs in to a host, or runs a command there.
+func (e *Environment) SSHCommand(host string, command ...string) ([]string, error) {
+	h, err := e.Host(host)
+	if err != nil {
+		return nil, err
+	}
+	client, err := e.SSH()
+	if err != nil {
+		return nil, err
+	}
+	line := client.Command(h, command...)
+	if line[0], err = exec.LookPath(line[0]); err != nil {
+		return nil, fmt.Errorf("%w; install OpenSSH's client", err)
+	}
+	return line, nil
 }

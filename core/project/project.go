@@ -18,6 +18,7 @@ import (
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/vault"
 	"github.com/seed-b96de936/troop/playbooks"
@@ -30,10 +31,8 @@ type Options struct {
 	VarFiles    []string
 	Environment string        // the one that the command is about; empty: the manifest decides
 	Need        manifest.Need // what is used of the manifest
-	// Secret reads a secret; nil: only the block of one is checked.
-	Secret func(core.SecretSource) (string, error)
-	// Mask hides the secrets of the manifest from then on.
-	Mask *mask.Mask
+	Secrets     bool          // read them; else only their blocks are checked
+	Mask        *mask.Mask    // hides the secrets of the manifest from then on
 
 	Plugins    *loader.Loader
 	Local      bool   // do not use a shared store
@@ -78,8 +77,16 @@ func Read(ctx context.Context, path string, o Options) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
+	var read func(core.SecretSource) (string, error)
+	if o.Secrets {
+		read = func(s core.SecretSource) (string, error) {
+			value, err := secret.Read(ctx, s)
+			o.Mask.Add(value)
+			return value, err
+		}
+	}
 	p, sources, diags := manifest.Load(file, manifest.Options{
-		Vars: o.Vars, VarFiles: o.VarFiles, Environment: o.Environment, Need: o.Need, Secret: o.Secret,
+		Vars: o.Vars, VarFiles: o.VarFiles, Environment: o.Environment, Need: o.Need, Secret: read,
 		Modules: modules.Names(), Playbooks: books, Reserved: store.Folders(),
 	})
 	if p == nil {

@@ -301,3 +301,12 @@ func CopyTable(all []Copy) core.Table {
 	}
 	return t
 }
+
+// CopyNumber reads the number of a copy.
+func CopyNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, &core.UsageError{Err: fmt.Errorf("want the number of a copy, got %q; troop state history lists them", text)}
+	}
+	return n, nil
+}

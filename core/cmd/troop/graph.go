@@ -6,11 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/manifest/graph"
 )
-
-var drawings = map[string]func(*core.Pipeline) string{"text": graph.Text, "dot": graph.DOT, "svg": graph.SVG}
 
 func (a *app) graphCmd() *cobra.Command {
 	var format string
@@ -18,7 +15,7 @@ func (a *app) graphCmd() *cobra.Command {
 		Use: "graph [MANIFEST]", Short: "Draw which stages wait for which",
 		Example: "  troop graph\n  troop graph --format svg >pipeline.svg\n  troop graph --format dot | dot -Tpng >pipeline.png",
 		RunE: func(_ *cobra.Command, args []string) error {
-			draw := drawings[format]
+			draw := graph.Drawings[format]
 			if draw == nil {
 				return usage(fmt.Errorf("--format %s: want text, dot or svg", format))
 			}

@@ -46,10 +46,8 @@ console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 				return nil
 			}
 			a.ui.Printf("%s (%s)\n  pinned  %s\n  now     %s", h.Name, h.Address, remote.Fingerprint(keys.Pinned), remote.Fingerprint(keys.Offered))
-			if !yes {
-				if err := a.confirm("Trust the new key?", "pass --yes"); err != nil {
-					return err
-				}
+			if err := a.sure(yes, "Trust the new key?"); err != nil {
+				return err
 			}
 			if err := e.Trust(h, keys.Offered); err != nil {
 				return err

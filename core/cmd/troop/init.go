@@ -23,10 +23,7 @@ already stays.`,
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			dir := "."
-			if len(args) > 0 {
-				dir = args[0]
-			}
+			dir := append(args, ".")[0]
 			s, err := starter.Ask(c.Context(), dir)
 			if err != nil {
 				return err

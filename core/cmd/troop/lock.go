@@ -34,10 +34,8 @@ dead one after half a minute.`,
 				return nil
 			}
 			a.ui.Note(fmt.Sprintf("environment %s is in use by %s", env, h))
-			if !yes {
-				if err := a.confirm("Take it away?", "pass --yes"); err != nil {
-					return err
-				}
+			if err := a.sure(yes, "Take it away?"); err != nil {
+				return err
 			}
 			if _, err := p.Files.FreeLease(c.Context(), env); err != nil {
 				return err

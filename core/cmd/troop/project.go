@@ -66,7 +66,7 @@ func (a *app) options() (project.Options, error) {
 		return project.Options{}, err
 	}
 	return project.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secret: a.secret, Mask: &a.mask,
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secrets: a.secrets, Mask: &a.mask,
 		Plugins: l, Local: a.offline, State: a.state, Workspaces: a.workspaces, Identities: vault.ThisUser(a.ui.Secrets(a.in)), Stop: a.stop,
 		Note: func(line string) { a.ui.Note(line) },
 	}, nil
@@ -179,6 +179,14 @@ func (a *app) confirm(question, otherwise string) error {
 		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
+}
+
+// sure is confirm for a command with the option --yes.
+func (a *app) sure(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	return a.confirm(question, "pass --yes")
 }
 
 // usage is a mistake on the command line.

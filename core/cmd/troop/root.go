@@ -18,7 +18,6 @@ import (
 	"github.com/seed-b96de936/troop/core/mask"
 	"github.com/seed-b96de936/troop/core/plain"
 	"github.com/seed-b96de936/troop/core/project"
-	"github.com/seed-b96de936/troop/core/secret"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/ui"
 	"github.com/seed-b96de936/troop/core/vault"
@@ -37,7 +36,7 @@ type app struct {
 	plugins *loader.Loader
 
 	need       manifest.Need // what the command uses of a manifest
-	secret     func(core.SecretSource) (string, error)
+	secrets    bool          // it reads them
 	env        string
 	vars       []string
 	varFiles   []string
@@ -80,13 +79,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
 			a.offline = slices.Contains(offline, c.CommandPath())
-			if c.CommandPath() != "troop validate" { // which only looks at the blocks
-				a.secret = func(s core.SecretSource) (string, error) {
-					value, err := secret.Read(ctx, s)
-					a.mask.Add(value)
-					return value, err
-				}
-			}
+			a.secrets = c.CommandPath() != "troop validate" // which only looks at the blocks
 			_, err := a.loader()
 			return err
 		},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os/exec"
 
 	"github.com/spf13/cobra"
@@ -21,23 +20,14 @@ func (a *app) sshCmd() *cobra.Command {
 			if len(rest) == 0 {
 				return usage(errors.New("want the name of a host; troop hosts lists them"))
 			}
-			h, err := e.Host(rest[0])
+			command, err := e.SSHCommand(rest[0], rest[1:]...)
 			if err != nil {
 				return err
-			}
-			client, err := e.SSH()
-			if err != nil {
-				return err
-			}
-			command := client.Command(h, rest[1:]...)
-			path, err := exec.LookPath(command[0])
-			if err != nil {
-				return fmt.Errorf("%w; install OpenSSH's client", err)
 			}
 			if !e.Shared() {
-				return execute(path, command[1:])
+				return execute(command[0], command[1:])
 			}
-			return a.wait(path, command[1:])
+			return a.wait(command[0], command[1:])
 		},
 	}
 }

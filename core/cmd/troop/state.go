@@ -101,7 +101,7 @@ func (a *app) stateDiffCmd() *cobra.Command {
 			}
 			var numbers []int
 			for _, arg := range rest {
-				n, err := copyNumber(arg)
+				n, err := terraform.CopyNumber(arg)
 				if err != nil {
 					return err
 				}
@@ -116,14 +116,6 @@ func (a *app) stateDiffCmd() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func copyNumber(arg string) (int, error) {
-	n, err := strconv.Atoi(arg)
-	if err != nil {
-		return 0, usage(fmt.Errorf("want the number of a copy, got %q; troop state history lists them", arg))
-	}
-	return n, nil
 }
 
 // showDifference prints for people what turns one state into another.
@@ -146,7 +138,7 @@ reconciles them with the restored state. The state that it replaces is itself se
 taken back.`,
 		ValidArgsFunction: a.completeCopies,
 		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
-			n, err := copyNumber(args[0])
+			n, err := terraform.CopyNumber(args[0])
 			if err != nil {
 				return err
 			}
@@ -180,10 +172,8 @@ func (a *app) restore(ctx context.Context, e *environment.Environment, n int, ye
 			return nil
 		}
 	}
-	if !yes {
-		if err := a.confirm(fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, e.Name()), "pass --yes"); err != nil {
-			return err
-		}
+	if err := a.sure(yes, fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, e.Name())); err != nil {
+		return err
 	}
 	if err := e.Restore(ctx, n); err != nil {
 		return err
@@ -234,10 +224,9 @@ troop apply knows that, frees the lock once its plan is confirmed, and repairs w
 				return nil
 			case l.ID == "":
 				return errors.New("this lock ends with its process; there is nothing to free")
-			case !yes:
-				if err := a.confirm("Free this lock?", "pass --yes"); err != nil {
-					return err
-				}
+			}
+			if err := a.sure(yes, "Free this lock?"); err != nil {
+				return err
 			}
 			return e.Unlock(ctx, *found.State)
 		}),
@@ -266,10 +255,8 @@ ID is given. A state in another folder may know them: an environment of the same
 			if !removing || len(found) == 0 {
 				return nil
 			}
-			if !yes {
-				if err := a.confirm("Remove them for good?", "pass --yes"); err != nil {
-					return err
-				}
+			if err := a.sure(yes, "Remove them for good?"); err != nil {
+				return err
 			}
 			return e.RemoveOrphans(c.Context(), found, func(o core.Tagged) { a.ui.Note("removed " + o.String()) })
 		},
@@ -317,10 +304,7 @@ destroy ask the same question.`,
 func (a *app) agreeToRecover(yes bool) func(terraform.Difference) error {
 	return func(d terraform.Difference) error {
 		a.showDifference(d)
-		if yes {
-			return nil
-		}
-		return a.confirm("The last apply could not write its state to the backend. Write it now?", "pass --yes")
+		return a.sure(yes, "The last apply could not write its state to the backend. Write it now?")
 	}
 }
 

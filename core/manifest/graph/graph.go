@@ -159,3 +159,6 @@ func Needs(p *core.Pipeline) []StageNeeds {
 	}
 	return list
 }
+
+// Drawings are the ways to draw the graph, by name.
+var Drawings = map[string]func(*core.Pipeline) string{"text": Text, "dot": DOT, "svg": SVG}
