@@ -57,25 +57,25 @@ release: ## archives, Debian packages, SBOM, licences and checksums in dist/
 
 test: setup build ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
-	@go test -timeout 10m ./...
+	@go test -timeout 20m ./...
 	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
-	@$(MAKE) --no-print-directory test-aws
+	@$(MAKE) --no-print-directory test-aws AWS_TESTS=-short
 
 test-e2e:
-	@go test -tags lab -timeout 40m -v -run TestPipeline ./core/e2e
+	@go test -tags lab -timeout 40m -v -run 'TestPipeline|TestTeam' ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
+	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTeam|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
-test-aws: build ## the real hashicorp/aws on moto, where both are there; AWS_MIRROR=FOLDER names a provider mirror
-	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws
+test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; AWS_MIRROR=FOLDER names a provider mirror
+	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws $(AWS_TESTS)
 
 soak: setup build ## an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
-	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint ./...
+	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint,aws,soak ./...
 	@LINTER=$(CURDIR)/.tools/golangci-lint-$(GOLANGCI) go test -tags lint -run TestTreeArrows ./core/e2e
 	@cd playbooks && ansible-lint --offline -q
 	@terraform fmt -check -recursive terraform
