@@ -99,7 +99,10 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("found %d", len(blocks))
 	}
 	for _, b := range blocks {
-		src := "pipeline \"readme\" {\n  source { path = \".\" }\n}\n\n" + string(b[1])
+		src := string(b[1])
+		if !strings.HasPrefix(src, "pipeline ") {
+			src = "pipeline \"readme\" {\n  source { path = \".\" }\n}\n\n" + src
+		}
 		if strings.Contains(src, "stage.build.app") {
 			src += "\n" + example(t, "../../../plugins/build")
 		}
@@ -108,6 +111,7 @@ func TestReadme(t *testing.T) {
 		if err := errors.Join(
 			os.WriteFile(file, []byte(src), 0o644),
 			os.Mkdir(rules, 0o755), os.WriteFile(filepath.Join(rules, "hosts.rego"), []byte("package terraform\n"), 0o644),
+			os.WriteFile(filepath.Join(dir, "team.keys"), []byte("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj one\n"), 0o644),
 		); err != nil {
 			t.Fatal(err)
 		}
