@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -70,7 +71,7 @@ func (e EC2) Remove(ctx context.Context, list []core.Tagged, done func(core.Tagg
 			if r.Type != x.kind {
 				continue
 			}
-			if err := patiently(ctx, func() error { return x.remove(ctx, a.ec2, r.ID) }); err != nil {
+			if err := patiently(ctx, func() error { return x.remove(ctx, a.ec2, r.ID) }); err != nil && !gone(err) {
 				errs = append(errs, fmt.Errorf("%s: %w", r, refused(err)))
 				continue
 			}
@@ -193,22 +194,41 @@ func (a *account) closeGroups(ctx context.Context, list []core.Tagged) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	for tries := 3; ; tries-- {
+		err := a.closeOnce(ctx, ids)
+		if err == nil || gone(err) && tries == 0 {
+			return nil // what is left keeps its group, which is told then
+		}
+		if !gone(err) { // else the rules have changed meanwhile: a killed apply may still end
+			return refused(err)
+		}
+	}
+}
+
+// closeOnce takes the rules away that the groups have now.
+func (a *account) closeOnce(ctx context.Context, ids []string) error {
 	out, err := a.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: filter("group-id", ids...)})
 	if err != nil {
-		return refused(err)
+		return err
 	}
+	var errs []error
 	for _, g := range out.SecurityGroups {
 		if len(g.IpPermissions) > 0 {
-			_, err = a.ec2.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: g.GroupId, IpPermissions: named(g.IpPermissions)})
+			_, err := a.ec2.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: g.GroupId, IpPermissions: named(g.IpPermissions)})
+			errs = append(errs, err)
 		}
-		if err == nil && len(g.IpPermissionsEgress) > 0 {
-			_, err = a.ec2.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{GroupId: g.GroupId, IpPermissions: named(g.IpPermissionsEgress)})
-		}
-		if err != nil {
-			return fmt.Errorf("take the rules of %s away: %w", aws.ToString(g.GroupId), refused(err))
+		if len(g.IpPermissionsEgress) > 0 {
+			_, err := a.ec2.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{GroupId: g.GroupId, IpPermissions: named(g.IpPermissionsEgress)})
+			errs = append(errs, err)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// gone reports whether AWS does not know what was to be removed: somebody else has removed it.
+func gone(err error) bool {
+	answer, ok := errors.AsType[smithy.APIError](err)
+	return ok && (strings.HasSuffix(answer.ErrorCode(), ".NotFound") || strings.HasSuffix(answer.ErrorCode(), "NotFoundException"))
 }
 
 // named are rules as a request gives them: groups by their IDs only.

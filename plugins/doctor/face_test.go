@@ -52,7 +52,7 @@ func TestTakesOver(t *testing.T) {
 	c.Host = &hostLimits{CPU: 0.001, For: sdk.Duration(500 * time.Millisecond)} // above it as long as the loop runs
 	a, o := startDoctor(t, c, "production")
 	hogAlert := func(o *told) *sdk.Event { return o.find("process.hog") }
-	tend(t, a, 10*time.Second, func() bool { return hogAlert(o) != nil && o.find("host.cpu") != nil }, loop.Process.Pid)
+	tend(t, a, patience, func() bool { return hogAlert(o) != nil && o.find("host.cpu") != nil }, loop.Process.Pid)
 	a.emit(sdk.Event{Kind: "host.memory", Severity: sdk.Alert, Key: "host.memory:web-1"})
 	if hogAlert(o) == nil || o.find("host.cpu") == nil {
 		t.Fatalf("published %v, want alerts of the process and the host", o.kinds())
@@ -66,7 +66,7 @@ func TestTakesOver(t *testing.T) {
 	}
 	_ = loop.Process.Kill()
 	_ = loop.Wait()
-	tend(t, b, 20*time.Second, func() bool { return hogAlert(o) != nil && len(b.alerts.Open()) == 0 })
+	tend(t, b, patience, func() bool { return hogAlert(o) != nil && len(b.alerts.Open()) == 0 })
 	want := []string{"host.cpu/resolved", "host.memory/resolved", "process.hog/resolved"}
 	if got := o.kinds(); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 		t.Errorf("published %v, want %v", got, want)

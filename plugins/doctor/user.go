@@ -75,11 +75,11 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 		targets, err = a.reniceAll(pt, targets)
 	case ladder.Terminate:
 		done = "were sent SIGTERM"
-		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGTERM)
+		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGTERM, false)
 		a.excuse(targets)
 	case ladder.Kill:
 		done = "were sent SIGKILL"
-		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP); err == nil {
+		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP, pt.Returns > 0); err == nil {
 			err = signalAll(targets, unix.SIGKILL)
 		}
 		a.excuse(targets)
@@ -183,8 +183,9 @@ func release(targets []target) {
 }
 
 // sweep sends a signal to the targets and to their descendants, and to the user's younger processes of the same program
-// and cgroup, until there are no more. It returns all of them.
-func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal) ([]target, error) {
+// and cgroup, until there are no more. With job, for a swarm that came back, it is all of the user's in their process
+// groups: what starts a swarm may use little itself. It returns all of them.
+func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) ([]target, error) {
 	if err := signalAll(targets, sig); err != nil {
 		return targets, err
 	}
@@ -200,6 +201,9 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal) ([]target, 
 			return targets, err
 		}
 		descendants, younger := sample.Family(procs, uid, known, a.began)
+		if job {
+			descendants = append(descendants, sample.Job(procs, uid, known)...)
+		}
 		found := 0
 		for i, id := range slices.Concat(descendants, younger) {
 			if known[id] {

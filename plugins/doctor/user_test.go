@@ -138,6 +138,7 @@ func TestSwarms(t *testing.T) {
 	}{
 		"short-lived children":            {hogUID, 2, "/bin/sh", "while :; do sh -c '" + burn + "'; done"},
 		"the same, and nobody waits long": {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
+		"a parent that uses little":       {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + strings.Repeat(burn, 12) + "' &); sleep 0.5; done"},
 		"six spinners":                    {hogUID, 7, "/bin/sh", "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
 		"six spinners that ignore TERM":   {hogUID, 7, "/bin/sh", "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
 		"fourteen spinners":               {hogUID, 15, "/bin/sh", "for i in $(seq 14); do sh -c 'while :; do :; done' & done; wait"},
@@ -153,7 +154,7 @@ func TestSwarms(t *testing.T) {
 				left = living(t, test.uid)
 				return len(left) == 0
 			}
-			for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline) && !ended(); time.Sleep(a.interval) {
+			for deadline := time.Now().Add(patience); time.Now().Before(deadline) && !ended(); time.Sleep(a.interval) {
 				if err := a.Tick(t.Context(), time.Now()); err != nil {
 					t.Fatal(err)
 				}
@@ -218,7 +219,7 @@ func TestSwarmSpares(t *testing.T) {
 	swarm(t, hogUID, 2, "/bin/sh", "while :; do sh -c 'n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done'; done")
 	a, o := startDoctor(t, together, "production")
 	a.sampler = onlyUser{a.sampler, hogUID}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && (o.find("process.terminated") == nil || len(living(t, hogUID)) > 2); time.Sleep(a.interval) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && (o.find("process.terminated") == nil || len(living(t, hogUID)) > 2); time.Sleep(a.interval) {
 		if err := a.Tick(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +256,7 @@ func TestNiceBack(t *testing.T) {
 	c := together
 	c.Treat = []string{"alert", "renice"}
 	a, o := startDoctor(t, c, "production")
-	tend(t, a, 30*time.Second, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
+	tend(t, a, patience, func() bool { return o.find("process.reniced") != nil }, loop.Process.Pid)
 	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid); err != nil || 20-nice != ladder.Niced {
 		t.Fatalf("nice %d, %v; published %v", 20-nice, err, o.kinds())
 	}

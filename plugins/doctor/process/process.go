@@ -43,6 +43,7 @@ type Stat struct {
 	Comm               string
 	State              byte
 	PPID, Session, TTY uint64
+	Group              uint64 // its process group: a shell's job
 	Flags              uint64
 	CPU                time.Duration // user and system time, all threads
 	Children           time.Duration // the same of ended children that it has waited for, and of theirs
@@ -103,6 +104,8 @@ func ParseStat(line []byte) (Stat, error) {
 			}
 		case 4:
 			s.PPID = number(word)
+		case 5:
+			s.Group = number(word)
 		case 6:
 			s.Session = number(word)
 		case 7:

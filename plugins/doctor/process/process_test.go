@@ -25,7 +25,7 @@ func TestParseStat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Stat{Comm: "a) R 7 (b", State: 'R', PPID: 7, Session: 41, TTY: 34816, Flags: 0x400000, CPU: 2 * time.Second, Children: 150 * time.Millisecond, Start: 991, Pages: 10, Nice: -5}
+	want := Stat{Comm: "a) R 7 (b", State: 'R', PPID: 7, Session: 41, Group: 42, TTY: 34816, Flags: 0x400000, CPU: 2 * time.Second, Children: 150 * time.Millisecond, Start: 991, Pages: 10, Nice: -5}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -21,6 +21,7 @@ type Usage struct {
 	Children time.Duration // the same of ended children
 	RSS      int64         // bytes
 	PPID     int
+	Group    int  // its process group
 	Kernel   bool // a kernel thread
 	Owner    process.Owner
 }
@@ -182,6 +183,7 @@ func (s *Sampler) parse(pid int, line []byte) (Usage, error) {
 		Children: st.Children,
 		RSS:      st.Pages * s.page,
 		PPID:     int(st.PPID),
+		Group:    int(st.Group),
 		Kernel:   st.Kernel(),
 	}, nil
 }

@@ -348,6 +348,23 @@ func (l *Ledger) Most(uid uint32) (most process.Ident, ok bool) {
 	return most, ok
 }
 
+// Job returns the user's processes that are in a process group with one of members: whoever starts them, too, also if it
+// has not waited for them.
+func Job(procs []Usage, uid uint32, members map[process.Ident]bool) (job []process.Ident) {
+	groups := map[int]bool{}
+	for i := range procs {
+		if members[procs[i].Ident] {
+			groups[procs[i].Group] = true
+		}
+	}
+	for i := range procs {
+		if u := &procs[i]; u.Owner.UID == uid && u.Owner.Session && groups[u.Group] && !members[u.Ident] {
+			job = append(job, u.Ident)
+		}
+	}
+	return job
+}
+
 // Family returns the living descendants of members, and the user's other processes that began after since, in clock ticks
 // since boot: an orphan has no ancestor but PID 1.
 func Family(procs []Usage, uid uint32, members map[process.Ident]bool, since uint64) (descendants, younger []process.Ident) {

@@ -161,6 +161,20 @@ func TestMembersByProgram(t *testing.T) {
 	}
 }
 
+func TestJob(t *testing.T) {
+	in := func(group int, u Usage) Usage {
+		u.Group = group
+		return u
+	}
+	procs := []Usage{
+		in(10, bobs(10, 1, 0, 0)), in(10, bobs(20, 1, 0, 0)), in(11, bobs(30, 1, 0, 0)), // a script, its orphan, another job
+		{Ident: process.Ident{PID: 40, Start: 40}, Group: 10}, // another user's
+	}
+	if job := Job(procs, bob, map[process.Ident]bool{{PID: 20, Start: 20}: true}); fmt.Sprint(job) != "[10@10]" {
+		t.Errorf("job %v", job)
+	}
+}
+
 func TestFamily(t *testing.T) {
 	procs := []Usage{bobs(10, 1, 0, 0), bobs(20, 10, 0, 0), bobs(21, 20, 0, 0), bobs(30, 1, 0, 0), bobs(25, 1, 0, 0), {Ident: process.Ident{PID: 22, Start: 22}, PPID: 20}}
 	descendants, younger := Family(procs, bob, map[process.Ident]bool{{PID: 10, Start: 10}: true}, 25)
