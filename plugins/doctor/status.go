@@ -23,20 +23,8 @@ type report struct {
 
 // status shows the last report of every host that has an agent.
 func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
-	hosts, err := job.Hosts(ctx)
-	if err != nil {
-		return err
-	}
 	t := sdk.Table{Columns: []string{"host", "role", "seen", "cpu", "memory", "processes", "hogs", "actions", "last"}}
-	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" {
-			continue
-		}
-		var r report
-		at, err := sdk.ReadReport(ctx, job, reportName, h.Name, &r)
-		if err != nil {
-			return err
-		}
+	err := eachReport(ctx, job, func(h sdk.Host, at time.Time, r report) {
 		row := []string{string(h.Name), h.Role, "never", "", "", "", "", "", "no agent has reported; run the pipeline to install it"}
 		if !at.IsZero() {
 			last := r.Last
@@ -50,7 +38,29 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 			}
 		}
 		t.Rows = append(t.Rows, row)
+	})
+	if err == nil {
+		job.Table(t)
 	}
-	job.Table(t)
+	return err
+}
+
+// eachReport calls do with the last report of every host that may have an agent; at is zero where none has reported.
+func eachReport(ctx context.Context, job *sdk.Job, do func(h sdk.Host, at time.Time, r report)) error {
+	hosts, err := job.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if h.Role != "production" && h.Role != "canary" {
+			continue
+		}
+		var r report
+		at, err := sdk.ReadReport(ctx, job, reportName, h.Name, &r)
+		if err != nil {
+			return err
+		}
+		do(h, at, r)
+	}
 	return nil
 }

@@ -81,22 +81,10 @@ func top(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 // ranking is a row for each host, followed by those of its greatest processes.
 func ranking(ctx context.Context, job *sdk.Job) (sdk.Table, error) {
 	t := sdk.Table{Columns: []string{"host", "seen", "pid", "user", "program", "cpu", "memory"}}
-	hosts, err := job.Hosts(ctx)
-	if err != nil {
-		return t, err
-	}
-	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" {
-			continue
-		}
-		var r report
-		at, err := sdk.ReadReport(ctx, job, reportName, h.Name, &r)
-		if err != nil {
-			return t, err
-		}
+	err := eachReport(ctx, job, func(h sdk.Host, at time.Time, r report) {
 		if at.IsZero() {
 			t.Rows = append(t.Rows, []string{string(h.Name), "never", "", "", "", "", ""})
-			continue
+			return
 		}
 		seen := time.Since(at).Round(time.Second).String() + " ago"
 		t.Rows = append(t.Rows, []string{
@@ -108,6 +96,6 @@ func ranking(ctx context.Context, job *sdk.Job) (sdk.Table, error) {
 				string(h.Name), seen, strconv.Itoa(u.PID), u.User, u.Program, fmt.Sprintf("%.0f %%", u.CPU), fmt.Sprintf("%.0f %%", u.Memory),
 			})
 		}
-	}
-	return t, nil
+	})
+	return t, err
 }

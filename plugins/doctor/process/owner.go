@@ -15,7 +15,7 @@ type Owner struct {
 	UID     uint32 // effective
 	Session bool   // started by a person, over a login, cron or at: not a service of the system
 	Slice   uint32 // uid of the user's slice of systemd that it is in; 0: in none
-	Agent   bool   // one of troop's agents, or started by one
+	Agent   bool   // its unit is an agent of troop's: OfAgent
 }
 
 // AgentSlice is the slice of systemd that troop's agents run in.

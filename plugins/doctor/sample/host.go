@@ -21,7 +21,7 @@ import (
 // Host is a host's use of its capacity.
 type Host struct {
 	CPU         float64 `json:"cpu"`              // per cent of the capacity since the last sample, without troop's agents; -1: unknown
-	Agents      float64 `json:"agents,omitempty"` // the same of troop's agents
+	Agents      float64 `json:"agents,omitempty"` // per cent of the capacity that troop's agents used
 	Memory      float64 `json:"memory"`           // per cent of the capacity that cannot be reclaimed at once
 	Cores       float64 `json:"cores"`            // capacity
 	MemoryTotal int64   `json:"memory_total"`

@@ -348,8 +348,7 @@ func (l *Ledger) Most(uid uint32) (most process.Ident, ok bool) {
 	return most, ok
 }
 
-// Job returns the user's processes that are in a process group with one of members: whoever starts them, too, also if it
-// has not waited for them.
+// Job returns the user's other processes in the process groups of members, such as the script that starts them.
 func Job(procs []Usage, uid uint32, members map[process.Ident]bool) (job []process.Ident) {
 	groups := map[int]bool{}
 	for i := range procs {
