@@ -16,7 +16,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// patience says how long Wait bears with what.
+// patience holds the intervals and limits of Wait.
 type patience struct {
 	retry time.Duration   // pause between attempts to reach a starting host
 	tell  time.Duration   // how often the state of a host that does not come is told
@@ -55,7 +55,8 @@ type Waiting struct {
 // Wait waits until every host runs commands over SSH and has finished cloud-init. It tries all hosts concurrently and
 // retries until timeout, since a starting host may refuse connections and even the right key. It ends early, for all hosts,
 // where waiting cannot help: another host key than the pinned one, or our key refused again and again. The error names each
-// missing host with the reason and what to do; of those that could not be reached in time, it is an *AwayError. progress may be nil; its calls do not overlap.
+// missing host with the reason and what to do; that of a host which could not be reached in time is an *AwayError. progress
+// may be nil; its calls do not overlap.
 func (c *Client) Wait(ctx context.Context, hosts []core.Host, timeout time.Duration, progress func(Waiting)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// An orphan carries the environment's tags and is in no state: an apply that was killed had made it, and did not come to
-// write it down. The next apply would make it once more, which fails where two cannot be, and costs where they can.
+// An orphan carries the environment's tags and is in no state: a killed apply made it and could not record it. The next
+// apply makes it again. That fails where a name must be unique, and costs money elsewhere.
 
 // findOrphans adds to a plan what the provider holds and the state does not. A plan without them is better than none.
 func (w *Workspace) findOrphans(ctx context.Context, p *Plan, shown *tfjson.Plan) {
@@ -122,23 +122,32 @@ func (e *NothingToAdoptError) Error() string {
 	return fmt.Sprintf("there is nothing to take in: the module makes no new resource, or two, like %s", list(names))
 }
 
+// tagged lists the resources with the environment's tags.
+func (w *Workspace) tagged(ctx context.Context) ([]core.Tagged, error) {
+	if w.Tagged == nil {
+		return nil, errors.New("troop does not know how to find the resources of this module's providers")
+	}
+	found, err := w.Tagged(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for resources that are in no state: %w", err)
+	}
+	return found, nil
+}
+
 // adoptRounds: resources with tags, what hangs on them and is known once they are, and a last plan.
 const adoptRounds = 3
 
 // Adopt saves a plan that takes orphans into the state, by Terraform's import blocks, besides whatever else is to change.
 // Its Orphans are those that it does not take in: no new resource of the plan is like them, or two of them are alike.
 func (w *Workspace) Adopt(ctx context.Context) (*Plan, error) {
-	if w.Tagged == nil {
-		return nil, errors.New("troop does not know how to find the resources of this module's providers")
-	}
 	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	found, err := w.Tagged(ctx)
+	found, err := w.tagged(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look for resources that are in no state: %w", err)
+		return nil, err
 	}
 	taken := map[string]core.Tagged{}
 	defer func() { _ = remove(w.importsFile()) }()
@@ -163,12 +172,9 @@ func (w *Workspace) Adopt(ctx context.Context) (*Plan, error) {
 
 // Orphans lists the orphans of the present state.
 func (w *Workspace) Orphans(ctx context.Context) ([]core.Tagged, error) {
-	if w.Tagged == nil {
-		return nil, errors.New("troop does not know how to find the resources of this module's providers")
-	}
-	found, err := w.Tagged(ctx)
+	found, err := w.tagged(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look for resources that are in no state: %w", err)
+		return nil, err
 	}
 	s, err := w.State(ctx)
 	if err != nil {
