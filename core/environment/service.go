@@ -105,7 +105,14 @@ func (s *Service) get(p *core.Pipeline, run core.RunID, name string) (*Environme
 // add opens an environment and makes it the current one. The caller holds mu.
 func (s *Service) add(p *core.Pipeline, run core.RunID, name string, o Options) (*Environment, error) {
 	if name == "" {
-		return nil, errNone
+		if len(p.Environments) == 0 {
+			return nil, errNone
+		}
+		var names []string
+		for _, e := range p.Environments {
+			names = append(names, e.Name)
+		}
+		return nil, fmt.Errorf("%w; the pipeline has %s", errNone, strings.Join(names, ", "))
 	}
 	o.Pipeline, o.Run, o.Name = p, run, name
 	e, err := Open(o)

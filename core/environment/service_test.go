@@ -152,7 +152,7 @@ func TestCapabilitiesWithoutHosts(t *testing.T) {
 		env, want string
 		hosts     []core.Host
 	}{
-		"no environment": {"", "this run has no environment: use --env", nil},
+		"no environment": {"", "this run has no environment: use --env, or a trigger in the manifest; the pipeline has ", nil},
 		"no hosts":       {"lab", "make them: troop apply shop.hcl --env lab", nil},
 		"no router":      {"lab", "environment lab has no host with the role router", []core.Host{{Name: "web-1"}}},
 	} {

@@ -176,6 +176,24 @@ func TestComplete(t *testing.T) {
 	if len(*notes) == 0 || !strings.Contains((*notes)[0], "1 changed or new files are in no commit") {
 		t.Errorf("notes %q", *notes)
 	}
+	ran := filepath.Join(t.TempDir(), "ran")
+	o.Secrets = true
+	write(t, dir, "pipeline.hcl", valid+"\nsecret \"token\" {\n  command = [\"touch\", \""+ran+"\"]\n}\n\nnotify \"webhook\" \"ops\" {\n  url = secret.token\n}\n")
+	if p, err := Read(t.Context(), dir, o); err != nil {
+		t.Fatal(err)
+	} else if _, err := os.Stat(ran); err != nil {
+		t.Fatalf("the secret was not read: %v, %v", err, p.Diags)
+	}
+	if err := os.Remove(ran); err != nil {
+		t.Fatal(err)
+	}
+	if _, source := Version(t.Context(), file, o, "HEAD", false, ""); source != dir {
+		t.Errorf("the source folder is %q", source)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a secret is read each time that a watched project is looked at")
+	}
+	write(t, dir, "pipeline.hcl", valid)
 	gitIn(t, dir, "add", ".")
 	gitIn(t, dir, "commit", "-q", "-m", "second")
 	two, _ := Version(t.Context(), file, o, "HEAD", false, "")

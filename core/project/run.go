@@ -135,6 +135,7 @@ func refuse(ctx context.Context, files *store.Files, p *core.Pipeline, o core.Ru
 func Version(ctx context.Context, path string, o Options, rev string, dirty bool, source string) (version, now string) {
 	file, _ := manifest.Find(path)
 	text, _ := core.DigestFile(file)
+	o.Secrets, o.Local = false, true // this is asked again and again, and needs neither
 	if p, err := Read(ctx, path, o); err == nil {
 		source = p.Source.Path
 		_ = p.Files.Close() // read only
