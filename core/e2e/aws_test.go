@@ -106,50 +106,38 @@ func (c cloud) killedApply(t *testing.T, moment string) {
 	t.Fatalf("the apply ended before %s:\n%s", moment, seen.String())
 }
 
-// own returns the IDs of the environment's resources of a kind.
-func (c cloud) own(t *testing.T, describe, query string, more ...string) string {
+// own returns an element of the environment's resources of a kind.
+func (c cloud) own(t *testing.T, describe, element string, more ...string) []string {
 	t.Helper()
-	filters := append([]string{"Name=tag:troop:environment,Values=" + c.name}, more...)
-	return moto.AWS(t, append([]string{"ec2", describe, "--query", query, "--filters"}, filters...)...)
+	return moto.Describe(t, describe, element, append([]string{"tag:troop:environment", c.name}, more...)...)
 }
 
 const twoHosts = `{ router-1 = { role = "router" }, storage-1 = { role = "storage" } }`
 
-// ids returns the IDs of all resources with the environment's tag, by the beginning of the ID.
+// ids returns the IDs of all resources that exist with the environment's tag, by kind.
 func (c cloud) ids(t *testing.T) map[string][]string {
 	t.Helper()
-	all := map[string][]string{}
-	found := moto.AWS(t, "ec2", "describe-tags", "--query", "Tags[].ResourceId", "--filters", "Name=key,Values=troop:environment", "Name=value,Values="+c.name)
-	for id := range strings.FieldsSeq(found) {
-		kind, _, _ := strings.Cut(id, "-")
-		all[kind] = append(all[kind], id)
+	return map[string][]string{
+		"vpc":    c.own(t, "DescribeVpcs", "vpcId"),
+		"subnet": c.own(t, "DescribeSubnets", "subnetId"),
+		"igw":    c.own(t, "DescribeInternetGateways", "internetGatewayId"),
+		"rtb":    c.own(t, "DescribeRouteTables", "routeTableId"),
+		"sg":     c.own(t, "DescribeSecurityGroups", "groupId"),
+		"eip":    c.own(t, "DescribeAddresses", "allocationId"),
+		"key":    c.own(t, "DescribeKeyPairs", "keyPairId"),
+		"disk":   c.own(t, "DescribeVolumes", "volumeId", "tag-key", "troop:data"),
+		"host":   c.own(t, "DescribeInstances", "instanceId", "instance-state-name", "pending,running"),
 	}
-	return all
-}
-
-func (c cloud) running(t *testing.T) []string {
-	t.Helper()
-	return strings.Fields(c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=instance-state-name,Values=pending,running"))
 }
 
 // whole checks that everything is there once, and in the state.
 func (c cloud) whole(t *testing.T) {
 	t.Helper()
 	ids := c.ids(t)
-	for kind, want := range map[string]int{"vpc": 1, "subnet": 1, "igw": 1, "rtb": 1, "sg": 4, "eipalloc": 1} {
+	for kind, want := range map[string]int{"vpc": 1, "subnet": 1, "igw": 1, "rtb": 1, "sg": 4, "eip": 1, "key": 1, "disk": 1, "host": 2} {
 		if len(ids[kind]) != want {
 			t.Errorf("%s: %s, want %d", kind, ids[kind], want)
 		}
-	}
-	// A key pair that is taken in is made anew, and moto has the tags of the former.
-	if keys := strings.Fields(c.own(t, "describe-key-pairs", "KeyPairs[].KeyPairId")); len(keys) != 1 {
-		t.Errorf("key pairs: %s, want 1", keys)
-	}
-	if running := c.running(t); len(running) != 2 {
-		t.Errorf("instances: %s, want 2", running)
-	}
-	if data := strings.Fields(c.own(t, "describe-volumes", "Volumes[].VolumeId", "Name=tag:troop:data,Values=storage-1")); len(data) != 1 {
-		t.Errorf("disks with data: %s, want 1", data)
 	}
 	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") || strings.Contains(out, "in no state") {
 		t.Errorf("a plan after it:\n%s", out)
@@ -179,7 +167,7 @@ func TestRealOrphans(t *testing.T) {
 				t.Parallel()
 				c := newCloud(t, name, twoHosts, false)
 				c.killedApply(t, moment)
-				before, running := c.ids(t), c.running(t)
+				before := c.ids(t)
 				c.named(t, c.troop(t, 2, "plan"))
 				adopted := c.troop(t, 0, "state", "adopt")
 				if !strings.Contains(adopted, "imported as") && !strings.Contains(adopted, "> import") {
@@ -187,10 +175,12 @@ func TestRealOrphans(t *testing.T) {
 				}
 				c.troop(t, 0, "apply", "--yes", "--configure=false")
 				c.whole(t)
-				after := append(c.ids(t)["vpc"], c.running(t)...)
-				for _, id := range append(before["vpc"], running...) {
-					if !slices.Contains(after, id) {
-						t.Errorf("%s was replaced", id)
+				after := c.ids(t)
+				for _, kind := range []string{"vpc", "host"} {
+					for _, id := range before[kind] {
+						if !slices.Contains(after[kind], id) {
+							t.Errorf("%s was replaced", id)
+						}
 					}
 				}
 			})
@@ -204,12 +194,15 @@ func TestRealOrphans(t *testing.T) {
 				c := newCloud(t, "remove-"+name, twoHosts, false)
 				c.killedApply(t, moments[name])
 				c.troop(t, 2, "state", "orphans", "--remove") // nobody to ask
-				data := c.own(t, "describe-volumes", "Volumes[].VolumeId", "Name=tag:troop:data,Values=storage-1")
-				if out := c.troop(t, 0, "state", "orphans", "--remove", "--yes"); data != "" && strings.Contains(out, "removed aws_ebs_volume "+data) {
-					t.Errorf("a disk with data is removed:\n%s", out)
+				data := c.ids(t)["disk"]
+				c.troop(t, 0, "state", "orphans", "--remove", "--yes")
+				if left := c.ids(t)["disk"]; !slices.Equal(left, data) {
+					t.Errorf("disks with data: %s, there were %s", left, data)
 				}
-				if data != "" && strings.Contains(c.troop(t, 0, "state", "orphans"), data) {
-					c.troop(t, 0, "state", "orphans", data, "--remove", "--yes")
+				for _, id := range data {
+					if strings.Contains(c.troop(t, 0, "state", "orphans"), id) {
+						c.troop(t, 0, "state", "orphans", id, "--remove", "--yes")
+					}
 				}
 				c.troop(t, 0, "apply", "--yes", "--configure=false")
 				c.whole(t)
@@ -222,9 +215,9 @@ func TestRealOrphans(t *testing.T) {
 func (c cloud) named(t *testing.T, plan string) {
 	t.Helper()
 	state, _ := exec.Command("aws", "s3", "cp", "s3://state/"+c.name, "-").Output() // there is none before it was first written
-	for kind, ids := range c.ids(t) {
+	for _, ids := range c.ids(t) {
 		for _, id := range ids {
-			if kind != "vol" && !strings.Contains(plan, id) && !bytes.Contains(state, []byte(id)) { // a root disk goes with its instance
+			if !strings.Contains(plan, id) && !bytes.Contains(state, []byte(id)) {
 				t.Errorf("the plan does not name %s:\n%s", id, plan)
 			}
 		}
@@ -269,10 +262,10 @@ func TestRealTroop(t *testing.T) {
 			t.Errorf("troop %v:\n%s", args, out)
 		}
 	}
-	group := c.own(t, "describe-security-groups", "SecurityGroups[].GroupId", "Name=tag:Name,Values=troop-cloud-router")
-	web := c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=tag:troop:host,Values=web-1")
-	moto.AWS(t, "ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "6379", "--cidr", "0.0.0.0/0")
-	moto.AWS(t, "ec2", "terminate-instances", "--instance-ids", web)
+	group := c.own(t, "DescribeSecurityGroups", "groupId", "tag:Name", "troop-cloud-router")
+	web := c.own(t, "DescribeInstances", "instanceId", "tag:troop:host", "web-1")
+	moto.AWS(t, "ec2", "authorize-security-group-ingress", "--group-id", group[0], "--protocol", "tcp", "--port", "6379", "--cidr", "0.0.0.0/0")
+	moto.AWS(t, "ec2", "terminate-instances", "--instance-ids", web[0])
 	lines := strings.Split(c.troop(t, 2, "drift"), "\n")
 	if len(lines) < 2 || !strings.Contains(lines[0], "0.0.0.0/0 may reach router-1 on 6379/tcp") || !strings.Contains(lines[1], "web-1") {
 		t.Errorf("drift begins with:\n%s", strings.Join(lines, "\n"))
@@ -283,7 +276,7 @@ func TestRealTroop(t *testing.T) {
 	id = regexp.MustCompile(`\(plan ([0-9a-f]{12})\)`).FindStringSubmatch(c.troop(t, 1, "destroy", "--yes"))
 	c.troop(t, 0, "approve", id[1])
 	c.troop(t, 0, "destroy", "--yes")
-	if left := c.own(t, "describe-instances", "Reservations[].Instances[].InstanceId", "Name=instance-state-name,Values=pending,running,stopped"); left != "" {
+	if left := c.own(t, "DescribeInstances", "instanceId", "instance-state-name", "pending,running,stopped"); len(left) > 0 {
 		t.Errorf("left behind: %s", left)
 	}
 }

@@ -82,8 +82,9 @@ func selected(orphans []core.Tagged, ids []string, removing bool) (Orphans, erro
 	}), nil
 }
 
-// RemoveOrphans removes orphans for good, while it keeps others out. done is called after each.
-func (e *Environment) RemoveOrphans(ctx context.Context, list Orphans, done func(core.Tagged)) error {
+// RemoveOrphans removes orphans for good, while it keeps others out. done is called after each. Without ids it goes on with
+// what has come since the list was made, such as the answer to the last request of a killed apply.
+func (e *Environment) RemoveOrphans(ctx context.Context, list Orphans, ids []string, done func(core.Tagged)) error {
 	release, err := e.Lock(ctx)
 	if err != nil {
 		return err
@@ -97,5 +98,28 @@ func (e *Environment) RemoveOrphans(ctx context.Context, list Orphans, done func
 	if !ok {
 		return err
 	}
-	return account.Remove(ctx, list, done)
+	remove := func(list Orphans) error { return account.Remove(ctx, list, done) }
+	if len(ids) > 0 {
+		return remove(list)
+	}
+	return untilNone(list, remove, func() (Orphans, error) { return e.Orphans(ctx, nil, true) })
+}
+
+// untilNone removes a list, and then what again lists that was not tried yet.
+func untilNone(list Orphans, remove func(Orphans) error, again func() (Orphans, error)) error {
+	tried := map[string]bool{}
+	for len(list) > 0 {
+		if err := remove(list); err != nil {
+			return err
+		}
+		for _, o := range list {
+			tried[o.ID] = true
+		}
+		more, err := again()
+		if err != nil {
+			return err
+		}
+		list = slices.DeleteFunc(more, func(o core.Tagged) bool { return tried[o.ID] })
+	}
+	return nil
 }

@@ -34,3 +34,16 @@ func TestSelectOrphans(t *testing.T) {
 		t.Errorf("none: %v, %v", none, err)
 	}
 }
+
+// What comes while orphans are removed is removed too, and nothing is tried twice.
+func TestRemoveUntilNone(t *testing.T) {
+	vpc, subnet := core.Tagged{Type: "aws_vpc", ID: "vpc-1"}, core.Tagged{Type: "aws_subnet", ID: "subnet-1"}
+	var removed []string
+	err := untilNone(Orphans{vpc}, func(list Orphans) error {
+		removed = append(removed, list.Lines()...)
+		return nil
+	}, func() (Orphans, error) { return Orphans{vpc, subnet}, nil })
+	if err != nil || !slices.Equal(removed, []string{"aws_vpc vpc-1", "aws_subnet subnet-1"}) {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+}

@@ -19,32 +19,32 @@ import (
 // removal is how resources of a type are removed, in the order in which one may go before the next.
 type removal struct {
 	kind   string
-	remove func(ctx context.Context, c *ec2.Client, id string) error
+	remove func(ctx context.Context, c *ec2.Client, r core.Tagged) error
 }
 
 var removals = []removal{
 	{"aws_instance", terminate},
 	{"aws_eip", release},
-	{"aws_ebs_volume", func(ctx context.Context, c *ec2.Client, id string) error {
-		_, err := c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &id})
+	{"aws_ebs_volume", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+		_, err := c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &r.ID})
 		return err
 	}},
 	{"aws_route_table", deleteRouteTable},
 	{"aws_internet_gateway", deleteGateway},
-	{"aws_subnet", func(ctx context.Context, c *ec2.Client, id string) error {
-		_, err := c.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &id})
+	{"aws_subnet", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+		_, err := c.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &r.ID})
 		return err
 	}},
-	{"aws_security_group", func(ctx context.Context, c *ec2.Client, id string) error {
-		_, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
+	{"aws_security_group", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+		_, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &r.ID})
 		return err
 	}},
-	{"aws_vpc", func(ctx context.Context, c *ec2.Client, id string) error {
-		_, err := c.DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &id})
+	{"aws_vpc", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+		_, err := c.DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &r.ID})
 		return err
 	}},
-	{"aws_key_pair", func(ctx context.Context, c *ec2.Client, id string) error {
-		_, err := c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyPairId: &id})
+	{"aws_key_pair", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+		_, err := c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: &r.Import})
 		return err
 	}},
 }
@@ -71,7 +71,7 @@ func (e EC2) Remove(ctx context.Context, list []core.Tagged, done func(core.Tagg
 			if r.Type != x.kind {
 				continue
 			}
-			if err := patiently(ctx, func() error { return x.remove(ctx, a.ec2, r.ID) }); err != nil && !gone(err) {
+			if err := patiently(ctx, func() error { return x.remove(ctx, a.ec2, r) }); err != nil && !gone(err) {
 				errs = append(errs, fmt.Errorf("%s: %w", r, refused(err)))
 				continue
 			}
@@ -99,19 +99,19 @@ func patiently(ctx context.Context, f func() error) error {
 
 // terminate waits until the instance is gone: its groups, its subnet and its disks are in use before. An address of the state
 // that it has is free at once for the next instance.
-func terminate(ctx context.Context, c *ec2.Client, id string) error {
-	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filter("instance-id", id)})
+func terminate(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filter("instance-id", r.ID)})
 	if err != nil {
 		return err
 	}
 	if err := disassociate(ctx, c, out.Addresses); err != nil {
 		return err
 	}
-	if _, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {
+	if _, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{r.ID}}); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(removeTimeout); ; {
-		left, err := (&account{ec2: c}).instances(ctx, append(filter("instance-id", id), filter("instance-state-name", "pending", "running", "shutting-down", "stopping", "stopped")...))
+		left, err := (&account{ec2: c}).instances(ctx, append(filter("instance-id", r.ID), filter("instance-state-name", "pending", "running", "shutting-down", "stopping", "stopped")...))
 		switch {
 		case err != nil:
 			return err
@@ -128,15 +128,15 @@ func terminate(ctx context.Context, c *ec2.Client, id string) error {
 	}
 }
 
-func release(ctx context.Context, c *ec2.Client, id string) error {
-	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{AllocationIds: []string{id}})
+func release(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{AllocationIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
 	if err := disassociate(ctx, c, out.Addresses); err != nil {
 		return err
 	}
-	_, err = c.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &id})
+	_, err = c.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &r.ID})
 	return err
 }
 
@@ -151,8 +151,8 @@ func disassociate(ctx context.Context, c *ec2.Client, addresses []types.Address)
 	return nil
 }
 
-func deleteRouteTable(ctx context.Context, c *ec2.Client, id string) error {
-	out, err := c.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{RouteTableIds: []string{id}})
+func deleteRouteTable(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+	out, err := c.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{RouteTableIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
@@ -163,23 +163,23 @@ func deleteRouteTable(ctx context.Context, c *ec2.Client, id string) error {
 			}
 		}
 	}
-	_, err = c.DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &id})
+	_, err = c.DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &r.ID})
 	return err
 }
 
-func deleteGateway(ctx context.Context, c *ec2.Client, id string) error {
-	out, err := c.DescribeInternetGateways(ctx, &ec2.DescribeInternetGatewaysInput{InternetGatewayIds: []string{id}})
+func deleteGateway(ctx context.Context, c *ec2.Client, r core.Tagged) error {
+	out, err := c.DescribeInternetGateways(ctx, &ec2.DescribeInternetGatewaysInput{InternetGatewayIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
 	for _, x := range out.InternetGateways {
 		for _, at := range x.Attachments {
-			if _, err := c.DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &id, VpcId: at.VpcId}); err != nil {
+			if _, err := c.DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &r.ID, VpcId: at.VpcId}); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = c.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &id})
+	_, err = c.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &r.ID})
 	return err
 }
 

@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // startAs runs sleep under another program's name in the workspace's folder until the test ends.
@@ -77,6 +80,28 @@ func TestLockEndsOrphans(t *testing.T) {
 		if !slices.ContainsFunc(logged, func(s string) bool { return strings.Contains(s, want) }) {
 			t.Errorf("%q is not in %q", want, logged)
 		}
+	}
+}
+
+// Orphans are listed once nothing can make more: the provider of a killed apply goes on with its requests.
+func TestOrphansEndsProviders(t *testing.T) {
+	w := lockedWorkspace(t)
+	var err error
+	if w.exe, err = Find(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.State(t.Context()); err != nil { // initialised
+		t.Fatal(err)
+	}
+	provider := startAs(t, w, "terraform-provider-lab_v0.1.0")
+	w.Tagged = func(context.Context) ([]core.Tagged, error) {
+		if all, err := w.processes(); err != nil || slices.ContainsFunc(all, func(p process) bool { return p.pid == provider.Process.Pid }) {
+			t.Errorf("the provider is still there: %v, %v", all, err)
+		}
+		return nil, nil
+	}
+	if found, err := w.Orphans(t.Context()); err != nil || len(found) > 0 {
+		t.Errorf("got %v, %v", found, err)
 	}
 }
 

@@ -170,13 +170,18 @@ func (w *Workspace) Adopt(ctx context.Context) (*Plan, error) {
 	}
 }
 
-// Orphans lists the orphans of the present state.
+// Orphans lists the orphans of the present state, once no process of an interrupted apply can make more.
 func (w *Workspace) Orphans(ctx context.Context) ([]core.Tagged, error) {
-	found, err := w.tagged(ctx)
+	release, err := w.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
+	release() // State takes the lock itself
 	s, err := w.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := w.tagged(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,8 @@ func parentOf(pid int) int {
 	return 0
 }
 
-// kill kills exactly this process: a pidfd identifies it, and the process is checked again before the signal.
+// kill kills exactly this process and waits for its end: a pidfd identifies it, and the process is checked again before the
+// signal.
 func (p process) kill() {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
@@ -70,5 +71,6 @@ func (p process) kill() {
 	defer func() { _ = unix.Close(fd) }()
 	if programOf(p.pid) == p.program {
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(dying.Milliseconds()))
 	}
 }

@@ -8,11 +8,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -118,6 +123,39 @@ func free(t *testing.T) int {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Describe asks EC2 for what exists and returns the texts of an element of the answer, sorted and without duplicates. It is
+// much cheaper than the AWS command line. filters are pairs of a name and a value.
+func Describe(t *testing.T, action, element string, filters ...string) []string {
+	t.Helper()
+	query := url.Values{"Action": {action}, "Version": {"2016-11-15"}}
+	for i := 0; i+1 < len(filters); i += 2 {
+		query.Set(fmt.Sprintf("Filter.%d.Name", i/2+1), filters[i])
+		for j, v := range strings.Split(filters[i+1], ",") {
+			query.Set(fmt.Sprintf("Filter.%d.Value.%d", i/2+1, j+1), v)
+		}
+	}
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, os.Getenv("AWS_ENDPOINT_URL")+"/?"+query.Encode(), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/"+Region+"/ec2/aws4_request, SignedHeaders=host, Signature=0")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %v\n%s", action, answer.Status, err, text)
+	}
+	var found []string
+	for _, m := range regexp.MustCompile("<"+element+">([^<]*)</").FindAllStringSubmatch(string(text), -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // AWS runs the AWS command line and returns its output without the last newline.

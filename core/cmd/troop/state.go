@@ -258,7 +258,7 @@ ID is given. A state in another folder may know them: an environment of the same
 			if err := a.sure(yes, "Remove them for good?"); err != nil {
 				return err
 			}
-			return e.RemoveOrphans(c.Context(), found, func(o core.Tagged) { a.ui.Note("removed " + o.String()) })
+			return e.RemoveOrphans(c.Context(), found, ids, func(o core.Tagged) { a.ui.Note("removed " + o.String()) })
 		},
 	}
 	c.Flags().BoolVar(&removing, "remove", false, "remove them for good")
