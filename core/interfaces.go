@@ -71,6 +71,9 @@ type Checkout interface {
 // Environments makes hosts ready and serves the capabilities of stages and actions. Its methods may be called from
 // several goroutines.
 type Environments interface {
+	// Admit fails if this user may not open an environment. The engine asks before a run begins, for each environment
+	// that a stage of it needs.
+	Admit(ctx context.Context, p *Pipeline, env string) error
 	// Prepare makes an environment ready: hosts exist and are configured. The engine calls it once per run
 	// and environment, before the first stage that needs hosts, with the context of the run. It may be called again
 	// in a later run: what is ready already stays as it is. Prepare sets Source, Kind and Summary of the events it

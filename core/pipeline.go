@@ -60,6 +60,7 @@ type StoreConfig struct {
 	Bucket, Prefix            string // no bucket: the block has mistakes, and nobody knows where the store is
 	Region, Endpoint, Profile string // empty: those of the AWS configuration
 	PathStyle                 bool
+	Redis                     string // URL; empty: none
 	Range                     Range
 }
 

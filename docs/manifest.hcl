@@ -11,6 +11,7 @@ pipeline "shop" {
     endpoint   = "https://s3.example.org" # of a server other than AWS
     profile    = "shop"
     path_style = true
+    redis      = env.TROOP_REDIS_URL # announces changes: optional, and may be lost
   }
   team {
     keys_from = "team.keys"

@@ -75,6 +75,13 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 		return core.Run{}, diags
 	}
 
+	err = e.admit(ctx, p, procs, func(i int, s core.Stage) bool {
+		return wanted[i] && unwanted(s, o.Branch, cmp.Or(s.Environment, o.Environment)) == ""
+	}, o.Environment)
+	if err != nil {
+		return core.Run{}, err
+	}
+
 	now := time.Now()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
@@ -107,6 +114,32 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 	x.states = make([]stageState, len(p.Stages))
 	x.info = x.run // what goroutines may read
 	return x.execute(ctx, diags)
+}
+
+// admit asks whether this user may open the environments in which stages that run need hosts: whoever may not is told before
+// anything is built and tested. of is the run's environment.
+func (e *Engine) admit(ctx context.Context, p *core.Pipeline, procs *processes, runs func(i int, s core.Stage) bool, of string) error {
+	asked := map[string]bool{}
+	for i, s := range p.Stages {
+		env := cmp.Or(s.Environment, of)
+		if env == "" || asked[env] || !runs(i, s) {
+			continue
+		}
+		plugin, err := procs.take(ctx, s.Type)
+		if err != nil {
+			return err
+		}
+		hosts := needsHosts(plugin.Description().Capabilities)
+		procs.give(s.Type, plugin)
+		if !hosts {
+			continue
+		}
+		asked[env] = true
+		if err := e.Environments.Admit(ctx, p, env); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // processes holds plugins that were started and have no work: the process in which a stage was checked is the

@@ -833,3 +833,22 @@ func TestSecretsNeverLeave(t *testing.T) {
 		}
 	}
 }
+
+// TestStrangersRunNothing has a user who may not open an environment: nothing runs when a stage would need its hosts, and
+// what needs none runs.
+func TestStrangersRunNothing(t *testing.T) {
+	w := newWorld(t, "build.app", "deploy.app < build.app", "check.app < build.app")
+	w.describe["deploy"] = core.Description{Stage: true, Capabilities: []core.Capability{"inventory"}}
+	w.describe["check"] = w.describe["deploy"]
+	w.stage("check.app").When = core.When{Environments: []string{"production"}} // does not run
+	w.barred = map[string]error{"lab": errors.New("you are no member")}
+	run, err := w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Environment: "lab"})
+	if err == nil || err.Error() != "you are no member" || run.ID != "" || len(w.events) > 0 {
+		t.Errorf("%v; the run %s has begun: %v", err, run.ID, w.events)
+	}
+	for _, until := range []core.StageID{"build", "check"} {
+		if run, err = w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Environment: "lab", Until: until}); err != nil || !run.Status.Passed() {
+			t.Errorf("up to %s: %s, %v", until, run.Status, err)
+		}
+	}
+}

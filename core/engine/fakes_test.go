@@ -48,6 +48,7 @@ type world struct {
 	changed     func(from, to string) ([]string, error)
 	actions     map[core.StageID]action
 	hidden      map[string][]string // secrets of environments
+	barred      map[string]error    // environments that this user may not open
 	processes   []string            // of every plugin
 }
 
@@ -246,6 +247,8 @@ func (w *world) Publish(_ context.Context, e core.Event) error {
 func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 	return dir + "/app", w.checkout
 }
+
+func (w *world) Admit(_ context.Context, _ *core.Pipeline, env string) error { return w.barred[env] }
 
 func (w *world) Secrets(_ *core.Pipeline, env string) ([]string, error) { return w.hidden[env], nil }
 

@@ -92,6 +92,11 @@ type Vault struct {
 	Identities *vault.Identities
 }
 
+// of is the vault of one environment.
+func (v *Vault) of(p *core.Pipeline, env string) *vault.Vault {
+	return &vault.Vault{Objects: v.Objects, Environment: env, Team: p.Team, Identities: v.Identities}
+}
+
 // Open returns an environment of a pipeline, which the caller must close. It changes nothing. Of a shared store, it reads
 // the environment's files.
 //

@@ -46,6 +46,15 @@ var _ core.Environments = (*Service)(nil)
 // errNone: a job without an environment uses a capability that needs one.
 var errNone = errors.New("this run has no environment: use --env, or a trigger in the manifest")
 
+// Admit implements core.Environments: who is no member of the team opens nothing.
+func (s *Service) Admit(ctx context.Context, p *core.Pipeline, name string) error {
+	if s.Options.Vault == nil {
+		return nil
+	}
+	_, _, err := s.Options.Vault.of(p, name).Load(ctx)
+	return err
+}
+
 // Prepare makes and configures the hosts of an environment. It locks the environment until Close, so that no other run
 // deploys there.
 func (s *Service) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID, name string, emit func(core.Event)) error {

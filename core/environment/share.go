@@ -68,7 +68,7 @@ func (e *Environment) openShare(ctx context.Context) error {
 		return err
 	}
 	s := &share{
-		vault: &vault.Vault{Objects: e.o.Vault.Objects, Environment: e.conf.Name, Team: e.o.Pipeline.Team, Identities: e.o.Vault.Identities},
+		vault: e.o.Vault.of(e.o.Pipeline, e.conf.Name),
 		dir:   e.dir, use: flock.New(filepath.Join(e.dir, ".use")), every: pushEvery, have: map[string]core.Digest{},
 	}
 	if err := s.use.RLock(); err != nil {
@@ -411,7 +411,7 @@ func TakeOver(ctx context.Context, o Options, folder string) (string, error) {
 	if len(paths) == 0 {
 		return fmt.Sprintf("environment %s: nothing to copy", o.Name), nil
 	}
-	v := &vault.Vault{Objects: o.Vault.Objects, Environment: o.Name, Team: o.Pipeline.Team, Identities: o.Vault.Identities}
+	v := o.Vault.of(o.Pipeline, o.Name)
 	took := 0
 	err = v.Change(ctx, func(d *vault.Document) error {
 		took = 0

@@ -38,6 +38,11 @@ func (p plugins) Open(_ context.Context, typ string) (core.Plugin, error) {
 }
 
 // nowhere lets no run go further than its checks.
+// everybodys are environments that anybody may open.
+type everybodys struct{ core.Environments }
+
+func (everybodys) Admit(context.Context, *core.Pipeline, string) error { return nil }
+
 type nowhere struct{ core.Store }
 
 func (nowhere) PutRun(context.Context, core.Run) error   { return nil }
@@ -70,7 +75,7 @@ func TestValidateAgreesWithRun(t *testing.T) {
 				return
 			}
 			for _, declared := range []plugins{nil, {"artifacts", "workspace"}, {"inventory"}} {
-				e := &engine.Engine{Plugins: declared, Store: nowhere{}, Folders: nowhere{}}
+				e := &engine.Engine{Plugins: declared, Store: nowhere{}, Folders: nowhere{}, Environments: everybodys{}}
 				run := func(o core.RunOptions) ([]string, bool) {
 					_, err := e.Run(t.Context(), p, o)
 					diags, refused := errors.AsType[core.Diagnostics](err)

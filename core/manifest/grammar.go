@@ -135,6 +135,7 @@ var storeGrammar = schema{
 		{"endpoint", "string", "address of a server other than AWS, such as https://s3.example.org", false},
 		{"profile", "string", "profile of the AWS configuration; without it, AWS_ACCESS_KEY_ID and the like, or AWS_PROFILE", false},
 		{"path_style", "bool", "address the bucket in the path, as most servers other than AWS want", false},
+		{"redis", "string", "URL of a Redis that announces changes, so that whoever waits for an environment or follows a run sees them at once; it keeps nothing, and may be lost", false},
 	},
 	defaults: map[string]string{"path_style": "false"},
 	hints: map[string]string{

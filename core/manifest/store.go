@@ -27,7 +27,7 @@ func (l *loader) readStore(blocks []*hclsyntax.Block) {
 		return
 	}
 	l.content(b.Body, &storeGrammar)
-	for name, to := range map[string]*string{"bucket": &c.Bucket, "prefix": &c.Prefix, "region": &c.Region, "endpoint": &c.Endpoint, "profile": &c.Profile} {
+	for name, to := range map[string]*string{"bucket": &c.Bucket, "prefix": &c.Prefix, "region": &c.Region, "endpoint": &c.Endpoint, "profile": &c.Profile, "redis": &c.Redis} {
 		if a := b.Body.Attributes[name]; a != nil {
 			*to, _ = l.str(a, site{})
 		}
@@ -44,6 +44,9 @@ func (l *loader) readStore(blocks []*hclsyntax.Block) {
 	if a := b.Body.Attributes["endpoint"]; a != nil && !strings.HasPrefix(c.Endpoint, "https://") && !strings.HasPrefix(c.Endpoint, "http://") {
 		l.errorf(a.Expr.Range(), "Invalid endpoint", "%q does not begin with https:// or http://.", shorten(c.Endpoint))
 		c.Bucket = ""
+	}
+	if a := b.Body.Attributes["redis"]; a != nil && c.Redis != "" && !strings.HasPrefix(c.Redis, "redis://") && !strings.HasPrefix(c.Redis, "rediss://") {
+		l.errorf(a.Expr.Range(), "Invalid URL of Redis", "It does not begin with redis://, or rediss:// for TLS. Write: redis = env.TROOP_REDIS_URL, and there redis://USER:PASSWORD@HOST:6379.")
 	}
 }
 

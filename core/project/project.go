@@ -95,6 +95,9 @@ func Read(ctx context.Context, path string, o Options) (*Project, error) {
 	for _, s := range p.Secrets {
 		o.Mask.Add(s)
 	}
+	if p.Store != nil {
+		o.Mask.Add(p.Store.Redis) // has a password
+	}
 	found, rules := environment.Check(p)
 	maps.Copy(sources, rules)
 	diags = append(diags, found...)

@@ -50,9 +50,10 @@ func openStore(ctx context.Context, p *core.Pipeline, o Options) (*store.Files, 
 
 // openShared opens a shared store with its copy on this machine.
 func openShared(ctx context.Context, c core.StoreConfig, o Options) (*store.Files, error) {
-	s3, err := store.OpenS3(ctx, store.S3Options{
+	o3 := store.S3Options{
 		Bucket: c.Bucket, Prefix: c.Prefix, Region: c.Region, Endpoint: c.Endpoint, Profile: c.Profile, PathStyle: c.PathStyle,
-	})
+	}
+	s3, err := store.OpenS3(ctx, o3)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,12 @@ func openShared(ctx context.Context, c core.StoreConfig, o Options) (*store.File
 	if err != nil {
 		return nil, err
 	}
-	objects := store.Patient{Objects: s3, Wait: storePatience, Say: o.Note}
+	var objects core.Objects = store.Patient{Objects: s3, Wait: storePatience, Say: o.Note}
+	if c.Redis != "" {
+		if objects, err = store.Announce(objects, c.Redis, o3.String(), o.Note); err != nil {
+			return nil, err
+		}
+	}
 	f := store.OpenShared(cmp.Or(o.State, dir), objects, o.Note)
 	f.Workspaces = o.Workspaces
 	return f, nil

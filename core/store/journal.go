@@ -187,6 +187,8 @@ func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event,
 		if f.shared != nil {
 			pause = batch // others send no more often
 		}
+		changed, stop := f.watch(runKey(id, ""))
+		defer stop()
 		for {
 			running, err := f.running(ctx, id) // before its events: none is missed when it ends in between
 			if err == nil {
@@ -204,6 +206,7 @@ func (f *Files) Follow(ctx context.Context, id core.RunID) iter.Seq2[core.Event,
 			case <-ctx.Done():
 				yield(core.Event{}, context.Cause(ctx))
 				return
+			case <-changed:
 			case <-time.After(pause):
 			}
 		}

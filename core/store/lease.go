@@ -70,6 +70,8 @@ func (f *Files) lease(ctx context.Context, env string, h core.Holder, wait func(
 	var seen core.Object // the version of another holder's lease, and since when it has not changed
 	var since time.Time
 	told := false
+	changed, stop := f.watch(leaseKey(env))
+	defer stop()
 	for {
 		l, at, err := readLease(ctx, f.shared, env)
 		if err != nil {
@@ -106,6 +108,7 @@ func (f *Files) lease(ctx context.Context, env string, h core.Holder, wait func(
 		select {
 		case <-ctx.Done():
 			return core.Lease{}, fmt.Errorf("lock environment %s: %w", env, context.Cause(ctx))
+		case <-changed:
 		case <-time.After(min(length/10, 2*time.Second)):
 		}
 	}

@@ -55,6 +55,11 @@ func Open(dir string) *Files {
 //nolint:contextcheck // what is not sent yet is sent, whatever has ended
 func (f *Files) Close() error {
 	errs := []error{f.endSending(context.Background())}
+	if f.shared != nil {
+		if a, ok := f.shared.Objects.(*Announced); ok {
+			errs = append(errs, a.Close())
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id, j := range f.journals {

@@ -34,6 +34,9 @@ const maxClockOff = 5 * time.Minute
 // checkClock compares this machine's clock with the store's, as its last answer said. It is only asked before anything is
 // done: a run does not fail because a clock was set.
 func checkClock(o core.Objects) error {
+	if a, ok := o.(*Announced); ok {
+		o = a.Objects
+	}
 	if p, ok := o.(Patient); ok {
 		o = p.Objects
 	}

@@ -31,6 +31,9 @@ type Server struct {
 	cmd       *exec.Cmd
 }
 
+// URL is the address as clients write it.
+func (s *Server) URL() string { return "redis://:" + Password + "@" + s.Addr }
+
 // Start runs a server; the test's end stops it.
 func Start(t testing.TB) *Server {
 	t.Helper()
@@ -120,9 +123,16 @@ func (s *Server) Stop() {
 		return
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	s.Resume()
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
+
+// Hang makes the server take connections and answer nothing, until Resume.
+func (s *Server) Hang() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (s *Server) Resume() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Restart ends the server when it runs, starts it on the same address and waits until it answers.
 func (s *Server) Restart() {
