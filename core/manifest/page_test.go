@@ -71,7 +71,8 @@ func TestPageExample(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, sources, diags := manifest.Load(file, manifest.Options{}); len(diags) > 0 {
+	env := func(name string) (string, bool) { return "redis://redis.example.org", name == "TROOP_REDIS_URL" }
+	if _, sources, diags := manifest.Load(file, manifest.Options{Env: env}); len(diags) > 0 {
 		t.Error(manifest.Format(diags, sources, false))
 	}
 	if usual, _ := manifest.Reformat(file, src); string(usual) != string(src) {
