@@ -88,7 +88,8 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 	if err := p.Files.Check(ctx, true); err != nil {
 		return err
 	}
-	n, err := p.Files.TakeOver(ctx, store.Open(from))
+	files := store.Open(from)
+	n, err := p.Files.TakeOver(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -101,6 +102,9 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 		return err
 	}
 	for _, e := range p.Environments {
+		if err := p.Files.TakeNumber(ctx, files, e.Name); err != nil {
+			return err
+		}
 		o.Name = e.Name
 		took, err := environment.TakeOver(ctx, o, filepath.Join(from, e.Name))
 		if err != nil {
