@@ -183,6 +183,8 @@ func TestLab(t *testing.T) {
 	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
 	t.Run("mailbox", l.mailbox)
 	t.Run("release", func(t *testing.T) { l.release(t, r) })
+	t.Run("release that does not come up", func(t *testing.T) { l.refused(t, r) })
+	t.Run("router's settings", func(t *testing.T) { l.settings(t, r, site) })
 	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves a stopped agent
 	t.Run("killed", l.killed)
 }
@@ -411,7 +413,11 @@ func (l *lab) release(t *testing.T, r *ansible.Runner) {
 	install := func(id, slot string) ansible.Run {
 		return ansible.Run{Name: "release", Playbook: "release.yml", Hosts: []core.HostName{host}, Vars: map[string]any{
 			"release_service": "site", "release_id": id, "release_archive": archive, "release_slots": map[string]string{string(host): slot},
-			"release_command": []string{"sh", "-c", "exec python3 -m http.server $PORT"}, "release_health": "/index.html",
+			"release_command": []string{"sh", "-c", `set -e; echo $RELEASE >>uploads/seen; ulimit -n >uploads/files; echo $STATE_DIR
+			python3 -c 'import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)'; exec python3 -m http.server $PORT`}, "release_health": health("/index.html"),
+			"release_sandbox": map[string]any{
+				"allow": map[string]string{"netlink": "the test lists the interfaces"}, "data": []string{"uploads"}, "memory": "256M", "cpu": 150, "files": 4321,
+			},
 		}}
 	}
 	for _, run := range []ansible.Run{install("one", "a"), install("two", "b")} {
@@ -422,10 +428,56 @@ func (l *lab) release(t *testing.T, r *ansible.Runner) {
 		l.altered(t, r, "production")
 	}
 	l.confined(t, "production", "site@b")
+	const kept = "cd /opt/site/slot-b/app && nsenter -t $(systemctl show -P MainPID site@b) -m cat /var/lib/site/uploads/seen /opt/site/slot-b/app/uploads/files && systemctl show -P MemoryMax -P CPUQuotaPerSecUSec site@b"
+	if out, err := l.on("production", kept); err != nil || out != "one\ntwo\n4321\n1.500000s\n268435456" {
+		t.Errorf("what both releases wrote, and the limits: %v\n%s", err, out)
+	}
 	if _, err := l.on("production", "echo by hand > /opt/site/slot-b/app/index.html; rm /opt/site/slot-a.env; systemctl stop site@b"); err != nil {
 		t.Fatal(err)
 	}
 	l.altered(t, r, "production", "/opt/site/slot-b/app/index.html is not what was installed", "/opt/site/slot-a.env is missing", "site@b.service is inactive")
+}
+
+func health(path string) map[string]any {
+	return map[string]any{"path": path, "host": "localhost", "status": 200, "timeout": 3, "grace": 20}
+}
+
+// refused installs a release that ends because the sandbox is in its way, and expects the whole reason.
+func (l *lab) refused(t *testing.T, r *ansible.Runner) {
+	archive := filepath.Join(t.TempDir(), "release.tar.zst")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "tar -c -C / etc/hostname | zstd -q > "+archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	host := l.hosts["production"].Name
+	run := ansible.Run{Name: "release", Playbook: "release.yml", Hosts: []core.HostName{host}, Vars: map[string]any{
+		"release_service": "stuck", "release_id": "one", "release_archive": archive, "release_slots": map[string]string{string(host): "a"},
+		"release_command": []string{"sh", "-c", "echo began; mkdir $PWD/uploads; exit 3"}, "release_health": health("/up"), "release_app_port": 3010,
+	}}
+	var said []string
+	_, err := r.Run(t.Context(), run, func(x core.TaskResult) { said = append(said, x.Message) })
+	all := strings.Join(said, "\n")
+	for _, want := range []string{
+		"http://localhost:3010/up: nothing listens on this port", "it ended with status 3/NOTIMPLEMENTED", `data = ["uploads"]`, "its log ends with: ", "began | mkdir: ",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%v: nothing says %q:\n%s", err, want, all)
+		}
+	}
+}
+
+// settings configures the router for a service. Nothing else changes that, and a second run changes nothing.
+func (l *lab) settings(t *testing.T, r *ansible.Runner, site ansible.Run) {
+	run := ansible.Run{Name: "router", Playbook: "router.yml", Hosts: []core.HostName{l.hosts["router"].Name}, Vars: map[string]any{
+		"router_settings": map[string]any{"statuses": []int{200, 204}, "check": 5000},
+	}}
+	if _, err := r.Run(t.Context(), run, l.tasks); err != nil {
+		t.Fatal(err)
+	}
+	l.settled(t, r, run, "router")
+	l.settled(t, r, site, "router")
+	if _, err := l.on("router", "grep 'expect status 200,204' /etc/haproxy/haproxy.cfg && grep 'timeout check 5000ms' /etc/haproxy/haproxy.cfg"); err != nil {
+		t.Error("the configuration of the whole site forgot what the service needs")
+	}
 }
 
 // confined checks the unit's exposure level as rated by systemd-analyze.

@@ -40,7 +40,6 @@ stage "deploy" "shop" {
   artifact = stage.build.app.artifact
   service {
     command = ["node", "server.js"]
-    health  = "/healthz"
   }
   canary {
     weights       = { production = 2, canary = 1 }

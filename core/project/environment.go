@@ -88,8 +88,7 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 	if err := p.Files.Check(ctx, true); err != nil {
 		return err
 	}
-	files := store.Open(from)
-	n, err := p.Files.TakeOver(ctx, files)
+	n, err := p.Files.TakeOver(ctx, store.Open(from))
 	if err != nil {
 		return err
 	}
@@ -102,9 +101,6 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 		return err
 	}
 	for _, e := range p.Environments {
-		if err := p.Files.TakeNumber(ctx, files, e.Name); err != nil {
-			return err
-		}
 		o.Name = e.Name
 		took, err := environment.TakeOver(ctx, o, filepath.Join(from, e.Name))
 		if err != nil {

@@ -171,38 +171,3 @@ func TestPatient(t *testing.T) {
 		t.Errorf("%v after %d calls, want one", err, calls.Load())
 	}
 }
-
-// TestTakenOverNumber has hosts that have heard holders of the file store: those of the shared one come after them.
-func TestTakenOverNumber(t *testing.T) {
-	t.Parallel()
-	local := store.Open(t.TempDir())
-	for range 3 {
-		if err := lock(t, local, "earlier", nil).Release(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, _ := machine(t, t.TempDir(), time.Minute)
-	for range 2 { // twice is harmless
-		if err := f.TakeNumber(t.Context(), local, "lab"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.TakeNumber(t.Context(), local, "production"); err != nil { // nobody has held it
-		t.Fatal(err)
-	}
-	l := lock(t, f, "next", nil)
-	if l.Fence != 4 || l.After != nil {
-		t.Errorf("the first holder in the shared store has number %d, after %+v", l.Fence, l.After)
-	}
-	if err := f.TakeNumber(t.Context(), local, "lab"); err != nil {
-		t.Errorf("a greater number: %v", err)
-	}
-	for range 3 {
-		if err := lock(t, local, "later", nil).Release(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.TakeNumber(t.Context(), local, "lab"); !errors.As(err, new(*core.LockedError)) {
-		t.Errorf("an environment in use: %v", err)
-	}
-}

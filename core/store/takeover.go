@@ -77,28 +77,6 @@ func (f *Files) TakeOver(ctx context.Context, from *Files) (Taken, error) {
 	return n, nil
 }
 
-// TakeNumber makes the numbers of an environment's holders go on where those in a folder ended: its hosts have heard those,
-// and refuse smaller ones.
-func (f *Files) TakeNumber(ctx context.Context, from *Files, env string) error {
-	last, err := from.Fence(ctx, env)
-	if err != nil {
-		return err
-	}
-	l, at, err := readLease(ctx, f.shared, env)
-	if err != nil || l.Fence >= last {
-		return err
-	}
-	if !l.Free {
-		return &core.LockedError{Environment: env, Holder: *l.Holder}
-	}
-	l.Fence = last
-	l.Beat++
-	if _, err := writeLease(ctx, f.shared, env, l, at.Tag); err != nil {
-		return fmt.Errorf("take over the number of holders of environment %s: %w", env, err)
-	}
-	return nil
-}
-
 // takeRun copies a run. There is one with its ID already: what it lacks is added.
 func (f *Files) takeRun(ctx context.Context, from *Files, id core.RunID, there bool) (took bool, err error) {
 	if err := from.Verify(ctx, id); err != nil {

@@ -70,7 +70,7 @@ stage "deploy" "storefront" {
   artifact = stage.build.app.artifact
   service {
     command = ["node", "start.js"]
-    health  = "/healthz"
+    runtime = ["18", "20"] # the hosts have Debian's Node 18, whatever built it
   }
   canary {
     weights       = { production = 2, canary = var.canary_weight }

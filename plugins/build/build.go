@@ -181,6 +181,7 @@ func pack(ctx context.Context, c *config, job *sdk.Job, dir string) error {
 		Include: c.Package.Include,
 		Exclude: c.Package.Exclude,
 		Time:    commitTime(ctx, job),
+		Comment: builtWith(ctx, job, dir),
 		Progress: func(files int) {
 			job.Progress(0, 0, fmt.Sprintf("packing: %d files", files))
 		},

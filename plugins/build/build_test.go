@@ -238,3 +238,29 @@ func TestConformance(t *testing.T) {
 	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage, b) })
 	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "build"), b) })
 }
+
+// TestArtifactKnowsItsRuntime builds with a Node of another version than anybody has.
+func TestArtifactKnowsItsRuntime(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "node"), []byte("#!/bin/sh\necho v99.1.2\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for name, want := range map[string]string{"package.json": "node 99.1.2", "README": ""} {
+		o := info(t, workspace(t, map[string]string{name: "{}"}))
+		r := sdktest.Run(t, stage, "package {}", o)
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		digest, _ := r.Outputs["artifact"].(string)
+		z, err := zstd.NewReader(bytes.NewReader(o.Fake.ArtifactBytes(sdk.Digest(digest))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(z.Close)
+		h, err := tar.NewReader(z).Next()
+		if err != nil || h.PAXRecords["comment"] != want {
+			t.Errorf("%s: the archive begins with %+v, %v; want the comment %q", name, h, err, want)
+		}
+	}
+}

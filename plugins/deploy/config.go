@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,9 +28,35 @@ type config struct {
 type service struct {
 	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name by default."`
 	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
-	Health      string            `hcl:"health" default:"\"/healthz\"" doc:"Path that answers 200 when the release can serve. Must equal app_health in the environment's ansible variables (/healthz by default), which the router checks."`
-	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond PORT, REDIS_URL, OFREP_ENDPOINT, LOG_DIR, RELEASE and VERSION."`
+	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond those that every release gets (docs/service.md); they win."`
 	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name by default."`
+	Runtime     []string          `hcl:"runtime,optional" doc:"Versions of Node (such as 18) or Python (3.11) on which the release runs. Without it, hosts with another version than the build had are refused."`
+	Allow       map[string]string `hcl:"allow,optional" doc:"What the sandbox opens, each with the reason: netlink (sockets that list the network interfaces), devices (/dev), debug (system calls of profilers)."`
+	Data        []string          `hcl:"data,optional" doc:"Folders of the release that it may write to, such as uploads. They are kept in STATE_DIR and are the same for every release of a host."`
+	Limits      *limits           `hcl:"limits,block" doc:"What a release may use of a host."`
+	MaxBody     string            `hcl:"max_body,optional" doc:"Size of a request's body that the router lets pass, such as 10M; any by default. With it, requests that do not say their length are refused, too."`
+	Timeouts    *timeouts         `hcl:"timeouts,block" doc:"How long the router waits."`
+	Health      *health           `hcl:"health,block" doc:"What a healthy release answers. All checks use it: after a start, before a slot gets requests, and the router's from then on."`
+}
+
+type limits struct {
+	Memory string `hcl:"memory,optional" doc:"Memory, such as 512M. The kernel ends a release that needs more."`
+	CPU    int    `hcl:"cpu,optional" doc:"Time of processors, in per cent of one core: 150 is one and a half."`
+	Files  int    `hcl:"files,optional" doc:"Files and connections that each process may have open."`
+}
+
+type timeouts struct {
+	Request sdk.Duration `hcl:"request" default:"\"30s\"" doc:"How long the service may be silent before its answer, and in the middle of it."`
+	Idle    sdk.Duration `hcl:"idle" default:"\"30s\"" doc:"How long a client may be silent in the middle of a request or of an answer."`
+	Tunnel  sdk.Duration `hcl:"tunnel" default:"\"1h\"" doc:"How long a WebSocket or a stream of server-sent events may be silent."`
+}
+
+type health struct {
+	Path    string       `hcl:"path" default:"\"/healthz\"" doc:"Path that the checks ask for."`
+	Host    string       `hcl:"host" default:"\"localhost\"" doc:"Host that the checks ask for."`
+	Status  int          `hcl:"status" default:"200" doc:"Status of a healthy answer. Redirects are not followed."`
+	Timeout sdk.Duration `hcl:"timeout" default:"\"3s\"" doc:"How long an answer may take. An address that takes no connection is found within half a second."`
+	Grace   sdk.Duration `hcl:"grace" default:"\"20s\"" doc:"How long a release may take to become healthy after its start."`
 }
 
 type canary struct {
@@ -112,9 +141,38 @@ func (c *config) limits() verdict.Limits {
 	}
 }
 
+func (s *service) health() state.Health {
+	h := s.Health
+	if h == nil {
+		return state.DefaultHealth
+	}
+	return state.Health{Path: h.Path, Host: h.Host, Status: h.Status, Timeout: h.Timeout.Std(), Grace: h.Grace.Std()}
+}
+
+func (s *service) sandbox() state.Sandbox {
+	b := state.Sandbox{Allow: s.Allow, Data: s.Data}
+	if s.Limits != nil {
+		b.Memory, b.CPU, b.Files = s.Limits.Memory, s.Limits.CPU, s.Limits.Files
+	}
+	return b
+}
+
+// maxBody is in bytes; 0 without a limit.
+func (s *service) maxBody() int64 {
+	m := memorySize.FindStringSubmatch(s.MaxBody)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return 0 // check has refused it
+	}
+	return n << (10 * (strings.Index("KMGT", m[2]) + 1) * min(len(m[2]), 1)) //nolint:gosec // not negative
+}
+
 // release describes an archive and how the manifest runs it.
 func (s *service) release(name, artifact string) state.Release {
-	r := state.Release{Artifact: artifact, Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.Health}
+	r := state.Release{Artifact: artifact, Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.health(), Sandbox: s.sandbox()}
 	r.ID = r.Identity(s.Environment)
 	return r
 }
@@ -127,8 +185,13 @@ const (
 )
 
 var (
-	unixName     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	unixName       = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	runtimeVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+	healthPath     = regexp.MustCompile(`^/[!#-&(-\[\]-~]*$`)
+	dataFolder     = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
+	memorySize     = regexp.MustCompile(`^([1-9][0-9]{0,5})([KMGT]?)$`)
+	hostName       = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
+	variableName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // check validates the configuration. Values that are not known yet are zero and pass.
@@ -147,8 +210,15 @@ func check(c *config) error {
 	if c.Service.Command != nil && (len(c.Service.Command) == 0 || c.Service.Command[0] == "") {
 		bad("service.command", "name a program, such as [\"node\", \"start.js\"]")
 	}
-	if h := c.Service.Health; h != "" && (!strings.HasPrefix(h, "/") || strings.ContainsAny(h, " \t\r\n")) {
-		bad("service.health", "want a path such as /healthz, got %q", h)
+	c.Service.checkSandbox(bad)
+	c.Service.checkRouter(bad)
+	if c.Service.Health != nil {
+		c.Service.Health.check(bad)
+	}
+	for i, v := range c.Service.Runtime {
+		if !runtimeVersion.MatchString(v) {
+			bad(fmt.Sprintf("service.runtime[%d]", i), "want a major version of Node, such as 18, or a version of Python, such as 3.11, got %q", v)
+		}
 	}
 	for name := range c.Service.Environment {
 		if !variableName.MatchString(name) {
@@ -192,6 +262,76 @@ func check(c *config) error {
 		bad("canary.latency_factor", "want 1 or more, got %g", f)
 	}
 	return errors.Join(errs...)
+}
+
+// opened are the names of what a sandbox can open; the role release knows what each means.
+var opened = []string{"debug", "devices", "netlink"}
+
+func (s *service) checkSandbox(bad func(path, format string, args ...any)) {
+	for name, reason := range s.Allow {
+		if !slices.Contains(opened, name) {
+			bad("service.allow", "want %s, got %q", strings.Join(opened, ", "), name)
+		}
+		if strings.TrimSpace(reason) == "" || strings.ContainsAny(reason, "\r\n") {
+			bad("service.allow", "say in one line why the release needs %s, such as { %s = \"the library X reads the network interfaces\" }", name, name)
+		}
+	}
+	for i, folder := range s.Data {
+		if !dataFolder.MatchString(folder) || path.Clean(folder) != folder || folder == "." || strings.HasPrefix(folder, "..") {
+			bad(fmt.Sprintf("service.data[%d]", i), "want a folder of the release, such as uploads or public/media, got %q", folder)
+		}
+	}
+	l := s.Limits
+	if l == nil {
+		return
+	}
+	if l.Memory != "" && !memorySize.MatchString(l.Memory) {
+		bad("service.limits.memory", "want a size such as 512M or 2G, got %q", l.Memory)
+	}
+	if l.CPU < 0 {
+		bad("service.limits.cpu", "want per cent of one core, such as 150, got %d", l.CPU)
+	}
+	if l.Files < 0 || l.Files > maxFiles {
+		bad("service.limits.files", "want 1 to %d, got %d", maxFiles, l.Files)
+	}
+}
+
+// checkRouter checks what the service asks of the router.
+func (s *service) checkRouter(bad func(path, format string, args ...any)) {
+	if s.MaxBody != "" && !memorySize.MatchString(s.MaxBody) {
+		bad("service.max_body", "want a size such as 512K or 10M, got %q", s.MaxBody)
+	}
+	if s.Timeouts == nil {
+		return
+	}
+	for name, d := range map[string]sdk.Duration{"request": s.Timeouts.Request, "idle": s.Timeouts.Idle, "tunnel": s.Timeouts.Tunnel} {
+		if d != 0 && (d.Std() < time.Second || d.Std() > maxTimeout || d.Std()%time.Millisecond != 0) {
+			bad("service.timeouts."+name, "want 1s to %s, got %s", maxTimeout, d.Std())
+		}
+	}
+}
+
+// maxTimeout is a little less than HAProxy can count.
+const maxTimeout = 24 * 24 * time.Hour
+
+// maxFiles is the kernel's own limit, fs.nr_open.
+const maxFiles = 1 << 20
+
+func (h *health) check(bad func(path, format string, args ...any)) {
+	if !healthPath.MatchString(h.Path) && h.Path != "" {
+		bad("service.health.path", "want a path such as /healthz, without spaces and quotes, got %q", h.Path)
+	}
+	if !hostName.MatchString(h.Host) && h.Host != "" {
+		bad("service.health.host", "want a name such as shop.example.com, got %q", h.Host)
+	}
+	if h.Status != 0 && (h.Status < 200 || h.Status > 599) {
+		bad("service.health.status", "want a status from 200 to 599, got %d", h.Status)
+	}
+	for name, d := range map[string]sdk.Duration{"timeout": h.Timeout, "grace": h.Grace} {
+		if d.Std() < 0 || d.Std()%time.Millisecond != 0 {
+			bad("service.health."+name, "want whole milliseconds, got %s", d.Std())
+		}
+	}
 }
 
 func checkWeights(w map[string]int) error {

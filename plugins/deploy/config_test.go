@@ -1,8 +1,13 @@
 package main
 
 import (
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -14,7 +19,18 @@ func TestCheck(t *testing.T) {
 		"name":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  name = \"My Shop\"", `pipeline.hcl:5,3-19: `},
 		"root":                  {`command = ["node", "start.js"]`, "command = [\"node\"]\n  user = \"root\"", "does not run as root"},
 		"no program":            {`["node", "start.js"]`, "[]", "name a program"},
-		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"healthz\"", "want a path such as /healthz"},
+		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { path = \"healthz\" }", "pipeline.hcl:5,12-28: Invalid deploy stage; want a path such as /healthz"},
+		"health status":         {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { status = 42 }", "want a status from 200 to 599"},
+		"health host":           {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { host = \"a b\" }", "want a name such as shop.example.com"},
+		"health was a path":     {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"/healthz\"", "health"},
+		"allow":                 {`command = ["node", "start.js"]`, "command = [\"node\"]\n  allow = { netlink = \"lists the interfaces\" }\n data = [\"uploads\", \"public/media\"]\n limits {\n memory = \"512M\"\n cpu = 150\n files = 65536\n}", ""},
+		"allow what":            {`command = ["node", "start.js"]`, "command = [\"node\"]\n  allow = { root = \"comfort\" }", "want debug, devices, netlink, got \"root\""},
+		"allow why":             {`command = ["node", "start.js"]`, "command = [\"node\"]\n  allow = { netlink = \" \" }", "say in one line why the release needs netlink"},
+		"data elsewhere":        {`command = ["node", "start.js"]`, "command = [\"node\"]\n  data = [\"../etc\"]", "want a folder of the release"},
+		"data itself":           {`command = ["node", "start.js"]`, "command = [\"node\"]\n  data = [\".\"]", "want a folder of the release"},
+		"limit":                 {`command = ["node", "start.js"]`, "command = [\"node\"]\n  limits { memory = \"much\" }", "want a size such as 512M"},
+		"max_body":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  max_body = \"10MB\"", "want a size such as 512K or 10M"},
+		"timeouts":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  timeouts { tunnel = \"10ms\" }", "want 1s to 576h"},
 		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "not a name of an environment variable"},
 		"unknown pool":          {"min_requests = 1", "weights = { green = 1, production = 2 }", "the pools are production and canary"},
 		"no production":         {"min_requests = 1", "weights = { production = 0, canary = 1 }", "production from 1"},
@@ -58,6 +74,24 @@ func TestConformance(t *testing.T) {
 	}
 	t.Run("in process", func(t *testing.T) { sdktest.ConformanceOf(t, stage(onRouter()), b) })
 	t.Run("binary", func(t *testing.T) { sdktest.Conformance(t, sdktest.Build(t, ".", "deploy"), b) })
+}
+
+// TestOpened holds the names that a sandbox can open to those that the role knows.
+func TestOpened(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../playbooks/roles/release/vars/main.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vars struct {
+		Opened map[string]string `yaml:"__release_opened"`
+	}
+	if err := yaml.Unmarshal(b, &vars); err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(vars.Opened)); !slices.Equal(got, opened) {
+		t.Errorf("the role opens %q, the stage %q", got, opened)
+	}
 }
 
 func TestReleaseIdentity(t *testing.T) {

@@ -3,8 +3,8 @@ stage "deploy" "shop" {
   artifact = stage.build.app.artifact # this reference makes build.app a need, too
   service {
     command     = ["node", "start.js"]
-    health      = "/healthz"
     environment = { LOG_LEVEL = "info" }
+    health { path = "/up" }
   }
   canary {
     weights      = { production = 2, canary = 1 }

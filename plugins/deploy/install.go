@@ -32,7 +32,10 @@ func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([
 func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) ([]string, error) {
 	vars := map[string]any{
 		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
-		"release_command": r.Command, "release_health": r.Health, "release_user": r.User,
+		"release_command": r.Command, "release_health": map[string]any{
+			"path": r.Health.Path, "host": r.Health.Host, "status": r.Health.Status,
+			"timeout": r.Health.Timeout.Seconds(), "grace": r.Health.Grace.Seconds(),
+		}, "release_user": r.User, "release_sandbox": r.Sandbox,
 		"release_slots": d.slots(hosts, state.Placement.Idle),
 	}
 	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
@@ -105,6 +108,14 @@ func (d *deployer) leaveOut(away map[string]string, r state.Release) {
 // stage's own context ends.
 func cancelled(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.Canceled)
+}
+
+// orExplained is err where it only means that the work was cancelled, and else the sentence of explain.
+func (d *deployer) orExplained(ctx context.Context, results []sdk.TaskResult, err error) error {
+	if cancelled(ctx, err) {
+		return err
+	}
+	return d.explain(results, err)
 }
 
 // explain makes one sentence of a failed installation: for each host the first line of its last failed task. The other

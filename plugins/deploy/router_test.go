@@ -34,6 +34,34 @@ func TestLateHealthCheckKeepsServerUp(t *testing.T) {
 	}
 }
 
+// TestHealthIsTheReleases deploys under load a release whose health checks differ from those of the one before in path,
+// host and status, and goes back. No check asks a release for what another one answers.
+func TestHealthIsTheReleases(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	before := len(s.fake.Playbooks())
+	s.inService("health {\n path = \"/up\"\n host = \"shop.example.com\"\n status = 204\n}")
+	stop := s.load()
+	s.mustDeploy(artifact2)
+	if p := s.fake.Playbooks()[before]; p.Name != "router.yml" {
+		t.Errorf("the first playbook was %s, want the router's before anything else", p.Name)
+	}
+	s.reload() // the new worker knows what to ask
+	s.mustDeploy(artifact2)
+	if r := s.call("rollback", map[string]string{"yes": "true"}); r.Err != nil {
+		t.Errorf("rollback: %v", r.Err)
+	}
+	if a := stop(); len(a.failed) > 0 {
+		t.Errorf("failed: %q", a.failed)
+	}
+	expect(t, "web-1", s.serving("web-1"), artifact1)
+	s.expectSplit(30, 20, 10)
+	if log := string(s.routerLog()); strings.Contains(log, " is DOWN") {
+		t.Errorf("the router found a server down: %s", log)
+	}
+}
+
 func TestReloadKeepsSlotsAndWeights(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)

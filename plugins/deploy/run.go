@@ -74,7 +74,16 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 		return err
 	}
 	if r.ID == d.want.Good {
+		if err := d.setRouter(work, r); err != nil {
+			return err
+		}
 		return d.repair(work, lacking, r)
+	}
+	if err := d.checkRuntime(work, r); err != nil {
+		return err
+	}
+	if err := d.setRouter(work, r); err != nil {
+		return err
 	}
 	d.want.Releases[r.ID] = r
 	d.want.Candidate, d.want.Phase = r.ID, state.PhaseCanary

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/haproxy"
 	"github.com/seed-b96de936/troop/plugins/deploy/router"
@@ -55,6 +59,8 @@ type site struct {
 	hanging chan struct{} // closed when requests to /hang may be answered
 	ended   chan struct{}
 	aged    atomic.Bool
+	built   string // with which runtimes the artifacts were built
+	runtime string // that the hosts have
 }
 
 var siteNumber atomic.Int32
@@ -90,13 +96,14 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	s.vars = map[string]any{
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
-		"router_app_health": "/healthz", "router_sticky": false, "router_client": "",
+		"__router_settings": state.DefaultSettings(), "router_proxies": []string{}, "router_sticky": false, "router_client": "",
 		"router_tester_header": "", "router_tester_cookie": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	}
 	s.render()
 	s.write("weights.map", "canary 0\ntotal 1\n")
 	s.write("servers.state", "1\n")
+	s.write("health.map", "")
 	s.startRouter()
 	s.startAgent()
 	return s
@@ -228,11 +235,24 @@ func (s *site) stopAgent() {
 	<-s.ended
 }
 
-// playbook simulates release.yml.
+// playbook simulates router.yml and release.yml.
 func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+	if p.Name == "router.yml" {
+		s.vars["__router_settings"] = p.Vars["router_settings"]
+		s.write("settings.json", string(state.Encode(p.Vars["router_settings"])))
+		s.configure()
+		return nil, nil
+	}
 	slots := map[string]string{}
 	for h, v := range p.Vars["release_slots"].(map[string]any) {
 		slots[h], _ = v.(string)
+	}
+	if p.Vars["release_step"] == "runtime" {
+		var results []sdk.TaskResult
+		for _, h := range p.Hosts {
+			results = append(results, sdk.TaskResult{Host: h, Facts: map[string]any{"stdout": s.runtime}})
+		}
+		return results, nil
 	}
 	if p.Vars["release_step"] == "restarts" {
 		var results []sdk.TaskResult
@@ -303,7 +323,7 @@ canary {
 func (s *site) body(commit string) string {
 	s.t.Helper()
 	file := filepath.Join(s.dir, commit+".tar.zst")
-	s.write(commit+".tar.zst", commit)
+	s.write(commit+".tar.zst", s.archive(commit))
 	var digest string
 	put := sdk.Stage[struct{}]{
 		Name: "put", Version: "1.0.0", Capabilities: []sdk.Capability{sdk.Artifacts},
@@ -317,6 +337,27 @@ func (s *site) body(commit string) string {
 		s.t.Fatal(r.Err)
 	}
 	return strings.Replace(s.manifest, "sha256:"+strings.Repeat("0", 64), digest, 1)
+}
+
+// archive is one with a file that says the commit.
+func (s *site) archive(commit string) string {
+	s.t.Helper()
+	var out bytes.Buffer
+	z, err := zstd.NewWriter(&out)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	w := tar.NewWriter(z)
+	if s.built != "" {
+		err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": s.built}})
+	}
+	if err == nil {
+		err = w.WriteHeader(&tar.Header{Name: commit, Mode: 0o644})
+	}
+	if err := errors.Join(err, w.Close(), z.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+	return out.String()
 }
 
 // longWatch is a body with a long watch: a failure is found as soon as there are enough requests, however slow the

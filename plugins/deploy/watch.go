@@ -178,10 +178,7 @@ func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
 		"release_slots": d.slots(hosts, func(p state.Placement) string { return p.Slot }),
 	}})
 	if err != nil {
-		if cancelled(ctx, err) {
-			return 0, err
-		}
-		return 0, d.explain(results, err)
+		return 0, d.orExplained(ctx, results, err)
 	}
 	for _, r := range results {
 		text, ok := r.Facts["stdout"].(string)

@@ -23,6 +23,7 @@ type Options struct {
 	Include  []string // files; empty: all
 	Exclude  []string // files and folders; beats Include
 	Time     time.Time
+	Comment  string          // of the archive; tar does not show it
 	Progress func(files int) // packed so far; optional
 }
 
@@ -68,7 +69,12 @@ func write(ctx context.Context, out io.Writer, dir string, o Options) (Stats, er
 		return Stats{}, err
 	}
 	p := packer{ctx: ctx, o: o, tar: tar.NewWriter(z), buffer: make([]byte, 256<<10)}
-	err = p.folder(root, "")
+	if o.Comment != "" {
+		err = p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": o.Comment}})
+	}
+	if err == nil {
+		err = p.folder(root, "")
+	}
 	if err == nil {
 		err = p.tar.Close()
 	}

@@ -157,6 +157,9 @@ func (a *agent) steps(ctx context.Context) {
 // closing the canary never waits for that.
 func (a *agent) step(ctx context.Context) state.Actual {
 	m, now, err := a.keep(ctx)
+	if err == nil {
+		now.Settings, err = a.router.Settings()
+	}
 	if err == nil && m.Version != 0 {
 		now.Hosts, now.Settled, err = a.router.Place(ctx, &m.Desired)
 	}

@@ -67,6 +67,15 @@ func (c Client) SetMap(ctx context.Context, file string, entries ...Entry) error
 	return c.tell(ctx, commands...)
 }
 
+// AddMap adds keys that a map does not have. The map's file is not changed.
+func (c Client) AddMap(ctx context.Context, file string, entries ...Entry) error {
+	var commands []string
+	for _, e := range entries {
+		commands = append(commands, fmt.Sprintf("add map %s %s %s", file, e.Key, e.Value))
+	}
+	return c.tell(ctx, commands...)
+}
+
 // Map returns the values of a map by key.
 func (c Client) Map(ctx context.Context, file string) (map[string]string, error) {
 	text, err := c.Ask(ctx, "show map "+file)

@@ -62,7 +62,7 @@ func TestServers(t *testing.T) {
 		"production/web-1-a": {Address: "127.0.0.1:21000", Admin: Ready, Up: true, Sessions: 3},
 		"production/web-1-b": {Address: "127.0.0.1:21001", Admin: Maintenance},
 		"canary/canary-1-a":  {Address: "127.0.0.1:21002", Admin: Drain, Sessions: 3}, // no check since its maintenance
-		"canary/canary-1-b":  {Address: "127.0.0.1:21003", Down: true},
+		"canary/canary-1-b":  {Address: "127.0.0.1:21003", Down: true, Check: "the connection is refused"},
 	} {
 		if servers[name] != want {
 			t.Errorf("%s: got %+v, want %+v", name, servers[name], want)

@@ -13,9 +13,10 @@ import (
 type Server struct {
 	Address  string // host:port
 	Admin    Admin
-	Up, Down bool  // result of HAProxy's health check; both false before the first check
-	Sessions int   // requests in flight
-	Downs    int64 // how often HAProxy found it down, since HAProxy started
+	Up, Down bool   // result of HAProxy's health check; both false before the first check
+	Sessions int    // requests in flight
+	Downs    int64  // how often HAProxy found it down, since HAProxy started
+	Check    string // what the last health check found, if it is bad
 }
 
 // Admin is the administrative state of a server.
@@ -139,9 +140,28 @@ func statistics(text string) (map[string]Server, error) {
 			Address: get("addr"), Sessions: current + queued, Downs: downs,
 			// A server that left maintenance counts as UP before its first check, and still shows the result of a check
 			// from before the maintenance.
-			Up:   strings.HasPrefix(get("status"), "UP") && strings.HasSuffix(get("check_status"), "OK"),
-			Down: strings.HasPrefix(get("status"), "DOWN"),
+			Up:    strings.HasPrefix(get("status"), "UP") && strings.HasSuffix(get("check_status"), "OK"),
+			Down:  strings.HasPrefix(get("status"), "DOWN"),
+			Check: checked(get("check_status"), get("check_code")),
 		}
 	}
 	return servers, nil
+}
+
+// checked says what a health check found, which HAProxy gives as a code.
+func checked(status, code string) string {
+	switch {
+	case status == "INI" || strings.HasSuffix(status, "OK"): // INI: there was none yet
+		return ""
+	case strings.HasPrefix(status, "L7") && code != "" && code != "0":
+		return "answers " + code
+	}
+	said, ok := map[string]string{
+		"L4CON": "the connection is refused", "L4TOUT": "there is no connection in time", "L6RSP": "the answer is not HTTP",
+		"L7RSP": "the answer is not HTTP", "L7TOUT": "there is no answer in time",
+	}[status]
+	if !ok {
+		return strings.TrimSpace(status)
+	}
+	return said
 }

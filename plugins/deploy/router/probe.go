@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
-)
 
-// probeTime is how long a healthy slot may take to answer.
-const probeTime = 2 * time.Second
+	"github.com/seed-b96de936/troop/plugins/deploy/state"
+)
 
 // newProber returns a client that follows no redirect and shares no connection, like a health check of HAProxy.
 func newProber() *http.Client {
@@ -19,13 +17,15 @@ func newProber() *http.Client {
 }
 
 // probe asks a slot whether it is healthy.
-func (r *Router) probe(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+func (r *Router) probe(ctx context.Context, address string, h state.Health) error {
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
+	url := "http://" + address + h.Path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
+	req.Host = h.Host
 	resp, err := r.prober.Do(req)
 	if err != nil {
 		return err
@@ -33,8 +33,8 @@ func (r *Router) probe(ctx context.Context, url string) error {
 	if err := resp.Body.Close(); err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
+	if resp.StatusCode != h.Status {
+		return fmt.Errorf("%s answers %s, want %d", url, resp.Status, h.Status)
 	}
 	return nil
 }

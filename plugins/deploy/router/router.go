@@ -21,9 +21,11 @@ type Paths struct {
 }
 
 // Log is the socket that HAProxy logs to.
-func (p Paths) Log() string     { return filepath.Join(p.Dir, "log.sock") }
-func (p Paths) weights() string { return filepath.Join(p.Dir, "weights.map") }
-func (p Paths) servers() string { return filepath.Join(p.Dir, "servers.state") }
+func (p Paths) Log() string      { return filepath.Join(p.Dir, "log.sock") }
+func (p Paths) weights() string  { return filepath.Join(p.Dir, "weights.map") }
+func (p Paths) health() string   { return filepath.Join(p.Dir, "health.map") }
+func (p Paths) servers() string  { return filepath.Join(p.Dir, "servers.state") }
+func (p Paths) settings() string { return filepath.Join(p.Dir, "settings.json") }
 
 // Router changes HAProxy's run-time state. Place and SetWeights look at HAProxy, do what can be done now, and return:
 // the caller repeats them, so that they also repair what something else changed. SetWeights and HaveWeights may run
@@ -77,6 +79,9 @@ func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.
 	if err := r.save(text); err != nil {
 		return nil, false, err
 	}
+	if err := r.tellHealth(ctx, d); err != nil {
+		return nil, false, err
+	}
 	settled := true
 	result := map[string]state.HostActual{}
 	for name, want := range d.Hosts {
@@ -90,7 +95,7 @@ func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.
 
 // placeHost gives the wanted slot requests first; the other slot loses them only after HAProxy found the wanted one
 // healthy. So the host serves at every moment, and a release that is not healthy never does.
-func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Server, host string, want state.Placement, health string) (state.HostActual, bool) {
+func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Server, host string, want state.Placement, health state.Health) (state.HostActual, bool) {
 	h := state.HostActual{Slot: want.Slot}
 	if want.Slot == "" {
 		a, b := r.retire(ctx, servers, want.Pool+"/"+host+"-a", &h), r.retire(ctx, servers, want.Pool+"/"+host+"-b", &h)
@@ -104,7 +109,7 @@ func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Serve
 	}
 	if s.Admin != haproxy.Ready {
 		// HAProxy takes a server for healthy from the end of its maintenance until the first check.
-		if err := r.probe(ctx, "http://"+s.Address+health); err != nil {
+		if err := r.probe(ctx, s.Address, health); err != nil {
 			h.Problem = fmt.Sprintf("%s is not healthy: %v", name, err)
 			return h, false
 		}
@@ -115,7 +120,7 @@ func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Serve
 	}
 	if !s.Up {
 		if s.Down {
-			h.Problem = name + " fails the router's health check"
+			h.Problem = fmt.Sprintf("%s fails the router's health check of %s: %s", name, health.Path, s.Check)
 		}
 		return h, false
 	}

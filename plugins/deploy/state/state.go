@@ -146,6 +146,8 @@ type Actual struct {
 	Closed  *Closing              `json:"closed,omitempty"` // of the present generation
 	Hosts   map[string]HostActual `json:"hosts"`
 	Problem string                `json:"problem,omitempty"`
+	// Settings of its configuration; nil as long as no service has asked for any.
+	Settings *Settings `json:"settings,omitempty"`
 }
 
 // Driver is the sign of life of the deploy that is under way.

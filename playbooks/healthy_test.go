@@ -1,0 +1,138 @@
+package playbooks_test
+
+import (
+	"io/fs"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/playbooks"
+)
+
+// healthy runs healthy.py for a unit that has restarted n times and whose log is own, and what systemd said of it.
+func healthy(t *testing.T, port, health, restarts, own, systemd string) (string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"systemctl":  "echo " + restarts + "\n",
+		"journalctl": "case $1 in _SYSTEMD_UNIT=*) cat " + dir + "/own ;; UNIT=*) cat " + dir + "/systemd ;; esac\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"own": own, "systemd": systemd} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "roles/release/files/healthy.py", "shop@a.service", port, "127.0.0.2", health)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.Output()
+	return string(out), err
+}
+
+// TestHealthy holds the reason of a release that does not become healthy: path and answer, exit status, the end of its
+// own log, and the remedy of what the sandbox refused.
+func TestHealthy(t *testing.T) {
+	t.Parallel()
+	const asked = `{"path": "/up", "host": "shop.example.com", "status": 204, "timeout": 5, "grace": %}`
+	serve := func(network string) string {
+		l, err := net.Listen("tcp4", network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Host != "shop.example.com":
+				http.Error(w, r.Host, http.StatusBadRequest)
+			case r.URL.Path == "/up":
+				w.WriteHeader(http.StatusNoContent)
+			}
+		})}
+		go func() { _ = s.Serve(l) }()
+		t.Cleanup(func() { _ = s.Close() })
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		return port
+	}
+	everywhere, closed := serve("0.0.0.0:0"), httptest.NewServer(nil)
+	closed.Close()
+	_, nothing, _ := net.SplitHostPort(closed.Listener.Addr().String())
+	died := strings.Repeat("systemd: Main process exited, code=exited, status=1/FAILURE\n", 2)
+	for name, tt := range map[string]struct{ port, path, own, systemd, want string }{
+		"healthy":      {port: everywhere},
+		"other status": {port: everywhere, path: "/", want: "http://shop.example.com:PORT/: answers 200, want 204; its log is empty"},
+		"dead": {
+			port: nothing, own: "one\ntwo\nthree\nfour\n", systemd: died,
+			want: "/up: nothing listens on this port; it ended with status 1/FAILURE, 2 times; its log ends with: two | three | four\none\ntwo",
+		},
+		"loopback only": {port: serve("127.0.0.1:0"), want: "/up: it listens on 127.0.0.1 only; it must listen on all addresses (0.0.0.0)"},
+		"own folder": {
+			port: nothing, own: "Error: EROFS: read-only file system, mkdir '/opt/shop/slot-a/app/uploads/new'\n    at Object.mkdirSync (node:fs:1)\n",
+			want: `data = ["uploads"] in the service block makes that folder writable; its log ends with: Error: EROFS: read-only file system, mkdir '/opt/shop/slot-a/app/uploads/new'` + "\n",
+		},
+		"own folder by its other name": {
+			port: nothing, own: "mkdir: cannot create directory ‘/opt/shop/releases/0a-1b/app/cache’: Read-only file system\n", want: `data = ["cache"]`,
+		},
+		"other folder": {port: nothing, own: "OSError: [Errno 30] Read-only file system: '/etc/x'\n", want: "it may write to LOG_DIR, STATE_DIR, /tmp and the folders of data"},
+		"netlink": {
+			port: nothing, own: "SystemError: uv_interface_addresses returned Unknown system error 97\n", want: `allow = { netlink = "REASON" }`,
+		},
+		"memory": {port: nothing, own: "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n", want: "see limits in the service block"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			health, restarts := strings.Replace(asked, "%", "0.2", 1), "0"
+			if tt.want == "" {
+				health = strings.Replace(asked, "%", "60", 1)
+			}
+			if tt.path != "" {
+				health = strings.Replace(health, `"/up"`, `"`+tt.path+`"`, 1)
+			}
+			out, err := healthy(t, tt.port, health, restarts, tt.own, tt.systemd)
+			want := strings.ReplaceAll(tt.want, "PORT", tt.port)
+			if (err == nil) != (want == "") || !strings.Contains(out, want) {
+				t.Errorf("got %v and %q, want %q", err, out, want)
+			}
+		})
+	}
+}
+
+// TestServicePage holds docs/service.md to the roles: it has all that a release gets, and nothing else.
+func TestServicePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/service.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := fs.ReadFile(playbooks.FS, "roles/release/templates/slot.env.j2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vars struct {
+		Opened map[string]string `yaml:"__release_opened"`
+	}
+	read(t, "roles/release/vars/main.yml", &vars)
+	want := slices.Collect(maps.Keys(vars.Opened))
+	for _, m := range regexp.MustCompile(`(?m)^([A-Z_]+)=`).FindAllSubmatch(template, -1) {
+		want = append(want, string(m[1]))
+	}
+	var got []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z_]+)` \\| ").FindAllSubmatch(page, -1) {
+		got = append(got, string(m[1]))
+	}
+	got = slices.DeleteFunc(got, func(s string) bool { return s == "allow" }) // the head of a table
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/service.md has %q, the roles have %q", got, want)
+	}
+}

@@ -1,0 +1,49 @@
+package state
+
+import (
+	"reflect"
+	"slices"
+	"time"
+)
+
+// Settings are what a service needs of HAProxy's configuration: what cannot be changed while HAProxy runs. The stage has
+// the role router write them, and the agent reports them. Times are in milliseconds.
+type Settings struct {
+	Statuses []int `json:"statuses"` // of healthy answers; those of all releases that may serve
+	Check    int64 `json:"check"`    // how long a health check may take
+	Request  int64 `json:"request"`  // how long the service may be silent before and in the middle of an answer
+	Idle     int64 `json:"idle"`     // how long a client may be silent in the middle of a request or of an answer
+	Tunnel   int64 `json:"tunnel"`   // how long both may be silent in a WebSocket or a stream of events
+	Body     int64 `json:"body"`     // bytes of a request's body; 0: any number
+}
+
+// DefaultSettings are those of a configuration that no service has asked for anything.
+func DefaultSettings() Settings {
+	return Settings{
+		Statuses: []int{DefaultHealth.Status}, Check: DefaultHealth.Timeout.Milliseconds(),
+		Request: 30_000, Idle: 30_000, Tunnel: 3_600_000,
+	}
+}
+
+// For adds what a release needs.
+func (s *Settings) For(h Health) {
+	if !slices.Contains(s.Statuses, h.Status) {
+		s.Statuses = append(s.Statuses, h.Status)
+		slices.Sort(s.Statuses)
+	}
+	s.Check = max(s.Check, h.Timeout.Round(time.Millisecond).Milliseconds())
+}
+
+// Cover reports whether a configuration with s does for a service that needs other. More statuses than needed and more
+// patience are no reason for a change: they go with the next one.
+func (s Settings) Cover(other Settings) bool {
+	for _, status := range other.Statuses {
+		if !slices.Contains(s.Statuses, status) {
+			return false
+		}
+	}
+	enough := s.Check >= other.Check
+	s.Statuses, s.Check = nil, 0
+	other.Statuses, other.Check = nil, 0
+	return enough && reflect.DeepEqual(s, other)
+}
