@@ -19,8 +19,13 @@ type Tagged struct {
 // Data reports whether it holds data that nothing else has.
 func (t Tagged) Data() bool { return t.Tags["troop:data"] != "" }
 
+// String is its type, ID and name: a key pair has one besides its tags.
 func (t Tagged) String() string {
-	return strings.TrimSpace(strings.Join([]string{t.Type, cmp.Or(t.ID, t.Import), t.Tags["Name"]}, " "))
+	id, name := cmp.Or(t.ID, t.Import), cmp.Or(t.Tags["Name"], t.Import)
+	if name == id {
+		return t.Type + " " + id
+	}
+	return strings.TrimSpace(t.Type + " " + id + " " + name)
 }
 
 // CompareTagged sorts by type and ID.

@@ -153,84 +153,124 @@ var moments = map[string]string{
 	"attachments": `aws_(eip_association|volume_attachment)\..*: done`,
 }
 
-// TestRealOrphans kills an apply with -9 at several moments. Every later plan names what no state knows; it can be taken in,
-// or removed, and the next apply makes the rest. With -short, as in make test, it is one moment of each kind.
-func TestRealOrphans(t *testing.T) {
+// TestReal runs troop with the real provider, with one server for all: most of the time they wait.
+func TestReal(t *testing.T) {
 	moto.Start(t)
 	moto.AWS(t, "s3", "mb", "s3://state")
-	t.Run("all", func(t *testing.T) { // ends when all moments have, before moto does
-		for name, moment := range moments {
-			if testing.Short() && name != "instances" {
-				continue
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				c := newCloud(t, name, twoHosts, false)
-				c.killedApply(t, moment)
-				before := c.ids(t)
-				c.named(t, c.troop(t, 2, "plan"))
-				adopted := c.troop(t, 0, "state", "adopt")
-				if !strings.Contains(adopted, "imported as") && !strings.Contains(adopted, "> import") {
-					t.Errorf("nothing is taken in:\n%s", adopted)
-				}
-				c.troop(t, 0, "apply", "--yes", "--configure=false")
-				c.whole(t)
-				after := c.ids(t)
-				for _, kind := range []string{"vpc", "host"} {
-					for _, id := range before[kind] {
-						if !slices.Contains(after[kind], id) {
-							t.Errorf("%s was replaced", id)
-						}
-					}
-				}
-			})
-		}
-		for _, name := range []string{"groups", "attachments"} {
-			if testing.Short() && name != "attachments" {
-				continue
-			}
-			t.Run("remove-"+name, func(t *testing.T) {
-				t.Parallel()
-				c := newCloud(t, "remove-"+name, twoHosts, false)
-				c.killedApply(t, moments[name])
-				c.troop(t, 2, "state", "orphans", "--remove") // nobody to ask
-				data := c.ids(t)["disk"]
-				c.troop(t, 0, "state", "orphans", "--remove", "--yes")
-				if left := c.ids(t)["disk"]; !slices.Equal(left, data) {
-					t.Errorf("disks with data: %s, there were %s", left, data)
-				}
-				for _, id := range data {
-					if strings.Contains(c.troop(t, 0, "state", "orphans"), id) {
-						c.troop(t, 0, "state", "orphans", id, "--remove", "--yes")
-					}
-				}
-				c.troop(t, 0, "apply", "--yes", "--configure=false")
-				c.whole(t)
-			})
-		}
+	t.Run("all", func(t *testing.T) { // ends when all have, before moto does
+		t.Run("troop", life)
+		orphans(t)
 	})
 }
 
-// named checks that a plan names everything that the environment has and its state has not.
-func (c cloud) named(t *testing.T, plan string) {
+// orphans kills an apply with -9 at several moments. Every later plan names what no state knows; it can be taken in, or
+// removed, and the next apply makes the rest. With -short, as in make test, it is one moment of each kind.
+func orphans(t *testing.T) {
+	for name, moment := range moments {
+		if testing.Short() && name != "instances" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t, name, twoHosts, false)
+			c.killedApply(t, moment)
+			before := c.ids(t)
+			if name == "instances" { // the others see it by adopt, which plans as well
+				c.named(t, c.troop(t, 2, "plan"))
+			}
+			adopted := c.troop(t, 0, "state", "adopt")
+			c.names(t, adopted)
+			if !strings.Contains(adopted, "imported as") && !strings.Contains(adopted, "> import") {
+				t.Errorf("nothing is taken in:\n%s", adopted)
+			}
+			c.troop(t, 0, "apply", "--yes", "--configure=false")
+			c.whole(t)
+			after := c.ids(t)
+			for _, kind := range []string{"vpc", "host"} {
+				for _, id := range before[kind] {
+					if !slices.Contains(after[kind], id) {
+						t.Errorf("%s was replaced", id)
+					}
+				}
+			}
+		})
+	}
+	for _, name := range []string{"groups", "attachments"} {
+		if testing.Short() && name != "attachments" {
+			continue
+		}
+		t.Run("remove-"+name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t, "remove-"+name, twoHosts, false)
+			c.killedApply(t, moments[name])
+			c.troop(t, 2, "state", "orphans", "--remove") // nobody to ask
+			data := c.ids(t)["disk"]
+			c.troop(t, 0, "state", "orphans", "--remove", "--yes")
+			if left := c.ids(t)["disk"]; !slices.Equal(left, data) {
+				t.Errorf("disks with data: %s, there were %s", left, data)
+			}
+			for _, id := range data {
+				if strings.Contains(c.troop(t, 0, "state", "orphans"), id) {
+					c.troop(t, 0, "state", "orphans", id, "--remove", "--yes")
+				}
+			}
+			c.troop(t, 0, "apply", "--yes", "--configure=false")
+			c.whole(t)
+		})
+	}
+}
+
+// names checks that a plan names everything that the environment has and its state has not.
+func (c cloud) names(t *testing.T, plan string) {
 	t.Helper()
 	state, _ := exec.Command("aws", "s3", "cp", "s3://state/"+c.name, "-").Output() // there is none before it was first written
-	for _, ids := range c.ids(t) {
+	for kind, ids := range c.ids(t) {
+		if kind == "key" { // is imported by its name
+			ids = c.own(t, "DescribeKeyPairs", "keyName")
+		}
 		for _, id := range ids {
 			if !strings.Contains(plan, id) && !bytes.Contains(state, []byte(id)) {
 				t.Errorf("the plan does not name %s:\n%s", id, plan)
 			}
 		}
 	}
+}
+
+// named is names of a plan that also says what to do.
+func (c cloud) named(t *testing.T, plan string) {
+	t.Helper()
+	c.names(t, plan)
 	if !strings.Contains(plan, "in no state") || !strings.Contains(plan, "troop state adopt --env "+c.name) {
 		t.Errorf("no remedy:\n%s", plan)
 	}
 }
 
-// TestRealTroop takes an environment through plan, approval, apply, state, preflight, drift and destroy.
-func TestRealTroop(t *testing.T) {
-	moto.Start(t)
-	moto.AWS(t, "s3", "mb", "s3://state")
+// moves moves the state to another key of the bucket and back. A plan says what to do first.
+func (c cloud) moves(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(c.dir, "pipeline.hcl")
+	first, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := bytes.Replace(first, fmt.Appendf(nil, "key            = %q", c.name), []byte(`key            = "elsewhere"`), 1)
+	for _, text := range [][]byte{elsewhere, first} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := c.troop(t, 1, "plan"); !strings.Contains(out, "troop state migrate") {
+			t.Errorf("a plan before the move:\n%s", out)
+		}
+		c.troop(t, 0, "state", "migrate", "--yes")
+	}
+	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") {
+		t.Errorf("a plan after the moves:\n%s", out)
+	}
+}
+
+// life takes an environment through plan, approval, apply, state, preflight, drift and destroy.
+func life(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, "cloud", `{ router-1 = { role = "router" }, web-1 = { role = "production" } }`, true)
 	out := c.troop(t, 2, "plan")
 	id := regexp.MustCompile(`\(plan ([0-9a-f]{12})\)`).FindStringSubmatch(out)
@@ -262,6 +302,7 @@ func TestRealTroop(t *testing.T) {
 			t.Errorf("troop %v:\n%s", args, out)
 		}
 	}
+	c.moves(t)
 	group := c.own(t, "DescribeSecurityGroups", "groupId", "tag:Name", "troop-cloud-router")
 	web := c.own(t, "DescribeInstances", "instanceId", "tag:troop:host", "web-1")
 	moto.AWS(t, "ec2", "authorize-security-group-ingress", "--group-id", group[0], "--protocol", "tcp", "--port", "6379", "--cidr", "0.0.0.0/0")

@@ -115,8 +115,11 @@ func TestApply(t *testing.T) {
 		t.Errorf("the second apply: %s; hosts: %s", summary, names(t, e))
 	}
 	s, err := e.State(t.Context())
-	if err != nil || len(s.Find("web-2")) != 1 {
-		t.Errorf("state: %+v, %v", s, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := s.Find("web-2"); err != nil || len(found) != 1 {
+		t.Errorf("state: %+v, %v", found, err)
 	}
 	copies, err := e.Copies()
 	if err != nil || len(copies) != 1 || copies[0].Before.What != "troop test" {

@@ -78,6 +78,18 @@ func (e *Environment) Recovering(
 	return plan(ctx)
 }
 
+// Migrate moves the state to where the manifest or the module keeps it now, once agree has agreed, and records its hosts.
+func (e *Environment) Migrate(ctx context.Context, agree func(terraform.Migration) error) error {
+	w, err := e.terraform(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.Migrate(ctx, agree); err != nil {
+		return err
+	}
+	return e.recordPresent(ctx, w)
+}
+
 // recordPresent records the hosts of the present state, or that there are none.
 func (e *Environment) recordPresent(ctx context.Context, w *terraform.Workspace) error {
 	err := e.record(ctx, w)

@@ -69,11 +69,7 @@ func (w *Workspace) keepCopy(state []byte, h header) error {
 			c.Hosts = append(c.Hosts, core.HostName(name))
 		}
 	}
-	for _, r := range h.Resources {
-		if r.Mode == "managed" {
-			c.Resources += len(r.Instances)
-		}
-	}
+	c.Resources = h.managed()
 	about, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err

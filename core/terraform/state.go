@@ -66,6 +66,16 @@ type header struct {
 	} `json:"resources"`
 }
 
+// managed counts the managed resources.
+func (h header) managed() (n int) {
+	for _, r := range h.Resources {
+		if r.Mode == "managed" {
+			n += len(r.Instances)
+		}
+	}
+	return n
+}
+
 // pull reads the state from the module's backend; nil: there is none. The folder must be prepared.
 func (w *Workspace) pull(ctx context.Context, tf *tfexec.Terraform) ([]byte, header, error) {
 	var h header
@@ -294,11 +304,27 @@ func (r Resource) Lines() []string {
 	return lines
 }
 
+// Resources are some of a state's.
+type Resources []Resource
+
+// Lines are the resources as text.
+func (r Resources) Lines() []string {
+	var lines []string
+	for _, one := range r {
+		lines = append(lines, one.Lines()...)
+	}
+	return lines
+}
+
 // Find returns the resource with an address, or all resources of a host.
-func (s *State) Find(name string) []Resource {
-	return slices.DeleteFunc(slices.Clone(s.Resources), func(r Resource) bool {
+func (s *State) Find(name string) (Resources, error) {
+	found := slices.DeleteFunc(slices.Clone(s.Resources), func(r Resource) bool {
 		return r.Address != name && string(r.Host) != name
 	})
+	if len(found) == 0 {
+		return nil, &core.NotFoundError{What: "resource or host", Name: name, Remedy: "troop state list lists them"}
+	}
+	return found, nil
 }
 
 // Table lists the resources by host.

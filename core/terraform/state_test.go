@@ -3,6 +3,8 @@ package terraform_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -219,6 +221,83 @@ func testState(t *testing.T, e engine) {
 }
 
 // TestChangedAttribute checks that a difference names sensitive attributes and hides their values.
+// A state moves into a backend and back, as it is.
+func TestMigrate(t *testing.T) {
+	backend, config := s3(t)
+	e := module(t, "")
+	apply(t, e.with(t, "a"))
+	local := state(t, e.with(t))
+	rewrite := func(config string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(e.Module, "main.tf"), []byte(hosts+config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move := func(resources int) {
+		t.Helper()
+		if _, err := e.with(t, "a").Plan(t.Context()); !errors.As(err, new(*terraform.MovedError)) {
+			t.Fatalf("a plan before the move: %v", err)
+		}
+		before := len(copies(t, e))
+		err := e.with(t).Migrate(t.Context(), func(m terraform.Migration) error {
+			if m.Lineage != local.Lineage || m.Serial < local.Serial || m.Resources != resources || m.From == m.To {
+				t.Errorf("what is to move: %+v", m)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := copies(t, e); len(after) != before+1 || after[0].Lineage != local.Lineage {
+			t.Errorf("copies: %+v", after)
+		}
+		moved := state(t, e.with(t))
+		if moved.Serial < local.Serial || moved.Lineage != local.Lineage || !terraform.Diff(local, moved).Empty() {
+			t.Errorf("moved: %+v, want %+v", moved, local)
+		}
+		if p := plan(t, e.with(t, "a")); !p.Empty() {
+			t.Errorf("a plan after the move: %+v", p)
+		}
+		if err := e.with(t).Migrate(t.Context(), nil); !errors.Is(err, terraform.ErrNotMoved) {
+			t.Errorf("a second move: %v", err)
+		}
+	}
+	rewrite(config)
+	move(1)
+	if _, err := os.Stat(filepath.Join(e.Dir, "terraform.tfstate")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the local state is still there: %v", err)
+	}
+	rewrite("")
+	move(1)
+
+	// A newer state in the bucket, or another one, is not overwritten.
+	rewrite(config)
+	never := func(terraform.Migration) error { return errors.New("it asks") }
+	object, err := backend.GetObject(bucket, "lab.tfstate", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(object.Contents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for old, change := range map[string][2]string{
+		"is newer":    {`"serial": `, `"serial": 1`},
+		"its lineage": {local.Lineage, "00000000-0000-0000-0000-000000000000"},
+	} {
+		changed := strings.Replace(string(text), change[0], change[1], 1)
+		if _, err := backend.DeleteObject(bucket, "lab.tfstate"); err != nil { // with its checksum
+			t.Fatal(err)
+		}
+		if _, err := backend.PutObject(bucket, "lab.tfstate", map[string]string{}, strings.NewReader(changed), int64(len(changed)), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.with(t).Migrate(t.Context(), never); err == nil || !strings.Contains(err.Error(), old) {
+			t.Errorf("%s: %v", old, err)
+		}
+	}
+}
+
 func TestChangedAttribute(t *testing.T) {
 	e := module(t, "")
 	apply(t, e.with(t, "a"))

@@ -108,7 +108,11 @@ const interruptGrace = 30 * time.Second
 // with this process: terraform-exec sets PDEATHSIG, which refers to the *thread* that starts Terraform, so that thread
 // must live as long as f.
 func (w *Workspace) run(ctx context.Context, f func(*tfexec.Terraform) error) error {
-	tf, err := tfexec.NewTerraform(w.Dir, w.exe)
+	return w.runIn(ctx, w.Dir, f)
+}
+
+func (w *Workspace) runIn(ctx context.Context, dir string, f func(*tfexec.Terraform) error) error {
+	tf, err := tfexec.NewTerraform(dir, w.exe)
 	if err != nil {
 		return err
 	}

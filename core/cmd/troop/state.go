@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +21,7 @@ func (a *app) stateCmd() *cobra.Command {
 machine, or in a backend such as S3. The newest 20 copies are kept, and for 30 days the last one of each day.`,
 	}
 	c.AddCommand(a.stateListCmd(), a.stateShowCmd(), a.stateHistoryCmd(), a.stateDiffCmd(), a.stateRestoreCmd(),
-		a.stateLockCmd(), a.stateUnlockCmd(), a.stateOrphansCmd(), a.stateAdoptCmd(), a.stateRecoverCmd())
+		a.stateLockCmd(), a.stateUnlockCmd(), a.stateOrphansCmd(), a.stateAdoptCmd(), a.stateRecoverCmd(), a.stateMigrateCmd())
 	return c
 }
 
@@ -48,15 +47,11 @@ func (a *app) stateShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found := s.Find(args[0])
-			if len(found) == 0 {
-				return &core.NotFoundError{What: "resource or host", Name: args[0], Remedy: "troop state list lists them"}
+			found, err := s.Find(args[0])
+			if err == nil {
+				a.ui.Report(found)
 			}
-			a.ui.JSON(found)
-			for _, r := range found {
-				a.ui.Printf("%s", strings.Join(r.Lines(), "\n"))
-			}
-			return nil
+			return err
 		}, "ADDRESS|HOST"),
 	}
 }
@@ -216,9 +211,7 @@ troop apply knows that, frees the lock once its plan is confirmed, and repairs w
 			if err != nil {
 				return err
 			}
-			for _, line := range found.Lines() {
-				a.ui.Printf("%s", line)
-			}
+			a.ui.Report(found)
 			switch l := found.State; {
 			case l == nil:
 				return nil
@@ -297,6 +290,23 @@ destroy ask the same question.`,
 		}),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "write it without asking")
+	return c
+}
+
+func (a *app) stateMigrateCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use: "migrate [MANIFEST]", Short: "Move the state to where the manifest or the module keeps it now",
+		Long: `After the backend was added, changed or taken away, the state is still in its former place. Migrate asks, sets a copy aside
+and moves it under the locks of both places. It overwrites no other state and no newer one. A former backend keeps what it has.`,
+		RunE: a.changing(func(ctx context.Context, e *environment.Environment) error {
+			return e.Migrate(ctx, func(m terraform.Migration) error {
+				a.ui.Note(fmt.Sprintf("serial %d, %d resources: from %s to %s", m.Serial, m.Resources, m.From, m.To))
+				return a.sure(yes, "Move the state?")
+			})
+		}),
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "move it without asking")
 	return c
 }
 
