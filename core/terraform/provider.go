@@ -199,9 +199,12 @@ func cliConfig(user []byte, mirrors map[string]string) (config []byte, installs 
 		block.Body().SetAttributeValue("path", cty.StringVal(mirrors[source]))
 		block.Body().SetAttributeValue("include", listOf([]string{source}))
 	}
-	for _, text := range overrides {
-		installation.Body().AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: append(text, '\n')}})
+	methods := installation.Body().BuildTokens(nil)
+	installation.Body().Clear()
+	for _, text := range overrides { // Terraform wants them first
+		installation.Body().AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: append([]byte("\n"), text...)}})
 	}
+	installation.Body().AppendUnstructuredTokens(methods)
 	return hclwrite.Format(file.Bytes()), true, nil
 }
 

@@ -19,13 +19,13 @@ func TestCLIConfig(t *testing.T) {
 			user:    "provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = \"/b\"\n  }\n}\n",
 			mirrors: map[string]string{"troop.local/troop/lab": "/work/m"},
 			want: `provider_installation {
+  dev_overrides {
+    "hashicorp/aws" = "/b"
+  }
 
   filesystem_mirror {
     path    = "/work/m"
     include = ["troop.local/troop/lab"]
-  }
-  dev_overrides {
-    "hashicorp/aws" = "/b"
   }
 }
 `,
