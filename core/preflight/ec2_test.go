@@ -166,6 +166,7 @@ func TestProblems(t *testing.T) {
 		{"image by id", "image", core.Passed, "ami-0aaaaaaaaaaaaaaa1", "", map[string]any{"image": "ami-0aaaaaaaaaaaaaaa1"}, nil, nil},
 		{"image that is not there", "image", core.Failed, "no image matches ami-0bbbbbbbbbbbbbbb1 in eu-central-1", "each region has its own", map[string]any{"image": "ami-0bbbbbbbbbbbbbbb1"}, nil, nil},
 		{"image that nobody named", "image", core.Failed, "no image is named debian-11", "debian-12, ubuntu-22.04, ubuntu-24.04", map[string]any{"image": "debian-11"}, nil, nil},
+		{"image of Windows", "image", core.Failed, "is Windows", "choose an image of Debian or Ubuntu", nil, func(a *account) { a.Images[1].Platform = "windows" }, nil},
 		{"image for another processor", "image", core.Failed, "image ami-0aaaaaaaaaaaaaaa1 is for x86_64", "set architecture", map[string]any{"image": "ami-0aaaaaaaaaaaaaaa1", "architecture": "arm64"}, nil, nil},
 		{"image of ubuntu", "image", core.Failed, "no image matches ubuntu-24.04 in eu-central-1", "", map[string]any{"image": "ubuntu-24.04"}, nil, nil},
 		{"image without a disk", "image", core.Failed, "no EBS root volume", "", nil, func(a *account) { a.Images[1].Root = "instance-store" }, nil},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"time"
 
 	"github.com/hashicorp/go-version"
 	install "github.com/hashicorp/hc-install/fs"
@@ -13,6 +14,9 @@ import (
 )
 
 const minimum = ">= 1.5.0"
+
+// patience is for a machine under load, where a version takes longer than the library's 10 s.
+const patience = time.Minute
 
 // Find looks for Terraform, then OpenTofu, in PATH.
 func Find(ctx context.Context) (string, error) {
@@ -41,6 +45,7 @@ func find(ctx context.Context) (path, which string, err error) {
 				},
 			},
 			Constraints: constraints,
+			Timeout:     patience,
 		}
 		path, err := source.Find(ctx)
 		if err == nil {

@@ -46,7 +46,7 @@ func (w *Workspace) prepare(ctx context.Context) error {
 		return fmt.Errorf("update %s: %w", lockFile, err)
 	}
 	err = w.run(ctx, func(tf *tfexec.Terraform) error { return tf.Init(ctx, tfexec.Upgrade(false)) })
-	if err := w.moved(err); err != nil {
+	if err := w.backendError(err); err != nil {
 		return fmt.Errorf("initialise terraform: %w", err)
 	}
 	if err := w.removeOldMirrors(providers); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -42,9 +43,25 @@ type location struct {
 	block []byte // a configuration that has only the backend
 }
 
-// moved turns the error of an init into a *MovedError if the state is kept in another place.
-func (w *Workspace) moved(err error) error {
-	if err == nil || !strings.Contains(strings.Join(strings.Fields(err.Error()), " "), "migrat") {
+// BucketError: the backend's bucket does not exist.
+type BucketError struct{ Name string }
+
+func (e *BucketError) Error() string {
+	return fmt.Sprintf("there is no bucket %s for the state; make it, with versions: aws s3 mb s3://%[1]s && aws s3api put-bucket-versioning --bucket %[1]s --versioning-configuration Status=Enabled", e.Name)
+}
+
+var noBucket = regexp.MustCompile(`S3 bucket "([^"]+)" does not exist`)
+
+// backendError turns the error of an init into a *MovedError if the state is kept in another place, or a *BucketError.
+func (w *Workspace) backendError(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if m := noBucket.FindStringSubmatch(text); m != nil {
+		return &BucketError{m[1]}
+	}
+	if !strings.Contains(text, "migrat") {
 		return err
 	}
 	from, e := w.formerLocation()
@@ -198,21 +215,27 @@ func (w *Workspace) presentLocation() (location, error) {
 		if outer.Type != "terraform" {
 			continue
 		}
-		for _, b := range outer.Body.Blocks {
-			switch {
-			case b.Type == "cloud", b.Type == "backend" && len(b.Body.Blocks) > 0:
-				return location{}, fmt.Errorf("%s: troop cannot move a state there; use terraform init -migrate-state in %s", b.Range(), w.Dir)
-			case b.Type == "backend" && len(b.Labels) == 1:
-				arguments := map[string]any{}
-				for name, a := range b.Body.Attributes {
-					v, diags := a.Expr.Value(nil) // Terraform allows no references there either
-					if diags.HasErrors() {
-						return location{}, diags
-					}
-					arguments[name] = ctyjson.SimpleJSONValue{Value: v}
-				}
-				return w.located(b.Labels[0], arguments)
+		settings, _, diags := outer.Body.PartialContent(&settingsGrammar)
+		if diags.HasErrors() {
+			return location{}, diags
+		}
+		for _, b := range settings.Blocks {
+			if b.Type == "required_providers" {
+				continue
 			}
+			attributes, diags := b.Body.JustAttributes()
+			if b.Type == "cloud" || diags.HasErrors() {
+				return location{}, fmt.Errorf("%s: troop cannot move a state there; use terraform init -migrate-state in %s", b.DefRange, w.Dir)
+			}
+			arguments := map[string]any{}
+			for name, a := range attributes {
+				v, diags := a.Expr.Value(nil) // Terraform allows no references there either
+				if diags.HasErrors() {
+					return location{}, diags
+				}
+				arguments[name] = ctyjson.SimpleJSONValue{Value: v}
+			}
+			return w.located(b.Labels[0], arguments)
 		}
 	}
 	return w.located("local", nil)
@@ -275,7 +298,7 @@ func (w *Workspace) peek(ctx context.Context, l location) (state []byte, h heade
 	}
 	err = w.runIn(ctx, dir, func(tf *tfexec.Terraform) error {
 		if err := tf.Init(ctx); err != nil {
-			return undecorated(err)
+			return undecorated(w.backendError(err))
 		}
 		state, h, err = w.pull(ctx, tf)
 		return err

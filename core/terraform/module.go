@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -26,12 +27,12 @@ func declared(module fs.FS) ([]string, error) {
 	}
 	var names []string
 	for _, block := range all {
-		if block.Type == "variable" && len(block.Labels) == 1 {
+		if block.Type == "variable" {
 			names = append(names, block.Labels[0])
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return slices.Compact(names), nil // an override names one again
 }
 
 // UndeclaredError: the manifest sets variables that the module does not declare. Terraform would only warn, and a
@@ -44,14 +45,14 @@ func (e *UndeclaredError) Error() string {
 	return fmt.Sprintf("the module has no variable %s; it has %s", strings.Join(e.Names, ", "), strings.Join(e.Declared, ", "))
 }
 
-// Check checks a root module and the manifest's variables for it without running Terraform: syntax, and undeclared
-// variables as an *UndeclaredError. Modules that declare variables in JSON are not checked.
+// Check checks a root module and the manifest's variables for it without running Terraform: syntax, modules that it calls
+// outside of its folder, and undeclared variables as an *UndeclaredError.
 func Check(module fs.FS, variables map[string]any) error {
-	if files, err := fs.Glob(module, "*.tf.json"); err != nil || len(files) > 0 {
-		return err
-	}
 	known, err := declared(module)
 	if err != nil {
+		return err
+	}
+	if err := checkCalls(module, ".", map[string]bool{}); err != nil {
 		return err
 	}
 	var unknown []string
@@ -62,6 +63,46 @@ func Check(module fs.FS, variables map[string]any) error {
 	}
 	if len(unknown) > 0 {
 		return &UndeclaredError{Names: unknown, Declared: known}
+	}
+	return nil
+}
+
+// checkCalls refuses calls of modules outside of the root module's folder: Terraform gets a copy of that folder only.
+func checkCalls(root fs.FS, dir string, seen map[string]bool) error {
+	if seen[dir] {
+		return nil
+	}
+	seen[dir] = true
+	module, err := fs.Sub(root, dir)
+	if err != nil {
+		return err
+	}
+	all, err := blocks(module)
+	if err != nil {
+		return err
+	}
+	for _, block := range all {
+		if block.Type != "module" {
+			continue
+		}
+		call, _, diags := block.Body.PartialContent(&callGrammar)
+		if diags.HasErrors() || call.Attributes["source"] == nil {
+			continue // Terraform's error is better
+		}
+		value, diags := call.Attributes["source"].Expr.Value(nil)
+		if diags.HasErrors() || value.Type() != cty.String || value.IsNull() || !strings.HasPrefix(value.AsString(), ".") {
+			continue
+		}
+		to := path.Join(dir, value.AsString())
+		if !fs.ValidPath(to) {
+			r := call.Attributes["source"].Range
+			r.Filename = path.Join(dir, r.Filename)
+			return fmt.Errorf("%s: module %s is outside of the root module, and Terraform gets a copy of that folder only; move it below the folder, or make a symbolic link there and name the link",
+				r, value.AsString())
+		}
+		if err := checkCalls(root, to, seen); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -94,19 +135,7 @@ func (w *Workspace) writeVariables() (file string, err error) {
 // does not touch unchanged files or files that are not the module's.
 func (w *Workspace) sync() (core.Digest, error) {
 	sums := map[string]core.Digest{}
-	err := fs.WalkDir(w.Module, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if base := path.Base(name); base == ".terraform" || base == ".git" || name == own {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !d.Type().IsRegular() || strings.Contains(path.Base(name), ".tfstate") {
-			return nil
-		}
+	err := w.files(".", nil, func(name string) error {
 		b, err := fs.ReadFile(w.Module, name)
 		if err != nil {
 			return err
@@ -140,6 +169,42 @@ func (w *Workspace) sync() (core.Digest, error) {
 		return "", err
 	}
 	return core.DigestOf(list), nil
+}
+
+// files calls each with the module's files. It follows symbolic links, but not back into a folder above.
+func (w *Workspace) files(dir string, above []fs.FileInfo, each func(name string) error) error {
+	here, err := fs.Stat(w.Module, dir)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(above, func(a fs.FileInfo) bool { return os.SameFile(a, here) }) {
+		return nil
+	}
+	entries, err := fs.ReadDir(w.Module, dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		base, name := e.Name(), path.Join(dir, e.Name())
+		info, err := fs.Stat(w.Module, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path.Ext(base) != ".tf":
+			continue // an editor's lock, or a link to what only another machine has
+		case err != nil:
+			return err
+		case info.IsDir():
+			if base == ".terraform" || base == ".git" || name == own {
+				continue
+			}
+			err = w.files(name, append(slices.Clone(above), here), each)
+		case info.Mode().IsRegular() && !strings.Contains(base, ".tfstate"):
+			err = each(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // backendFile is an override file: it takes precedence over the backend in the module's own files.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 )
@@ -112,10 +113,71 @@ variable "region"      { type = string }
 	if !errors.As(err, &undeclared) || err.Error() != "the module has no variable regoin; it has environment, region" {
 		t.Errorf("misspelt variable: %v", err)
 	}
-	if err := Check(fstest.MapFS{"main.tf.json": file("{}")}, map[string]any{"x": 1}); err != nil {
-		t.Errorf("a module in JSON: %v", err)
-	}
 	if err := Check(fstest.MapFS{"main.tf": file("variable {")}, nil); err == nil {
 		t.Error("a module that cannot be read is accepted")
+	}
+}
+
+// A module in JSON is read like one in HCL.
+func TestModuleInJSON(t *testing.T) {
+	module := fstest.MapFS{"main.tf.json": file(`{
+  "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws"}, "local": "~> 2.0"}},
+  "variable": {"environment": {}, "replicas": {"type": "number", "default": 2}}
+}`)}
+	if err := Check(module, map[string]any{"regoin": 1}); err == nil || err.Error() != "the module has no variable regoin; it has environment, replicas" {
+		t.Errorf("misspelt variable: %v", err)
+	}
+	if values, err := Values(module, map[string]any{"replicas": "3"}); err != nil || string(values["replicas"]) != "3" {
+		t.Errorf("values %s, %v", values, err)
+	}
+	if sources, err := Required(module); err != nil || !slices.Equal(sources, []string{"hashicorp/aws", "hashicorp/local"}) {
+		t.Errorf("required %v, %v", sources, err)
+	}
+}
+
+// Terraform gets what a link in a module leads to, once: a plan would destroy what a missing file declares.
+func TestLinksInModule(t *testing.T) {
+	dir, shared := t.TempDir(), t.TempDir()
+	put(t, filepath.Join(shared, "hosts.tf"), "# hosts\n", 0o600)
+	put(t, filepath.Join(shared, "part", "main.tf"), "# part\n", 0o600)
+	put(t, filepath.Join(dir, "main.tf"), "module \"part\" {\n  source = \"./part\"\n}\n", 0o600)
+	for link, to := range map[string]string{"hosts.tf": filepath.Join(shared, "hosts.tf"), "part": filepath.Join(shared, "part"), "self": dir, ".#main.tf~": "nobody@nowhere"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := workspace(t, os.DirFS(dir))
+	if err := Check(w.Module, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, w); !slices.Equal(got, []string{"hosts.tf", "main.tf", "part/main.tf"}) {
+		t.Errorf("the copy holds %v", got)
+	}
+	if err := os.Remove(filepath.Join(shared, "hosts.tf")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync(); err == nil {
+		t.Error("a link to a missing file is left out")
+	}
+}
+
+// A module beside the root module is refused where it is called.
+func TestModuleOutside(t *testing.T) {
+	module := fstest.MapFS{
+		"main.tf":     file("module \"a\" {\n  source = \"./a\"\n}\nmodule \"public\" {\n  source = \"team/x/aws\"\n}\n"),
+		"a/main.tf":   file("module \"up\" {\n  source = \"../b\"\n}\n"),
+		"b/main.tf":   file("module \"out\" {\n  source = \"../../shared\"\n}\n"),
+		"unused/x.tf": file("module \"out\" {\n  source = \"../../shared\"\n}\n"),
+	}
+	if err := Check(module, nil); err == nil || !strings.HasPrefix(err.Error(), "b/main.tf:2,3-26: module ../../shared is outside of the root module") {
+		t.Errorf("got %v", err)
+	}
+	delete(module, "b/main.tf")
+	module["b/main.tf"] = file("")
+	if err := Check(module, nil); err != nil {
+		t.Error(err)
 	}
 }

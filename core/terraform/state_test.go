@@ -298,6 +298,16 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// A backend without its bucket has a remedy.
+func TestNoBucket(t *testing.T) {
+	_, config := s3(t)
+	e := module(t, strings.Replace(config, strconv.Quote(bucket), `"elsewhere"`, 1))
+	_, err := e.with(t, "a").Plan(t.Context())
+	if missing, ok := errors.AsType[*terraform.BucketError](err); !ok || missing.Name != "elsewhere" || !strings.Contains(err.Error(), "aws s3 mb s3://elsewhere") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestChangedAttribute(t *testing.T) {
 	e := module(t, "")
 	apply(t, e.with(t, "a"))

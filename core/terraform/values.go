@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/hashicorp/terraform-exec/tfexec"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -25,11 +26,15 @@ func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage,
 	}
 	values := map[string]json.RawMessage{}
 	for _, block := range all {
-		if block.Type != "variable" || len(block.Labels) != 1 {
+		if block.Type != "variable" {
 			continue
 		}
 		name := block.Labels[0]
-		value, err := valueOf(block.Body.Attributes, variables[name])
+		variable, _, diags := block.Body.PartialContent(&variableGrammar)
+		if diags.HasErrors() {
+			return nil, fmt.Errorf("read module: %w", diags)
+		}
+		value, err := valueOf(variable.Attributes, variables[name])
 		if err != nil {
 			return nil, fmt.Errorf("variable %s: %w", name, err)
 		}
@@ -44,7 +49,7 @@ func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage,
 }
 
 // valueOf returns the value of one variable, or cty.NilVal.
-func valueOf(variable hclsyntax.Attributes, given any) (cty.Value, error) {
+func valueOf(variable hcl.Attributes, given any) (cty.Value, error) {
 	value := cty.NilVal
 	if given != nil {
 		b, err := json.Marshal(given)
@@ -89,22 +94,17 @@ func Required(module fs.FS) ([]string, error) {
 		if block.Type != "terraform" {
 			continue
 		}
-		for _, inner := range block.Body.Blocks {
-			if inner.Type != "required_providers" {
-				continue
+		settings, _, diags := block.Body.PartialContent(&settingsGrammar)
+		if diags.HasErrors() {
+			return nil, fmt.Errorf("read module: %w", diags)
+		}
+		for _, required := range settings.Blocks.OfType("required_providers") {
+			providers, diags := required.Body.JustAttributes()
+			if diags.HasErrors() {
+				return nil, fmt.Errorf("read module: %w", diags)
 			}
-			for name, attribute := range inner.Body.Attributes {
-				// Other attributes of a provider, such as configuration_aliases, are not constant values.
-				source := "hashicorp/" + name
-				if object, ok := attribute.Expr.(*hclsyntax.ObjectConsExpr); ok {
-					for _, item := range object.Items {
-						value, diags := item.ValueExpr.Value(nil)
-						if hcl.ExprAsKeyword(item.KeyExpr) == "source" && !diags.HasErrors() && value.Type() == cty.String {
-							source = value.AsString()
-						}
-					}
-				}
-				sources = append(sources, source)
+			for name, attribute := range providers {
+				sources = append(sources, sourceOf(name, attribute.Expr))
 			}
 		}
 	}
@@ -112,23 +112,63 @@ func Required(module fs.FS) ([]string, error) {
 	return slices.Compact(sources), nil
 }
 
-// blocks returns the top-level blocks of the module's files.
-func blocks(module fs.FS) (hclsyntax.Blocks, error) {
-	files, err := fs.Glob(module, "*.tf")
-	if err != nil {
-		return nil, err
+// sourceOf returns the source address of a required provider. Other attributes of it, such as configuration_aliases, are no
+// constant values.
+func sourceOf(name string, e hcl.Expression) string {
+	pairs, diags := hcl.ExprMap(e)
+	if diags.HasErrors() { // only a version
+		return "hashicorp/" + name
 	}
-	var all hclsyntax.Blocks
-	for _, name := range files {
-		src, err := fs.ReadFile(module, name)
+	for _, p := range pairs {
+		key, _ := p.Key.Value(nil)
+		value, diags := p.Value.Value(nil)
+		if !diags.HasErrors() && key.RawEquals(cty.StringVal("source")) && value.Type() == cty.String {
+			return value.AsString()
+		}
+	}
+	return "hashicorp/" + name
+}
+
+// What troop reads of a module, in HCL or JSON; the rest is Terraform's business.
+var (
+	moduleGrammar = hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
+		{Type: "variable", LabelNames: []string{"name"}}, {Type: "module", LabelNames: []string{"name"}}, {Type: "terraform"},
+	}}
+	variableGrammar = hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}}}
+	callGrammar     = hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}}
+	settingsGrammar = hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
+		{Type: "required_providers"}, {Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"},
+	}}
+)
+
+// blocks returns the top-level blocks of the module's files.
+func blocks(module fs.FS) (hcl.Blocks, error) {
+	var all hcl.Blocks
+	for pattern, parse := range map[string]func([]byte, string) (*hcl.File, hcl.Diagnostics){
+		"*.tf": func(b []byte, name string) (*hcl.File, hcl.Diagnostics) {
+			return hclsyntax.ParseConfig(b, name, hcl.InitialPos)
+		},
+		"*.tf.json": hcljson.Parse,
+	} {
+		files, err := fs.Glob(module, pattern)
 		if err != nil {
-			return nil, fmt.Errorf("read module: %w", err)
+			return nil, err
 		}
-		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-		if diags.HasErrors() {
-			return nil, fmt.Errorf("read module: %w", diags)
+		for _, name := range files {
+			src, err := fs.ReadFile(module, name)
+			if err != nil {
+				return nil, fmt.Errorf("read module: %w", err)
+			}
+			file, diags := parse(src, name)
+			if diags.HasErrors() {
+				return nil, fmt.Errorf("read module: %w", diags)
+			}
+			content, _, diags := file.Body.PartialContent(&moduleGrammar)
+			if diags.HasErrors() {
+				return nil, fmt.Errorf("read module: %w", diags)
+			}
+			all = append(all, content.Blocks...)
 		}
-		all = append(all, file.Body.(*hclsyntax.Body).Blocks...)
 	}
 	return all, nil
 }

@@ -76,6 +76,7 @@ type (
 		Architecture string `xml:"architecture"`
 		Root         string `xml:"rootDeviceType"`
 		State        string `xml:"imageState"`
+		Platform     string `xml:"platform,omitempty"`
 		Created      string `xml:"creationDate"`
 	}
 	Type struct {
