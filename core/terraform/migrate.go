@@ -131,6 +131,9 @@ func (w *Workspace) migrate(ctx context.Context, to location, state []byte, want
 	if _, err := w.writeCLIConfig(providers); err != nil {
 		return err
 	}
+	if err := remove(w.initMark()); err != nil { // of the former location
+		return err
+	}
 	err = w.locking(ctx, func(tf *tfexec.Terraform) error {
 		if err := tf.Init(ctx, tfexec.ForceCopy(true)); err != nil || state == nil {
 			return undecorated(err)

@@ -90,7 +90,6 @@ func Start(t *testing.T) (endpoint string) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
-		t.Logf("moto used %s of CPU", cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 		_ = log.Close()
 	})
 	for {
