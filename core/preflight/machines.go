@@ -46,7 +46,7 @@ func (a *account) image(ctx context.Context) (string, error) {
 	switch want := processors[architecture]; {
 	case want != "" && string(newest.Architecture) != want:
 		return "", &Problem{fmt.Sprintf("image %s is for %s", id, newest.Architecture), "choose another image, or set architecture"}
-	case newest.Platform == types.PlatformValuesWindows:
+	case strings.EqualFold(string(newest.Platform), string(types.PlatformValuesWindows)): // EC2 and the SDK write it differently
 		return "", &Problem{"image " + id + " is Windows", "choose an image of Debian or Ubuntu"}
 	case newest.RootDeviceType != types.DeviceTypeEbs:
 		return "", &Problem{"image " + id + " has no EBS root volume, which hosts need to survive a stop", "choose another image"}
