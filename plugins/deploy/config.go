@@ -21,6 +21,7 @@ type config struct {
 	Artifact     string      `hcl:"artifact" doc:"Digest of the archive to release: the output of a build stage."`
 	Irreversible bool        `hcl:"irreversible,optional" doc:"No earlier release can run after this one, for example because it changed the data. Nothing goes back then: an abort or a failed verdict leaves every host as it is and closes the canary, and a rollback is refused."`
 	Service      service     `hcl:"service,block" doc:"What runs on the application hosts."`
+	TLS          *tls        `hcl:"tls,block" doc:"HTTPS at the router, with HTTP/2. HTTP is redirected to it."`
 	Canary       canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
 	Production   *production `hcl:"production,block" doc:"How production is updated."`
 }
@@ -224,6 +225,9 @@ func check(c *config) error {
 		if !variableName.MatchString(name) {
 			bad("service.environment", "%q is not a name of an environment variable", name)
 		}
+	}
+	if c.TLS != nil {
+		errs = append(errs, c.TLS.check())
 	}
 	if c.Canary.Weights != nil {
 		if err := checkWeights(c.Canary.Weights); err != nil {

@@ -35,7 +35,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 		return err
 	}
 	job.Output("release", r.ID)
-	job.Output("address", "http://"+d.router.Address)
+	job.Output("address", d.address())
 	return nil
 }
 

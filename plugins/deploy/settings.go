@@ -15,6 +15,9 @@ func (d *deployer) settings(r state.Release) state.Settings {
 		s.Request, s.Idle, s.Tunnel = t.Request.Std().Milliseconds(), t.Idle.Std().Milliseconds(), t.Tunnel.Std().Milliseconds()
 	}
 	s.Body = d.c.Service.maxBody()
+	if t := d.c.TLS; t != nil {
+		s.TLS, s.HSTS = t.digest(), int64(t.HSTS.Std().Seconds())
+	}
 	s.For(r.Health)
 	for _, known := range d.want.Releases {
 		s.For(known.Health)
@@ -36,7 +39,14 @@ func (d *deployer) setRouter(ctx context.Context, r state.Release) error {
 		return nil
 	}
 	d.job.Logf("configuring the router %s for %s", d.router.Name, d.name)
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "router.yml", Hosts: []sdk.HostName{d.router.Name}, Vars: map[string]any{"router_settings": need}})
+	vars := map[string]any{"router_settings": need}
+	if d.c.TLS != nil {
+		if err := d.c.TLS.check(); err != nil {
+			return err
+		}
+		vars["router_certificate"] = d.c.TLS.bundle()
+	}
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "router.yml", Hosts: []sdk.HostName{d.router.Name}, Vars: vars})
 	if err != nil {
 		return fmt.Errorf("configure the router: %w", d.orExplained(ctx, results, err))
 	}

@@ -96,7 +96,8 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	s.vars = map[string]any{
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
-		"__router_settings": state.DefaultSettings(), "router_proxies": []string{}, "router_sticky": false, "router_client": "",
+		"__router_settings": state.DefaultSettings(), "router_proxies": []string{},
+		"router_bind_tls": net24 + ".2:21443", "router_certificate_file": filepath.Join(dir, "tls.pem"), "router_sticky": false, "router_client": "",
 		"router_tester_header": "", "router_tester_cookie": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	}
@@ -238,6 +239,9 @@ func (s *site) stopAgent() {
 // playbook simulates router.yml and release.yml.
 func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	if p.Name == "router.yml" {
+		if pem, ok := p.Vars["router_certificate"].(string); ok {
+			s.write("tls.pem", pem)
+		}
 		s.vars["__router_settings"] = p.Vars["router_settings"]
 		s.write("settings.json", string(state.Encode(p.Vars["router_settings"])))
 		s.configure()

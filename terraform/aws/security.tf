@@ -48,9 +48,9 @@ resource "aws_security_group" "router" {
   tags        = { Name = "${local.name}-router", "troop:role" = "router" }
 
   ingress = concat(
-    [for cidr in distinct(var.client_cidrs) : merge(local.rule, {
-      description = "Application from ${cidr}", cidr_blocks = [cidr], from_port = var.router_port, to_port = var.router_port
-    })],
+    flatten([for port in [var.router_port, var.router_tls_port] : [for cidr in distinct(var.client_cidrs) : merge(local.rule, {
+      description = "Application from ${cidr}", cidr_blocks = [cidr], from_port = port, to_port = port
+    })] if port != 0]),
     [merge(local.rule, {
       description = "Redis from hosts of the environment", security_groups = [aws_security_group.all.id], from_port = local.redis_port, to_port = local.redis_port + 1
     })],

@@ -281,6 +281,18 @@ variable "router_port" {
   }
 }
 
+variable "router_tls_port" {
+  description = "Port of the router for HTTPS, such as 443; 0 leaves it closed. Follows router_bind_tls of the playbooks."
+  type        = number
+  nullable    = false
+  default     = 0
+
+  validation {
+    condition     = var.router_tls_port >= 0 && var.router_tls_port <= 65535 && floor(var.router_tls_port) == var.router_tls_port
+    error_message = "A port is a whole number from 1 to 65535, or 0."
+  }
+}
+
 variable "app_port" {
   description = "Port of the application. It also uses the next port, for a new release beside the old one. Follows app_port of the playbooks."
   type        = number

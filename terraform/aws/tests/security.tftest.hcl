@@ -89,10 +89,11 @@ run "other_ports_and_clients" {
   command = plan
 
   variables {
-    app_port     = 8000
-    router_port  = 443
-    client_cidrs = ["10.0.0.0/8"]
-    egress_cidrs = []
+    app_port        = 8000
+    router_port     = 8080
+    router_tls_port = 443
+    client_cidrs    = ["10.0.0.0/8"]
+    egress_cidrs    = []
   }
 
   assert {
@@ -101,8 +102,8 @@ run "other_ports_and_clients" {
   }
 
   assert {
-    condition     = [for rule in aws_security_group.router.ingress : "${rule.cidr_blocks[0]} ${rule.from_port}-${rule.to_port}" if length(rule.cidr_blocks) > 0] == ["10.0.0.0/8 443-443"]
-    error_message = "Rules follow router_port and client_cidrs."
+    condition     = [for rule in aws_security_group.router.ingress : "${rule.cidr_blocks[0]} ${rule.from_port}-${rule.to_port}" if length(rule.cidr_blocks) > 0] == ["10.0.0.0/8 443-443", "10.0.0.0/8 8080-8080"]
+    error_message = "Rules follow router_port, router_tls_port and client_cidrs."
   }
 
   assert {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	stdtls "crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// certificate is a new one for shop.example.com that signs itself, and its key.
+func certificate(t *testing.T, serial int64, ends time.Time) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"shop.example.com"}, NotBefore: ends.Add(-48 * time.Hour), NotAfter: ends,
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+}
+
+func tlsBlock(certificate, key string) string {
+	return fmt.Sprintf("tls {\n certificate = %q\n key = %q\n}\n", certificate, key)
+}
+
+// TestHTTPS deploys with a certificate and then with another one: HTTP/2, the redirect, HSTS, and what the application is told.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.mustDeploy(artifact1)
+	plain := s.manifest
+	https := strings.Replace(strings.Replace(s.url, "http:", "https:", 1), ":21080", ":21443", 1)
+	for serial := int64(1); serial <= 2; serial++ {
+		own, key := certificate(t, serial, time.Now().Add(24*time.Hour))
+		s.manifest = plain + tlsBlock(own, key)
+		r := s.deploy(artifact1)
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		expect(t, "the output address", r.Outputs["address"], any("https://"+s.ip["router-1"]))
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM([]byte(own))
+		client := &http.Client{
+			Transport:     &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: &stdtls.Config{RootCAs: pool, ServerName: "shop.example.com", MinVersion: stdtls.VersionTLS12}},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+		resp, err := client.Get(https + "/forwarded")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || !strings.Contains(string(b), "X-Forwarded-Proto=https;") {
+			t.Errorf("the application is told %q, %v", b, err)
+		}
+		expect(t, "protocol", resp.Proto, "HTTP/2.0")
+		expect(t, "HSTS", resp.Header.Get("Strict-Transport-Security"), "max-age=31536000")
+		expect(t, "serial number", resp.TLS.PeerCertificates[0].SerialNumber.Int64(), serial)
+		if resp, err = client.Get(s.url + "/cart?a=1"); err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		expect(t, "HTTP", resp.StatusCode, http.StatusPermanentRedirect)
+		expect(t, "goes to", resp.Header.Get("Location"), strings.Replace(s.url, "http:", "https:", 1)+"/cart?a=1")
+	}
+	if c, err := stdtls.Dial("tcp", strings.TrimPrefix(https, "https://"), &stdtls.Config{InsecureSkipVerify: true, MaxVersion: stdtls.VersionTLS11}); err == nil { //nolint:gosec // it must be refused
+		_ = c.Close()
+		t.Error("TLS 1.1 is accepted")
+	}
+}
+
+func TestCertificateIsChecked(t *testing.T) {
+	t.Parallel()
+	own, key := certificate(t, 1, time.Now().Add(24*time.Hour))
+	_, other := certificate(t, 2, time.Now().Add(24*time.Hour))
+	old, oldKey := certificate(t, 3, time.Now().Add(-24*time.Hour))
+	for name, tt := range map[string]struct{ certificate, key, want string }{
+		"good":        {own, key, ""},
+		"another key": {own, other, "want a certificate with its key, both as PEM: private key does not match public key"},
+		"no PEM":      {"tls/chain.pem", key, "failed to find any PEM data"},
+		"ended":       {old, oldKey, "the certificate for shop.example.com ended at "},
+	} {
+		err := (&tls{Certificate: tt.certificate, Key: tt.key}).check()
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
