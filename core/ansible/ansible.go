@@ -144,7 +144,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}
 	var out, errOut tail
-	program := &executable{env: w.environment(r.conf.SSH), dir: filepath.Dir(file)}
+	program := &executable{env: w.environment(r.conf.SSH, r.conf.Manifest), dir: filepath.Dir(file)}
 	err = execute.NewDefaultExecute(
 		execute.WithCmd(playbook.NewAnsiblePlaybookCmd(
 			playbook.WithBinary(ansiblePlaybook),

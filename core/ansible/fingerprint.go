@@ -40,7 +40,7 @@ func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 	}
 	own := ""
 	if !strings.HasPrefix(file, r.conf.Dir+string(filepath.Separator)) {
-		if own, err = teamTree(file); err != nil {
+		if own, err = teamTree(file, r.conf.Manifest); err != nil {
 			return "", fmt.Errorf("read playbook %s: %w", run.Playbook, err)
 		}
 	}
@@ -51,8 +51,8 @@ func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 	return core.DigestAll(parts...), nil
 }
 
-// teamTree is the digest of a team's playbook and of the files that Ansible looks for beside it.
-func teamTree(file string) (string, error) {
+// teamTree is the digest of a team's playbook, of the files that Ansible looks for beside it, and of its roles elsewhere.
+func teamTree(file, manifest string) (string, error) {
 	dir := filepath.Dir(file)
 	all := tree{files: map[string][]byte{}}
 	content, err := os.ReadFile(file)
@@ -70,7 +70,8 @@ func teamTree(file string) (string, error) {
 		}
 		all.files[sub] = []byte(t.digest)
 	}
-	return string(all.sum()), nil
+	roles, err := rolesTree(file, manifest)
+	return string(core.DigestAll([]byte(all.sum()), []byte(roles))), err
 }
 
 // Unchanged reports whether a run can be skipped, with the reason. It can if its fingerprint is that of the last success

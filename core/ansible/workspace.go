@@ -2,9 +2,9 @@ package ansible
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gofrs/flock"
@@ -123,8 +123,17 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 
 func (w *workspace) close() { _ = os.RemoveAll(w.dir) }
 
-// environment is Ansible's process environment. Constant settings are in playbooks/ansible.cfg.
-func (w *workspace) environment(ssh *remote.Client) []string {
+// given are variables of the user that a team's own playbook may need: to decrypt its vaults, and to ask others from this
+// machine, with delegate_to localhost.
+func given(name string) bool {
+	return slices.Contains([]string{
+		"HOME", "USER", "TMPDIR", "SSH_AUTH_SOCK", "ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_VAULT_IDENTITY_LIST",
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	}, name) || strings.HasPrefix(name, "AWS_")
+}
+
+// environment is Ansible's process environment. Constant settings are in playbooks/ansible.cfg. manifest is its folder.
+func (w *workspace) environment(ssh *remote.Client, manifest string) []string {
 	args := append(ssh.Options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
 		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2")
 	for i, a := range args {
@@ -142,7 +151,7 @@ func (w *workspace) environment(ssh *remote.Client) []string {
 		"ANSIBLE_LOCAL_TEMP=" + filepath.Join(w.dir, "tmp"),
 		"ANSIBLE_CACHE_PLUGIN=ansible.builtin.jsonfile",
 		"ANSIBLE_CACHE_PLUGIN_CONNECTION=" + w.facts,
-		"ANSIBLE_ROLES_PATH=" + filepath.Join(w.shipped, "roles"),
+		"ANSIBLE_ROLES_PATH=" + strings.Join(append(teamRoles(manifest), filepath.Join(w.shipped, "roles")), ":"),
 		"ANSIBLE_CALLBACK_PLUGINS=" + filepath.Join(w.shipped, "callback_plugins"),
 		"ANSIBLE_CALLBACKS_ENABLED=troop",
 		"ANSIBLE_SSH_ARGS=" + strings.Join(args, " "),
@@ -152,9 +161,15 @@ func (w *workspace) environment(ssh *remote.Client) []string {
 		"ANSIBLE_NOCOLOR=true",
 		"TROOP_EVENTS=" + w.events,
 	}
-	for _, name := range []string{"HOME", "USER", "TMPDIR"} {
-		if v, ok := os.LookupEnv(name); ok {
-			env = append(env, fmt.Sprintf("%s=%s", name, v))
+	for _, v := range os.Environ() {
+		name, value, _ := strings.Cut(v, "=")
+		if name == "ANSIBLE_VAULT_PASSWORD_FILE" && !strings.HasPrefix(value, "~") { // Ansible runs in the playbook's folder
+			if file, err := filepath.Abs(value); err == nil && value != "" {
+				v = name + "=" + file
+			}
+		}
+		if given(name) {
+			env = append(env, v)
 		}
 	}
 	if home, err := os.UserHomeDir(); err == nil { // for the collections that a team's own playbook uses

@@ -261,6 +261,11 @@ func TestCheck(t *testing.T) {
 	if len(diags) != 2 || diags[0].Summary != "Module cannot be read" || diags[1].Summary != "Rules cannot be read" {
 		t.Errorf("%+v", diags)
 	}
+	play := p.write("team.yml", "- hosts: all\n  roles: [nowhere]\n")
+	p.pipeline.Environments = []core.Environment{{Name: "bare", Ansible: &core.AnsibleConfig{Playbook: play}}}
+	if diags, _ := Check(p.pipeline); len(diags) != 1 || diags[0].Summary != "Role not found" || diags[0].Range.String() != play+":2,11-18" {
+		t.Errorf("%+v", diags)
+	}
 }
 
 func TestPreflight(t *testing.T) {

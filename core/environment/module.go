@@ -11,8 +11,10 @@ import (
 	"strings"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/ansible"
 	"github.com/seed-b96de936/troop/core/policy"
 	"github.com/seed-b96de936/troop/core/terraform"
+	"github.com/seed-b96de936/troop/playbooks"
 	modules "github.com/seed-b96de936/troop/terraform"
 )
 
@@ -69,6 +71,9 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 	for _, e := range p.Environments {
 		if e.Terraform != nil && e.Terraform.Module != "" {
 			diags = append(diags, checkModule(e.Terraform)...)
+		}
+		if a := e.Ansible; a != nil && filepath.IsAbs(a.Playbook) {
+			diags = append(diags, ansible.CheckRoles(a.Playbook, p.Dir, playbooks.FS)...)
 		}
 		rules, err := readRules(e)
 		found := checkRules(p.Dir, e, rules, err)
