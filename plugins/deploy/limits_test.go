@@ -78,6 +78,7 @@ func TestBodiesAreLimited(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.inService(`max_body = "1K"`)
 	s.mustDeploy(artifact1)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Minute}}
 	for name, tt := range map[string]struct {
 		body io.Reader
 		want int
@@ -86,7 +87,12 @@ func TestBodiesAreLimited(t *testing.T) {
 		"large":      {strings.NewReader(strings.Repeat("x", 1025)), http.StatusRequestEntityTooLarge},
 		"any length": {io.MultiReader(strings.NewReader("x")), http.StatusLengthRequired},
 	} {
-		resp, err := http.Post(s.url+"/", "text/plain", tt.body)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/", tt.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Expect", "100-continue") // else a refusal may break off the sending
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
