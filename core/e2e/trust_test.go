@@ -15,13 +15,18 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 // TestTakenHosts logs in as the application's user and as root on a host, tries what harms others, and compares the other
 // hosts, what they were told, and the operator's own files before and after.
 func TestTakenHosts(t *testing.T) {
 	w := newWorld(t, func(manifest string) string {
-		return strings.Replace(strings.Replace(edit(manifest), `      web-2     = { role = "production" }`+"\n", "", 1), `watch         = "10s"`, `watch         = "4s"`, 1)
+		return strings.NewReplacer(
+			`      web-2     = { role = "production" }`+"\n", "", `watch         = "10s"`, `watch         = "4s"`,
+			`storage_mailbox  = true`, `storage_mailbox = true, storage_quota = "64M"`,
+		).Replace(edit(manifest))
 	})
 	if out, code := w.run(t); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, tail(out, 60))
@@ -42,6 +47,7 @@ func TestTakenHosts(t *testing.T) {
 	w.unchanged(t, before)
 	expectPools(t, w.pools(30), 20, 10)
 	t.Run("what a host may do is heard of", func(t *testing.T) { heard(t, w) })
+	t.Run("the storage host is not filled", func(t *testing.T) { fullStorage(t, w) })
 	t.Run("a replaced host restores what the old one sent", func(t *testing.T) { replacedHost(t, w) })
 	t.Run("root on the router", func(t *testing.T) { takenRouter(t, w) })
 }
@@ -269,6 +275,42 @@ func heard(t *testing.T, w *world) {
 		time.Now().UTC().Format(time.RFC3339Nano)))
 	eventually(t, 10*time.Second, "the canary's own alert closes it", func() bool { return w.pools(6)["canary"] == 0 })
 	w.must(t, "deploy", "weights", w.manifest, "2:1", "--env", "lab")
+}
+
+// fullStorage stores files as root on the canary until the storage host refuses them. The others' backups go on.
+func fullStorage(t *testing.T, w *world) {
+	start := time.Now()
+	log := func(host, name string) {
+		w.on(t, host, "head -c 6000000 /dev/urandom | base64 > /tmp/x && chown storefront: /tmp/x && mv /tmp/x /var/log/storefront/"+name)
+	}
+	stored := func(host, name string) func() bool {
+		return func() bool {
+			out, _ := w.try(t, "storage-1", "ls /srv/backups/backup-"+host+"/files")
+			return regexp.MustCompile(name + `.*\.json`).MatchString(out)
+		}
+	}
+	w.on(t, "canary-1", w.asHost(t, "canary-1")+`head -c 8M /dev/urandom > /tmp/fill
+for i in $(seq 60); do S canary-1 "put /tmp/fill /files/fill$i" >/dev/null 2>&1 || break; done
+[ $i -gt 4 ] && [ $i -lt 60 ] || { echo "refused at file $i"; exit 1; }
+S canary-1 "get /files/fill1 /tmp/back" >/dev/null && cmp /tmp/fill /tmp/back
+rm /tmp/key /tmp/fill /tmp/back`)
+	log("canary-1", "late.log")
+	log("web-1", "late.log")
+	eventually(t, time.Minute, "the log of web-1 is stored", stored("web-1", "late"))
+	told := func(severity core.Severity, want string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(w.events(t, start, "storage.full"), func(e core.Event) bool {
+				return e.Host == "canary-1" && e.Severity == severity && strings.Contains(e.Summary, want)
+			})
+		}
+	}
+	eventually(t, time.Minute, "the canary's alert says what to do", told(core.Alert, "quota of 64 MiB is used up"))
+	if stored("canary-1", "late")() {
+		t.Error("the storage host took a file over the quota")
+	}
+	w.on(t, "storage-1", "rm /srv/backups/backup-canary-1/files/fill*")
+	eventually(t, 2*time.Minute, "the log of the canary is stored", stored("canary-1", "late"))
+	eventually(t, time.Minute, "the alert is resolved", told(core.Resolved, "space again"))
 }
 
 // replacedHost gives the canary a new machine.

@@ -140,7 +140,7 @@ func account(host sdk.HostName) string {
 type remoteStore interface {
 	storage.Store
 	storage.Shelf
-	Free() (bytes int64, known bool)
+	Full() string
 	Close() error
 }
 

@@ -120,8 +120,8 @@ func (a *agent) fault(m *journal.Move, err error) {
 	switch {
 	case errors.Is(err, storage.ErrMismatch):
 		a.alert("file.mismatch", key, fmt.Sprintf("%s on %s is kept and sent again: %v", m.Claim.Path, a.info.Host, err), data)
-	case a.storageFull():
-		a.alert("storage.full", "storage.full", fmt.Sprintf("the storage host has no space left; nothing is deleted on %s: %v", a.info.Host, err), data)
+	case a.full() != "":
+		a.alert("storage.full", "storage.full", fmt.Sprintf("the storage host takes no files of %s, where nothing is deleted: %s: %v", a.info.Host, a.full(), err), data)
 	case n >= stuckAfter:
 		a.alert("file.stuck", key, fmt.Sprintf("%s on %s cannot be moved (%d failures): %v", m.Claim.Path, a.info.Host, n, err), data)
 	}
@@ -130,13 +130,10 @@ func (a *agent) fault(m *journal.Move, err error) {
 	}
 }
 
-// fullBelow is the number of free bytes below which the storage host counts as full.
-const fullBelow = 16 << 20
-
-func (a *agent) storageFull() bool {
+// full says why the storage host has no space for this host; empty: it has, or that is not known.
+func (a *agent) full() string {
 	if a.remote == nil {
-		return false
+		return ""
 	}
-	free, known := a.remote.Free()
-	return known && free < fullBelow
+	return a.remote.Full()
 }

@@ -104,11 +104,11 @@ func (s *folderStore) Names() (names []string, err error) {
 	return names, err
 }
 
-func (s *folderStore) Free() (int64, bool) {
+func (s *folderStore) Full() string {
 	if s.full {
-		return 0, true
+		return "its disk is full"
 	}
-	return 1 << 40, true
+	return ""
 }
 
 // crashLedger is killed before or after a record is on disk.

@@ -232,11 +232,21 @@ func (s *SFTP) Get(name string, dst io.Writer) error {
 	return nil
 }
 
-// Free returns the free bytes on the storage host, and whether they are known.
-func (s *SFTP) Free() (int64, bool) {
-	v, err := s.sftp.StatVFS(s.path)
-	if err != nil {
-		return 0, false
+// fullBelow is the number of free bytes below which the storage host counts as full.
+const fullBelow = 16 << 20
+
+// quotaFile is beside the folder of the files while the storage host takes no more of this host; it says why. The role
+// storage writes it.
+const quotaFile = "../full.txt"
+
+// Full says why the storage host has no space for this host, and what to do; empty: it has, or that is not known.
+func (s *SFTP) Full() string {
+	var why limited
+	if s.Get(quotaFile, &why) == nil {
+		return strings.TrimSpace(why.String()) + "; raise storage_quota among the variables of the environment's ansible block, or remove old backups there"
 	}
-	return int64(v.Frsize * v.Bavail), true
+	if v, err := s.sftp.StatVFS(s.path); err == nil && v.Frsize*v.Bavail < fullBelow {
+		return "its disk is full; give it a larger one, or remove old backups there"
+	}
+	return ""
 }

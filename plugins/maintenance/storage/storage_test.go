@@ -71,8 +71,15 @@ func TestStorage(t *testing.T) {
 			if err := storage.Fetch(s, sent, &back); err != nil || !bytes.Equal(back.Bytes(), content) {
 				t.Errorf("read back %d bytes: %v", back.Len(), err)
 			}
-			if free, known := s.Free(); !known || free == 0 {
-				t.Errorf("free space %d, known %v", free, known)
+			if why := s.Full(); why != "" {
+				t.Errorf("it has no space: %s", why)
+			}
+			reason := filepath.Join(filepath.Dir(h.Target.Path), "full.txt")
+			if err := os.WriteFile(reason, []byte("its quota of 1 GiB is used up\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if why := s.Full(); !strings.HasPrefix(why, "its quota of 1 GiB is used up; raise storage_quota") {
+				t.Errorf("with its quota used up: %q", why)
 			}
 			if names, err := s.Names(); err != nil || !slices.Equal(slices.Sorted(slices.Values(names)), []string{"half", "x"}) {
 				t.Errorf("names: %v, %v", names, err)
