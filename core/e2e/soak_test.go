@@ -177,7 +177,7 @@ func (s *soak) deploy() {
 func (s *soak) badDeploy() {
 	s.next(s.t, 0.1+0.9*s.rnd.Float64())
 	out, code := s.during(nil)
-	s.refused(out, code, "aborted: the canary failed")
+	s.refused(out, code, "the canary failed") // as the deploy saw it, or before it the router
 }
 
 func (s *soak) abort() {
