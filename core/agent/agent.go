@@ -113,10 +113,10 @@ func (a *Agent) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	var h *services
-	b := a.Config.Open(a.StateDir, func(err error) { a.refuse(ctx, h, err) })
+	refused := refusals{host: a.Config.Host, log: a.Log}
+	b := a.Config.Open(a.StateDir, func(err error) { refused.tell(ctx, err) })
 	defer b.Close()
-	known := flags.Open(b.Client())
+	known := flags.Open(b)
 	spool, err := bus.OpenSpool(filepath.Join(a.StateDir, "spool"), func(ctx context.Context, e core.Event) (err error) {
 		if a.Config.Role == "router" { // a host of the application stops no release
 			if e, err = known.Heed(ctx, e); err != nil {
@@ -128,7 +128,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h = &services{config: a.Config, bus: b, flags: known, spool: spool, mask: a.mask()}
+	h := &services{config: a.Config, bus: b, flags: known, spool: spool, mask: a.mask()}
+	refused.publish = h.Publish
 	spooling := make(chan struct{})
 	go func() {
 		defer close(spooling)
@@ -191,14 +192,6 @@ func (a *Agent) mask() *mask.Mask {
 		m.Add(a.Config.Storage.PrivateKey)
 	}
 	return m
-}
-
-// refuse tells of an order that this host does not obey.
-func (a *Agent) refuse(ctx context.Context, h *services, err error) {
-	a.Log.Error("order refused", "error", err)
-	_ = h.Publish(ctx, core.Event{
-		Kind: "agent.refused", Severity: core.Alert, Key: "agent.refused", Summary: fmt.Sprintf("host %s does not obey: %v", a.Config.Host, err),
-	})
 }
 
 // log writes what a plugin logs to the journal of the host.

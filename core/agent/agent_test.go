@@ -3,9 +3,12 @@ package agent_test
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +20,7 @@ import (
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/flags/ofrep"
 	"github.com/seed-b96de936/troop/core/notify"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
@@ -55,15 +59,13 @@ func setup(t *testing.T) (agent.Config, *bus.Bus) {
 	t.Helper()
 	r := redistest.StartWithRules(t, []string{"router-1"}, []string{"web-1"})
 	hosts := []core.Host{{Name: "router-1", Role: "router"}, {Name: "web-1", Role: "production"}}
-	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	trust := key.Public().(ed25519.PublicKey)
 	b := bus.Open(bus.Options{
 		Address: r.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Hosts: hosts,
-		Sign: &bus.Signer{Key: key, Fence: func() (int64, error) { return 1, nil }}, Trust: trust,
+		Sign: &redistest.Signer, Trust: redistest.Trust,
 	})
 	t.Cleanup(func() { _ = b.Close() })
 	return agent.Config{
-		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production", Hosts: hosts, Trust: trust,
+		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production", Hosts: hosts, Trust: redistest.Trust,
 		Redis: agent.Redis{Address: r.Addr, Password: redistest.PasswordOf("web-1")}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
 	}, b
 }
@@ -230,6 +232,127 @@ func TestForgedOrderIsRefused(t *testing.T) {
 	if len(seen) > 0 {
 		t.Errorf("obeyed %s", <-seen)
 	}
+	if err := forge(); err != nil { // the same again is not told again
+		t.Fatal(err)
+	}
+	if _, err := b.State("doctor").Set(t.Context(), "k", []byte("genuine again")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != "genuine again" {
+		t.Errorf("obeyed %s", got)
+	}
+	if all, err := b.Events(t.Context(), core.EventFilter{Kinds: []string{"agent.refused"}}, 0); err != nil || len(all) != 1 {
+		t.Errorf("told of %v, %v", all, err)
+	}
+}
+
+// A flag that the operator's side did not sign, an older one and one of another environment are not served, and people hear
+// of them. Whoever writes them has the password of the operator's user in Redis.
+func TestForgedFlagIsRefused(t *testing.T) {
+	c, b := setup(t)
+	c.Type, c.Name, c.Plugin = "", ofrep.Agent, ""
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- agent.ServeFlags(ctx, c, t.TempDir(), address, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	value := func() string {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/ofrep/v1/evaluate/flags/new-feature", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return ""
+		}
+		defer res.Body.Close()
+		var answer struct{ Value any }
+		_ = json.NewDecoder(res.Body).Decode(&answer)
+		return fmt.Sprint(answer.Value)
+	}
+	serves := func(want string) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); value() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("it is %s, want %s", value(), want)
+			}
+		}
+	}
+	const at = "troop:flag:new-feature"
+	set := func(b *bus.Bus, v string) (sealed string) {
+		t.Helper()
+		if _, err := flags.Open(b).Set(ctx, "new-feature", v, "ops"); err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := b.Client().Get(ctx, at).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	older := set(b, "first")
+	serves("first")
+	newest := set(b, "second")
+	serves("second")
+	login := bus.Options{
+		Address: c.Redis.Address, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab",
+		Sign: &bus.Signer{Key: ed25519.NewKeyFromSeed([]byte(strings.Repeat("x", ed25519.SeedSize))), Fence: func() (int64, error) { return 100, nil }},
+	}
+	thief := bus.Open(login)
+	defer thief.Close()
+	login.Environment, login.Sign = "staging", &redistest.Signer
+	staging := bus.Open(login)
+	defer staging.Close()
+	set(thief, "stolen")
+	set(staging, "of another environment")
+	told := func() int {
+		all, err := b.Events(ctx, core.EventFilter{Kinds: []string{"agent.refused"}}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	for _, forged := range []string{"{}", `{"name":"new-feature","value":"unsigned","version":99}`, older} {
+		if err := b.Client().Set(ctx, at, forged, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Client().Publish(ctx, "troop:flags", forged).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(time.Minute); told() == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody heard of it")
+		}
+	}
+	serves("second")
+	// What Redis lost is not unset.
+	if err := b.Client().Del(ctx, at, "troop:flagversion:new-feature").Err(); err != nil {
+		t.Fatal(err)
+	}
+	set(b, "third") // whose version starts anew
+	serves("third")
+	if err := b.Client().Publish(ctx, "troop:flags", newest).Err(); err != nil {
+		t.Fatal(err)
+	}
+	set(b, "fourth")
+	serves("fourth")
+	if _, err := flags.Open(b).Set(ctx, "new-feature", nil, "ops"); err != nil {
+		t.Fatal(err)
+	}
+	serves("<nil>")
 }
 
 // A release that the router stops takes its flags along; a host of the application stops none.
@@ -240,7 +363,7 @@ func TestRouterStopsARelease(t *testing.T) {
 			if host != "router-1" {
 				c.Host, c.Role, c.Redis.Password = host, "production", redistest.PasswordOf(string(host))
 			}
-			known := flags.Open(b.Client())
+			known := flags.Open(b)
 			_, err := known.Update(t.Context(), "new-feature", flags.Change{By: "ops"}, func(f *flags.Flag) (err error) {
 				*f, err = f.Give(true, nil)
 				f.Metadata = map[string]any{flags.Release: "sha256:1"}

@@ -2,7 +2,6 @@ package bus_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -19,19 +18,15 @@ import (
 
 var errEnough = errors.New("enough")
 
-// The key that the operator's side of the tests signs with. Its fence is always 1.
 var (
-	key    = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	trust  = key.Public().(ed25519.PublicKey)
-	signer = bus.Signer{Key: key, Fence: func() (int64, error) { return 1, nil }}
+	key   = redistest.Signer.Key
+	trust = redistest.Trust
 )
 
 func open(t *testing.T) (*bus.Bus, *redistest.Server) {
 	t.Helper()
 	m := redistest.Start(t)
-	b := bus.Open(bus.Options{Address: m.Addr, Password: redistest.Password, Sign: &signer, Trust: trust})
-	t.Cleanup(func() { _ = b.Close() })
-	return b, m
+	return redistest.Open(t, m), m
 }
 
 func event(n int) core.Event {

@@ -78,6 +78,25 @@ func (b *Bus) genuine(o order, typ, key string) error {
 	return nil
 }
 
+// Seal signs a value for all hosts of the environment, to be kept in Redis by packages with keys of their own. Kind says
+// what it is; which one of them, the value says itself.
+func (b *Bus) Seal(kind string, value []byte) ([]byte, error) {
+	o := order{Value: value}
+	if err := b.sign(&o, "", kind); err != nil { // orders have a type
+		return nil, err
+	}
+	return json.Marshal(o)
+}
+
+// Unseal returns a value that the operator's side sealed, and the fence of who did.
+func (b *Bus) Unseal(kind string, sealed []byte) (value []byte, fence int64, err error) {
+	var o order
+	if json.Unmarshal(sealed, &o) != nil || b.genuine(o, "", kind) != nil {
+		return nil, 0, errors.New("its signature is not the environment's")
+	}
+	return o.Value, o.Fence, nil
+}
+
 // ledger remembers the orders that a host took, so that it obeys none that is older, and can give back what Redis lost.
 type ledger struct {
 	file string

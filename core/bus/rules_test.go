@@ -70,27 +70,27 @@ func TestHostsMayWork(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	_, err := flags.Open(op.Client()).Set(ctx, "new-feature", true, "a person")
+	_, err := flags.Open(op).Set(ctx, "new-feature", true, "a person")
 	must("set a flag", err)
-	if list, err := flags.Open(canary.Client()).List(ctx); err != nil || len(list) != 1 {
+	if list, err := flags.Open(canary).List(ctx); err != nil || len(list) != 1 {
 		t.Errorf("flags on a host: %v, %v", list, err)
 	}
 	followed, stops := make(chan flags.Flag, 10), make(chan flags.Stops, 10)
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		_ = flags.Open(canary.Client()).Follow(following, flags.Follower{
+		_ = flags.Open(canary).Follow(following, flags.Follower{
 			Stand: func([]flags.Flag) { followed <- flags.Flag{} }, Change: func(f flags.Flag) { followed <- f },
 			Stopped: func(s flags.Stops) { stops <- s }, Trouble: func(err error) { t.Error(err) },
 		})
 	}()
 	<-followed
 	<-stops
-	must("stop a release", flags.Open(router.Client()).Stop(ctx, "sha256:1", time.Now()))
+	must("stop a release", flags.Open(router).Stop(ctx, "sha256:1", time.Now()))
 	if s := <-stops; len(s) != 1 {
 		t.Errorf("stopped: %v", s)
 	}
-	_, err = flags.Open(op.Client()).Set(ctx, "new-feature", false, "a person")
+	_, err = flags.Open(op).Set(ctx, "new-feature", false, "a person")
 	must("set a flag", err)
 	if f := <-followed; f.Value != false {
 		t.Errorf("followed %+v", f)
@@ -136,7 +136,7 @@ func TestHostsMayHarmOnlyThemselves(t *testing.T) {
 	fence := int64(1)
 	op := operator(t, m, &fence)
 	ctx := t.Context()
-	if _, err := flags.Open(op.Client()).Set(ctx, "new-feature", false, "a person"); err != nil {
+	if _, err := flags.Open(op).Set(ctx, "new-feature", false, "a person"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := op.State("deploy").Set(ctx, "desired", []byte("two to one")); err != nil {

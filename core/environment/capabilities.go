@@ -182,7 +182,7 @@ func (c *capabilities) Publish(ctx context.Context, e core.Event) error {
 		e.Source = string(c.job.Info.Stage)
 	}
 	e.Environment, e.Run = c.job.Info.Environment, c.job.Info.Run
-	if e, err = flags.Open(b.Client()).Heed(ctx, e); err != nil {
+	if e, err = flags.Open(b).Heed(ctx, e); err != nil {
 		return err
 	}
 	return b.Publish(ctx, e)

@@ -100,7 +100,7 @@ func TestCapabilities(t *testing.T) {
 	if v, err := c.Flag(ctx, "new"); err != nil || v != true {
 		t.Errorf("Flag = %v, %v", v, err)
 	}
-	if f, _, err := flags.Open(b.Client()).Get(ctx, "new"); err != nil || f.By != "deploy.app in run 01R" {
+	if f, _, err := flags.Open(b).Get(ctx, "new"); err != nil || f.By != "deploy.app in run 01R" {
 		t.Errorf("the audit trail names %q, %v", f.By, err)
 	}
 	if _, err := c.SetState(ctx, "weights", []byte("2:1")); err != nil {

@@ -82,7 +82,7 @@ func (e *Environment) open() (*site, error) {
 			Environment: e.conf.Name, Hosts: hosts,
 			Sign: &bus.Signer{Key: s.secrets.orderKey(), Fence: e.Fence}, Trust: s.secrets.trust(),
 		})
-		s.flags = flags.Open(s.bus.Client())
+		s.flags = flags.Open(s.bus)
 	}
 	e.site = s
 	return s, nil

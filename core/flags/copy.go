@@ -102,7 +102,7 @@ func (s *Snapshot) Names() []string { return s.names }
 // Evaluate answers what a flag is for a context. It never fails: what went wrong is in the result.
 func (s *Snapshot) Evaluate(name string, context map[string]any) Result {
 	c, ok := s.flags[name]
-	if !ok {
+	if !ok || c.Unset {
 		return Result{Reason: ReasonError, Code: CodeNotFound, Detail: fmt.Sprintf("flag %q is not set", name)}
 	}
 	return c.evaluate(context, time.Now())
@@ -115,7 +115,7 @@ func snapshot(all map[string]compiled, stops Stops) *Snapshot {
 		c := all[name]
 		c.off = stops.Off(c.Flag)
 		all[name] = c
-		if c.State != Disabled && !c.off {
+		if !c.Unset && c.State != Disabled && !c.off {
 			s.names = append(s.names, name)
 		}
 		if c.Updated.After(s.Changed) {
@@ -133,6 +133,9 @@ func snapshot(all map[string]compiled, stops Stops) *Snapshot {
 // Copy is the flags of an environment on one host: in memory, and in a file that outlives this process. It is safe for
 // concurrent use.
 type Copy struct {
+	// Refused hears of flags that are not genuine or that are older than what this host knows. Optional.
+	Refused func(error)
+
 	file string
 	log  *slog.Logger
 	save chan struct{} // asks for the file to be written
@@ -185,6 +188,10 @@ func (c *Copy) Run(ctx context.Context, from *Flags) error {
 		c.log.Info("following the flags", "flags", len(all))
 	}
 	err := from.Follow(ctx, Follower{stand, c.change, c.stopped, func(err error) {
+		if _, forged := errors.AsType[*ForgedError](err); forged {
+			c.refuse(err)
+			return
+		}
 		if _, broken := errors.AsType[brokenError](err); broken || !away { // one line for each time that Redis is away
 			c.log.Warn("flags", "error", err)
 			away = !broken
@@ -194,10 +201,18 @@ func (c *Copy) Run(ctx context.Context, from *Flags) error {
 	return err
 }
 
-// stand replaces all flags. Nothing is told when they are the same.
+// stand takes over all flags that are in Redis. One that Redis does not have any more, and that nobody unset, stays as it
+// is. Nothing is told when all are the same.
 func (c *Copy) stand(list []Flag) {
-	all := make(map[string]compiled, len(list))
+	all := maps.Clone(c.Snapshot().flags)
+	if all == nil {
+		all = map[string]compiled{}
+	}
 	for _, f := range list {
+		if known, ok := all[f.Name]; ok && f.Older(known.Flag) {
+			c.refuse(fmt.Errorf("flag %s is refused: it is of %s, after one of %s", f.Name, f.Updated.Format(time.RFC3339Nano), known.Updated.Format(time.RFC3339Nano)))
+			continue
+		}
 		all[f.Name] = compile(f)
 	}
 	c.replace(snapshot(all, c.Snapshot().stops))
@@ -212,20 +227,22 @@ func (c *Copy) stopped(stops Stops) {
 // change replaces one flag, unless the change is older than what is known.
 func (c *Copy) change(f Flag) {
 	now := c.Snapshot()
-	old := now.flags
-	if known, ok := old[f.Name]; ok && known.Version >= f.Version {
-		return
+	if known, ok := now.flags[f.Name]; ok && f.Older(known.Flag) {
+		return // told late
 	}
-	all := maps.Clone(old)
+	all := maps.Clone(now.flags)
 	if all == nil {
 		all = map[string]compiled{}
 	}
-	if f.Unset {
-		delete(all, f.Name)
-	} else {
-		all[f.Name] = compile(f)
-	}
+	all[f.Name] = compile(f)
 	c.replace(snapshot(all, now.stops))
+}
+
+func (c *Copy) refuse(err error) {
+	c.log.Error("a flag is refused", "error", err)
+	if c.Refused != nil {
+		c.Refused(err)
+	}
 }
 
 func (c *Copy) replace(next *Snapshot) {

@@ -37,7 +37,8 @@ const (
 
 // Flag is a feature flag as it is kept. Variants, default, targeting, state and metadata are flagd's.
 type Flag struct {
-	Version   int64           `json:"version"` // counts the changes; first, so that the script in store.go finds it
+	Version   int64           `json:"version"`         // counts the changes
+	Fence     int64           `json:"fence,omitempty"` // of who signed it
 	Name      string          `json:"name"`
 	Value     any             `json:"value"` // what a reader without a context gets; nil: the default in the reader's code
 	State     string          `json:"state,omitempty"`
@@ -48,7 +49,7 @@ type Flag struct {
 	Updated   time.Time       `json:"updated"`
 	By        string          `json:"by"`
 	Reason    string          `json:"reason,omitempty"` // of the last change
-	Unset     bool            `json:"unset,omitempty"`  // in the audit trail, and as a change: the flag is no more
+	Unset     bool            `json:"unset,omitempty"`  // the flag is no more
 }
 
 // The kinds of values that a flag can have.
@@ -80,6 +81,14 @@ func (f Flag) Type() string {
 		return TypeOf(v)
 	}
 	return ""
+}
+
+// Older reports whether the flag was followed by another. Not the version decides, which starts anew when Redis has lost it.
+func (f Flag) Older(than Flag) bool {
+	if f.Fence != than.Fence {
+		return f.Fence < than.Fence
+	}
+	return f.Updated.Before(than.Updated)
 }
 
 // Text is the string under a key of the metadata.

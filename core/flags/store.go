@@ -1,5 +1,5 @@
 // Package flags keeps the feature flags of an environment and evaluates them. The flags are in the environment's Redis:
-// a key each, with a version, an audit trail and a channel that tells readers of every change. `troop flag` and the
+// a key each, signed, with a version, an audit trail and a channel that tells readers of every change. `troop flag` and the
 // capability of plugins change them there. A Copy follows them on each host and evaluates them there with Redis away, too;
 // package ofrep serves it to applications. Files in flagd's format go in and out: file.go.
 package flags
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +26,38 @@ const (
 	tries    = 10 // of a change, when others change the same flag
 )
 
-// Flags are the flags of one environment.
-type Flags struct{ rdb *redis.Client }
+// kind is what a sealed flag is.
+const kind = "flag"
 
-// Open uses a connection that somebody else owns.
-func Open(rdb *redis.Client) *Flags { return &Flags{rdb: rdb} }
+// Bus is a connection to an environment's Redis that somebody else owns, with the keys of whoever may set flags.
+type Bus interface {
+	Client() *redis.Client
+	Seal(kind string, value []byte) ([]byte, error)
+	Unseal(kind string, sealed []byte) (value []byte, fence int64, err error)
+}
+
+// Flags are the flags of one environment.
+type Flags struct {
+	bus Bus
+	rdb *redis.Client
+}
+
+// Open reads flags over a connection, and sets them if it can sign.
+func Open(b Bus) *Flags { return &Flags{b, b.Client()} }
+
+// ForgedError is a flag that the operator's side did not set.
+type ForgedError struct {
+	Name string // empty: of a change that was told
+	Why  error
+}
+
+func (e *ForgedError) Error() string {
+	what := "flag " + e.Name
+	if e.Name == "" {
+		what = "a change of a flag"
+	}
+	return fmt.Sprintf("%s is refused: %v; whoever wrote it had the rights of root on the router, or a version of troop that did not sign flags; troop flag set writes it again", what, e.Why)
+}
 
 // Get returns a flag; ok is false when it is not set.
 func (f *Flags) Get(ctx context.Context, name string) (flag Flag, ok bool, err error) {
@@ -38,24 +66,41 @@ func (f *Flags) Get(ctx context.Context, name string) (flag Flag, ok bool, err e
 		return Flag{Name: name}, false, nil
 	}
 	if err == nil {
-		flag, err = decode(data)
+		flag, err = f.decode(name, data)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return Flag{}, false, fmt.Errorf("read flag %s: %w", name, err)
+	case flag.Unset:
+		return Flag{Name: name}, false, nil
 	}
 	return flag, true, nil
 }
 
-func decode(data []byte) (Flag, error) {
-	var f Flag
-	if err := json.Unmarshal(data, &f); err != nil {
-		return Flag{}, err
+// decode reads a flag that lies under a name; empty: the name that it has itself.
+func (f *Flags) decode(name string, sealed []byte) (flag Flag, err error) {
+	value, fence, err := f.bus.Unseal(kind, sealed)
+	if err != nil {
+		return Flag{}, &ForgedError{name, err}
 	}
-	return compile(f).Flag, nil
+	if err := json.Unmarshal(value, &flag); err != nil {
+		return Flag{}, fmt.Errorf("flag %s: %w", name, err)
+	}
+	if name != "" && flag.Name != name {
+		return Flag{}, &ForgedError{name, errors.New("it is the flag " + flag.Name)}
+	}
+	flag.Fence = fence
+	return compile(flag).Flag, nil
 }
 
 // List returns all flags by name. One that cannot be read is in the error, and the others are returned all the same.
 func (f *Flags) List(ctx context.Context) ([]Flag, error) {
+	all, err := f.all(ctx)
+	return slices.DeleteFunc(all, func(x Flag) bool { return x.Unset }), err
+}
+
+// all returns those that were unset, too.
+func (f *Flags) all(ctx context.Context) ([]Flag, error) {
 	var keys []string
 	it := f.rdb.Scan(ctx, 0, prefix+"*", 1000).Iterator()
 	for it.Next(ctx) {
@@ -78,9 +123,9 @@ func (f *Flags) List(ctx context.Context) ([]Flag, error) {
 			if !ok {
 				continue // unset meanwhile
 			}
-			flag, err := decode([]byte(text))
+			flag, err := f.decode(strings.TrimPrefix(part[i], prefix), []byte(text))
 			if err != nil {
-				broken = append(broken, fmt.Sprintf("flag %s: %v", strings.TrimPrefix(part[i], prefix), err))
+				broken = append(broken, err)
 				continue
 			}
 			out = append(out, flag)
@@ -92,21 +137,24 @@ func (f *Flags) List(ctx context.Context) ([]Flag, error) {
 	return out, nil
 }
 
-// brokenError names flags whose JSON cannot be read.
-type brokenError []string
+// brokenError is why flags cannot be read.
+type brokenError []error
 
-func (e brokenError) Error() string { return strings.Join(e, "; ") }
+func (e brokenError) Error() string   { return errors.Join(e...).Error() }
+func (e brokenError) Unwrap() []error { return e }
 
-// write replaces or deletes a flag whose version is still the one that was read, tells readers and keeps the trail, all in
-// one step. The version goes on counting after a flag was unset, so that a reader never takes an old value for a new one.
+// write replaces a flag whose version is still the one that was read, tells readers and keeps the trail, all in one step.
+// One that was unset stays, signed, so that a host can tell it from one that Redis lost.
 var write = redis.NewScript(`
-if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[4] then return false end
-local v = redis.call('INCR', KEYS[2])
-local json = string.gsub(ARGV[1], '^{"version":0', '{"version":' .. v, 1)
-if ARGV[5] == 'unset' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], json) end
-redis.call('PUBLISH', ARGV[2], json)
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'flag', json)
-return json`)
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[4] then return 0 end
+redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('PUBLISH', ARGV[2], ARGV[1])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'flag', ARGV[1])
+return 1`)
+
+// errFaster says that a flag is no longer the one that was read.
+var errFaster = errors.New("somebody else was faster")
 
 // Change is who changes a flag, and why; both are for the trail.
 type Change struct{ By, Reason string }
@@ -123,35 +171,49 @@ func (f *Flags) Update(ctx context.Context, name string, c Change, edit func(*Fl
 		if err != nil {
 			return Flag{}, fmt.Errorf("read flag %s: %w", name, err)
 		}
-		version, ok := values[0].(string)
-		if !ok {
-			version = "0"
+		version := int64(0)
+		if text, ok := values[0].(string); ok {
+			if version, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return Flag{}, fmt.Errorf("read the version of flag %s: %w", name, err)
+			}
 		}
-		flag := Flag{Name: name, State: Enabled}
+		flag, after := Flag{Name: name, State: Enabled}, time.Time{}
 		if text, ok := values[1].(string); ok {
 			// A flag that cannot be read is replaced.
-			if old, err := decode([]byte(text)); err == nil {
-				flag = old
+			if old, err := f.decode(name, []byte(text)); err == nil {
+				after = old.Updated
+				if !old.Unset {
+					flag = old
+				}
 			}
 		}
 		if err := edit(&flag); err != nil {
 			return Flag{}, err
 		}
-		done, err := f.write(ctx, name, version, flag, c)
-		if !errors.Is(err, redis.Nil) {
+		flag.Version, flag.Updated = version, later(after)
+		done, err := f.write(ctx, name, flag, c)
+		if !errors.Is(err, errFaster) {
 			return done, err
 		}
 	}
 	return Flag{}, fmt.Errorf("write flag %s: others keep changing it; try again", name)
 }
 
-// write is one attempt; redis.Nil says that the flag is no longer the one that was read.
-func (f *Flags) write(ctx context.Context, name, version string, flag Flag, c Change) (Flag, error) {
-	flag.Version, flag.Name, flag.Updated, flag.By, flag.Reason = 0, name, time.Now().UTC(), c.By, c.Reason
-	mode := "set"
+// later is now, and after a time of another clock.
+func later(than time.Time) time.Time {
+	now := time.Now().UTC()
+	if !now.After(than) {
+		now = than.Add(time.Microsecond)
+	}
+	return now
+}
+
+// write is one attempt to replace the version that the flag has.
+func (f *Flags) write(ctx context.Context, name string, flag Flag, c Change) (Flag, error) {
+	version := flag.Version
+	flag.Version, flag.Fence, flag.Name, flag.By, flag.Reason = version+1, 0, name, c.By, c.Reason
 	if flag.Unset {
 		flag.State, flag.Value, flag.Variants, flag.Default, flag.Targeting, flag.Metadata = "", nil, nil, "", nil, nil
-		mode = "unset"
 	} else {
 		checked := compile(flag)
 		if checked.err != nil {
@@ -170,11 +232,18 @@ func (f *Flags) write(ctx context.Context, name, version string, flag Flag, c Ch
 	if len(doc) > maxSize {
 		return Flag{}, fmt.Errorf("flag %s: %d bytes; at most %d", name, len(doc), maxSize)
 	}
-	out, err := write.Run(ctx, f.rdb, []string{prefix + name, counters + name, trail}, doc, channel, maxTrail, version, mode).Text()
+	sealed, err := f.bus.Seal(kind, doc)
+	if err != nil {
+		return Flag{}, fmt.Errorf("sign flag %s: %w", name, err)
+	}
+	n, err := write.Run(ctx, f.rdb, []string{prefix + name, counters + name, trail}, sealed, channel, maxTrail, version).Int()
 	if err != nil {
 		return Flag{}, fmt.Errorf("write flag %s: %w", name, err)
 	}
-	return flag, json.Unmarshal([]byte(out), &flag)
+	if n == 0 {
+		return Flag{}, errFaster
+	}
+	return flag, json.Unmarshal(doc, &flag)
 }
 
 // Set gives a flag one value for everybody, and keeps its metadata. nil unsets it.
@@ -189,7 +258,7 @@ func (f *Flags) Set(ctx context.Context, name string, value any, by string) (Fla
 	})
 }
 
-// Audit returns the last limit changes, newest first.
+// Audit returns the last limit changes, newest first. What the operator's side did not write is left out.
 func (f *Flags) Audit(ctx context.Context, limit int64) ([]Flag, error) {
 	msgs, err := f.rdb.XRevRangeN(ctx, trail, "+", "-", limit).Result()
 	if err != nil {
@@ -197,8 +266,8 @@ func (f *Flags) Audit(ctx context.Context, limit int64) ([]Flag, error) {
 	}
 	out := make([]Flag, 0, len(msgs))
 	for _, m := range msgs {
-		var flag Flag
-		if s, _ := m.Values["flag"].(string); json.Unmarshal([]byte(s), &flag) == nil {
+		s, _ := m.Values["flag"].(string)
+		if flag, err := f.decode("", []byte(s)); err == nil {
 			out = append(out, flag)
 		}
 	}
@@ -214,8 +283,8 @@ const (
 
 // Follower hears of the flags.
 type Follower struct {
-	Stand   func([]Flag) // all flags, after each connection
-	Change  func(Flag)   // every change; it may be told again, and late: its version says so
+	Stand   func([]Flag) // all flags, after each connection, with those that were unset
+	Change  func(Flag)   // every change; it may be told again, and late
 	Stopped func(Stops)  // the stopped releases, after each connection and each change
 	Trouble func(error)  // why there is no connection, and flags that cannot be read
 }
@@ -255,12 +324,12 @@ func (f *Flags) follow(ctx context.Context, to Follower, well func()) error {
 		}
 		switch m := msg.(type) {
 		case *redis.Subscription:
-			err = f.all(ctx, m.Channel, to)
+			err = f.tell(ctx, m.Channel, to)
 			well()
 		case *redis.Message:
 			if m.Channel == stopped {
-				err = f.all(ctx, stopped, to)
-			} else if flag, err := decode([]byte(m.Payload)); err == nil {
+				err = f.tell(ctx, stopped, to)
+			} else if flag, err := f.decode("", []byte(m.Payload)); err == nil {
 				to.Change(flag)
 			} else {
 				to.Trouble(fmt.Errorf("read a changed flag: %w", err))
@@ -272,8 +341,8 @@ func (f *Flags) follow(ctx context.Context, to Follower, well func()) error {
 	}
 }
 
-// all tells what stands of a channel's subject.
-func (f *Flags) all(ctx context.Context, of string, to Follower) error {
+// tell tells what stands of a channel's subject.
+func (f *Flags) tell(ctx context.Context, of string, to Follower) error {
 	if of == stopped {
 		s, err := f.Stops(ctx)
 		if err == nil {
@@ -281,7 +350,7 @@ func (f *Flags) all(ctx context.Context, of string, to Follower) error {
 		}
 		return err
 	}
-	list, err := f.List(ctx)
+	list, err := f.all(ctx)
 	if broken, ok := errors.AsType[brokenError](err); ok {
 		to.Trouble(broken)
 	} else if err != nil {

@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -16,10 +17,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-b96de936/troop/core/bus"
 )
 
 // Password is what every server asks for.
 const Password = "secret"
+
+// Signer is that of the operator's side in tests, and Trust what hosts know of it. Its fence is always 1.
+var (
+	Signer = bus.Signer{Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Fence: func() (int64, error) { return 1, nil }}
+	Trust  = Signer.Key.Public().(ed25519.PublicKey)
+)
 
 // Server is a redis-server on loopback that keeps its data over a restart.
 type Server struct {
@@ -41,6 +50,14 @@ func Start(t testing.TB) *Server {
 	s.Arguments = []string{"--requirepass", Password}
 	s.Restart()
 	return s
+}
+
+// Open connects the operator's side to a server of Start.
+func Open(t testing.TB, s *Server) *bus.Bus {
+	t.Helper()
+	b := bus.Open(bus.Options{Address: s.Addr, Password: Password, Environment: "lab", Sign: &Signer, Trust: Trust})
+	t.Cleanup(func() { _ = b.Close() })
+	return b
 }
 
 // StartWithRules runs a server with the access rules of the role redis, for hosts of which some are routers. PasswordOf is

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/agent"
-	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/flags/ofrep"
 	"github.com/seed-b96de936/troop/core/loader"
 )
@@ -36,7 +35,7 @@ func run(args []string, stateDir string, stderr io.Writer) int {
 	switch {
 	case err != nil:
 	case c.Plugin == "" && c.Name == ofrep.Agent:
-		err = serveFlags(ctx, c, stateDir, log)
+		err = agent.ServeFlags(ctx, c, stateDir, ofrep.Address, log)
 	default:
 		a := agent.Agent{
 			Config: c, StateDir: stateDir, Log: log,
@@ -51,10 +50,4 @@ func run(args []string, stateDir string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
-}
-
-func serveFlags(ctx context.Context, c agent.Config, stateDir string, log *slog.Logger) error {
-	b := c.Open(stateDir, nil)
-	defer b.Close()
-	return ofrep.Serve(ctx, ofrep.Address, stateDir, flags.Open(b.Client()), log)
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/flags"
 )
@@ -18,10 +17,9 @@ import (
 // TestFlagCommands says what an operator types, and reads, with a real Redis behind it. After each command line stands a
 // pattern of its output; "! " marks one that must fail.
 func TestFlagCommands(t *testing.T) {
-	b := bus.Open(bus.Options{Address: redistest.Start(t).Addr, Password: redistest.Password})
-	t.Cleanup(func() { _ = b.Close() })
+	b := redistest.Open(t, redistest.Start(t))
 	open := func(_ *cobra.Command, args []string) (*flags.Flags, string, []string, func(), error) {
-		return flags.Open(b.Client()), "lab", args, func() {}, nil
+		return flags.Open(b), "lab", args, func() {}, nil
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "flags.json")

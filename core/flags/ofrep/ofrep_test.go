@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/flags/ofrep"
@@ -36,9 +35,7 @@ type host struct {
 func start(t testing.TB) *host {
 	t.Helper()
 	h := &host{TB: t, redis: redistest.Start(t), dir: t.TempDir()}
-	b := bus.Open(bus.Options{Address: h.redis.Addr, Password: redistest.Password})
-	t.Cleanup(func() { _ = b.Close() })
-	h.flags = flags.Open(b.Client())
+	h.flags = flags.Open(redistest.Open(t, h.redis))
 	h.serve()
 	return h
 }
@@ -56,7 +53,7 @@ func (h *host) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- ofrep.Serve(ctx, address, h.dir, h.flags, slog.New(slog.NewTextHandler(h.Output(), nil)))
+		done <- ofrep.Serve(ctx, address, h.dir, h.flags, slog.New(slog.NewTextHandler(h.Output(), nil)), nil)
 	}()
 	h.stop = sync.OnceFunc(func() {
 		cancel()

@@ -17,8 +17,8 @@ import (
 const stopWithin = 2 * time.Second
 
 // Serve follows the flags and answers at the address until ctx ends. Its copy is in dir. It answers from the copy at once,
-// whether or not Redis is there.
-func Serve(ctx context.Context, address, dir string, from *flags.Flags, log *slog.Logger) error {
+// whether or not Redis is there. refused, which may be nil, hears of flags that it does not take.
+func Serve(ctx context.Context, address, dir string, from *flags.Flags, log *slog.Logger, refused func(error)) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("serve flags: %w", err)
@@ -26,6 +26,7 @@ func Serve(ctx context.Context, address, dir string, from *flags.Flags, log *slo
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	copied := flags.OpenCopy(filepath.Join(dir, "flags.json"), log)
+	copied.Refused = refused
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
