@@ -89,6 +89,7 @@ func (s *site) start(host, slot, commit string) error {
 		_, _ = io.Copy(c, c)
 		_ = c.Close()
 	})
+	mux.HandleFunc("/items/", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Route", "item of the shop") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		n := a.served.Add(1)
 		switch {

@@ -134,3 +134,27 @@ func TestTesters(t *testing.T) {
 		t.Errorf("%d requests count, want 30", n)
 	}
 }
+
+// TestClassesOfRequests counts requests by what the service calls them, and else by the template of their path.
+func TestClassesOfRequests(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	s.vars["router_class_header"] = "X-Route"
+	s.configure()
+	s.mustDeploy(artifact1)
+	for _, path := range []string{"/items/1", "/items/2", "/users/1?a=b", "/users/2", "/users/3"} {
+		resp, err := http.Get(strings.TrimSuffix(s.url, "/") + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	s.eventually("the requests are counted", func() bool {
+		var r traffic.Reading
+		if v := s.fake.State(sdk.HostKey("router-1", state.KeyTraffic)).Value; v == nil || json.Unmarshal(v, &r) != nil {
+			return false
+		}
+		count := func(class string) int64 { return r.Classes[class].Production.Requests + r.Classes[class].Canary.Requests }
+		return count("item of the shop") == 2 && count("/users/*") == 3
+	})
+}

@@ -98,7 +98,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
 		"__router_settings": state.DefaultSettings(), "router_proxies": []string{},
 		"router_bind_tls": net24 + ".2:21443", "router_certificate_file": filepath.Join(dir, "tls.pem"), "router_sticky": false, "router_client": "",
-		"router_tester_header": "", "router_tester_cookie": "", "router_bucket": bucket, "router_group": "root",
+		"router_tester_header": "", "router_tester_cookie": "", "router_class_header": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
 	}
 	s.render()

@@ -116,14 +116,14 @@ func (d *deployer) observe(ctx context.Context, s *sight, over bool) error {
 	if err != nil {
 		return err
 	}
-	production, canary := now.Since(s.reading)
+	since := now.Since(s.reading)
 	switch {
 	case over && s.last && slices.Contains(d.c.Canary.FailOn, traffic.Unanswered):
-		s.judge.ObserveLast(production, canary, now.InFlight)
+		s.judge.ObserveLast(since, now.InFlight)
 	case !s.warm:
-		s.judge.ObserveWarmUp(production, canary)
+		s.judge.ObserveWarmUp(since)
 	default:
-		s.judge.Observe(production, canary)
+		s.judge.Observe(since)
 	}
 	s.reading, s.warm = now, time.Since(s.began) >= d.c.Canary.warmUp()
 	return nil
@@ -147,11 +147,11 @@ func (d *deployer) guard(ctx context.Context, before traffic.Sample, r state.Rel
 		if err != nil {
 			return err
 		}
-		production, canary := now.Since(last)
+		since := now.Since(last)
 		last = now
 		// A host that is down is no fault of the release.
-		canary.Missed, canary.Downs, production.Downs = 0, 0, 0
-		judge.Observe(traffic.Sample{}, production.Plus(canary))
+		since.Canary.Missed, since.Canary.Downs, since.Production.Downs = 0, 0, 0
+		judge.Observe(traffic.Count{Pools: traffic.Pools{Canary: since.Production.Plus(since.Canary)}})
 		c := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
 		c.Production, c.Canary, c.Failed = judge.Requests()
 		if c.Outcome == verdict.Fail {

@@ -58,15 +58,20 @@ func (a *agent) guard(ctx context.Context) {
 			generation, last = now, reading
 			continue
 		}
-		production, canary := reading.Since(last)
+		since := reading.Since(last)
 		last = reading
-		canary.Missed, canary.Downs = 0, 0 // a canary that is down harms nobody: production takes its turns
+		// A canary that is down harms nobody: production takes its turns.
+		since.Canary.Missed, since.Canary.Downs = 0, 0
+		for name, p := range since.Classes {
+			p.Canary.Missed = 0
+			since.Classes[name] = p
+		}
 		for i, length := range guardWindows {
 			w := &windows[i]
 			if w.judge == nil || reading.Time.After(w.ends) {
 				*w = window{verdict.New(a.conf.Guard.Guard(length, len(guardWindows))), reading.Time.Add(length)}
 			}
-			w.judge.Observe(production, canary)
+			w.judge.Observe(since)
 			if j := w.judge.Judgement(); j.Outcome == verdict.Fail {
 				a.close(ctx, j.Reason)
 				*w = window{}

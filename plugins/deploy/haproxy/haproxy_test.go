@@ -139,7 +139,7 @@ func TestLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"Proxy canary started.", "canary canary-1-a -1 -1 20 0", "production web-1-a 200 7 +9 1"} {
+	for _, line := range []string{"Proxy canary started.", "canary canary-1-a -1 -1 20 0 /a", "production web-1-a 200 7 +9 1 cart of a shop"} {
 		if _, err := out.Write([]byte(line)); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestLog(t *testing.T) {
 			_ = l.Close()
 		}
 	})
-	if len(got) != 2 || got[0].First >= 0 || got[1].First.Milliseconds() != 7 || got[1].Last.Milliseconds() != 9 || got[1].Status != 200 || got[0].Missed || !got[1].Missed {
+	if len(got) != 2 || got[0].First >= 0 || got[1].First.Milliseconds() != 7 || got[1].Last.Milliseconds() != 9 || got[1].Status != 200 || got[0].Missed || !got[1].Missed || got[0].Class != "/a" || got[1].Class != "cart of a shop" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.note)]" of the role router.
+// Request is one request as HAProxy logs it, in the format "%b %s %ST %Tr %Ta %[var(txn.note)] %[var(txn.class)]" of the role
+// router.
 type Request struct {
 	Backend string
 	Server  string // "<NOSRV>" when no server was chosen
@@ -19,13 +20,15 @@ type Request struct {
 	Last    time.Duration // until the last byte, or until the request was given up
 	Missed  bool          // it was the canary's turn, and the canary had no server for it
 	Tester  bool          // the client chose the pool
+	Class   string        // what the service calls this kind of request, or its path
 }
 
 // ParseRequest reads one line of the log.
 func ParseRequest(line string) (Request, error) {
-	f := strings.Fields(line)
-	if len(f) != 6 {
-		return Request{}, fmt.Errorf("read log line %q: want 6 fields", line)
+	const fields = 7
+	f := strings.SplitN(strings.TrimSpace(line), " ", fields)
+	if len(f) != fields {
+		return Request{}, fmt.Errorf("read log line %q: want %d fields", line, fields)
 	}
 	status, err := strconv.Atoi(f[2])
 	if err != nil {
@@ -41,6 +44,7 @@ func ParseRequest(line string) (Request, error) {
 	}
 	return Request{
 		Backend: f[0], Server: f[1], Status: status, First: times[0], Last: times[1], Missed: f[5] == "1", Tester: f[5] == "2",
+		Class: strings.TrimSpace(f[6]),
 	}, nil
 }
 

@@ -11,12 +11,11 @@ import (
 
 // Reading is what an agent counted since it started. Only differences within one epoch are meaningful.
 type Reading struct {
-	Epoch      string    `json:"epoch"` // changes when the agent restarts
-	Agent      string    `json:"agent"` // identity of the agent's program and configuration
-	Time       time.Time `json:"time"`
-	Production Sample    `json:"production"`
-	Canary     Sample    `json:"canary"`
-	InFlight   InFlight  `json:"in_flight"`
+	Epoch    string    `json:"epoch"` // changes when the agent restarts
+	Agent    string    `json:"agent"` // identity of the agent's program and configuration
+	Time     time.Time `json:"time"`
+	InFlight InFlight  `json:"in_flight"`
+	Count
 }
 
 // InFlight is how many requests each pool had not finished at the time of a reading.
@@ -27,11 +26,11 @@ type InFlight struct {
 
 // Since is what both pools answered after an earlier reading. When the agent restarted in between, it is what the new
 // agent saw: too little rather than wrong.
-func (r Reading) Since(o Reading) (production, canary Sample) {
+func (r Reading) Since(o Reading) Count {
 	if r.Epoch != o.Epoch {
-		return r.Production, r.Canary
+		return r.Count
 	}
-	return r.Production.minus(o.Production), r.Canary.minus(o.Canary)
+	return r.minus(o.Count)
 }
 
 // Counter counts requests of the router's log. Safe for concurrent use.
@@ -48,7 +47,7 @@ type Counter struct {
 func NewCounter(agent string, now time.Time, criteria Criteria) *Counter {
 	return &Counter{
 		criteria: criteria, downs: map[string]int64{}, left: map[string]bool{},
-		count: Reading{Agent: agent, Epoch: now.UTC().Format(time.RFC3339Nano)},
+		count: Reading{Agent: agent, Epoch: now.UTC().Format(time.RFC3339Nano), Count: Count{Classes: map[string]Pools{}}},
 	}
 }
 
@@ -62,13 +61,25 @@ const rescue = "rescue"
 func (c *Counter) Add(r haproxy.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.count.pool(r.Backend)
-	if s == nil || r.Tester || c.left[r.Backend+"/"+r.Server] {
+	if c.count.pool(r.Backend) == nil || r.Tester || c.left[r.Backend+"/"+r.Server] {
 		return
 	}
-	if r.Missed {
-		c.count.Canary.Missed++
+	name := classOf(r.Class)
+	if _, known := c.count.Classes[name]; !known && len(c.count.Classes) >= mostClasses {
+		name = otherClass
 	}
+	class := c.count.Classes[name]
+	for _, p := range []*Pools{&c.count.Pools, &class} {
+		c.add(p, r)
+	}
+	c.count.Classes[name] = class
+}
+
+func (c *Counter) add(p *Pools, r haproxy.Request) {
+	if r.Missed {
+		p.Canary.Missed++
+	}
+	s := p.pool(r.Backend)
 	s.Requests++
 	switch {
 	case r.Server == rescue:
@@ -121,12 +132,12 @@ func (c *Counter) See(servers map[string]haproxy.Server) {
 }
 
 // pool is the sample of a backend; nil when it is none of the pools.
-func (r *Reading) pool(backend string) *Sample {
+func (p *Pools) pool(backend string) *Sample {
 	switch backend {
 	case state.PoolProduction:
-		return &r.Production
+		return &p.Production
 	case state.PoolCanary:
-		return &r.Canary
+		return &p.Canary
 	}
 	return nil
 }
@@ -136,6 +147,7 @@ func (c *Counter) Read(now time.Time) Reading {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.count
+	r.Count = r.clone()
 	r.Time = now.UTC()
 	return r
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,21 +17,21 @@ func TestCounter(t *testing.T) {
 	}
 	c := NewCounter("agent", time.Now(), criteria)
 	for line, ok := range map[string]bool{
-		"production web-1-a 200 3 4 0":    true,
-		"production web-1-b 404 5 5 1":    true, // the canary had no server for its turn
-		"production <NOSRV> 503 -1 9 0":   true,
-		"canary canary-1-a 500 7 8 0":     true,
-		"canary canary-1-a 410 7 8 0":     true,
-		"canary canary-1-a 504 -1 8 0":    true, // the router gave up
-		"canary rescue 200 9 9 0":         true, // the canary could not, although production did
-		"canary canary-1-a -1 -1 9000 0":  true, // the client gave up
-		"canary canary-1-a 200 3 3000 0":  true, // the client gave up while the answer came
-		"troop <NOSRV> 400 -1 0 0":        true, // came to no pool
-		"Proxy canary started.":           false,
-		"production web-1-a two 3 3 0":    false,
-		"production web-1-a 200 fast 3 0": false,
-		"production web-1-a 200 3 slow 0": false,
-		"production web-1-a 200 3":        false,
+		"production web-1-a 200 3 4 0 /":    true,
+		"production web-1-b 404 5 5 1 /":    true, // the canary had no server for its turn
+		"production <NOSRV> 503 -1 9 0 /":   true,
+		"canary canary-1-a 500 7 8 0 /":     true,
+		"canary canary-1-a 410 7 8 0 /":     true,
+		"canary canary-1-a 504 -1 8 0 /":    true, // the router gave up
+		"canary rescue 200 9 9 0 /":         true, // the canary could not, although production did
+		"canary canary-1-a -1 -1 9000 0 /":  true, // the client gave up
+		"canary canary-1-a 200 3 3000 0 /":  true, // the client gave up while the answer came
+		"troop <NOSRV> 400 -1 0 0 /":        true, // came to no pool
+		"Proxy canary started.":             false,
+		"production web-1-a two 3 3 0 /":    false,
+		"production web-1-a 200 fast 3 0 /": false,
+		"production web-1-a 200 3 slow 0 /": false,
+		"production web-1-a 200 3":          false,
 	} {
 		r, err := haproxy.ParseRequest(line)
 		if (err == nil) != ok {
@@ -109,6 +110,39 @@ func TestServers(t *testing.T) {
 	}
 }
 
+func TestClasses(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "/": "/", "/cart": "/cart", "/users/17/orders": "/users/*/orders", "/users/:id": "/users/:id", "checkout": "checkout",
+		"/assets/app.3f2a1c.js": "/assets/*", "/a/b/c/d/e/f": "/a/b/c/d/…", "/s/%E2%82%AC": "/s/*", "/" + strings.Repeat("x", 50): "/*",
+	} {
+		if got := classOf(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	c := NewCounter("agent", time.Now(), Criteria{})
+	before := c.Read(time.Now())
+	for i := range 100 {
+		path := "/" + strings.Repeat("a", i%25) // each is a class, but there are too many
+		c.Add(haproxy.Request{Backend: "canary", Server: "canary-1-a", Status: 200, Class: path})
+	}
+	c.Add(haproxy.Request{Backend: "production", Server: "web-1-a", Status: 200, Class: "/", Missed: true})
+	got := c.Read(time.Now()).Since(before)
+	var sum Pools
+	for _, p := range got.Classes {
+		sum = sum.Plus(p)
+	}
+	if len(before.Classes) != 0 || len(got.Classes) != mostClasses+1 || sum != got.Pools || got.Classes[otherClass].Canary.Requests != 36 {
+		t.Errorf("got %d classes, %+v of others", len(got.Classes), got.Classes[otherClass].Canary.Requests)
+	}
+	if home := got.Classes["/"]; home.Production.Requests != 1 || home.Canary.Missed != 1 || home.Canary.Requests != 4 {
+		t.Errorf("got %+v", home)
+	}
+	if again := c.Read(time.Now()).Since(c.Read(time.Now())); again.Classes != nil {
+		t.Errorf("nothing happened: %+v", again)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	t.Parallel()
 	var h Histogram
@@ -138,9 +172,9 @@ func answered(n, failed, ms int64) Sample {
 
 func TestReadingSince(t *testing.T) {
 	t.Parallel()
-	before := Reading{Epoch: "1", Production: answered(10, 1, 5), Canary: answered(5, 0, 5)}
-	later := Reading{Epoch: "1", Production: answered(30, 2, 5), Canary: answered(15, 3, 5)}
-	restarted := Reading{Epoch: "2", Production: answered(4, 0, 5), Canary: answered(2, 0, 5)}
+	before := Reading{Epoch: "1", Count: Count{Pools: Pools{answered(10, 1, 5), answered(5, 0, 5)}}}
+	later := Reading{Epoch: "1", Count: Count{Pools: Pools{answered(30, 2, 5), answered(15, 3, 5)}}}
+	restarted := Reading{Epoch: "2", Count: Count{Pools: Pools{answered(4, 0, 5), answered(2, 0, 5)}}}
 	for _, tt := range []struct {
 		now                Reading
 		production, canary Sample
@@ -148,8 +182,8 @@ func TestReadingSince(t *testing.T) {
 		{later, answered(20, 1, 5), answered(10, 3, 5)},
 		{restarted, restarted.Production, restarted.Canary},
 	} {
-		if p, c := tt.now.Since(before); p != tt.production || c != tt.canary {
-			t.Errorf("epoch %s: got %+v and %+v", tt.now.Epoch, p, c)
+		if got := tt.now.Since(before); got.Production != tt.production || got.Canary != tt.canary {
+			t.Errorf("epoch %s: got %+v", tt.now.Epoch, got)
 		}
 	}
 	if got := answered(20, 1, 5).Plus(answered(10, 3, 5)); got != answered(30, 4, 5) {

@@ -13,11 +13,16 @@ var failureOdds = []float64{1.6, 2.2, 3.5, 7, 20, 100, 1000}
 
 // newFailures is the test of the share of failures.
 func newFailures() mixture {
-	var m mixture
+	return slices.Repeat(mixture{{prior: -math.Log(float64(len(failureOdds)))}}, len(failureOdds))
+}
+
+// shares is a stratum of the test of the share of failures: how many of so many requests failed.
+func shares(production, ofProduction, canary, ofCanary int64) stratum {
+	s := stratum{production: []int64{ofProduction - production, production}, canary: []int64{ofCanary - canary, canary}}
 	for _, odds := range failureOdds {
-		m = append(m, alternative{prior: -math.Log(float64(len(failureOdds))), weights: []float64{0, math.Log(odds)}})
+		s.weights = append(s.weights, []float64{0, math.Log(odds)})
 	}
-	return m
+	return s
 }
 
 // absolute is the test of the share of failures against a fixed limit, for a canary beside which production serves nothing:
@@ -46,52 +51,49 @@ var (
 	mostOfBatch = 1.5
 )
 
-// times is the test of the times of answers. Scores are ranks among all answers of both pools so far, this batch included,
-// which is allowed: they do not depend on who answered.
-type times struct {
-	mixture
-	seen traffic.Histogram
-}
-
-func newTimes() *times {
-	t := &times{}
+// newTimes is the test of the times of answers.
+func newTimes() mixture {
+	var m mixture
 	add := func(part float64, n int) {
-		for range n {
-			t.mixture = append(t.mixture, alternative{prior: math.Log(part / float64(n)), weights: make([]float64, traffic.Buckets)})
-		}
+		m = append(m, slices.Repeat(mixture{{prior: math.Log(part / float64(n))}}, n)...)
 	}
 	add(shiftPart, len(shifts))
 	add(1-shiftPart, len(tails)*len(tailOdds))
-	return t
+	return m
 }
 
-func (t *times) observe(production, canary traffic.Histogram) {
-	for i := range t.seen {
-		t.seen[i] += production[i] + canary[i]
-	}
-	total := float64(t.seen.Count())
+// timed is a stratum of the test of times. Scores are ranks among all answers of the class in both pools so far, this batch
+// included, which is allowed: they do not depend on who answered.
+func timed(production, canary, seen traffic.Histogram) stratum {
+	s := stratum{production: production[:], canary: canary[:]}
+	total := float64(seen.Count())
 	if total == 0 {
-		return
+		return s
 	}
-	var below float64
-	for i, n := range t.seen {
-		rank := (below + float64(n)/2) / total
-		score := min(max(math.Sqrt2*math.Erfinv(2*rank-1), -mostScore), mostScore)
-		next := t.mixture
-		for _, s := range shifts {
-			next[0].weights[i] = s * score
-			next = next[1:]
+	scores, below := make([]float64, traffic.Buckets), make([]float64, traffic.Buckets)
+	var sum float64
+	for i, n := range seen {
+		rank := (sum + float64(n)/2) / total
+		scores[i], below[i] = min(max(math.Sqrt2*math.Erfinv(2*rank-1), -mostScore), mostScore), sum/total
+		sum += float64(n)
+	}
+	for _, shift := range shifts {
+		w := make([]float64, traffic.Buckets)
+		for i := range w {
+			w[i] = shift * scores[i]
 		}
-		for _, q := range tails {
-			for _, odds := range tailOdds {
-				next[0].weights[i] = 0
-				if below/total >= q {
-					next[0].weights[i] = math.Log(odds)
+		s.weights = append(s.weights, w)
+	}
+	for _, q := range tails {
+		for _, odds := range tailOdds {
+			w := make([]float64, traffic.Buckets)
+			for i := range w {
+				if below[i] >= q {
+					w[i] = math.Log(odds)
 				}
-				next = next[1:]
 			}
+			s.weights = append(s.weights, w)
 		}
-		below += float64(n)
 	}
-	t.mixture.observe(slices.Clone(production[:]), slices.Clone(canary[:]), mostOfBatch)
+	return s
 }

@@ -2,12 +2,16 @@ package verdict
 
 import "math"
 
-// alternative is one way in which the canary may be worse: by how much an answer of each category is likelier to be the
-// canary's. The weights are natural logarithms of odds, one for each category.
+// alternative is one way in which the canary may be worse.
 type alternative struct {
-	prior   float64 // natural logarithm; those of a mixture add up to 1
-	weights []float64
-	ratio   float64 // natural logarithm of the product of the likelihood ratios so far
+	prior float64 // natural logarithm; those of a mixture add up to 1
+	ratio float64 // natural logarithm of the product of the likelihood ratios so far
+}
+
+// stratum is answers that are compared with each other: those of one class in one batch.
+type stratum struct {
+	production, canary []int64     // answers of each category
+	weights            [][]float64 // of each alternative: by how much an answer of each category is likelier to be the canary's, as a natural logarithm of odds
 }
 
 // mixture is a sequential test of "both pools answer alike" against "the canary is worse".
@@ -18,23 +22,32 @@ type alternative struct {
 // dealing that was seen over the central one (Fog 2008). Its product over batches is a nonnegative martingale while the
 // pools are alike, and so is the mean over alternatives (the method of mixtures: Robbins 1970). By Ville's inequality
 // it ever exceeds 1/α with a probability of at most α. So the test may be asked at any moment, as often as one likes.
-// Batches are strata, as in the Mantel-Haenszel test: what both pools suffer at the same time cancels out.
+// Batches are strata, as in the Mantel-Haenszel test: what both pools suffer at the same time cancels out. So are classes of
+// requests: while a class is answered alike, it does not matter how often each pool has it.
 type mixture []alternative
 
-// observe takes one batch: the number of answers of each category, by pool. A batch counts for at most most, a natural
-// logarithm. A likelihood ratio that is cut stays below a mean of 1, so the test errs no more often.
-func (m mixture) observe(production, canary []int64, most float64) {
-	var n, c int64
-	for i := range canary {
-		n += production[i] + canary[i]
-		c += canary[i]
-	}
-	if c == 0 || c == n {
-		return // one pool alone cannot be compared
-	}
+// observe takes one batch. It counts for at most most, a natural logarithm. A likelihood ratio that is cut stays below a mean
+// of 1, so the test errs no more often.
+func (m mixture) observe(most float64, batch ...stratum) {
 	for i := range m {
-		m[i].ratio += min(logRatio(production, canary, m[i].weights), most)
+		var ratio float64
+		for _, s := range batch {
+			if s.comparable() {
+				ratio += logRatio(s.production, s.canary, s.weights[i])
+			}
+		}
+		m[i].ratio += min(ratio, most)
 	}
+}
+
+// comparable reports whether both pools have answers.
+func (s stratum) comparable() bool {
+	var n, c int64
+	for i := range s.canary {
+		n += s.production[i] + s.canary[i]
+		c += s.canary[i]
+	}
+	return c > 0 && c < n
 }
 
 // evidence is the natural logarithm of the mean likelihood ratio.

@@ -129,7 +129,7 @@ func (s scene) play(seed uint64) int {
 				pool.Last.Add(first + first/4)
 			}
 		}
-		judge.Observe(production, canary)
+		judge.Observe(both(production, canary))
 		_, n, _ := judge.Requests()
 		if judge.Judgement().Outcome == Fail {
 			return int(n)

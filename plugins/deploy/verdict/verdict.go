@@ -72,12 +72,13 @@ type Figure struct {
 	Value      float64 `json:"value"`
 	Low        float64 `json:"low"` // 95 % confidence interval of Value
 	High       float64 `json:"high"`
-	Production float64 `json:"production"` // production's value
+	Production float64 `json:"production"` // production's value, as if it had had the canary's requests
 	Limit      float64 `json:"limit"`
 	Unit       string  `json:"unit"`
 	Sample     int64   `json:"sample"` // number of the canary's requests; 0: the figure is a plain count
 	Chance     float64 `json:"chance"` // at most so likely was such a difference ever to be seen between equals
 	OK         bool    `json:"ok"`
+	Class      string  `json:"class,omitempty"` // of requests, in which the canary is worst, when there are several
 }
 
 func (f Figure) String() string {
@@ -94,7 +95,11 @@ func (f Figure) Detail() string {
 	if f.Sample == 0 {
 		return fmt.Sprintf("production %.4g", f.Production)
 	}
-	return fmt.Sprintf("95 %% interval %.3g to %.3g, production %.4g, %d requests, chance %.2g", f.Low, f.High, f.Production, f.Sample, f.Chance)
+	detail := fmt.Sprintf("95 %% interval %.3g to %.3g, production %.4g, %d requests, chance %.2g", f.Low, f.High, f.Production, f.Sample, f.Chance)
+	if f.Class != "" {
+		detail += ", worst in " + f.Class
+	}
+	return detail
 }
 
 // Judge compares two pools from batch to batch. It is for one goroutine.
@@ -102,7 +107,8 @@ type Judge struct {
 	limits             Limits
 	production, canary traffic.Sample
 	failures, refusals mixture
-	first, last        *times
+	first, last        mixture
+	classes            classes
 	untimed            int64  // answers of the canary whose times do not count
 	inFlight           int64  // requests of the canary that count as unanswered because they are not finished
 	restarts           *int64 // of the canary's units; nil: not known
@@ -111,7 +117,7 @@ type Judge struct {
 
 // New returns a judge who has seen nothing.
 func New(l Limits) *Judge {
-	return &Judge{limits: l, failures: newFailures(), refusals: newFailures(), first: newTimes(), last: newTimes()}
+	return &Judge{limits: l, failures: newFailures(), refusals: newFailures(), first: newTimes(), last: newTimes(), classes: classes{}}
 }
 
 // After returns a judge of a release that serves everywhere. It can only be compared with what production did before, so
@@ -123,35 +129,60 @@ func After(l Limits, before traffic.Sample) *Judge {
 }
 
 // Observe takes what both pools did since the last call. Short batches make a sharper test: what both pools suffer within
-// one batch cancels out.
-func (j *Judge) Observe(production, canary traffic.Sample) {
-	j.production, j.canary = j.production.Plus(production), j.canary.Plus(canary)
-	observe := func(m mixture, p, c int64) {
-		m.observe([]int64{production.Turns() - p, p}, []int64{canary.Turns() - c, c}, math.Inf(1))
+// one batch cancels out. Without classes, all requests are of the same.
+func (j *Judge) Observe(c traffic.Count) {
+	due := j.take(c, false)
+	j.failures.observe(math.Inf(1), failures(due, traffic.Sample.Failed)...)
+	j.compare(due)
+}
+
+func (j *Judge) take(c traffic.Count, end bool) []*class {
+	j.production, j.canary = j.production.Plus(c.Production), j.canary.Plus(c.Canary)
+	return j.classes.take(c, end)
+}
+
+// compare compares what is not a failure.
+func (j *Judge) compare(due []*class) {
+	j.refusals.observe(math.Inf(1), failures(due, func(s traffic.Sample) int64 { return s.Refused })...)
+	j.first.observe(mostOfBatch, times(due, firsts)...)
+	j.last.observe(mostOfBatch, times(due, lasts)...)
+	for _, x := range due {
+		x.pending = traffic.Pools{}
 	}
-	observe(j.failures, production.Failed(), canary.Failed())
-	observe(j.refusals, production.Refused, canary.Refused)
-	j.first.observe(production.First, canary.First)
-	j.last.observe(production.Last, canary.Last)
 }
 
 // ObserveWarmUp is Observe while the release warms up: only failures count, since a program that was just started is
 // slower than one that has run for long.
-func (j *Judge) ObserveWarmUp(production, canary traffic.Sample) {
-	j.untimed += canary.First.Count()
-	production.First, production.Last, canary.First, canary.Last = traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}, traffic.Histogram{}
-	j.Observe(production, canary)
+func (j *Judge) ObserveWarmUp(c traffic.Count) {
+	j.untimed += c.Canary.First.Count()
+	untimed := traffic.Count{Pools: c.Pools.Untimed(), Classes: map[string]traffic.Pools{}}
+	for name, p := range c.Classes {
+		untimed.Classes[name] = p.Untimed()
+	}
+	j.Observe(untimed)
 }
 
 // ObserveLast is Observe at the end of the watch: requests that are not finished count as unanswered, in both pools. So a
-// release that hangs does not pass because its clients are patient.
-func (j *Judge) ObserveLast(production, canary traffic.Sample, f traffic.InFlight) {
+// release that hangs does not pass because its clients are patient. Of which class they are is not known, so they are compared
+// with all other requests.
+func (j *Judge) ObserveLast(c traffic.Count, f traffic.InFlight) {
 	j.inFlight = f.Canary
-	for s, n := range map[*traffic.Sample]int64{&production: f.Production, &canary: f.Canary} {
-		s.Requests += n
-		s.Unanswered += n
+	due := j.take(c, true)
+	var all traffic.Pools
+	for _, x := range due {
+		all = all.Plus(x.pending)
 	}
-	j.Observe(production, canary)
+	for _, s := range []struct {
+		n          int64
+		batch, sum *traffic.Sample
+	}{{f.Production, &all.Production, &j.production}, {f.Canary, &all.Canary, &j.canary}} {
+		for _, x := range []*traffic.Sample{s.batch, s.sum} {
+			x.Requests += s.n
+			x.Unanswered += s.n
+		}
+	}
+	j.failures.observe(math.Inf(1), failures([]*class{{all: all, pending: all}}, traffic.Sample.Failed)...)
+	j.compare(due)
 }
 
 // Restarted takes how often the canary's units had to be restarted during the watch.
@@ -163,17 +194,17 @@ func (j *Judge) Judgement() Judgement {
 	v.judge(j.failureRate())
 	both := math.Exp(min(-logSum([]float64{j.first.evidence(), j.last.evidence()})+math.Log(2), 0))
 	for _, t := range []struct {
-		name               string
-		production, canary *traffic.Histogram
-	}{
-		{"first byte", &j.production.First, &j.canary.First},
-		{"last byte", &j.production.Last, &j.canary.Last},
-	} {
-		if t.production.Count() == 0 || t.canary.Count() == 0 {
+		name string
+		of   func(traffic.Sample) traffic.Histogram
+	}{{"first byte", firsts}, {"last byte", lasts}} {
+		production, canary := j.classes.comparable(t.of)
+		if production.Count() == 0 || canary.Count() == 0 {
 			continue // nothing to compare with
 		}
 		for _, q := range []float64{0.5, 0.95, 0.99} {
-			v.judge(j.time(t.name, q, t.production, t.canary, both))
+			f, reason := j.time(t.name, q, &production, &canary, both)
+			f.Class = j.classes.slowest(q, t.of)
+			v.judge(f, reason)
 		}
 	}
 	v.judge(j.foundDown())
@@ -238,14 +269,15 @@ func (j *Judge) Production() traffic.Sample { return j.production }
 
 func (j *Judge) failureRate() (Figure, string) {
 	p, c := j.production, j.canary
-	limit := p.FailureRate() + j.limits.MaxErrorRate
+	expected, worst := j.classes.expected(p, c)
+	limit := expected + j.limits.MaxErrorRate
 	evidence := j.failures.evidence()
 	if j.after || p.Requests == 0 {
 		evidence = absolute(c.Failed(), c.Turns(), limit)
 	}
 	f := Figure{
-		Name: "failures", Unit: "%", Value: 100 * c.FailureRate(), Production: 100 * p.FailureRate(), Limit: 100 * limit,
-		Sample: c.Turns(), Chance: math.Exp(min(-evidence, 0)),
+		Name: "failures", Unit: "%", Value: 100 * c.FailureRate(), Production: 100 * expected, Limit: 100 * limit,
+		Sample: c.Turns(), Chance: math.Exp(min(-evidence, 0)), Class: worst,
 	}
 	low, high := wilson(c.Failed(), c.Turns())
 	f.Low, f.High = 100*low, 100*high
@@ -295,6 +327,9 @@ func (v *Judgement) judge(f Figure, reason string) {
 	v.Figures = append(v.Figures, f)
 	if !f.OK && v.Outcome != Fail {
 		v.Outcome, v.Reason = Fail, reason
+		if f.Class != "" {
+			v.Reason += "; worst in " + f.Class
+		}
 	}
 }
 

@@ -20,6 +20,11 @@ func answered(n, failed, ms int64) traffic.Sample {
 	return s
 }
 
+// both is a count without classes.
+func both(production, canary traffic.Sample) traffic.Count {
+	return traffic.Count{Pools: traffic.Pools{Production: production, Canary: canary}}
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	l := Limits{MinRequests: 50, MaxErrorRate: 0.02, LatencyFactor: 1.2, LatencySlack: 5 * time.Millisecond}.Deploy()
@@ -63,7 +68,7 @@ func TestJudge(t *testing.T) {
 			t.Parallel()
 			judge := New(tt.limits)
 			for range 5 { // one batch of slow answers decides nothing
-				if judge.Observe(tt.production, tt.canary); !strings.Contains(tt.reason, "byte") {
+				if judge.Observe(both(tt.production, tt.canary)); !strings.Contains(tt.reason, "byte") {
 					break
 				}
 			}
@@ -92,10 +97,10 @@ func TestIncidentOfBothPools(t *testing.T) {
 	judge := New(Limits{MinRequests: 50, MaxErrorRate: 0.02, LatencyFactor: 1.2}.Deploy())
 	for second := range 60 {
 		if second == 30 {
-			judge.Observe(answered(20, 19, 10), answered(40, 38, 10)) // most of the turns of the incident were the canary's
+			judge.Observe(both(answered(20, 19, 10), answered(40, 38, 10))) // most of the turns of the incident were the canary's
 			continue
 		}
-		judge.Observe(answered(80, 0, 10), answered(20, 0, 10))
+		judge.Observe(both(answered(80, 0, 10), answered(20, 0, 10)))
 	}
 	if v := judge.Judgement(); v.Outcome != Pass {
 		t.Errorf("%s: %s\n%v", v.Outcome, v.Reason, v.Figures)
@@ -112,7 +117,7 @@ func TestPauseOfTheCanary(t *testing.T) {
 		if second%20 == 10 {
 			ms = 400
 		}
-		judge.Observe(answered(40, 0, 10), answered(20, 0, ms))
+		judge.Observe(both(answered(40, 0, 10), answered(20, 0, ms)))
 	}
 	if v := judge.Judgement(); v.Outcome != Pass {
 		t.Errorf("%s: %s\n%v", v.Outcome, v.Reason, v.Figures)
@@ -180,7 +185,7 @@ func TestAfter(t *testing.T) {
 		"nothing before":         {traffic.Sample{}, answered(500, 100, 10), Fail},
 	} {
 		j := After(l, tt.before)
-		j.Observe(traffic.Sample{}, tt.now)
+		j.Observe(both(traffic.Sample{}, tt.now))
 		if v := j.Judgement(); v.Outcome != tt.want {
 			t.Errorf("%s: %s: %s", name, v.Outcome, v.Reason)
 		}
