@@ -154,7 +154,9 @@ func TestClassesOfRequests(t *testing.T) {
 		if v := s.fake.State(sdk.HostKey("router-1", state.KeyTraffic)).Value; v == nil || json.Unmarshal(v, &r) != nil {
 			return false
 		}
-		count := func(class string) int64 { return r.Classes[class].Production.Requests + r.Classes[class].Canary.Requests }
+		count := func(class string) int64 {
+			return r.Classes[class].Production.Requests + r.Classes[class].Canary.Requests
+		}
 		return count("item of the shop") == 2 && count("/users/*") == 3
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -226,6 +228,10 @@ func TestGuardClosesFaultyCanary(t *testing.T) {
 	}
 	defer s.load()()
 	s.eventually("the canary is closed", func() bool { return s.actual().Closed != nil })
+	var seen verdict.Seen
+	if err := json.Unmarshal(s.actual().Closed.Seen, &seen); err != nil || seen.Outcome != verdict.Fail || seen.Failed == 0 || len(seen.Figures) == 0 {
+		t.Errorf("closed by %+v, %v", seen, err)
+	}
 }
 
 func TestUnhealthySlotGetsNoTraffic(t *testing.T) {

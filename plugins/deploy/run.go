@@ -118,9 +118,9 @@ func (d *deployer) judge(ctx context.Context, r state.Release) (card, error) {
 	if len(d.present(d.canary)) > 0 {
 		return d.watch(ctx, r)
 	}
-	return card{Release: r.ID, Judgement: verdict.Judgement{
+	return card{Release: r.ID, Seen: verdict.Seen{Judgement: verdict.Judgement{
 		Outcome: verdict.Inconclusive, Reason: fmt.Sprintf("no canary host can be reached, so nothing judged release %s", r),
-	}}, nil
+	}}}, nil
 }
 
 // decide returns nil when a release may be promoted after its verdict.

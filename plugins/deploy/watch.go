@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,12 +19,9 @@ import (
 // card is the verdict on a release, with the window that it rests on.
 type card struct {
 	Release string `json:"release"`
-	verdict.Judgement
-	Seconds    float64 `json:"seconds"`           // length of the window
-	Ordered    bool    `json:"ordered,omitempty"` // by an operator
-	Production int64   `json:"production_requests"`
-	Canary     int64   `json:"canary_requests"`
-	Failed     int64   `json:"canary_failed"`
+	verdict.Seen
+	Seconds float64 `json:"seconds"`           // length of the window
+	Ordered bool    `json:"ordered,omitempty"` // by an operator
 
 	before traffic.Sample // what production did
 }
@@ -84,16 +82,15 @@ func (d *deployer) watchStep(ctx context.Context, s *sight) (card, bool, error) 
 		if err := d.observe(ctx, s, over); err != nil {
 			return card{}, false, err
 		}
-		c := card{Judgement: s.judge.Judgement(), Seconds: now.Sub(s.began).Seconds()}
+		c := card{Seen: s.judge.Seen(), Seconds: now.Sub(s.began).Seconds()}
 		if over && s.last && c.Outcome != verdict.Fail {
 			n, err := d.restarts(ctx)
 			if err != nil {
 				return card{}, false, err
 			}
 			s.judge.Restarted(max(n-s.restarts, 0))
-			c.Judgement = s.judge.Judgement()
+			c.Seen = s.judge.Seen()
 		}
-		c.Production, c.Canary, c.Failed = s.judge.Requests()
 		decided, err := d.overrule(ctx, &c)
 		if err != nil || decided || over || c.Outcome == verdict.Fail {
 			return c, decided || c.Outcome == verdict.Fail, err
@@ -152,8 +149,7 @@ func (d *deployer) guard(ctx context.Context, before traffic.Sample, r state.Rel
 		// A host that is down is no fault of the release.
 		since.Canary.Missed, since.Canary.Downs, since.Production.Downs = 0, 0, 0
 		judge.Observe(traffic.Count{Pools: traffic.Pools{Canary: since.Production.Plus(since.Canary)}})
-		c := card{Release: r.ID, Judgement: judge.Judgement(), Seconds: past.Seconds()}
-		c.Production, c.Canary, c.Failed = judge.Requests()
+		c := card{Release: r.ID, Seen: judge.Seen(), Seconds: past.Seconds()}
 		if c.Outcome == verdict.Fail {
 			c.Reason = "after the promotion " + c.Reason
 			d.publish(ctx, c)
@@ -202,6 +198,12 @@ func (d *deployer) overrule(ctx context.Context, c *card) (bool, error) {
 		return false, err
 	}
 	if a.Closed != nil && a.Closed.Generation == d.want.Generation {
+		if a.Closed.Seen != nil { // the router has looked before this did
+			if err := json.Unmarshal(a.Closed.Seen, &c.Seen); err != nil {
+				return false, fmt.Errorf("read why the router closed the canary: %w", err)
+			}
+			c.Seconds = a.Closed.Time.Sub(d.want.Opened).Seconds()
+		}
 		c.Outcome, c.Reason = verdict.Fail, "the router closed the canary: "+a.Closed.Reason
 	}
 	o, err := d.lastOrder(ctx)

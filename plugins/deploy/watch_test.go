@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
+	"github.com/seed-b96de936/troop/plugins/deploy/verdict"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -166,9 +167,9 @@ func TestNotIdle(t *testing.T) {
 		want string
 	}{
 		"nobody came":              {card{}, ""},
-		"few came to both":         {card{Production: 40, Canary: 20, Failed: 1}, ""},
-		"production had its share": {card{Production: 50, Canary: 3}, "production was given 50"},
-		"the canary answers few":   {card{Production: 4, Canary: 2, Failed: 2}, "it did not serve 2 of them"},
+		"few came to both":         {card{Seen: verdict.Seen{Production: 40, Canary: 20, Failed: 1}}, ""},
+		"production had its share": {card{Seen: verdict.Seen{Production: 50, Canary: 3}}, "production was given 50"},
+		"the canary answers few":   {card{Seen: verdict.Seen{Production: 4, Canary: 2, Failed: 2}}, "it did not serve 2 of them"},
 	} {
 		if got := c.notIdle(tt.card); got != tt.want {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)

@@ -186,7 +186,7 @@ func (a *agent) keep(ctx context.Context) (memory, state.Actual, error) {
 	a.mu.Lock()
 	if !a.driverAlive() {
 		a.mu.Unlock()
-		a.close(ctx, "the deploy that opened it is gone without a verdict")
+		a.close(ctx, "the deploy that opened it is gone without a verdict", nil)
 		a.mu.Lock()
 	}
 	m := a.memory

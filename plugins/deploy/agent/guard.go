@@ -25,7 +25,7 @@ func (a *agent) listen(ctx context.Context) error {
 		old := e.Time.Before(a.memory.Desired.Opened)
 		a.mu.Unlock()
 		if from && !old {
-			a.close(ctx, fmt.Sprintf("alert from %s: %s", e.Host, e.Summary))
+			a.close(ctx, fmt.Sprintf("alert from %s: %s", e.Host, e.Summary), nil)
 		}
 		return nil
 	})
@@ -72,8 +72,8 @@ func (a *agent) guard(ctx context.Context) {
 				*w = window{verdict.New(a.conf.Guard.Guard(length, len(guardWindows))), reading.Time.Add(length)}
 			}
 			w.judge.Observe(since)
-			if j := w.judge.Judgement(); j.Outcome == verdict.Fail {
-				a.close(ctx, j.Reason)
+			if seen := w.judge.Seen(); seen.Outcome == verdict.Fail {
+				a.close(ctx, seen.Reason, state.Encode(seen))
 				*w = window{}
 			}
 		}
@@ -81,14 +81,14 @@ func (a *agent) guard(ctx context.Context) {
 }
 
 // close takes the canary's traffic away until it is opened again: on the router at once, everywhere else later.
-func (a *agent) close(ctx context.Context, reason string) {
+func (a *agent) close(ctx context.Context, reason string, seen []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d := &a.memory.Desired
 	if a.memory.Version == 0 || d.Effective(a.memory.Closed).Canary == 0 {
 		return
 	}
-	c := &state.Closing{Generation: d.Generation, Reason: reason, Time: time.Now().UTC()}
+	c := &state.Closing{Generation: d.Generation, Reason: reason, Time: time.Now().UTC(), Seen: seen}
 	a.memory.Closed, a.unsaved = c, true
 	if err := a.router.SetWeights(ctx, d.Effective(c)); err != nil {
 		a.job.Warnf("close the canary: %v; trying again", err) // the next step does

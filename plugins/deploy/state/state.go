@@ -116,6 +116,8 @@ type Closing struct {
 	Generation int64     `json:"generation"`
 	Reason     string    `json:"reason"`
 	Time       time.Time `json:"time"`
+	// Seen is the verdict.Seen of the canary that was closed for what it answered.
+	Seen json.RawMessage `json:"seen,omitempty"`
 }
 
 // Effective are the weights that the router must have, after a closing or without one.

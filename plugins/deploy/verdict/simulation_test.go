@@ -130,11 +130,11 @@ func (s scene) play(seed uint64) int {
 			}
 		}
 		judge.Observe(both(production, canary))
-		_, n, _ := judge.Requests()
-		if judge.Judgement().Outcome == Fail {
-			return int(n)
+		seen := judge.Seen()
+		if seen.Outcome == Fail {
+			return int(seen.Canary)
 		}
-		if int(n) >= s.requests {
+		if int(seen.Canary) >= s.requests {
 			return 0
 		}
 	}

@@ -66,6 +66,14 @@ type Judgement struct {
 	LeftOut  []string `json:"left_out,omitempty"` // what did not count, and why
 }
 
+// Seen is a judgement with the requests that it rests on.
+type Seen struct {
+	Judgement
+	Production int64 `json:"production_requests"`
+	Canary     int64 `json:"canary_requests"`
+	Failed     int64 `json:"canary_failed"`
+}
+
 // Figure is one value of the canary's with its limit.
 type Figure struct {
 	Name       string  `json:"name"`
@@ -259,9 +267,9 @@ func (j *Judge) foundDown() (Figure, string) {
 		fmt.Sprintf("the router found the canary down %d times", c)
 }
 
-// Requests are how many requests both pools were given, and how many of them the canary failed.
-func (j *Judge) Requests() (production, canary, failed int64) {
-	return j.production.Turns(), j.canary.Turns(), j.canary.Failed()
+// Seen is the judgement with the requests that both pools were given, and those that the canary failed.
+func (j *Judge) Seen() Seen {
+	return Seen{j.Judgement(), j.production.Turns(), j.canary.Turns(), j.canary.Failed()}
 }
 
 // Production is what production did.
