@@ -90,7 +90,7 @@ func lasts(s traffic.Sample) traffic.Histogram  { return s.Last }
 
 // expected is production's share of failures if it had had the canary's requests, and the class in which the canary's is
 // furthest above; empty when there is one only.
-func (cs classes) expected(production, canary traffic.Sample) (rate float64, worst string) {
+func (cs classes) expected(production traffic.Sample) (rate float64, worst string) {
 	if len(cs) <= 1 {
 		return production.FailureRate(), ""
 	}

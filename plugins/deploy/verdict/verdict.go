@@ -163,7 +163,7 @@ func (j *Judge) compare(due []*class) {
 // slower than one that has run for long.
 func (j *Judge) ObserveWarmUp(c traffic.Count) {
 	j.untimed += c.Canary.First.Count()
-	untimed := traffic.Count{Pools: c.Pools.Untimed(), Classes: map[string]traffic.Pools{}}
+	untimed := traffic.Count{Pools: c.Untimed(), Classes: map[string]traffic.Pools{}}
 	for name, p := range c.Classes {
 		untimed.Classes[name] = p.Untimed()
 	}
@@ -277,7 +277,7 @@ func (j *Judge) Production() traffic.Sample { return j.production }
 
 func (j *Judge) failureRate() (Figure, string) {
 	p, c := j.production, j.canary
-	expected, worst := j.classes.expected(p, c)
+	expected, worst := j.classes.expected(p)
 	limit := expected + j.limits.MaxErrorRate
 	evidence := j.failures.evidence()
 	if j.after || p.Requests == 0 {
