@@ -49,6 +49,7 @@ func TestHTTPS(t *testing.T) {
 	s.mustDeploy(artifact1)
 	plain := s.manifest
 	https := strings.Replace(strings.Replace(s.url, "http:", "https:", 1), ":21080", ":21443", 1)
+	stop := func() (int, []error) { return 1, nil }
 	for serial := int64(1); serial <= 2; serial++ {
 		own, key := certificate(t, serial, time.Now().Add(24*time.Hour))
 		s.manifest = plain + tlsBlock(own, key)
@@ -81,10 +82,49 @@ func TestHTTPS(t *testing.T) {
 		_ = resp.Body.Close()
 		expect(t, "HTTP", resp.StatusCode, http.StatusPermanentRedirect)
 		expect(t, "goes to", resp.Header.Get("Location"), strings.Replace(s.url, "http:", "https:", 1)+"/cart?a=1")
+		if serial == 1 {
+			stop = ask(https) // the second certificate comes under load
+		}
+	}
+	if n, failed := stop(); n == 0 || len(failed) > 0 {
+		t.Errorf("%d requests while the certificate was replaced, failed: %v", n, failed)
 	}
 	if c, err := stdtls.Dial("tcp", strings.TrimPrefix(https, "https://"), &stdtls.Config{InsecureSkipVerify: true, MaxVersion: stdtls.VersionTLS11}); err == nil { //nolint:gosec // it must be refused
 		_ = c.Close()
 		t.Error("TLS 1.1 is accepted")
+	}
+}
+
+// ask sends requests over HTTPS, each on a connection of its own, until the returned function is called. It returns how many
+// there were, and the errors.
+func ask(url string) (stop func() (int, []error)) {
+	client := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: &stdtls.Config{InsecureSkipVerify: true}, //nolint:gosec // whatever certificate
+	}}
+	end, done := make(chan struct{}), make(chan struct{})
+	n, failed := 0, []error(nil)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			resp, err := client.Get(url)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+			if n++; err != nil {
+				failed = append(failed, err)
+			}
+		}
+	}()
+	return func() (int, []error) {
+		close(end)
+		<-done
+		return n, failed
 	}
 }
 
