@@ -29,7 +29,7 @@ const teamStore = `
 `
 
 // person is somebody on a machine of their own: a home with an SSH key, and nothing else of anybody's.
-func person(t *testing.T, homes, name string) (env []string, key string) {
+func person(t testing.TB, homes, name string) (env []string, key string) {
 	t.Helper()
 	home := filepath.Join(homes, name)
 	sh(t, homes, "mkdir -p "+home+"/.ssh && ssh-keygen -q -t ed25519 -N '' -C "+name+" -f "+home+"/.ssh/id_ed25519")
@@ -42,6 +42,12 @@ func person(t *testing.T, homes, name string) (env []string, key string) {
 		env = append(env, k+"="+v)
 	}
 	return env, string(b)
+}
+
+// shared is a manifest with a store and a team.
+func shared(manifest string, gateway *storetest.Server) string {
+	block := strings.NewReplacer("BUCKET", gateway.Bucket, "REGION", gateway.Region, "ENDPOINT", gateway.Endpoint).Replace(teamStore)
+	return strings.Replace(manifest, "  source { path = \".\" }\n}\n", "  source { path = \".\" }\n"+block, 1)
 }
 
 // clone is the project on somebody else's machine.
@@ -63,8 +69,7 @@ func TestTeam(t *testing.T) {
 	first := makeWorld(t, "The storefront", func(w *world) {
 		w.env = firstEnv
 		sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
-		block := strings.NewReplacer("BUCKET", gateway.Bucket, "REGION", gateway.Region, "ENDPOINT", gateway.Endpoint).Replace(teamStore)
-		text := strings.Replace(edit(w.read(t, "pipeline.hcl")), "  source { path = \".\" }\n}\n", "  source { path = \".\" }\n"+block, 1)
+		text := shared(edit(w.read(t, "pipeline.hcl")), gateway)
 		text = strings.Replace(text, `      web-2     = { role = "production" }`+"\n", "", 1)
 		w.write(t, "pipeline.hcl", text)
 		w.write(t, "team.keys", firstKey+secondKey)
@@ -79,8 +84,10 @@ func TestTeam(t *testing.T) {
 		{"the second member watches the first one's run", func(t *testing.T) { watched(t, first, second) }},
 		{"the second member sees what the first one made", func(t *testing.T) { seen(t, first, second) }},
 		{"the second member promotes and rolls back", func(t *testing.T) { promoted(t, first, second) }},
+		{"each member logs in with a key of their own", func(t *testing.T) { toldApart(t, homes, first, second) }},
 		{"a third person gets a sentence", func(t *testing.T) { strange(t, third) }},
 		{"nothing private is in the store, and nothing stays on a machine", func(t *testing.T) { private(t, gateway, homes, first) }},
+		{"a removed member is out", func(t *testing.T) { removed(t, homes, first, second, firstKey) }},
 	} {
 		if !t.Run(s.name, s.run) {
 			t.FailNow()
@@ -235,5 +242,53 @@ func private(t *testing.T, gateway *storetest.Server, homes string, first *world
 		if out, _ := c.Output(); len(out) > 0 {
 			t.Errorf("a secret lies in %s", out)
 		}
+	}
+}
+
+// accepted counts the logins to a host that its log says were made with a person's key.
+func accepted(t *testing.T, w *world, host, homes, name string) int {
+	t.Helper()
+	fingerprint := strings.Fields(sh(t, homes, "ssh-keygen -lf "+homes+"/"+name+"/.ssh/id_ed25519.pub"))[1]
+	log := w.on(t, host, "journalctl --no-pager --output cat --identifier sshd --identifier sshd-session")
+	return strings.Count(log, "ED25519 "+fingerprint)
+}
+
+// toldApart logs in as each member: the host's log has the fingerprint of the member's key.
+func toldApart(t *testing.T, homes string, first, second *world) {
+	firsts, seconds := accepted(t, first, "web-1", homes, "first"), accepted(t, first, "web-1", homes, "second")
+	second.on(t, "web-1", "true")
+	if n := accepted(t, first, "web-1", homes, "second"); n != seconds+1 {
+		t.Errorf("%d logins of the second member, want %d", n, seconds+1)
+	}
+	if n := accepted(t, first, "web-1", homes, "first"); n < firsts+2 { // those that read the log
+		t.Errorf("%d logins of the first member, want at least %d", n, firsts+2)
+	}
+}
+
+// removed removes the second member: the next apply takes the key off every host, and a rotation closes the vault.
+func removed(t *testing.T, homes string, first, second *world, left string) {
+	login := func(host string) error {
+		return exec.CommandContext(t.Context(), "ssh", "-F", "none", "-i", homes+"/second/.ssh/id_ed25519", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+			"-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "root@"+first.hosts[host].Address, "true").Run()
+	}
+	for host := range first.hosts {
+		if err := login(host); err != nil {
+			t.Errorf("%s: a member cannot log in: %v", host, err)
+		}
+	}
+	first.write(t, "team.keys", left)
+	first.commit(t, "One member less")
+	first.must(t, "apply", first.manifest, "--env", "lab", "--yes")
+	for host := range first.hosts {
+		if err := login(host); err == nil {
+			t.Errorf("%s: a removed member logs in", host)
+		}
+	}
+	contains(t, first.must(t, "vault", "rotate", first.manifest, "--env", "lab"), "second opens nothing that is written from now on")
+	if out, code := second.troop(t, "hosts", second.manifest, "--env", "lab"); code != 2 || !strings.Contains(out, "you are no member of the team") {
+		t.Errorf("hosts: exit status %d\n%s", code, out)
+	}
+	if got := first.on(t, "web-1", "hostname"); got != "web-1" {
+		t.Errorf("the other member logs in to %q", got)
 	}
 }

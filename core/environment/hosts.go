@@ -146,7 +146,8 @@ func (e *Environment) Trust(h core.Host, key string) error {
 	return client.Pin([]core.Host{h})
 }
 
-// SSHCommand returns the command line that logs in to a host, or runs a command there.
+// SSHCommand returns the command line that logs in to a host, or runs a command there: with the user's own key where a
+// configuration has put it on the hosts, so that their logs tell members apart, else with the environment's.
 func (e *Environment) SSHCommand(host string, command ...string) ([]string, error) {
 	h, err := e.Host(host)
 	if err != nil {
@@ -156,7 +157,11 @@ func (e *Environment) SSHCommand(host string, command ...string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	line := client.Command(h, command...)
+	var own []string
+	if e.o.Vault != nil {
+		own = e.o.Vault.Identities.KeyFiles(e.o.Pipeline.Team)
+	}
+	line := client.Command(h, own, command...)
 	if line[0], err = exec.LookPath(line[0]); err != nil {
 		return nil, fmt.Errorf("%w; install OpenSSH's client", err)
 	}

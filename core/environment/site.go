@@ -10,6 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/remote"
+	"github.com/seed-b96de936/troop/core/vault"
 	"github.com/seed-b96de936/troop/playbooks"
 )
 
@@ -58,6 +59,7 @@ func (e *Environment) open() (*site, error) {
 	}
 	vars := map[string]any{
 		"troop_environment": e.conf.Name, "troop_pipeline": e.o.Pipeline.Name, "troop_storage_keys": keys,
+		"troop_member_keys": vault.Authorized(e.o.Pipeline.Team),
 	}
 	router, routed := withRole(hosts, "router")
 	if routed {

@@ -26,13 +26,21 @@ func (c *Client) Options() []string {
 }
 
 // Command returns the argument list, starting with "ssh", of an interactive shell or a command on the host. The host's
-// key must be pinned, which any earlier connection does.
-func (c *Client) Command(h core.Host, command ...string) []string {
+// key must be pinned, which any earlier connection does. own are files with keys of the user, which are tried before this
+// client's, also through the user's agent.
+func (c *Client) Command(h core.Host, own []string, command ...string) []string {
 	port := h.Port
 	if port == 0 {
 		port = 22
 	}
-	argv := slices.Concat([]string{"ssh"}, c.Options(), []string{"-p", strconv.Itoa(port), "-l", h.User, "--", h.Address})
+	argv := []string{"ssh"}
+	if len(own) > 0 {
+		argv = append(argv, "-o", "IdentityAgent=SSH_AUTH_SOCK") // the first one counts
+	}
+	for _, file := range own {
+		argv = append(argv, "-o", "IdentityFile="+quoteOption(file))
+	}
+	argv = slices.Concat(argv, c.Options(), []string{"-p", strconv.Itoa(port), "-l", h.User, "--", h.Address})
 	return append(argv, command...)
 }
 

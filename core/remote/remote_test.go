@@ -308,7 +308,7 @@ func TestCommandIsUnderstoodByOpenSSH(t *testing.T) {
 	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
 	h := s.Host("web-1")
 	h.HostKey = s.HostKey
-	argv := c.Command(h, "echo", "hello")
+	argv := c.Command(h, nil, "echo", "hello")
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err == nil {
 		t.Errorf("ssh takes a host whose key is not pinned: %s", out)
 	}

@@ -29,8 +29,12 @@ type Identities struct {
 	names  []string // what was read
 	locked []string // keys with a passphrase that nobody was asked for
 	public string   // the first public key
+	files  []sshKey
 	err    error
 }
+
+// sshKey is a file with an SSH private key.
+type sshKey struct{ file, public string }
 
 // IdentityError says that an identity cannot be used.
 type IdentityError struct {
@@ -120,16 +124,49 @@ func (x *Identities) add(name string, text []byte) error {
 		return err
 	}
 	x.ids, x.names = append(x.ids, id), append(x.names, name)
-	if x.public == "" {
-		x.public = publicOf(text)
-	}
+	x.addSSH(name, publicOf(text))
 	return nil
+}
+
+// addSSH notes the public half of an SSH key.
+func (x *Identities) addSSH(name, public string) {
+	if x.public == "" {
+		x.public = public
+	}
+	if name != Variable {
+		x.files = append(x.files, sshKey{name, public})
+	}
+}
+
+// KeyFiles returns the files with SSH keys of this user with which a member of the team logs in to hosts.
+func (x *Identities) KeyFiles(team []core.Member) []string {
+	_, _ = x.all() // a vault that is opened with them tells what is wrong
+	var files []string
+	for _, k := range x.files {
+		if Holds(team, k.public) {
+			files = append(files, k.file)
+		}
+	}
+	return files
+}
+
+// Authorized returns the SSH keys of a team as lines of authorized_keys, each with the name of its member.
+func Authorized(team []core.Member) []string {
+	lines := []string{}
+	for _, m := range team {
+		for _, k := range m.Keys {
+			if key := keyOnly(k); strings.HasPrefix(key, "ssh-") {
+				lines = append(lines, key+" "+strings.Join(strings.Fields(m.Name), "-"))
+			}
+		}
+	}
+	return lines
 }
 
 // addLocked adds a key with a passphrase. Only the key itself opens a vault: an agent signs, and cannot decrypt.
 func (x *Identities) addLocked(name string, text []byte, public ssh.PublicKey) error {
-	if public != nil && x.public == "" {
-		x.public = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))
+	if public != nil {
+		x.addSSH(name, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public))))
 	}
 	if x.Passphrase == nil || public == nil {
 		x.locked = append(x.locked, name)

@@ -353,6 +353,24 @@ func (v *Vault) unnamed(ctx context.Context, d *Document) ([]string, error) {
 	return keys, nil
 }
 
+// exposed says of private files what somebody can do who has read them, and the remedy.
+var exposed = []struct{ file, text string }{
+	{"ssh_key", "logs in to every host, as the members' own keys do: let SSH reach the hosts from your networks only; hosts with another key are new hosts"},
+	{"secrets.json", "holds the passwords of Redis and the keys of backups and orders, which are of use on the hosts' network only; new hosts get new ones after troop destroy"},
+	{"terraform/terraform.tfstate", "holds the sensitive values of Terraform's resources and outputs: replace those of your modules"},
+}
+
+// Exposed lists what whoever has opened the vault knows, each with a remedy.
+func (d *Document) Exposed() []string {
+	var lines []string
+	for _, x := range exposed {
+		if _, ok := d.Files[x.file]; ok {
+			lines = append(lines, x.file+" "+x.text)
+		}
+	}
+	return append(lines, "the credentials of the store, if they are shared: they read logs and artifacts, and can remove everything")
+}
+
 // Table lists the files of a vault.
 func (d *Document) Table() core.Table {
 	t := core.Table{Columns: []string{"file", "digest", "where"}}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +162,46 @@ func TestDamagedVault(t *testing.T) {
 	}
 	if _, _, err := v.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "was written by a newer troop") {
 		t.Errorf("a later version: %v", err)
+	}
+}
+
+// TestKeyFiles has a user with two SSH keys, of which one has a passphrase that nobody is asked for, and an age identity.
+func TestKeyFiles(t *testing.T) {
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	made := func(typ, passphrase string) (file, public string) {
+		file = filepath.Join(home, ".ssh", "id_"+typ)
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", typ, "-N", passphrase, "-C", "somebody", "-f", file).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		b, err := os.ReadFile(file + ".pub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file, strings.TrimSpace(string(b))
+	}
+	one, onePublic := made("ed25519", "a passphrase")
+	_, twoPublic := made("rsa", "")
+	_, recipient, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := []core.Member{{Name: "first one\nssh-rsa", Keys: []string{recipient, onePublic}}, {Name: "second", Keys: []string{recipient}}}
+	none := func(string) string { return "" }
+	ids := &Identities{Env: none, Home: home}
+	if got := ids.KeyFiles(team); !slices.Equal(got, []string{one}) {
+		t.Errorf("keys of a member: %q", got)
+	}
+	if got := (&Identities{Env: none, Home: t.TempDir()}).KeyFiles(team); len(got) > 0 {
+		t.Errorf("without keys: %q", got)
+	}
+	key := strings.Join(strings.Fields(onePublic)[:2], " ")
+	if got := Authorized(team); !slices.Equal(got, []string{key + " first-one-ssh-rsa"}) {
+		t.Errorf("authorized: %q", got)
+	}
+	if got := Authorized([]core.Member{{Name: "x", Keys: []string{twoPublic}}}); len(got) != 1 {
+		t.Errorf("authorized: %q", got)
 	}
 }

@@ -57,7 +57,17 @@ know: the list says what to replace.`,
 			}
 			a.ui.Note(fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", v.Environment, len(v.Team)))
 			for _, m := range gone {
-				a.ui.Note(m.Name + " opens nothing that is written from now on, but knows what was there: replace the environment's SSH key and passwords, and the credentials of the store")
+				a.ui.Note(m.Name + " opens nothing that is written from now on, and logs in to no host after the next apply or run, but knows what was there:")
+			}
+			if len(gone) == 0 {
+				return nil
+			}
+			d, _, err := v.Load(c.Context())
+			if err != nil {
+				return err
+			}
+			for _, line := range d.Exposed() {
+				a.ui.Note("- " + line)
 			}
 			return nil
 		},
