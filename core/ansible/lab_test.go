@@ -101,7 +101,7 @@ func (l *lab) runner(public string) *ansible.Runner {
 			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
 			"troop_redis_port": 6379, "troop_redis_operator": digest(redisPassword), "troop_redis_hosts": users,
 			"troop_app_redis_port": 6380, "troop_app_redis_password": redisPassword, "app_redis_memory": "16mb",
-			"troop_storage_keys": keys, "storage_mailbox": true, "troop_member_keys": []string{},
+			"troop_storage_keys": keys, "storage_mailbox": true, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
 		},
 	})
 }

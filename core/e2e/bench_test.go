@@ -184,7 +184,7 @@ func BenchmarkSecondRun(b *testing.B) {
 	vars, err := json.Marshal(map[string]any{
 		"troop_environment": "lab", "troop_pipeline": "storefront",
 		"troop_redis_address": w.hosts["router-1"].PrivateAddress, "troop_redis_port": 6379,
-		"troop_redis_operator": sha256Hex(secrets["redis_password"]), "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_member_keys": []string{},
+		"troop_redis_operator": sha256Hex(secrets["redis_password"]), "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
 		"troop_app_redis_port": 6380, "troop_app_redis_password": base32Text(derived(secrets, "redis of the application")),
 		"app_redis_memory": "64mb", "storage_mailbox": true,
 	})

@@ -265,30 +265,49 @@ func toldApart(t *testing.T, homes string, first, second *world) {
 	}
 }
 
-// removed removes the second member: the next apply takes the key off every host, and a rotation closes the vault.
+// removed removes the second member: the next apply takes the key off every host, and a rotation closes the vault and
+// replaces the environment's own key, which the member knows, too. No request is lost.
 func removed(t *testing.T, homes string, first, second *world, left string) {
-	login := func(host string) error {
-		return exec.CommandContext(t.Context(), "ssh", "-F", "none", "-i", homes+"/second/.ssh/id_ed25519", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+	login := func(key, host string) error {
+		return exec.CommandContext(t.Context(), "ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
 			"-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "root@"+first.hosts[host].Address, "true").Run()
 	}
-	for host := range first.hosts {
-		if err := login(host); err != nil {
-			t.Errorf("%s: a member cannot log in: %v", host, err)
+	own, copied := homes+"/second/.ssh/id_ed25519", filepath.Join(t.TempDir(), "ssh_key")
+	if err := os.WriteFile(copied, []byte(second.results(t, "vault", "show", second.manifest, "--env", "lab", "--reveal", "ssh_key")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	can := func(key, what string, want bool) {
+		t.Helper()
+		for host := range first.hosts {
+			if err := login(key, host); (err == nil) != want {
+				t.Errorf("%s with %s: %v", host, what, err)
+			}
 		}
 	}
+	can(own, "a member's key", true)
+	can(copied, "the environment's key", true)
+	stop := first.load()
 	first.write(t, "team.keys", left)
 	first.commit(t, "One member less")
 	first.must(t, "apply", first.manifest, "--env", "lab", "--yes")
-	for host := range first.hosts {
-		if err := login(host); err == nil {
-			t.Errorf("%s: a removed member logs in", host)
-		}
-	}
-	contains(t, first.must(t, "vault", "rotate", first.manifest, "--env", "lab"), "second opens nothing that is written from now on")
+	can(own, "a removed member's key", false)
+	out := first.must(t, "vault", "rotate", first.manifest, "--env", "lab", "--hosts")
+	contains(t, out, "second opens nothing that is written from now on", "- secrets.json holds")
+	can(copied, "the environment's earlier key", false)
 	if out, code := second.troop(t, "hosts", second.manifest, "--env", "lab"); code != 2 || !strings.Contains(out, "you are no member of the team") {
 		t.Errorf("hosts: exit status %d\n%s", code, out)
 	}
 	if got := first.on(t, "web-1", "hostname"); got != "web-1" {
 		t.Errorf("the other member logs in to %q", got)
+	}
+	// The hosts stay as they are, and a run still gets there.
+	if out, code := first.troop(t, "plan", first.manifest, "--env", "lab"); code != 0 || !strings.Contains(out, "nothing to change") {
+		t.Errorf("plan: exit status %d\n%s", code, tail(out, 40))
+	}
+	first.must(t, "deploy", "status", first.manifest, "--env", "lab")
+	for answer, n := range stop() {
+		if strings.HasPrefix(answer, "error") || strings.HasPrefix(answer, "status") {
+			t.Errorf("%d requests: %s", n, answer)
+		}
 	}
 }

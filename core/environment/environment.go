@@ -8,7 +8,7 @@
 //	secrets.json                           from which the hosts' passwords and keys are derived
 //	fence                                  how many holders the environment has had
 //	lock                                   the lock and its holder: core/store
-//	ssh_key, known_hosts                   our SSH key, the hosts' pinned keys: core/remote
+//	ssh_key*, known_hosts                  our SSH keys, the hosts' pinned keys: core/remote
 //	terraform/                             module, state, plans and approvals: core/terraform
 //	ansible/, fingerprints/, inventory.yml core/ansible
 //

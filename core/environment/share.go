@@ -38,7 +38,7 @@ type share struct {
 // The files that the team shares. The others are made anew where they are needed.
 var (
 	sharedFiles = []string{
-		"ssh_key", "ssh_key.pub", "known_hosts", "secrets.json", "hosts.json", "configured.json", projectFile,
+		"ssh_key", "ssh_key.pub", "ssh_key.present", "ssh_key.former", "known_hosts", "secrets.json", "hosts.json", "configured.json", projectFile,
 		"terraform/terraform.tfstate", "terraform/.terraform.lock.hcl",
 		"terraform/.troop/plan", "terraform/.troop/plan.json", "terraform/.troop/shown.json", "terraform/.troop/approvals.jsonl", "terraform/.troop/begun.json",
 	}

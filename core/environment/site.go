@@ -59,7 +59,7 @@ func (e *Environment) open() (*site, error) {
 	}
 	vars := map[string]any{
 		"troop_environment": e.conf.Name, "troop_pipeline": e.o.Pipeline.Name, "troop_storage_keys": keys,
-		"troop_member_keys": vault.Authorized(e.o.Pipeline.Team),
+		"troop_admitted_keys": append(s.ssh.Admitted(), vault.Authorized(e.o.Pipeline.Team)...), "troop_retired_keys": s.ssh.Retired(),
 	}
 	router, routed := withRole(hosts, "router")
 	if routed {

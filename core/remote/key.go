@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -13,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 type keyPair struct {
@@ -31,7 +34,86 @@ func PublicKey(dir string) (string, error) {
 	return string(b), nil
 }
 
-const keyFile = "ssh_key"
+// The files of an environment's keys. Hosts are made with the first one; after a rotation, a configuration puts the
+// present one in its place.
+const (
+	keyFile     = "ssh_key"
+	presentFile = "ssh_key.present"
+	formerFile  = "ssh_key.former" // the present one before: some hosts may not have the new one yet
+)
+
+// ErrUnsettled says that not all hosts have the key of the last rotation.
+var ErrUnsettled = errors.New("the SSH key of the last rotation is not on all hosts yet")
+
+// Rotate makes a new key in an environment's folder, which a configuration puts on the hosts. The earlier ones are kept, and
+// tried after it; the one before until Settle. A crash leaves a key that the hosts admit.
+func Rotate(dir string) error {
+	present, former, next := filepath.Join(dir, presentFile), filepath.Join(dir, formerFile), filepath.Join(dir, ".ssh_key.next")
+	err := makeKey(next)
+	if err == nil {
+		err = os.Link(present, former)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Link(filepath.Join(dir, keyFile), former)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return ErrUnsettled
+	}
+	if err == nil {
+		err = os.Rename(next, present)
+	}
+	if err != nil {
+		return fmt.Errorf("rotate SSH key: %w", err)
+	}
+	return nil
+}
+
+// Settle removes the key before the newest one, when each of the hosts admits this one. Without such a key it does
+// nothing.
+func (c *Client) Settle(ctx context.Context, hosts []core.Host) error {
+	former := filepath.Join(filepath.Dir(c.key.file), formerFile)
+	if _, err := os.Stat(former); err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	newest := c
+	if len(c.later) > 0 {
+		newest = &Client{key: c.later[0], known: c.known, patience: c.patience, conns: map[string]*conn{}}
+		defer func() { _ = newest.Close() }()
+	}
+	var errs []error
+	for _, h := range hosts {
+		if _, err := newest.Run(ctx, h, "true", nil); err != nil {
+			errs = append(errs, fmt.Errorf("%s does not admit the new SSH key, so that the earlier one stays; does its playbook have the role base? %w", h.Name, err))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return os.Remove(former)
+}
+
+// rotated reads the keys that were made after the first one, the newest first.
+func rotated(dir string, first keyPair) ([]keyPair, error) {
+	var keys []keyPair
+	for _, name := range []string{presentFile, formerFile} {
+		k := keyPair{file: filepath.Join(dir, name)}
+		raw, err := os.ReadFile(k.file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			k.signer, err = ssh.ParsePrivateKey(raw)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open SSH key %s: %w", k.file, err)
+		}
+		k.public = authorized(k.signer.PublicKey())
+		if k.public != first.public && (len(keys) == 0 || keys[0].public != k.public) {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
 
 // openKey reads dir/ssh_key, or makes it. Processes that make it at the same time get the same key.
 func openKey(dir string) (keyPair, error) {

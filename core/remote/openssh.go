@@ -11,18 +11,20 @@ import (
 // Options are the options with which OpenSSH's programs use this client's key and pinned host keys and ignore the user's
 // configuration.
 func (c *Client) Options() []string {
-	return []string{
-		"-F", "none",
-		"-o", "IdentityFile=" + quoteOption(c.key.file),
+	argv := []string{"-F", "none"}
+	for _, k := range c.keys() {
+		argv = append(argv, "-o", "IdentityFile="+quoteOption(k.file))
+	}
+	return append(argv,
 		"-o", "IdentitiesOnly=yes",
 		"-o", "IdentityAgent=none",
-		"-o", "UserKnownHostsFile=" + quoteOption(c.known.file),
+		"-o", "UserKnownHostsFile="+quoteOption(c.known.file),
 		"-o", "GlobalKnownHostsFile=none",
 		"-o", "StrictHostKeyChecking=yes",
 		"-o", "UpdateHostKeys=no",
 		"-o", "PasswordAuthentication=no",
 		"-o", "KbdInteractiveAuthentication=no",
-	}
+	)
 }
 
 // Command returns the argument list, starting with "ssh", of an interactive shell or a command on the host. The host's

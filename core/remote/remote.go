@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +30,8 @@ const (
 
 // Client connects to hosts. It is safe for concurrent use.
 type Client struct {
-	key      keyPair
+	key      keyPair   // with which hosts are made
+	later    []keyPair // of rotations, the newest first
 	known    knownHosts
 	patience patience
 
@@ -49,8 +52,35 @@ func New(dir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{key: key, known: knownHosts{file: dir + "/known_hosts"}, patience: usual(), conns: map[string]*conn{}}, nil
+	later, err := rotated(filepath.Dir(key.file), key)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{key: key, later: later, known: knownHosts{file: dir + "/known_hosts"}, patience: usual(), conns: map[string]*conn{}}, nil
 }
+
+// Admitted returns the public keys of this client that a configuration puts on the hosts, and Retired those that it
+// removes from there.
+func (c *Client) Admitted() []string { return publics(c.later[:min(1, len(c.later))]) }
+
+// Retired is the other part of Admitted.
+func (c *Client) Retired() []string {
+	if len(c.later) == 0 {
+		return []string{}
+	}
+	return publics(append(c.later[1:len(c.later):len(c.later)], c.key))
+}
+
+func publics(keys []keyPair) []string {
+	all := []string{}
+	for _, k := range keys {
+		all = append(all, k.public)
+	}
+	return all
+}
+
+// keys are the client's keys in the order in which hosts are offered them.
+func (c *Client) keys() []keyPair { return append(slices.Clone(c.later), c.key) }
 
 // PublicKey returns the public half of the key in authorized_keys format, without a newline.
 func (c *Client) PublicKey() string { return c.key.public }
@@ -256,9 +286,13 @@ func (c *Client) config(h core.Host) (*ssh.ClientConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	var signers []ssh.Signer
+	for _, k := range c.keys() {
+		signers = append(signers, k.signer)
+	}
 	return &ssh.ClientConfig{
 		User:              h.User,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(c.key.signer)},
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signers...)},
 		HostKeyAlgorithms: algorithms,
 		HostKeyCallback:   func(_ string, remote net.Addr, key ssh.PublicKey) error { return c.known.check(h, remote, key) },
 	}, nil

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -346,5 +347,60 @@ func TestKeyOf(t *testing.T) {
 	seed[0]++
 	if _, other, _ := remote.KeyOf(seed); other == public {
 		t.Error("the same key for another seed")
+	}
+}
+
+// TestRotate has three hosts in turn: one with the first key, one where a configuration has put the newest, and one that it
+// has not reached.
+func TestRotate(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *remote.Client {
+		t.Helper()
+		c, err := remote.New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	first := open()
+	if len(first.Admitted())+len(first.Retired()) > 0 {
+		t.Errorf("before a rotation: %q, %q", first.Admitted(), first.Retired())
+	}
+	if err := remote.Rotate(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Rotate(dir); !errors.Is(err, remote.ErrUnsettled) {
+		t.Errorf("twice at once: %v", err)
+	}
+	c := open()
+	if c.PublicKey() != first.PublicKey() || len(c.Admitted()) != 1 || c.Admitted()[0] == first.PublicKey() || !slices.Equal(c.Retired(), []string{first.PublicKey()}) {
+		t.Fatalf("hosts are made with %q; admitted %q, retired %q", c.PublicKey(), c.Admitted(), c.Retired())
+	}
+	unreached, reached := remotetest.Listen(t, "127.0.0.1:0", first.PublicKey()), remotetest.Listen(t, "127.0.0.1:0", c.Admitted()...)
+	for _, s := range []*remotetest.Server{unreached, reached} {
+		if _, err := c.Run(t.Context(), s.Host("web-1"), "true", nil); err != nil {
+			t.Error(err)
+		}
+		argv := c.Command(s.Host("web-1"), nil, "true")
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("ssh: %v: %s", err, out)
+		}
+	}
+	if err := c.Settle(t.Context(), []core.Host{reached.Host("web-1"), unreached.Host("web-2")}); err == nil || !strings.Contains(err.Error(), "web-2 does not admit the new SSH key") || strings.Contains(err.Error(), "web-1") {
+		t.Errorf("a host without the new key: %v", err)
+	}
+	if err := c.Settle(t.Context(), []core.Host{reached.Host("web-1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Rotate(dir); err != nil {
+		t.Fatal(err)
+	}
+	again := open()
+	if got := again.Retired(); !slices.Equal(got, []string{c.Admitted()[0], first.PublicKey()}) || again.Admitted()[0] == c.Admitted()[0] {
+		t.Errorf("after two rotations: admitted %q, retired %q", again.Admitted(), got)
+	}
+	if _, err := again.Run(t.Context(), reached.Host("web-1"), "true", nil); err != nil { // it has the key before the newest
+		t.Error(err)
 	}
 }

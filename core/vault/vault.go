@@ -355,7 +355,7 @@ func (v *Vault) unnamed(ctx context.Context, d *Document) ([]string, error) {
 
 // exposed says of private files what somebody can do who has read them, and the remedy.
 var exposed = []struct{ file, text string }{
-	{"ssh_key", "logs in to every host, as the members' own keys do: let SSH reach the hosts from your networks only; hosts with another key are new hosts"},
+	{"ssh_key", "logs in to every host: troop vault rotate --hosts replaces it"},
 	{"secrets.json", "holds the passwords of Redis and the keys of backups and orders, which are of use on the hosts' network only; new hosts get new ones after troop destroy"},
 	{"terraform/terraform.tfstate", "holds the sensitive values of Terraform's resources and outputs: replace those of your modules"},
 }

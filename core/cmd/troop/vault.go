@@ -6,12 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/vault"
 )
 
 func (a *app) vaultCmd() *cobra.Command {
 	c := &cobra.Command{Use: "vault", Short: "See and renew what is private of an environment in a shared store"}
 	var reveal string
+	var hosts bool
 	show := &cobra.Command{
 		Use: "show [MANIFEST]", Short: "List the private files of an environment, or print one with --reveal",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -41,11 +43,13 @@ func (a *app) vaultCmd() *cobra.Command {
 			a.ui.Table(v.MemberTable(d))
 			return nil
 		},
-	}, &cobra.Command{
+	})
+	rotate := &cobra.Command{
 		Use: "rotate [MANIFEST]", Short: "Encrypt the vault of an environment anew, for the team as it is now",
 		Long: `Rotate encrypts the vault of an environment, and the files beside it, for the members that the manifest has now, with
 a new key. Whoever is no member any more opens nothing of it from then on. What they have read before, they
-know: the list says what to replace.`,
+know: the list says what to replace. With --hosts, the environment also gets a new SSH key, which takes the place of the
+earlier one on every host; so the keys of removed members are gone there, too.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := a.openVault(args)
 			if err != nil {
@@ -59,19 +63,23 @@ know: the list says what to replace.`,
 			for _, m := range gone {
 				a.ui.Note(m.Name + " opens nothing that is written from now on, and logs in to no host after the next apply or run, but knows what was there:")
 			}
-			if len(gone) == 0 {
+			if len(gone) > 0 {
+				d, _, err := v.Load(c.Context())
+				if err != nil {
+					return err
+				}
+				for _, line := range d.Exposed() {
+					a.ui.Note("- " + line)
+				}
+			}
+			if !hosts {
 				return nil
 			}
-			d, _, err := v.Load(c.Context())
-			if err != nil {
-				return err
-			}
-			for _, line := range d.Exposed() {
-				a.ui.Note("- " + line)
-			}
-			return nil
+			return a.changing(func(ctx context.Context, e *environment.Environment) error { return e.RotateKey(ctx, a.ui.Lines) })(c, args)
 		},
-	}, &cobra.Command{
+	}
+	rotate.Flags().BoolVar(&hosts, "hosts", false, "also make a new SSH key, and put it on the hosts in place of the earlier one")
+	c.AddCommand(rotate, &cobra.Command{
 		Use: "identity", Short: "Make an age identity, such as for a CI system, and print both of its halves",
 		RunE: func(*cobra.Command, []string) error {
 			identity, recipient, err := vault.NewIdentity()
