@@ -73,7 +73,7 @@ func Rotate(dir string) error {
 func (c *Client) Settle(ctx context.Context, hosts []core.Host) error {
 	former := filepath.Join(filepath.Dir(c.key.file), formerFile)
 	if _, err := os.Stat(former); err != nil {
-		return nil //nolint:nilerr // there is none
+		return nil
 	}
 	newest := c
 	if len(c.later) > 0 {

@@ -210,10 +210,11 @@ func removed(before, now []core.Member) bool {
 }
 
 // Rotate encrypts the document, and the files beside it, for the team with a new key, and removes the files that nothing
-// names any more. It returns the earlier members who open nothing that is written from now on.
-func (v *Vault) Rotate(ctx context.Context) (gone []core.Member, err error) {
-	err = v.Change(ctx, func(d *Document) error {
-		gone = slices.DeleteFunc(slices.Clone(d.Members), func(m core.Member) bool {
+// names any more.
+func (v *Vault) Rotate(ctx context.Context) (*Rotation, error) {
+	r := &Rotation{Environment: v.Environment, Members: len(v.Team)}
+	err := v.Change(ctx, func(d *Document) error {
+		r.Gone = slices.DeleteFunc(slices.Clone(d.Members), func(m core.Member) bool {
 			return slices.ContainsFunc(m.Keys, func(k string) bool { return Holds(v.Team, k) })
 		})
 		if err := d.newKey(); err != nil {
@@ -242,6 +243,9 @@ func (v *Vault) Rotate(ctx context.Context) (gone []core.Member, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Gone) > 0 {
+		r.Exposed = d.exposed()
+	}
 	old, err := v.unnamed(ctx, d)
 	if err != nil {
 		return nil, err
@@ -251,7 +255,7 @@ func (v *Vault) Rotate(ctx context.Context) (gone []core.Member, err error) {
 			return nil, err
 		}
 	}
-	return gone, nil
+	return r, nil
 }
 
 func seal(text []byte, recipients ...age.Recipient) ([]byte, error) {
@@ -360,15 +364,32 @@ var exposed = []struct{ file, text string }{
 	{"terraform/terraform.tfstate", "holds the sensitive values of Terraform's resources and outputs: replace those of your modules"},
 }
 
-// Exposed lists what whoever has opened the vault knows, each with a remedy.
-func (d *Document) Exposed() []string {
+// exposed lists what whoever has opened the vault knows, each with a remedy.
+func (d *Document) exposed() []string {
 	var lines []string
 	for _, x := range exposed {
 		if _, ok := d.Files[x.file]; ok {
-			lines = append(lines, x.file+" "+x.text)
+			lines = append(lines, "- "+x.file+" "+x.text)
 		}
 	}
-	return append(lines, "the credentials of the store, if they are shared: they read logs and artifacts, and can remove everything")
+	return append(lines, "- the credentials of the store, if they are shared: they read logs and artifacts, and can remove everything")
+}
+
+// Rotation says what Rotate did.
+type Rotation struct {
+	Environment string        `json:"environment"`
+	Members     int           `json:"members"`
+	Gone        []core.Member `json:"gone,omitempty"`    // earlier ones, who open nothing that is written from now on
+	Exposed     []string      `json:"exposed,omitempty"` // what they know, each with a remedy
+}
+
+// Lines is the report as text.
+func (r *Rotation) Lines() []string {
+	lines := []string{fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", r.Environment, r.Members)}
+	for _, m := range r.Gone {
+		lines = append(lines, m.Name+" opens nothing that is written from now on, and logs in to no host after the next apply or run, but knows what was there:")
+	}
+	return append(lines, r.Exposed...)
 }
 
 // Table lists the files of a vault.

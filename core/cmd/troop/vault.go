@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -51,27 +50,15 @@ a new key. Whoever is no member any more opens nothing of it from then on. What 
 know: the list says what to replace. With --hosts, the environment also gets a new SSH key, which takes the place of the
 earlier one on every host; so the keys of removed members are gone there, too.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.openVault(args)
+			v, _, err := a.readVault(c.Context(), args)
 			if err != nil {
 				return err
 			}
-			gone, err := v.Rotate(c.Context())
+			r, err := v.Rotate(c.Context())
 			if err != nil {
 				return err
 			}
-			a.ui.Note(fmt.Sprintf("the vault of environment %s is encrypted for %d members with a new key", v.Environment, len(v.Team)))
-			for _, m := range gone {
-				a.ui.Note(m.Name + " opens nothing that is written from now on, and logs in to no host after the next apply or run, but knows what was there:")
-			}
-			if len(gone) > 0 {
-				d, _, err := v.Load(c.Context())
-				if err != nil {
-					return err
-				}
-				for _, line := range d.Exposed() {
-					a.ui.Note("- " + line)
-				}
-			}
+			a.ui.Report(r)
 			if !hosts {
 				return nil
 			}
@@ -94,18 +81,13 @@ earlier one on every host; so the keys of removed members are gone there, too.`,
 	return c
 }
 
-// openVault opens the vault of the environment that a command is about.
-func (a *app) openVault(args []string) (*vault.Vault, error) {
+// readVault opens the vault of the environment that a command is about.
+func (a *app) readVault(ctx context.Context, args []string) (*vault.Vault, *vault.Document, error) {
 	p, err := a.loadAlone(args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p.Vault()
-}
-
-// readVault is openVault, and what the vault holds.
-func (a *app) readVault(ctx context.Context, args []string) (*vault.Vault, *vault.Document, error) {
-	v, err := a.openVault(args)
+	v, err := p.Vault()
 	if err != nil {
 		return nil, nil, err
 	}
