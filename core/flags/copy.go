@@ -177,9 +177,10 @@ func (c *Copy) Snapshot() *Snapshot {
 // Run follows the flags until ctx ends.
 func (c *Copy) Run(ctx context.Context, from *Flags) error {
 	saving := make(chan struct{})
+	following, end := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(saving)
-		c.saveLoop(ctx)
+		c.saveLoop(following) // to the last change that following brings
 	}()
 	away := false
 	stand := func(all []Flag) {
@@ -197,6 +198,7 @@ func (c *Copy) Run(ctx context.Context, from *Flags) error {
 			away = !broken
 		}
 	}})
+	end()
 	<-saving
 	return err
 }
