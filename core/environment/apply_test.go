@@ -125,8 +125,18 @@ func TestApply(t *testing.T) {
 	if err != nil || len(copies) != 1 || copies[0].Before.What != "troop test" {
 		t.Fatalf("copies: %+v, %v", copies, err)
 	}
-	if err := e.Restore(t.Context(), copies[0].Number); err != nil || names(t, e) != "web-1" {
-		t.Errorf("after a restore: %v; hosts: %s", err, names(t, e))
+	no := errors.New("no")
+	if done, err := e.Restore(t.Context(), copies[0].Number, func(*terraform.Difference) error { return no }); done || !errors.Is(err, no) || names(t, e) != "web-1 web-2" {
+		t.Errorf("a restore that nobody agreed to: %v, %v; hosts: %s", done, err, names(t, e))
+	}
+	agree := func(d *terraform.Difference) error {
+		if d == nil || d.Empty() {
+			t.Errorf("the difference to agree to: %+v", d)
+		}
+		return nil
+	}
+	if done, err := e.Restore(t.Context(), copies[0].Number, agree); err != nil || !done || names(t, e) != "web-1" {
+		t.Errorf("after a restore: %v, %v; hosts: %s", done, err, names(t, e))
 	}
 	held, err := e.Holders(t.Context())
 	if err != nil || held.Environment != nil || held.State != nil || held.Lines()[0] != "the state of environment lab is not locked" {

@@ -166,8 +166,12 @@ func (e *Environment) openSSH() (*remote.Client, error) {
 // by names the person for audit trails.
 func (o Options) by() string { return cmp.Or(o.By, User()) }
 
-// User returns the user name of this process.
+// User returns who acts: the user of this process, or whom TROOP_USER names for a program that acts for others, such as
+// troop serve.
 func User() string {
+	if name := os.Getenv("TROOP_USER"); name != "" {
+		return name
+	}
 	u, err := user.Current()
 	if err != nil {
 		return "unknown"

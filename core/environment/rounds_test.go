@@ -370,7 +370,8 @@ func (r *round) holder() (*core.Holder, int64, error) {
 		return nil, 0, err
 	}
 	defer f.Close()
-	return f.LeaseHolder(r.t.Context(), "lab")
+	l, err := f.LeaseOn(r.t.Context(), "lab")
+	return l.Holder, l.Fence, err
 }
 
 // ended checks hosts, document and record after the last player.

@@ -19,25 +19,32 @@ func (e *Environment) State(ctx context.Context) (*terraform.State, error) {
 // Copies lists the copies of the state, newest first, without opening a workspace.
 func (e *Environment) Copies() ([]terraform.Copy, error) { return terraform.Copies(e.terraformDir()) }
 
-// Copied returns the state of a copy.
-func (e *Environment) Copied(ctx context.Context, number int) (*terraform.State, error) {
+// Restore replaces the state with a copy and records the copy's hosts, once agree has agreed to the difference; nil: the
+// present state is damaged. Where both say the same it does neither. It changes no host.
+func (e *Environment) Restore(ctx context.Context, number int, agree func(*terraform.Difference) error) (restored bool, err error) {
 	w, err := e.terraform(ctx)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return w.Copied(ctx, number)
-}
-
-// Restore replaces the state with a copy and records the copy's hosts. It changes no host.
-func (e *Environment) Restore(ctx context.Context, number int) error {
-	w, err := e.terraform(ctx)
+	copied, err := w.Copied(ctx, number)
 	if err != nil {
-		return err
+		return false, err
+	}
+	var d *terraform.Difference
+	present, err := w.State(ctx)
+	if err == nil {
+		differs := terraform.Diff(present, copied)
+		d = &differs
+	} else if !errors.As(err, new(*terraform.DamagedError)) {
+		return false, err
+	}
+	if err := agree(d); err != nil || d != nil && d.Empty() {
+		return false, err
 	}
 	if err := w.Restore(ctx, number); err != nil {
-		return err
+		return false, err
 	}
-	return e.recordPresent(ctx, w)
+	return true, e.recordPresent(ctx, w)
 }
 
 // Recover writes the state that the last apply could not write to its backend, once agree has agreed to what it adds, and
@@ -112,15 +119,19 @@ func (e *Environment) Compare(ctx context.Context, numbers ...int) (terraform.Di
 		}
 		numbers = []int{all[0].Number}
 	}
-	from, err := e.Copied(ctx, numbers[0])
+	w, err := e.terraform(ctx)
+	if err != nil {
+		return terraform.Difference{}, err
+	}
+	from, err := w.Copied(ctx, numbers[0])
 	if err != nil {
 		return terraform.Difference{}, err
 	}
 	var to *terraform.State
 	if len(numbers) > 1 {
-		to, err = e.Copied(ctx, numbers[1])
+		to, err = w.Copied(ctx, numbers[1])
 	} else {
-		to, err = e.State(ctx)
+		to, err = w.State(ctx)
 	}
 	if err != nil {
 		return terraform.Difference{}, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -122,11 +123,24 @@ func (f *Flags) OfRelease(ctx context.Context, release string) ([]string, error)
 	return names, err
 }
 
+// Export returns all flags as a file of flagd's.
+func (f *Flags) Export(ctx context.Context) ([]byte, error) {
+	list, err := f.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return Export(list)
+}
+
 // TakeOver writes the flags of a file of flagd's, and returns how many it has and how many of them were changed.
-func (f *Flags) TakeOver(ctx context.Context, data []byte, c Change) (all, changed int, err error) {
-	list, err := Import(data)
+func (f *Flags) TakeOver(ctx context.Context, file string, c Change) (all, changed int, err error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return 0, 0, err
+	}
+	list, err := Import(data)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", file, err)
 	}
 	same := errors.New("nothing to change")
 	for _, next := range list {

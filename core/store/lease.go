@@ -188,16 +188,17 @@ func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *stri
 	}
 }
 
-// LeaseHolder returns who holds an environment, and the number of the present or last holder; nil: nobody does.
-func (f *Files) LeaseHolder(ctx context.Context, env string) (*core.Holder, int64, error) {
+// LeaseOn returns who holds an environment.
+func (f *Files) LeaseOn(ctx context.Context, env string) (Lease, error) {
 	if f.shared == nil {
-		return f.lockHolder(env)
+		h, fence, err := f.lockHolder(env)
+		return Lease{env, h, fence}, err
 	}
 	l, _, err := readLease(ctx, f.shared, env)
 	if l.Free {
-		return nil, l.Fence, err
+		l.Holder = nil
 	}
-	return l.Holder, l.Fence, err
+	return Lease{env, l.Holder, l.Fence}, err
 }
 
 // FreeLease takes an environment of a shared store away from its holder, who stops at the next safe point.

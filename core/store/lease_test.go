@@ -66,8 +66,8 @@ func TestDeadHolderIsReplaced(t *testing.T) {
 	if err := first.Release(); err != nil {
 		t.Errorf("release of a lost lease: %v", err)
 	}
-	if h, fence, err := two.LeaseHolder(t.Context(), "lab"); err != nil || h == nil || h.What != "second" || fence != second.Fence {
-		t.Errorf("then it is held by %+v, %d, %v", h, fence, err)
+	if held, err := two.LeaseOn(t.Context(), "lab"); err != nil || held.Holder == nil || held.Holder.What != "second" || held.Fence != second.Fence {
+		t.Errorf("then it is held by %+v, %v", held, err)
 	}
 	if lost(second) {
 		t.Error("the second holder has lost it")
@@ -106,8 +106,8 @@ func TestLeaseOutlivesShortFaults(t *testing.T) {
 	if answersLost.Load() != 1 {
 		t.Errorf("%d answers were lost, want 1", answersLost.Load())
 	}
-	if h, _, err := two.LeaseHolder(t.Context(), "lab"); err != nil || h == nil || h.What != "first" {
-		t.Errorf("held by %+v, %v", h, err)
+	if held, err := two.LeaseOn(t.Context(), "lab"); err != nil || held.Holder == nil || held.Holder.What != "first" {
+		t.Errorf("held by %+v, %v", held, err)
 	}
 	if err := l.Release(); err != nil {
 		t.Error(err)

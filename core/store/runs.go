@@ -151,6 +151,9 @@ func (f *Files) runsHere(ctx context.Context, filter Filter) ([]core.Run, error)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if filter.Before != "" && id >= filter.Before {
+			continue
+		}
 		r, err := f.Run(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) { // it died before its first record, or is being removed
 			continue

@@ -201,13 +201,9 @@ func (f *flagCommands) disable() *cobra.Command {
 
 func (f *flagCommands) importFile() *cobra.Command {
 	return f.changing(f.sub("import [MANIFEST] FILE", "Take over the flags in a file of flagd's", []string{"FILE"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
-		data, err := os.ReadFile(args[0])
+		all, changed, err := fs.TakeOver(ctx, args[0], f.change())
 		if err != nil {
 			return err
-		}
-		all, changed, err := fs.TakeOver(ctx, data, f.change())
-		if err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
 		}
 		f.ui.JSON(map[string]int{"flags": all, "changed": changed})
 		f.ui.Printf("%d of %d flags changed in %s", changed, all, f.env)
@@ -217,11 +213,7 @@ func (f *flagCommands) importFile() *cobra.Command {
 
 func (f *flagCommands) exportFile() *cobra.Command {
 	return f.sub("export [MANIFEST] FILE", "Write all flags to a file of flagd's; - is standard output", []string{"FILE"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
-		list, err := fs.List(ctx)
-		if err != nil {
-			return err
-		}
-		data, err := flags.Export(list)
+		data, err := fs.Export(ctx)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core/project"
-	"github.com/seed-b96de936/troop/core/store"
 )
 
 func (a *app) lockCmd() *cobra.Command {
@@ -25,15 +24,14 @@ dead one after half a minute.`,
 			if !p.Files.Shared() {
 				return usage(fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env))
 			}
-			h, _, err := p.Files.LeaseHolder(c.Context(), env)
+			l, err := p.Files.LeaseOn(c.Context(), env)
 			if err != nil {
 				return err
 			}
-			if h == nil {
-				a.ui.Note("environment " + env + " is free")
+			a.ui.Note(l.Lines()[0])
+			if l.Holder == nil {
 				return nil
 			}
-			a.ui.Note(fmt.Sprintf("environment %s is in use by %s", env, h))
 			if err := a.sure(yes, "Take it away?"); err != nil {
 				return err
 			}
@@ -52,12 +50,11 @@ dead one after half a minute.`,
 			if err != nil {
 				return err
 			}
-			h, fence, err := p.Files.LeaseHolder(c.Context(), env)
-			if err != nil {
-				return err
+			l, err := p.Files.LeaseOn(c.Context(), env)
+			if err == nil {
+				a.ui.Report(l)
 			}
-			a.ui.Report(store.Lease{Environment: env, Holder: h, Fence: fence})
-			return nil
+			return err
 		},
 	}, free)
 	return c

@@ -150,35 +150,22 @@ taken back.`,
 }
 
 func (a *app) restore(ctx context.Context, e *environment.Environment, n int, yes bool) error {
-	copied, err := e.Copied(ctx, n)
-	if err != nil {
-		return err
-	}
-	present, err := e.State(ctx)
-	switch {
-	case errors.As(err, new(*terraform.DamagedError)):
-		a.ui.Note("the present state is damaged, and will be replaced by copy " + strconv.Itoa(n))
-	case err != nil:
-		return err
-	default:
-		d := terraform.Diff(present, copied)
-		a.showDifference(d)
-		if d.Empty() {
+	restored, err := e.Restore(ctx, n, func(d *terraform.Difference) error {
+		if d == nil {
+			a.ui.Note("the present state is damaged, and will be replaced by copy " + strconv.Itoa(n))
+		} else if a.showDifference(*d); d.Empty() {
 			return nil
 		}
-	}
-	if err := a.sure(yes, fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, e.Name())); err != nil {
-		return err
-	}
-	if err := e.Restore(ctx, n); err != nil {
+		return a.sure(yes, fmt.Sprintf("Put copy %d in the place of the state of environment %s?", n, e.Name()))
+	})
+	if err != nil || !restored {
 		return err
 	}
 	a.ui.Note(fmt.Sprintf("the state of environment %s is copy %d; this is what apply would do now:", e.Name(), n))
 	plan, err := e.Plan(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = a.review(ctx, e, plan)
 	}
-	_, err = a.review(ctx, e, plan)
 	return err
 }
 
