@@ -14,7 +14,7 @@ func (u *UI) Action(e core.Event) {
 	case core.KindLog, core.KindProgress:
 		u.Note(e.Summary)
 	case core.KindTask:
-		u.Note(sentence(e))
+		u.Note(Sentence(e))
 	case core.KindTable:
 		t := tableOf(e)
 		u.Table(core.Table{Columns: t.columns, Rows: t.rows})

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -78,11 +79,16 @@ func (b *board) take(e core.Event) {
 	case core.KindFinding:
 		r.findings = append(r.findings, e)
 	case core.KindMetric:
-		r.metrics = append(r.metrics, e)
+		same := func(o core.Event) bool { return o.Data["name"] == e.Data["name"] }
+		if i := slices.IndexFunc(r.metrics, same); i >= 0 {
+			r.metrics[i] = e // a figure that goes on counts as it is at last
+		} else {
+			r.metrics = append(r.metrics, e)
+		}
 	case core.KindTable:
 		r.tables = append(r.tables, e)
 	default:
-		if s := strings.TrimSpace(sentence(e)); s != "" {
+		if s := strings.TrimSpace(Sentence(e)); s != "" {
 			r.last = s
 		}
 	}

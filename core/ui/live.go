@@ -132,12 +132,12 @@ func (l *live) line(r *row, now time.Time, width, columns int) string {
 	case core.Running:
 		frames := []rune(spinner)
 		m = string(frames[l.frame%len(frames)])
-		took = duration(now.Sub(r.started))
+		took = Duration(now.Sub(r.started))
 		words = r.last
 	case core.Pending, core.Skipped:
 	default:
 		if r.took > 0 {
-			took = duration(r.took)
+			took = Duration(r.took)
 		}
 	}
 	name := ansi.Truncate(r.source, width, "…")

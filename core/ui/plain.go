@@ -43,7 +43,7 @@ func (b *board) width() int {
 
 // paint is the sentence of an event with its colour.
 func (u *UI) paint(e core.Event) string {
-	s := sentence(e)
+	s := Sentence(e)
 	switch e.Kind {
 	case core.KindRunStarted:
 		return u.style.bold(s)
@@ -70,8 +70,8 @@ func (u *UI) paint(e core.Event) string {
 	return s
 }
 
-// sentence is an event in one line.
-func sentence(e core.Event) string {
+// Sentence is an event in one line.
+func Sentence(e core.Event) string {
 	summary := clean(e.Summary)
 	switch e.Kind {
 	case core.KindRunStarted:
@@ -140,7 +140,7 @@ func runTitle(e core.Event) string {
 
 func after(word string, e core.Event) string {
 	if s, ok := core.Number(e.Data["seconds"]); ok && s > 0 {
-		return word + duration(time.Duration(s*float64(time.Second)))
+		return word + Duration(time.Duration(s*float64(time.Second)))
 	}
 	return ""
 }

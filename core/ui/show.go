@@ -29,10 +29,10 @@ func (u *UI) Runs(runs []core.Run) {
 		}
 		took := ""
 		if !r.Ended.IsZero() {
-			took = duration(r.Ended.Sub(r.Started))
+			took = Duration(r.Ended.Sub(r.Started))
 		}
 		t.Rows = append(t.Rows, []string{
-			r.ID.Short(), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, ago(now, r.Started), took, subject,
+			r.ID.Short(), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, Ago(now, r.Started), took, subject,
 		})
 	}
 	u.Table(t)

@@ -77,7 +77,7 @@ func (u *UI) stages(r core.Run, b *board) string {
 	for _, e := range entries {
 		took := ""
 		if e.took > 0 {
-			took = duration(e.took)
+			took = Duration(e.took)
 		}
 		line := fmt.Sprintf("  %s %-*s  %-9s  %6s", mark(e.status), width, e.name, e.status, took)
 		if e.reason != "" {
@@ -95,7 +95,7 @@ func (u *UI) stages(r core.Run, b *board) string {
 // verdict is the end: findings, reason, and what to type next.
 func (u *UI) verdict(r core.Run, b *board) string {
 	var out strings.Builder
-	took := duration(r.Ended.Sub(r.Started))
+	took := Duration(r.Ended.Sub(r.Started))
 	what := clean(fmt.Sprintf("%s %s", r.Pipeline, short(r.Commit)))
 	if r.Status == core.Passed {
 		fmt.Fprintln(&out, u.style.green(fmt.Sprintf("%s passed in %s", what, took)), u.style.dim("(run "+r.ID.Short()+")"))

@@ -76,8 +76,8 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// duration is short: 0.4s, 12s, 3m05s, 2h07m.
-func duration(d time.Duration) string {
+// Duration is short: 0.4s, 12s, 3m05s, 2h07m.
+func Duration(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.1fs", d.Seconds())
@@ -90,8 +90,8 @@ func duration(d time.Duration) string {
 	}
 }
 
-// ago is how long ago something was, for lists.
-func ago(now, t time.Time) string {
+// Ago is how long ago something was, for lists.
+func Ago(now, t time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case d < time.Minute:

@@ -18,7 +18,7 @@ func actions() []sdk.Action[config] {
 	to := sdk.Arg{Name: "to", Doc: "which kept release to go back to: the beginning of its commit or of its archive's digest; the last good one by default", Flag: true}
 	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
 	return []sdk.Action[config]{
-		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status))},
+		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status)), ReadOnly: true},
 		{
 			Name: "weights", Summary: "set the shares of production and canary, and open a closed canary",
 			Args: []sdk.Arg{{Name: "weights", Doc: "PRODUCTION:CANARY such as 2:1; 1:0 closes the canary", Required: true}},

@@ -62,7 +62,23 @@ type sight struct {
 	last     bool      // there is no step after the present one
 	warm     bool      // the batch began after the warm-up
 	reading  traffic.Reading
-	restarts int64 // before the watch
+	restarts int64     // before the watch
+	shown    time.Time // when people were last told the figures
+}
+
+// points is how many values of each figure a step of the watch tells at most, for a chart.
+const points = 60
+
+// figures tells what the canary did so far, for those who watch.
+func (d *deployer) figures(c card) {
+	d.job.Metric(sdk.Metric{
+		Name: "canary requests", Value: float64(c.Canary),
+		Detail: fmt.Sprintf("%s: %s; in %.0f s, production %d", c.Outcome, c.Reason, c.Seconds, c.Production),
+	})
+	for _, f := range c.Figures {
+		limit := f.Limit
+		d.job.Metric(sdk.Metric{Name: "canary " + f.Name, Value: f.Value, Unit: f.Unit, Limit: &limit, Detail: f.Detail()})
+	}
 }
 
 func (d *deployer) beginWatch(ctx context.Context, s *sight) (err error) {
@@ -96,6 +112,10 @@ func (d *deployer) watchStep(ctx context.Context, s *sight) (card, bool, error) 
 			return c, decided || c.Outcome == verdict.Fail, err
 		}
 		d.job.Progress(c.Seconds, s.ends.Sub(s.began).Seconds(), fmt.Sprintf("canary %d requests, %d failed", c.Canary, c.Failed))
+		if now.Sub(s.shown) >= max(time.Second, d.c.Canary.Watch.Std()/points) {
+			s.shown = now
+			d.figures(c)
+		}
 		if sleep(ctx, min(time.Second, time.Until(s.ends))); ctx.Err() != nil {
 			return card{}, false, context.Cause(ctx)
 		}
@@ -226,18 +246,15 @@ func (d *deployer) overrule(ctx context.Context, c *card) (bool, error) {
 func (d *deployer) publish(ctx context.Context, c card) {
 	d.job.Logf("verdict: %s: %s (window %.0f s, %d requests in production, %d in the canary)",
 		c.Outcome, c.Reason, c.Seconds, c.Production, c.Canary)
-	d.job.Metric(sdk.Metric{
-		Name: "canary requests", Value: float64(c.Canary),
-		Detail: fmt.Sprintf("%s: %s; in %.0f s, production %d", c.Outcome, c.Reason, c.Seconds, c.Production),
-	})
+	d.figures(c)
 	for _, f := range c.Figures {
 		d.job.Logf("  %s", f)
-		limit := f.Limit
-		d.job.Metric(sdk.Metric{Name: "canary " + f.Name, Value: f.Value, Unit: f.Unit, Limit: &limit, Detail: f.Detail()})
 	}
 	for _, w := range c.Warnings {
 		d.job.Warnf("%s", w)
-		d.job.Metric(sdk.Metric{Name: "canary warnings", Value: 1, Detail: w})
+	}
+	if n := len(c.Warnings); n > 0 {
+		d.job.Metric(sdk.Metric{Name: "canary warnings", Value: float64(n), Detail: strings.Join(c.Warnings, "; ")})
 	}
 	for _, l := range c.LeftOut {
 		d.job.Logf("  left out: %s", l)

@@ -107,7 +107,7 @@ var stage = sdk.Stage[config]{
 	},
 	Actions: []sdk.Action[config]{
 		{
-			Name: "status", Summary: "show what the doctor sees and has done on every host", Run: status,
+			Name: "status", Summary: "show what the doctor sees and has done on every host", Run: status, ReadOnly: true,
 			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 		},
 		{

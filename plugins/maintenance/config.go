@@ -54,7 +54,7 @@ var stage = sdk.Stage[config]{
 	},
 	Actions: []sdk.Action[config]{
 		{
-			Name: "status", Summary: "show what is waiting, what was moved and what is wrong", Run: status,
+			Name: "status", Summary: "show what is waiting, what was moved and what is wrong", Run: status, ReadOnly: true,
 			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 		},
 		{

@@ -51,6 +51,7 @@ type Action[C any] struct {
 	Run     func(ctx context.Context, c *C, args Args, job *Job) error
 
 	Capabilities []Capability // nil: those of the stage; empty: none
+	ReadOnly     bool         // it changes nothing: who may only look may call it, and a page does so to show what it says
 }
 
 // Args holds the arguments of one call, by name.

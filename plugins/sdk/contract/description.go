@@ -80,6 +80,7 @@ type Action struct {
 	Name, Summary string
 	Args          []Arg
 	Capabilities  []Capability
+	ReadOnly      bool // changes nothing: whoever may look may call it
 }
 
 // Arg describes one argument of an action: a flag --NAME, or a positional argument in the order of the list.

@@ -217,6 +217,7 @@ func DecodeDescription(w *Description) contract.Description {
 		Actions: list(w.GetActions(), func(a *Action) contract.Action {
 			return contract.Action{
 				Name: a.GetName(), Summary: a.GetSummary(), Args: list(a.GetArgs(), decodeArg), Capabilities: capabilities(a.GetCapabilities()),
+				ReadOnly: a.GetReadOnly(),
 			}
 		}),
 		Capabilities: capabilities(w.GetRunCapabilities()),
@@ -234,7 +235,7 @@ func encodeAction(a contract.Action) *Action {
 	args := list(a.Args, func(x contract.Arg) *ActionArg {
 		return &ActionArg{Name: x.Name, Doc: x.Doc, Flag: x.Flag, Required: x.Required, Default: x.Default}
 	})
-	return &Action{Name: a.Name, Summary: a.Summary, Args: args, Capabilities: encodeCapabilities(a.Capabilities)}
+	return &Action{Name: a.Name, Summary: a.Summary, Args: args, Capabilities: encodeCapabilities(a.Capabilities), ReadOnly: a.ReadOnly}
 }
 
 func decodeArg(w *ActionArg) contract.Arg {

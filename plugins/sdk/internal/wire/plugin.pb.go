@@ -619,7 +619,8 @@ type Action struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Summary       string                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	Args          []*ActionArg           `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
-	Capabilities  *CapabilityList        `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"` // absent: those of the description
+	Capabilities  *CapabilityList        `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"`          // absent: those of the description
+	ReadOnly      bool                   `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // changes nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -680,6 +681,13 @@ func (x *Action) GetCapabilities() *CapabilityList {
 		return x.Capabilities
 	}
 	return nil
+}
+
+func (x *Action) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
 }
 
 type ActionArg struct {
@@ -3485,12 +3493,13 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05block\x18\x06 \x01(\v2\x16.troop.plugin.v1.BlockR\x05block\".\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03doc\x18\x02 \x01(\tR\x03doc\"\xab\x01\n" +
+	"\x03doc\x18\x02 \x01(\tR\x03doc\"\xc8\x01\n" +
 	"\x06Action\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12.\n" +
 	"\x04args\x18\x03 \x03(\v2\x1a.troop.plugin.v1.ActionArgR\x04args\x12C\n" +
-	"\fcapabilities\x18\x04 \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\fcapabilities\"{\n" +
+	"\fcapabilities\x18\x04 \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\fcapabilities\x12\x1b\n" +
+	"\tread_only\x18\x05 \x01(\bR\breadOnly\"{\n" +
 	"\tActionArg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12\x12\n" +
