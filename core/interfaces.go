@@ -31,7 +31,8 @@ type RunFilter struct {
 	Pipeline            string
 	Statuses            []Status
 	Branch, Environment string
-	Limit               int // 0: no limit
+	Before              RunID // only runs older than this one
+	Limit               int   // 0: no limit
 }
 
 // History finds reusable results among the newest runs; the store decides how many. Not safe for concurrent use.
@@ -90,16 +91,18 @@ type Environments interface {
 
 // RunOptions selects what to run.
 type RunOptions struct {
-	ID                      RunID // empty: a new one
-	Commit, Branch, Subject string
-	Tag                     string // that started the run, instead of a branch
-	Dirty                   bool   // the commit is of a work tree with uncommitted changes
+	ID      RunID  `json:"id,omitempty"` // empty: a new one
+	Commit  string `json:"commit,omitempty"`
+	Branch  string `json:"branch,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	Tag     string `json:"tag,omitempty"`   // that started the run, instead of a branch
+	Dirty   bool   `json:"dirty,omitempty"` // the commit is of a work tree with uncommitted changes
 	// Environment is used by stages that name none. Until is a stage or a stage type: only it and the stages it needs
 	// run. When empty, both come from the branch's trigger; without a trigger there is no environment and all stages
 	// run.
-	Environment string
-	Until       StageID
-	Force       bool // also runs stages whose result could be reused
+	Environment string  `json:"environment,omitempty"`
+	Until       StageID `json:"until,omitempty"`
+	Force       bool    `json:"force,omitempty"` // also runs stages whose result could be reused
 }
 
 // CallOptions selects an action of a stage.

@@ -28,6 +28,8 @@ func TestTreeArrows(t *testing.T) {
 		{"core/git", "github.com/hashicorp/terraform-exec/tfexec", "go through core/terraform"},
 		{"core/deep/er", "github.com/apenella/go-ansible/v2/pkg/execute", "go through core/ansible"},
 
+		{"core/server", module + "core/terraform", "core/server shows projects"},
+
 		{"plugins/build", module + "plugins/sdk", ""},
 		{"core/store", module + "core", ""},
 		{"core/environment", module + "core/terraform", ""},

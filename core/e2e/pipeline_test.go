@@ -56,6 +56,7 @@ func TestPipeline(t *testing.T) {
 		{"bad commits stop at their gate", false, gates},
 		{"bad releases are taken back in the canary", false, badReleases},
 		{"a good release and a rollback lose no request", false, goodRelease},
+		{"people work on the pages of a server", false, pages},
 		{"the doctor treats hogs and spares the protected", false, doctor},
 		{"maintenance moves logs and loses none", false, maintenance},
 		{"rules cannot name what must stay", false, forbiddenRules},

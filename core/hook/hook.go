@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,19 +150,12 @@ func (h *Hook) update(ctx context.Context, repo *git.Repository, manifest, objec
 	}
 	o.Commit, o.Subject, o.ID = at.Hash, at.Subject, core.RunID(core.NewID(time.Now()))
 
-	// The manifest is the commit's own. It goes with the workspace of the run.
-	files := project.OpenLocal(repo.Root, h.Options)
-	defer func() { _ = files.Close() }()
-	workspace, err := files.Workspace(o.ID)
-	if err == nil {
-		workspace, err = repo.Checkout(ctx, o.Commit, filepath.Join(filepath.Dir(workspace), "manifest", "src"))
+	file, err := project.CheckOut(ctx, repo, o, h.Options, manifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.noRun("%s is not in %s", manifest, what(o))
 	}
 	if err != nil {
 		return errors.Join(h.noRun("%v", err), h.refuse(ctx, repo.Root, o, err))
-	}
-	file := filepath.Join(workspace, manifest)
-	if _, err := os.Stat(file); err != nil {
-		return h.noRun("%s is not in %s", manifest, what(o))
 	}
 	return h.launch(ctx, file, o)
 }
@@ -224,12 +218,7 @@ func (h *Hook) background(p *project.Project, o core.RunOptions) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	args := []string{"run", p.File, "--commit", o.Commit, "--id", string(o.ID)}
-	for _, f := range [][2]string{{"--branch", o.Branch}, {"--tag", o.Tag}, {"--env", h.Options.Environment}, {"--state", h.Options.State}} {
-		if f[1] != "" {
-			args = append(args, f[0], f[1])
-		}
-	}
+	args := project.RunArguments(p.File, o, h.Options)
 	for _, dir := range h.PluginDirs {
 		args = append(args, "--plugin-dir", dir)
 	}

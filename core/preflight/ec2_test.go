@@ -190,9 +190,6 @@ func TestProblems(t *testing.T) {
 				a.VPCs = append(a.VPCs, fakeaws.VPC{CIDR: "172.30.0.0/16"})
 			}
 		}, nil},
-		{"quotas that the region does not offer", "quotas", core.Skipped, "Service Quotas does not offer the quota for vCPUs in eu-central-1", "", nil, func(a *account) {
-			a.Refuse = map[string]string{"servicequotas:GetServiceQuota": "NoSuchResourceException"}
-		}, nil},
 		{"quotas that nobody may read", "quotas", core.Skipped, "AccessDeniedException", "", nil, func(a *account) {
 			a.Refuse = map[string]string{"servicequotas:GetServiceQuota": "AccessDeniedException"}
 		}, nil},

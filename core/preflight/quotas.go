@@ -3,7 +3,6 @@ package preflight
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
-	"github.com/aws/smithy-go"
 )
 
 // standard are the families of instance types under the quota for standard vCPUs.
@@ -40,9 +38,7 @@ func (a *account) quotas(ctx context.Context) (string, error) {
 			continue
 		}
 		out, err := client.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String(q.service), QuotaCode: aws.String(q.code)})
-		if answer, ok := errors.AsType[smithy.APIError](err); ok && answer.ErrorCode() == "NoSuchResourceException" {
-			return "", Skip(fmt.Sprintf("Service Quotas does not offer the quota for %s in %s", q.what, a.region))
-		} else if err != nil {
+		if err != nil {
 			return "", Skip(reason(err))
 		}
 		limit := int(aws.ToFloat64(out.Quota.Value))

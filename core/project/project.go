@@ -191,3 +191,10 @@ func (p *Project) Validate(ctx context.Context) core.Diagnostics {
 	}
 	return diags
 }
+
+// For returns the project as a command that is about another environment sees it.
+func (p *Project) For(environment string) *Project {
+	q := *p
+	q.o.Environment = environment
+	return &q
+}

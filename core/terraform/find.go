@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-version"
@@ -22,30 +20,18 @@ const patience = time.Minute
 
 // Find looks for Terraform, then OpenTofu, in PATH.
 func Find(ctx context.Context) (string, error) {
-	path, _, err := find(ctx, "terraform", "tofu")
+	path, _, err := find(ctx)
 	return path, err
 }
 
-// findFor finds the program for a module: only OpenTofu reads files named *.tofu. It also returns product and version.
-func findFor(ctx context.Context, module fs.FS) (path, which string, err error) {
-	tofu, err := fs.Glob(module, "*.tofu")
-	if err != nil || len(tofu) == 0 {
-		return find(ctx, "terraform", "tofu")
-	}
-	if path, which, err = find(ctx, "tofu"); err != nil {
-		err = fmt.Errorf("the module has %s, which only OpenTofu reads: %w", tofu[0], err)
-	}
-	return path, which, err
-}
-
-// find looks for programs in PATH, in that order, and also returns product and version.
-func find(ctx context.Context, programs ...string) (path, which string, err error) {
+// find is Find that also returns product and version.
+func find(ctx context.Context) (path, which string, err error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {
 		return "", "", err
 	}
 	var reasons []error
-	for _, name := range programs {
+	for _, name := range []string{"terraform", "tofu"} {
 		source := &install.Version{
 			Product: product.Product{
 				Name:       name,
@@ -67,7 +53,7 @@ func find(ctx context.Context, programs ...string) (path, which string, err erro
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
 	}
-	return "", "", fmt.Errorf("find %s %s in PATH: %w; install it", strings.Join(programs, " or "), minimum, errors.Join(reasons...))
+	return "", "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
 }
 
 // versionOf reads standard output only: Terraform warns on standard error if the environment names a missing CLI

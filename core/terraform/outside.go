@@ -31,7 +31,7 @@ var ruleTypes = []string{"aws_security_group_rule", "aws_vpc_security_group_ingr
 // computed.
 func outside(shown *tfjson.Plan, all []Change) (matter, computed []Change) {
 	written := configurationOf(shown.Config)
-	raw, routes := map[string]*tfjson.Change{}, routesOf(shown)
+	raw := map[string]*tfjson.Change{}
 	for _, r := range shown.ResourceDrift {
 		raw[r.Address] = r.Change
 	}
@@ -50,9 +50,6 @@ func outside(shown *tfjson.Plan, all []Change) (matter, computed []Change) {
 		first := true
 		for _, a := range c.Attributes {
 			concern, ok := c.concern(a.Name, raw[c.Address], written[plainAddress(c.Address)])
-			if ok && c.Type == "aws_route_table" && a.Name == "route" {
-				ok = !onlyRoutes(raw[c.Address], routes)
-			}
 			if !ok {
 				light.Attributes = append(light.Attributes, a)
 				continue
@@ -101,47 +98,6 @@ func (c Change) concern(name string, raw *tfjson.Change, written map[string]*tfj
 		return core.ConcernDisk, true
 	}
 	return "", true
-}
-
-// routesOf are the routes that are resources of their own, by table and destination.
-func routesOf(shown *tfjson.Plan) map[[2]string]bool {
-	all := map[[2]string]bool{}
-	add := func(kind string, values map[string]any) {
-		table, _ := values["route_table_id"].(string)
-		if to, _ := values["destination_cidr_block"].(string); kind == "aws_route" && table != "" {
-			all[[2]string{table, to}] = true
-		}
-	}
-	for _, r := range shown.ResourceChanges {
-		add(r.Type, object(r.Change.After))
-	}
-	if shown.PriorState != nil && shown.PriorState.Values != nil {
-		for _, r := range managed(shown.PriorState.Values.RootModule) {
-			add(r.Type, r.AttributeValues)
-		}
-	}
-	return all
-}
-
-// onlyRoutes reports whether all that a route table has got are routes of their own resources: the table did not know them when
-// an apply was interrupted.
-func onlyRoutes(table *tfjson.Change, routes map[[2]string]bool) bool {
-	before, after := object(table.Before), object(table.After)
-	id, _ := after["id"].(string)
-	had, _ := before["route"].([]any)
-	has, _ := after["route"].([]any)
-	for _, r := range had {
-		if !slices.ContainsFunc(has, func(x any) bool { return reflect.DeepEqual(x, r) }) {
-			return false
-		}
-	}
-	for _, r := range has {
-		to, _ := object(r)["cidr_block"].(string)
-		if !routes[[2]string{id, to}] && !slices.ContainsFunc(had, func(x any) bool { return reflect.DeepEqual(x, r) }) {
-			return false
-		}
-	}
-	return true
 }
 
 // given is a value, or nil if it is empty.

@@ -80,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, version, err := findFor(ctx, o.Module)
+	exe, version, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}

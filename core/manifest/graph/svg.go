@@ -37,7 +37,17 @@ type box struct{ x, y, w, h int }
 func (b box) middle() int { return b.y + b.h/2 }
 
 // SVG draws from left to right. A dashed stage runs on a condition, which its tooltip tells.
-func SVG(p *core.Pipeline) string {
+func SVG(p *core.Pipeline) string { return Styled(p, func(core.StageID) Look { return Look{} }) }
+
+// Look is how a stage shows on a page.
+type Look struct {
+	Class string // for the page's style sheet
+	Title string // tooltip, instead of the conditions
+	Href  string // where a click leads
+}
+
+// Styled is SVG with a look for each stage.
+func Styled(p *core.Pipeline, look func(core.StageID) Look) string {
 	all := nodes(p)
 	d := place(all)
 	var b strings.Builder
@@ -58,8 +68,13 @@ func SVG(p *core.Pipeline) string {
 			dash = ` stroke-dasharray="5 3"`
 			title += ": " + html.EscapeString(c)
 		}
-		fmt.Fprintf(&b, `<g><title>%s</title><rect x="%d" y="%d" width="%d" height="%d" rx="6" fill="#fff"%s/>`, title, at.x, at.y, at.w, at.h, dash)
-		fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#111" stroke="none">%s</text></g>`+"\n", at.x+padding, at.middle()+5, html.EscapeString(string(n.ID())))
+		open, closed := "<g>", "</g>"
+		if l := look(n.ID()); l != (Look{}) {
+			open = fmt.Sprintf(`<a class="%s" href="%s">`, html.EscapeString(l.Class), html.EscapeString(l.Href))
+			closed, title = "</a>", html.EscapeString(l.Title)
+		}
+		fmt.Fprintf(&b, `%s<title>%s</title><rect x="%d" y="%d" width="%d" height="%d" rx="6" fill="#fff"%s/>`, open, title, at.x, at.y, at.w, at.h, dash)
+		fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#111" stroke="none">%s</text>%s`+"\n", at.x+padding, at.middle()+5, html.EscapeString(string(n.ID())), closed)
 	}
 	b.WriteString("</g>\n</svg>\n")
 	return b.String()

@@ -1,0 +1,162 @@
+//go:build lab
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// browser is one in which somebody works on the pages of a server.
+type browser struct {
+	ctx   context.Context
+	at    string // the server's address
+	shots string // folder for pictures of the pages; empty: none are taken
+}
+
+// openBrowser starts Chromium without a window. A mistake in a page's script, or one that its policy refuses, fails the test.
+func openBrowser(t *testing.T, at string) *browser {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1200, 800))
+	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, stop = chromedp.NewContext(ctx)
+	t.Cleanup(stop)
+	ctx, stop = context.WithTimeout(ctx, 10*time.Minute)
+	t.Cleanup(stop)
+	chromedp.ListenTarget(ctx, func(e any) {
+		if e, ok := e.(*runtime.EventExceptionThrown); ok {
+			t.Errorf("a script: %s", e.ExceptionDetails.Error())
+		}
+	})
+	return &browser{ctx, at, os.Getenv("TROOP_SCREENSHOTS")}
+}
+
+func (b *browser) do(t *testing.T, what string, actions ...chromedp.Action) {
+	t.Helper()
+	if err := chromedp.Run(b.ctx, actions...); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// sees waits until the page shows a text.
+func (b *browser) sees(t *testing.T, text string) {
+	t.Helper()
+	page := ""
+	for end := time.Now().Add(5 * time.Minute); !strings.Contains(page, text); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%q did not come; the page shows\n%s", text, page)
+		}
+		if err := chromedp.Run(b.ctx, chromedp.Evaluate("document.body ? document.body.innerText : ''", &page)); err != nil && b.ctx.Err() != nil {
+			t.Fatal(err) // else the page is being exchanged
+		}
+	}
+}
+
+// shot takes a picture of the page, wide and at the width of a telephone.
+func (b *browser) shot(t *testing.T, name string) {
+	t.Helper()
+	if b.shots == "" {
+		return
+	}
+	for width, suffix := range map[int64]string{1200: "", 360: "-small"} {
+		var png []byte
+		b.do(t, "picture", chromedp.EmulateViewport(width, 800), chromedp.FullScreenshot(&png, 100))
+		if err := os.WriteFile(filepath.Join(b.shots, name+suffix+".png"), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.do(t, "the width as before", chromedp.EmulateViewport(1200, 800))
+}
+
+// startServer serves the project, and returns the link for the first owner.
+func (w *world) startServer(t *testing.T) (link string) {
+	t.Helper()
+	c := exec.Command(filepath.Join(w.bin, "troop"), "serve", w.dir, "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	c.Dir, c.Env = w.dir, append(environ(), w.env...)
+	out, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Stdout = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.SIGTERM)
+		if err := c.Wait(); err != nil {
+			t.Errorf("the server ends with %v", err)
+		}
+	})
+	found := regexp.MustCompile(`http://\S+/invite/\S+`)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if link = found.FindString(lines.Text()); link != "" {
+			go func() {
+				for lines.Scan() {
+					t.Log(lines.Text())
+				}
+			}()
+			return link
+		}
+	}
+	t.Fatal("the server printed no link")
+	return ""
+}
+
+// pages is a person's work on the pages of a server: from the first link over a run, the environment and a flag to what a
+// rollback would do.
+func pages(t *testing.T, w *world) {
+	link := w.startServer(t)
+	at, _, _ := strings.Cut(link, "/invite/")
+	b := openBrowser(t, at)
+	b.do(t, "choose a password", chromedp.Navigate(link),
+		chromedp.SendKeys(`input[name=password]`, "correct horse battery"), chromedp.SendKeys(`input[name=again]`, "correct horse battery"),
+		chromedp.Submit(`input[name=again]`))
+	b.sees(t, "Pipelines")
+	b.shot(t, "home")
+
+	b.do(t, "open the pipeline", chromedp.Navigate(at+"/p/storefront"), chromedp.Click(`details > summary`, chromedp.NodeVisible),
+		chromedp.SetValue(`select[name=environment]`, "lab"), chromedp.SendKeys(`form[action$="/run"] input[name=reason]`, "look"), chromedp.Submit(`form[action$="/run"] input[name=reason]`))
+	b.sees(t, "run 0")
+	b.sees(t, "deploy.storefront ✓ passed") // by its stream: the page was asked for once
+	b.sees(t, "Run again")
+	b.shot(t, "run")
+
+	b.do(t, "open the environment", chromedp.Navigate(at+"/p/storefront/environments/lab"))
+	b.sees(t, "canary-1")
+	b.sees(t, "weights 2:1")
+	b.shot(t, "environment")
+	page := func() bool {
+		return sh(t, "/", "curl -s -o /dev/null -w '%{http_code}' "+w.url("/feature")) == "200"
+	}
+	was := page()
+	value := "true"
+	if was {
+		value = "false"
+	}
+	b.do(t, "set a flag", chromedp.WaitVisible(`form[action$="/flag"] input[name=name]:not([type=hidden])`),
+		chromedp.SendKeys(`form[action$="/flag"].row input[name=name]`, "new-feature"), chromedp.SendKeys(`form[action$="/flag"].row input[name=value]`, value),
+		chromedp.SendKeys(`form[action$="/flag"].row input[name=reason]`, "by the page"), chromedp.Submit(`form[action$="/flag"].row input[name=reason]`))
+	eventually(t, time.Minute, "the application changes", func() bool { return page() != was })
+	contains(t, w.must(t, "flag", "audit", w.manifest, "--env", "lab"), "owner (troop serve)", "by the page")
+
+	b.do(t, "ask what a rollback would do", chromedp.Navigate(at+"/p/storefront/environments/lab"), chromedp.Click(`details > summary`, chromedp.NodeVisible),
+		chromedp.Click(`form[action$="/action/deploy/rollback"] button`, chromedp.NodeVisible))
+	b.sees(t, "deploy rollback")
+	b.do(t, "who did what", chromedp.Navigate(at+"/audit"))
+	b.sees(t, "flag set")
+	b.sees(t, "look")
+	b.shot(t, "audit")
+}

@@ -1,0 +1,362 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/engine"
+	"github.com/seed-b96de936/troop/core/project"
+)
+
+// Job is a run that waits or goes on. It is a process of its own, which a server that dies does not take with it.
+type Job struct {
+	Number   uint64          `json:"number"`
+	Pipeline string          `json:"pipeline"`
+	Manifest string          `json:"manifest"`
+	Run      core.RunOptions `json:"run"`
+	By       string          `json:"by"`
+	Reason   string          `json:"reason,omitempty"`
+	Queued   time.Time       `json:"queued"`
+	Started  time.Time       `json:"started,omitzero"` // zero: it waits
+	PID      int             `json:"pid,omitempty"`
+	Again    int             `json:"again,omitempty"` // how many runs before it were interrupted
+	Ends     bool            `json:"ends,omitempty"`  // somebody cancelled it
+}
+
+// place is what only one run may use at a time.
+func (j Job) place() string { return j.Pipeline + "/" + j.Run.Environment }
+
+// mostAgain is how often an interrupted run is begun again.
+const mostAgain = 2
+
+// errNoRun says why a push starts no run; nothing is wrong with it.
+var errNoRun = errors.New("no run")
+
+// request is what somebody wants to run.
+type request struct {
+	options core.RunOptions
+	by      string
+	from    string
+	reason  string
+	push    bool // only when a trigger of the manifest wants it
+	again   int
+	allowed func(environment string) error
+}
+
+// enqueue puts a run into the queue, by the manifest of its commit.
+func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error) {
+	o := r.options
+	o.ID = core.RunID(core.NewID(time.Now()))
+	file, err := v.commit(ctx, &o)
+	if err != nil {
+		return Job{}, err
+	}
+	with := v.options
+	with.Environment = o.Environment
+	p, err := project.Load(ctx, file, with)
+	if err != nil {
+		refused := project.Refuse(context.WithoutCancel(ctx), filepath.Dir(file), o, with, err)
+		return Job{}, errors.Join(userError("the manifest of commit %.9s cannot be used; recorded as run %s: %w", o.Commit, o.ID.Short(), err), refused)
+	}
+	defer func() { _ = p.Files.Close() }()
+	t := engine.Trigger(p.Pipeline, o)
+	if r.push && t == nil && (o.Tag != "" || len(p.Triggers) > 0) {
+		return Job{}, fmt.Errorf("%w: no trigger of %s names %s", errNoRun, filepath.Base(file), cmp.Or(o.Tag, o.Branch))
+	}
+	if t != nil {
+		o.Environment = cmp.Or(o.Environment, t.Environment)
+	}
+	if r.allowed != nil {
+		if err := r.allowed(o.Environment); err != nil {
+			return Job{}, err
+		}
+	}
+	j := Job{Pipeline: v.Name, Manifest: file, Run: o, By: r.by, Reason: r.reason, Queued: time.Now(), Again: r.again}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		var err error
+		j.Number = tx.Bucket(queueBucket).Sequence() + 1
+		if _, err = add(tx, queueBucket, j); err != nil {
+			return err
+		}
+		now := time.Now()
+		a := Act{Number: tx.Bucket(auditBucket).Sequence() + 1, Time: now, Ended: now, By: r.by, From: r.from, Pipeline: v.Name, Place: o.Environment, Reason: r.reason, What: fmt.Sprintf("run %s of %s", o.ID.Short(), describe(o))}
+		_, err = add(tx, auditBucket, a)
+		return err
+	})
+	s.poke()
+	return j, err
+}
+
+// describe names what a run is of.
+func describe(o core.RunOptions) string {
+	if where := cmp.Or(o.Tag, o.Branch); where != "" {
+		return fmt.Sprintf("%.9s, %s", o.Commit, where)
+	}
+	return fmt.Sprintf("%.9s", o.Commit)
+}
+
+// poke lets the worker look at the queue.
+func (s *Server) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queue lists the jobs in their order.
+func (s *Server) queue() (list []Job, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		return each(tx, queueBucket, false, func(_ []byte, j Job) bool {
+			list = append(list, j)
+			return true
+		})
+	})
+	return list, err
+}
+
+// job returns the job of a run.
+func (s *Server) job(id core.RunID) (Job, bool, error) {
+	list, err := s.queue()
+	i := slices.IndexFunc(list, func(j Job) bool { return j.Run.ID == id })
+	if i < 0 {
+		return Job{}, false, err
+	}
+	return list[i], true, nil
+}
+
+func (s *Server) putJob(j Job) error {
+	return s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), j) })
+}
+
+// Work starts what is in the queue until ctx ends. Runs that go on then are left to themselves, and found again by the next
+// server, as those of a server that was killed are.
+func (s *Server) Work(ctx context.Context) error {
+	list, err := s.queue()
+	if err != nil {
+		return err
+	}
+	for _, j := range list {
+		if !j.Started.IsZero() {
+			go s.await(ctx, j)
+		}
+	}
+	for {
+		if err := s.startReady(ctx); err != nil {
+			s.o.Note("the queue: " + err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+	}
+}
+
+// startReady starts the jobs that nothing keeps waiting.
+func (s *Server) startReady(ctx context.Context) error {
+	list, err := s.queue()
+	if err != nil {
+		return err
+	}
+	going, busy := 0, map[string]bool{}
+	for _, j := range list {
+		if !j.Started.IsZero() {
+			going++
+			busy[j.place()] = true
+		}
+	}
+	for _, j := range list {
+		if !j.Started.IsZero() || busy[j.place()] {
+			continue
+		}
+		busy[j.place()] = true // those behind it wait for it
+		if going >= s.o.Workers {
+			continue
+		}
+		going++
+		if err := s.start(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts the process of a job.
+func (s *Server) start(ctx context.Context, j Job) error {
+	v, ok := s.pipelines[j.Pipeline]
+	if !ok {
+		return s.drop(j, fmt.Errorf("the pipeline %s is not served any more", j.Pipeline))
+	}
+	args := append(project.RunArguments(j.Manifest, j.Run, v.options), s.o.arguments()...)
+	log, err := os.OpenFile(filepath.Join(s.o.Data, "runs.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(s.o.Program, args...) //nolint:noctx // it outlives this process
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = filepath.Dir(j.Manifest), s.actingFor(j.By), log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	j.Started = time.Now()
+	if err := s.putJob(j); err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(s.drop(j, err), fmt.Errorf("start %s: %w", s.o.Program, err))
+	}
+	j.PID = cmd.Process.Pid
+	if err := s.putJob(j); err != nil {
+		return err
+	}
+	go func() {
+		_ = cmd.Wait() // the record says how it ended
+		s.end(ctx, j)
+	}()
+	return nil
+}
+
+// awaitPause is how often a run that a former server started is looked at.
+const awaitPause = time.Second
+
+// unseen is how long a run that was started may have no record yet.
+const unseen = 30 * time.Second
+
+// await waits for the end of a run that a former server started.
+func (s *Server) await(ctx context.Context, j Job) {
+	for {
+		v, ok := s.pipelines[j.Pipeline]
+		if !ok {
+			break
+		}
+		p, err := v.read(ctx)
+		if err != nil {
+			break
+		}
+		r, err := p.Files.Run(ctx, j.Run.ID)
+		if err == nil && r.Status != core.Running {
+			break
+		}
+		if errors.As(err, new(*core.NotFoundError)) && time.Since(j.Started) > unseen && !alive(j.PID) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(awaitPause):
+		}
+	}
+	s.end(ctx, j)
+}
+
+// alive reports whether a process exists. It is asked only where a wrong yes means to wait.
+func alive(pid int) bool { return pid > 0 && syscall.Kill(pid, 0) == nil }
+
+// end takes a job whose process is gone out of the queue. A run that was interrupted, though nobody cancelled it, is begun
+// again: it goes on where that one stopped, since what passed for the same inputs is not repeated.
+func (s *Server) end(ctx context.Context, j Job) {
+	if s.ctx.Err() != nil {
+		return // the next server finds it
+	}
+	if err := s.ended(ctx, j); err != nil {
+		s.o.Note(fmt.Sprintf("run %s: %v", j.Run.ID.Short(), err))
+	}
+	s.poke()
+}
+
+func (s *Server) ended(ctx context.Context, j Job) error {
+	now, ok, err := s.job(j.Run.ID)
+	if err != nil || !ok {
+		return err
+	}
+	if err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) }); err != nil {
+		return err
+	}
+	v, ok := s.pipelines[j.Pipeline]
+	if !ok {
+		return nil
+	}
+	p, err := v.read(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := p.Files.Run(ctx, j.Run.ID)
+	lost := errors.As(err, new(*core.NotFoundError))
+	if err != nil && !lost {
+		return err
+	}
+	if now.Ends || now.Again >= mostAgain || !lost && (r.Status != core.Cancelled || !r.Ended.IsZero()) {
+		return nil
+	}
+	o := now.Run
+	_, err = s.enqueue(ctx, v, request{options: o, by: now.By, again: now.Again + 1, reason: fmt.Sprintf("run %s was interrupted", o.ID.Short())})
+	return err
+}
+
+// drop takes a job that cannot be started out of the queue, and records why.
+func (s *Server) drop(j Job, reason error) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) })
+	if v, ok := s.pipelines[j.Pipeline]; ok {
+		err = errors.Join(err, project.Refuse(context.Background(), filepath.Dir(j.Manifest), j.Run, v.options, reason))
+	}
+	return err
+}
+
+// cancel ends a run: one that waits is taken out of the queue, one that goes on is interrupted as by Ctrl-C.
+func (s *Server) cancel(ctx context.Context, v *served, id core.RunID, by string) error {
+	j, ok, err := s.job(id)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return userError("run %s does not wait or go on here; who started it elsewhere ends it there", id.Short())
+	}
+	if j.Started.IsZero() {
+		return s.drop(j, fmt.Errorf("%s cancelled it while it waited", by))
+	}
+	p, err := v.read(ctx)
+	if err != nil {
+		return err
+	}
+	j.Ends = true
+	if err := s.putJob(j); err != nil {
+		return err
+	}
+	// The record tells the run's process from another one that has its number now.
+	r, err := p.Files.Run(ctx, id)
+	if err != nil || r.Status != core.Running || r.PID != j.PID {
+		return userError("run %s is about to begin or has ended; look again", id.Short())
+	}
+	return syscall.Kill(j.PID, syscall.SIGINT)
+}
+
+// waitsFor says what keeps a job waiting.
+func waitsFor(list []Job, j Job, workers int) string {
+	var before []string
+	going := 0
+	for _, other := range list {
+		if !other.Started.IsZero() {
+			going++
+		}
+		if other.Number < j.Number && other.place() == j.place() {
+			before = append(before, other.Run.ID.Short())
+		}
+	}
+	switch {
+	case len(before) > 0:
+		return "waits for run " + strings.Join(before, ", ") + " in the same environment"
+	case going >= workers:
+		return fmt.Sprintf("waits for one of %d workers", workers)
+	}
+	return "begins"
+}
