@@ -33,9 +33,10 @@ type Document struct {
 	Version int             `json:"version"`
 	Fence   int64           `json:"fence"` // of the last holder of the environment that has written it
 	Written time.Time       `json:"written"`
-	Members []core.Member   `json:"members"` // for whom it is encrypted
-	Keys    []string        `json:"keys"`    // age identities for files beside the document, the newest last
-	Files   map[string]File `json:"files"`   // by path in the environment's folder
+	Members []core.Member   `json:"members"`          // for whom it is encrypted
+	Former  []core.Member   `json:"former,omitempty"` // who were members at the last rotation, or came after it, and are none any more
+	Keys    []string        `json:"keys"`             // age identities for files beside the document, the newest last
+	Files   map[string]File `json:"files"`            // by path in the environment's folder
 }
 
 // File is a private file, or where it lies.
@@ -169,6 +170,7 @@ func (v *Vault) write(ctx context.Context, d *Document, over core.Object) error 
 			return err
 		}
 	}
+	d.leave(v.Team)
 	d.Version, d.Members, d.Written = version, v.Team, time.Now().UTC()
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -183,6 +185,13 @@ func (v *Vault) write(ctx context.Context, d *Document, over core.Object) error 
 		return fmt.Errorf("write vault: %w", err)
 	}
 	return nil
+}
+
+// leave notes the members who are not in the team any more: Rotate says what they know, whatever was written before it.
+func (d *Document) leave(team []core.Member) {
+	d.Former = slices.DeleteFunc(append(d.Former, d.Members...), func(m core.Member) bool {
+		return slices.ContainsFunc(m.Keys, func(k string) bool { return Holds(team, k) })
+	})
 }
 
 // newKey makes a new key for files that are written from now on.
@@ -214,9 +223,8 @@ func removed(before, now []core.Member) bool {
 func (v *Vault) Rotate(ctx context.Context) (*Rotation, error) {
 	r := &Rotation{Environment: v.Environment, Members: len(v.Team)}
 	err := v.Change(ctx, func(d *Document) error {
-		r.Gone = slices.DeleteFunc(slices.Clone(d.Members), func(m core.Member) bool {
-			return slices.ContainsFunc(m.Keys, func(k string) bool { return Holds(v.Team, k) })
-		})
+		d.leave(v.Team)
+		r.Gone, d.Former = d.Former, nil
 		if err := d.newKey(); err != nil {
 			return err
 		}
@@ -285,6 +293,7 @@ func (v *Vault) Put(ctx context.Context, d *Document, path string, mode fs.FileM
 		if err := d.newKey(); err != nil {
 			return err
 		}
+		d.leave(v.Team)
 		d.Members = v.Team
 	}
 	id, err := age.ParseX25519Identity(d.Keys[len(d.Keys)-1])

@@ -205,3 +205,29 @@ func TestKeyFiles(t *testing.T) {
 		t.Errorf("authorized: %q", got)
 	}
 }
+
+// TestFormer has a member who was removed, and a command that has written the vault before it is rotated: the rotation still
+// names the member, and once only.
+func TestFormer(t *testing.T) {
+	one, two := newPerson(t, "one"), newPerson(t, "two")
+	v := &Vault{
+		Objects: store.NewFolder(t.TempDir()), Environment: "lab", Team: []core.Member{one.Member, two.Member},
+		Identities: &Identities{Env: func(string) string { return one.identity }},
+	}
+	touch := func(d *Document) error { return v.Put(t.Context(), d, "ssh_key", 0o600, []byte("private")) }
+	if err := v.Change(t.Context(), touch); err != nil {
+		t.Fatal(err)
+	}
+	v.Team = v.Team[:1]
+	for range 2 {
+		if err := v.Change(t.Context(), touch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{1, 0} {
+		r, err := v.Rotate(t.Context())
+		if err != nil || len(r.Gone) != want || (want > 0) != (len(r.Exposed) > 0) {
+			t.Fatalf("gone: %+v, %v, want %d", r, err, want)
+		}
+	}
+}
