@@ -10,7 +10,7 @@ STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
 PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server php-pcov phpunit protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container zstd
 # What holds goroutines that share something, and is tested for it in tens of seconds.
-RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./core/server ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
+RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 LINTERS  := ansible-lint shellcheck
 RELEASE  := git jq
 # A release has all programs for PLATFORMS, and only troop for CLIENTS.

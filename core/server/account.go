@@ -50,7 +50,7 @@ type Account struct {
 	Created  time.Time       `json:"created"`
 }
 
-// places lists where the account has a role, in order.
+// Places lists where the account has a role, in order.
 func (a Account) Places() []string { return slices.Sorted(maps.Keys(a.Roles)) }
 
 // in is the role of the account in an environment of a pipeline; an empty environment is the pipeline itself.
@@ -123,15 +123,12 @@ func (s *Server) invite(name string, roles map[string]Role) (link string, err er
 	}
 	secret := secretText()
 	err = s.db.Update(func(tx *bbolt.Tx) error {
-		a, ok, err := get[Account](tx, accountsBucket, []byte(name))
+		_, known, err := get[Account](tx, accountsBucket, []byte(name))
+		if err == nil && !known {
+			err = put(tx, accountsBucket, []byte(name), Account{Name: name, Roles: roles, Created: time.Now()})
+		}
 		if err != nil {
 			return err
-		}
-		if !ok {
-			a = Account{Name: name, Roles: roles, Created: time.Now()}
-			if err := put(tx, accountsBucket, []byte(name), a); err != nil {
-				return err
-			}
 		}
 		return put(tx, invitesBucket, hashed(secret), invite{name, time.Now().Add(inviteLength)})
 	})

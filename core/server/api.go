@@ -166,6 +166,9 @@ func (s *Server) apiRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	run, err := p.Files.Run(r.Context(), id)
+	if unrecorded(err) {
+		err = &core.NotFoundError{What: "run", Name: string(id), Remedy: "it waits in the queue"}
+	}
 	return answer(w, run, err)
 }
 
@@ -179,11 +182,11 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) error {
 		out := openStream(w)
 		for e, err := range p.Files.Follow(ctx, id) {
 			if err != nil {
-				return nil //nolint:nilerr // the answer has begun; the client asks again
+				return nil // the answer has begun; the client asks again
 			}
 			data, err := json.Marshal(e)
 			if err != nil || out.send("event", data) != nil {
-				return nil //nolint:nilerr // the client is gone
+				return nil // the client is gone
 			}
 		}
 		_ = out.send("end", nil)
@@ -320,10 +323,9 @@ func Describe(routes []route) map[string]any {
 			parameters = append(parameters, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 		}
 		if t.Query != nil {
-			q := reflect.TypeOf(t.Query)
-			for i := range q.NumField() {
-				name, _, _ := strings.Cut(q.Field(i).Tag.Get("json"), ",")
-				parameters = append(parameters, map[string]any{"name": name, "in": "query", "schema": schema(reflect.Zero(q.Field(i).Type).Interface())})
+			for f := range reflect.TypeOf(t.Query).Fields() {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				parameters = append(parameters, map[string]any{"name": name, "in": "query", "schema": schema(reflect.Zero(f.Type).Interface())})
 			}
 		}
 		if parameters != nil {

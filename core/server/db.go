@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // The buckets of the database. Values are JSON.
@@ -33,7 +34,7 @@ func openDB(dir string) (db, error) {
 	}
 	file := filepath.Join(dir, "server.db")
 	b, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: time.Second})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return db{}, fmt.Errorf("another troop serve uses %s; stop it, or choose another folder with --data", file)
 	}
 	if err != nil {

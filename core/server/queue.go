@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -197,7 +198,7 @@ func (s *Server) startReady(ctx context.Context) error {
 func (s *Server) start(ctx context.Context, j Job) error {
 	v, ok := s.pipelines[j.Pipeline]
 	if !ok {
-		return s.drop(j, fmt.Errorf("the pipeline %s is not served any more", j.Pipeline))
+		return s.drop(ctx, j, fmt.Errorf("the pipeline %s is not served any more", j.Pipeline))
 	}
 	args := append(project.RunArguments(j.Manifest, j.Run, v.options), s.o.arguments()...)
 	log, err := os.OpenFile(filepath.Join(s.o.Data, "runs.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -213,7 +214,7 @@ func (s *Server) start(ctx context.Context, j Job) error {
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return errors.Join(s.drop(j, err), fmt.Errorf("start %s: %w", s.o.Program, err))
+		return errors.Join(s.drop(ctx, j, err), fmt.Errorf("start %s: %w", s.o.Program, err))
 	}
 	j.PID = cmd.Process.Pid
 	if err := s.putJob(j); err != nil {
@@ -247,7 +248,7 @@ func (s *Server) await(ctx context.Context, j Job) {
 		if err == nil && r.Status != core.Running {
 			break
 		}
-		if errors.As(err, new(*core.NotFoundError)) && time.Since(j.Started) > unseen && !alive(j.PID) {
+		if unrecorded(err) && time.Since(j.Started) > unseen && !alive(j.PID) {
 			break
 		}
 		select {
@@ -257,6 +258,11 @@ func (s *Server) await(ctx context.Context, j Job) {
 		}
 	}
 	s.end(ctx, j)
+}
+
+// unrecorded reports whether a run has no record, or none yet: its process begins.
+func unrecorded(err error) bool {
+	return errors.As(err, new(*core.NotFoundError)) || errors.Is(err, fs.ErrNotExist)
 }
 
 // alive reports whether a process exists. It is asked only where a wrong yes means to wait.
@@ -291,7 +297,7 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 		return err
 	}
 	r, err := p.Files.Run(ctx, j.Run.ID)
-	lost := errors.As(err, new(*core.NotFoundError))
+	lost := unrecorded(err)
 	if err != nil && !lost {
 		return err
 	}
@@ -304,10 +310,10 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 }
 
 // drop takes a job that cannot be started out of the queue, and records why.
-func (s *Server) drop(j Job, reason error) error {
+func (s *Server) drop(ctx context.Context, j Job, reason error) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) })
 	if v, ok := s.pipelines[j.Pipeline]; ok {
-		err = errors.Join(err, project.Refuse(context.Background(), filepath.Dir(j.Manifest), j.Run, v.options, reason))
+		err = errors.Join(err, project.Refuse(context.WithoutCancel(ctx), filepath.Dir(j.Manifest), j.Run, v.options, reason))
 	}
 	return err
 }
@@ -322,7 +328,7 @@ func (s *Server) cancel(ctx context.Context, v *served, id core.RunID, by string
 		return userError("run %s does not wait or go on here; who started it elsewhere ends it there", id.Short())
 	}
 	if j.Started.IsZero() {
-		return s.drop(j, fmt.Errorf("%s cancelled it while it waited", by))
+		return s.drop(ctx, j, fmt.Errorf("%s cancelled it while it waited", by))
 	}
 	p, err := v.read(ctx)
 	if err != nil {

@@ -38,7 +38,7 @@ type Options struct {
 	Program    string   // the troop program
 	Vars       []string // NAME=VALUE of the manifests' variables, for each of its commands
 	PluginDirs []string
-	Project   project.Options
+	Project    project.Options
 
 	Secrets map[string]string // of the webhooks, by the name of the pipeline in capitals, with _ for -; Everywhere: of all others
 	OIDC    OIDC
