@@ -156,6 +156,22 @@ func RunEnded(s Status) string {
 	return KindRunFailed
 }
 
+// PartEnded returns the status with which an event of a kind ends a stage, or the preparation of an environment; false: it
+// ends neither.
+func PartEnded(kind string) (Status, bool) {
+	switch kind {
+	case KindStagePassed, KindEnvironmentReady:
+		return Passed, true
+	case KindStageFailed, KindEnvironmentFailed:
+		return Failed, true
+	case KindStageSkipped:
+		return Skipped, true
+	case KindStageCancelled:
+		return Cancelled, true
+	}
+	return "", false
+}
+
 // TaskEvent is the event for the result of one task on one host.
 func TaskEvent(t TaskResult) Event {
 	e := Event{

@@ -134,19 +134,15 @@ func (v *runView) take(e core.Event) {
 	if p == nil {
 		return
 	}
+	if s, ok := core.PartEnded(e.Kind); ok {
+		p.end(e, s)
+		return
+	}
 	switch e.Kind {
 	case core.KindStageStarted, core.KindEnvironmentPreparing:
 		if p.Status != core.Running && p.Took == 0 {
 			p.Status, p.Started = core.Running, e.Time
 		}
-	case core.KindStagePassed, core.KindEnvironmentReady:
-		p.end(e, core.Passed)
-	case core.KindStageFailed, core.KindEnvironmentFailed:
-		p.end(e, core.Failed)
-	case core.KindStageSkipped:
-		p.end(e, core.Skipped)
-	case core.KindStageCancelled:
-		p.end(e, core.Cancelled)
 	case core.KindStageRetrying:
 		p.Findings, p.Figures, p.Tables = nil, nil, nil // they were the failed attempt's
 		p.Last = e.Summary

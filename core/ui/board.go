@@ -59,20 +59,16 @@ func (b *board) take(e core.Event) {
 	if r == nil {
 		return
 	}
+	if s, ok := core.PartEnded(e.Kind); ok {
+		r.end(e, s)
+		return
+	}
 	switch e.Kind {
 	case core.KindStageStarted, core.KindEnvironmentPreparing:
 		if r.status != core.Running {
 			r.status, r.started = core.Running, e.Time
 		}
 		r.last = ""
-	case core.KindStagePassed, core.KindEnvironmentReady:
-		r.end(e, core.Passed)
-	case core.KindStageFailed, core.KindEnvironmentFailed:
-		r.end(e, core.Failed)
-	case core.KindStageSkipped:
-		r.end(e, core.Skipped)
-	case core.KindStageCancelled:
-		r.end(e, core.Cancelled)
 	case core.KindStageRetrying:
 		r.findings, r.metrics, r.tables = nil, nil, nil // they were the failed attempt's
 		r.last = clean(e.Summary)
