@@ -74,6 +74,10 @@ test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; 
 soak: setup build ## an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
+screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots
+	@mkdir -p dist/screenshots
+	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab -count=1 -timeout 40m -run 'TestPipeline/(the_first|people)' ./core/e2e
+
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint,aws,soak ./...
 	@LINTER=$(CURDIR)/.tools/golangci-lint-$(GOLANGCI) go test -tags lint -run TestTreeArrows ./core/e2e
@@ -123,4 +127,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak lint bench fmt generate clean setup tools
+.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak screenshots lint bench fmt generate clean setup tools

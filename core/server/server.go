@@ -263,7 +263,8 @@ func (s *Server) guard(t route) http.Handler {
 				return
 			}
 		}
-		if err := t.handle(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c))); err != nil {
+		ctx := context.WithValue(context.WithValue(r.Context(), callerKey{}, c), fromKey{}, address(r))
+		if err := t.handle(w, r.WithContext(ctx)); err != nil {
 			s.fail(w, r, err)
 		}
 	})

@@ -204,7 +204,7 @@ func TestQueue(t *testing.T) {
 			t.Errorf("run %d is %s, want %s", i, got, want)
 		}
 	}
-	if r := p.get("/audit"); !strings.Contains(r.text, "cancel run "+ids[2].Short()) || !strings.Contains(r.text, "try") {
+	if r := p.get("/audit"); !strings.Contains(r.text, "cancel run "+ids[2].Short()) || !strings.Contains(r.text, "try") || strings.Count(r.text, "127.0.0.1") < 6 {
 		t.Errorf("the audit trail lacks acts: %s", r.text)
 	}
 }
