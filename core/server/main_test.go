@@ -116,7 +116,7 @@ trigger "push" {
 
 // world is a server with one pipeline.
 type world struct {
-	*testing.T
+	testing.TB
 	*Server
 	repo, dir, data string
 	url             string
@@ -124,9 +124,9 @@ type world struct {
 }
 
 // newWorld serves a folder, or, with remote, a repository that is mirrored.
-func newWorld(t *testing.T, remote bool) *world {
+func newWorld(t testing.TB, remote bool) *world {
 	t.Helper()
-	w := &world{T: t, repo: t.TempDir(), dir: t.TempDir(), data: t.TempDir()}
+	w := &world{TB: t, repo: t.TempDir(), dir: t.TempDir(), data: t.TempDir()}
 	t.Setenv(standIn, w.dir)
 	w.git("init", "-q", "-b", "main")
 	w.write("pipeline.hcl", manifestText)

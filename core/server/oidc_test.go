@@ -79,7 +79,7 @@ func (p *person) atProvider(authorize string) string {
 	if err != nil {
 		p.Fatal(err)
 	}
-	there := &person{world: &world{T: p.T, url: base.Scheme + "://" + base.Host}, client: p.client}
+	there := &person{world: &world{TB: p.TB, url: base.Scheme + "://" + base.Host}, client: p.client}
 	login := there.get(base.RequestURI()).header.Get("Location")
 	at, err := url.Parse(login)
 	if err != nil {
