@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -209,17 +208,8 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, name string) error
 	secret := secretText()
 	ends := time.Now().Add(sessionLength)
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		var old [][]byte
-		err := each(tx, sessionsBucket, false, func(key []byte, v session) bool {
-			if time.Now().After(v.Ends) {
-				old = append(old, slices.Clone(key))
-			}
-			return true
-		})
-		for _, key := range old {
-			err = errors.Join(err, put(tx, sessionsBucket, key, nil))
-		}
-		return errors.Join(err, put(tx, sessionsBucket, hashed(secret), session{name, ends}))
+		err := drop(tx, sessionsBucket, func(v session) bool { return time.Now().After(v.Ends) })
+		return cmp.Or(err, put(tx, sessionsBucket, hashed(secret), session{name, ends}))
 	})
 	if err != nil {
 		return err
@@ -356,17 +346,8 @@ func (s *Server) remove(name string) error {
 	}
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		err := put(tx, accountsBucket, []byte(name), nil)
-		for _, bucket := range [][]byte{sessionsBucket, tokensBucket, invitesBucket} {
-			var theirs [][]byte
-			err = cmp.Or(err, each(tx, bucket, false, func(key []byte, v session) bool { // all three name their account so
-				if v.Account == name {
-					theirs = append(theirs, slices.Clone(key))
-				}
-				return true
-			}))
-			for _, key := range theirs {
-				err = cmp.Or(err, put(tx, bucket, key, nil))
-			}
+		for _, bucket := range [][]byte{sessionsBucket, tokensBucket, invitesBucket} { // all three name their account so
+			err = cmp.Or(err, drop(tx, bucket, func(v session) bool { return v.Account == name }))
 		}
 		return err
 	})
@@ -407,17 +388,7 @@ func (s *Server) tokens(name string) (list []Token, err error) {
 // revoke ends the tokens of an account that have a label.
 func (s *Server) revoke(name, label string) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
-		var theirs [][]byte
-		err := each(tx, tokensBucket, false, func(key []byte, t Token) bool {
-			if t.Account == name && t.Label == label {
-				theirs = append(theirs, slices.Clone(key))
-			}
-			return true
-		})
-		for _, key := range theirs {
-			err = cmp.Or(err, put(tx, tokensBucket, key, nil))
-		}
-		return err
+		return drop(tx, tokensBucket, func(t Token) bool { return t.Account == name && t.Label == label })
 	})
 }
 

@@ -100,7 +100,7 @@ func (s *Server) apiRoutes(at string) []route {
 		return route{Method: http.MethodGet, Path: at + path, Role: Viewer, Own: true, Summary: summary, Answer: answer, handle: h}
 	}
 	post := func(path, summary string, role Role, body, answer any, h handler) route {
-		return route{Method: http.MethodPost, Path: at + path, Role: role, Summary: summary, Body: body, Answer: answer, handle: h}
+		return route{Method: http.MethodPost, Path: at + path, Role: role, Summary: summary, Body: body, Answer: answer, handle: s.once(h)}
 	}
 	return []route{
 		own("/pipelines", "List the pipelines that the caller may see", []pipelineAnswer{}, s.apiPipelines),
@@ -321,6 +321,12 @@ func Describe(routes []route) map[string]any {
 		var parameters []any
 		for _, m := range pathValue.FindAllStringSubmatch(t.Path, -1) {
 			parameters = append(parameters, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+		}
+		if t.Method == http.MethodPost {
+			parameters = append(parameters, map[string]any{
+				"name": "Idempotency-Key", "in": "header", "schema": map[string]any{"type": "string", "maxLength": mostKey},
+				"description": "A repetition with the same key and body does nothing, and is answered as the first one was.",
+			})
 		}
 		if t.Query != nil {
 			for f := range reflect.TypeOf(t.Query).Fields() {

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -22,6 +24,7 @@ var (
 	queueBucket    = []byte("queue")    // by sequence number
 	auditBucket    = []byte("audit")    // by sequence number
 	seenBucket     = []byte("seen")     // deliveries of webhooks, by sender and ID
+	answeredBucket = []byte("answered") // answers of the API, by account, path and Idempotency-Key
 )
 
 // db is what the server itself remembers: one file, whose transactions survive a crash of the process and of the machine.
@@ -41,7 +44,7 @@ func openDB(dir string) (db, error) {
 		return db{}, fmt.Errorf("open %s: %w", file, err)
 	}
 	err = b.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket} {
+		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, answeredBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -90,6 +93,21 @@ func each[T any](tx *bbolt.Tx, bucket []byte, fromEnd bool, f func(key []byte, v
 		}
 	}
 	return nil
+}
+
+// drop removes the values that gone takes.
+func drop[T any](tx *bbolt.Tx, bucket []byte, gone func(T) bool) error {
+	var keys [][]byte
+	err := each(tx, bucket, false, func(key []byte, v T) bool {
+		if gone(v) {
+			keys = append(keys, slices.Clone(key))
+		}
+		return true
+	})
+	for _, key := range keys {
+		err = cmp.Or(err, put(tx, bucket, key, nil))
+	}
+	return err
 }
 
 // add writes a value under the next sequence number, which it returns.

@@ -26,7 +26,7 @@ import (
 )
 
 // standIn is the variable with the folder of a stand-in for the troop program: this test binary, which records runs as
-// troop does, until the folder has a file "go", and repeats what else it is told. The real program is in core/e2e.
+// troop does, as long as the file "go" in the folder says, for ever without it, and repeats what else it is told. The real program is in core/e2e.
 const standIn = "TROOP_STAND_IN"
 
 func TestMain(m *testing.M) {
@@ -75,7 +75,9 @@ func actAsTroop(dir string, args []string) int {
 	}
 	say(core.Event{Source: "build.app", Kind: core.KindStageStarted, Summary: "started"})
 	for n := 1; ; n++ {
-		if _, err := os.Stat(filepath.Join(dir, "go")); err == nil || ctx.Err() != nil {
+		text, err := os.ReadFile(filepath.Join(dir, "go"))
+		length, _ := time.ParseDuration(string(text))
+		if err == nil && time.Since(r.Started) > length || ctx.Err() != nil {
 			break
 		}
 		say(core.Event{Source: "build.app", Kind: core.KindLog, Summary: fmt.Sprintf("line %d <b>&", n)})
@@ -209,10 +211,14 @@ func (w *world) write(name, text string) {
 	}
 }
 
-// free lets all runs end.
-func (w *world) free() {
+// free lets all runs end, at once or after so long.
+func (w *world) free(after ...time.Duration) {
 	w.Helper()
-	if err := os.WriteFile(filepath.Join(w.dir, "go"), nil, 0o600); err != nil {
+	text := "0s"
+	if len(after) > 0 {
+		text = after[0].String()
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "go"), []byte(text), 0o600); err != nil {
 		w.Fatal(err)
 	}
 }

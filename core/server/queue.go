@@ -53,7 +53,9 @@ type request struct {
 	reason  string
 	push    bool // only when a trigger of the manifest wants it
 	again   int
-	allowed func(environment string) error
+	// replaces is the job in whose place the run comes; 0: none.
+	replaces uint64
+	allowed  func(environment string) error
 }
 
 // enqueue puts a run into the queue, by the manifest of its commit.
@@ -89,6 +91,9 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 		var err error
 		j.Number = tx.Bucket(queueBucket).Sequence() + 1
 		if _, err = add(tx, queueBucket, j); err != nil {
+			return err
+		}
+		if err = put(tx, queueBucket, sequence(r.replaces), nil); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -285,28 +290,34 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 	if err != nil || !ok {
 		return err
 	}
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) }); err != nil {
-		return err
+	again, err := s.interrupted(ctx, now)
+	if again && err == nil {
+		o := now.Run
+		_, err = s.enqueue(ctx, s.pipelines[now.Pipeline], request{
+			options: o, by: now.By, again: now.Again + 1, replaces: now.Number, reason: fmt.Sprintf("run %s was interrupted", o.ID.Short()),
+		})
+		if err == nil || s.ctx.Err() != nil {
+			return nil // else the next server finds it
+		}
 	}
+	return errors.Join(err, s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(now.Number), nil) }))
+}
+
+// interrupted reports whether a run whose process is gone should be begun again.
+func (s *Server) interrupted(ctx context.Context, j Job) (bool, error) {
 	v, ok := s.pipelines[j.Pipeline]
-	if !ok {
-		return nil
+	if !ok || j.Ends || j.Again >= mostAgain {
+		return false, nil
 	}
 	p, err := v.read(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r, err := p.Files.Run(ctx, j.Run.ID)
-	lost := unrecorded(err)
-	if err != nil && !lost {
-		return err
+	if unrecorded(err) {
+		return true, nil
 	}
-	if now.Ends || now.Again >= mostAgain || !lost && (r.Status != core.Cancelled || !r.Ended.IsZero()) {
-		return nil
-	}
-	o := now.Run
-	_, err = s.enqueue(ctx, v, request{options: o, by: now.By, again: now.Again + 1, reason: fmt.Sprintf("run %s was interrupted", o.ID.Short())})
-	return err
+	return r.Status == core.Cancelled && r.Ended.IsZero(), err
 }
 
 // drop takes a job that cannot be started out of the queue, and records why.

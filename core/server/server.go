@@ -82,6 +82,7 @@ type Server struct {
 	stop    context.CancelFunc
 	feedsMu sync.Mutex
 	feeds   map[core.RunID]*feed
+	onceMu  sync.Mutex
 	goingMu sync.Mutex
 	going   map[uint64]*going
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -239,6 +241,64 @@ func TestInterruptedRun(t *testing.T) {
 	}
 }
 
+// TestKills kills runs at random and ends the server again and again: each request ends in a run that passed, or in as many as
+// were killed; no environment ever has two at a time; nothing stays in the queue.
+func TestKills(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, false)
+	p := w.person("p", Operator)
+	w.free(100 * time.Millisecond)
+	const requests = 40
+	for i := range requests {
+		p.run(url.Values{"environment": {[]string{"lab", "live"}[i%2]}, "reason": {fmt.Sprint("request ", i)}})
+	}
+	killed := 0
+	w.until("the queue is empty", func() bool {
+		list, err := w.queue()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch j := random.IntN(40); {
+		case j == 0:
+			w.leave()
+			w.serve(w.repo)
+		case j < len(list) && list[j].PID > 0 && killed < 30 && w.status(list[j].Run.ID) == core.Running:
+			if syscall.Kill(list[j].PID, syscall.SIGKILL) == nil {
+				killed++
+			}
+		}
+		return len(list) == 0
+	})
+	v, err := w.pipelines["shop"].read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := v.Files.Runs(t.Context(), store.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed, ends := 0, map[string]time.Time{}
+	for _, r := range slices.Backward(runs) { // the oldest first
+		if r.Started.Before(ends[r.Environment]) {
+			t.Errorf("run %s begins in %s before the one before it has ended", r.ID, r.Environment)
+		}
+		ends[r.Environment] = r.Ended
+		if err := v.Files.Verify(t.Context(), r.ID); err != nil {
+			t.Error(err)
+		}
+		if r.Status == core.Passed {
+			passed++
+		}
+	}
+	t.Logf("%d runs for %d requests, %d passed, %d kills", len(runs), requests, passed, killed)
+	// Whoever was killed was begun again, mostAgain times at most.
+	if passed < requests-killed/(mostAgain+1) || passed > requests || len(runs) > requests+killed {
+		t.Errorf("%d of %d requests passed, in %d runs with %d kills", passed, requests, len(runs), killed)
+	}
+}
+
 // TestActs are commands for somebody, whose words nobody mixes up with options.
 func TestActs(t *testing.T) {
 	t.Setenv(webhookSecret, "hush") // the server's own: no command knows it
@@ -421,6 +481,41 @@ func TestLive(t *testing.T) {
 		if got := strings.Count(r.text, fmt.Sprintf(`id="L%d"`, n)); got != 1 {
 			t.Errorf("line %d came %d times", n, got)
 		}
+	}
+}
+
+// TestRepeatedRequest starts one run, however often the same request is sent.
+func TestRepeatedRequest(t *testing.T) {
+	w := newWorld(t, false)
+	w.free()
+	p := w.person("p", Operator)
+	secret, err := w.token("p", "ci", Operator, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := w.nobody()
+	program.token = secret
+	send := func(key, body string) reply {
+		return program.do(http.MethodPost, "/api/v1/pipelines/shop/runs", strings.NewReader(body), map[string]string{"Idempotency-Key": key})
+	}
+	first := send("a", `{"environment":"lab"}`)
+	if first.status != http.StatusOK {
+		t.Fatalf("%d %s", first.status, first.text)
+	}
+	if again := send("a", `{"environment":"lab"}`); again.status != first.status || again.text != first.text {
+		t.Errorf("again: %d %s, want %s", again.status, again.text, first.text)
+	}
+	if other := send("a", `{"environment":"live"}`); other.status != http.StatusUnprocessableEntity {
+		t.Errorf("another body: %d %s", other.status, other.text)
+	}
+	if r := send("b", `{"environment":"none"}`); r.status < 400 {
+		t.Errorf("an environment that is not there: %d %s", r.status, r.text)
+	}
+	if next := send("b", `{"environment":"lab"}`); next.status != http.StatusOK || next.text == first.text {
+		t.Errorf("a key whose request had failed: %d %s", next.status, next.text)
+	}
+	if r := p.get("/audit"); strings.Count(r.text, "<td>run 0") != 2 {
+		t.Errorf("the audit trail has not two runs: %s", r.text)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +28,7 @@ type push struct {
 	Deleted bool   `json:"deleted"`
 }
 
-// memory is how long a delivery is remembered, so that it is not taken twice.
+// memory is how long a delivery, or a request with a key, is remembered, so that it is not taken twice.
 const memory = 7 * 24 * time.Hour
 
 // github takes what GitHub sends: https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
@@ -176,19 +175,8 @@ func accepted(w http.ResponseWriter, said string) error {
 // first reports whether a delivery is new, and remembers it.
 func (s *Server) first(key string) (fresh bool, err error) {
 	err = s.db.Update(func(tx *bbolt.Tx) error {
-		var old [][]byte
-		if err := each(tx, seenBucket, false, func(key []byte, t time.Time) bool {
-			if time.Since(t) > memory {
-				old = append(old, slices.Clone(key))
-			}
-			return true
-		}); err != nil {
+		if err := drop(tx, seenBucket, func(t time.Time) bool { return time.Since(t) > memory }); err != nil {
 			return err
-		}
-		for _, key := range old {
-			if err := put(tx, seenBucket, key, nil); err != nil {
-				return err
-			}
 		}
 		_, seen, err := get[time.Time](tx, seenBucket, []byte(key))
 		if err != nil || seen {
