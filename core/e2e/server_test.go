@@ -80,46 +80,53 @@ func (b *browser) shot(t *testing.T, name string) {
 	b.do(t, "the width as before", chromedp.EmulateViewport(1200, 800))
 }
 
-// startServer serves the project, and returns the link for the first owner.
-func (w *world) startServer(t *testing.T) (link string) {
+// startServer serves the project with the files in a folder, and returns its address. While nobody owns it, it says a link
+// for the first owner, too. It must end well, unless it is killed.
+func (w *world) startServer(t *testing.T, data string, owned bool) (server *os.Process, at, link string) {
 	t.Helper()
-	c := exec.Command(filepath.Join(w.bin, "troop"), "serve", w.dir, "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	c := exec.Command(filepath.Join(w.bin, "troop"), "serve", w.dir, "--listen", "127.0.0.1:0", "--data", data)
 	c.Dir, c.Env = w.dir, append(environ(), w.env...)
 	out, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Stdout = os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = c.Process.Signal(syscall.SIGTERM)
-		if err := c.Wait(); err != nil {
+		if err := c.Wait(); err != nil && !strings.Contains(err.Error(), "signal: killed") {
 			t.Errorf("the server ends with %v", err)
 		}
 	})
-	found := regexp.MustCompile(`http://\S+/invite/\S+`)
 	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if link = found.FindString(lines.Text()); link != "" {
-			go func() {
-				for lines.Scan() {
-					t.Log(lines.Text())
-				}
-			}()
-			return link
+	say := func(pattern string) string {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatal("the server ended at once")
 		}
+		m := regexp.MustCompile(pattern).FindStringSubmatch(lines.Text())
+		if m == nil {
+			t.Fatalf("the server says %q, want %s", lines.Text(), pattern)
+		}
+		return m[1]
 	}
-	t.Fatal("the server printed no link")
-	return ""
+	at = say(`^troop serves storefront at (http://\S+);`)
+	if !owned {
+		link = say(`password at (http://\S+)$`)
+	}
+	go func() {
+		for lines.Scan() { // so that it is not kept waiting
+		}
+	}()
+	return c.Process, at, link
 }
 
 // pages is a person's work on the pages of a server: from the first link over a run, the environment and a flag to what a
 // rollback would do.
 func pages(t *testing.T, w *world) {
-	link := w.startServer(t)
-	at, _, _ := strings.Cut(link, "/invite/")
+	data := t.TempDir()
+	server, at, link := w.startServer(t, data, false)
 	b := openBrowser(t, at)
 	b.do(t, "choose a password", chromedp.Navigate(link),
 		chromedp.SendKeys(`input[name=password]`, "correct horse battery"), chromedp.SendKeys(`input[name=again]`, "correct horse battery"),
@@ -159,4 +166,21 @@ func pages(t *testing.T, w *world) {
 	b.sees(t, "flag set")
 	b.sees(t, "look")
 	b.shot(t, "audit")
+
+	// The server dies in the middle of a run. The next one knows the person and finds the run, which has gone on.
+	b.do(t, "start a run", chromedp.Navigate(at+"/p/storefront"), chromedp.Click(`details > summary`, chromedp.NodeVisible),
+		chromedp.SetValue(`select[name=environment]`, "lab"), chromedp.SendKeys(`input[name=until]`, "test"),
+		chromedp.Click(`input[name=force]`), chromedp.Submit(`input[name=until]`))
+	b.sees(t, "build.app running")
+	var run string
+	b.do(t, "where it is shown", chromedp.Evaluate("location.pathname", &run))
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, at, _ = w.startServer(t, data, true)
+	b.do(t, "the run at the next server", chromedp.Navigate(at+run))
+	b.sees(t, "test.unit passed")
+	b.sees(t, "Run again")
+	b.do(t, "the queue", chromedp.Navigate(at+"/queue"))
+	b.sees(t, "Nothing waits.")
 }
