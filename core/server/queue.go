@@ -297,7 +297,7 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 			options: o, by: now.By, again: now.Again + 1, replaces: now.Number, reason: fmt.Sprintf("run %s was interrupted", o.ID.Short()),
 		})
 		if err == nil || s.ctx.Err() != nil {
-			return nil // else the next server finds it
+			return err // at its end, the server leaves the job to the next one
 		}
 	}
 	return errors.Join(err, s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(now.Number), nil) }))
