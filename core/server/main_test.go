@@ -84,6 +84,7 @@ func actAsTroop(dir string, args []string) int {
 		time.Sleep(10 * time.Millisecond)
 	}
 	r.Status, r.Stages[0].Status, r.Ended = core.Passed, core.Passed, time.Now()
+	r.Stages[0].Started, r.Stages[0].Ended = r.Started, r.Ended
 	if ctx.Err() != nil {
 		r.Status, r.Reason, r.Stages[0].Status = core.Cancelled, "interrupted by Ctrl-C (SIGINT)", core.Cancelled
 	}

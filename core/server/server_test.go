@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -516,6 +518,48 @@ func TestRepeatedRequest(t *testing.T) {
 	}
 	if r := p.get("/audit"); strings.Count(r.text, "<td>run 0") != 2 {
 		t.Errorf("the audit trail has not two runs: %s", r.text)
+	}
+}
+
+// TestDashboard has no panel for a figure that the server does not tell.
+func TestDashboard(t *testing.T) {
+	w := newWorld(t, false)
+	w.free()
+	p := w.person("p", Operator)
+	id := p.run(url.Values{"environment": {"lab"}})
+	w.until("the run passes", func() bool { return w.status(id) == core.Passed })
+	told := p.get("/metrics")
+	text, err := os.ReadFile("../../docs/grafana.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil || len(board.Panels) < 5 {
+		t.Fatalf("%d panels, %v", len(board.Panels), err)
+	}
+	figures := regexp.MustCompile(`\b(troop|process)_\w+`)
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			names := figures.FindAllString(target.Expr, -1)
+			if len(names) == 0 {
+				t.Errorf("%s: no figure of ours in %s", panel.Title, target.Expr)
+			}
+			for _, name := range names {
+				if !strings.Contains(told.text, "\n"+name+"{") && !strings.Contains(told.text, "\n"+name+" ") {
+					t.Errorf("%s: nobody tells %s", panel.Title, name)
+				}
+			}
+		}
+	}
+	for _, secret := range []string{"sentinel-secret", password} {
+		if strings.Contains(told.text, secret) {
+			t.Errorf("the figures tell %s", secret)
+		}
 	}
 }
 
