@@ -167,6 +167,14 @@ func pages(t *testing.T, w *world) {
 	b.sees(t, "look")
 	b.shot(t, "audit")
 
+	// What a stage shows may need a secret of its block, which the server itself does not know.
+	w.replace(t, "pipeline.hcl", "service {", "service {\n    environment = { KEY = secret.key }")
+	w.write(t, "pipeline.hcl", w.read(t, "pipeline.hcl")+"\nsecret \"key\" { file = \"case-key.hcl\" }\n")
+	w.write(t, "case-key.hcl", "sentinel-of-the-page")
+	b.do(t, "open the environment again", chromedp.Navigate(at+"/p/storefront/environments/lab"))
+	b.sees(t, "weights 2:1")
+	sh(t, w.dir, "git checkout -q pipeline.hcl && rm case-key.hcl")
+
 	// The server dies in the middle of a run. The next one knows the person and finds the run, which has gone on.
 	b.do(t, "start a run", chromedp.Navigate(at+"/p/storefront"), chromedp.Click(`details > summary`, chromedp.NodeVisible),
 		chromedp.SetValue(`select[name=environment]`, "lab"), chromedp.SendKeys(`input[name=until]`, "test"),

@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/git"
+	"github.com/seed-b96de936/troop/core/project"
 )
 
 // going is an act that goes on.
@@ -44,8 +45,25 @@ const (
 	actAnswer = 2 * time.Second
 )
 
-// do carries an act out: a command of the troop program, for a caller. words are its name and options, rest its arguments
-// after the manifest, which may hold anything. It returns when the command has ended, or after actAnswer.
+// command is a command of the troop program about a pipeline, for somebody. words are its name and options, rest its arguments
+// after the manifest, which may hold anything.
+func (s *Server) command(ctx context.Context, v *served, p *project.Project, by, environment string, words, rest []string) *exec.Cmd {
+	// Flags come first and then --, so that no argument is taken for a flag.
+	args := slices.Concat(words, s.o.arguments())
+	if environment != "" {
+		args = append(args, option("env", environment))
+	}
+	if v.options.State != "" {
+		args = append(args, option("state", v.options.State))
+	}
+	cmd := exec.CommandContext(ctx, s.o.Program, append(append(args, "--", p.File), rest...)...)
+	cmd.Dir, cmd.Env = p.Dir, s.actingFor(by)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
+}
+
+// do carries an act out: a command, as command makes it, for the caller. It returns when the command has ended, or after
+// actAnswer.
 func (s *Server) do(ctx context.Context, v *served, environment, reason string, words, rest []string) (Act, error) {
 	p, err := v.read(ctx)
 	if err != nil {
@@ -59,18 +77,7 @@ func (s *Server) do(ctx context.Context, v *served, environment, reason string, 
 	if a.Number, err = s.record(a); err != nil {
 		return a, err
 	}
-	// Flags come first and then --, so that no argument is taken for a flag.
-	args := slices.Concat(words, s.o.arguments())
-	if environment != "" {
-		args = append(args, "--env="+environment)
-	}
-	if v.options.State != "" {
-		args = append(args, "--state="+v.options.State)
-	}
-	args = append(append(args, "--", p.File), rest...)
-	cmd := exec.Command(s.o.Program, args...) //nolint:noctx // it outlives the request, and this process
-	cmd.Dir, cmd.Env = p.Dir, s.actingFor(by)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := s.command(context.WithoutCancel(ctx), v, p, byServer(by), environment, words, rest) // it outlives the request, and this process
 	g := &going{act: a, done: make(chan struct{})}
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -101,8 +108,11 @@ func (s *Server) actingFor(name string) []string {
 	env := slices.DeleteFunc(git.CleanEnv(os.Environ()), func(kv string) bool {
 		return strings.HasPrefix(kv, webhookSecret) || strings.HasPrefix(kv, oidcSecret+"=")
 	})
-	return append(env, "TROOP_USER="+name+" (troop serve)")
+	return append(env, "TROOP_USER="+name)
 }
+
+// byServer is how others see somebody who acts through the server.
+func byServer(name string) string { return name + " (troop serve)" }
 
 // finish reads what the command of an act says, to its end.
 func (s *Server) finish(g *going, cmd *exec.Cmd, out io.ReadCloser) {
@@ -276,6 +286,54 @@ func (v *served) action(ctx context.Context, typ, name string) (action, error) {
 	}
 	return list[i], nil
 }
+
+// lookAgain is how long what an action said is shown to others who ask.
+const lookAgain = 4 * time.Second
+
+// looked is what an action that changes nothing said.
+type looked struct {
+	at     time.Time
+	text   string
+	failed bool
+}
+
+// look calls an action that changes nothing, once for all who ask at about the same time. It is a process, too: the action's
+// stage may need secrets, which the server does not know.
+func (s *Server) look(ctx context.Context, v *served, env string, a action) (looked, error) {
+	key := v.Name + "/" + env + "/" + a.Type + "/" + a.Name
+	done := s.looks.DoChan(key, func() (any, error) {
+		if l, ok := s.lately.Load(key); ok && time.Since(l.(looked).at) < lookAgain {
+			return l, nil
+		}
+		short, cancel := context.WithTimeout(s.ctx, panelTime)
+		defer cancel()
+		p, err := v.read(short)
+		if err != nil {
+			return looked{}, err
+		}
+		out, err := s.command(short, v, p, "troop serve", env, []string{a.Type, a.Name}, nil).CombinedOutput()
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+			return looked{}, err
+		}
+		l := looked{time.Now(), s.masked(string(out)), err != nil}
+		s.lately.Store(key, l)
+		return l, nil
+	})
+	select {
+	case <-ctx.Done():
+		return looked{}, context.Cause(ctx)
+	case r := <-done:
+		return r.Val.(looked), r.Err
+	}
+}
+
+// The methods of looked are for the templates.
+
+// Text is what the action said.
+func (l looked) Text() string { return l.text }
+
+// Failed reports whether the action failed.
+func (l looked) Failed() bool { return l.failed }
 
 // call calls an action of a plugin with the arguments that were given.
 func (s *Server) call(ctx context.Context, v *served, environment string, a action, args map[string]string, reason string) (Act, error) {

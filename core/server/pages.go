@@ -539,34 +539,6 @@ func flagsOf(ctx context.Context, e *environment.Environment) (any, error) {
 	return struct{ Flags, Audit []flags.Flag }{list, audit}, err
 }
 
-// look calls an action that changes nothing, and returns what it shows.
-func (s *Server) look(ctx context.Context, v *served, env string, a action) (any, error) {
-	p, err := v.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var shown struct {
-		Tables []core.Table
-		Lines  []string
-	}
-	_, err = p.For(env).Call(ctx, core.CallOptions{Type: a.Type, Action: a.Name, Environment: env}, func(e core.Event) {
-		switch e.Kind {
-		case core.KindTable:
-			shown.Tables = append(shown.Tables, tableOfNew(e))
-		case core.KindLog:
-			shown.Lines = append(shown.Lines, s.masked(e.Summary))
-		}
-	})
-	return shown, err
-}
-
-// tableOfNew reads a table of an event that has not been through a journal.
-func tableOfNew(e core.Event) core.Table {
-	columns, _ := e.Data["columns"].([]string)
-	rows, _ := e.Data["rows"].([][]string)
-	return core.Table{Columns: columns, Rows: rows}
-}
-
 // planPage is the saved plan of an environment, as troop plan --html makes it, and its approval.
 func (s *Server) planPage(w http.ResponseWriter, r *http.Request) error {
 	ctx, v, name := r.Context(), s.of(r), r.PathValue("environment")

@@ -212,7 +212,7 @@ func (s *Server) start(ctx context.Context, j Job) error {
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(s.o.Program, args...) //nolint:noctx // it outlives this process
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = filepath.Dir(j.Manifest), s.actingFor(j.By), log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = filepath.Dir(j.Manifest), s.actingFor(byServer(j.By)), log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	j.Started = time.Now()
 	if err := s.putJob(j); err != nil {

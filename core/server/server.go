@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/project"
@@ -82,6 +83,8 @@ type Server struct {
 	stop    context.CancelFunc
 	feedsMu sync.Mutex
 	feeds   map[core.RunID]*feed
+	looks   singleflight.Group
+	lately  sync.Map // what an action said, by pipeline, environment and action
 	onceMu  sync.Mutex
 	goingMu sync.Mutex
 	going   map[uint64]*going
