@@ -301,7 +301,7 @@ type looked struct {
 // stage may need secrets, which the server does not know.
 func (s *Server) look(ctx context.Context, v *served, env string, a action) (looked, error) {
 	key := v.Name + "/" + env + "/" + a.Type + "/" + a.Name
-	done := s.looks.DoChan(key, func() (any, error) {
+	done := s.looks.DoChan(key, func() (any, error) { //nolint:contextcheck // others wait for it, too
 		if l, ok := s.lately.Load(key); ok && time.Since(l.(looked).at) < lookAgain {
 			return l, nil
 		}
