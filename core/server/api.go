@@ -299,7 +299,6 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
 
 // Describe makes the OpenAPI document of those routes that are of the API.
 func Describe(routes []route) map[string]any {
-	schemas := map[string]any{}
 	reflector := &jsonschema.Reflector{DoNotReference: true, Anonymous: true}
 	schema := func(v any) any { return reflector.ReflectFromType(reflect.TypeOf(v)) }
 	paths := map[string]map[string]any{}
@@ -350,7 +349,6 @@ func Describe(routes []route) map[string]any {
 		"info":    map[string]any{"title": "troop serve", "version": "1", "description": "Runs, environments and acts of the pipelines that a troop server serves."},
 		"paths":   paths,
 		"components": map[string]any{
-			"schemas":         schemas,
 			"securitySchemes": map[string]any{"token": map[string]any{"type": "http", "scheme": "bearer"}},
 		},
 		"security": []any{map[string]any{"token": []string{}}},

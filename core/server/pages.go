@@ -566,9 +566,9 @@ func (s *Server) planPage(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	body := struct {
-		Pipeline, Environment, Plan, Digest string
-		Wanted, Approves                    bool
-	}{v.Name, name, review.Name(), string(plan.Digest), review.Needed && review.Approval == nil && len(review.Refused) == 0, callerOf(ctx).in(v.Name, name).atLeast(Approver)}
+		Pipeline, Environment, Plan string
+		Wanted, Approves            bool
+	}{v.Name, name, review.Name(), review.Needed && review.Approval == nil && len(review.Refused) == 0, callerOf(ctx).in(v.Name, name).atLeast(Approver)}
 	t := append(trail(v.Name), link{name, fmt.Sprintf("/p/%s/environments/%s", url.PathEscape(v.Name), url.PathEscape(name))})
 	return s.render(w, r, "plan", page{Title: "plan " + review.Name(), Trail: t, Body: body})
 }

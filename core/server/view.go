@@ -61,8 +61,7 @@ type figure struct {
 	Values             []float64
 }
 
-// Broken reports whether a figure of a failed stage is beyond its limit, as far as one value tells: a stage knows in which
-// direction its limits hold, a page does not.
+// Several reports whether the figure has had values enough for a line.
 func (f *figure) Several() bool { return len(f.Values) > 1 }
 
 // newRunView begins with the record of a run.
