@@ -5,18 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/loader"
-	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/project"
 )
 
@@ -28,13 +26,13 @@ func (a *app) wantsActions(root *cobra.Command, args []string) bool {
 
 // actionCmds makes a command for every plugin that has actions. For a plugin that cannot be used, the command says why.
 func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
-	a.pluginDirs = pluginDirsIn(args)
+	a.pluginDirs = line.PluginDirs(args)
 	l, err := a.loader()
 	if err != nil {
 		return nil
 	}
 	// The manifest is not read yet: no plugin is executed that the lock in its folder does not name.
-	if _, a.plugins, err = project.Locked(l, folderIn(args)); err != nil {
+	if _, a.plugins, err = project.Locked(l, line.Folder(args)); err != nil {
 		a.plugins = l.Locked(&loader.Lock{File: loader.LockFile}) // the command itself reports what is wrong with the lock
 	}
 	var cmds []*cobra.Command
@@ -56,28 +54,6 @@ func (a *app) actionCmds(ctx context.Context, args []string) []*cobra.Command {
 		cmds = append(cmds, c)
 	}
 	return cmds
-}
-
-// pluginDirsIn reads --plugin-dir before all other flags: it decides which commands there are.
-func pluginDirsIn(args []string) []string {
-	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	f.ParseErrorsAllowlist.UnknownFlags = true
-	f.Usage = func() {}
-	dirs := f.StringArray("plugin-dir", nil, "")
-	_ = f.Parse(args) // the command itself reports mistakes
-	return *dirs
-}
-
-// folderIn is the folder of the manifest that a command line names.
-func folderIn(args []string) string {
-	for _, arg := range args {
-		if path, _ := manifestArg([]string{arg}); path != "" {
-			if file, diags := manifest.Find(path); !diags.HasErrors() {
-				return filepath.Dir(file)
-			}
-		}
-	}
-	return "."
 }
 
 func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
@@ -106,9 +82,9 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 			}
 			values, rest, err := action.Named(rest)
 			if err != nil {
-				return usage(err)
+				return line.Usage(err)
 			}
-			if err := want(rest); err != nil {
+			if err := line.Want(rest); err != nil {
 				return err
 			}
 			for name, v := range flags {
@@ -161,7 +137,7 @@ func (a *app) call(ctx context.Context, p *project.Project, o core.CallOptions) 
 		return nil
 	}
 	if several, ok := errors.AsType[*engine.AmbiguousError](err); ok {
-		return usage(several)
+		return line.Usage(several)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core/bus"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/notify"
 )
@@ -38,7 +39,7 @@ func (a *app) alertsCmd() *cobra.Command {
 	silence := sub("silence [MANIFEST] MATCH", "Tell nobody of alerts of a key, a kind or a host, for a while", []string{"MATCH"},
 		func(ctx context.Context, s *bus.State, args []string) error {
 			if length <= 0 {
-				return usage(errors.New("--for wants a duration above zero, such as 2h"))
+				return line.Usage(errors.New("--for wants a duration above zero, such as 2h"))
 			}
 			until := time.Now().Add(length)
 			err := notify.Silence{Match: args[0], Until: until, By: environment.User(), Reason: reason}.Put(ctx, s)

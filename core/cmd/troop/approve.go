@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/terraform"
 )
@@ -22,7 +23,7 @@ have read, as troop plan shows it; without it, approve shows the plan and asks.`
 			}
 			defer e.Close()
 			if len(rest) > 1 {
-				return want(rest[1:])
+				return line.Want(rest[1:])
 			}
 			ctx := c.Context()
 			review, err := e.ToApprove(ctx, rest...)

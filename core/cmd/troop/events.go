@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 )
 
@@ -30,7 +31,7 @@ func (a *app) eventsCmd() *cobra.Command {
 					a.ui.Event(ev)
 					return nil
 				})
-				return unlessEnded(ctx, err)
+				return line.UnlessEnded(ctx, err)
 			}
 			list, err := b.Events(ctx, filter, 0)
 			if err != nil {
@@ -48,12 +49,4 @@ func (a *app) eventsCmd() *cobra.Command {
 	f.StringSliceVar(&kinds, "kind", nil, "only kinds that begin so, such as process")
 	f.StringSliceVar(&severities, "severity", nil, "only info, warning, alert or resolved")
 	return c
-}
-
-// unlessEnded drops the error of a command that runs until it is interrupted.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/project"
 )
@@ -22,8 +23,8 @@ Exit status: 0 the layout is the usual one now, 1 with --check: it is not, 2 the
 			if len(args) == 1 && args[0] == "-" {
 				return a.formatInput()
 			}
-			path, rest := manifestArg(args)
-			if err := want(rest); err != nil {
+			path, rest := line.Manifest(args)
+			if err := line.Want(rest); err != nil {
 				return err
 			}
 			return a.formatFile(path, check)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/manifest/graph"
 )
 
@@ -17,7 +18,7 @@ func (a *app) graphCmd() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			draw := graph.Drawings[format]
 			if draw == nil {
-				return usage(fmt.Errorf("--format %s: want text, dot or svg", format))
+				return line.Usage(fmt.Errorf("--format %s: want text, dot or svg", format))
 			}
 			p, err := a.loadAlone(args)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/hook"
 )
@@ -84,8 +85,8 @@ func (a *app) hook() (*hook.Hook, error) {
 
 // hooked returns the repository that gets the hook, and what the hook calls.
 func (a *app) hooked(ctx context.Context, args []string, manifest string) (*git.Repository, []string, error) {
-	path, rest := manifestArg(args)
-	if err := want(rest); err != nil {
+	path, rest := line.Manifest(args)
+	if err := line.Want(rest); err != nil {
 		return nil, nil, err
 	}
 	h, err := a.hook()

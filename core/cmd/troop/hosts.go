@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/remote"
 )
@@ -67,12 +68,12 @@ console shows, or with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 func (a *app) completeHosts(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	e, rest, err := a.openLeniently(c, args)
 	if err != nil || len(rest) > 0 {
-		return offer(nil, err)
+		return line.Offer(nil, err)
 	}
 	hosts, err := e.Hosts()
 	var names []string
 	for _, h := range hosts {
 		names = append(names, cobra.CompletionWithDesc(string(h.Name), h.Role))
 	}
-	return offer(names, err)
+	return line.Offer(names, err)
 }

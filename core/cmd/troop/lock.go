@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/project"
 )
 
@@ -22,7 +23,7 @@ dead one after half a minute.`,
 				return err
 			}
 			if !p.Files.Shared() {
-				return usage(fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env))
+				return line.Usage(fmt.Errorf("the lock on environment %s ends with its process; troop lock show names it", env))
 			}
 			l, err := p.Files.LeaseOn(c.Context(), env)
 			if err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 )
 
 func (a *app) logsCmd() *cobra.Command {
@@ -16,7 +18,7 @@ func (a *app) logsCmd() *cobra.Command {
 				return err
 			}
 			if len(rest) > 2 {
-				return usage(errors.New("want a run and one stage at most"))
+				return line.Usage(errors.New("want a run and one stage at most"))
 			}
 			run, source, err := p.FindSource(c.Context(), rest)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/reference"
 	"github.com/seed-b96de936/troop/core/scaffold"
@@ -34,7 +35,7 @@ func (a *app) describeCmd() *cobra.Command {
 			}
 			page := reference.Pages[format]
 			if page == nil {
-				return usage(fmt.Errorf("--format %s: want text, markdown or json", format))
+				return line.Usage(fmt.Errorf("--format %s: want text, markdown or json", format))
 			}
 			d, _, err := a.plugins.Describe(c.Context(), args[0])
 			if err != nil {
@@ -56,9 +57,9 @@ func (a *app) describeCmd() *cobra.Command {
 func (a *app) completePlugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	l, err := a.loader()
 	if err != nil || len(args) > 0 {
-		return offer(nil, err)
+		return line.Offer(nil, err)
 	}
-	return offer(l.Types(), nil)
+	return line.Offer(l.Types(), nil)
 }
 
 func (a *app) newCmd() *cobra.Command {
@@ -82,7 +83,7 @@ this troop was built in, or from the one that --sdk names.`,
 				}
 			}
 			if err := scaffold.CheckName(name, taken); err != nil {
-				return usage(err)
+				return line.Usage(err)
 			}
 			sdk, err := scaffold.FindSDK(checkout)
 			if err != nil {

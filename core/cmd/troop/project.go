@@ -5,37 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/flagcmd"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/ui"
 	"github.com/seed-b96de936/troop/core/vault"
 )
-
-// manifestArg takes the manifest off the arguments when the first one is one.
-func manifestArg(args []string) (path string, rest []string) {
-	if len(args) == 0 {
-		return "", nil
-	}
-	first := args[0]
-	if strings.HasSuffix(first, ".hcl") || strings.HasSuffix(first, "/") {
-		return first, args[1:]
-	}
-	if first == "." || first == ".." || strings.ContainsRune(first, filepath.Separator) {
-		if info, err := os.Stat(first); err == nil && info.IsDir() {
-			return first, args[1:]
-		}
-	}
-	return "", args
-}
 
 // offline are the commands that do not use the store.
 var offline = []string{"troop validate", "troop graph", "troop fmt", "troop init", "troop plugin lock", "troop vault identity"}
@@ -57,7 +39,7 @@ func (a *app) options() (project.Options, error) {
 	for _, v := range a.vars {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok {
-			return project.Options{}, usage(fmt.Errorf("--var %s: want name=value", v))
+			return project.Options{}, line.Usage(fmt.Errorf("--var %s: want name=value", v))
 		}
 		vars[name] = value
 	}
@@ -76,7 +58,7 @@ type reader func(context.Context, string, project.Options) (*project.Project, er
 
 // read reads the project that the arguments name by one of project's functions, and returns the arguments after it.
 func (a *app) read(by reader, args []string) (*project.Project, []string, error) {
-	path, rest := manifestArg(args)
+	path, rest := line.Manifest(args)
 	o, err := a.options()
 	if err != nil {
 		return nil, rest, err
@@ -94,7 +76,7 @@ func (a *app) load(args []string) (*project.Project, []string, error) {
 func (a *app) loadAlone(args []string) (*project.Project, error) {
 	p, rest, err := a.load(args)
 	if err == nil {
-		err = want(rest)
+		err = line.Want(rest)
 	}
 	return p, err
 }
@@ -137,43 +119,24 @@ func (a *app) close() {
 	}
 }
 
-// want checks how many arguments are left after the manifest.
-func want(rest []string, names ...string) error {
-	if len(rest) == len(names) {
-		return nil
-	}
-	if len(names) == 0 {
-		return usage(fmt.Errorf("unexpected argument %q; a manifest ends in .hcl or is a folder written with a /", rest[0]))
-	}
-	return usage(fmt.Errorf("want the arguments %s, got %d", strings.Join(names, " "), len(rest)))
-}
-
-// offer completes an argument with names. Why there are none is not told: the user is in the middle of a line.
-func offer(names []string, err error) ([]string, cobra.ShellCompDirective) {
-	if err != nil {
-		names = nil
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-}
-
 func (a *app) completeEnvironments(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	a.offline = true
 	p, _, err := a.read(project.Read, args)
 	if err != nil {
-		return offer(nil, err)
+		return line.Offer(nil, err)
 	}
 	var names []string
 	for _, e := range p.Environments {
 		names = append(names, e.Name)
 	}
-	return offer(names, nil)
+	return line.Offer(names, nil)
 }
 
 // confirm asks a person. Where stdin is no terminal, it refuses and says what to do instead.
 func (a *app) confirm(question, otherwise string) error {
 	yes, err := a.ui.Confirm(a.in, question)
 	if errors.Is(err, ui.ErrNobody) {
-		return usage(errors.New("stdin is not a terminal; " + otherwise))
+		return line.Usage(errors.New("stdin is not a terminal; " + otherwise))
 	}
 	if err != nil || !yes {
 		return errors.New("not confirmed; nothing was changed")
@@ -189,20 +152,31 @@ func (a *app) sure(yes bool, question string) error {
 	return a.confirm(question, "pass --yes")
 }
 
-// usage is a mistake on the command line.
-func usage(err error) error { return &core.UsageError{Err: err} }
-
 // inEnvironment makes the function of a command that is about an environment and takes the arguments names after the
 // manifest.
 func (a *app) inEnvironment(run func(ctx context.Context, e *environment.Environment, args []string) error, names ...string) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		e, rest, err := a.open(c, args)
 		if err == nil {
-			err = want(rest, names...)
+			err = line.Want(rest, names...)
 		}
 		if err != nil {
 			return err
 		}
 		return run(c.Context(), e, rest)
 	}
+}
+
+func (a *app) flagCmd() *cobra.Command {
+	return flagcmd.New(a.openFlags, func() flagcmd.Output { return flagcmd.Output{UI: a.ui, Raw: a.out} })
+}
+
+// openFlags opens the flags that a command is about.
+func (a *app) openFlags(c *cobra.Command, args []string) (flagcmd.Opened, error) {
+	e, rest, err := a.open(c, args)
+	if err != nil {
+		return flagcmd.Opened{}, err
+	}
+	f, err := e.Flags()
+	return flagcmd.Opened{Flags: f, Environment: e.Name(), Rest: rest, Close: func() { _ = e.Close() }}, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/loader"
 	"github.com/seed-b96de936/troop/core/manifest"
@@ -88,7 +89,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	root.SetOut(&plain.Writer{To: a.out}) // a plugin describes its own commands
 	root.SetErr(&plain.Writer{To: a.errOut})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+		return line.Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&a.env, "env", "", "`environment` that the command is about")
@@ -115,35 +116,17 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 		}
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
-	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.lockCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(a.openFlags), a.eventsCmd(), a.alertsCmd())
+	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.stateCmd(), a.lockCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.flagCmd(), a.eventsCmd(), a.alertsCmd())
 	root.AddCommand(a.serveCmd(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && !c.Runnable() {
-			c.RunE = refuseUnknown
+			c.RunE = line.RefuseUnknown
 		}
 	}
 	return root
-}
-
-// refuseUnknown runs a command that has only subcommands. For an unknown one, cobra would print help and exit with 0.
-func refuseUnknown(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return c.Help()
-	}
-	remedy := "see " + c.CommandPath() + " --help"
-	var names []string
-	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	if near := core.Nearest(args[0], names); near != "" {
-		remedy = fmt.Sprintf("did you mean %q?", near)
-	}
-	return usage(fmt.Errorf("unknown command %q for %q; %s", args[0], c.CommandPath(), remedy))
 }
 
 // start reads the settings that all commands share.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/project"
 	"github.com/seed-b96de936/troop/core/store"
 )
@@ -39,14 +40,14 @@ failures, because a stage with on_failure = "continue" failed, ends with exit_wi
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.tag != "" {
 				if f.branch != "" || f.dirty {
-					return usage(errors.New("--tag goes with neither --branch nor --dirty"))
+					return line.Usage(errors.New("--tag goes with neither --branch nor --dirty"))
 				}
 				if !c.Flags().Changed("commit") {
 					f.commit = "refs/tags/" + f.tag
 				}
 			}
 			if f.dirty && c.Flags().Changed("commit") {
-				return usage(errors.New("--dirty runs the files of the work tree, --commit those of a commit: choose one"))
+				return line.Usage(errors.New("--dirty runs the files of the work tree, --commit those of a commit: choose one"))
 			}
 			if f.watch {
 				return a.watch(c.Context(), args, f)
@@ -77,7 +78,7 @@ func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
 	if f.dirty {
 		what = "the next change of a file"
 	}
-	path, _ := manifestArg(args)
+	path, _ := line.Manifest(args)
 	source := ""
 	look := func() (version string) {
 		if o, err := a.options(); err == nil {
@@ -114,7 +115,7 @@ func (a *app) runOnce(ctx context.Context, args []string, f runFlags) error {
 	p, err := a.loadAlone(args)
 	if err != nil {
 		if with, wrong := a.options(); f.id != "" && wrong == nil {
-			path, _ := manifestArg(args)
+			path, _ := line.Manifest(args)
 			err = errors.Join(err, project.Refuse(ctx, filepath.Dir(path), o, with, err))
 		}
 		return err
@@ -128,7 +129,7 @@ func (a *app) runOnce(ctx context.Context, args []string, f runFlags) error {
 	switch {
 	case err != nil:
 		if missing, ok := errors.AsType[*core.NotFoundError](err); ok { // of --until or --env: nothing has begun
-			return usage(missing)
+			return line.Usage(missing)
 		}
 		return err
 	case run.Status == core.PassedWithFailures && p.ExitWithFailures > 0:

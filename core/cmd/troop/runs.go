@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/store"
 )
 
@@ -14,7 +15,7 @@ func (a *app) runsCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			p, rest, err := a.record(args)
 			if err == nil {
-				err = want(rest)
+				err = line.Want(rest)
 			}
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 )
 
 func (a *app) showCmd() *cobra.Command {
@@ -19,7 +20,7 @@ func (a *app) tellRun(c *cobra.Command, args []string, tell func(core.Run, []cor
 		return err
 	}
 	if len(rest) > 1 {
-		return want(rest[1:])
+		return line.Want(rest[1:])
 	}
 	run, events, err := p.ReadRun(c.Context(), rest...)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 )
 
 func (a *app) sshCmd() *cobra.Command {
@@ -18,7 +20,7 @@ func (a *app) sshCmd() *cobra.Command {
 				return err
 			}
 			if len(rest) == 0 {
-				return usage(errors.New("want the name of a host; troop hosts lists them"))
+				return line.Usage(errors.New("want the name of a host; troop hosts lists them"))
 			}
 			command, err := e.SSHCommand(rest[0], rest[1:]...)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/terraform"
 )
@@ -62,7 +63,7 @@ func (a *app) stateHistoryCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			e, rest, err := a.openLeniently(c, args)
 			if err == nil {
-				err = want(rest)
+				err = line.Want(rest)
 			}
 			if err != nil {
 				return err
@@ -92,7 +93,7 @@ func (a *app) stateDiffCmd() *cobra.Command {
 			}
 			defer e.Close()
 			if len(rest) > 2 {
-				return want(rest, "A", "B")
+				return line.Want(rest, "A", "B")
 			}
 			var numbers []int
 			for _, arg := range rest {
@@ -309,7 +310,7 @@ func (a *app) agreeToRecover(yes bool) func(terraform.Difference) error {
 func (a *app) completeCopies(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	e, rest, err := a.openLeniently(c, args)
 	if err != nil || len(rest) > 1 {
-		return offer(nil, err)
+		return line.Offer(nil, err)
 	}
 	all, err := e.Copies()
 	var numbers []string
@@ -317,5 +318,5 @@ func (a *app) completeCopies(c *cobra.Command, args []string, _ string) ([]strin
 		about := "before " + x.Before.What + ", " + x.Before.Since.Local().Format(time.DateTime)
 		numbers = append(numbers, cobra.CompletionWithDesc(strconv.Itoa(x.Number), about))
 	}
-	return offer(numbers, err)
+	return line.Offer(numbers, err)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/project"
 )
 
@@ -14,12 +15,12 @@ func (a *app) validateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := want(rest); err != nil {
+			if err := line.Want(rest); err != nil {
 				return err
 			}
 			if a.env != "" {
 				if _, err := p.Environment(a.env); err != nil {
-					return usage(err)
+					return line.Usage(err)
 				}
 			}
 			diags := p.Validate(c.Context())

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 )
 
 func (a *app) verifyCmd() *cobra.Command {
@@ -25,7 +27,7 @@ Exit status: 0 all is as it was written, 1 something is not, 2 the manifest or t
 				return err
 			}
 			if len(rest) > 1 {
-				return usage(errors.New("want one run at most"))
+				return line.Usage(errors.New("want one run at most"))
 			}
 			runs, err := p.Runs(c.Context(), rest)
 			if err != nil {

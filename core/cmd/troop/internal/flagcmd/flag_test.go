@@ -1,4 +1,4 @@
-package main
+package flagcmd
 
 import (
 	"bytes"
@@ -12,14 +12,15 @@ import (
 
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/ui"
 )
 
 // TestFlagCommands says what an operator types, and reads, with a real Redis behind it. After each command line stands a
 // pattern of its output; "! " marks one that must fail.
 func TestFlagCommands(t *testing.T) {
 	b := redistest.Open(t, redistest.Start(t))
-	open := func(_ *cobra.Command, args []string) (*flags.Flags, string, []string, func(), error) {
-		return flags.Open(b), "lab", args, func() {}, nil
+	open := func(_ *cobra.Command, args []string) (Opened, error) {
+		return Opened{Flags: flags.Open(b), Environment: "lab", Rest: args, Close: func() {}}, nil
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "flags.json")
@@ -88,9 +89,7 @@ func TestFlagCommands(t *testing.T) {
 	} {
 		verb, fails := strings.CutPrefix(c.args[0], "! ")
 		var out bytes.Buffer
-		a := &app{in: strings.NewReader(""), out: &out, errOut: &out}
-		a.start()
-		cmd := a.flagCmd(open)
+		cmd := New(open, func() Output { return Output{UI: ui.New(&out, &out, ui.Options{}), Raw: &out} })
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
 		cmd.SetArgs(append([]string{verb}, c.args[1:]...))
 		err := cmd.ExecuteContext(t.Context())

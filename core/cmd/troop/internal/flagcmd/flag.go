@@ -1,9 +1,11 @@
-package main
+// Package flagcmd is the command troop flag.
+package flagcmd
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -11,76 +13,80 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/flags"
+	"github.com/seed-b96de936/troop/core/ui"
 )
 
-// flagged opens the flags that a command is about. It returns the name of their environment, the arguments after the
-// manifest, and what closes them.
-type flagged func(c *cobra.Command, args []string) (fs *flags.Flags, env string, rest []string, done func(), err error)
+// Open opens the flags of the environment that a command line is about.
+type Open func(c *cobra.Command, args []string) (Opened, error)
 
-func (a *app) openFlags(c *cobra.Command, args []string) (*flags.Flags, string, []string, func(), error) {
-	e, rest, err := a.open(c, args)
-	if err != nil {
-		return nil, "", nil, nil, err
-	}
-	f, err := e.Flags()
-	if err != nil {
-		_ = e.Close()
-		return nil, "", nil, nil, err
-	}
-	return f, e.Name(), rest, func() { _ = e.Close() }, nil
+// Opened are the flags of an environment.
+type Opened struct {
+	Flags       *flags.Flags
+	Environment string   // its name
+	Rest        []string // of the arguments, after the manifest
+	Close       func()
 }
 
-// flagCommands are the subcommands of troop flag.
-type flagCommands struct {
-	*app
-	open   flagged
+// Output is where the commands print.
+type Output struct {
+	UI  *ui.UI
+	Raw io.Writer // for a file of flags, as it is
+}
+
+// commands are the subcommands of troop flag.
+type commands struct {
+	open   Open
+	output func() Output // known when a command runs
+	Output
 	env    string // that the command is about
 	reason string
 }
 
-func (a *app) flagCmd(open flagged) *cobra.Command {
-	f := &flagCommands{app: a, open: open}
+// New is the command, with its subcommands.
+func New(open Open, output func() Output) *cobra.Command {
+	f := &commands{open: open, output: output}
 	c := &cobra.Command{Use: "flag", Short: "Read and change the feature flags of an environment"}
 	c.AddCommand(f.list(), f.get(), f.set(), f.unset(), f.enable(), f.disable(), f.importFile(), f.exportFile(), f.watch(), f.audit())
 	return c
 }
 
 // sub is a subcommand that takes the arguments names after the manifest; nil: it checks them itself.
-func (f *flagCommands) sub(use, short string, names []string, run func(ctx context.Context, fs *flags.Flags, args []string) error) *cobra.Command {
+func (f *commands) sub(use, short string, names []string, run func(ctx context.Context, fs *flags.Flags, args []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, RunE: func(c *cobra.Command, args []string) error {
-		fs, env, rest, done, err := f.open(c, args)
+		o, err := f.open(c, args)
 		if err != nil {
 			return err
 		}
-		defer done()
-		f.env = env
+		defer o.Close()
+		f.Output, f.env = f.output(), o.Environment
 		if names != nil {
-			if err := want(rest, names...); err != nil {
+			if err := line.Want(o.Rest, names...); err != nil {
 				return err
 			}
 		}
-		return run(c.Context(), fs, rest)
+		return run(c.Context(), o.Flags, o.Rest)
 	}}
 }
 
 // changing adds what every command that changes a flag takes.
-func (f *flagCommands) changing(c *cobra.Command) *cobra.Command {
+func (f *commands) changing(c *cobra.Command) *cobra.Command {
 	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit trail")
 	return c
 }
 
-func (f *flagCommands) change() flags.Change {
+func (f *commands) change() flags.Change {
 	return flags.Change{By: environment.User(), Reason: f.reason}
 }
 
-func (f *flagCommands) list() *cobra.Command {
+func (f *commands) list() *cobra.Command {
 	stale := false
 	c := f.sub("list [MANIFEST]", "List all flags, and mark those whose end date has passed", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
 		t, err := fs.Table(ctx, stale)
 		if err == nil || len(t.Rows) > 0 {
-			f.ui.Table(t)
+			f.UI.Table(t)
 		}
 		return err
 	})
@@ -88,23 +94,23 @@ func (f *flagCommands) list() *cobra.Command {
 	return c
 }
 
-func (f *flagCommands) get() *cobra.Command {
+func (f *commands) get() *cobra.Command {
 	return f.sub("get [MANIFEST] NAME", "Print the value of a flag for a reader without a context", []string{"NAME"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
 		x, err := fs.Found(ctx, args[0])
 		if err != nil {
 			return err
 		}
-		f.ui.JSON(x)
+		f.UI.JSON(x)
 		if text, ok := x.Value.(string); ok {
-			f.ui.Printf("%s", text)
+			f.UI.Printf("%s", text)
 		} else {
-			f.ui.Printf("%s", x.Shown())
+			f.UI.Printf("%s", x.Shown())
 		}
 		return nil
 	})
 }
 
-func (f *flagCommands) set() *cobra.Command {
+func (f *commands) set() *cobra.Command {
 	var s flags.Setting
 	c := f.changing(f.sub("set [MANIFEST] NAME VALUE", "Set a flag for everybody, for a share, or where a rule holds", []string{"NAME", "VALUE"},
 		func(ctx context.Context, fs *flags.Flags, args []string) error {
@@ -113,12 +119,12 @@ func (f *flagCommands) set() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f.ui.JSON(x)
+			f.UI.JSON(x)
 			line := fmt.Sprintf("%s = %s (%s) in %s", x.Name, x.Shown(), x.Type(), f.env)
 			if len(x.Targeting) > 0 {
 				line += ", else by " + string(x.Targeting)
 			}
-			f.ui.Printf("%s", line)
+			f.UI.Printf("%s", line)
 			return nil
 		}))
 	c.Long = `Set a flag for everybody, for a share of the clients, or where a rule holds.
@@ -150,7 +156,7 @@ func optional[T any](to **T, parse func(string) (T, error)) func(string) error {
 	}
 }
 
-func (f *flagCommands) unset() *cobra.Command {
+func (f *commands) unset() *cobra.Command {
 	return f.changing(f.sub("unset [MANIFEST] NAME", "Remove a flag", []string{"NAME"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
 		_, err := fs.Update(ctx, args[0], f.change(), func(x *flags.Flag) error {
 			x.Unset = true
@@ -161,32 +167,32 @@ func (f *flagCommands) unset() *cobra.Command {
 }
 
 // switchTo writes the state of a flag that is there.
-func (f *flagCommands) switchTo(ctx context.Context, fs *flags.Flags, name, state string) error {
+func (f *commands) switchTo(ctx context.Context, fs *flags.Flags, name, state string) error {
 	x, err := fs.Switch(ctx, name, state, f.change())
 	if err == nil {
-		f.ui.JSON(x)
-		f.ui.Printf("%s is %s in %s", x.Name, strings.ToLower(state), f.env)
+		f.UI.JSON(x)
+		f.UI.Printf("%s is %s in %s", x.Name, strings.ToLower(state), f.env)
 	}
 	return err
 }
 
-func (f *flagCommands) enable() *cobra.Command {
+func (f *commands) enable() *cobra.Command {
 	return f.changing(f.sub("enable [MANIFEST] NAME", "Let a flag that was disabled work as before", []string{"NAME"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
 		return f.switchTo(ctx, fs, args[0], flags.Enabled)
 	}))
 }
 
-func (f *flagCommands) disable() *cobra.Command {
+func (f *commands) disable() *cobra.Command {
 	release := ""
 	c := f.sub("disable [MANIFEST] NAME | --release RELEASE", "Let the default in the code hold, for one flag or all of a release", nil,
 		func(ctx context.Context, fs *flags.Flags, args []string) error {
 			if release == "" {
-				if err := want(args, "NAME"); err != nil {
+				if err := line.Want(args, "NAME"); err != nil {
 					return err
 				}
 				return f.switchTo(ctx, fs, args[0], flags.Disabled)
 			}
-			if err := want(args); err != nil {
+			if err := line.Want(args); err != nil {
 				return err
 			}
 			names, err := fs.OfRelease(ctx, release)
@@ -199,51 +205,51 @@ func (f *flagCommands) disable() *cobra.Command {
 	return f.changing(c)
 }
 
-func (f *flagCommands) importFile() *cobra.Command {
+func (f *commands) importFile() *cobra.Command {
 	return f.changing(f.sub("import [MANIFEST] FILE", "Take over the flags in a file of flagd's", []string{"FILE"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
 		all, changed, err := fs.TakeOver(ctx, args[0], f.change())
 		if err != nil {
 			return err
 		}
-		f.ui.JSON(map[string]int{"flags": all, "changed": changed})
-		f.ui.Printf("%d of %d flags changed in %s", changed, all, f.env)
+		f.UI.JSON(map[string]int{"flags": all, "changed": changed})
+		f.UI.Printf("%d of %d flags changed in %s", changed, all, f.env)
 		return nil
 	}))
 }
 
-func (f *flagCommands) exportFile() *cobra.Command {
+func (f *commands) exportFile() *cobra.Command {
 	return f.sub("export [MANIFEST] FILE", "Write all flags to a file of flagd's; - is standard output", []string{"FILE"}, func(ctx context.Context, fs *flags.Flags, args []string) error {
 		data, err := fs.Export(ctx)
 		if err != nil {
 			return err
 		}
 		if args[0] == "-" {
-			_, err = f.out.Write(data)
+			_, err = f.Raw.Write(data)
 			return err
 		}
 		return os.WriteFile(args[0], data, 0o644)
 	})
 }
 
-func (f *flagCommands) watch() *cobra.Command {
+func (f *commands) watch() *cobra.Command {
 	return f.sub("watch [MANIFEST]", "Print every change until interrupted", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
 		err := fs.Follow(ctx, flags.Follower{
 			Stand: func([]flags.Flag) {}, Stopped: func(flags.Stops) {},
 			Change: func(x flags.Flag) {
-				f.ui.JSON(x)
-				f.ui.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, x.Shown(), x.Because())
+				f.UI.JSON(x)
+				f.UI.Printf("%s  %s = %s  by %s", x.Updated.Format(time.TimeOnly), x.Name, x.Shown(), x.Because())
 			},
-			Trouble: func(err error) { f.ui.Warnf("%v", err) },
+			Trouble: func(err error) { f.UI.Warnf("%v", err) },
 		})
-		return unlessEnded(ctx, err)
+		return line.UnlessEnded(ctx, err)
 	})
 }
 
-func (f *flagCommands) audit() *cobra.Command {
+func (f *commands) audit() *cobra.Command {
 	return f.sub("audit [MANIFEST]", "Show who changed what and why, the newest first", []string{}, func(ctx context.Context, fs *flags.Flags, _ []string) error {
 		t, err := fs.AuditTable(ctx, 100)
 		if err == nil {
-			f.ui.Table(t)
+			f.UI.Table(t)
 		}
 		return err
 	})
