@@ -74,6 +74,9 @@ test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; 
 soak: setup build ## an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
+rounds: setup ## kill the agent of maintenance 1,000 times among faults at random; ROUNDS=1000 SEED=1
+	@TROOP_ROUNDS="$(or $(ROUNDS),1000)" TROOP_ROUNDS_SEED="$(SEED)" go test -timeout 0 -v -count=1 -run TestKilledRounds ./plugins/maintenance
+
 screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots
 	@mkdir -p dist/screenshots
 	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab -count=1 -timeout 40m -run 'TestPipeline/(the_first|people)' ./core/e2e
@@ -127,4 +130,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak screenshots lint bench fmt generate clean setup tools
+.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak rounds screenshots lint bench fmt generate clean setup tools

@@ -198,7 +198,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 		Quarantine: c.Quarantine.Std(), Now: func() time.Time { return a.now() },
 	}
 	// A host that was replaced, and one whose journal was lost, have backups that the journal does not know.
-	a.rebuilds = err != nil || len(j.Receipts()) == 0
+	a.rebuilds = err != nil || j.Incomplete() || len(j.Receipts()) == 0
 	if a.memory, err = readMemory(info.StateDir); err != nil {
 		a.damaged = errors.Join(a.damaged, fmt.Errorf("read memory: %w", err))
 	}
@@ -288,6 +288,10 @@ func (a *agent) recover() {
 	done, err := a.rebuild()
 	if err != nil {
 		a.warn("rebuild the journal: %v", err)
+		return
+	}
+	if err := a.journal.Complete(); err != nil {
+		a.warn("%v", err)
 		return
 	}
 	a.rebuilds = false

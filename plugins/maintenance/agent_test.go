@@ -63,8 +63,8 @@ func TestCrash(t *testing.T) {
 				second := f.agent(nil)
 				f.ticks(second, 6)
 				second.Close()
-				if got := f.stored(); !slices.Contains(got, longLog) {
-					t.Fatalf("point %d: storage holds %d files, none whole", at, len(got))
+				if got := f.stored(); !slices.Equal(got, []string{longLog}) {
+					t.Fatalf("point %d: storage holds %d files, want the log, once", at, len(got))
 				}
 				left := slices.DeleteFunc(f.local(), func(n string) bool {
 					st, err := os.Stat(filepath.Join(f.logs, n))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -276,4 +277,11 @@ func (f *fixture) stored() []string {
 	return list
 }
 
-var longLog = strings.Repeat("GET / 200 1.2ms\n", 1000)
+// longLog is a log whose lines differ.
+var longLog = func() string {
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "GET /%d 200 1.2ms\n", i)
+	}
+	return b.String()
+}()

@@ -291,3 +291,38 @@ func TestDraw(t *testing.T) {
 		t.Errorf("%d of 3 drawn", len(got))
 	}
 }
+
+// TestRebuildSurvivesKills damages the journal, and kills the agents that start next before the storage host can be reached:
+// the missing receipts are taken from there afterwards.
+func TestRebuildSurvivesKills(t *testing.T) {
+	f := newFixture(t)
+	f.write("app.log", longLog)
+	a := f.agent(nil)
+	f.ticks(a, 3)
+	f.write("b.log", longLog)
+	f.ticks(a, 3)
+	a.Close()
+	file := filepath.Join(f.state, "journal.jsonl")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[20] ^= 1
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.away = true
+	for range 3 {
+		a := f.agent(nil)
+		a.Tick(t.Context())
+		a.Close()
+	}
+	f.away = false
+	b := f.agent(nil)
+	t.Cleanup(b.Close)
+	f.clock = f.clock.Add(time.Hour)
+	b.Tick(t.Context())
+	if got := len(b.journal.Receipts()); got != 2 || b.journal.Incomplete() {
+		t.Errorf("%d receipts, want 2; incomplete: %v", got, b.journal.Incomplete())
+	}
+}

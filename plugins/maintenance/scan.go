@@ -37,7 +37,7 @@ func (a *agent) scan() []wanted {
 		a.refuse(r.Name, l.Refused)
 		for _, f := range l.Orphans {
 			if _, ok := open[f.Path]; !ok {
-				if err := a.mover.Adopt(f, r.Name); err != nil {
+				if err := a.mover.Adopt(f, r); err != nil {
 					a.alert("journal.full", "journal", err.Error(), nil)
 				}
 				open[f.Path] = f.ID.Size

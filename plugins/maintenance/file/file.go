@@ -3,8 +3,10 @@
 package file
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -192,6 +194,54 @@ func Identify(f *os.File) (ID, error) {
 	return ID{
 		Dev: st.Dev, Inode: st.Ino, Size: st.Size, Disk: st.Blocks * 512, MTime: time.Unix(st.Mtim.Unix()), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid,
 	}, nil
+}
+
+// BeginsWith reports whether f begins with all of the content of part, and cannot have been written anew so far: part is not
+// short, and its end is nowhere else in it.
+func BeginsWith(f, part *os.File) (bool, error) {
+	st, err := part.Stat()
+	if err != nil {
+		return false, err
+	}
+	if st.Size() <= tailSize {
+		return st.Size() == 0, nil
+	}
+	tail := make([]byte, tailSize)
+	if _, err := part.ReadAt(tail, st.Size()-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	// Of both a piece, after the end of the one before: the tail may be across.
+	a, b := make([]byte, tailSize+pieceSize), make([]byte, pieceSize)
+	ends, kept := 0, 0
+	for at := int64(0); at < st.Size(); {
+		want := min(pieceSize, st.Size()-at)
+		n, err := part.ReadAt(a[kept:kept+int(want)], at)
+		m, errF := f.ReadAt(b[:n], at)
+		if err := errors.Join(notEOF(err), notEOF(errF)); err != nil {
+			return false, err
+		}
+		if n == 0 || m < n || !bytes.Equal(a[kept:kept+n], b[:n]) {
+			return false, nil
+		}
+		at += int64(n)
+		seen := a[:kept+n]
+		ends += bytes.Count(seen, tail)
+		kept = min(len(seen), len(tail)-1)
+		copy(a, seen[len(seen)-kept:])
+	}
+	return ends <= 1, nil
+}
+
+const (
+	tailSize  = 4 << 10   // bytes
+	pieceSize = 256 << 10 // bytes
+)
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // Create makes a new file with mode 0600. It never opens an existing one.

@@ -2,6 +2,7 @@ package file
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,5 +114,50 @@ func TestBelow(t *testing.T) {
 		if got := Below(name, "/a", "/c"); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestBeginsWith compares files with a part of them: only one whose end is not repeated tells that nothing was written anew.
+func TestBeginsWith(t *testing.T) {
+	lines := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "line %d\n", i)
+		}
+		return b.String()
+	}
+	long := lines(100_000) // several pieces
+	same := strings.Repeat("GET / 200\n", 100_000)
+	for name, test := range map[string]struct {
+		whole, part string
+		want        bool
+	}{
+		"a copy":         {long, long, true},
+		"more since":     {long + "more\n", long, true},
+		"cut":            {"", long, false},
+		"written anew":   {lines(50_000), long, false},
+		"another byte":   {strings.Replace(long, "line 77777", "line 77778", 1), long, false},
+		"repeats itself": {same + same, same, false},
+		"ends as before": {long + long, long + long, false},
+		"short":          {"started\n", "started\n", false},
+		"empty copy":     {long, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var files []*os.File
+			for _, text := range []string{test.whole, test.part} {
+				f, err := os.CreateTemp(t.TempDir(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = f.Close() })
+				if _, err := f.WriteString(text); err != nil {
+					t.Fatal(err)
+				}
+				files = append(files, f)
+			}
+			if got, err := BeginsWith(files[0], files[1]); got != test.want || err != nil {
+				t.Errorf("got %v, %v; want %v", got, err, test.want)
+			}
+		})
 	}
 }

@@ -23,7 +23,8 @@ import (
 // OpCopied before the truncation, OpReceipt before the removal.
 const (
 	OpClaim   = "claim"   // the file is about to be renamed (or copied)
-	OpCopied  = "copied"  // copytruncate: the copy is complete
+	OpCopied  = "copied"  // copytruncate: the copy has all that the file had, which is about to be cut
+	OpCut     = "cut"     // copytruncate: the file was cut
 	OpSent    = "sent"    // it is complete on the storage host, under its final name; without data: it must be sent again
 	OpReceipt = "receipt" // it was read back and is the same
 	OpDone    = "done"    // it is removed from the host
@@ -48,14 +49,16 @@ type Claim struct {
 	Path    file.Name `json:"path"`
 	Claimed file.Name `json:"claimed"` // its name in the same folder while it is being moved
 	Copy    bool      `json:"copy,omitempty"`
-	File    file.ID   `json:"file"` // at the time of the claim
+	Adopted bool      `json:"adopted,omitempty"` // with copy: whether it is complete is not known, as after copied
+	File    file.ID   `json:"file"`              // at the time of the claim
 }
 
 // Move is a file that is being moved. Only Append changes its fields.
 type Move struct {
 	ID      string
 	Claim   Claim
-	Copied  bool
+	Copied  bool             // the file may have been cut
+	Cut     bool             // it was
 	Sent    *storage.Object  // nil: not yet
 	Receipt *storage.Receipt // nil: not yet
 	Begun   time.Time        // when it was claimed
@@ -78,17 +81,22 @@ type Journal struct {
 	receipts  []storage.Receipt
 	byID      map[string]int // their places in receipts
 	added     int            // receipts since the process began
+	torn      bool           // its last line had no end
 }
 
 // Damage is an error of Open: lines of the journal could not be read. The journal is usable: it knows what the other lines
 // say. Receipts may be missing; the storage host has them as well.
 type Damage struct {
 	Lines int    // that could not be read
-	Aside string // a copy of the file
+	Aside string // a copy of the file; empty: there was no space for one
 }
 
 func (d *Damage) Error() string {
-	return fmt.Sprintf("%d lines of the journal are damaged; it is kept as %s", d.Lines, d.Aside)
+	text := fmt.Sprintf("%d lines of the journal are damaged", d.Lines)
+	if d.Aside != "" {
+		text += "; it is kept as " + d.Aside
+	}
+	return text
 }
 
 // Open reads the journal in a folder and rewrites it without finished moves. If lines are damaged, Open returns the journal
@@ -103,14 +111,24 @@ func Open(dir string) (*Journal, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	var damage error
-	if lines := j.replay(b); lines > 0 {
+	lines := j.replay(b)
+	if lines > 0 || j.torn {
+		// Without the mark, the next process must find the damage itself.
+		if err := os.WriteFile(j.mark(), nil, 0o600); errors.Is(err, unix.ENOSPC) {
+			return j, errors.Join(&Damage{Lines: lines}, j.open())
+		} else if err != nil {
+			return nil, fmt.Errorf("open journal: %w", err)
+		}
+	}
+	if lines > 0 {
 		aside := j.path + time.Now().UTC().Format(".damaged-20060102T150405.000")
 		if err := os.WriteFile(aside, b, 0o600); err != nil {
-			return nil, fmt.Errorf("open journal: %d damaged lines: %w", lines, err)
+			_ = os.Remove(aside) // it is incomplete
+			aside = ""
 		}
 		damage = &Damage{Lines: lines, Aside: aside}
 	}
-	if err := j.rewrite(); err != nil {
+	if err := j.rewrite(); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return nil, err
 	}
 	return j, damage
@@ -122,6 +140,7 @@ func (j *Journal) replay(b []byte) (damaged int) {
 	for len(b) > 0 {
 		line, rest, complete := bytes.Cut(b, []byte{'\n'})
 		if !complete {
+			j.torn = true
 			break
 		}
 		b = rest
@@ -177,7 +196,7 @@ func (j *Journal) may(r Record) error {
 		if r.Receipt == nil {
 			return fmt.Errorf("record %s of move %q has no receipt", r.Op, r.ID)
 		}
-	case OpCopied, OpSent, OpDone, OpBack:
+	case OpCopied, OpCut, OpSent, OpDone, OpBack:
 		if i < 0 {
 			return fmt.Errorf("unexpected record %s of move %q", r.Op, r.ID)
 		}
@@ -190,7 +209,7 @@ func (j *Journal) may(r Record) error {
 // apply changes what the journal knows. A record of a move that it does not know changes nothing.
 func (j *Journal) apply(r Record) {
 	if r.Op == OpClaim {
-		j.moves = append(j.moves, &Move{ID: r.ID, Claim: *r.Claim, Begun: r.Time})
+		j.moves = append(j.moves, &Move{ID: r.ID, Claim: *r.Claim, Copied: r.Claim.Adopted, Begun: r.Time})
 		return
 	}
 	if r.Op == OpReceipt && r.Receipt != nil {
@@ -207,6 +226,8 @@ func (j *Journal) apply(r Record) {
 		if r.File != nil {
 			m.Claim.File = *r.File
 		}
+	case OpCut:
+		m.Cut = true
 	case OpSent:
 		m.Sent, m.Receipt = r.Sent, nil
 	case OpReceipt:
@@ -280,6 +301,9 @@ func (j *Journal) rewrite() error {
 		if m.Copied {
 			errs = append(errs, put(Record{ID: m.ID, Op: OpCopied, Time: m.Begun}))
 		}
+		if m.Cut {
+			errs = append(errs, put(Record{ID: m.ID, Op: OpCut, Time: m.Begun}))
+		}
 		if m.Sent != nil {
 			errs = append(errs, put(Record{ID: m.ID, Op: OpSent, Time: m.Begun, Sent: m.Sent}))
 		}
@@ -296,7 +320,8 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// replace writes a new file and renames it. On a full disk it keeps the old one.
+// replace writes a new file and renames it. On a full disk it keeps the old one, which can still be appended to, and returns
+// ENOSPC.
 func (j *Journal) replace(b []byte) error {
 	temp := j.path + ".new"
 	err := os.WriteFile(temp, b, 0o600)
@@ -312,6 +337,11 @@ func (j *Journal) replace(b []byte) error {
 			return err
 		}
 	}
+	return errors.Join(err, j.open())
+}
+
+// open opens the file as it is, to append to it.
+func (j *Journal) open() error {
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -375,9 +405,37 @@ func (j *Journal) Receipt(id string) (storage.Receipt, bool) {
 	return j.receipts[i], true
 }
 
+// Of returns the receipt of a file that has not changed since, if there is one: a journal that was damaged may know no move
+// of it.
+func (j *Journal) Of(id file.ID) (storage.Receipt, bool) {
+	i := slices.IndexFunc(j.receipts, func(r storage.Receipt) bool { return r.File.Unchanged(id) })
+	if i < 0 {
+		return storage.Receipt{}, false
+	}
+	return j.receipts[i], true
+}
+
 // Receipts returns the receipts of finished moves, oldest first. The caller must not change them. A compaction keeps the
 // newest.
 func (j *Journal) Receipts() []storage.Receipt { return j.receipts }
+
+// mark is a file that exists while receipts may be missing: a line of the journal was damaged. A last line without an end
+// was truncated by a crash, unless it is the end that was damaged.
+func (j *Journal) mark() string { return j.path + ".incomplete" }
+
+// Incomplete reports whether receipts may be missing, also since an earlier process.
+func (j *Journal) Incomplete() bool {
+	_, err := os.Lstat(j.mark())
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// Complete says that no receipt is missing any more.
+func (j *Journal) Complete() error {
+	if err := os.Remove(j.mark()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 // Added counts receipts: those that the journal had when it was opened, and every one since.
 func (j *Journal) Added() int { return j.added }
@@ -405,7 +463,9 @@ func (j *Journal) Append(r Record) error {
 	j.ahead()
 	j.apply(r)
 	if j.size-j.compact > compactAfter {
-		return j.rewrite()
+		if err := j.rewrite(); !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
 	}
 	return nil
 }

@@ -33,9 +33,10 @@ const (
 	maxRemote = 200
 )
 
-// Ledger records steps.
+// Ledger records steps, and knows the receipts of files that have not changed since.
 type Ledger interface {
 	Append(r journal.Record) error
+	Of(id file.ID) (storage.Receipt, bool)
 }
 
 // Mover moves files. Every step can be repeated after any failure: it looks at what is there and continues from it. Not
@@ -125,7 +126,8 @@ func claimedName(id, base string) string {
 }
 
 // copyAndCut is logrotate's copytruncate. The writers are stopped for the cut, a few milliseconds. Those that cannot be lose
-// the lines that they write between the last read and the truncation. After a crash in between, the file is moved twice.
+// the lines that they write between the last read and the truncation. After a crash in between, Advance finds out whether the
+// file was cut.
 func (v *Mover) copyAndCut(ctx context.Context, d *file.Folder, id string, c journal.Claim) error {
 	src, _, err := d.Open(path.Base(string(c.Path)), unix.O_RDWR)
 	if err != nil {
@@ -170,7 +172,7 @@ func (v *Mover) copyAndCut(ctx context.Context, d *file.Folder, id string, c jou
 		return fmt.Errorf("truncate %s: %w", c.Path, err)
 	}
 	stopped.resume()
-	return errors.Join(dst.Sync(), src.Sync())
+	return errors.Join(dst.Sync(), src.Sync(), v.Ledger.Append(journal.Record{ID: id, Op: journal.OpCut}))
 }
 
 const (
@@ -193,14 +195,21 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 		return Waiting, err
 	}
 	defer f.Close()
-	if m.Claim.Copy && !m.Copied { // the agent died during the copy: the file itself is complete
-		if err := d.Remove(string(m.Claim.Claimed)); err != nil {
+	if (m.Copied || !m.Claim.Copy) && !id.Same(m.Claim.File) {
+		return Waiting, file.Refuse(f.Name(), "another file was put in its place")
+	}
+	if m.Claim.Copy && !m.Cut {
+		if cut, err := v.wasCut(d, m, f); err != nil {
+			return Waiting, err
+		} else if !cut { // the agent died before: the file itself is complete
+			if err := d.Remove(string(m.Claim.Claimed)); err != nil {
+				return Waiting, err
+			}
+			return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
+		}
+		if err := v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpCut}); err != nil {
 			return Waiting, err
 		}
-		return Dropped, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
-	}
-	if !id.Same(m.Claim.File) {
-		return Waiting, file.Refuse(f.Name(), "another file was put in its place")
 	}
 	if err := file.Released(f); err != nil {
 		if errors.Is(err, file.ErrHeld) && m.Receipt == nil && v.Now().Sub(m.Begun) >= HoldTime {
@@ -228,8 +237,51 @@ func (v *Mover) Advance(m *journal.Move) (Outcome, error) {
 	return v.dispose(d, m, f)
 }
 
+// wasCut finds out whether the file was cut after it was copied: then it has not the content of the copy any more. If that
+// cannot be told, it was: rather are lines there twice than not at all.
+func (v *Mover) wasCut(d *file.Folder, m *journal.Move, copied *os.File) (bool, error) {
+	if !m.Copied {
+		return false, nil
+	}
+	src, _, err := d.Open(path.Base(string(m.Claim.Path)), unix.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, file.ErrUnsafe) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	begins, err := file.BeginsWith(src, copied)
+	return !begins, err
+}
+
+// vouched returns the receipt of an earlier move of the file, of which the journal knows no more than that.
+func (v *Mover) vouched(f *os.File) (*storage.Receipt, error) {
+	id, err := file.Identify(f)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := v.Ledger.Of(id)
+	if !ok {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	sum, err := storage.Sum(f)
+	if err == nil && sum == r.SHA256 && storage.Fetch(v.Store, r.Object, io.Discard) == nil {
+		return &r, nil
+	}
+	return nil, err
+}
+
 // deliver sends the file, reads it back and writes its receipt.
 func (v *Mover) deliver(m *journal.Move, f *os.File) error {
+	if m.Sent == nil {
+		if r, err := v.vouched(f); err != nil || r != nil {
+			if err == nil {
+				err = v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpReceipt, Receipt: r})
+			}
+			return err
+		}
+	}
 	if m.Sent == nil {
 		s, err := storage.Send(v.Store, f, v.remote(m, ""), v.Compress)
 		if errors.Is(err, fs.ErrExist) { // an earlier attempt was cut off, or was damaged
@@ -316,8 +368,9 @@ func (v *Mover) giveBack(d *file.Folder, m *journal.Move) (Outcome, error) {
 	return Returned, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpBack})
 }
 
-// Adopt adds a claimed file that the journal does not know, because the journal was lost.
-func (v *Mover) Adopt(f rule.Found, name string) error {
+// Adopt adds a claimed file of a rule that the journal does not know, because the journal was lost. A copy belongs to the
+// agent.
+func (v *Mover) Adopt(f rule.Found, r rule.Rule) error {
 	rest := strings.TrimPrefix(path.Base(f.Path), rule.ClaimPrefix)
 	if len(rest) < ulid.EncodedSize+2 {
 		return nil
@@ -327,8 +380,9 @@ func (v *Mover) Adopt(f rule.Found, name string) error {
 		return nil //nolint:nilerr // not one of our names
 	}
 	// Everybody who may write to the folder can make such a name: the move gets an ID of its own.
+	copied := r.Reopen == "copytruncate" && f.ID.UID == uint32(os.Geteuid()) //nolint:gosec // a user id
 	return v.Ledger.Append(journal.Record{ID: ulid.Make().String(), Op: journal.OpClaim, Claim: &journal.Claim{
-		Rule: name, Root: file.Name(f.Root), Path: file.Name(path.Join(path.Dir(f.Path), base)), Claimed: file.Name(path.Base(f.Path)), File: f.ID,
+		Copy: copied, Adopted: copied, Rule: r.Name, Root: file.Name(f.Root), Path: file.Name(path.Join(path.Dir(f.Path), base)), Claimed: file.Name(path.Base(f.Path)), File: f.ID,
 	}})
 }
 

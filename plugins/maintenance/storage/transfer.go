@@ -70,6 +70,15 @@ func (m *meter) Write(p []byte) (int, error) {
 
 func (m *meter) digest() string { return "sha256:" + hex.EncodeToString(m.Sum(nil)) }
 
+// Sum hashes a file's content as a receipt does.
+func Sum(f *os.File) (string, error) {
+	m := newMeter()
+	if _, err := io.Copy(m, io.NewSectionReader(f, 0, 1<<62)); err != nil {
+		return "", fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	return m.digest(), nil
+}
+
 // Send reads a file once, and compresses, hashes and stores it. ErrChanged says that the file changed meanwhile.
 func Send(to Store, f *os.File, remote, compress string) (Object, error) {
 	before, err := file.Identify(f)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -19,25 +20,21 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 )
 
-// Server is a storage host in the test: a real SSH and SFTP server over TCP, whose connections can be cut
-// after some bytes.
+// Server is a storage host in the test: a real SSH and SFTP server over TCP, with faults.
 type Server struct {
-	Target storage.Target
-	Cut    atomic.Int64 // bytes that a new connection reads before it is closed; 0: no limit
+	Target   storage.Target
+	Cut      atomic.Int64 // bytes that a new connection reads before it is closed; 0: no limit
+	Stopped  atomic.Bool  // connections are closed at once
+	Parted   atomic.Bool  // the network loses all that is sent
+	Forged   atomic.Bool  // new connections see another host key
+	Damaging atomic.Bool  // a byte of what is stored changes
 }
 
 // New starts a storage host that keeps its files in dir. It ends with the test.
 func New(tb testing.TB, dir string) *Server {
 	tb.Helper()
-	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	signer, other := newSigner(tb), newSigner(tb)
 	clientPub, clientKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(hostKey)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -49,13 +46,15 @@ func New(tb testing.TB, dir string) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	conf := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	conf := ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if !bytes.Equal(key.Marshal(), allowed.Marshal()) {
 			return nil, errors.New("unknown key")
 		}
 		return nil, nil
 	}}
+	forged := conf
 	conf.AddHostKey(signer)
+	forged.AddHostKey(other)
 	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -71,7 +70,11 @@ func New(tb testing.TB, dir string) *Server {
 			if err != nil {
 				return
 			}
-			go h.serve(&cutConn{Conn: c, left: h.Cut.Load()}, conf)
+			use := &conf
+			if h.Forged.Load() {
+				use = &forged
+			}
+			go h.serve(&faultyConn{Conn: c, server: h, left: h.Cut.Load()}, use)
 		}
 	}()
 	return h
@@ -79,6 +82,9 @@ func New(tb testing.TB, dir string) *Server {
 
 func (h *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	defer c.Close()
+	if h.Stopped.Load() {
+		return
+	}
 	conn, chans, reqs, err := ssh.NewServerConn(c, conf)
 	if err != nil {
 		return
@@ -95,7 +101,7 @@ func (h *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 				_ = r.Reply(r.Type == "subsystem", nil)
 			}
 		}()
-		s, err := sftp.NewServer(ch)
+		s, err := sftp.NewServer(damaged{ch, h})
 		if err != nil {
 			return
 		}
@@ -103,14 +109,31 @@ func (h *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	}
 }
 
-// cutConn is closed after so many bytes were read.
-type cutConn struct {
-	net.Conn
-	left int64
+func newSigner(tb testing.TB) ssh.Signer {
+	tb.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return signer
 }
 
-func (c *cutConn) Read(p []byte) (int, error) {
+// faultyConn is closed after so many bytes were read, and stands still while the network is parted.
+type faultyConn struct {
+	net.Conn
+	server *Server
+	left   int64
+}
+
+func (c *faultyConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	for c.server.Parted.Load() && err == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if c.left > 0 {
 		if c.left -= int64(n); c.left <= 0 {
 			return 0, errors.Join(io.ErrUnexpectedEOF, c.Close())
@@ -118,3 +141,19 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// damaged is an SFTP channel in which bytes of large packets change: only those with a file's content are large.
+type damaged struct {
+	ssh.Channel
+	server *Server
+}
+
+func (d damaged) Read(p []byte) (int, error) {
+	n, err := d.Channel.Read(p)
+	if n > largePacket && d.server.Damaging.Load() {
+		p[n-1] ^= 1
+	}
+	return n, err
+}
+
+const largePacket = 2000 // bytes; a receipt has fewer
