@@ -98,6 +98,9 @@ fmt: tools ## format everything
 	@.tools/golangci-lint-$(GOLANGCI) fmt ./...
 	@terraform fmt -recursive terraform
 
+prices: ## renew core/price/prices.json from AWS' public price list (needs a network)
+	@go run ./core/price/refresh
+
 generate: ## regenerate code, the reference pages and docs/manifest.md
 	@go generate ./...
 
@@ -130,4 +133,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak rounds screenshots lint bench fmt generate clean setup tools
+.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak rounds screenshots lint bench fmt generate prices clean setup tools

@@ -162,6 +162,7 @@ type Review struct {
 	Approve    bool     // apply waits for an approval
 	Forbid     []string // create, update, replace, destroy
 	MaxDestroy int      // -1: no limit
+	MaxMonthly int      // US dollars; a plan that makes the environment cost more waits for an approval; 0: no limit
 	Rules      []string // absolute paths of Rego files
 	Drift      OnDrift
 }

@@ -65,6 +65,7 @@ environment "production" {
       approve     = true
       forbid      = ["destroy"]
       max_destroy = 2
+      max_monthly = 300
       rules       = ["policy/*.rego"]
       drift       = "stop"
     }

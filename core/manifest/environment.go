@@ -215,6 +215,13 @@ func (l *loader) review(b *hclsyntax.Block, s site) core.Review {
 			r.MaxDestroy = n
 		}
 	}
+	if a := b.Body.Attributes["max_monthly"]; a != nil {
+		if n, ok := l.integer(a, s); ok {
+			if r.MaxMonthly = n; n == 0 {
+				l.errorf(a.Expr.Range(), "Invalid number", "%q wants US dollars, such as 300. To approve every plan: approve = true.", a.Name)
+			}
+		}
+	}
 	if a := b.Body.Attributes["rules"]; a != nil {
 		patterns, _ := l.strs(a, s)
 		for i, pattern := range patterns {

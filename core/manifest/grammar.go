@@ -279,6 +279,7 @@ var reviewGrammar = schema{
 		{"approve", "bool", "apply waits for an approval", false},
 		{"forbid", "list(string)", "kinds of changes that are refused: create, update, replace, destroy", false},
 		{"max_destroy", "number", "the most resources that one apply may destroy", false},
+		{"max_monthly", "number", "US dollars a month at AWS' list prices, without data sent: a plan that makes the environment cost more, or more by something whose price is not known, waits for an approval", false},
 		{"rules", "list(string)", "files with rules of your own for plans, in Rego, such as \"policy/*.rego\"", false},
 		{"drift", "string", "what a run does about changes made outside troop: report or stop; without it, a run does not look for them", false},
 	},

@@ -21,6 +21,7 @@ type Approval struct {
 	By     string      `json:"by"`
 	From   string      `json:"from"` // machine
 	Time   time.Time   `json:"time"`
+	Cost   string      `json:"cost,omitempty"` // that the approver read
 	// Applied is when the plan was applied, which ends the approval.
 	Applied time.Time `json:"applied,omitzero"`
 }
@@ -39,6 +40,9 @@ func (w *Workspace) Approve(r *Review, by, from string) error {
 		return r.Err()
 	}
 	a := &Approval{ID: r.id(), Digest: r.Digest, Origin: r.Origin, By: by, From: from, Time: time.Now().UTC().Truncate(time.Second)}
+	if r.Cost != nil {
+		a.Cost = r.Cost.String()
+	}
 	if err := w.record(a); err != nil {
 		return fmt.Errorf("record approval: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/price"
 )
 
 // Action is what a plan does to a resource.
@@ -50,6 +51,7 @@ type Plan struct {
 	Hosts    []HostChange `json:"hosts,omitempty"`    // changes of the output "hosts"
 	Outputs  []string     `json:"outputs"`            // names of the outputs that change, sorted
 	Capacity []Capacity   `json:"capacity"`           // by name
+	Cost     *Cost        `json:"cost,omitempty"`     // nil: nothing that has a price
 
 	// Orphans are resources with the environment's tags that are in no state.
 	Orphans []core.Tagged `json:"orphans,omitempty"`
@@ -339,6 +341,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 		Hosts:    hostChanges(shown.OutputChanges[output]),
 		Capacity: capacities(shown.OutputChanges["capacity"]),
 	}
+	p.Cost = costOf(shown, r.hosts, price.Known())
 	p.Drift, p.Computed = outside(shown, r.changes(shown.ResourceDrift))
 	for _, name := range slices.Sorted(maps.Keys(shown.OutputChanges)) {
 		if a := shown.OutputChanges[name].Actions; !a.NoOp() {
@@ -360,6 +363,16 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 	var hidden *mask.Mask
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err
+	}
+	if p.Cost != nil {
+		for i, part := range p.Cost.Parts {
+			p.Cost.Parts[i].What = hidden.String(part.What)
+		}
+		for _, names := range [][]string{p.Cost.Unknown, p.Cost.New} {
+			for i, name := range names {
+				names[i] = hidden.String(name)
+			}
+		}
 	}
 	for i, h := range p.Hosts {
 		p.Hosts[i].Text = hidden.String(h.Text)

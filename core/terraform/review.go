@@ -28,6 +28,7 @@ type Review struct {
 	Refused  []string       `json:"refused"`            // reasons that no approval can override
 	Outdated []string       `json:"outdated,omitempty"` // inputs that changed since the plan was made
 	Needed   bool           `json:"approval_needed"`    // whether apply needs an approval
+	Costly   string         `json:"costly,omitempty"`   // why the cost asks for an approval
 	Approval *Approval      `json:"approval,omitempty"` // nil: not approved
 	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last approval, if it was for another plan
 
@@ -36,7 +37,8 @@ type Review struct {
 
 // Review checks a plan against the manifest's limits and the team's rules, and finds its approval.
 func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Review, error) {
-	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Needed: conf.Approve && !p.Empty(), arguments: w.arguments()}
+	r := &Review{Environment: w.Environment, Plan: p, Findings: []core.Finding{}, Costly: p.Cost.over(conf.MaxMonthly), arguments: w.arguments()}
+	r.Needed = (conf.Approve || r.Costly != "") && !p.Empty()
 	if w.Rules != nil && !p.Empty() {
 		findings, err := w.Rules.Judge(ctx, p.shown)
 		if err != nil {
@@ -113,6 +115,9 @@ type WaitsError struct{ Review *Review }
 
 func (e *WaitsError) Error() string {
 	s := fmt.Sprintf("plan %s (%s) waits for approval", e.Review.Name(), e.Review.Summary())
+	if costly := e.Review.Costly; costly != "" {
+		s += ": " + costly
+	}
 	if old := e.Review.Lapsed; old != nil {
 		s += fmt.Sprintf(": that of %s is for plan %s, and since then %s changed", old.By, name(old.ID), list(e.Review.differs(old.Digest, old.Origin)))
 	}

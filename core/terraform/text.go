@@ -101,7 +101,16 @@ func (r *Review) lines(verbose bool) []string {
 	for _, c := range r.Capacity {
 		say("  %s: %s", c.Name, strings.Join(c.Figures(), ", "))
 	}
+	if r.Cost != nil {
+		say("cost: %s", r.Cost)
+		for _, line := range r.Cost.Details() {
+			say("  %s", line)
+		}
+	}
 	say("environment %s: %s (plan %s)", r.Environment, r.Summary(), r.Name())
+	if r.Costly != "" {
+		say("waits for approval: %s", r.Costly)
+	}
 	for _, f := range r.Findings {
 		if f.Severity != "error" {
 			say("warning: %s: %s", place(f), f.Message)
