@@ -89,6 +89,7 @@ func TestReadPlan(t *testing.T) {
 				After:  map[string]any{"hosts": 3.0, "zones": map[string]any{"a": 2.0, "b": 1.0}},
 			},
 		},
+		Cost:  &Cost{Unknown: []string{"public addresses", "data to the internet"}}, // in no known region
 		shown: got.shown,
 	}
 	if !reflect.DeepEqual(got, want) {
