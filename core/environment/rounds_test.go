@@ -245,7 +245,7 @@ func (r *round) start(release string, judge func(p *player, request int) storete
 
 func calm(*player, int) storetest.Trouble { return storetest.Trouble{} }
 
-// TestRounds kills one of two processes, or cuts it from the store, at a random request. ROUNDS and SEED change how many
+// TestRounds kills one of two processes, cuts it from the store, or lets the store refuse it, at a random request. ROUNDS and SEED change how many
 // and which.
 func TestRounds(t *testing.T) {
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("ROUNDS"), "8"))
@@ -289,17 +289,19 @@ func TestRounds(t *testing.T) {
 // play plays a round and returns what happened in it.
 func (r *round) play(random *rand.Rand) (what string) {
 	r.t.Helper()
-	at, kill, lands := 1+random.IntN(45), random.IntN(2) == 0, random.IntN(2) == 0
+	at, kind, lands := 1+random.IntN(45), []string{"killed", "cut", "refused"}[random.IntN(3)], random.IntN(2) == 0
 	var once sync.Once
 	hit := func(p *player, n int) storetest.Trouble {
 		if n < at {
 			return storetest.Trouble{}
 		}
-		if !kill {
-			once.Do(func() { what = "cut" })
+		once.Do(func() { what = kind })
+		switch kind {
+		case "cut":
 			return storetest.Trouble{Cut: true}
+		case "refused": // for this one alone, which cannot know that
+			return storetest.Trouble{Status: http.StatusServiceUnavailable}
 		}
-		once.Do(func() { what = "killed" })
 		_ = p.cmd.Process.Kill()
 		return storetest.Trouble{Cut: !lands || n > at} // its last words may still arrive
 	}

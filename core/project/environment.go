@@ -88,7 +88,8 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 	if err := p.Files.Check(ctx, true); err != nil {
 		return err
 	}
-	n, err := p.Files.TakeOver(ctx, store.Open(from))
+	folder := store.Open(from)
+	n, err := p.Files.TakeOver(ctx, folder)
 	if err != nil {
 		return err
 	}
@@ -102,6 +103,13 @@ func (p *Project) TakeOver(ctx context.Context, from, command string) error {
 	}
 	for _, e := range p.Environments {
 		o.Name = e.Name
+		fence, err := folder.Fence(ctx, e.Name)
+		if err == nil {
+			err = p.Files.CountOn(ctx, e.Name, fence)
+		}
+		if err != nil {
+			return err
+		}
 		took, err := environment.TakeOver(ctx, o, filepath.Join(from, e.Name))
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
@@ -85,6 +86,66 @@ func TestRunWaitsForTheStore(t *testing.T) {
 		t.Error(err)
 	}
 	whole(t, truth, r.ID)
+}
+
+// TestMinuteOf503 has a store that, in the middle of a run, answers 503 for a whole minute, then is slow, then gives a
+// wrong byte. The run ends, is whole, and has kept its environment, for which another command waits.
+func TestMinuteOf503(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		truth := store.NewFolder(t.TempDir())
+		faults := &storetest.Faults{Objects: truth}
+		var said []string
+		note := func(line string) { said = append(said, line) }
+		open := func(note func(string)) *store.Files {
+			return store.OpenShared(t.TempDir(), store.Patient{Objects: faults, Wait: 2 * time.Minute, Say: note}, note)
+		}
+		f, other := open(note), open(nil)
+		lease, err := f.Lock(t.Context(), "lab", core.Holder{What: "the run"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waited := make(chan core.Lease)
+		r := storetest.NewRun(1)
+		begun := func() {
+			faults.Fail(away)
+			go func() {
+				next, err := other.Lock(t.Context(), "lab", core.Holder{What: "the next"}, func(core.Holder) {})
+				if err != nil {
+					t.Error(err)
+				}
+				waited <- next
+			}()
+			time.Sleep(time.Minute)
+			faults.Fail(func(string, string) error { time.Sleep(3 * time.Second); return nil })
+			time.Sleep(30 * time.Second)
+			var wrong atomic.Bool
+			faults.Fail(func(op, key string) error {
+				if op == "get" && !wrong.Swap(true) {
+					return &store.DamageError{File: key, Problem: "is damaged"}
+				}
+				return nil
+			})
+		}
+		begin, end := record(t, f, r, begun, nothing)
+		if err := errors.Join(begin, end); err != nil {
+			t.Error(err)
+		}
+		if lost(lease) {
+			t.Error("the run has lost its environment, which nobody else could take")
+		}
+		if err := errors.Join(lease.Release(), f.Close()); err != nil {
+			t.Error(err)
+		}
+		if next := <-waited; next.After != nil || next.Fence != lease.Fence+1 {
+			t.Errorf("the next holder took the place of %v, number %d after %d", next.After, next.Fence, lease.Fence)
+		} else if err := errors.Join(next.Release(), other.Close()); err != nil {
+			t.Error(err)
+		}
+		if all := strings.Join(said, "\n"); !strings.Contains(all, "the store does not do its work: ") || !strings.Contains(all, "503") {
+			t.Errorf("said %q", all)
+		}
+		whole(t, truth, r.ID)
+	})
 }
 
 // TestUnrecordedRunDoesNotBegin has a store that is away when a run begins: nothing of the run is left, here or there.

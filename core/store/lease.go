@@ -16,6 +16,9 @@ import (
 // leaseTime is how long an environment belongs to a holder that is not heard of.
 const leaseTime = 30 * time.Second
 
+// leasePatience is for how many times as long a holder keeps a lease that a busy store does not let it write.
+const leasePatience = 4
+
 // leaseFile is ENVIRONMENT/lease.json of a shared store. It is written on the condition that it has not changed, by the
 // holder again and again while it works. It stays when the lease is given back: the number has to grow.
 type leaseFile struct {
@@ -69,19 +72,22 @@ func (f *Files) lease(ctx context.Context, env string, h core.Holder, wait func(
 	nonce := core.NewID(time.Now())
 	var seen core.Object // the version of another holder's lease, and since when it has not changed
 	var since time.Time
-	told := false
+	told, wasAway := false, false
 	changed, stop := f.watch(leaseKey(env))
 	defer stop()
 	for {
+		asked := time.Now()
 		l, at, err := readLease(ctx, f.shared, env)
 		if err != nil {
 			return core.Lease{}, err
 		}
-		if at.Tag != seen.Tag {
+		away := time.Since(asked) >= length/5 // and perhaps for the holder as well, who gets the time to write again
+		wasAway = wasAway || away
+		if at.Tag != seen.Tag || away {
 			seen, since = at, time.Now()
 		}
 		// The store's own clock may have told already that nobody has written for long; it may count in seconds.
-		dead := time.Since(since) >= length || at.Age >= length+2*time.Second
+		dead := time.Since(since) >= length || at.Age >= length+2*time.Second && !wasAway
 		if l.Free || dead {
 			mine := leaseFile{Fence: l.Fence + 1, Holder: &h, Nonce: nonce}
 			began := time.Now()
@@ -151,16 +157,19 @@ func (f *Files) hold(env string, mine leaseFile, tag string, began time.Time) co
 }
 
 // beat writes the lease again and again, until ctx ends, or the lease is lost. Others take it a lease's time after they
-// have seen it written; so it is lost a little earlier, counted from before the last write that succeeded.
+// have seen it written; so it is lost a little earlier, counted from before the last write that succeeded. A store that
+// answers that it is busy lets nobody else in either: that time does not count, up to leasePatience. Should another holder
+// get through nevertheless, its greater number protects the hosts.
 func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *string, last time.Time) (lost bool) {
 	length := f.leaseTime()
+	heard := last // of the store
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(length / 5):
 		}
-		deadline := last.Add(length - length/5)
+		deadline := heard.Add(length - length/5)
 		began := time.Now()
 		next := *mine
 		next.Beat++
@@ -181,8 +190,12 @@ func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *stri
 			}
 			return false
 		case err == nil:
-			*mine, *tag, last = next, put.Tag, began
-		case errors.Is(err, core.ErrChanged) || time.Now().After(deadline):
+			*mine, *tag, last, heard = next, put.Tag, began, began
+		case errors.Is(err, core.ErrChanged):
+			return true
+		case busy(err) && time.Since(last) < leasePatience*length:
+			heard = time.Now()
+		case time.Now().After(deadline):
 			return true
 		}
 	}
@@ -214,6 +227,24 @@ func (f *Files) FreeLease(ctx context.Context, env string) (*core.Holder, error)
 		return nil, fmt.Errorf("free environment %s: %w", env, err)
 	}
 	return h, nil
+}
+
+// CountOn makes the number of the next holder of an environment greater than one that was given in another store: hosts
+// that have heard that one would not obey a smaller number.
+func (f *Files) CountOn(ctx context.Context, env string, fence int64) error {
+	for {
+		l, at, err := readLease(ctx, f.shared, env)
+		if err != nil || l.Fence >= fence {
+			return err
+		}
+		if !l.Free {
+			return &core.LockedError{Environment: env, Holder: *l.Holder}
+		}
+		l.Fence, l.Nonce = fence, core.NewID(time.Now())
+		if _, err = writeLease(ctx, f.shared, env, l, at.Tag); !errors.Is(err, core.ErrChanged) {
+			return err
+		}
+	}
 }
 
 // Lease says who holds an environment.

@@ -155,6 +155,12 @@ type failedRequest struct {
 func (e *failedRequest) Error() string { return e.text }
 func (e *failedRequest) Unwrap() error { return e.error }
 
+// busy reports whether a store has answered that it cannot do its work now.
+func busy(err error) bool {
+	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	return ok && (answer.HTTPStatusCode() >= 500 || answer.HTTPStatusCode() == http.StatusTooManyRequests)
+}
+
 // temporary reports whether a request may succeed later.
 func temporary(err error) bool {
 	var damage *DamageError

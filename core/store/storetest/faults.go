@@ -38,11 +38,12 @@ func (f *Faults) Lose(lose func(op, key string) bool) {
 
 func (f *Faults) before(op, key string) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.fail == nil {
+	fail := f.fail
+	f.mu.Unlock()
+	if fail == nil {
 		return nil
 	}
-	return f.fail(op, key)
+	return fail(op, key) // which may take its time
 }
 
 func (f *Faults) lost(op, key string) bool {
