@@ -77,8 +77,10 @@ soak: setup build ## an hour of deploys and faults at random in the lab, under l
 rounds: setup ## kill the agent of maintenance 1,000 times among faults at random; ROUNDS=1000 SEED=1
 	@TROOP_ROUNDS="$(or $(ROUNDS),1000)" TROOP_ROUNDS_SEED="$(SEED)" go test -timeout 0 -v -count=1 -run TestKilledRounds ./plugins/maintenance
 
-screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots
+screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots; of a plan, in docs
 	@mkdir -p dist/screenshots
+	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -count=1 -run TestGolden ./core/terraform
+	@chromium --headless=new --no-sandbox --hide-scrollbars --window-size=1000,1250 --screenshot=docs/plan.png dist/screenshots/ec2-first.html
 	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab -count=1 -timeout 40m -run 'TestPipeline/(the_first|people)' ./core/e2e
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck

@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,14 +18,15 @@ type Rule struct {
 
 // network names the security groups of a plan by the hosts that are in them.
 type network struct {
-	groups  map[string]string // by ID and by address
+	groups  map[string]string   // by ID and by address
+	members map[string][]string // hosts by such a name
 	written configuration
 }
 
 // networkOf finds out which hosts are in which group. The tag troop:role of a group names roles, or all; without it the
 // instances tell, once their groups are known; else the group's own name has to do.
 func networkOf(shown *tfjson.Plan, roles map[string]string) network {
-	n := network{groups: map[string]string{}, written: configurationOf(shown.Config)}
+	n := network{groups: map[string]string{}, members: map[string][]string{}, written: configurationOf(shown.Config)}
 	members := map[string][]string{}
 	all := slices.Concat(shown.ResourceChanges, shown.ResourceDrift)
 	for _, r := range all {
@@ -49,8 +51,8 @@ func networkOf(shown *tfjson.Plan, roles map[string]string) network {
 				continue
 			}
 			id, _ := values["id"].(string)
-			who := groupName(r.Address, values, members[id], roles)
-			n.groups[r.Address] = who
+			who, hosts := groupName(r.Address, values, members[id], roles)
+			n.groups[r.Address], n.members[who] = who, hosts
 			if id != "" {
 				n.groups[id] = who
 			}
@@ -59,11 +61,12 @@ func networkOf(shown *tfjson.Plan, roles map[string]string) network {
 	return n
 }
 
-func groupName(address string, values map[string]any, members []string, roles map[string]string) string {
+// groupName is how people call the hosts in a group, and these hosts.
+func groupName(address string, values map[string]any, members []string, roles map[string]string) (string, []string) {
 	tags := object(values["tags"])
 	role, _ := tags["troop:role"].(string)
 	if role == "all" {
-		return "every host"
+		return "every host", slices.Sorted(maps.Keys(roles))
 	}
 	if wanted := strings.Fields(role); len(wanted) > 0 {
 		members = nil
@@ -73,50 +76,68 @@ func groupName(address string, values map[string]any, members []string, roles ma
 			}
 		}
 		if len(members) == 0 {
-			return "hosts of role " + list(wanted)
+			return "hosts of role " + list(wanted), nil
 		}
 	}
 	if slices.Sort(members); len(members) > 0 {
-		return list(members)
+		return list(members), members
 	}
 	for _, name := range []any{tags["Name"], values["name"]} {
 		if name, ok := name.(string); ok && name != "" {
-			return "group " + name
+			return "group " + name, nil
 		}
 	}
-	return address
+	return address, nil
+}
+
+// reach says that one may reach another: by an incoming rule of the other, or an outgoing one of its own.
+type reach struct {
+	from, to, ports string
+	own             bool // to is the rest of the group that from is
+	out             bool // an outgoing rule
+}
+
+func (r reach) String() string {
+	switch {
+	case r.own && r.out:
+		return fmt.Sprintf("%s may reach the others of its group on %s (outgoing)", r.from, r.ports)
+	case r.own:
+		return fmt.Sprintf("%s may reach the others of its group on %s", r.from, r.ports)
+	}
+	return fmt.Sprintf("%s may reach %s on %s", r.from, r.to, r.ports)
 }
 
 // rules are the sentences that a change of a group, or of a resource that is one rule, takes away or adds.
 func (n network) rules(r *tfjson.ResourceChange) []Rule {
-	before, after := n.sentences(r, r.Change.Before), n.sentences(r, r.Change.After)
+	before, after := n.reaches(r, r.Change.Before), n.reaches(r, r.Change.After)
 	var all []Rule
 	for _, s := range before {
 		if !slices.Contains(after, s) {
-			all = append(all, Rule{Destroy, s})
+			all = append(all, Rule{Destroy, s.String()})
 		}
 	}
 	for _, s := range after {
 		if !slices.Contains(before, s) {
-			all = append(all, Rule{Create, s})
+			all = append(all, Rule{Create, s.String()})
 		}
 	}
 	return all
 }
 
-func (n network) sentences(r *tfjson.ResourceChange, values any) []string {
+// reaches lists who may reach whom by a group, or by a resource that is one rule, with these values.
+func (n network) reaches(r *tfjson.ResourceChange, values any) []reach {
 	v := object(values)
 	if v == nil {
 		return nil
 	}
-	var all []string
+	var all []reach
 	switch r.Type {
 	case "aws_security_group":
 		who := n.groups[r.Address]
 		for _, direction := range []string{"ingress", "egress"} {
 			other := n.only(r.Address, direction)
 			for _, rule := range array(v[direction]) {
-				all = append(all, n.sentence(who, direction == "egress", object(rule), other)...)
+				all = append(all, n.rule(who, direction == "egress", object(rule), other)...)
 			}
 		}
 	case "aws_vpc_security_group_ingress_rule", "aws_vpc_security_group_egress_rule", "aws_security_group_rule":
@@ -141,15 +162,15 @@ func (n network) sentences(r *tfjson.ResourceChange, values any) []string {
 		} else if rule["security_groups"] == nil {
 			rule["security_groups"] = []any{}
 		}
-		all = n.sentence(who, r.Type == "aws_vpc_security_group_egress_rule" || v["type"] == "egress", rule, other)
+		all = n.rule(who, r.Type == "aws_vpc_security_group_egress_rule" || v["type"] == "egress", rule, other)
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b reach) int { return cmp.Compare(a.String(), b.String()) })
 	return slices.Compact(all)
 }
 
-// sentence says who may reach whom by one rule: a line per peer. other is the group meant by a reference that is not known
+// rule says who may reach whom by one rule: one per peer. other is the group meant by a reference that is not known
 // before the apply.
-func (n network) sentence(who string, out bool, rule map[string]any, other string) []string {
+func (n network) rule(who string, out bool, rule map[string]any, other string) []reach {
 	var peers []string
 	for _, name := range []string{"cidr_blocks", "ipv6_cidr_blocks", "prefix_list_ids"} {
 		for _, peer := range array(rule[name]) {
@@ -165,16 +186,16 @@ func (n network) sentence(who string, out bool, rule map[string]any, other strin
 	for _, id := range array(groups) {
 		peers = append(peers, n.named(id, other))
 	}
-	var all []string
+	var all []reach
 	for _, peer := range peers {
 		from, to := peer, who
 		if out {
 			from, to = who, peer
 		}
-		all = append(all, fmt.Sprintf("%s may reach %s on %s", from, to, ports(rule)))
+		all = append(all, reach{from: from, to: to, ports: ports(rule), out: out})
 	}
 	if self, _ := rule["self"].(bool); self {
-		all = append(all, fmt.Sprintf("%s may reach the others of its group on %s%s", who, ports(rule), map[bool]string{true: " (outgoing)"}[out]))
+		all = append(all, reach{from: who, to: who, ports: ports(rule), own: true, out: out})
 	}
 	return all
 }

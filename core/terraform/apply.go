@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 
@@ -73,7 +74,11 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 	if err != nil {
 		return fmt.Errorf("apply: %w", w.attribute(out.explain(ctx, err)))
 	}
-	if err := w.used(p); err != nil {
+	approval, err := w.used(p)
+	if err != nil {
+		return err
+	}
+	if err := w.keep(p, approval, time.Now()); err != nil {
 		return err
 	}
 	return w.settle(ctx, p)

@@ -93,18 +93,18 @@ func (w *Workspace) findApproval(r *Review) error {
 	return nil
 }
 
-// used ends the approval, if any, of an applied plan.
-func (w *Workspace) used(p *Plan) error {
+// used ends the approval, if any, of an applied plan, and returns it.
+func (w *Workspace) used(p *Plan) (*Approval, error) {
 	r := &Review{Plan: p, Needed: true}
 	if err := w.findApproval(r); err != nil || r.Approval == nil {
-		return err
+		return nil, err
 	}
 	end := *r.Approval
 	end.Applied = time.Now().UTC().Truncate(time.Second)
 	if err := w.record(&end); err != nil {
-		return fmt.Errorf("record approval: %w", err)
+		return nil, fmt.Errorf("record approval: %w", err)
 	}
-	return nil
+	return &end, nil
 }
 
 // Called reports whether typed text refers to this plan: its name, or a prefix of its ID.

@@ -50,8 +50,15 @@ func (r Range) String() string {
 	return low + " to " + high
 }
 
-// String is the cost after the plan with the difference, for a sentence.
+// String is the cost after the plan with the difference and what has no price.
 func (c *Cost) String() string {
+	if len(c.Unknown) > 0 {
+		return c.figures() + "; price not known: " + list(c.Unknown)
+	}
+	return c.figures()
+}
+
+func (c *Cost) figures() string {
 	s := c.After.String() + " USD a month"
 	if d := (Range{c.After.Low - c.Before.Low, c.After.High - c.Before.High}); d != (Range{}) {
 		low, high := fmt.Sprintf("%+.2f", d.Low), fmt.Sprintf("%+.2f", d.High)
@@ -59,9 +66,6 @@ func (c *Cost) String() string {
 			low += " to " + high
 		}
 		s += " (" + low + ")"
-	}
-	if len(c.Unknown) > 0 {
-		s += "; price not known: " + list(c.Unknown)
 	}
 	return s
 }
@@ -72,7 +76,7 @@ func (c *Cost) over(limit int) string {
 	case c == nil || limit == 0:
 		return ""
 	case c.After.Low > float64(limit) && c.After.Low > c.Before.Low:
-		return fmt.Sprintf("it costs %s, and max_monthly is %d", c, limit)
+		return fmt.Sprintf("it costs %s, and max_monthly is %d", c.figures(), limit)
 	case len(c.New) > 0:
 		return fmt.Sprintf("max_monthly is %d, and the price of %s is not known", limit, list(c.New))
 	}

@@ -64,6 +64,11 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if dir := os.Getenv("TROOP_SCREENSHOTS"); dir != "" {
+				if err := os.WriteFile(filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".json")+".html"), page, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
 			forPrograms, err := json.Marshal(r)
 			if err != nil {
 				t.Fatal(err)

@@ -51,6 +51,7 @@ type Plan struct {
 	Hosts    []HostChange `json:"hosts,omitempty"`    // changes of the output "hosts"
 	Outputs  []string     `json:"outputs"`            // names of the outputs that change, sorted
 	Capacity []Capacity   `json:"capacity"`           // by name
+	Network  *Network     `json:"network,omitempty"`  // nil: no security groups
 	Cost     *Cost        `json:"cost,omitempty"`     // nil: nothing that has a price
 
 	// Orphans are resources with the environment's tags that are in no state.
@@ -341,6 +342,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 		Hosts:    hostChanges(shown.OutputChanges[output]),
 		Capacity: capacities(shown.OutputChanges["capacity"]),
 	}
+	p.Network = networkPlan(shown, r.network, r.hosts)
 	p.Cost = costOf(shown, r.hosts, price.Known())
 	p.Drift, p.Computed = outside(shown, r.changes(shown.ResourceDrift))
 	for _, name := range slices.Sorted(maps.Keys(shown.OutputChanges)) {
@@ -363,6 +365,11 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 	var hidden *mask.Mask
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err
+	}
+	if p.Network != nil {
+		for i, link := range p.Network.Links {
+			p.Network.Links[i].From = hidden.String(link.From)
+		}
 	}
 	if p.Cost != nil {
 		for i, part := range p.Cost.Parts {

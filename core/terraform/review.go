@@ -32,6 +32,8 @@ type Review struct {
 	Approval *Approval      `json:"approval,omitempty"` // nil: not approved
 	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last approval, if it was for another plan
 
+	Since *Since `json:"since,omitempty"` // nil: nothing was applied yet
+
 	arguments string // select the environment in commands
 }
 
@@ -56,6 +58,10 @@ func (w *Workspace) Review(ctx context.Context, p *Plan, conf core.Review) (*Rev
 		now.Commit = p.Origin.Commit // does not affect hosts, but is part of what people approve
 	}
 	r.Outdated = p.differs(p.Digest, now)
+	var err error
+	if r.Since, err = w.since(p); err != nil {
+		return nil, err
+	}
 	return r, w.findApproval(r)
 }
 

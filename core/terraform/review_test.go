@@ -162,7 +162,7 @@ func TestApproval(t *testing.T) {
 	}
 
 	// It allows one apply.
-	if err := w.used(again); err != nil {
+	if _, err := w.used(again); err != nil {
 		t.Fatal(err)
 	}
 	r = reviewed(t, w, planA(), approve)

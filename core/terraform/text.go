@@ -94,12 +94,20 @@ func (r *Review) lines(verbose bool) []string {
 			lines = append(lines, c.lines(verbose)...)
 		}
 	}
-	lines = append(lines, r.hostLines()...)
+	for i, line := range r.HostLines() {
+		if i == 0 {
+			say("hosts for troop (output \"hosts\")")
+		}
+		say("  %s", line)
+	}
 	if len(r.Capacity) > 0 {
 		say("capacity")
 	}
 	for _, c := range r.Capacity {
 		say("  %s: %s", c.Name, strings.Join(c.Figures(), ", "))
+	}
+	if r.Since != nil {
+		say("before: %s", r.Since)
 	}
 	if r.Cost != nil {
 		say("cost: %s", r.Cost)
@@ -125,31 +133,33 @@ func (r *Review) lines(verbose bool) []string {
 	return lines
 }
 
-// hostLines are the changes of the output "hosts" that no resource of the host explains.
-func (p *Plan) hostLines() []string {
+// HostLines are the changes of the output "hosts" that no resource of the host explains.
+func (p *Plan) HostLines() []string {
 	var lines []string
 	for _, h := range p.Hosts {
 		if slices.ContainsFunc(p.Changes, func(c Change) bool { return string(c.Host) == h.Host && c.Action != Move }) {
 			continue
 		}
-		if len(lines) == 0 {
-			lines = append(lines, "hosts for troop (output \"hosts\")")
-		}
-		lines = append(lines, fmt.Sprintf("  %s %s %s", h.Action.Mark(), h.Host, h.Text))
+		lines = append(lines, fmt.Sprintf("%s %s %s", h.Action.Mark(), h.Host, h.Text))
 	}
 	return lines
 }
 
-func (c Change) lines(verbose bool) []string {
-	head := fmt.Sprintf("  %s %s %s", c.Action.Mark(), c.Action, c.Address)
+// Origin says where a resource is moved from, or as what it is imported; empty: it is neither.
+func (c Change) Origin() string {
 	switch {
+	case c.From == "":
+		return ""
 	case c.Action == Move:
-		head += " from " + c.From
-	case c.From != "" && c.Action != Import:
-		head += " (imported as " + c.From + ")"
-	case c.From != "":
-		head += " as " + c.From
+		return "from " + c.From
+	case c.Action == Import:
+		return "as " + c.From
 	}
+	return "(imported as " + c.From + ")"
+}
+
+func (c Change) lines(verbose bool) []string {
+	head := strings.TrimRight(fmt.Sprintf("  %s %s %s %s", c.Action.Mark(), c.Action, c.Address, c.Origin()), " ")
 	if c.Facts != "" {
 		head += ": " + c.Facts
 	}
