@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -61,11 +62,12 @@ stage "doctor" "hosts" {
 }
 `
 
-// shopServer fails a share of its answers, and says so.
-const shopServer = `const http = require('http');
+// shopServer fails a share of its answers, and says so. It never answers requests that are for a host to hang on.
+const shopServer = `const http = require('http'), os = require('os');
 const version = '%s', bad = %g;
 http.createServer((req, res) => {
-  const fail = req.url === '/' && Math.random() < bad;
+  if (req.url === '/hang/' + os.hostname()) return;
+  const fail = req.url !== '/healthz' && Math.random() < bad;
   res.writeHead(fail ? 500 : 200, { 'X-Version': version, 'X-Bad': fail ? 'yes' : 'no' });
   res.end('hello');
 }).listen(process.env.PORT);
@@ -156,6 +158,9 @@ type failed struct {
 
 type outage struct{ from, to time.Time }
 
+// paths are of three classes of requests.
+var paths = []string{"/", "/", "/users/17/orders", "/users/4711/orders", "/assets/app.3f2a1c.js"}
+
 func (s *shop) stream(rate int) *stream {
 	f := &stream{answers: map[string]int{}}
 	done := make(chan struct{})
@@ -169,7 +174,7 @@ func (s *shop) stream(rate int) *stream {
 			case <-done:
 				return
 			case <-tick.C:
-				all.Go(func() { f.ask(client, s.url("/")) })
+				all.Go(func() { f.ask(client, s.url(paths[rand.IntN(len(paths))])) })
 			}
 		}
 	})
@@ -249,4 +254,71 @@ func TestHotfixPastADeadCanary(t *testing.T) {
 	s.standing(t)
 	load.expectNoneLost(t)
 	expectPools(t, s.pools(30), 20, 10)
+}
+
+// TestVanishedHost cuts hosts off the network while they have requests in flight, and idle connections for further ones.
+func TestVanishedHost(t *testing.T) {
+	s := newShop(t)
+	load := s.stream(50)
+	for _, host := range []string{"web-1", "canary-1"} {
+		const each = 12 // of which each host gets 4
+		type answer struct {
+			method string
+			status int
+			took   time.Duration
+		}
+		answers := make(chan answer, 2*each)
+		for range each {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				go func() {
+					req, err := http.NewRequestWithContext(t.Context(), method, s.url("/hang/"+host), strings.NewReader(""))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					began, status := time.Now(), 0
+					if res, err := http.DefaultClient.Do(req); err == nil {
+						status = res.StatusCode
+						_ = res.Body.Close()
+					}
+					answers <- answer{method, status, time.Since(began)}
+				}()
+			}
+		}
+		hanging := map[string]int{http.MethodGet: each, http.MethodPost: each}
+		take := func() answer {
+			select {
+			case a := <-answers:
+				hanging[a.method]--
+				return a
+			case <-time.After(2 * time.Minute):
+				t.Fatalf("no answer; still in flight: %v", hanging)
+			}
+			return answer{}
+		}
+		for hanging[http.MethodGet]+hanging[http.MethodPost] > 2*each/3 {
+			if a := take(); a.status != http.StatusOK {
+				t.Fatalf("%s to another host than %s: status %d", a.method, host, a.status)
+			}
+		}
+		if hanging[http.MethodGet] == 0 || hanging[http.MethodPost] == 0 {
+			t.Fatalf("in flight on %s: %v", host, hanging)
+		}
+		s.cut(t, host, "down")
+		defer s.cut(t, host, "up")
+		for cut := time.Now(); hanging[http.MethodGet]+hanging[http.MethodPost] > 0; {
+			a := take()
+			t.Logf("%s, in flight on %s: status %d, %s after the cut", a.method, host, a.status, time.Since(cut).Round(time.Millisecond))
+			// A GET goes to another host. A POST may have had an effect, so its client must know.
+			if want := map[string]int{http.MethodGet: http.StatusOK, http.MethodPost: http.StatusBadGateway}[a.method]; a.status != want {
+				t.Errorf("%s, in flight on %s: status %d, want %d", a.method, host, a.status, want)
+			}
+			if after := time.Since(cut); after > 15*time.Second {
+				t.Errorf("%s, in flight on %s: %s after the cut", a.method, host, after)
+			}
+		}
+		s.cut(t, host, "up")
+		eventually(t, time.Minute, host+" serves again", func() bool { return s.status(t)[host]["state"] == "up" })
+	}
+	load.expectNoneLost(t)
 }

@@ -17,21 +17,22 @@ func TestCounter(t *testing.T) {
 	}
 	c := NewCounter("agent", time.Now(), criteria)
 	for line, ok := range map[string]bool{
-		"production web-1-a 200 3 4 0 /":    true,
-		"production web-1-b 404 5 5 1 /":    true, // the canary had no server for its turn
-		"production <NOSRV> 503 -1 9 0 /":   true,
-		"canary canary-1-a 500 7 8 0 /":     true,
-		"canary canary-1-a 410 7 8 0 /":     true,
-		"canary canary-1-a 504 -1 8 0 /":    true, // the router gave up
-		"canary rescue 200 9 9 0 /":         true, // the canary could not, although production did
-		"canary canary-1-a -1 -1 9000 0 /":  true, // the client gave up
-		"canary canary-1-a 200 3 3000 0 /":  true, // the client gave up while the answer came
-		"troop <NOSRV> 400 -1 0 0 /":        true, // came to no pool
-		"Proxy canary started.":             false,
-		"production web-1-a two 3 3 0 /":    false,
-		"production web-1-a 200 fast 3 0 /": false,
-		"production web-1-a 200 3 slow 0 /": false,
-		"production web-1-a 200 3":          false,
+		"production web-1-a 200 3 4 0 /":     true,
+		"production web-1-b 404 5 5 1 /":     true, // the canary had no server for its turn
+		"production <NOSRV> 503 -1 9 0 /":    true,
+		"production web-2-a 502 -1 6000 0 /": true, // its host has vanished, and the request may not be sent again
+		"canary canary-1-a 500 7 8 0 /":      true,
+		"canary canary-1-a 410 7 8 0 /":      true,
+		"canary canary-1-a 504 -1 8 0 /":     true, // the router gave up
+		"canary rescue 200 9 9 0 /":          true, // the canary could not, although production did
+		"canary canary-1-a -1 -1 9000 0 /":   true, // the client gave up
+		"canary canary-1-a 200 3 3000 0 /":   true, // the client gave up while the answer came
+		"troop <NOSRV> 400 -1 0 0 /":         true, // came to no pool
+		"Proxy canary started.":              false,
+		"production web-1-a two 3 3 0 /":     false,
+		"production web-1-a 200 fast 3 0 /":  false,
+		"production web-1-a 200 3 slow 0 /":  false,
+		"production web-1-a 200 3":           false,
 	} {
 		r, err := haproxy.ParseRequest(line)
 		if (err == nil) != ok {
@@ -45,7 +46,7 @@ func TestCounter(t *testing.T) {
 	if got.Agent != "agent" || got.Epoch == "" {
 		t.Errorf("agent %q, epoch %q", got.Agent, got.Epoch)
 	}
-	want := Sample{Requests: 3, Unanswered: 1, Refused: 1}
+	want := Sample{Requests: 4, Unanswered: 2, Refused: 1}
 	want.First.Add(3 * time.Millisecond)
 	want.First.Add(5 * time.Millisecond)
 	want.Last.Add(4 * time.Millisecond)
