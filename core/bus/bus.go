@@ -92,9 +92,10 @@ func Open(o Options) *Bus {
 	b.rdb = redis.NewClient(&redis.Options{
 		Addr: o.Address, Username: o.User, Password: o.Password, Dialer: o.Dial,
 		Protocol: 2, DisableIdentity: true,
-		DialTimeout: 3 * time.Second, ReadTimeout: 3 * time.Second, MaxRetries: 1,
+		DialTimeout: 3 * time.Second, DialerRetries: 2, ReadTimeout: 3 * time.Second, MaxRetries: 1,
 		ContextTimeoutEnabled: true,
 	})
+	b.rdb.AddHook(away{o.Environment})
 	return b
 }
 
@@ -231,6 +232,14 @@ func (b *Bus) Follow(ctx context.Context, f core.EventFilter, each func(core.Eve
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// Tail is Follow for people: it does not wait for a Redis that is away when it begins.
+func (b *Bus) Tail(ctx context.Context, f core.EventFilter, each func(core.Event) error) error {
+	if err := b.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	return b.Follow(ctx, f, each)
 }
 
 // message is what a stream holds, and the number of its source.

@@ -86,6 +86,9 @@ func (s *soak) fault() {
 	s.did["killed "+unit]++
 	from := time.Now()
 	s.on(s.t, "router-1", "systemctl kill --signal KILL "+unit)
+	if unit == "redis-server" {
+		s.statusWithoutRedis()
+	}
 	if unit != "haproxy" {
 		return
 	}
@@ -101,6 +104,19 @@ func (s *soak) fault() {
 	s.load.mu.Lock()
 	s.load.outages = append(s.load.outages, outage{from, time.Now()})
 	s.load.mu.Unlock()
+}
+
+// statusWithoutRedis asks for the status as soon as Redis was killed: it answers, or says why it cannot.
+func (s *soak) statusWithoutRedis() {
+	s.t.Helper()
+	from := time.Now()
+	out, code := s.troop(s.t, "deploy", "status", s.manifest, "--env", "lab")
+	if took := time.Since(from); took > 2*time.Second {
+		s.t.Errorf("the status took %s", took.Round(time.Millisecond))
+	}
+	if code != 0 && !strings.Contains(out, "shared state does not answer") {
+		s.t.Errorf("the status without Redis: exit status %d\n%s", code, out)
+	}
 }
 
 // during runs the pipeline, calls each when the canary is watched, and returns the output and the exit status. Without

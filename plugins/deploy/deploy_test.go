@@ -51,7 +51,8 @@ func (s *site) align(total int64) int64 {
 // expectSplit sends n requests and expects exact numbers of answers from each pool, in whole blocks of turns.
 func (s *site) expectSplit(n, production, canary int) {
 	s.t.Helper()
-	w := s.actual().Weights
+	var w state.Weights
+	s.eventually("the router reports its weights", func() bool { w = s.actual().Weights; return w != state.Weights{} })
 	s.align(int64(w.Production + w.Canary))
 	a := s.ask(n)
 	if a.pool[state.PoolProduction] != production || a.pool[state.PoolCanary] != canary || len(a.failed) > 0 {

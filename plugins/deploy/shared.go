@@ -69,16 +69,20 @@ func (d *deployer) entry(ctx context.Context, key string) (e sdk.Entry, err erro
 // patience is how long a deploy waits for a shared state that is out of reach. The router keeps its state meanwhile.
 const patience = 30 * time.Second
 
-// patiently repeats f while it fails.
+// patiently repeats f while it fails. When ctx ends, the first failure says why.
 func (d *deployer) patiently(ctx context.Context, f func() error) error {
-	began := time.Now()
-	for {
-		err := f()
-		if err == nil || ctx.Err() != nil || time.Since(began) > patience {
+	var first error
+	for began := time.Now(); ; sleep(ctx, againTime) {
+		switch err := f(); {
+		case err == nil || time.Since(began) > patience:
 			return err
+		case first == nil:
+			first = err
+			d.job.Warnf("%v; trying again", err)
 		}
-		d.job.Warnf("%v; trying again", err)
-		sleep(ctx, time.Second)
+		if ctx.Err() != nil {
+			return first
+		}
 	}
 }
 
@@ -109,10 +113,11 @@ func (d *deployer) readInto(ctx context.Context, key string, v any) error {
 }
 
 const (
-	askTime   = 3 * time.Second       // for the last calls of the shared state when the stage ends
-	lookTime  = 50 * time.Millisecond // between two reads of the shared state
-	agentTime = 20 * time.Second      // for the agent to appear, or a slot to be found healthy
-	freshTime = 10 * time.Second      // an older report does not count; the clocks of hosts may differ by less
+	askTime   = 3 * time.Second        // for the last calls of the shared state when the stage ends
+	lookTime  = 50 * time.Millisecond  // between two reads of the shared state
+	againTime = 200 * time.Millisecond // between two attempts to reach it
+	agentTime = 20 * time.Second       // for the agent to appear, or a slot to be found healthy
+	freshTime = 10 * time.Second       // an older report does not count; the clocks of hosts may differ by less
 )
 
 // ensureAgent installs the agent unless an agent with the same identity reports from the router.

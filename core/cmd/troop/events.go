@@ -27,7 +27,7 @@ func (a *app) eventsCmd() *cobra.Command {
 				filter.Severities = append(filter.Severities, core.Severity(s))
 			}
 			if follow {
-				err := b.Follow(ctx, filter, func(ev core.Event) error {
+				err := b.Tail(ctx, filter, func(ev core.Event) error {
 					a.ui.Event(ev)
 					return nil
 				})
