@@ -178,9 +178,11 @@ const (
 
 // AnsibleConfig is an environment's configuration.
 type AnsibleConfig struct {
-	Playbook  string // a bare name: a playbook that ships with troop; else an absolute path
-	Variables map[string]any
-	Range     Range
+	Playbook      string // a bare name: a playbook that ships with troop; else an absolute path
+	Variables     map[string]any
+	VaultPassword []string // command that prints the password of the team's vaults
+	Requirements  string   // absolute path of a requirements.yml of Ansible Galaxy; empty: none
+	Range         Range
 }
 
 // Trigger chooses an environment for a commit of a branch, or for a tag.

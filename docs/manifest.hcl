@@ -71,8 +71,9 @@ environment "production" {
     }
   }
   ansible {
-    playbook  = "site.yml"
-    variables = { storage_mailbox = false }
+    playbook               = "site.yml"
+    variables              = { storage_mailbox = false }
+    vault_password_command = ["pass", "show", "vault"]
   }
 }
 

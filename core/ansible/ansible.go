@@ -30,6 +30,9 @@ type Config struct {
 	SSH       *remote.Client // for its key and pinned host keys; every host's key must be pinned, see Wait
 	Hosts     []core.Host
 	Vars      map[string]any // extra variables of every run
+
+	VaultPassword []string // command that prints the password of a team's vaults; empty: as the user's environment says
+	Requirements  string   // absolute path of a team's requirements.yml; empty: none
 }
 
 // Runner runs playbooks. It is safe for concurrent use, but does not keep runs from touching the same files at once.
@@ -138,6 +141,9 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}
 	defer w.close()
+	if w.galaxy, err = r.galaxy(ctx); err != nil {
+		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
+	}
 
 	events, err := listen(w.events, r.place, func() { _ = os.Remove(w.vars) }, each)
 	if err != nil {

@@ -45,6 +45,13 @@ func (r *Runner) Fingerprint(run Run) (core.Digest, error) {
 		}
 	}
 	parts := [][]byte{[]byte(r.shipped.digest), []byte(run.Playbook), []byte(own), hosts, vars, []byte(limit)}
+	if r.conf.Requirements != "" {
+		required, err := os.ReadFile(r.conf.Requirements)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, required)
+	}
 	for _, d := range run.Inputs {
 		parts = append(parts, []byte(d))
 	}

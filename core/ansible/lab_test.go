@@ -133,6 +133,11 @@ func TestLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A fake of what cloud-init does with manage_etc_hosts: at a boot it writes /etc/hosts from this template.
+	const template = "/etc/cloud/templates/hosts.debian.tmpl"
+	if _, err := l.on("router", "mkdir -p /etc/cloud/templates && echo '127.0.0.1 localhost' >"+template); err != nil {
+		t.Fatal(err)
+	}
 	r := l.runner(public)
 	site := ansible.Run{Playbook: "site.yml", Check: true}
 	if _, err := r.Run(t.Context(), site, l.tasks); err != nil {
@@ -145,6 +150,9 @@ func TestLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("first run: %d changed in %s", recap.Changed(), time.Since(start).Round(10*time.Millisecond))
+	if out, err := l.on("router", "cp "+template+" /etc/hosts && getent hosts web-1"); err != nil {
+		t.Errorf("after a boot with manage_etc_hosts, the router knows no web-1: %s, %v", out, err)
+	}
 	if err := r.Record(t.Context(), site); err != nil {
 		t.Fatal(err)
 	}

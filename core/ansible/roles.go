@@ -15,11 +15,14 @@ import (
 )
 
 // teamRoles are the folders in which roles of a team's own playbook are looked for, besides roles beside the playbook: the
-// manifest's, those of ANSIBLE_ROLES_PATH, and Ansible's own.
-func teamRoles(manifest string) []string {
+// manifest's, that of required ones, those of ANSIBLE_ROLES_PATH, and Ansible's own.
+func teamRoles(manifest, galaxy string) []string {
 	var all []string
 	if manifest != "" {
 		all = append(all, filepath.Join(manifest, "roles"))
+	}
+	if galaxy != "" {
+		all = append(all, filepath.Join(galaxy, "roles"))
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("ANSIBLE_ROLES_PATH")) {
 		if dir, err := filepath.Abs(dir); err == nil {
@@ -39,20 +42,25 @@ type named struct {
 }
 
 // CheckRoles reports roles that a team's playbook names and that are nowhere. Names in variables are left to Ansible.
-func CheckRoles(playbook, manifest string, shipped fs.FS) core.Diagnostics {
+// Those of the requirements are installed before the first run.
+func CheckRoles(playbook, manifest, requirements string, shipped fs.FS) core.Diagnostics {
+	required, err := requiredRoles(requirements)
+	if err != nil {
+		return core.Diagnostics{{Summary: "Requirements cannot be read", Detail: err.Error(), Range: core.Range{File: requirements}}}
+	}
 	all, err := rolesOf(playbook, map[string]bool{})
 	if err != nil {
 		return core.Diagnostics{{Summary: "Playbook cannot be read", Detail: err.Error(), Range: core.Range{File: playbook}}}
 	}
 	var diags core.Diagnostics
 	for _, n := range all {
-		dirs := append([]string{filepath.Join(filepath.Dir(n.at.File), "roles")}, teamRoles(manifest)...)
-		if _, err := fs.Stat(shipped, "roles/"+n.role); err == nil || folderOf(n, manifest) != "" {
+		dirs := append([]string{filepath.Join(filepath.Dir(n.at.File), "roles")}, teamRoles(manifest, "")...)
+		if _, err := fs.Stat(shipped, "roles/"+n.role); err == nil || slices.Contains(required, n.role) || folderOf(n, manifest) != "" {
 			continue
 		}
 		diags = append(diags, core.Diagnostic{
 			Summary: "Role not found",
-			Detail:  fmt.Sprintf("There is no role %s in %s, and none of that name ships with troop. Put it into one of these folders, or name its folder in ANSIBLE_ROLES_PATH.", n.role, strings.Join(slices.Compact(dirs), ", ")),
+			Detail:  fmt.Sprintf("There is no role %s in %s, and none of that name ships with troop. Put it into one of these folders, name its folder in ANSIBLE_ROLES_PATH, or require it by requirements = \"./requirements.yml\".", n.role, strings.Join(slices.Compact(dirs), ", ")),
 			Range:   n.at,
 		})
 	}
@@ -62,7 +70,7 @@ func CheckRoles(playbook, manifest string, shipped fs.FS) core.Diagnostics {
 // folderOf is the folder of a team's role; empty: it is not there.
 func folderOf(n named, manifest string) string {
 	beside := filepath.Dir(n.at.File)
-	for _, dir := range append([]string{filepath.Join(beside, "roles"), beside}, teamRoles(manifest)...) {
+	for _, dir := range append([]string{filepath.Join(beside, "roles"), beside}, teamRoles(manifest, "")...) {
 		if info, err := os.Stat(filepath.Join(dir, n.role)); err == nil && info.IsDir() {
 			return filepath.Join(dir, n.role)
 		}

@@ -75,7 +75,7 @@ func TestTeamRoles(t *testing.T) {
 	if want := "beside opened\nmanifest opened\nbelow opened\npath opened\nhome opened\n"; err != nil || string(text) != want {
 		t.Errorf("the roles said %q, %v, want %q", text, err, want)
 	}
-	if diags := ansible.CheckRoles(file, conf.Manifest, playbooks.FS); len(diags) > 0 {
+	if diags := ansible.CheckRoles(file, conf.Manifest, "", playbooks.FS); len(diags) > 0 {
 		t.Error(diags)
 	}
 
@@ -91,7 +91,7 @@ func TestTeamRoles(t *testing.T) {
 
 	write("plays/team.yml", play+"- name: More\n  import_playbook: more.yml\n")
 	more := write("plays/more.yml", "- name: More\n  hosts: all\n  roles: [router, team.collection.role, \"{{ any }}\"]\n  tasks:\n    - name: It\n      include_role:\n        name: nowhere\n")
-	diags := ansible.CheckRoles(file, conf.Manifest, playbooks.FS)
+	diags := ansible.CheckRoles(file, conf.Manifest, "", playbooks.FS)
 	if len(diags) != 1 || diags[0].Range.String() != more+":7,15-22" || !strings.Contains(diags[0].Detail, "There is no role nowhere in "+filepath.Join(conf.Manifest, "plays", "roles")) {
 		t.Errorf("diagnostics: %+v", diags)
 	}

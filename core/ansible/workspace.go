@@ -81,6 +81,8 @@ type workspace struct {
 	dir, sockets, shipped   string
 	facts                   string // cached facts of the hosts, shared by a Runner's runs
 	inventory, vars, events string
+	vault                   string // program that says the vault password; empty: none
+	galaxy                  string // folder of required collections and roles; empty: none
 }
 
 func (r *Runner) workspace(run Run) (_ *workspace, err error) {
@@ -118,6 +120,7 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 		os.WriteFile(w.inventory, hosts, 0o600),
 		os.WriteFile(w.vars, vars, 0o600),
 		unix.Mkfifo(w.events, 0o600),
+		w.vaultScript(r.conf.VaultPassword, r.conf.Manifest),
 	)
 }
 
@@ -151,7 +154,7 @@ func (w *workspace) environment(ssh *remote.Client, manifest string) []string {
 		"ANSIBLE_LOCAL_TEMP=" + filepath.Join(w.dir, "tmp"),
 		"ANSIBLE_CACHE_PLUGIN=ansible.builtin.jsonfile",
 		"ANSIBLE_CACHE_PLUGIN_CONNECTION=" + w.facts,
-		"ANSIBLE_ROLES_PATH=" + strings.Join(append(teamRoles(manifest), filepath.Join(w.shipped, "roles")), ":"),
+		"ANSIBLE_ROLES_PATH=" + strings.Join(append(teamRoles(manifest, w.galaxy), filepath.Join(w.shipped, "roles")), ":"),
 		"ANSIBLE_CALLBACK_PLUGINS=" + filepath.Join(w.shipped, "callback_plugins"),
 		"ANSIBLE_CALLBACKS_ENABLED=troop",
 		"ANSIBLE_SSH_ARGS=" + strings.Join(args, " "),
@@ -168,12 +171,19 @@ func (w *workspace) environment(ssh *remote.Client, manifest string) []string {
 				v = name + "=" + file
 			}
 		}
-		if given(name) {
+		if given(name) && (name != "ANSIBLE_VAULT_PASSWORD_FILE" || w.vault == "") {
 			env = append(env, v)
 		}
 	}
 	if home, err := os.UserHomeDir(); err == nil { // for the collections that a team's own playbook uses
-		env = append(env, "ANSIBLE_COLLECTIONS_PATH="+filepath.Join(home, ".ansible/collections")+":/usr/share/ansible/collections")
+		collections := filepath.Join(home, ".ansible/collections") + ":/usr/share/ansible/collections"
+		if w.galaxy != "" {
+			collections = filepath.Join(w.galaxy, "collections") + ":" + collections
+		}
+		env = append(env, "ANSIBLE_COLLECTIONS_PATH="+collections)
+	}
+	if w.vault != "" {
+		env = append(env, "ANSIBLE_VAULT_PASSWORD_FILE="+w.vault)
 	}
 	return env
 }

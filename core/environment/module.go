@@ -73,7 +73,7 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 			diags = append(diags, checkModule(e.Terraform)...)
 		}
 		if a := e.Ansible; a != nil && filepath.IsAbs(a.Playbook) {
-			diags = append(diags, ansible.CheckRoles(a.Playbook, p.Dir, playbooks.FS)...)
+			diags = append(diags, ansible.CheckRoles(a.Playbook, p.Dir, a.Requirements, playbooks.FS)...)
 		}
 		rules, err := readRules(e)
 		found := checkRules(p.Dir, e, rules, err)

@@ -72,9 +72,11 @@ func (e *Environment) open() (*site, error) {
 	if e.conf.Ansible != nil {
 		maps.Copy(vars, e.conf.Ansible.Variables)
 	}
-	s.ansible, err = ansible.New(ansible.Config{
-		Dir: e.dir, Manifest: e.o.Pipeline.Dir, Playbooks: playbooks.FS, SSH: s.ssh, Hosts: hosts, Vars: vars,
-	})
+	conf := ansible.Config{Dir: e.dir, Manifest: e.o.Pipeline.Dir, Playbooks: playbooks.FS, SSH: s.ssh, Hosts: hosts, Vars: vars}
+	if a := e.conf.Ansible; a != nil {
+		conf.VaultPassword, conf.Requirements = a.VaultPassword, a.Requirements
+	}
+	s.ansible, err = ansible.New(conf)
 	if err != nil {
 		return nil, err
 	}

@@ -282,6 +282,19 @@ func (l *loader) ansible(b *hclsyntax.Block, s site) *core.AnsibleConfig {
 			}
 		}
 	}
+	if a := b.Body.Attributes["vault_password_command"]; a != nil {
+		var ok bool
+		if c.VaultPassword, ok = l.strs(a, s); ok && (len(c.VaultPassword) == 0 || c.VaultPassword[0] == "") {
+			l.errorf(a.Expr.Range(), "No command", "%q wants a program and its arguments, such as [\"pass\", \"show\", \"vault\"].", a.Name)
+		}
+	}
+	if a := b.Body.Attributes["requirements"]; a != nil {
+		if file, ok := l.str(a, s); ok {
+			if c.Requirements = l.resolve(file); !isFile(c.Requirements) {
+				l.errorf(a.Expr.Range(), "Requirements not found", "There is no file %s. The path starts at the manifest's folder.", display(c.Requirements))
+			}
+		}
+	}
 	return c
 }
 

@@ -1,0 +1,152 @@
+package ansible_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/playbooks"
+)
+
+// files writes files below a folder.
+func files(t *testing.T, dir string, texts map[string]string) {
+	t.Helper()
+	for name, text := range texts {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func do(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// pack makes the archives of a collection and of a Galaxy role, whose tasks write a word to a file.
+func pack(t *testing.T, dir, said, word string) {
+	t.Helper()
+	made := t.TempDir()
+	task := "- name: Say\n  ansible.builtin.shell: echo " + word + " $PROBE >>" + said + "\n"
+	files(t, made, map[string]string{
+		"collection/galaxy.yml":                  "namespace: team\nname: tools\nversion: 1.0.0\nreadme: README.md\nauthors: [a team]\n",
+		"collection/README.md":                   "# tools\n",
+		"collection/roles/packed/tasks/main.yml": task,
+		"role/tasks/main.yml":                    task,
+		"role/meta/main.yml":                     "galaxy_info:\n  role_name: galaxy\n  author: a team\n  description: it speaks\n  license: MIT\n  min_ansible_version: '2.14'\n  platforms: []\ndependencies: []\n",
+	})
+	do(t, filepath.Join(made, "collection"), "ansible-galaxy", "collection", "build", "--force", "--output-path", dir)
+	do(t, made, "tar", "-czf", filepath.Join(dir, "galaxy.tar.gz"), "role")
+}
+
+// Collections and roles of a requirements file are installed once, from archives beside it, and what differs from the
+// digest in the lock file is refused.
+func TestRequirements(t *testing.T) {
+	_, conf := environment(t, "web-1")
+	t.Setenv("HOME", t.TempDir())
+	conf.Manifest = t.TempDir()
+	said := filepath.Join(t.TempDir(), "said")
+	pack(t, conf.Manifest, said, "first")
+	files(t, conf.Manifest, map[string]string{
+		"requirements.yml": "collections:\n  - name: ./team-tools-1.0.0.tar.gz\n    type: file\nroles:\n  - name: galaxy_role\n    src: ./galaxy.tar.gz\n",
+		"site.yml":         "---\n- name: Both\n  hosts: all\n  connection: local\n  gather_facts: false\n  roles: [galaxy_role, team.tools.packed]\n",
+	})
+	conf.Requirements = filepath.Join(conf.Manifest, "requirements.yml")
+	if diags := ansible.CheckRoles(filepath.Join(conf.Manifest, "site.yml"), conf.Manifest, conf.Requirements, playbooks.FS); len(diags) > 0 {
+		t.Error(diags)
+	}
+	r := runner(t, conf)
+	run := ansible.Run{Playbook: "./site.yml"}
+	if _, err := r.Run(t.Context(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.ReadFile(filepath.Join(conf.Manifest, "requirements.lock"))
+	if err != nil || !strings.HasPrefix(string(lock), "sha256:") {
+		t.Fatalf("the lock file: %q, %v", lock, err)
+	}
+
+	// Equal archives elsewhere have an equal digest; once installed, they are not needed any more.
+	other := conf
+	other.Dir = filepath.Join(t.TempDir(), "another environment")
+	s := runner(t, other)
+	if _, err := s.Run(t.Context(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	pack(t, conf.Manifest, said, "changed")
+	if _, err := s.Run(t.Context(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(said); err != nil || string(text) != strings.Repeat("first\n", 6) {
+		t.Errorf("the roles said %q, %v", text, err)
+	}
+
+	third := conf
+	third.Dir = filepath.Join(t.TempDir(), "a third environment")
+	if _, err := runner(t, third).Run(t.Context(), run, nil); err == nil || !strings.Contains(err.Error(), "what requirements.yml asks for is not what requirements.lock has the digest of") {
+		t.Errorf("another archive of the same version is taken: %v", err)
+	}
+	before, err := r.Fingerprint(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files(t, conf.Manifest, map[string]string{"requirements.yml": "roles:\n  - name: broken\n    src: ./broken.tar.gz\n", "broken.tar.gz": "no archive"})
+	if after, err := r.Fingerprint(run); err != nil || after == before {
+		t.Errorf("the fingerprint is the same: %v", err)
+	}
+	if _, err := r.Run(t.Context(), run, nil); err == nil || !strings.Contains(err.Error(), "install what requirements.yml asks for") {
+		t.Errorf("a missing archive: %v", err)
+	}
+}
+
+// The manifest's command says the password of vaults, whatever the user's environment says; what a play asks on this machine
+// has the user's agent, proxies and AWS settings.
+func TestVaultPasswordCommand(t *testing.T) {
+	_, conf := environment(t, "web-1")
+	conf.Manifest = t.TempDir()
+	said := filepath.Join(t.TempDir(), "said")
+	files(t, conf.Manifest, map[string]string{
+		"say": "#!/bin/sh\nprintf '%s\\n' \"$1 it's\"\n", "password": "#!/bin/sh\necho \"quite it's\"\n", "wrong": "#!/bin/sh\necho wrong\n",
+		"vaulted.yml": "vaulted: opened\n",
+		"site.yml": `---
+- name: Vault
+  hosts: all
+  gather_facts: false
+  vars_files: [vaulted.yml]
+  tasks:
+    - name: Ask another from here
+      ansible.builtin.shell: echo {{ vaulted }} $SSH_AUTH_SOCK $https_proxy $AWS_PROFILE ${SECRET_OF_OURS:-kept} >>` + said + `
+      delegate_to: localhost
+      connection: local
+`,
+	})
+	do(t, conf.Manifest, "ansible-vault", "encrypt", "--vault-password-file", "password", "vaulted.yml")
+	for name, value := range map[string]string{
+		"ANSIBLE_VAULT_PASSWORD_FILE": filepath.Join(conf.Manifest, "wrong"), "SSH_AUTH_SOCK": "/run/agent",
+		"https_proxy": "http://proxy.test:3128", "AWS_PROFILE": "ours", "SECRET_OF_OURS": "told",
+	} {
+		t.Setenv(name, value)
+	}
+	conf.VaultPassword = []string{"./say", "quite"}
+	run := ansible.Run{Playbook: "./site.yml"}
+	if _, err := runner(t, conf).Run(t.Context(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(said); err != nil || string(text) != "opened /run/agent http://proxy.test:3128 ours kept\n" {
+		t.Errorf("the play said %q, %v", text, err)
+	}
+	conf.VaultPassword = []string{"false"}
+	if _, err := runner(t, conf).Run(t.Context(), run, nil); err == nil || !strings.Contains(err.Error(), "vault-password") {
+		t.Errorf("a command that fails: %v", err)
+	}
+}
