@@ -257,11 +257,11 @@ func BenchmarkSharedRun(b *testing.B) {
 	var files, filesAgain, bucket, bucketAgain time.Duration
 	commits := 0
 	both := func() {
-		w.must(b, "store", "copy", "shared.hcl") // the hosts obey the greater number
 		for _, of := range []struct {
 			manifest   string
 			new, again *time.Duration
 		}{{"shared.hcl", &bucket, &bucketAgain}, {"pipeline.hcl", &files, &filesAgain}} {
+			w.must(b, "store", "copy", "shared.hcl") // the hosts obey the greater number
 			commits++
 			w.write(b, "lib/commits.js", fmt.Sprintf("module.exports = %d;\n", commits))
 			w.commit(b, "A commit")

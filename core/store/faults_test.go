@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -285,5 +286,61 @@ func TestWrongBytes(t *testing.T) {
 	line.Do(nil)
 	if _, err := two.Artifact(t.Context(), a.Digest); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestInterruptedTakeOver copies the history of a folder over a line on which some bytes are others when they arrive, and
+// which breaks again and again. Each attempt goes on where the one before has stopped, until all is there as it was.
+func TestInterruptedTakeOver(t *testing.T) {
+	t.Parallel()
+	line, objects, elsewhere := lined(t, 300*time.Millisecond)
+	from := store.Open(t.TempDir())
+	var ids []core.RunID
+	var artifacts []core.Digest
+	for n := range 3 {
+		file := filepath.Join(t.TempDir(), "app.tar")
+		if err := os.WriteFile(file, fmt.Appendf(nil, "artifact %d", n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := from.PutArtifact(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := storetest.NewRun(n + 1)
+		r.Stages[0].Outputs = map[string]any{"artifact": string(a.Digest)}
+		begin, end := record(t, from, r, nothing, nothing)
+		if err := errors.Join(begin, end); err != nil {
+			t.Fatal(err)
+		}
+		ids, artifacts = append(ids, r.ID), append(artifacts, a.Digest)
+	}
+	attempts, copied := int32(0), store.Taken{}
+	for err := errors.New("not yet"); err != nil; {
+		if attempts++; attempts > 30 {
+			t.Fatal(err)
+		}
+		var requests atomic.Int32
+		line.Do(func(r *http.Request) storetest.Trouble {
+			n := requests.Add(1)
+			return storetest.Trouble{
+				Cut:      n > 6+attempts,
+				FlipSent: n%3 == 0 && r.Method == http.MethodPut,
+				Flip:     n%5 == 0 && r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "",
+			}
+		})
+		f := store.OpenShared(t.TempDir(), objects, nil)
+		copied, err = f.TakeOver(t.Context(), from)
+		_ = f.Close()
+	}
+	if attempts < 3 || copied.There == 0 {
+		t.Errorf("%d attempts, the last one found %d runs there: it was not interrupted", attempts, copied.There)
+	}
+	f := store.OpenShared(t.TempDir(), elsewhere(), nil)
+	defer f.Close()
+	for n, id := range ids {
+		whole(t, elsewhere(), id)
+		if _, err := f.Artifact(t.Context(), artifacts[n]); err != nil {
+			t.Error(err)
+		}
 	}
 }

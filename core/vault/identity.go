@@ -198,7 +198,11 @@ func (x *Identities) tried() string {
 	case len(x.locked) > 0:
 		return strings.Join(x.locked, " and ") + " has a passphrase that nobody can be asked for here, an SSH agent cannot decrypt, and nothing else"
 	}
-	return "there is no identity (set " + Variable + ", or have ~/.ssh/id_ed25519), so that nothing"
+	agent := ""
+	if x.Env("SSH_AUTH_SOCK") != "" {
+		agent = "; an SSH agent signs, and cannot decrypt"
+	}
+	return "there is no identity (set " + Variable + ", or have ~/.ssh/id_ed25519" + agent + "), so that nothing"
 }
 
 // recipients are the keys of a team.

@@ -206,6 +206,17 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
+// TestKeyInAgent has a member whose key only an SSH agent holds.
+func TestKeyInAgent(t *testing.T) {
+	one := newPerson(t, "one")
+	v := one.opens(store.NewFolder(t.TempDir()), one)
+	put(t, v, "file", []byte("x"))
+	v.Identities = &Identities{Env: func(name string) string { return map[string]string{"SSH_AUTH_SOCK": "/run/agent"}[name] }, Home: t.TempDir()}
+	if _, err := get(t.Context(), v, "file"); err == nil || !strings.Contains(err.Error(), "an SSH agent signs, and cannot decrypt") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestFormer has a member who was removed, and a command that has written the vault before it is rotated: the rotation still
 // names the member, and once only.
 func TestFormer(t *testing.T) {
