@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -37,9 +38,7 @@ func costing(before, after, unknown map[string]any, more ...*tfjson.ResourceChan
 
 func machine(kind string, more map[string]any) map[string]any {
 	m := map[string]any{"instance_type": kind, "availability_zone": "eu-test-1a", "root_block_device": []any{map[string]any{"volume_type": "gp3", "volume_size": 20.0}}}
-	for name, v := range more {
-		m[name] = v
-	}
+	maps.Copy(m, more)
 	return m
 }
 

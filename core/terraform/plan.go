@@ -51,6 +51,7 @@ type Plan struct {
 	Hosts    []HostChange `json:"hosts,omitempty"`    // changes of the output "hosts"
 	Outputs  []string     `json:"outputs"`            // names of the outputs that change, sorted
 	Capacity []Capacity   `json:"capacity"`           // by name
+	Warnings []string     `json:"warnings,omitempty"` // checks of the module that fail, and deferred changes
 	Network  *Network     `json:"network,omitempty"`  // nil: no security groups
 	Cost     *Cost        `json:"cost,omitempty"`     // nil: nothing that has a price
 
@@ -342,6 +343,7 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 		Hosts:    hostChanges(shown.OutputChanges[output]),
 		Capacity: capacities(shown.OutputChanges["capacity"]),
 	}
+	p.Warnings = warnings(shown)
 	p.Network = networkPlan(shown, r.network, r.hosts)
 	p.Cost = costOf(shown, r.hosts, price.Known())
 	p.Drift, p.Computed = outside(shown, r.changes(shown.ResourceDrift))
@@ -365,6 +367,9 @@ func read(shown *tfjson.Plan, raw []byte, secrets []string, now time.Time) (*Pla
 	var hidden *mask.Mask
 	if p.shown, hidden, err = hide(raw, secrets); err != nil {
 		return nil, err
+	}
+	for i, w := range p.Warnings {
+		p.Warnings[i] = hidden.String(w)
 	}
 	if p.Network != nil {
 		for i, link := range p.Network.Links {

@@ -338,6 +338,9 @@ output "later" {
 	if !slices.ContainsFunc(logged, func(s string) bool { return strings.Contains(s, "the check says no") }) {
 		t.Errorf("the check is not told: %q", logged)
 	}
+	if !slices.ContainsFunc(p.Warnings, func(s string) bool { return strings.HasPrefix(s, "check.replicas: ") }) {
+		t.Errorf("the plan does not warn of the check: %q", p.Warnings)
+	}
 	if err := w.Apply(t.Context(), p, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/plain"
 )
 
 // Mark is the symbol of an action in front of a resource.
@@ -83,6 +84,9 @@ func (r *Review) lines(verbose bool) []string {
 				say("computed anew: %s", x)
 			}
 		}
+	}
+	for _, w := range r.Warnings {
+		say("warning: %s", plain.Line(w))
 	}
 	if r.Empty() {
 		say("environment %s: %s", r.Environment, r.Summary())
