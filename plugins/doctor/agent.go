@@ -72,8 +72,10 @@ type agent struct {
 	killedAt time.Time // when the kernel killed a process last
 	recorder *record.Recorder
 	began    uint64                     // when this tick began, in clock ticks since boot
+	window   time.Duration              // of CPU use
 	busy     float64                    // per cent of one core: a shell whose commands use so much does not wait
 	held     map[string]*process.Handle // patients that are one process, by their hog's key
+	quotas   map[string]*quota          // of patients that are limited, by their hog's key
 	procs    []sample.Usage
 	broke    bool // the budget is spent
 	report   report
@@ -137,9 +139,12 @@ func newAgent(c config, info sdk.RunInfo, at place, publish func(sdk.Event) erro
 		windows: limit.NewWindows(c.limits(), readers), ledger: sample.NewLedger(c.CPU.For.Std(), meter.UserSlices(), ordinary),
 		policy: ladder.New(c.policy(info.Role), &protect.Guard{Accounts: read, Self: at.self, Extra: protect.Extra(*c.Protect)}, readMemory(info.StateDir, warn)),
 		guard:  &protect.Guard{Accounts: read, Self: at.self}, accounts: read, recorder: rec, held: map[string]*process.Handle{},
+		quotas: map[string]*quota{},
 		alarms: hostAlarms(c, string(info.Host), alerts), report: report{Leash: c.Leash},
-		busy: c.CPU.Above / 2, alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
+		window: c.CPU.For.Std(), busy: c.CPU.Above / 2, alerts: alerts, publish: publish, warn: warn, broke: alerts.IsOpen(budgetKey(string(info.Host))),
 	}
+	a.letGoOn(a.policy.Memory().Limited)
+	a.policy.Limited(nil)
 	a.adopt(time.Now())
 	return a, nil
 }
@@ -168,6 +173,9 @@ func budgetKey(host string) string { return "doctor.budget:" + host }
 // Close releases every process and closes the recording.
 func (a *agent) Close() {
 	a.sampler.Close()
+	for k := range a.quotas {
+		a.unlimit(k)
+	}
 	for _, h := range a.held {
 		_ = h.Close() // a pidfd holds no data
 	}
@@ -198,7 +206,10 @@ func (a *agent) Tick(ctx context.Context, now time.Time) error {
 			a.treat(ctx, now, pt)
 		}
 	}
-	a.policy.Each(func(pt *ladder.Patient) { a.windows.Hurry(pt.Hog, pt.Returns) })
+	a.policy.Each(func(pt *ladder.Patient) {
+		a.windows.Hurry(pt.Hog, pt.Returns)
+		a.keepLimit(now, pt)
+	})
 	for _, pt := range a.policy.Recovered(now, a.windows.Alive) {
 		a.recovered(pt)
 	}

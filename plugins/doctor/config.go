@@ -18,7 +18,7 @@ type config struct {
 	CPU         *cpuLimit     `hcl:"cpu,block" doc:"When a process or a user uses too much CPU; default: above 80 for 10s."`
 	Memory      *memoryLimit  `hcl:"memory,block" doc:"When a process uses too much memory; default: above 50 for 10s."`
 	Host        *hostLimits   `hcl:"host,block" doc:"When the host itself is overloaded; default: cpu 60, memory 90, steal 20, pressure 50."`
-	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, terminate, kill."`
+	Treat       []string      `hcl:"treat" default:"[\"alert\", \"renice\", \"terminate\", \"kill\"]" doc:"Steps against a process that uses too much, in this order: alert, renice, limit, terminate, kill."`
 	Pause       sdk.Duration  `hcl:"pause" default:"\"2s\"" doc:"Time between two steps."`
 	Grace       sdk.Duration  `hcl:"grace" default:"\"5s\"" doc:"Time between terminate and kill, for the process to end by itself."`
 	Leash       bool          `hcl:"leash" default:"false" doc:"Only observe and report."`

@@ -34,6 +34,9 @@ func (a *agent) evidence(ctx context.Context, h limit.Hog, f process.Facts) map[
 	if uid := f.EffectiveUID(); uid >= 0 {
 		data["uid"], data["user"] = uid, f.User
 	}
+	if h.Full > 0 {
+		data["full_in_seconds"] = round(h.Full.Seconds())
+	}
 	if h.Waited > 0 {
 		data["waited_percent"] = round(h.Waited)
 	}
@@ -97,7 +100,11 @@ func describe(f process.Facts) string {
 
 func use(h limit.Hog) string {
 	if h.Resource == "memory" {
-		return fmt.Sprintf("%.0f %% of the host's memory", h.Value)
+		text := fmt.Sprintf("%.0f %% of the host's memory", h.Value)
+		if h.Full > 0 {
+			text += fmt.Sprintf(", growing so that it is full in %.0f s,", h.Full.Seconds())
+		}
+		return text
 	}
 	if h.Waited > 0 && h.UID != 0 {
 		return fmt.Sprintf("%.0f %% of one core, never sleep, and wait for %.0f %% more", h.Value, h.Waited)

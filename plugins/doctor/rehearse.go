@@ -55,14 +55,14 @@ type rehearsal struct {
 	demand  map[process.Ident]process.Demand
 	known   map[process.Ident]process.Facts
 	most    map[uint32]process.Facts // the process of each user that uses most
-	ended   map[string]bool          // hogs that would have been ended, by key
+	ended   map[string]bool          // hogs that would have been ended or limited, by key
 	used    map[process.Ident]time.Duration
 	dropped map[uint32]time.Duration // what processes used after they would have been ended, by user
 	samples int
 	rows    [][]string
 }
 
-// rehearse replays a recording with the manifest's policy. What would have been ended is ignored afterwards.
+// rehearse replays a recording with the manifest's policy. What would have been ended or limited is ignored afterwards.
 func rehearse(ctx context.Context, c *config, args sdk.Args, job *sdk.Job) error {
 	d := c.withDefaults()
 	file, err := os.Open(args["file"])
@@ -116,7 +116,7 @@ func (r *rehearsal) play(e record.Entry) {
 		what := string(d.Step)
 		if !d.Act {
 			what = "spare: " + d.Spared.Reason
-		} else if d.Step == ladder.Terminate || d.Step == ladder.Kill || d.Step == ladder.Restart {
+		} else if d.Step != ladder.Alert && d.Step != ladder.Renice {
 			r.ended[pt.Hog.Key()] = true
 		}
 		program := filepath.Base(f.Executable)

@@ -118,6 +118,9 @@ func (a *agent) act(ctx context.Context, h *process.Handle, pt *ladder.Patient, 
 		if err = h.Renice(ladder.Niced); err == nil {
 			a.policy.Niced(pt.Hog, f.Ident, f.Nice)
 		}
+	case ladder.Limit:
+		done = "is held to " + share(pt.Hog)
+		err = a.limit(ctx, pt, []target{{Handle: h, facts: f}})
 	case ladder.Terminate:
 		done = "was sent SIGTERM"
 		err = h.Signal(unix.SIGTERM)
@@ -182,6 +185,7 @@ func (a *agent) recovered(pt *ladder.Patient) {
 		delete(a.held, k)
 	}
 	back := a.giveBack(pt)
+	free := a.unlimit(k)
 	if len(pt.Done) == 0 {
 		return
 	}
@@ -194,6 +198,9 @@ func (a *agent) recovered(pt *ladder.Patient) {
 		how = have + " ended"
 	} else if back > 0 {
 		how += " and " + have + " the old priority back"
+	}
+	if free && a.windows.Alive(pt.Hog) {
+		how += ", without a limit from now on"
 	}
 	a.emit(sdk.Event{
 		Kind: "process.hog", Severity: sdk.Resolved, Key: hogKey(string(a.info.Host), pt.Hog),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,10 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 	if len(targets) == 0 && spared == nil {
 		return // all of them have ended
 	}
+	if q := a.quotas[pt.Hog.Key()]; q != nil && a.limitMore(q, targets) {
+		a.policy.Postpone(now, pt)
+		return
+	}
 	var f process.Facts
 	if len(targets) > 0 {
 		f = targets[0].facts
@@ -73,6 +78,9 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 	case ladder.Renice:
 		done = fmt.Sprintf("now run at nice %d", ladder.Niced)
 		targets, err = a.reniceAll(pt, targets)
+	case ladder.Limit:
+		done = fmt.Sprintf("are held to %s together", share(pt.Hog))
+		err = a.limit(ctx, pt, targets)
 	case ladder.Terminate:
 		done = "were sent SIGTERM"
 		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGTERM, false)
@@ -96,6 +104,9 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 
 // members lists the processes that make a user a hog.
 func (a *agent) members(h limit.Hog) []sample.Member {
+	if h.Resource == "memory" {
+		return a.largest(h)
+	}
 	if h.Waited == 0 {
 		return a.ledger.Members(h.UID, h.Limit, a.windows.Apart, a.program)
 	}
@@ -106,6 +117,31 @@ func (a *agent) members(h limit.Hog) []sample.Member {
 	}
 	return list
 }
+
+// largest lists the processes of a user's sessions that have most memory, without which the rest is well below the limit.
+func (a *agent) largest(h limit.Hog) []sample.Member {
+	var all []sample.Usage
+	var sum int64
+	for _, u := range a.procs {
+		if u.Owner.UID == h.UID && u.Owner.Session {
+			all, sum = append(all, u), sum+u.RSS
+		}
+	}
+	slices.SortFunc(all, func(x, y sample.Usage) int { return cmp.Or(cmp.Compare(y.RSS, x.RSS), cmp.Compare(x.PID, y.PID)) })
+	rest := sum
+	var list []sample.Member
+	for _, u := range all {
+		if float64(rest) < float64(sum)*wellBelow*h.Limit/max(h.Value, h.Limit) {
+			break
+		}
+		rest -= u.RSS
+		list = append(list, sample.Member{Ident: u.Ident, CPU: u.CPU})
+	}
+	return list
+}
+
+// wellBelow is the share of the limit that a user may keep.
+const wellBelow = 0.75
 
 // program says what a process runs: its executable and arguments.
 func (a *agent) program(id process.Ident) string {
@@ -193,42 +229,53 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) (
 	like := map[string]bool{}
 	for _, t := range targets {
 		known[t.ID] = true
-		like[t.facts.Executable+" "+t.facts.Cgroup] = true
+		like[t.likeness()] = true
 	}
 	for range maxSweeps {
 		procs, err := a.sampler.Processes(nil)
 		if err != nil {
 			return targets, err
 		}
-		descendants, younger := sample.Family(procs, uid, known, a.began)
-		if job {
-			descendants = append(descendants, sample.Job(procs, uid, known)...)
-		}
-		found := 0
-		for i, id := range slices.Concat(descendants, younger) {
-			if known[id] {
-				continue
-			}
-			t, no, err := a.hold(id)
-			if err != nil {
-				continue // it has ended, or cannot be judged
-			}
-			if no != nil || i >= len(descendants) && !like[t.facts.Executable+" "+t.facts.Cgroup] {
-				_ = t.Close() // a pidfd holds no data
-				continue
-			}
-			known[id] = true
-			targets = append(targets, t)
-			found++
+		found := a.relatives(procs, uid, a.began, known, like, job)
+		targets = append(targets, found...)
+		for _, t := range found {
 			if err := t.Signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
 				return targets, err
 			}
 		}
-		if found == 0 {
+		if len(found) == 0 {
 			return targets, nil
 		}
 	}
 	return targets, nil
+}
+
+// likeness is what copies of a program in one unit have in common.
+func (t target) likeness() string { return t.facts.Executable + " " + t.facts.Cgroup }
+
+// relatives finds and holds a user's processes that belong to those that are known, and adds them: descendants, and what
+// is alike and began after since.
+func (a *agent) relatives(procs []sample.Usage, uid uint32, since uint64, known map[process.Ident]bool, like map[string]bool, job bool) (found []target) {
+	descendants, younger := sample.Family(procs, uid, known, since)
+	if job {
+		descendants = append(descendants, sample.Job(procs, uid, known)...)
+	}
+	for i, id := range slices.Concat(descendants, younger) {
+		if known[id] {
+			continue
+		}
+		t, no, err := a.hold(id)
+		if err != nil {
+			continue // it has ended, or cannot be judged
+		}
+		if no != nil || i >= len(descendants) && !like[t.likeness()] {
+			_ = t.Close() // a pidfd holds no data
+			continue
+		}
+		known[id] = true
+		found = append(found, t)
+	}
+	return found
 }
 
 // excuse says that these processes are being ended: they are not looked for any more.
@@ -335,7 +382,7 @@ func (a *agent) giveBack(pt *ladder.Patient) (done int) {
 
 // stepKinds are the kinds of the events of steps.
 var stepKinds = map[ladder.Step]string{
-	ladder.Renice: "process.reniced", ladder.Terminate: "process.terminated", ladder.Kill: "process.killed", ladder.Restart: "unit.restarted",
+	ladder.Renice: "process.reniced", ladder.Limit: "process.limited", ladder.Terminate: "process.terminated", ladder.Kill: "process.killed", ladder.Restart: "unit.restarted",
 }
 
 // parseHog reads the hog's key in the key of an alert.

@@ -16,6 +16,7 @@ type Step string
 const (
 	Alert     Step = "alert"
 	Renice    Step = "renice"
+	Limit     Step = "limit"
 	Terminate Step = "terminate"
 	Kill      Step = "kill"
 	Restart   Step = "restart"
@@ -27,7 +28,7 @@ const Niced = 19
 // Parse parses the manifest's list of steps: in order, the alert first, SIGTERM before SIGKILL. An empty list is an unknown
 // value.
 func Parse(names []string) ([]Step, error) {
-	all := []Step{Alert, Renice, Terminate, Kill}
+	all := []Step{Alert, Renice, Limit, Terminate, Kill}
 	var steps []Step
 	at := -1
 	for _, n := range names {

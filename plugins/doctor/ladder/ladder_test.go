@@ -262,3 +262,42 @@ func TestMemory(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestLimit has a hog that stays one although it is limited: the next step waits until a window has shown that. A limited
+// process that wants more does not recover. Neither limit nor renice is of use against memory.
+func TestLimit(t *testing.T) {
+	steps := func(c *Config) { c.Steps = []Step{Alert, Renice, Limit, Terminate} }
+	p := testPolicy(verdict{}, steps)
+	if got, want := treatment(t, p, 40, person(), nil), []string{"0 alert", "2 renice", "4 limit", "24 terminate"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	p = testPolicy(verdict{}, steps)
+	treatment(t, p, 5, person(), nil)
+	h := limit.Hog{Ident: person().Ident, Resource: "cpu"}
+	alive := func(limit.Hog) bool { return true }
+	p.Wants(time.Unix(2000, 0), h.Key())
+	if list := p.Recovered(time.Unix(2001, 0), alive); len(list) > 0 {
+		t.Errorf("recovered: %+v", list[0])
+	}
+	if past := p.Memory().Past[h.Key()].Done; slices.Contains(past, Limit) {
+		t.Errorf("the next agent would not limit it again: %v", past)
+	}
+	if list := p.Recovered(time.Unix(2100, 0), alive); len(list) != 1 {
+		t.Errorf("%d recovered, want 1", len(list))
+	}
+	p = testPolicy(verdict{}, steps)
+	h.Resource = "memory"
+	var got []Step
+	for s := range 10 {
+		now := time.Unix(int64(3000+s), 0)
+		for _, pt := range p.Due(now, []limit.Hog{h}) {
+			got = append(got, p.Decide(now, pt, person(), nil).Step)
+		}
+	}
+	if want := []Step{Alert, Terminate}; !slices.Equal(got, want) {
+		t.Errorf("against memory %v, want %v", got, want)
+	}
+	if _, err := Parse([]string{"alert", "terminate", "limit"}); err == nil {
+		t.Error("a limit after the end of the process is accepted")
+	}
+}

@@ -58,6 +58,7 @@ type Memory struct {
 	Treated map[string][]time.Time    `json:"treated,omitempty"` // by user and program
 	Past    map[string]Past           `json:"past,omitempty"`    // by the hog's key
 	Niced   map[string]map[string]int `json:"niced,omitempty"`   // nice values before Renice, by the hog's key and the process
+	Limited []process.Ident           `json:"limited,omitempty"` // processes that may be stopped because of a limit
 }
 
 // Past is the progress of a process's treatment. It is kept while the process is temporarily below its limit.
@@ -172,6 +173,21 @@ func (p *Policy) Adopt(now time.Time, h limit.Hog, f process.Facts) {
 	p.patients[h.Key()] = pt
 }
 
+// Wants says that a patient that is limited would use more if it could: it does not recover.
+func (p *Policy) Wants(now time.Time, key string) {
+	if pt := p.patients[key]; pt != nil {
+		pt.lastHog = now
+	}
+}
+
+// Postpone puts off the next step of a patient that was limited: whether that helps, the next window shows.
+func (p *Policy) Postpone(now time.Time, pt *Patient) {
+	pt.due = now.Add(max(p.config.Pause, 2*p.config.Calm[pt.Hog.Resource]))
+}
+
+// Limited remembers which processes may be stopped because of a limit, instead of those before.
+func (p *Policy) Limited(list []process.Ident) { p.memory.Limited = list }
+
 // Niced remembers the nice value that a process had before Renice, until Recovered.
 func (p *Policy) Niced(h limit.Hog, id process.Ident, nice int) {
 	k := h.Key()
@@ -189,8 +205,7 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	pt.due = now.Add(p.config.Pause)
 	if factsErr == nil {
 		pt.Facts = f
-		// It would change nothing, or did not help.
-		if p.config.Steps[pt.next] == Renice && (f.Nice >= Niced || pt.Returns > 0 && len(p.config.Steps) > pt.next+1) {
+		for pt.next < len(p.config.Steps) && p.useless(pt, f) {
 			pt.next++
 		}
 		if pt.next == len(p.config.Steps) {
@@ -215,15 +230,31 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	d.Again = slices.Contains(pt.Done, d.Step)
 	pt.reported = ""
 	p.memory.Spent = append(p.memory.Spent, now)
-	if d.Step != Renice && !begun(pt.Done) {
+	if d.Step != Renice && d.Step != Limit && !begun(pt.Done) {
 		who := program(f)
 		p.memory.Treated[who] = append(p.recent(who, now), now)
 	}
-	if d.Step == Terminate || d.Step == Restart {
+	switch d.Step {
+	case Terminate, Restart:
 		pt.due = now.Add(p.config.Grace)
+	case Limit:
+		p.Postpone(now, pt)
+	case Alert, Renice, Kill:
 	}
 	p.took(now, pt, d.Step)
 	return d
+}
+
+// useless reports whether the next step would change nothing, or did not help before.
+func (p *Policy) useless(pt *Patient, f process.Facts) bool {
+	switch p.config.Steps[pt.next] {
+	case Renice:
+		return pt.Hog.Resource != "cpu" || f.Nice >= Niced || pt.Returns > 0 && len(p.config.Steps) > pt.next+1
+	case Limit:
+		return pt.Hog.Resource != "cpu"
+	case Alert, Terminate, Kill, Restart:
+	}
+	return false
 }
 
 // took advances a patient past a step. After the alert, the treatment of a previously treated process continues.
@@ -232,7 +263,9 @@ func (p *Policy) took(now time.Time, pt *Patient, s Step) {
 		pt.Done = append([]Step{Alert}, pt.past...)
 	} else {
 		pt.Done = append(pt.Done, s)
-		p.memory.Past[pt.Hog.Key()] = Past{Done: slices.Clone(pt.Done[1:]), Returns: pt.Returns, At: now}
+		// A limit ends with the agent that keeps it, and with the treatment.
+		done := slices.DeleteFunc(slices.Clone(pt.Done[1:]), func(s Step) bool { return s == Limit })
+		p.memory.Past[pt.Hog.Key()] = Past{Done: done, Returns: pt.Returns, At: now}
 	}
 	pt.next = p.after(pt.Done)
 	if n := len(p.config.Steps); s == Alert && len(pt.past) > 0 && pt.next == n { // all steps were taken: repeat the last

@@ -151,6 +151,79 @@ func TestWindowsMemory(t *testing.T) {
 	}
 }
 
+// TestGrowth has a process that takes 25 MiB a second of a host of 1 GiB, on which it would be full after 33 s, and one that stops
+// in time.
+func TestGrowth(t *testing.T) {
+	const total = 1000
+	for name, test := range map[string]struct {
+		grows func(second int) int // MiB
+		want  int                  // second in which it is a hog first; -1: never
+	}{
+		"25 MiB a second": {func(s int) int { return 25 * s }, 14},
+		"5 MiB a second":  {func(s int) int { return 5 * s }, 110}, // half of the memory for the window
+		"stops early":     {func(s int) int { return min(25*s, 240) }, -1},
+		"a large start":   {func(int) int { return 400 }, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := NewWindows(Limits{Memory: 50, MemoryFor: 10 * time.Second}, Readers{})
+			got := -1
+			for second := range 150 {
+				mib := test.grows(second)
+				h := sample.Host{MemoryTotal: total << 20, Memory: 100 * float64(mib+170) / total}
+				s := sample.Sample{Time: time.Unix(int64(1000+second), 0), Host: h, Procs: []sample.Usage{{Ident: process.Ident{PID: 7, Start: 1}, RSS: int64(mib) << 20}}}
+				if hogs := w.Add(s); len(hogs) > 0 && got < 0 {
+					got = second
+					if full := hogs[0].Full; name == "25 MiB a second" && (full < 10*time.Second || full > 20*time.Second) {
+						t.Errorf("full in %s", full)
+					}
+				}
+			}
+			if got != test.want {
+				t.Errorf("a hog after %d s, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestUserMemory has processes of a user that take too much memory together only.
+func TestUserMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		each, shared int // MiB of each of ten processes, and how much of it all share
+		session      bool
+		want         []string
+	}{
+		"together":         {6, 0, true, []string{"user-1001/memory"}},
+		"shared":           {6, 5, true, nil},
+		"less":             {4, 0, true, nil},
+		"a system service": {6, 0, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := NewWindows(Limits{Memory: 50, MemoryFor: 5 * time.Second}, Readers{Share: func(process.Ident) (int64, error) {
+				return int64(test.each-test.shared)<<20 + int64(test.shared)<<20/10, nil
+			}})
+			var got []string
+			for second := range 10 {
+				s := sample.Sample{Time: time.Unix(int64(1000+second), 0), Host: sample.Host{MemoryTotal: 100 << 20, Memory: 70}}
+				for pid := range 10 {
+					s.Procs = append(s.Procs, sample.Usage{
+						Ident: process.Ident{PID: pid + 10, Start: 1}, RSS: int64(test.each) << 20, Owner: process.Owner{UID: 1001, Session: test.session},
+					})
+				}
+				if test.session {
+					s.Users = []sample.UserUsage{{UID: 1001}}
+				}
+				got = nil
+				for _, h := range w.Add(s) {
+					got = append(got, h.Key())
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("hogs %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 // TestWindowsReusedPID gives a pid to a new process every two seconds: none of them is a hog.
 func TestWindowsReusedPID(t *testing.T) {
 	w := NewWindows(Limits{CPU: 80, CPUFor: 3 * time.Second}, Readers{})

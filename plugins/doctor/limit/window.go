@@ -21,6 +21,7 @@ type Hog struct {
 	Value    float64       // cpu: per cent of one core over the window; memory: per cent of the host's
 	Limit    float64       // per cent, as Value
 	Window   time.Duration // length of the window
+	Full     time.Duration // memory: in what time the host is full if the process grows on like that; 0: not soon
 	Waited   float64       // cpu: per cent of the window that its threads waited for a core, if that decided
 }
 
@@ -36,7 +37,7 @@ func (h Hog) Key() string {
 type Limits struct {
 	CPU       float64 // per cent of one core
 	CPUFor    time.Duration
-	Memory    float64 // per cent of the host's memory; of a process only
+	Memory    float64 // per cent of the host's memory
 	MemoryFor time.Duration
 }
 
@@ -67,7 +68,8 @@ type Windows struct {
 	users  map[uint32]*userTrack
 	last   time.Time
 	hogs   []Hog
-	fresh  map[uint32][]Hog // hogs of this sample that have not been set apart, by user
+	slow   map[process.Ident]bool // held to a quota
+	fresh  map[uint32][]Hog       // hogs of this sample that have not been set apart, by user
 }
 
 type track struct {
@@ -76,12 +78,16 @@ type track struct {
 	apart  bool              // it is judged by itself only
 	spin   map[int]*spinning // threads that have not slept, by id
 	memory time.Time         // since when it is above the memory limit; zero: it is not
+	rss    int64             // at the last sample
+	growth float64           // of rss, bytes per second
+	grew   int               // intervals in a row in which it grew like that
 }
 
 type userTrack struct {
 	series
 	gone   time.Duration // CPU of processes that were set apart and have ended
 	hogged time.Time     // when it was a hog last
+	memory time.Time     // since when its processes are above the memory limit; zero: they are not
 }
 
 // spinning is the state of a thread when it began to spin.
@@ -133,6 +139,7 @@ func (w *Windows) Add(s sample.Sample) []Hog {
 	}
 	w.forget(s.Time)
 	w.judgeUsers(s, step, limit)
+	w.userMemory(s)
 	w.last = s.Time
 	return w.hogs
 }
@@ -302,7 +309,7 @@ func (w *Windows) cpuLimit(h sample.Host) float64 {
 
 // spins judges what a process wanted.
 func (w *Windows) spins(u *sample.Usage, t *track, now time.Time, limit float64) (Hog, bool) {
-	if w.read.Demand == nil || limit <= 0 || t.percent < limit/spinShare {
+	if w.read.Demand == nil || limit <= 0 || t.percent < limit/spinShare || w.slow[u.Ident] {
 		t.spin = nil
 		return Hog{}, false
 	}
@@ -343,27 +350,109 @@ func (s *spinning) next(d process.Thread, now time.Time, limit float64) *spinnin
 	return s
 }
 
+// The growth of a process's memory is told before the host is full, if the process has half of the limit.
+const (
+	growthShare  = 0.5
+	growthNotice = 10 * time.Second // before the host is full, beside the window
+	growthSmooth = 0.5              // part of the last interval in the rate
+	growthSteps  = 3                // intervals in a row in which it grew: one jump is no growth
+)
+
+// grow follows how fast a process's memory grows, and returns in what time the host is full if that goes on; 0: not soon.
+func (w *Windows) grow(t *track, rss int64, s sample.Sample) time.Duration {
+	step := s.Time.Sub(w.last)
+	if t.rss > 0 && step > 0 {
+		rate := float64(rss-t.rss) / step.Seconds()
+		t.growth += growthSmooth * (rate - t.growth)
+		if t.grew++; rate < t.growth/2 {
+			t.grew = 0
+		}
+	}
+	t.rss = rss
+	free := float64(s.Host.MemoryTotal) * (100 - min(s.Host.Memory, 100)) / 100
+	if t.grew < growthSteps || t.growth <= 0 || free/t.growth > (w.limits.MemoryFor+growthNotice).Seconds() {
+		return 0
+	}
+	return max(time.Duration(free/t.growth*float64(time.Second)), time.Second)
+}
+
 func (w *Windows) memory(u *sample.Usage, t *track, s sample.Sample) {
 	if w.limits.Memory <= 0 || s.Host.MemoryTotal <= 0 {
 		return
 	}
-	v := s.Host.Share(u.RSS)
-	if v >= w.limits.Memory && w.read.Share != nil { // pages that it shares with others are not its own
-		share, err := w.read.Share(u.Ident)
-		if err != nil {
-			share = 0 // what it uses is not known
-		}
-		v = s.Host.Share(share)
+	full := w.grow(t, u.RSS, s)
+	bar := w.limits.Memory
+	if full > 0 {
+		bar *= growthShare
 	}
-	if v < w.limits.Memory {
+	v := w.ownMemory(u, s.Host, bar)
+	if v < bar {
 		t.memory = time.Time{}
 		return
 	}
 	if t.memory.IsZero() {
 		t.memory = s.Time
 	}
-	if age := s.Time.Sub(t.memory); age >= w.limits.MemoryFor {
-		w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "memory", Value: v, Limit: w.limits.Memory, Window: age})
+	if age := s.Time.Sub(t.memory); age >= w.limits.MemoryFor || full > 0 {
+		w.hogs = append(w.hogs, Hog{Ident: u.Ident, Resource: "memory", Value: v, Limit: w.limits.Memory, Window: age, Full: full})
+	}
+}
+
+// ownMemory is what a process has of the host's memory, in per cent. If that is less than bar, it may be too much: pages that
+// it shares with others are not its own.
+func (w *Windows) ownMemory(u *sample.Usage, h sample.Host, bar float64) float64 {
+	v := h.Share(u.RSS)
+	if v < bar || w.read.Share == nil {
+		return v
+	}
+	share, err := w.read.Share(u.Ident)
+	if err != nil {
+		return 0 // what it uses is not known
+	}
+	return h.Share(share)
+}
+
+// userMemory judges the memory of a user's processes together, without those that are hogs alone.
+func (w *Windows) userMemory(s sample.Sample) {
+	if w.limits.Memory <= 0 || s.Host.MemoryTotal <= 0 {
+		return
+	}
+	rss := map[uint32]int64{}
+	each := func(do func(u *sample.Usage, uid uint32)) {
+		for i := range s.Procs {
+			u := &s.Procs[i]
+			if t := w.tracks[u.Ident]; t != nil && t.uid != 0 && t.memory.IsZero() {
+				do(u, t.uid)
+			}
+		}
+	}
+	each(func(u *sample.Usage, uid uint32) { rss[uid] += u.RSS })
+	own := map[uint32]float64{}
+	each(func(u *sample.Usage, uid uint32) {
+		if s.Host.Share(rss[uid]) >= w.limits.Memory {
+			own[uid] += w.ownMemory(u, s.Host, 0)
+		}
+	})
+	for uid, t := range w.users {
+		v := own[uid]
+		if v < w.limits.Memory {
+			t.memory = time.Time{}
+			continue
+		}
+		if t.memory.IsZero() {
+			t.memory = s.Time
+		}
+		if age := s.Time.Sub(t.memory); age >= w.limits.MemoryFor {
+			w.hogs = append(w.hogs, Hog{UID: uid, Resource: "memory", Value: v, Limit: w.limits.Memory, Window: age})
+		}
+	}
+}
+
+// Slow says which processes are held to a quota now. They are judged by what they use only: all the time they wait.
+func (w *Windows) Slow(list []process.Ident) {
+	w.slow = make(map[process.Ident]bool, len(list))
+	for _, id := range list {
+		w.slow[id] = true
 	}
 }
 
