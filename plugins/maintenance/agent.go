@@ -141,6 +141,7 @@ type remoteStore interface {
 	storage.Store
 	storage.Shelf
 	Full() string
+	Removed() ([]string, error)
 	Close() error
 }
 
@@ -273,6 +274,10 @@ func (a *agent) Tick(ctx context.Context) {
 		a.memory.Drilled = a.now()
 		if err := a.remember(); err != nil {
 			a.warn("%v", err)
+		}
+		if err := a.forget(); err != nil {
+			a.warn("%v", err)
+			return
 		}
 		for _, r := range draw(a.journal.Receipts(), a.now(), rand.Float64) {
 			if ctx.Err() != nil || a.remote == nil {

@@ -105,6 +105,14 @@ func (s *folderStore) Names() (names []string, err error) {
 	return names, err
 }
 
+func (s *folderStore) Removed() ([]string, error) {
+	b, err := os.ReadFile(s.dir + ".removed.txt")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return strings.Fields(string(b)), err
+}
+
 func (s *folderStore) Full() string {
 	if s.full {
 		return "its disk is full"

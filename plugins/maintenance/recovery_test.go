@@ -326,3 +326,44 @@ func TestRebuildSurvivesKills(t *testing.T) {
 		t.Errorf("%d receipts, want 2; incomplete: %v", got, b.journal.Incomplete())
 	}
 }
+
+// TestRemovedThere has a backup that the storage host removed because it was old: it is no loss, and cannot be restored. One that
+// is missing otherwise is an alert.
+func TestRemovedThere(t *testing.T) {
+	f := newFixture(t)
+	f.config.Drill = sdk.Duration(24 * time.Hour)
+	a := f.agent(nil)
+	t.Cleanup(a.Close)
+	var ids []string
+	for i := range 2 {
+		f.write(fmt.Sprintf("app%d.log", i), longLog)
+		f.ticks(a, 3)
+		r := a.journal.Receipts()[i]
+		ids = append(ids, r.ID)
+		for _, name := range []string{r.Remote.String(), r.Remote.String() + storage.ReceiptSuffix} {
+			if err := os.Remove(filepath.Join(f.store.dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile(f.store.dir+".removed.txt", []byte(ids[0]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(25 * time.Hour)
+	a.Tick(t.Context())
+	var failed []string
+	for _, e := range f.events {
+		if e.Kind == "drill.failed" {
+			failed = append(failed, e.Key)
+		}
+	}
+	if want := []string{"maintenance:web-1:drill/" + ids[1]}; !slices.Equal(failed, want) {
+		t.Errorf("drills failed: %v, want %v", failed, want)
+	}
+	if got := a.Serve(t.Context(), request{Receipt: ids[0], To: filepath.Join(f.logs, "back")}); !strings.Contains(got.Error, "because it was old") {
+		t.Errorf("restore: %q", got.Error)
+	}
+	if list := a.journal.Receipts(); len(list) != 1 || list[0].ID != ids[1] {
+		t.Errorf("receipts %v", list)
+	}
+}

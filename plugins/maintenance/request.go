@@ -121,6 +121,9 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 		}
 		return answer{Rebuilt: done}
 	}
+	if err := a.forget(); err != nil {
+		return answer{Error: err.Error()}
+	}
 	rec, ok := a.journal.Receipt(r.Receipt)
 	if !ok {
 		list, err := a.find(ctx, search{ID: r.Receipt})
@@ -128,7 +131,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 			return answer{Error: err.Error()}
 		}
 		if len(list) == 0 {
-			return answer{Error: fmt.Sprintf("host %s has no receipt %s", a.info.Host, r.Receipt)}
+			return answer{Error: fmt.Sprintf("host %s has no receipt %s, or the storage host has removed that backup because it was old", a.info.Host, r.Receipt)}
 		}
 		rec = list[0]
 	}
@@ -240,6 +243,15 @@ func draw(receipts []storage.Receipt, now time.Time, random func() float64) []st
 		}
 	}
 	return list
+}
+
+// forget drops the receipts of backups that the storage host has removed because they were old.
+func (a *agent) forget() error {
+	ids, err := a.remote.Removed()
+	if err != nil {
+		return fmt.Errorf("forget old backups: %w", err)
+	}
+	return a.journal.Forget(ids)
 }
 
 // drill reads one stored file back and compares it with its receipt.

@@ -274,6 +274,22 @@ func (j *Journal) Learn(receipts []storage.Receipt) (int, error) {
 	return n, j.rewrite()
 }
 
+// Forget drops receipts.
+func (j *Journal) Forget(ids []string) error {
+	gone := map[string]bool{}
+	for _, id := range ids {
+		if _, ok := j.byID[id]; ok {
+			gone[id] = true
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	j.receipts = slices.DeleteFunc(j.receipts, func(r storage.Receipt) bool { return gone[r.ID] })
+	j.number()
+	return j.rewrite()
+}
+
 // rewrite replaces the file by one with the records that are still needed.
 func (j *Journal) rewrite() error {
 	if len(j.receipts) > keepReceipts {

@@ -239,6 +239,19 @@ const fullBelow = 16 << 20
 // storage writes it.
 const quotaFile = "../full.txt"
 
+// removedFile is beside the folder of the files: it lists the IDs of old backups that the storage host has removed. The
+// role storage writes it; the host cannot.
+const removedFile = "../removed.txt"
+
+// Removed returns the IDs of the backups that the storage host has removed because they were old.
+func (s *SFTP) Removed() ([]string, error) {
+	var list limited
+	if err := s.Get(removedFile, &list); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return strings.Fields(list.String()), nil
+}
+
 // Full says why the storage host has no space for this host, and what to do; empty: it has, or that is not known.
 func (s *SFTP) Full() string {
 	var why limited
