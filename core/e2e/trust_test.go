@@ -50,6 +50,7 @@ func TestTakenHosts(t *testing.T) {
 	t.Run("the storage host is not filled", func(t *testing.T) { fullStorage(t, w) })
 	t.Run("a replaced host restores what the old one sent", func(t *testing.T) { replacedHost(t, w) })
 	t.Run("root on the router", func(t *testing.T) { takenRouter(t, w) })
+	t.Run("root on the router forges flags", func(t *testing.T) { forgedFlags(t, w) })
 }
 
 // everything is what must not change while a host is taken: by name, what it is.
@@ -361,5 +362,65 @@ func takenRouter(t *testing.T, w *world) {
 		if out, err := w.try(t, h, "test ! -e /tmp/owned && ! ls /opt/storefront/releases/evil"); err != nil {
 			t.Errorf("%s has what the router made up: %s", h, out)
 		}
+	}
+}
+
+// forgedFlags writes flags into the Redis that takenRouter has opened, tells them to all readers, and has these read
+// everything again. The hosts keep the flags that the operator set.
+func forgedFlags(t *testing.T, w *world) {
+	const (
+		redis = "redis-cli --user root --pass x --no-auth-warning "
+		key   = "troop:flag:new-feature"
+	)
+	begin := time.Now()
+	answers := func(host, flag, want string) func() bool {
+		return func() bool {
+			out, err := w.try(t, host, "curl -s -X POST -d '{}' http://127.0.0.1:8016/ofrep/v1/evaluate/flags/"+flag)
+			var answer struct{ Value any }
+			return err == nil && json.Unmarshal([]byte(out), &answer) == nil && fmt.Sprint(answer.Value) == want
+		}
+	}
+	hosts := []string{"web-1", "canary-1"}
+	set := func(flag, value string) {
+		w.must(t, "flag", "set", w.manifest, flag, value, "--env", "lab")
+		for _, h := range hosts {
+			eventually(t, 2*time.Minute, flag+" is "+value+" on "+h, answers(h, flag, value))
+		}
+	}
+	set("new-feature", "true")
+	older := w.on(t, "router-1", redis+"GET "+key)
+	set("new-feature", "false")
+	genuine := w.on(t, "router-1", redis+"GET "+key)
+	var sealed map[string]any
+	if err := json.Unmarshal([]byte(older), &sealed); err != nil {
+		t.Fatalf("%v: %s", err, older)
+	}
+	sealed["version"] = 1e6
+	changed, err := json.Marshal(sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, attempt := range []struct{ what, command string }{
+		{"a flag that is not signed", redis + `SET ` + key + ` '{"name":"new-feature","value":true,"version":1000000}'`},
+		{"another version of a signed flag", redis + "SET " + key + " '" + string(changed) + "'"},
+		{"an older flag", redis + "SET " + key + " '" + older + "'"},
+		{"the signed flag under another name", redis + "SET troop:flag:other '" + older + "'; " + redis + "DEL " + key},
+		{"no flag", redis + "DEL " + key},
+	} {
+		w.on(t, "router-1", attempt.command+"; "+redis+"PUBLISH troop:flags \"$("+redis+"GET "+key+")\"; "+redis+"CLIENT KILL TYPE pubsub")
+		set("marker", fmt.Sprint(i+1)) // a host that has it has read the others, too
+		for _, h := range hosts {
+			if !answers(h, "new-feature", "false")() {
+				t.Errorf("%s: the flag was changed on %s", attempt.what, h)
+			}
+		}
+		w.on(t, "router-1", redis+"DEL troop:flag:other; "+redis+"SET "+key+" '"+genuine+"'")
+	}
+	told := ""
+	for _, e := range w.events(t, begin, "agent.refused") {
+		told += string(e.Host) + ": " + e.Summary + "\n"
+	}
+	for _, h := range hosts {
+		contains(t, told, h+": .*flag new-feature is refused: its signature", h+": .*flag new-feature is refused: it is of", h+": .*flag other is refused")
 	}
 }
