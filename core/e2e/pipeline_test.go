@@ -373,7 +373,18 @@ func goodRelease(t *testing.T, w *world) {
 	contains(t, w.must(t, "why", w.manifest), `canary requests .*pass: `, `canary failures .*95 % interval`, `canary restarts +0 +0`)
 
 	stop = w.load()
+	first := make(chan time.Duration, 1)
+	go func() {
+		defer close(first)
+		for began := time.Now(); t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
+			if out, err := exec.Command("curl", "-s", w.url("/version")).Output(); err == nil && string(out) == served {
+				first <- time.Since(began)
+				return
+			}
+		}
+	}()
 	w.must(t, "deploy", "rollback", w.manifest, "--env", "lab", "--yes")
+	t.Logf("the first answer of the former release after %.1f s", (<-first).Seconds())
 	noneLost(t, stop())
 	if back := sh(t, "/", "curl -s "+w.url("/version")); back != served {
 		t.Errorf("after the rollback: %s, want %s", back, served)

@@ -117,6 +117,9 @@ func setWeights(ctx context.Context, d *deployer, args sdk.Args) error {
 	if d.version == 0 {
 		return sdk.Failf("nothing is deployed in this environment yet; deploy with `troop run`")
 	}
+	if err := d.idle(ctx); err != nil {
+		return err
+	}
 	d.want.Weights = w
 	d.want.OpenCanary(time.Now().UTC())
 	if err := d.weigh(ctx); err != nil {
@@ -233,12 +236,8 @@ func find(kept []state.Release, text string) (int, error) {
 }
 
 func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
-	running, err := d.running(ctx)
-	if err != nil {
+	if err := d.idle(ctx); err != nil {
 		return err
-	}
-	if running {
-		return sdk.Failf("a deploy is running; end it with `troop deploy abort`")
 	}
 	kept := d.kept()
 	if len(kept) == 0 {

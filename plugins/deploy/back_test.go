@@ -51,6 +51,12 @@ func TestOrderEndsTheWatch(t *testing.T) {
 	long := s.longWatch(artifact2)
 	go func() { done <- s.deployBody(t.Context(), artifact2, long) }()
 	s.watching()
+	for action, args := range map[string]map[string]string{"weights": {"weights": "1:1"}, "rollback": {"yes": "true"}} {
+		if r := s.call(action, args); r.Err == nil || !strings.Contains(r.Err.Error(), "a deploy is running") {
+			t.Errorf("%s during a deploy: %v", action, r.Err)
+		}
+	}
+	expect(t, "weights", s.desired().Weights, state.Weights{Production: 2, Canary: 1})
 	if r := s.call("promote", nil); r.Err != nil {
 		t.Fatal(r.Err)
 	}

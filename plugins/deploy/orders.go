@@ -50,6 +50,15 @@ func (d *deployer) running(ctx context.Context) (bool, error) {
 	return v.Run != "" && time.Since(v.Time) < state.Silence, nil
 }
 
+// idle fails while a deploy is running: it is the only writer of the desired state.
+func (d *deployer) idle(ctx context.Context) error {
+	running, err := d.running(ctx)
+	if err == nil && running {
+		err = sdk.Failf("a deploy is running; wait until it ends, or end it with `troop deploy abort`")
+	}
+	return err
+}
+
 // sendOrder sends an order to the running deploy, and reports whether there is one. A promotion can be ordered while the
 // canary is judged, an abort at any time.
 func (d *deployer) sendOrder(ctx context.Context, action string) (bool, error) {

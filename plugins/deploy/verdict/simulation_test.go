@@ -215,6 +215,7 @@ func TestOperatingCharacteristic(t *testing.T) {
 	}
 	const head = "| the canary | its requests | a fixed test sees | goal | failed |\n|---|---:|---:|---|---:|\n"
 	table := head + strings.Join(rows, "\n") + "\n" + fmt.Sprintf("<!-- the first %d: %s -->\n", sample, strings.Join(firsts, " "))
+	t.Logf("how often the verdict errs:\n%s", head+strings.Join(rows, "\n"))
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(file, []byte(before+begin+table+end+after), 0o644); err != nil {
 			t.Fatal(err)
