@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -118,6 +120,49 @@ func TestAbortWorksInEveryPhase(t *testing.T) {
 			if r := s.call("abort", nil); r.Err == nil || !strings.Contains(r.Err.Error(), "nothing to abort") {
 				t.Errorf("a second abort gave %v", r.Err)
 			}
+		})
+	}
+}
+
+// TestWayBackAfterAKilledDeploy ends a deploy in the midst of its promotion, and leaves its sign of life as a killed one does.
+func TestWayBackAfterAKilledDeploy(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		host, step, action string
+	}{
+		"production is installed, abort":    {"web-2", "install", "abort"},
+		"production is installed, rollback": {"web-2", "install", "rollback"},
+		"old slots are stopped, rollback":   {"web-2", "settle", "rollback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, twoProduction)
+			s.mustDeploy(artifact1)
+			before := s.fake.OnPlaybook
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+				if slices.Contains(p.Hosts, sdk.HostName(tt.host)) && p.Vars["release_step"] == tt.step {
+					cancel()
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return before(p)
+			}
+			s.deployBody(ctx, artifact2, s.body(artifact2))
+			s.fake.OnPlaybook = before
+			s.fake.SetState(state.KeyDriver, state.Encode(state.Driver{Run: "killed", Time: time.Now().UTC().Add(-state.Silence)}))
+			var args map[string]string
+			if tt.action == "rollback" {
+				args = map[string]string{"yes": "true"}
+			}
+			if r := s.call(tt.action, args); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			for _, h := range []string{"web-1", "web-2", "canary-1"} {
+				expect(t, h, s.serving(h), artifact1)
+			}
+			s.expectSplit(300, 200, 100)
 		})
 	}
 }
