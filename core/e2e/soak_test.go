@@ -117,6 +117,10 @@ func (s *soak) statusWithoutRedis() {
 	if code != 0 && !strings.Contains(out, "shared state does not answer") {
 		s.t.Errorf("the status without Redis: exit status %d\n%s", code, out)
 	}
+	eventually(s.t, time.Minute, "the status is known again", func() bool {
+		_, code := s.troop(s.t, "deploy", "status", s.manifest, "--env", "lab")
+		return code == 0
+	})
 }
 
 // during runs the pipeline, calls each when the canary is watched, and returns the output and the exit status. Without
