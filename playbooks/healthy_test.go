@@ -106,6 +106,30 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// TestTasks runs three tasks of which the second fails: the third does not run.
+func TestTasks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"systemctl":  "echo $* >>" + dir + "/ran\ncase $2 in shop-two@*) exit 1 ;; esac\n",
+		"journalctl": "case $1 in _SYSTEMD_UNIT=shop-two@a.service) echo no such table ;; esac\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "roles/release/files/healthy.py", "--tasks", "shop-one@a.service", "shop-two@a.service", "shop-three@a.service")
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.Output()
+	if err == nil || string(out) != "the task shop-two failed; its log ends with: no such table\nno such table\n" {
+		t.Errorf("got %v and %q", err, out)
+	}
+	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
+	if want := "daemon-reload\nstart shop-one@a.service\nstart shop-two@a.service\n"; err != nil || string(ran) != want {
+		t.Errorf("ran %q, %v; want %q", ran, err, want)
+	}
+}
+
 // TestServicePage holds docs/service.md to the roles: it has all that a release gets, and nothing else.
 func TestServicePage(t *testing.T) {
 	t.Parallel()

@@ -192,6 +192,8 @@ func TestLab(t *testing.T) {
 	t.Run("mailbox", l.mailbox)
 	t.Run("release", func(t *testing.T) { l.release(t, r) })
 	t.Run("release that does not come up", func(t *testing.T) { l.refused(t, r) })
+	t.Run("programs", func(t *testing.T) { l.programs(t, r) })
+	t.Run("services without HTTP", func(t *testing.T) { l.silent(t, r) })
 	t.Run("router's settings", func(t *testing.T) { l.settings(t, r, site) })
 	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves a stopped agent
 	t.Run("killed", l.killed)
@@ -469,6 +471,119 @@ func (l *lab) refused(t *testing.T, r *ansible.Runner) {
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%v: nothing says %q:\n%s", err, want, all)
+		}
+	}
+}
+
+// programs installs a release with a task, a process and a schedule, and then one whose task fails and one whose process
+// does not stay up.
+func (l *lab) programs(t *testing.T, r *ansible.Runner) {
+	archive := filepath.Join(t.TempDir(), "release.tar.zst")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "tar -c -C / etc/hostname | zstd -q > "+archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	host := l.hosts["production"].Name
+	program := func(kind, name, command string) map[string]any {
+		return map[string]any{
+			"kind": kind, "name": name, "command": []string{"sh", "-c", command}, "hosts": []string{string(host)},
+			"stop_signal": "SIGINT", "stop_timeout": 15, "timeout": 60, "calendar": "daily",
+		}
+	}
+	run := func(step, id, slot string, programs ...map[string]any) ansible.Run {
+		return ansible.Run{Name: "release", Playbook: "release.yml", Hosts: []core.HostName{host}, Vars: map[string]any{
+			"release_step": step, "release_service": "jobs", "release_id": id, "release_archive": archive, "release_slots": map[string]string{string(host): slot},
+			"release_command": []string{"sh", "-c", "exec python3 -m http.server $PORT"}, "release_health": health("/"), "release_app_port": 3020,
+			"release_programs": programs,
+		}}
+	}
+	do := func(step, id, slot string, programs ...map[string]any) error {
+		_, err := r.Run(t.Context(), run(step, id, slot, programs...), l.tasks)
+		return err
+	}
+	task := program("task", "migrate", `echo "$RELEASE 100% \"done\"" >>$STATE_DIR/migrated`)
+	worker := program("process", "worker", `echo $RELEASE >>$STATE_DIR/worked; trap 'echo ended >>$STATE_DIR/worked; exit 0' INT; while :; do sleep 0.1; done`)
+	report := program("schedule", "report", `echo $RELEASE >>$STATE_DIR/reported`)
+	if err := do("install", "one", "a", task, worker, report); err != nil {
+		t.Fatal(err)
+	}
+	if err := do("settle", "one", "a", worker, report); err != nil {
+		t.Fatal(err)
+	}
+	l.settled(t, r, run("settle", "one", "a", worker, report), "production")
+	out, err := l.on("production", `systemctl start jobs-report@a && systemctl is-active jobs-worker@a jobs-report.timer && cd /var/lib/jobs && cat migrated worked reported`)
+	if want := "active\nactive\none 100% \"done\"\none\none"; err != nil || out != want {
+		t.Errorf("got %v and %q, want %q", err, out, want)
+	}
+	if err := do("install", "two", "b", program("task", "migrate", "echo no such table; exit 4")); err == nil ||
+		!strings.Contains(err.Error(), "the task jobs-migrate failed; it ended with status 4/NOPERMISSION; its log ends with: no such table") {
+		t.Errorf("a task that fails: %v", err)
+	}
+	if out, _ := l.on("production", "systemctl is-active jobs@b"); out != "inactive" {
+		t.Errorf("the release of a task that failed is %s", out)
+	}
+	if err := do("install", "three", "b", program("process", "worker", "echo no queue; exit 5")); err == nil ||
+		!strings.Contains(err.Error(), "the process jobs-worker does not stay up; it ended with status 5/NOTINSTALLED") {
+		t.Errorf("a process that does not stay up: %v", err)
+	}
+	// The next release has neither process nor schedule.
+	if err := do("install", "four", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := do("settle", "four", "b"); err != nil {
+		t.Fatal(err)
+	}
+	out, _ = l.on("production", `systemctl is-active jobs@b jobs@a jobs-worker@a jobs-report.timer; tail -n 1 /var/lib/jobs/worked; cd /etc/systemd/system && ls -d jobs*`)
+	if want := "active\ninactive\ninactive\ninactive\nended\njobs-migrate@a.service\njobs-report@a.service\njobs-worker@a.service\njobs@.service\njobs@a.service.d\njobs@b.service.d"; out != want {
+		t.Errorf("after a release without them: %q, want %q", out, want)
+	}
+}
+
+// silent installs services without HTTP, and runs programs in the sandbox of one of them.
+func (l *lab) silent(t *testing.T, r *ansible.Runner) {
+	archive := filepath.Join(t.TempDir(), "release.tar.zst")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "tar -c -C / etc/hostname | zstd -q > "+archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	host := l.hosts["production"].Name
+	do := func(step, id, slot, command string, health map[string]any) error {
+		health["timeout"], health["grace"] = 2, 10
+		_, err := r.Run(t.Context(), ansible.Run{Name: "release", Playbook: "release.yml", Hosts: []core.HostName{host}, Vars: map[string]any{
+			"release_step": step, "release_service": "queue", "release_id": id, "release_archive": archive, "release_slots": map[string]string{string(host): slot},
+			"release_command": []string{"sh", "-c", command}, "release_health": health, "release_app_port": 3030, "release_environment": map[string]string{"WORD": `a "b" $c`},
+		}}, l.tasks)
+		return err
+	}
+	asked := func(command string) map[string]any { return map[string]any{"command": []string{"sh", "-c", command}} }
+	const live = "sleep 1; echo $RELEASE >$STATE_DIR/up; exec sleep 1d"
+	if err := do("install", "one", "a", live, asked(`grep -x "$RELEASE" $STATE_DIR/up`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := do("settle", "one", "a", live, map[string]any{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id, command string
+		health      map[string]any
+		want        string
+	}{
+		{"two", live, asked("echo the queue is away; exit 7"), "the command sh -c echo the queue is away; exit 7: it ended with status 7 and said: the queue is away"},
+		{"three", live, asked("sleep 1m"), "no end within 2 s"},
+		{"four", "sleep 1; exit 9", map[string]any{"stays_up": 20}, "the process queue does not stay up; it ended with status 9"},
+	} {
+		if err := do("install", c.id, "b", c.command, c.health); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("release %s: %v, want %q", c.id, err, c.want)
+		}
+	}
+	if err := do("install", "five", "b", live, map[string]any{"stays_up": 2}); err != nil {
+		t.Errorf("a release that stays up: %v", err)
+	}
+	for _, c := range []struct{ command, want string }{
+		{`/opt/queue/exec current sh -c 'echo "$RELEASE $WORD $PWD $(id -un)"; touch /etc/x 2>/dev/null || echo refused; cat'; echo $?`, "one a \"b\" $c /opt/queue/slot-a/app queue\nrefused\nsaid\n0"},
+		{`/opt/queue/exec b sh -c 'echo $RELEASE; exit 42'; echo $?`, "five\n42"},
+		{`script -qec "/opt/queue/exec b tty" /dev/null </dev/null | tr -d '\r'`, "/dev/pts/"},
+	} {
+		if out, err := l.on("production", "echo said | { "+c.command+"; }"); err != nil || !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s: %v and %q, want %q", c.command, err, out, c.want)
 		}
 	}
 }

@@ -83,6 +83,12 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	if a.Closed != nil {
 		d.job.Logf("the canary was closed at %s: %s", a.Closed.Time.Format(time.DateTime), a.Closed.Reason)
 	}
+	if c := a.Certificate; c != nil && !c.Ends.IsZero() {
+		d.job.Logf("the certificate for %s is good until %s", strings.Join(c.Domains, ", "), c.Ends.UTC().Format(time.DateTime))
+	}
+	if c := a.Certificate; c != nil && c.Problem != "" {
+		d.job.Warnf("no new certificate for %s: %s", strings.Join(c.Domains, ", "), c.Problem)
+	}
 	if a.Problem != "" {
 		d.job.Warnf("%s", a.Problem)
 	}

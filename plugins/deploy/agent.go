@@ -23,6 +23,7 @@ const routerGroup = "troop-router"
 type setting struct {
 	paths   router.Paths
 	silence time.Duration // after which a driver is taken for dead
+	retry   time.Duration // after the first attempt at a certificate that failed
 }
 
 // onRouter is the setting that the role router prepares.
@@ -30,6 +31,7 @@ func onRouter() setting {
 	return setting{
 		paths:   router.Paths{Dir: "/var/lib/troop-router", Socket: "/run/haproxy/admin.sock"},
 		silence: state.Silence,
+		retry:   2 * time.Minute, // five in the first hour, which is what Let's Encrypt allows
 	}
 }
 
@@ -45,7 +47,7 @@ func (s setting) watch(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 	return agent.Run(ctx, agent.Config{
 		ID: id, Paths: s.paths, Drain: c.drain(), Silence: s.silence,
-		Alerts: c.Canary.Alerts, Guard: c.limits(), FailOn: failOn,
+		Alerts: c.Canary.Alerts, Guard: c.limits(), FailOn: failOn, Retry: s.retry,
 	}, job)
 }
 

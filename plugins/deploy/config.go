@@ -22,6 +22,9 @@ type config struct {
 	Irreversible bool        `hcl:"irreversible,optional" doc:"No earlier release can run after this one, for example because it changed the data. Nothing goes back then: an abort or a failed verdict leaves every host as it is and closes the canary, and a rollback is refused."`
 	Service      service     `hcl:"service,block" doc:"What runs on the application hosts."`
 	TLS          *tls        `hcl:"tls,block" doc:"HTTPS at the router, with HTTP/2. HTTP is redirected to it."`
+	Processes    []process   `hcl:"process,block" doc:"A program that runs beside the one that answers requests, as long as its release does."`
+	Tasks        []task      `hcl:"task,block" doc:"A program that runs once per release, on one host. If it fails, the deploy ends."`
+	Schedules    []schedule  `hcl:"schedule,block" doc:"A program that runs by the calendar, on one host, from the release that serves in production."`
 	Canary       canary      `hcl:"canary,block" doc:"How a release is judged before it is promoted."`
 	Production   *production `hcl:"production,block" doc:"How production is updated."`
 }
@@ -58,6 +61,8 @@ type health struct {
 	Status  int          `hcl:"status" default:"200" doc:"Status of a healthy answer. Redirects are not followed."`
 	Timeout sdk.Duration `hcl:"timeout" default:"\"3s\"" doc:"How long an answer may take. An address that takes no connection is found within half a second."`
 	Grace   sdk.Duration `hcl:"grace" default:"\"20s\"" doc:"How long a release may take to become healthy after its start."`
+	Command []string     `hcl:"command,optional" doc:"Instead of HTTP, for a service that gets no requests: program and arguments, started in the folder of the release, which end with 0 when it is healthy."`
+	StaysUp sdk.Duration `hcl:"stays_up" default:"\"0s\"" doc:"Instead of HTTP, for a service that gets no requests: how long it must run after its start without ending."`
 }
 
 type canary struct {
@@ -147,7 +152,10 @@ func (s *service) health() state.Health {
 	if h == nil {
 		return state.DefaultHealth
 	}
-	return state.Health{Path: h.Path, Host: h.Host, Status: h.Status, Timeout: h.Timeout.Std(), Grace: h.Grace.Std()}
+	return state.Health{
+		Path: h.Path, Host: h.Host, Status: h.Status, Timeout: h.Timeout.Std(), Grace: h.Grace.Std(),
+		Command: h.Command, StaysUp: h.StaysUp.Std(),
+	}
 }
 
 func (s *service) sandbox() state.Sandbox {
@@ -172,8 +180,9 @@ func (s *service) maxBody() int64 {
 }
 
 // release describes an archive and how the manifest runs it.
-func (s *service) release(name, artifact string) state.Release {
-	r := state.Release{Artifact: artifact, Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.health(), Sandbox: s.sandbox()}
+func (c *config) release(name string) state.Release {
+	s := &c.Service
+	r := state.Release{Artifact: c.Artifact, Programs: c.programs(), Service: name, User: orElse(s.User, name), Command: s.Command, Health: s.health(), Sandbox: s.sandbox()}
 	r.ID = r.Identity(s.Environment)
 	return r
 }
@@ -191,6 +200,8 @@ var (
 	healthPath     = regexp.MustCompile(`^/[!#-&(-\[\]-~]*$`)
 	dataFolder     = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 	memorySize     = regexp.MustCompile(`^([1-9][0-9]{0,5})([KMGT]?)$`)
+	signalName     = regexp.MustCompile(`^SIG[A-Z0-9]+$`)
+	calendar       = regexp.MustCompile(`^[A-Za-z0-9*:/., ~-]+$`)
 	hostName       = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 	variableName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
@@ -226,6 +237,7 @@ func check(c *config) error {
 			bad("service.environment", "%q is not a name of an environment variable", name)
 		}
 	}
+	c.checkPrograms(bad)
 	if c.TLS != nil {
 		errs = append(errs, c.TLS.check())
 	}
@@ -331,7 +343,13 @@ func (h *health) check(bad func(path, format string, args ...any)) {
 	if h.Status != 0 && (h.Status < 200 || h.Status > 599) {
 		bad("service.health.status", "want a status from 200 to 599, got %d", h.Status)
 	}
-	for name, d := range map[string]sdk.Duration{"timeout": h.Timeout, "grace": h.Grace} {
+	if h.Command != nil && (len(h.Command) == 0 || h.Command[0] == "") {
+		bad("service.health.command", "name a program, such as [\"node\", \"check.js\"]")
+	}
+	if h.Command != nil && h.StaysUp != 0 {
+		bad("service.health.stays_up", "a release is healthy by its command or by staying up; name one of them")
+	}
+	for name, d := range map[string]sdk.Duration{"timeout": h.Timeout, "grace": h.Grace, "stays_up": h.StaysUp} {
 		if d.Std() < 0 || d.Std()%time.Millisecond != 0 {
 			bad("service.health."+name, "want whole milliseconds, got %s", d.Std())
 		}

@@ -22,6 +22,7 @@ func TestCheck(t *testing.T) {
 		"health":                {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { path = \"healthz\" }", "pipeline.hcl:5,12-28: Invalid deploy stage; want a path such as /healthz"},
 		"health status":         {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { status = 42 }", "want a status from 200 to 599"},
 		"health host":           {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health { host = \"a b\" }", "want a name such as shop.example.com"},
+		"health twice":          {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health {\n command = [\"true\"]\n stays_up = \"5s\"\n }", "by its command or by staying up; name one"},
 		"health was a path":     {`command = ["node", "start.js"]`, "command = [\"node\"]\n  health = \"/healthz\"", "health"},
 		"allow":                 {`command = ["node", "start.js"]`, "command = [\"node\"]\n  allow = { netlink = \"lists the interfaces\" }\n data = [\"uploads\", \"public/media\"]\n limits {\n memory = \"512M\"\n cpu = 150\n files = 65536\n}", ""},
 		"allow what":            {`command = ["node", "start.js"]`, "command = [\"node\"]\n  allow = { root = \"comfort\" }", "want debug, devices, netlink, got \"root\""},
@@ -29,6 +30,12 @@ func TestCheck(t *testing.T) {
 		"data elsewhere":        {`command = ["node", "start.js"]`, "command = [\"node\"]\n  data = [\"../etc\"]", "want a folder of the release"},
 		"data itself":           {`command = ["node", "start.js"]`, "command = [\"node\"]\n  data = [\".\"]", "want a folder of the release"},
 		"limit":                 {`command = ["node", "start.js"]`, "command = [\"node\"]\n  limits { memory = \"much\" }", "want a size such as 512M"},
+		"programs":              {"canary {", programs + "canary {", ""},
+		"two programs":          {"canary {", programs + "process \"migrate\" { command = [\"x\"] }\ncanary {", "two programs \"migrate\""},
+		"a program's name":      {"canary {", "task \"My Task\" { command = [\"x\"] }\ncanary {", "want a name of a-z"},
+		"a task's place":        {"canary {", "task \"a\" {\n command = [\"x\"]\n before = \"all\"\n}\ncanary {", "want canary or production"},
+		"a process's hosts":     {"canary {", "process \"a\" {\n command = [\"x\"]\n hosts = \"web\"\n}\ncanary {", "want all, one, production or canary"},
+		"a calendar":            {"canary {", "schedule \"a\" {\n command = [\"x\"]\n calendar = \"@daily\"\n}\ncanary {", "want a calendar event"},
 		"max_body":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  max_body = \"10MB\"", "want a size such as 512K or 10M"},
 		"timeouts":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  timeouts { tunnel = \"10ms\" }", "want 1s to 576h"},
 		"variable":              {`command = ["node", "start.js"]`, "command = [\"node\"]\n  environment = { \"A B\" = \"1\" }", "not a name of an environment variable"},
@@ -96,13 +103,13 @@ func TestOpened(t *testing.T) {
 
 func TestReleaseIdentity(t *testing.T) {
 	t.Parallel()
-	s := service{Command: []string{"node"}, Environment: map[string]string{"A": "1"}}
-	first := s.release("shop", "sha256:abcdef0123456789")
-	if again := s.release("shop", "sha256:abcdef0123456789"); again.ID != first.ID {
+	c := config{Artifact: "sha256:abcdef0123456789", Service: service{Command: []string{"node"}, Environment: map[string]string{"A": "1"}}}
+	first := c.release("shop")
+	if again := c.release("shop"); again.ID != first.ID {
 		t.Error("the same release has two identities")
 	}
-	s.Environment = map[string]string{"A": "2"}
-	if other := s.release("shop", "sha256:abcdef0123456789"); other.ID == first.ID {
+	c.Service.Environment = map[string]string{"A": "2"}
+	if other := c.release("shop"); other.ID == first.ID {
 		t.Error("another environment has the same identity")
 	}
 	if first.User != "shop" {

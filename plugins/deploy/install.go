@@ -35,8 +35,9 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		"release_command": r.Command, "release_health": map[string]any{
 			"path": r.Health.Path, "host": r.Health.Host, "status": r.Health.Status,
 			"timeout": r.Health.Timeout.Seconds(), "grace": r.Health.Grace.Seconds(),
+			"command": r.Health.Command, "stays_up": r.Health.StaysUp.Seconds(),
 		}, "release_user": r.User, "release_sandbox": r.Sandbox,
-		"release_slots": d.slots(hosts, state.Placement.Idle),
+		"release_slots": d.slots(hosts, state.Placement.Idle), "release_programs": d.units(hosts, r),
 	}
 	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
 	// an older one, which the hosts have complete.
@@ -59,6 +60,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
 	switch {
 	case err == nil:
+		d.did(d.due(r), r.ID)
 		return hosts, nil
 	case cancelled(ctx, err):
 		return nil, err
@@ -202,7 +204,7 @@ func (d *deployer) cleanUp(ctx context.Context) {
 	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
 		"release_slots":   d.slots(hosts, func(p state.Placement) string { return p.Slot }),
-		"release_protect": protect,
+		"release_protect": protect, "release_id": r.ID, "release_programs": d.units(nil, r),
 	}})
 	if err != nil && !cancelled(ctx, err) {
 		d.job.Warnf("the old slots could not be stopped: %v", err)

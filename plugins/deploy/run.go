@@ -23,7 +23,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if err := d.ensureAgent(ctx); err != nil {
 		return err
 	}
-	r := c.Service.release(d.name, c.Artifact)
+	r := c.release(d.name)
 	if known, ok := d.want.Releases[r.ID]; ok {
 		r = known
 	} else {

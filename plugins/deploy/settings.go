@@ -16,7 +16,7 @@ func (d *deployer) settings(r state.Release) state.Settings {
 	}
 	s.Body = d.c.Service.maxBody()
 	if t := d.c.TLS; t != nil {
-		s.TLS, s.HSTS = t.digest(), int64(t.HSTS.Std().Seconds())
+		s.TLS, s.HSTS, s.ACME = t.digest(), int64(t.HSTS.Std().Seconds()), t.acme()
 	}
 	s.For(r.Health)
 	for _, known := range d.want.Releases {
@@ -36,19 +36,21 @@ func (d *deployer) setRouter(ctx context.Context, r state.Release) error {
 		have = *a.Settings
 	}
 	if have.Cover(need) {
-		return nil
+		return d.awaitCertificate(ctx)
 	}
 	d.job.Logf("configuring the router %s for %s", d.router.Name, d.name)
 	vars := map[string]any{"router_settings": need}
 	if d.c.TLS != nil {
-		if err := d.c.TLS.check(); err != nil {
+		if vars["router_certificate"], err = d.c.TLS.bundle(); err != nil {
 			return err
 		}
-		vars["router_certificate"] = d.c.TLS.bundle()
 	}
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "router.yml", Hosts: []sdk.HostName{d.router.Name}, Vars: vars})
 	if err != nil {
 		return fmt.Errorf("configure the router: %w", d.orExplained(ctx, results, err))
 	}
-	return d.reach(ctx, func(a state.Actual) bool { return a.Settings != nil && a.Settings.Cover(need) })
+	if err := d.reach(ctx, func(a state.Actual) bool { return a.Settings != nil && a.Settings.Cover(need) }); err != nil {
+		return err
+	}
+	return d.awaitCertificate(ctx)
 }

@@ -73,7 +73,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &site{
-		t: t, dir: dir, manifest: body, setting: setting{paths: router.Paths{Dir: dir, Socket: filepath.Join(dir, "admin.sock")}, silence: state.Silence},
+		t: t, dir: dir, manifest: body, setting: setting{paths: router.Paths{Dir: dir, Socket: filepath.Join(dir, "admin.sock")}, silence: state.Silence, retry: time.Second},
 		ip: map[string]string{}, slots: map[string]*app{}, hanging: make(chan struct{}),
 	}
 	s.fake = &sdktest.Fake{OnPlaybook: s.playbook}
@@ -236,11 +236,20 @@ func (s *site) stopAgent() {
 	<-s.ended
 }
 
+// keep writes a certificate as the role does: one by ACME only at first.
+func (s *site) keep(pem string, settings any) {
+	if !bytes.Contains(state.Encode(settings), []byte(`"acme"`)) {
+		s.write("tls.pem", pem)
+	} else if _, err := os.Stat(filepath.Join(s.dir, "acme.pem")); err != nil {
+		s.write("acme.pem", pem)
+	}
+}
+
 // playbook simulates router.yml and release.yml.
 func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	if p.Name == "router.yml" {
 		if pem, ok := p.Vars["router_certificate"].(string); ok {
-			s.write("tls.pem", pem)
+			s.keep(pem, p.Vars["router_settings"])
 		}
 		s.vars["__router_settings"] = p.Vars["router_settings"]
 		s.write("settings.json", string(state.Encode(p.Vars["router_settings"])))
@@ -279,6 +288,14 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 		}
 	}
 	return nil, nil
+}
+
+// failedTask is what release.yml returns when a task fails.
+func (s *site) failedTask() ([]sdk.TaskResult, error) {
+	return []sdk.TaskResult{{
+		Host: "canary-1", Task: "Give up the release", Status: "failed",
+		Message: "the task shop-migrate failed; it ended with status 1/FAILURE; its log ends with: no such table\nno such table",
+	}}, errors.New("1 task failed")
 }
 
 // stopped are the artifacts of the releases that events said were stopped.

@@ -10,21 +10,22 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 )
 
-// certificate is a new one for shop.example.com that signs itself, and its key.
-func certificate(t *testing.T, serial int64, ends time.Time) (certificate, key string) {
+// certificate is a new one for shop.example.com, and for addresses, that signs itself, and its key.
+func certificate(t *testing.T, serial int64, ends time.Time, addresses ...net.IP) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{"shop.example.com"}, NotBefore: ends.Add(-48 * time.Hour), NotAfter: ends,
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"shop.example.com"}, IPAddresses: addresses, NotBefore: ends.Add(-48 * time.Hour), NotAfter: ends,
 		IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
@@ -142,6 +143,17 @@ func TestCertificateIsChecked(t *testing.T) {
 		err := (&tls{Certificate: tt.certificate, Key: tt.key}).check()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+	for want, block := range map[string]tls{
+		"names with * cannot be proven":            {Domains: []string{"*.example.com"}},
+		"or has yours":                             {Domains: []string{"shop.example.com"}, Certificate: own},
+		"want an address such as":                  {Domains: []string{"shop.example.com"}, Directory: "http://ca/dir"},
+		"want a certificate as PEM":                {Domains: []string{"shop.example.com"}, CA: "ca.pem"},
+		"want a certificate with its key, or doma": {},
+	} {
+		if _, err := block.bundle(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
 		}
 	}
 }

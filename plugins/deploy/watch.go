@@ -191,7 +191,8 @@ func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
 	hosts := d.present(d.canary)
 	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
 		"release_step": "restarts", "release_service": d.name,
-		"release_slots": d.slots(hosts, func(p state.Placement) string { return p.Slot }),
+		"release_slots":    d.slots(hosts, func(p state.Placement) string { return p.Slot }),
+		"release_programs": d.units(nil, d.want.Releases[d.want.Candidate]),
 	}})
 	if err != nil {
 		return 0, d.orExplained(ctx, results, err)
@@ -201,11 +202,13 @@ func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
 		if !ok {
 			continue
 		}
-		k, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read the restarts on %s: %w", r.Host, err)
+		for field := range strings.FieldsSeq(text) { // one for each unit
+			k, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read the restarts on %s: %w", r.Host, err)
+			}
+			n += k
 		}
-		n += k
 	}
 	return n, nil
 }

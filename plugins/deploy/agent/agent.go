@@ -39,13 +39,14 @@ type Config struct {
 	Alerts  []string       // prefixes of the alert kinds that close the canary
 	Guard   verdict.Limits // beyond which the agent itself closes the canary
 	FailOn  traffic.Criteria
+	Retry   time.Duration // after the first attempt at a certificate that failed; then it doubles
 }
 
 // agent needs the shared state only to learn of changes. Without it, the router keeps the state desired last, and
 // the agent still repairs what departs from that.
 //
-// Goroutines: follow (desired state), listen (alerts), count, guard, report (actual, traffic), and steps, which
-// alone places hosts. All share what mu guards.
+// Goroutines: follow (desired state), listen (alerts), count, guard, certificate, report (actual, traffic), and
+// steps, which alone places hosts. All share what mu guards.
 type agent struct {
 	conf    Config
 	job     *sdk.Job
@@ -60,6 +61,7 @@ type agent struct {
 	connected bool // the desired state is being followed
 	driverAt  time.Time
 	actual    state.Actual
+	tls       *state.Certificate
 }
 
 // memory is what survives a restart of the agent.
@@ -93,6 +95,7 @@ func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 		func(ctx context.Context) { a.persist(ctx, "follow the desired state", a.follow) },
 		func(ctx context.Context) { a.persist(ctx, "listen for alerts", a.listen) },
 		func(context.Context) { log.Each(a.count.Add) },
+		func(ctx context.Context) { a.persist(ctx, "keep the certificate", a.certificate) },
 		a.report,
 		a.guard,
 		a.steps,
@@ -173,6 +176,7 @@ func (a *agent) step(ctx context.Context) state.Actual {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	now.Certificate = a.tls
 	if !reflect.DeepEqual(now, a.actual) {
 		a.actual = now
 		poke(a.changed)

@@ -76,6 +76,21 @@ func (c Client) AddMap(ctx context.Context, file string, entries ...Entry) error
 	return c.tell(ctx, commands...)
 }
 
+// SetCertificate replaces a certificate that HAProxy has loaded from a file. The file is not changed.
+func (c Client) SetCertificate(ctx context.Context, file, text string) error {
+	answer, err := c.Ask(ctx, fmt.Sprintf("set ssl cert %s <<\n%s\n", file, strings.TrimSpace(text)))
+	if err == nil && strings.Contains(answer, "ransaction") {
+		answer, err = c.Ask(ctx, "commit ssl cert "+file)
+	}
+	if err == nil && !strings.Contains(answer, "Success!") {
+		err = fmt.Errorf("HAProxy refused the certificate: %s", strings.TrimSpace(answer))
+	}
+	if err != nil {
+		_, _ = c.Ask(ctx, "abort ssl cert "+file) // else the next one is refused; the first error tells more
+	}
+	return err
+}
+
 // Map returns the values of a map by key.
 func (c Client) Map(ctx context.Context, file string) (map[string]string, error) {
 	text, err := c.Ask(ctx, "show map "+file)

@@ -25,10 +25,10 @@ func (r *Router) tellHealth(ctx context.Context, d *state.Desired) error {
 	}
 	want := maps.Clone(have)
 	for host, p := range d.Hosts {
-		if p.Slot == "" {
+		h := d.Releases[p.Release].Health
+		if p.Slot == "" || !h.HTTP() {
 			continue
 		}
-		h := d.Releases[p.Release].Health
 		server := host + "-" + p.Slot
 		want[server], want[server+"/host"] = h.Path, h.Host
 	}

@@ -21,11 +21,15 @@ type Paths struct {
 }
 
 // Log is the socket that HAProxy logs to.
-func (p Paths) Log() string      { return filepath.Join(p.Dir, "log.sock") }
-func (p Paths) weights() string  { return filepath.Join(p.Dir, "weights.map") }
-func (p Paths) health() string   { return filepath.Join(p.Dir, "health.map") }
-func (p Paths) servers() string  { return filepath.Join(p.Dir, "servers.state") }
-func (p Paths) settings() string { return filepath.Join(p.Dir, "settings.json") }
+func (p Paths) Log() string     { return filepath.Join(p.Dir, "log.sock") }
+func (p Paths) weights() string { return filepath.Join(p.Dir, "weights.map") }
+func (p Paths) health() string  { return filepath.Join(p.Dir, "health.map") }
+func (p Paths) servers() string { return filepath.Join(p.Dir, "servers.state") }
+
+// Challenges is the socket that HAProxy passes the authority's questions to.
+func (p Paths) Challenges() string  { return filepath.Join(p.Dir, "acme.sock") }
+func (p Paths) certificate() string { return filepath.Join(p.Dir, "acme.pem") }
+func (p Paths) settings() string    { return filepath.Join(p.Dir, "settings.json") }
 
 // Router changes HAProxy's run-time state. Place and SetWeights look at HAProxy, do what can be done now, and return:
 // the caller repeats them, so that they also repair what something else changed. SetWeights and HaveWeights may run
@@ -96,8 +100,8 @@ func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.
 // placeHost gives the wanted slot requests first; the other slot loses them only after HAProxy found the wanted one
 // healthy. So the host serves at every moment, and a release that is not healthy never does.
 func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Server, host string, want state.Placement, health state.Health) (state.HostActual, bool) {
-	h := state.HostActual{Slot: want.Slot}
-	if want.Slot == "" {
+	h := state.HostActual{Slot: want.Slot, Up: want.Slot != "" && !health.HTTP()}
+	if want.Slot == "" || !health.HTTP() {
 		a, b := r.retire(ctx, servers, want.Pool+"/"+host+"-a", &h), r.retire(ctx, servers, want.Pool+"/"+host+"-b", &h)
 		return h, a && b
 	}

@@ -20,6 +20,8 @@ type Release struct {
 	Command  []string  `json:"command"`
 	Health   Health    `json:"health"`
 	Sandbox  Sandbox   `json:"sandbox,omitzero"`
+	Programs []Program `json:"programs,omitempty"`
+	Done     []string  `json:"done,omitempty"` // tasks that have run
 	Made     time.Time `json:"made"`
 	// Irreversible: no earlier release can run once this one has.
 	Irreversible bool `json:"irreversible,omitempty"`
@@ -33,7 +35,14 @@ type Health struct {
 	Status  int           `json:"status"`  // of its answer
 	Timeout time.Duration `json:"timeout"` // of its answer
 	Grace   time.Duration `json:"grace"`   // how long it may take to become healthy after a start
+
+	// One of these in place of HTTP; the router then knows nothing of the service.
+	Command []string      `json:"command,omitempty"`  // it ends with 0
+	StaysUp time.Duration `json:"stays_up,omitempty"` // after its start
 }
+
+// HTTP reports whether the release answers requests.
+func (h Health) HTTP() bool { return len(h.Command) == 0 && h.StaysUp == 0 }
 
 // Sandbox is how a release's sandbox differs from the one that all have.
 type Sandbox struct {
@@ -60,7 +69,7 @@ func (h *Health) UnmarshalJSON(b []byte) error {
 // Identity is the same for the same archive run in the same way. It names a folder on the hosts whose content never
 // changes.
 func (r Release) Identity(environment map[string]string) string {
-	sum := sha256.Sum256(Encode([]any{r.Artifact, r.Service, r.User, r.Command, r.Health, r.Sandbox, environment}))
+	sum := sha256.Sum256(Encode([]any{r.Artifact, r.Service, r.User, r.Command, r.Health, r.Sandbox, r.Programs, environment}))
 	hex16 := hex.EncodeToString(sum[:])[:16]
 	archive := strings.TrimPrefix(r.Artifact, "sha256:")
 	return archive[:min(len(archive), 12)] + "-" + hex16

@@ -17,7 +17,19 @@ type Settings struct {
 	Body     int64  `json:"body"`     // bytes of a request's body; 0: any number
 	TLS      string `json:"tls"`      // digest of certificate and key; empty: only HTTP
 	HSTS     int64  `json:"hsts"`     // seconds for which browsers remember that there is HTTPS
+	ACME     *ACME  `json:"acme,omitempty"`
 }
+
+// ACME is who gives the router's certificate, and for which names.
+type ACME struct {
+	Directory string   `json:"directory"` // its address
+	CA        string   `json:"ca,omitempty"`
+	Email     string   `json:"email,omitempty"`
+	Domains   []string `json:"domains"`
+}
+
+// ByACME is what Settings.TLS says of a certificate by ACME, which the agent replaces without a new configuration.
+const ByACME = "acme"
 
 // DefaultSettings are those of a configuration that no service has asked for anything.
 func DefaultSettings() Settings {
@@ -29,6 +41,9 @@ func DefaultSettings() Settings {
 
 // For adds what a release needs.
 func (s *Settings) For(h Health) {
+	if !h.HTTP() {
+		return
+	}
 	if !slices.Contains(s.Statuses, h.Status) {
 		s.Statuses = append(s.Statuses, h.Status)
 		slices.Sort(s.Statuses)

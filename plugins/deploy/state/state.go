@@ -150,6 +150,15 @@ type Actual struct {
 	Problem string                `json:"problem,omitempty"`
 	// Settings of its configuration; nil as long as no service has asked for any.
 	Settings *Settings `json:"settings,omitempty"`
+	// Certificate by ACME; nil without one.
+	Certificate *Certificate `json:"certificate,omitempty"`
+}
+
+// Certificate is how the router's certificate by ACME stands.
+type Certificate struct {
+	Domains []string  `json:"domains"`           // that it shall have
+	Ends    time.Time `json:"ends,omitzero"`     // zero as long as no authority has given one
+	Problem string    `json:"problem,omitempty"` // why there is no new one, though it is time
 }
 
 // Driver is the sign of life of the deploy that is under way.

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""healthy.py UNIT PORT ADDRESS HEALTH waits until the release of a unit is healthy. HEALTH is JSON: path, host, status,
-timeout and grace, both in seconds. If it does not become healthy in time, or the unit keeps dying, the first line says why,
-with the end of the release's own log; more of that log follows."""
+"""healthy.py UNIT PORT ADDRESS HEALTH [PROCESS…] waits until the release of a unit is healthy and the units of its other
+processes stay up. HEALTH is JSON: path, host, status, timeout and grace, both in seconds; instead of a path, a command that ends with 0,
+or stays_up, the seconds in which the unit must not end. healthy.py --tasks UNIT… runs the units
+of tasks to their end, one after the other. If one fails, or a unit keeps dying, the first line says why, with the end of the release's own
+log; more of that log follows."""
 import glob
 import http.client
 import json
@@ -40,6 +42,17 @@ def ask(address, port, health):
         return str(err) or type(err).__name__
     finally:
         connection.close()
+
+
+def command(service, slot, health):
+    """None when the command says that the release is healthy, else what it said."""
+    ended = subprocess.run([f"/opt/{service}/exec", slot, "timeout", str(health["timeout"]), *health["command"]], check=False, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if ended.returncode == 0:
+        return None
+    said = [line.strip() for line in ended.stdout.splitlines() if line.strip()][-1:]
+    why = f"no end within {health['timeout']:g} s" if ended.returncode == 124 else f"it ended with status {ended.returncode}"
+    return " and said: ".join([why, *said])
 
 
 def reachable(address, port):
@@ -96,22 +109,55 @@ def explain(unit, since, problem):
     return "; ".join(said), lines
 
 
-def main(unit, port, address, health):
-    health = json.loads(health)
-    began = time.time() - 30  # the unit was started by the task before
-    deadline = time.monotonic() + health["grace"]
-    began_with = restarts(unit)
-    problem = ask("127.0.0.1", port, health)
-    while problem and time.monotonic() < deadline and restarts(unit) <= began_with + 2:
+def run(tasks):
+    """Runs tasks until one fails."""
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    for unit in tasks:
+        began = time.time() - 1
+        if subprocess.run(["systemctl", "start", unit], check=False, stderr=subprocess.DEVNULL).returncode:
+            return say(unit, began, "the task " + unit.split("@")[0] + " failed")
+    return 0
+
+
+def stay(units, began, seconds=2):
+    """Watches processes, which have just started."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
         time.sleep(0.1)
-        problem = ask("127.0.0.1", port, health)
-    problem = problem or reachable(address, port)
-    if not problem:
-        return 0
-    sentence, lines = explain(unit, began, f"http://{health['host']}:{port}{health['path']}: {problem}")
+        for unit in units:
+            if restarts(unit) > 0:
+                return say(unit, began, "the process " + unit.split("@")[0] + " does not stay up")
+    return 0
+
+
+def say(unit, began, problem):
+    sentence, lines = explain(unit, began, problem)
     print(sentence, *lines, sep="\n", flush=True)
     return 1
 
 
+def main(unit, port, address, health, *processes):
+    health = json.loads(health)
+    began = time.time() - 30  # the unit was started by the task before
+    if health.get("stays_up"):
+        return stay([unit, *processes], began, health["stays_up"])
+    if health.get("command"):
+        service, slot = unit.removesuffix(".service").split("@")
+        what, judge = "the command " + " ".join(health["command"]), lambda: command(service, slot, health)
+    else:
+        what, judge = f"http://{health['host']}:{port}{health['path']}", lambda: ask("127.0.0.1", port, health)
+    deadline = time.monotonic() + health["grace"]
+    began_with = restarts(unit)
+    problem = judge()
+    while problem and time.monotonic() < deadline and restarts(unit) <= began_with + 2:
+        time.sleep(0.1)
+        problem = judge()
+    if not problem and not health.get("command"):
+        problem = reachable(address, port)
+    if problem:
+        return say(unit, began, f"{what}: {problem}")
+    return stay(processes, began) if processes else 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(run(sys.argv[2:]) if sys.argv[1] == "--tasks" else main(*sys.argv[1:]))
