@@ -58,11 +58,10 @@ func detail(errs ...error) string {
 			all = append(all, err.Error())
 			continue
 		}
-		text := said.Detail
+		all = append(all, said.Detail)
 		for _, sub := range said.Subproblems {
-			text += "; " + sub.Detail
+			all = append(all, sub.Detail)
 		}
-		all = append(all, text)
 	}
 	return strings.Join(all, "; ")
 }

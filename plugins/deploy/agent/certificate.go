@@ -27,7 +27,7 @@ func (a *agent) certificate(ctx context.Context) error {
 		a.job.Warnf("%v", err)
 	}
 	k := keeper{agent: a, client: acme.New(a.job.Info.StateDir), alerts: alerts}
-	listener, err := listenUnix(a.conf.Paths.Challenges())
+	listener, err := listenUnix(ctx, a.conf.Paths.Challenges())
 	if err != nil {
 		return err
 	}
@@ -50,11 +50,11 @@ func (a *agent) certificate(ctx context.Context) error {
 }
 
 // listenUnix opens a socket for HAProxy, in place of an old one.
-func listenUnix(path string) (net.Listener, error) {
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove old socket: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -121,11 +121,11 @@ func (k *keeper) step(ctx context.Context) error {
 func (k *keeper) renew(ctx context.Context, s state.ACME, ends time.Time) error {
 	names := strings.Join(s.Domains, ", ")
 	text, err := k.client.Obtain(ctx, s)
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err == nil {
-		k.fails = 0
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		k.fails, k.next = 0, time.Now().Add(k.agent.conf.Retry) // even if it cannot be written
 		if err := k.agent.router.SetCertificate(ctx, text); err != nil {
 			return err // the next step does it
 		}
