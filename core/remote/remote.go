@@ -4,6 +4,7 @@
 package remote
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -125,6 +126,44 @@ func (c *Client) RunRoot(ctx context.Context, h core.Host, command string, stdin
 		command = "sudo -n sh -c " + Quote(command)
 	}
 	return c.Run(ctx, h, command, stdin)
+}
+
+// Stream is RunRoot for a command that goes on: it calls each with every line of standard output as it comes. The command's
+// standard input ends with ctx, or with the connection.
+func (c *Client) Stream(ctx context.Context, h core.Host, command string, each func(line []byte)) error {
+	if h.User != "root" {
+		command = "sudo -n sh -c " + Quote(command)
+	}
+	var stderr limited
+	err := c.session(ctx, h, func(s *ssh.Session) error {
+		s.Stderr = &stderr
+		if _, err := s.StdinPipe(); err != nil { // open as long as the session
+			return err
+		}
+		stdout, err := s.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		if err := s.Start(command); err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+		defer stop()
+		const longest = 1 << 20
+		lines := bufio.NewScanner(stdout)
+		lines.Buffer(nil, longest)
+		for lines.Scan() {
+			each(lines.Bytes())
+		}
+		if err := lines.Err(); err != nil {
+			return err
+		}
+		return s.Wait()
+	})
+	if text := lastLines(stderr.Bytes(), 3); err != nil && text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return causeOr(ctx, err)
 }
 
 // DialContext opens a TCP connection from the host to addr, which the host resolves. The connection supports deadlines,

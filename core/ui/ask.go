@@ -14,14 +14,15 @@ import (
 // ErrNobody says that there is nobody to ask.
 var ErrNobody = errors.New("stdin is not a terminal")
 
-func terminal(in io.Reader) (*os.File, bool) {
-	f, ok := in.(*os.File)
+// Terminal reports whether a stream is a terminal.
+func Terminal(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
 	return f, ok && isatty.IsTerminal(f.Fd())
 }
 
 // Confirm asks a question on the terminal in. Only "yes" is a yes.
 func (u *UI) Confirm(in io.Reader, question string) (bool, error) {
-	f, ok := terminal(in)
+	f, ok := Terminal(in)
 	if !ok {
 		return false, ErrNobody
 	}
@@ -32,7 +33,7 @@ func (u *UI) Confirm(in io.Reader, question string) (bool, error) {
 
 // Secrets returns a function that asks for a secret on the terminal in, which does not show it; nil: nobody can be asked.
 func (u *UI) Secrets(in io.Reader) func(question string) ([]byte, error) {
-	f, ok := terminal(in)
+	f, ok := Terminal(in)
 	if !ok {
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
+	"github.com/seed-b96de936/troop/core/environment"
+	"github.com/seed-b96de936/troop/core/ui"
 )
 
 func (a *app) sshCmd() *cobra.Command {
@@ -23,15 +25,42 @@ func (a *app) sshCmd() *cobra.Command {
 				return line.Usage(errors.New("want the name of a host; troop hosts lists them"))
 			}
 			command, err := e.SSHCommand(rest[0], rest[1:]...)
+			return a.become(e, command, err)
+		},
+	}
+}
+
+func (a *app) execCmd() *cobra.Command {
+	var host string
+	c := &cobra.Command{
+		Use: "exec [MANIFEST] SERVICE [--host HOST] -- COMMAND…", Short: "Run a program in the environment and the sandbox of a release",
+		RunE: func(c *cobra.Command, args []string) error {
+			e, rest, err := a.open(c, args)
 			if err != nil {
 				return err
 			}
-			if !e.Shared() {
-				return execute(command[0], command[1:])
+			if len(rest) < 2 {
+				return line.Usage(errors.New("want a service and a command, such as troop exec shop -- node migrate.js"))
 			}
-			return a.wait(command[0], command[1:])
+			_, in := ui.Terminal(a.in)
+			_, out := ui.Terminal(a.out)
+			command, err := e.ExecCommand(rest[0], host, in && out, rest[1:]...)
+			return a.become(e, command, err)
 		},
 	}
+	c.Flags().StringVar(&host, "host", "", "on this host (default: the first production host)")
+	return c
+}
+
+// become runs a command line in place of troop.
+func (a *app) become(e *environment.Environment, command []string, err error) error {
+	if err != nil {
+		return err
+	}
+	if !e.Shared() {
+		return execute(command[0], command[1:])
+	}
+	return a.wait(command[0], command[1:])
 }
 
 // wait is execute for a command after which private files are removed from this machine.
