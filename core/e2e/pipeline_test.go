@@ -49,6 +49,7 @@ func TestPipeline(t *testing.T) {
 	}{
 		{"the first run brings a commit to production", true, firstRun},
 		{"every host is a machine of its own", true, realHosts},
+		{"people reach into the release and read its logs", false, reach},
 		{"two of three requests go to production", false, split},
 		{"a second run changes nothing", false, secondRun},
 		{"a dead host is drift, and apply heals it", false, drift},
@@ -133,6 +134,36 @@ func realHosts(t *testing.T, w *world) {
 		if !seen[kind] {
 			t.Errorf("no unit %s on any host: %v", kind, seen)
 		}
+	}
+}
+
+// reach runs programs in the sandbox of a release, and reads what the hosts have logged.
+func reach(t *testing.T, w *world) {
+	command := []string{"exec", w.manifest, "storefront", "--env", "lab", "--host", "canary-1", "--"}
+	out, code := w.output(t, append(command, "sh", "-c", `echo "$(id -un) in $PWD with $RELEASE" && touch /etc/x 2>/dev/null || exit 42`)...)
+	if code != 42 || !regexp.MustCompile(`^storefront in /opt/storefront/slot-[ab]/app with [0-9a-f-]+\n$`).MatchString(out) {
+		t.Errorf("exit status %d and %q", code, out)
+	}
+	if out, code = w.troop(t, "exec", w.manifest, "shop", "--env", "lab", "--", "true"); code != 1 || !strings.Contains(out, "web-1 has no service shop; it has: storefront") {
+		t.Errorf("exit status %d and %q", code, out)
+	}
+	logs := []string{"tail", w.manifest, "storefront", "--env", "lab", "--since", "1h", "--follow=false", "--grep", "listening", "--json"}
+	out, code = w.output(t, logs...)
+	var last time.Time
+	hosts := map[core.HostName]bool{}
+	for text := range strings.Lines(out) {
+		var l struct {
+			Time time.Time
+			Host core.HostName
+			Text string
+		}
+		if err := json.Unmarshal([]byte(text), &l); err != nil || l.Time.Before(last) || !strings.Contains(l.Text, "listening") {
+			t.Errorf("%v in %q", err, text)
+		}
+		last, hosts[l.Host] = l.Time, true
+	}
+	if code != 0 || !hosts["canary-1"] || !hosts["web-1"] || hosts["router-1"] {
+		t.Errorf("exit status %d, lines of %v:\n%s", code, hosts, out)
 	}
 }
 
