@@ -141,7 +141,7 @@ func realHosts(t *testing.T, w *world) {
 func reach(t *testing.T, w *world) {
 	command := []string{"exec", w.manifest, "storefront", "--env", "lab", "--host", "canary-1", "--"}
 	out, code := w.output(t, append(command, "sh", "-c", `echo "$(id -un) in $PWD with $RELEASE" && touch /etc/x 2>/dev/null || exit 42`)...)
-	if code != 42 || !regexp.MustCompile(`^storefront in /opt/storefront/slot-[ab]/app with [0-9a-f-]+\n$`).MatchString(out) {
+	if code != 42 || !regexp.MustCompile(`^storefront in /opt/storefront/releases/[0-9a-f-]+/app with [0-9a-f-]+\n$`).MatchString(out) {
 		t.Errorf("exit status %d and %q", code, out)
 	}
 	if out, code = w.troop(t, "exec", w.manifest, "shop", "--env", "lab", "--", "true"); code != 1 || !strings.Contains(out, "web-1 has no service shop; it has: storefront") {
