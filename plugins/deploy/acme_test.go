@@ -152,10 +152,10 @@ func (a *authority) block(domains string) string {
 }
 
 // serial returns the number of the certificate that the router serves to those who trust a root; empty when they do not
-// trust it.
+// trust it. Without a root they trust every certificate, also one that has ended.
 func (s *site) serial(roots *x509.CertPool) string {
 	https := strings.Replace(strings.TrimPrefix(s.url, "http://"), ":21080", ":21443", 1)
-	c, err := stdtls.Dial("tcp", https, &stdtls.Config{RootCAs: roots, ServerName: "shop.example.com", MinVersion: stdtls.VersionTLS12})
+	c, err := stdtls.Dial("tcp", https, &stdtls.Config{RootCAs: roots, InsecureSkipVerify: roots == nil, ServerName: "shop.example.com", MinVersion: stdtls.VersionTLS12}) //nolint:gosec // as said
 	if err != nil {
 		return ""
 	}
@@ -207,10 +207,10 @@ func TestACME(t *testing.T) {
 		t.Helper()
 		s.eventually(what, func() bool { return s.serial(a.root()) != "" && s.problem() == "" })
 	}
-	before := s.serial(root)
 	a.stop()
+	before := s.serial(nil)
 	fails("the directory is down", "the directory "+a.directory()+" does not answer")
-	if now := s.serial(root); now != before {
+	if now := s.serial(nil); now != before {
 		t.Errorf("serves %q while the authority is down, want %q", now, before)
 	}
 	a.start() // it has forgotten the account
