@@ -75,7 +75,7 @@ func (g game) open(ctx context.Context, say func(string)) (*store.Files, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := store.OpenShared(g.Machine, store.Patient{Objects: s3, Wait: 2 * leaseOfGame}, say)
+	f := store.OpenShared(g.Machine, store.Patient{Objects: s3, Wait: 2 * leaseOfGame}, say, nil)
 	f.Lease = leaseOfGame
 	return f, nil
 }

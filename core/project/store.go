@@ -67,7 +67,7 @@ func openShared(ctx context.Context, c core.StoreConfig, o Options) (*store.File
 			return nil, err
 		}
 	}
-	f := store.OpenShared(cmp.Or(o.State, dir), objects, o.Note)
+	f := store.OpenShared(cmp.Or(o.State, dir), objects, o.Note, o.Stop)
 	f.Workspaces = o.Workspaces
 	return f, nil
 }

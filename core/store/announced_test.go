@@ -39,7 +39,7 @@ func TestSharedS3Redis(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
 		o := storetest.Gateway(t).S3Options
 		return func() storetest.Store {
-			f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, o), Wait: time.Minute}, server.URL(), silent(t)), nil)
+			f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, o), Wait: time.Minute}, server.URL(), silent(t)), nil, nil)
 			t.Cleanup(func() { _ = f.Close() })
 			return f
 		}
@@ -99,7 +99,7 @@ func TestRedisIsLost(t *testing.T) {
 			server, g := redistest.Start(t), storetest.Gateway(t)
 			said := make(chan string, 100)
 			open := func() *store.Files {
-				f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, g.S3Options), Wait: time.Minute}, server.URL(), func(line string) { said <- line }), nil)
+				f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, g.S3Options), Wait: time.Minute}, server.URL(), func(line string) { said <- line }), nil, nil)
 				t.Cleanup(func() { _ = f.Close() })
 				return f
 			}

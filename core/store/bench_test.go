@@ -69,7 +69,7 @@ func BenchmarkVerify(b *testing.B) {
 // does.
 func BenchmarkRuns(b *testing.B) {
 	g := storetest.Gateway(b)
-	truth := store.OpenShared(b.TempDir(), store.NewFolder(filepath.Join(g.Dir, g.Bucket, g.Prefix)), nil) // what the server serves
+	truth := store.OpenShared(b.TempDir(), store.NewFolder(filepath.Join(g.Dir, g.Bucket, g.Prefix)), nil, nil) // what the server serves
 	var writers errgroup.Group
 	writers.SetLimit(16)
 	began := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -92,7 +92,7 @@ func BenchmarkRuns(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		f := store.OpenShared(b.TempDir(), store.Patient{Objects: s3, Wait: time.Minute}, nil)
+		f := store.OpenShared(b.TempDir(), store.Patient{Objects: s3, Wait: time.Minute}, nil, nil)
 		runs, err := f.Runs(b.Context(), store.Filter{Limit: 20})
 		if err != nil || len(runs) != 20 {
 			b.Fatal(len(runs), err)

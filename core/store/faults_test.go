@@ -39,7 +39,7 @@ func nothing() {}
 // whole reports whether another machine sees a run to its end, with its lines.
 func whole(t *testing.T, objects core.Objects, id core.RunID) {
 	t.Helper()
-	f := store.OpenShared(t.TempDir(), objects, nil)
+	f := store.OpenShared(t.TempDir(), objects, nil, nil)
 	defer f.Close()
 	if err := f.Verify(t.Context(), id); err != nil {
 		t.Errorf("verify: %v", err)
@@ -70,7 +70,7 @@ func TestRunWaitsForTheStore(t *testing.T) {
 	faults := &storetest.Faults{Objects: truth}
 	said := make(chan string, 100)
 	patient := store.Patient{Objects: faults, Wait: time.Minute, Pause: time.Millisecond, Say: func(line string) { said <- line }}
-	f := store.OpenShared(t.TempDir(), patient, nil)
+	f := store.OpenShared(t.TempDir(), patient, nil, nil)
 	r := storetest.NewRun(1)
 	begin, end := record(t, f, r, func() { faults.Fail(away) }, func() {
 		go func() { // the end of the run is on its way
@@ -155,7 +155,7 @@ func TestUnrecordedRunDoesNotBegin(t *testing.T) {
 	dir := t.TempDir()
 	faults := &storetest.Faults{Objects: store.NewFolder(t.TempDir())}
 	faults.Fail(away)
-	f := store.OpenShared(dir, store.Patient{Objects: faults, Wait: 100 * time.Millisecond, Pause: time.Millisecond}, nil)
+	f := store.OpenShared(dir, store.Patient{Objects: faults, Wait: 100 * time.Millisecond, Pause: time.Millisecond}, nil, nil)
 	begin, _ := record(t, f, storetest.NewRun(1), func() { t.Error("it has begun") }, nothing)
 	if begin == nil || !strings.Contains(begin.Error(), "503") || !strings.Contains(begin.Error(), "it does not begin") {
 		t.Errorf("got %v", begin)
@@ -183,7 +183,7 @@ func TestEndThatCannotBeWritten(t *testing.T) {
 	faults := &storetest.Faults{Objects: truth}
 	said := make(chan string, 100)
 	patient := store.Patient{Objects: faults, Wait: 100 * time.Millisecond, Pause: time.Millisecond}
-	f := store.OpenShared(dir, patient, func(line string) { said <- line })
+	f := store.OpenShared(dir, patient, func(line string) { said <- line }, nil)
 	r := storetest.NewRun(1)
 	begin, end := record(t, f, r, func() { faults.Fail(away) }, func() {
 		if line := <-said; !strings.Contains(line, "goes on, but cannot be recorded: ") {
@@ -202,7 +202,7 @@ func TestEndThatCannotBeWritten(t *testing.T) {
 		t.Error("Close does not say what is left")
 	}
 	faults.Fail(nil)
-	next := store.OpenShared(dir, patient, nil)
+	next := store.OpenShared(dir, patient, nil, nil)
 	if err := errors.Join(next.SendRest(t.Context()), next.Close()); err != nil {
 		t.Error(err)
 	}
@@ -241,7 +241,7 @@ func TestTroubledLine(t *testing.T) {
 		}
 		return storetest.Trouble{}
 	})
-	f := store.OpenShared(t.TempDir(), objects, nil)
+	f := store.OpenShared(t.TempDir(), objects, nil, nil)
 	if err := f.Check(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestWrongBytes(t *testing.T) {
 	if err := os.WriteFile(file, []byte("an artifact"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	one, two := store.OpenShared(t.TempDir(), objects, nil), store.OpenShared(t.TempDir(), objects, nil)
+	one, two := store.OpenShared(t.TempDir(), objects, nil, nil), store.OpenShared(t.TempDir(), objects, nil, nil)
 	a, err := one.PutArtifact(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 func machine(t *testing.T, truth string, lease time.Duration) (*store.Files, *storetest.Faults) {
 	t.Helper()
 	faults := &storetest.Faults{Objects: store.NewFolder(truth)}
-	f := store.OpenShared(t.TempDir(), faults, nil)
+	f := store.OpenShared(t.TempDir(), faults, nil, nil)
 	f.Lease = lease
 	t.Cleanup(func() { _ = f.Close() })
 	return f, faults

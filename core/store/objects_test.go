@@ -45,7 +45,7 @@ func TestShared(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
 		truth := t.TempDir()
 		return func() storetest.Store {
-			f := store.OpenShared(t.TempDir(), store.NewFolder(truth), nil)
+			f := store.OpenShared(t.TempDir(), store.NewFolder(truth), nil, nil)
 			t.Cleanup(func() { _ = f.Close() })
 			return f
 		}
@@ -56,7 +56,7 @@ func TestSharedS3(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
 		o := storetest.Gateway(t).S3Options
 		return func() storetest.Store {
-			f := store.OpenShared(t.TempDir(), store.Patient{Objects: openS3(t, o), Wait: time.Minute}, nil)
+			f := store.OpenShared(t.TempDir(), store.Patient{Objects: openS3(t, o), Wait: time.Minute}, nil, nil)
 			t.Cleanup(func() { _ = f.Close() })
 			return f
 		}

@@ -36,7 +36,8 @@ import (
 // with the newest run. All parts of a run but the last are written once and by one process.
 type shared struct {
 	core.Objects
-	say func(line string)
+	say  func(line string)
+	lost func(error) // ends this process, which can record a run no more
 
 	mu    sync.Mutex
 	sends map[core.RunID]*sending
@@ -51,8 +52,8 @@ type heard struct {
 
 const (
 	batch    = 500 * time.Millisecond // lines of a journal are collected for so long
-	beating  = 10 * time.Second       // a run says at least so often that it lives
-	gone     = 6 * beating            // a run that was not heard of for so long was interrupted
+	beating  = 5 * time.Second        // a run says at least so often that it lives
+	gone     = 12 * beating           // a run that was not heard of for so long was interrupted
 	maxPart  = 4 << 20                // bytes of a journal's part
 	parallel = 32                     // requests at once
 )
@@ -77,14 +78,17 @@ func partKey(id core.RunID, offset int64) string {
 	return runKey(id, fmt.Sprintf("journal/%012d", offset))
 }
 
-// OpenShared returns a store that others use, too. dir is the folder of its copy on this machine; say receives lines for
-// the user, and may be nil.
-func OpenShared(dir string, objects core.Objects, say func(line string)) *Files {
+// OpenShared returns a store that others use, too. dir is the folder of its copy on this machine. say receives lines for
+// the user; lost is called when another process has ended a run of this one, see Interrupt. Both may be nil.
+func OpenShared(dir string, objects core.Objects, say func(line string), lost func(error)) *Files {
 	f := Open(dir)
 	if say == nil {
 		say = func(string) {}
 	}
-	f.shared = &shared{Objects: objects, say: say, sends: map[core.RunID]*sending{}, seen: map[core.RunID]heard{}}
+	if lost == nil {
+		lost = func(error) {}
+	}
+	f.shared = &shared{Objects: objects, say: say, lost: lost, sends: map[core.RunID]*sending{}, seen: map[core.RunID]heard{}}
 	return f
 }
 
@@ -207,6 +211,10 @@ func (x *sending) loop(ctx context.Context, s *shared) {
 		case <-beat.C:
 			_, err = PutBytes(ctx, s, runKey(x.id, "beat"), []byte(time.Now().UTC().Format(time.RFC3339Nano)), core.Condition{})
 		}
+		if errors.Is(err, core.ErrChanged) {
+			s.lost(err)
+			return
+		}
 		if err != nil && ctx.Err() == nil && !said {
 			s.say(fmt.Sprintf("run %s goes on, but cannot be recorded: %v", x.id, err))
 		}
@@ -243,7 +251,7 @@ func (x *sending) flush(ctx context.Context, s *shared) error {
 		key := partKey(x.id, x.sent)
 		if _, err := PutBytes(ctx, s, key, part[:end], core.Condition{Absent: true}); err != nil {
 			if errors.Is(err, core.ErrChanged) {
-				return fmt.Errorf("another process has written run %s from byte %d on", x.id, x.sent)
+				return fmt.Errorf("another process has ended run %s, as it was not heard of: %w", x.id, core.ErrChanged)
 			}
 			return err
 		}
@@ -345,11 +353,14 @@ func (f *Files) SendRest(ctx context.Context) error {
 		if err == nil && rec.Ended.IsZero() && alive(rec.PID, rec.Process) {
 			continue // it does so itself
 		}
-		if err := f.sendAgain(ctx, id); err != nil {
+		switch err := f.sendAgain(ctx, id); {
+		case errors.Is(err, core.ErrChanged): // another has ended it: what they wrote is what counts
+			errs = append(errs, remove(file), f.fetchAgain(ctx, id))
+		case err != nil:
 			errs = append(errs, fmt.Errorf("write run %s: %w", id, err))
-			continue
+		default:
+			errs = append(errs, remove(file))
 		}
-		errs = append(errs, remove(file))
 	}
 	return errors.Join(errs...)
 }
@@ -357,13 +368,17 @@ func (f *Files) SendRest(ctx context.Context) error {
 // sendAgain sends what the store lacks of a run.
 func (f *Files) sendAgain(ctx context.Context, id core.RunID) error {
 	x := &sending{id: id, file: f.journalPath(id)}
+	var last core.Object
 	for o, err := range f.shared.List(ctx, runKey(id, "journal/"), false) {
 		if err != nil {
 			return err
 		}
-		if at, ok := offset(o.Key); ok {
-			x.sent = max(x.sent, at+o.Size)
+		if at, ok := offset(o.Key); ok && at >= x.sent {
+			x.sent, last = at+o.Size, o
 		}
+	}
+	if err := f.same(ctx, x, last); err != nil {
+		return err
 	}
 	if err := x.flush(ctx, f.shared); err != nil {
 		return err
@@ -376,6 +391,25 @@ func (f *Files) sendAgain(ctx context.Context, id core.RunID) error {
 		return err
 	}
 	return putSame(ctx, f.shared, runKey(id, "run.json"), text)
+}
+
+// same tests that the last part of a journal that others see is this process's own.
+func (f *Files) same(ctx context.Context, x *sending, last core.Object) error {
+	if last.Key == "" {
+		return nil
+	}
+	theirs, _, err := ReadObject(ctx, f.shared, last.Key)
+	if err != nil {
+		return err
+	}
+	ours, err := os.ReadFile(x.file)
+	if err != nil {
+		return err
+	}
+	if !bytes.HasSuffix(ours[:min(int64(len(ours)), x.sent)], theirs) || int64(len(ours)) < x.sent {
+		return core.ErrChanged
+	}
+	return nil
 }
 
 func offset(key string) (int64, bool) {
