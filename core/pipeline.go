@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,12 +21,18 @@ type Pipeline struct {
 	Secrets      []string     // values to mask in all output
 	Store        *StoreConfig `json:",omitempty"` // nil: a folder beside the manifest
 	Team         []Member     `json:",omitempty"` // who may open what is private in the store
+	RunsOn       []string     `json:",omitempty"` // labels that a worker needs for its runs
 
 	ExitWithFailures int `json:",omitempty"` // exit status of a run that passed with failures
 
 	// Hidden returns Secrets and those read since by stages whose scope was made. Nil: there are no others.
 	Hidden func() []string `json:"-"`
 }
+
+var label = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// IsLabel reports whether a text can be a label of workers.
+func IsLabel(text string) bool { return label.MatchString(text) }
 
 // Environment returns the named environment, or the only one if name is empty. An unknown name is a *NotFoundError; an
 // ambiguous empty name is an error that lists the choices.

@@ -1,5 +1,6 @@
 pipeline "shop" {
-  exit_with_failures = 3 # 0 without it: "continue" was meant
+  exit_with_failures = 3         # 0 without it: "continue" was meant
+  runs_on            = ["arm64"] # labels of the workers of troop serve that may take its runs
   source {
     path    = "."
     filters = ["lfs"]

@@ -111,8 +111,9 @@ var pipelineGrammar = schema{
 	doc:  "Names the pipeline. A manifest has exactly one.",
 	arguments: []argument{
 		{"exit_with_failures", "number", "exit status of troop run when a stage with on_failure = \"continue\" failed and no other: such a run has passed with failures", false},
+		{"runs_on", "list(string)", "labels that a worker of troop serve needs to take runs of this pipeline, such as \"arm64\"; troop run takes no heed", false},
 	},
-	defaults: map[string]string{"exit_with_failures": "0"},
+	defaults: map[string]string{"exit_with_failures": "0", "runs_on": "[]"},
 	blocks: []block{
 		{typ: "source", body: &sourceGrammar},
 		{typ: "store", labels: []string{"TYPE"}, body: &storeGrammar},

@@ -175,6 +175,14 @@ func (l *loader) readSource(blocks []*hclsyntax.Block) {
 		}
 		l.pipeline.ExitWithFailures = status
 	}
+	if a := blocks[0].Body.Attributes["runs_on"]; a != nil {
+		l.pipeline.RunsOn, _ = l.strs(a, site{})
+		for i, label := range l.pipeline.RunsOn {
+			if !core.IsLabel(label) {
+				l.errorf(item(a.Expr, i), "Invalid label", "%q is no label of a worker. Write small letters, digits, dots, - and _: \"arm64\".", shorten(label))
+			}
+		}
+	}
 	l.readStore(ofType(inner, "store"))
 	l.readTeam(ofType(inner, "team"))
 	if s := l.pipeline.Store; s != nil && len(l.pipeline.Team) == 0 && len(ofType(inner, "team")) == 0 {

@@ -129,8 +129,9 @@ func (q *Queue) Look(ctx context.Context, t Ticket) (Standing, error) {
 		return nil
 	})
 	var s Standing
-	if problem, endedErr := ended.Result(); endedErr == nil {
-		s.Ended, s.Problem = true, problem
+	if said, endedErr := ended.Result(); endedErr == nil {
+		s.Ended = true
+		s.Worker, s.Problem, _ = strings.Cut(said, " ")
 		return s, nil
 	}
 	if lostGroup(taken.Err()) {
@@ -234,9 +235,9 @@ func (q *Queue) Keep(ctx context.Context, worker string, t Ticket) (Order, error
 }
 
 // End says that what a worker has taken is over; problem is why it could not begin.
-func (q *Queue) End(ctx context.Context, t Ticket, problem string) error {
+func (q *Queue) End(ctx context.Context, worker string, t Ticket, problem string) error {
 	_, err := q.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Set(ctx, t.word("ended"), problem, keeps)
+		p.Set(ctx, t.word("ended"), worker+" "+problem, keeps)
 		p.Publish(ctx, news, "ended")
 		return nil
 	})

@@ -90,10 +90,10 @@ func TestQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	keep(large, one, Cancelled)
-	if err := other.End(ctx, one, "why"); err != nil {
+	if err := other.End(ctx, "large", one, "why"); err != nil {
 		t.Fatal(err)
 	}
-	if s := look(one); !s.Ended || s.Problem != "why" {
+	if s := look(one); !s.Ended || s.Problem != "why" || s.Worker != "large" {
 		t.Errorf("ended: %+v", s)
 	}
 	if err := q.Withdraw(ctx, one); err != nil {
@@ -115,7 +115,7 @@ func TestQueue(t *testing.T) {
 	keep(small, two, GoOn)
 	three := offer(Lane{Pipeline: "shop"}, 3)
 	keep(small, two, GoOn)
-	if err := other.End(ctx, two, ""); err != nil {
+	if err := other.End(ctx, "small", two, ""); err != nil {
 		t.Fatal(err)
 	}
 	if s := look(two); !s.Ended {

@@ -57,7 +57,7 @@ func (s *Server) command(ctx context.Context, v *served, p *project.Project, by,
 		args = append(args, option("state", v.options.State))
 	}
 	cmd := exec.CommandContext(ctx, s.o.Program, append(append(args, "--", p.File), rest...)...)
-	cmd.Dir, cmd.Env = p.Dir, s.actingFor(by)
+	cmd.Dir, cmd.Env = p.Dir, actingFor(by)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd
 }
@@ -104,9 +104,9 @@ func (s *Server) do(ctx context.Context, v *served, environment, reason string, 
 
 // actingFor is the environment of a command for somebody, by whose name others see what it does. The server's own secrets
 // are not in it: a build could read them.
-func (s *Server) actingFor(name string) []string {
+func actingFor(name string) []string {
 	env := slices.DeleteFunc(git.CleanEnv(os.Environ()), func(kv string) bool {
-		return strings.HasPrefix(kv, webhookSecret) || strings.HasPrefix(kv, oidcSecret+"=")
+		return strings.HasPrefix(kv, webhookSecret) || strings.HasPrefix(kv, oidcSecret+"=") || strings.HasPrefix(kv, queueVariable+"=")
 	})
 	return append(env, "TROOP_USER="+name)
 }

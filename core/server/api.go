@@ -14,6 +14,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/queue"
 	"github.com/seed-b96de936/troop/core/store"
 )
 
@@ -108,6 +109,7 @@ func (s *Server) apiRoutes(at string) []route {
 		get(run, "Show one run", core.Run{}, nil, s.apiRun),
 		get(run+"/events", "Show the events of a run so far; with Accept: text/event-stream, as they come, too", []core.Event{}, nil, s.apiEvents),
 		own("/queue", "List the runs that wait or go on", []Job{}, s.apiQueue),
+		own("/workers", "List the workers that are there", []queue.Worker{}, s.apiWorkers),
 		own("/acts/{act}", "Show what became of an act", Act{}, s.apiAct),
 		own("/audit", "List who did what, the newest first", []Act{}, s.apiAudit),
 		post(pipeline+"/runs", "Start a run", Operator, runBody{}, Job{}, s.apiStart),

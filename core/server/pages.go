@@ -20,6 +20,7 @@ import (
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/notify"
 	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/queue"
 	"github.com/seed-b96de936/troop/core/store"
 )
 
@@ -161,7 +162,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		body.Waits = waitsFor(list, job, s.o.Workers)
+		body.Waits = s.waitsFor(list, job)
 	}
 	runs, err := p.Files.Runs(ctx, store.Filter{Pipeline: v.Name, Environment: view.Run.Environment, Branch: view.Run.Branch, Limit: manyRuns})
 	if err != nil {
@@ -587,7 +588,7 @@ func (s *Server) queueOf(ctx context.Context, pipeline string) ([]waiting, error
 		if (pipeline == "" || j.Pipeline == pipeline) && callerOf(ctx).in(j.Pipeline, j.Run.Environment).atLeast(Viewer) {
 			w := waiting{Job: j}
 			if j.Started.IsZero() {
-				w.Waits = waitsFor(jobs, j, s.o.Workers)
+				w.Waits = s.waitsFor(jobs, j)
 			}
 			list = append(list, w)
 		}
@@ -602,8 +603,14 @@ func (s *Server) queuePage(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := struct {
 		Queue   []waiting
-		Workers int
-	}{list, s.o.Workers}
+		Slots   int // here
+		Away    bool
+		Workers []queue.Worker
+		Problem string
+	}{Queue: list, Slots: s.o.Workers, Away: s.workers != nil}
+	if body.Workers, err = s.present(r.Context()); err != nil {
+		body.Problem = s.masked(err.Error())
+	}
 	return s.render(w, r, "queue", page{Title: "Queue", Body: body})
 }
 

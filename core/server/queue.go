@@ -19,9 +19,11 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/engine"
 	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/queue"
 )
 
-// Job is a run that waits or goes on. It is a process of its own, which a server that dies does not take with it.
+// Job is a run that waits or goes on. It is a process of its own, here or on a worker's machine, which a server that dies
+// does not take with it.
 type Job struct {
 	Number   uint64          `json:"number"`
 	Pipeline string          `json:"pipeline"`
@@ -31,16 +33,20 @@ type Job struct {
 	Reason   string          `json:"reason,omitempty"`
 	Queued   time.Time       `json:"queued"`
 	Started  time.Time       `json:"started,omitzero"` // zero: it waits
-	PID      int             `json:"pid,omitempty"`
-	Again    int             `json:"again,omitempty"` // how many runs before it were interrupted
-	Ends     bool            `json:"ends,omitempty"`  // somebody cancelled it
+	PID      int             `json:"pid,omitempty"`    // here
+	Away     bool            `json:"away,omitempty"`   // it is for workers on other machines
+	Labels   []string        `json:"labels,omitempty"` // that a worker needs
+	Ticket   *queue.Ticket   `json:"ticket,omitempty"` // with which it was offered to them
+	Worker   string          `json:"worker,omitempty"` // who has taken it
+	Again    int             `json:"again,omitempty"`  // how many runs before it were interrupted
+	Ends     bool            `json:"ends,omitempty"`   // somebody cancelled it
 }
 
 // place is what only one run may use at a time.
 func (j Job) place() string { return j.Pipeline + "/" + j.Run.Environment }
 
 // mostAgain is how often an interrupted run is begun again.
-const mostAgain = 2
+const mostAgain = 4
 
 // errNoRun says why a push starts no run; nothing is wrong with it.
 var errNoRun = errors.New("no run")
@@ -70,7 +76,7 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 	with.Environment = o.Environment
 	p, err := project.Load(ctx, file, with)
 	if err != nil {
-		refused := project.Refuse(context.WithoutCancel(ctx), filepath.Dir(file), o, with, err)
+		refused := v.refuse(ctx, filepath.Dir(file), o, err)
 		return Job{}, errors.Join(userError("the manifest of commit %.9s cannot be used; recorded as run %s: %w", o.Commit, o.ID.Short(), err), refused)
 	}
 	defer func() { _ = p.Files.Close() }()
@@ -86,7 +92,13 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 			return Job{}, err
 		}
 	}
-	j := Job{Pipeline: v.Name, Manifest: file, Run: o, By: r.by, Reason: r.reason, Queued: time.Now(), Again: r.again}
+	j := Job{
+		Pipeline: v.Name, Manifest: file, Run: o, By: r.by, Reason: r.reason, Queued: time.Now(), Again: r.again,
+		Away: s.workers != nil && v.Remote != "" && p.Store != nil, Labels: p.RunsOn,
+	}
+	if lacks := missing(j.Labels, ownLabels()); !j.Away && len(lacks) > 0 {
+		return Job{}, userError("the pipeline runs on workers with the label %s; %s", strings.Join(lacks, ", "), workersRemedy)
+	}
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		var err error
 		j.Number = tx.Bucket(queueBucket).Sequence() + 1
@@ -154,21 +166,30 @@ func (s *Server) Work(ctx context.Context) error {
 		return err
 	}
 	for _, j := range list {
-		if !j.Started.IsZero() {
+		switch {
+		case j.Ticket != nil:
+			go s.oversee(ctx, j)
+		case !j.Started.IsZero():
 			go s.await(ctx, j)
 		}
 	}
 	for {
+		var again <-chan time.Time
 		if err := s.startReady(ctx); err != nil {
 			s.o.Note("the queue: " + err.Error())
+			again = time.After(retryPause)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+		case <-again:
 		}
 	}
 }
+
+// retryPause is how long the queue rests after something could not be started.
+const retryPause = 5 * time.Second
 
 // startReady starts the jobs that nothing keeps waiting.
 func (s *Server) startReady(ctx context.Context) error {
@@ -178,26 +199,37 @@ func (s *Server) startReady(ctx context.Context) error {
 	}
 	going, busy := 0, map[string]bool{}
 	for _, j := range list {
-		if !j.Started.IsZero() {
+		if j.waits() {
+			continue
+		}
+		busy[j.place()] = true
+		if !j.Away {
 			going++
-			busy[j.place()] = true
 		}
 	}
 	for _, j := range list {
-		if !j.Started.IsZero() || busy[j.place()] {
+		if !j.waits() || busy[j.place()] {
 			continue
 		}
 		busy[j.place()] = true // those behind it wait for it
-		if going >= s.o.Workers {
+		begin := s.start
+		switch {
+		case j.Away:
+			begin = s.offer
+		case going >= s.o.Workers:
 			continue
+		default:
+			going++
 		}
-		going++
-		if err := s.start(ctx, j); err != nil {
+		if err := begin(ctx, j); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// waits reports whether a job has neither begun nor been offered to workers.
+func (j Job) waits() bool { return j.Started.IsZero() && j.Ticket == nil }
 
 // start starts the process of a job.
 func (s *Server) start(ctx context.Context, j Job) error {
@@ -205,15 +237,13 @@ func (s *Server) start(ctx context.Context, j Job) error {
 	if !ok {
 		return s.drop(ctx, j, fmt.Errorf("the pipeline %s is not served any more", j.Pipeline))
 	}
-	args := append(project.RunArguments(j.Manifest, j.Run, v.options), s.o.arguments()...)
 	log, err := os.OpenFile(filepath.Join(s.o.Data, "runs.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(s.o.Program, args...) //nolint:noctx // it outlives this process
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = filepath.Dir(j.Manifest), s.actingFor(byServer(j.By)), log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := s.o.run(v, j.Manifest, j.Run, byServer(j.By))
+	cmd.Stdout, cmd.Stderr = log, log
 	j.Started = time.Now()
 	if err := s.putJob(j); err != nil {
 		return err
@@ -230,6 +260,15 @@ func (s *Server) start(ctx context.Context, j Job) error {
 		s.end(ctx, j)
 	}()
 	return nil
+}
+
+// run is the command of a run by the manifest in a file.
+func (o Options) run(v *served, file string, run core.RunOptions, by string) *exec.Cmd {
+	args := append(project.RunArguments(file, run, v.options), o.arguments()...)
+	cmd := exec.Command(o.Program, args...) //nolint:noctx // it outlives this process
+	cmd.Dir, cmd.Env = filepath.Dir(file), actingFor(by)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
 }
 
 // awaitPause is how often a run that a former server started is looked at.
@@ -292,21 +331,35 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 	}
 	again, err := s.interrupted(ctx, now)
 	if again && err == nil {
-		o := now.Run
-		_, err = s.enqueue(ctx, s.pipelines[now.Pipeline], request{
-			options: o, by: now.By, again: now.Again + 1, replaces: now.Number, reason: fmt.Sprintf("run %s was interrupted", o.ID.Short()),
-		})
-		if err == nil || s.ctx.Err() != nil {
-			return err // at its end, the server leaves the job to the next one
-		}
+		return s.again(ctx, now)
 	}
-	return errors.Join(err, s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(now.Number), nil) }))
+	return errors.Join(err, s.takeOut(now))
 }
 
-// interrupted reports whether a run whose process is gone should be begun again.
-func (s *Server) interrupted(ctx context.Context, j Job) (bool, error) {
+// again puts another run into the place of one that was interrupted, if it may.
+func (s *Server) again(ctx context.Context, j Job) error {
 	v, ok := s.pipelines[j.Pipeline]
 	if !ok || j.Ends || j.Again >= mostAgain {
+		return s.takeOut(j)
+	}
+	_, err := s.enqueue(ctx, v, request{
+		options: j.Run, by: j.By, again: j.Again + 1, replaces: j.Number, reason: fmt.Sprintf("run %s was interrupted", j.Run.ID.Short()),
+	})
+	if err == nil || s.ctx.Err() != nil {
+		return err // at its end, the server leaves the job to the next one
+	}
+	return errors.Join(err, s.takeOut(j))
+}
+
+// takeOut takes a job out of the queue.
+func (s *Server) takeOut(j Job) error {
+	return s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) })
+}
+
+// interrupted reports whether a run whose process is gone was interrupted.
+func (s *Server) interrupted(ctx context.Context, j Job) (bool, error) {
+	v, ok := s.pipelines[j.Pipeline]
+	if !ok {
 		return false, nil
 	}
 	p, err := v.read(ctx)
@@ -322,11 +375,20 @@ func (s *Server) interrupted(ctx context.Context, j Job) (bool, error) {
 
 // drop takes a job that cannot be started out of the queue, and records why.
 func (s *Server) drop(ctx context.Context, j Job, reason error) error {
-	err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, queueBucket, sequence(j.Number), nil) })
+	err := s.takeOut(j)
 	if v, ok := s.pipelines[j.Pipeline]; ok {
-		err = errors.Join(err, project.Refuse(context.WithoutCancel(ctx), filepath.Dir(j.Manifest), j.Run, v.options, reason))
+		err = errors.Join(err, v.refuse(ctx, filepath.Dir(j.Manifest), j.Run, reason))
 	}
 	return err
+}
+
+// refuse records a run that could not begin where the pipeline's runs are.
+func (v *served) refuse(ctx context.Context, dir string, o core.RunOptions, reason error) error {
+	ctx = context.WithoutCancel(ctx)
+	if p, err := v.read(ctx); err == nil && p.Files.Shared() {
+		return p.Refuse(ctx, o, reason)
+	}
+	return project.Refuse(ctx, dir, o, v.options, reason)
 }
 
 // cancel ends a run: one that waits is taken out of the queue, one that goes on is interrupted as by Ctrl-C.
@@ -337,6 +399,9 @@ func (s *Server) cancel(ctx context.Context, v *served, id core.RunID, by string
 	}
 	if !ok {
 		return userError("run %s does not wait or go on here; who started it elsewhere ends it there", id.Short())
+	}
+	if j.Away {
+		return s.recall(ctx, j, by)
 	}
 	if j.Started.IsZero() {
 		return s.drop(ctx, j, fmt.Errorf("%s cancelled it while it waited", by))
@@ -358,11 +423,11 @@ func (s *Server) cancel(ctx context.Context, v *served, id core.RunID, by string
 }
 
 // waitsFor says what keeps a job waiting.
-func waitsFor(list []Job, j Job, workers int) string {
+func (s *Server) waitsFor(list []Job, j Job) string {
 	var before []string
 	going := 0
 	for _, other := range list {
-		if !other.Started.IsZero() {
+		if !other.Started.IsZero() && !other.Away {
 			going++
 		}
 		if other.Number < j.Number && other.place() == j.place() {
@@ -372,8 +437,12 @@ func waitsFor(list []Job, j Job, workers int) string {
 	switch {
 	case len(before) > 0:
 		return "waits for run " + strings.Join(before, ", ") + " in the same environment"
-	case going >= workers:
-		return fmt.Sprintf("waits for one of %d workers", workers)
+	case j.Away && len(j.Labels) > 0:
+		return "waits for a worker with the label " + strings.Join(j.Labels, ", ")
+	case j.Away:
+		return "waits for a worker"
+	case going >= s.o.Workers:
+		return fmt.Sprintf("waits for one of %d workers", s.o.Workers)
 	}
 	return "begins"
 }

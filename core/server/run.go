@@ -26,6 +26,9 @@ of its own commit, pipeline.hcl, and webhooks of GitHub, GitLab, Gitea, Forgejo 
 
 Each run is a process of its own: it outlives the server, which finds it again when it is started.
 
+With ` + queueVariable + `, the address of a Redis, workers on other machines take the runs of git remotes that have a store
+block: see troop worker.
+
 With --oidc-issuer and --oidc-client-id people sign in by OpenID Connect; the client's secret is TROOP_OIDC_SECRET.`
 
 // The variables that hold the server's secrets; that of webhooks may go on with _ and a pipeline.
@@ -60,17 +63,13 @@ func Run(ctx context.Context, o Options) error {
 	}
 	var err error
 	if o.Data == "" {
-		if o.Data, err = stateFolder(); err != nil {
-			return err
-		}
-	}
-	if o.Program == "" {
-		if o.Program, err = os.Executable(); err != nil {
+		if o.Data, err = stateFolder("server"); err != nil {
 			return err
 		}
 	}
 	o.Secrets = webhookSecrets(os.Environ())
 	o.OIDC.ClientSecret = os.Getenv(oidcSecret)
+	o.Queue = os.Getenv(queueVariable)
 	l, err := o.flags.open(ctx, &o)
 	if err != nil {
 		return err
@@ -130,19 +129,19 @@ func (f serveFlags) open(ctx context.Context, o *Options) (net.Listener, error) 
 	return tls.NewListener(l, conf), nil
 }
 
-// stateFolder is where the server's own files are when nobody says otherwise. systemd names one for a unit.
-func stateFolder() (string, error) {
+// stateFolder is where the own files of a server or a worker are when nobody says otherwise. systemd names one for a unit.
+func stateFolder(name string) (string, error) {
 	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
 		return dir, nil
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "troop", "server"), nil
+		return filepath.Join(dir, "troop", name), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", userError("%w; name a folder with --data", err)
 	}
-	return filepath.Join(home, ".local", "state", "troop", "server"), nil
+	return filepath.Join(home, ".local", "state", "troop", name), nil
 }
 
 // webhookSecrets reads the secrets of webhooks from an environment.

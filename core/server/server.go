@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/queue"
 	"github.com/seed-b96de936/troop/core/ui"
 )
 
@@ -43,6 +45,7 @@ type Options struct {
 
 	Secrets map[string]string // of the webhooks, by the name of the pipeline in capitals, with _ for -; Everywhere: of all others
 	OIDC    OIDC
+	Queue   string // address of the Redis through which workers on other machines get runs; empty: there are none
 
 	Note func(line string)
 
@@ -64,6 +67,29 @@ func (o Options) arguments() []string {
 	return args
 }
 
+// complete makes the paths absolute, since commands start in other folders, and passes notes on.
+func (o *Options) complete() (err error) {
+	o.Project.Note = o.Note
+	if o.Program == "" {
+		if o.Program, err = os.Executable(); err != nil {
+			return err
+		}
+	}
+	paths := []*string{&o.Data}
+	for i := range o.Project.VarFiles {
+		paths = append(paths, &o.Project.VarFiles[i])
+	}
+	for i := range o.PluginDirs {
+		paths = append(paths, &o.PluginDirs[i])
+	}
+	for _, p := range paths {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Server serves pipelines.
 type Server struct {
 	o         Options
@@ -75,6 +101,7 @@ type Server struct {
 	limits    limits
 	metrics   *metrics
 	oidc      *provider
+	workers   *queue.Queue // nil: runs go on here
 
 	noPassword []byte // what a password is compared with when there is none
 	listens    string // host:port
@@ -99,21 +126,10 @@ var staticFS embed.FS
 // Open opens the database and the pipelines. The caller closes the server.
 func Open(ctx context.Context, o Options) (*Server, error) {
 	o.Workers = cmp.Or(o.Workers, 1)
-	o.Project.Note = o.Note
-	var err error
-	if o.Data, err = filepath.Abs(o.Data); err != nil {
+	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	for i, file := range o.Project.VarFiles {
-		if o.Project.VarFiles[i], err = filepath.Abs(file); err != nil {
-			return nil, err
-		}
-	}
-	for i, dir := range o.PluginDirs {
-		if o.PluginDirs[i], err = filepath.Abs(dir); err != nil {
-			return nil, err
-		}
-	}
+	var err error
 	s := &Server{
 		o: o, pipelines: map[string]*served{}, wake: make(chan struct{}, 1),
 		feeds: map[core.RunID]*feed{}, going: map[uint64]*going{},
@@ -147,6 +163,11 @@ func (s *Server) prepare(ctx context.Context) (err error) {
 	if s.pages, err = template.New("").Funcs(functions).ParseFS(pagesFS, "pages/*.html"); err != nil {
 		return err
 	}
+	if s.o.Queue != "" {
+		if s.workers, err = queue.Open(ctx, s.o.Queue); err != nil {
+			return err
+		}
+	}
 	s.metrics = newMetrics(s)
 	s.oidc, err = newProvider(ctx, s.o.OIDC, s.base)
 	return err
@@ -158,6 +179,9 @@ func (s *Server) Close() error {
 	var err error
 	for _, v := range s.pipelines {
 		err = errors.Join(err, v.close())
+	}
+	if s.workers != nil {
+		err = errors.Join(err, s.workers.Close())
 	}
 	return errors.Join(err, s.db.Close())
 }
