@@ -92,7 +92,7 @@ lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 
 bench: setup build ## run the benchmarks, with a comparable tool where there is one
 	@$(call need,$(BENCH))
-	@go test -run '^$$' -bench . -benchtime 3x -tags lab -timeout 30m ./core/e2e ./core/terraform
+	@go test -run '^$$' -bench . -benchtime 3x -tags lab -timeout 60m ./core/e2e ./core/terraform
 	@go test -run '^$$' -bench . -benchtime 2x -timeout 30m ./core/cmd/troop
 	@go test -v -run Operating -timeout 30m ./plugins/deploy/verdict -trials 200
 	@go test -run '^$$' -bench . -timeout 30m ./core/engine ./core/flags/ofrep ./core/manifest ./core/loader ./core/server ./core/store ./plugins/build/archive ./plugins/deploy ./plugins/doctor ./plugins/maintenance

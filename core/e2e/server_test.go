@@ -80,11 +80,11 @@ func (b *browser) shot(t *testing.T, name string) {
 	b.do(t, "the width as before", chromedp.EmulateViewport(1200, 800))
 }
 
-// startServer serves the project with the files in a folder, and returns its address. While nobody owns it, it says a link
-// for the first owner, too. It must end well, unless it is killed.
-func (w *world) startServer(t *testing.T, data string, owned bool) (server *os.Process, at, link string) {
+// startServer serves a pipeline with the server's own files in a folder, and returns its address. While nobody owns it, it
+// says a link for the first owner, too. It must end well, unless it is killed.
+func (w *world) startServer(t testing.TB, pipeline, data string, owned bool) (server *os.Process, at, link string) {
 	t.Helper()
-	c := exec.Command(filepath.Join(w.bin, "troop"), "serve", w.dir, "--listen", "127.0.0.1:0", "--data", data)
+	c := exec.Command(filepath.Join(w.bin, "troop"), "serve", pipeline, "--listen", "127.0.0.1:0", "--data", data)
 	c.Dir, c.Env = w.dir, append(environ(), w.env...)
 	out, err := c.StderrPipe()
 	if err != nil {
@@ -111,7 +111,7 @@ func (w *world) startServer(t *testing.T, data string, owned bool) (server *os.P
 		}
 		return m[1]
 	}
-	at = say(`^troop serves storefront at (http://\S+);`)
+	at = say(`^troop serves \S+ at (http://\S+);`)
 	if !owned {
 		link = say(`password at (http://\S+)$`)
 	}
@@ -126,7 +126,7 @@ func (w *world) startServer(t *testing.T, data string, owned bool) (server *os.P
 // rollback would do.
 func pages(t *testing.T, w *world) {
 	data := t.TempDir()
-	server, at, link := w.startServer(t, data, false)
+	server, at, link := w.startServer(t, w.dir, data, false)
 	b := openBrowser(t, at)
 	b.do(t, "choose a password", chromedp.Navigate(link),
 		chromedp.SendKeys(`input[name=password]`, "correct horse battery"), chromedp.SendKeys(`input[name=again]`, "correct horse battery"),
@@ -185,7 +185,7 @@ func pages(t *testing.T, w *world) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, at, _ = w.startServer(t, data, true)
+	_, at, _ = w.startServer(t, w.dir, data, true)
 	b.do(t, "the run at the next server", chromedp.Navigate(at+run))
 	b.sees(t, "test.unit passed")
 	b.sees(t, "Run again")

@@ -237,6 +237,11 @@ func (s *Server) start(ctx context.Context, j Job) error {
 	if !ok {
 		return s.drop(ctx, j, fmt.Errorf("the pipeline %s is not served any more", j.Pipeline))
 	}
+	if _, err := os.Stat(j.Manifest); v.mirror != "" && err != nil { // it has waited for so long that its checkout is gone
+		if j.Manifest, err = v.commit(ctx, &j.Run); err != nil {
+			return s.drop(ctx, j, err)
+		}
+	}
 	log, err := os.OpenFile(filepath.Join(s.o.Data, "runs.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func TestMinuteOf503(t *testing.T) {
 		var said []string
 		note := func(line string) { said = append(said, line) }
 		open := func(note func(string)) *store.Files {
-			return store.OpenShared(t.TempDir(), store.Patient{Objects: faults, Wait: 2 * time.Minute, Say: note}, note)
+			return store.OpenShared(t.TempDir(), store.Patient{Objects: faults, Wait: 2 * time.Minute, Say: note}, note, nil)
 		}
 		f, other := open(note), open(nil)
 		lease, err := f.Lock(t.Context(), "lab", core.Holder{What: "the run"}, nil)

@@ -273,6 +273,7 @@ func TestWorkspaces(t *testing.T) {
 	killed := core.RunID(core.NewID(time.Now().Add(-2 * time.Hour)))
 	begins := core.RunID(core.NewID(time.Now()))
 	ofA, ofB, ofGone, ofKilled, ofNew := make(a, run.ID), make(b, run.ID), make(gone, run.ID), make(a, killed), make(a, begins)
+	ofFresh := make(at("fresh", root), begins) // nothing else is written of that project yet
 	if ofA == ofB || strings.Contains(strings.TrimPrefix(ofA, base), "/.") {
 		t.Errorf("workspaces %s and %s", ofA, ofB)
 	}
@@ -289,7 +290,7 @@ func TestWorkspaces(t *testing.T) {
 	if err := a.Prune(t.Context(), store.Keep{Workspaces: 1}); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{ofA: true, ofB: true, ofGone: false, ofKilled: false, ofNew: true, old: false} {
+	for path, want := range map[string]bool{ofA: true, ofB: true, ofGone: false, ofKilled: false, ofNew: true, ofFresh: true, old: false} {
 		if exists(path) != want {
 			t.Errorf("%s: exists %t, want %t", path, !want, want)
 		}

@@ -47,8 +47,13 @@ func (f *Files) Workspace(id core.RunID) (string, error) {
 		if _, err := f.makeFolder("workspaces"); err != nil {
 			return "", err
 		}
-	} else if err := f.makeWorkspaces(dir); err != nil {
-		return "", err
+	} else {
+		if _, err := f.makeFolder(); err != nil { // without it, another project's Prune takes this one for gone
+			return "", err
+		}
+		if err := f.makeWorkspaces(dir); err != nil {
+			return "", err
+		}
 	}
 	dir = filepath.Join(dir, string(id))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
