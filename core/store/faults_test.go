@@ -328,14 +328,14 @@ func TestInterruptedTakeOver(t *testing.T) {
 				Flip:     n%5 == 0 && r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "",
 			}
 		})
-		f := store.OpenShared(t.TempDir(), objects, nil)
+		f := store.OpenShared(t.TempDir(), objects, nil, nil)
 		copied, err = f.TakeOver(t.Context(), from)
 		_ = f.Close()
 	}
 	if attempts < 3 || copied.There == 0 {
 		t.Errorf("%d attempts, the last one found %d runs there: it was not interrupted", attempts, copied.There)
 	}
-	f := store.OpenShared(t.TempDir(), elsewhere(), nil)
+	f := store.OpenShared(t.TempDir(), elsewhere(), nil, nil)
 	defer f.Close()
 	for n, id := range ids {
 		whole(t, elsewhere(), id)
