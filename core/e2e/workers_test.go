@@ -195,7 +195,7 @@ func (m *machine) start(t testing.TB) {
 // processes are the worker and the runs of the machine: each has its folder among its arguments.
 func (m *machine) processes(t testing.TB) (pids []int) {
 	t.Helper()
-	for _, line := range strings.Fields(sh(t, "/", "pgrep -f -- "+m.data+" || true")) {
+	for line := range strings.FieldsSeq(sh(t, "/", "pgrep -f -- "+m.data+" || true")) {
 		pid, err := strconv.Atoi(line)
 		if err != nil {
 			t.Fatal(err)

@@ -264,8 +264,11 @@ func (w *worker) run(ctx context.Context, t queue.Ticket, work offered) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // its record and its exit status say how it ended
+	}()
 	w.keep(ctx, t, cmd.Process.Pid, ended)
 	if cmd.ProcessState.ExitCode() != badInput {
 		return nil // its record says how it ended
@@ -285,7 +288,7 @@ func lastOf(text []byte) string {
 }
 
 // keep says that the worker is at work on a run until that has ended, and ends it when it is told to.
-func (w *worker) keep(ctx context.Context, t queue.Ticket, pid int, ended <-chan error) {
+func (w *worker) keep(ctx context.Context, t queue.Ticket, pid int, ended <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	news := w.queue.News(ctx)
