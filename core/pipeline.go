@@ -144,6 +144,7 @@ type When struct {
 type Environment struct {
 	Name      string
 	Terraform *TerraformConfig // nil: no hosts are made
+	Hosts     []Host           `json:",omitempty"` // that exist already, by name; beside those that are made
 	Ansible   *AnsibleConfig   // nil: hosts are not configured
 	Range     Range
 }

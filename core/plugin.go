@@ -139,7 +139,7 @@ func PluginHosts(hosts []Host) []PluginHost {
 	out := make([]PluginHost, 0, len(hosts))
 	for _, h := range hosts {
 		out = append(out, PluginHost{
-			Name: h.Name, Role: h.Role, Address: h.Address, PrivateAddress: h.PrivateAddress, User: h.User, Port: h.Port,
+			Name: h.Name, Role: h.Role, Roles: h.Roles, Address: h.Address, PrivateAddress: h.PrivateAddress, User: h.User, Port: h.Port,
 		})
 	}
 	return out

@@ -71,20 +71,6 @@ type StageResult struct {
 	Reused   RunID          `json:"reused,omitempty"` // the earlier run whose result was reused
 }
 
-// Host is a machine reached over SSH.
-type Host struct {
-	Name           HostName `json:"name"`
-	Role           string   `json:"role"`
-	Address        string   `json:"address"`
-	PrivateAddress string   `json:"private_address"`
-	User           string   `json:"user"`
-	Port           int      `json:"port"`
-	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned on first connection
-
-	Tags []string       `json:"tags,omitempty"` // sorted; each is an inventory group
-	Vars map[string]any `json:"vars,omitempty"` // inventory variables
-}
-
 // Complete sets an event's ID, time and severity where they are missing.
 func Complete(e Event) Event {
 	if e.Time.IsZero() {

@@ -149,8 +149,12 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 	if err != nil {
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}
+	options, err := r.conf.SSH.Options(ctx, r.conf.Hosts...)
+	if err != nil {
+		return nil, err
+	}
 	var out, errOut tail
-	program := &executable{env: w.environment(r.conf.SSH, r.conf.Manifest), dir: filepath.Dir(file)}
+	program := &executable{env: w.environment(options, r.conf.Manifest), dir: filepath.Dir(file)}
 	err = execute.NewDefaultExecute(
 		execute.WithCmd(playbook.NewAnsiblePlaybookCmd(
 			playbook.WithBinary(ansiblePlaybook),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -18,7 +19,7 @@ type group struct {
 // templates, as in extraVars.
 func inventory(hosts []core.Host) ([]byte, error) {
 	all := &group{Hosts: map[string]map[string]any{}, Children: map[string]*group{}}
-	for _, role := range []string{"production", "canary", "router", "storage"} {
+	for _, role := range core.Roles {
 		all.Children[role] = &group{Hosts: map[string]map[string]any{}}
 	}
 	all.Children["app"] = &group{Children: map[string]*group{"production": {}, "canary": {}}}
@@ -43,7 +44,7 @@ func inventory(hosts []core.Host) ([]byte, error) {
 			vars["ansible_become"] = true
 		}
 		all.Hosts[name] = vars
-		groups := []string{h.Role}
+		groups := slices.Clone(h.InRoles())
 		for _, tag := range h.Tags {
 			groups = append(groups, tagGroup(tag))
 		}

@@ -136,8 +136,8 @@ func given(name string) bool {
 }
 
 // environment is Ansible's process environment. Constant settings are in playbooks/ansible.cfg. manifest is its folder.
-func (w *workspace) environment(ssh *remote.Client, manifest string) []string {
-	args := append(ssh.Options(), "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
+func (w *workspace) environment(options []string, manifest string) []string {
+	args := append(options, "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
 		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2")
 	for i, a := range args {
 		if strings.ContainsAny(a, " '\"\\") { // Ansible strips quotes around the whole value

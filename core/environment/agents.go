@@ -26,7 +26,7 @@ func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
 func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) {
 	var hosts []core.HostName
 	for _, h := range s.hosts {
-		if h.Role == "production" || h.Role == "canary" {
+		if h.Has("production") || h.Has("canary") {
 			hosts = append(hosts, h.Name)
 		}
 	}
@@ -105,7 +105,7 @@ func notNil(list []string) []string { return append([]string{}, list...) }
 func (s *site) knownHosts(role string) string {
 	var lines strings.Builder
 	for _, h := range s.hosts {
-		if h.Role != role {
+		if !h.Has(role) {
 			continue
 		}
 		if key, err := s.ssh.HostKey(h); err == nil {

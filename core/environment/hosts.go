@@ -58,7 +58,7 @@ func (e *Environment) Host(name string) (core.Host, error) {
 
 // withRole returns the first host with a role.
 func withRole(hosts []core.Host, role string) (core.Host, bool) {
-	i := slices.IndexFunc(hosts, func(h core.Host) bool { return h.Role == role })
+	i := slices.IndexFunc(hosts, func(h core.Host) bool { return h.Has(role) })
 	if i < 0 {
 		return core.Host{}, false
 	}
@@ -148,7 +148,7 @@ func (e *Environment) Trust(h core.Host, key string) error {
 
 // SSHCommand returns the command line that logs in to a host, or runs a command there: with the user's own key where a
 // configuration has put it on the hosts, so that their logs tell members apart, else with the environment's.
-func (e *Environment) SSHCommand(host string, command ...string) ([]string, error) {
+func (e *Environment) SSHCommand(ctx context.Context, host string, command ...string) ([]string, error) {
 	h, err := e.Host(host)
 	if err != nil {
 		return nil, err
@@ -161,7 +161,10 @@ func (e *Environment) SSHCommand(host string, command ...string) ([]string, erro
 	if e.o.Vault != nil {
 		own = e.o.Vault.Identities.KeyFiles(e.o.Pipeline.Team)
 	}
-	line := client.Command(h, own, command...)
+	line, err := client.Command(ctx, h, own, command...)
+	if err != nil {
+		return nil, err
+	}
 	if line[0], err = exec.LookPath(line[0]); err != nil {
 		return nil, fmt.Errorf("%w; install OpenSSH's client", err)
 	}

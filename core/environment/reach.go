@@ -89,7 +89,7 @@ func (e *Environment) wait(d time.Duration) time.Duration {
 
 // dispensable reports whether a host may be left out, if others of its role are there.
 func (s *site) dispensable(h core.Host) bool {
-	return h.Role != "router" && s.configured[h.Name] == identity(h)
+	return !h.Has("router") && s.configured[h.Name] == identity(h)
 }
 
 // needed returns those of the hosts that are gone without which the environment cannot be configured.

@@ -56,7 +56,7 @@ func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
 		s := site{environment: name, optional: l.opts.Environment != "" && l.opts.Environment != name}
 		e := core.Environment{Name: name, Range: rangeOf(b.DefRange())}
 		inner := l.content(b.Body, &environmentGrammar)
-		terraform, ansible := ofType(inner, "terraform"), ofType(inner, "ansible")
+		terraform, ansible, hosts := ofType(inner, "terraform"), ofType(inner, "ansible"), ofType(inner, "host")
 		l.onlyOne(terraform, "terraform")
 		l.onlyOne(ansible, "ansible")
 		if len(terraform) > 0 {
@@ -65,6 +65,7 @@ func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
 		if len(ansible) > 0 {
 			e.Ansible = l.ansible(ansible[0], s)
 		}
+		e.Hosts = l.hosts(hosts, s)
 		l.pipeline.Environments = append(l.pipeline.Environments, e)
 	}
 	if want := l.opts.Environment; want != "" && !l.environments[want] {

@@ -236,11 +236,35 @@ var environmentGrammar = schema{
 	doc:  "A named set of hosts: how they are made and configured.",
 	blocks: []block{
 		{typ: "terraform", body: &terraformGrammar},
+		{typ: "host", labels: []string{"NAME"}, many: true, body: &hostGrammar},
 		{typ: "ansible", body: &ansibleGrammar},
 	},
 	hints: map[string]string{
 		"module":   "The module belongs in a block: terraform { module = … }.",
 		"playbook": "The playbook belongs in a block: ansible { playbook = … }.",
+		"server":   "A server that exists already is a host: host \"NAME\" { address = … }.",
+	},
+}
+
+var hostGrammar = schema{
+	name: "a host block",
+	doc:  "A server that exists already. Troop configures it, and never makes or destroys it; `troop release-host` takes off again what troop has put there. An environment may have such hosts beside those of its module.",
+	arguments: []argument{
+		{"address", "string", "IP address or DNS name, to which the `Host` patterns of ~/.ssh/config apply", true},
+		{"private_address", "string", "address at which the other hosts reach it; left out: address", false},
+		{"roles", "list(string)", "`production`, `canary`, `router`, `storage`; one host may have several, but not production and canary", true},
+		{"user", "string", "who logs in: root, or a user with sudo without a password", true},
+		{"port", "number", "of sshd; left out: 22", false},
+		{"key", "string", "file of a private key, or of its public half where an agent has the other; left out: what ~/.ssh/config and the agent offer", false},
+		{"jump", "string", "hosts to connect through, as ProxyJump; left out: as ~/.ssh/config says", false},
+		{"host_key", "string", "the server's public key, a line as in /etc/ssh/ssh_host_ed25519_key.pub; left out: troop apply asks at first sight", false},
+		{"tags", "list(string)", "each is an inventory group, tag_NAME", false},
+		{"variables", "map(any)", "inventory variables of this host", false},
+	},
+	hints: map[string]string{
+		"role":     "A host may have several: roles = [\"production\"].",
+		"hostname": "Write it as address = \"…\".",
+		"vars":     "Write them as variables = { … }.",
 	},
 }
 

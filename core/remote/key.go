@@ -77,7 +77,7 @@ func (c *Client) Settle(ctx context.Context, hosts []core.Host) error {
 	}
 	newest := c
 	if len(c.later) > 0 {
-		newest = &Client{key: c.later[0], known: c.known, patience: c.patience, conns: map[string]*conn{}}
+		newest = &Client{key: c.later[0], known: c.known, patience: c.patience, conns: map[string]*conn{}, given: map[string]settings{}, alone: true}
 		defer func() { _ = newest.Close() }()
 	}
 	var errs []error

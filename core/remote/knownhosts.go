@@ -26,9 +26,14 @@ type HostKeyError struct {
 	Address     string // in known_hosts format
 	Environment string
 	Got, Want   string // fingerprints
+	Written     bool   // the manifest names the key, and none is pinned
 }
 
 func (e *HostKeyError) Error() string {
+	if e.Written {
+		return fmt.Sprintf("%s (%s) shows the host key %s, and the manifest says %s; if the server is the right one, correct host_key in its block",
+			e.Host, e.Address, e.Got, e.Want)
+	}
 	return fmt.Sprintf("host key of %s (%s) has changed: pinned %s, now %s; if the host was replaced on purpose, accept the new key with: troop hosts accept %s --env %s",
 		e.Host, e.Address, e.Want, e.Got, e.Host, e.Environment)
 }
@@ -82,7 +87,11 @@ func (k knownHosts) algorithms(h core.Host) ([]string, error) {
 		return nil, err
 	}
 	if len(pinned) == 0 {
-		return anyKey, nil
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(h.HostKey))
+		if err != nil || h.Given == nil {
+			return anyKey, nil
+		}
+		pinned = []knownhosts.KnownKey{{Key: key}} // will be
 	}
 	var names []string
 	for _, key := range pinned {
@@ -108,18 +117,31 @@ func (k knownHosts) pinned(h core.Host) ([]knownhosts.KnownKey, error) {
 	return nil, fmt.Errorf("read %s: %w", k.file, err)
 }
 
-// check compares a host's key with the pinned one, and pins the first key.
-func (k knownHosts) check(h core.Host, remote net.Addr, key ssh.PublicKey) error {
-	err := k.compare(h, remote, key)
+// check compares a host's key with the pinned one. The first key of a host is pinned; that of a given host only if the
+// manifest names it or the user's own files have it.
+func (k knownHosts) check(h core.Host, key ssh.PublicKey, s settings) error {
+	err := k.compare(h, key)
 	if !errors.Is(err, errUnknown) {
 		return err
+	}
+	if h.Given != nil && h.HostKey == "" && !s.trusted(h, key) {
+		return &UnknownHostError{
+			Host: h.Name, Address: knownhosts.Normalize(address(h)), Key: authorized(key),
+			Command: fmt.Sprintf("troop hosts accept %s --env %s", h.Name, k.environment()),
+		}
+	}
+	if want, _, _, _, err := ssh.ParseAuthorizedKey([]byte(h.HostKey)); err == nil && h.Given != nil && authorized(want) != authorized(key) {
+		return &HostKeyError{
+			Host: h.Name, Address: knownhosts.Normalize(address(h)), Environment: k.environment(), Got: ssh.FingerprintSHA256(key),
+			Want: ssh.FingerprintSHA256(want), Written: true,
+		}
 	}
 	unlock, err := k.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := k.compare(h, remote, key); !errors.Is(err, errUnknown) {
+	if err := k.compare(h, key); !errors.Is(err, errUnknown) {
 		return err // pinned by another process meanwhile
 	}
 	old, err := k.read()
@@ -131,7 +153,7 @@ func (k knownHosts) check(h core.Host, remote net.Addr, key ssh.PublicKey) error
 
 var errUnknown = errors.New("host key is not pinned yet")
 
-func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) error {
+func (k knownHosts) compare(h core.Host, key ssh.PublicKey) error {
 	check, err := k.open()
 	if err != nil {
 		return err
@@ -139,7 +161,7 @@ func (k knownHosts) compare(h core.Host, remote net.Addr, key ssh.PublicKey) err
 	if check == nil {
 		return errUnknown
 	}
-	err = check(address(h), remote, key)
+	err = check(address(h), &net.TCPAddr{}, key)
 	var bad *knownhosts.KeyError
 	switch {
 	case !errors.As(err, &bad):
@@ -165,7 +187,7 @@ func (k knownHosts) open() (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// edit replaces all keys of each address with the given one. It writes the file only if the content changes.
+// edit replaces all keys of each address with the given one, or removes them where that is nil. It writes the file only if the content changes.
 func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
 	unlock, err := k.lock()
 	if err != nil {
@@ -178,7 +200,9 @@ func (k knownHosts) edit(keys map[string]ssh.PublicKey) error {
 	}
 	want := map[string]string{}
 	for addr, key := range keys {
-		want[addr] = knownhosts.Line([]string{addr}, key)
+		if key != nil {
+			want[addr] = knownhosts.Line([]string{addr}, key)
+		}
 	}
 	var lines []string
 	for line := range strings.Lines(string(old)) {
@@ -214,6 +238,15 @@ func (k knownHosts) write(b []byte) error {
 		return fmt.Errorf("pin host key: %w", err)
 	}
 	return nil
+}
+
+// Unpin removes the pinned keys of hosts.
+func (c *Client) Unpin(hosts ...core.Host) error {
+	keys := map[string]ssh.PublicKey{}
+	for _, h := range hosts {
+		keys[knownhosts.Normalize(address(h))] = nil
+	}
+	return c.known.edit(keys)
 }
 
 // lock keeps other processes from editing the file.

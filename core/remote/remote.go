@@ -35,9 +35,11 @@ type Client struct {
 	later    []keyPair // of rotations, the newest first
 	known    knownHosts
 	patience patience
+	alone    bool // offer no key of the user
 
 	mu     sync.Mutex
 	conns  map[string]*conn // by user@address:port
+	given  map[string]settings
 	closed bool
 }
 
@@ -57,7 +59,7 @@ func New(dir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{key: key, later: later, known: knownHosts{file: dir + "/known_hosts"}, patience: usual(), conns: map[string]*conn{}}, nil
+	return &Client{key: key, later: later, known: knownHosts{file: dir + "/known_hosts"}, patience: usual(), conns: map[string]*conn{}, given: map[string]settings{}}, nil
 }
 
 // Admitted returns the public keys of this client that a configuration puts on the hosts, and Retired those that it
@@ -294,11 +296,20 @@ type noAnswer struct{ after time.Duration }
 func (e noAnswer) Error() string { return fmt.Sprintf("no answer within %s", e.after) }
 
 func (c *Client) dial(ctx context.Context, h core.Host) (*ssh.Client, error) {
-	conf, err := c.config(h)
+	keys, err := c.offer(ctx, h)
+	defer keys.close()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errLocal, err)
 	}
-	return c.handshake(ctx, h, conf)
+	conf, err := c.config(ctx, h, keys.signers)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocal, err)
+	}
+	client, err := c.handshake(ctx, h, conf)
+	if err != nil && h.Given != nil && refused(err) {
+		err = &RefusedError{Host: h, Offered: keys.names, Key: c.keys()[0].public}
+	}
+	return client, err
 }
 
 // handshake makes a connection; its timeout is dialTimeout.
@@ -306,7 +317,7 @@ func (c *Client) handshake(ctx context.Context, h core.Host, conf *ssh.ClientCon
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, noAnswer{dialTimeout})
 	defer cancel()
 	addr := address(h)
-	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	nc, err := c.dialHost(ctx, h)
 	if err != nil {
 		return nil, causeOr(ctx, err)
 	}
@@ -314,26 +325,29 @@ func (c *Client) handshake(ctx context.Context, h core.Host, conf *ssh.ClientCon
 	defer stop()
 	sc, channels, requests, err := ssh.NewClientConn(nc, addr, conf)
 	if err != nil {
+		if through, ok := nc.(proxyConn); ok && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)) {
+			err = through.said(err)
+		}
 		_ = nc.Close()
 		return nil, causeOr(ctx, err)
 	}
 	return ssh.NewClient(sc, channels, requests), nil
 }
 
-func (c *Client) config(h core.Host) (*ssh.ClientConfig, error) {
+func (c *Client) config(ctx context.Context, h core.Host, signers []ssh.Signer) (*ssh.ClientConfig, error) {
 	algorithms, err := c.known.algorithms(h)
 	if err != nil {
 		return nil, err
 	}
-	var signers []ssh.Signer
-	for _, k := range c.keys() {
-		signers = append(signers, k.signer)
+	s, err := c.settings(ctx, h)
+	if err != nil {
+		return nil, err
 	}
 	return &ssh.ClientConfig{
 		User:              h.User,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signers...)},
 		HostKeyAlgorithms: algorithms,
-		HostKeyCallback:   func(_ string, remote net.Addr, key ssh.PublicKey) error { return c.known.check(h, remote, key) },
+		HostKeyCallback:   func(_ string, _ net.Addr, key ssh.PublicKey) error { return c.known.check(h, key, s) },
 	}, nil
 }
 

@@ -309,7 +309,10 @@ func TestCommandIsUnderstoodByOpenSSH(t *testing.T) {
 	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
 	h := s.Host("web-1")
 	h.HostKey = s.HostKey
-	argv := c.Command(h, nil, "echo", "hello")
+	argv, err := c.Command(t.Context(), h, nil, "echo", "hello")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err == nil {
 		t.Errorf("ssh takes a host whose key is not pinned: %s", out)
 	}
@@ -382,7 +385,10 @@ func TestRotate(t *testing.T) {
 		if _, err := c.Run(t.Context(), s.Host("web-1"), "true", nil); err != nil {
 			t.Error(err)
 		}
-		argv := c.Command(s.Host("web-1"), nil, "true")
+		argv, err := c.Command(t.Context(), s.Host("web-1"), nil, "true")
+		if err != nil {
+			t.Fatal(err)
+		}
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			t.Errorf("ssh: %v: %s", err, out)
 		}

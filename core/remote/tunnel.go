@@ -5,9 +5,9 @@ import (
 	"net"
 )
 
-// withDeadlines connects an SSH channel, which does not support deadlines, to a connection that does. Closing either end
+// withDeadlines connects a stream that does not support deadlines, such as an SSH channel, to a connection that does. Closing either end
 // closes both.
-func withDeadlines(far net.Conn) net.Conn {
+func withDeadlines(far io.ReadWriteCloser) net.Conn {
 	near, inner := net.Pipe()
 	go func() {
 		_, _ = io.Copy(far, inner)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -227,7 +226,9 @@ func (a *awaited) connect(ctx context.Context) error {
 		pause := a.client.patience.retry
 		if ctx.Err() == nil {
 			last = a.client.obstacle(a.host, err)
-			a.is(last.state)
+			if last.err == nil {
+				a.is(last.state)
+			}
 			if last.key {
 				if refusals == len(a.client.patience.keys) {
 					return hopeless{fmt.Errorf("%s %d times within %s; %s", last.state, refusals+1, a.since(), last.remedy)}
@@ -252,6 +253,13 @@ func (a *awaited) connect(ctx context.Context) error {
 
 // finish waits for cloud-init. lost: the connection has ended, as when cloud-init restarts the host.
 func (a *awaited) finish(ctx context.Context) (lost bool, err error) {
+	if a.host.Given != nil { // it was started long ago
+		err := a.client.Root(ctx, a.host)
+		if errors.As(err, new(*SudoError)) {
+			return false, hopeless{err}
+		}
+		return err != nil && ctx.Err() == nil, context.Cause(ctx)
+	}
 	timer := time.AfterFunc(slow, func() { a.is(cloudInit) })
 	defer timer.Stop()
 	_, err = a.client.Run(ctx, a.host, finished, nil)
@@ -314,11 +322,16 @@ func (c *Client) obstacle(h core.Host, err error) obstacle {
 		}
 		return obstacle{state: err.Error(), err: err}
 	}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return obstacle{state: refused.state(), err: refused}
+	}
 	var far net.Error
 	switch {
-	case errors.Is(err, errLocal), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, errLocal), errors.Is(err, net.ErrClosed), errors.As(err, new(*UnknownHostError)):
 		return obstacle{state: err.Error(), err: err}
-	case strings.Contains(err.Error(), "unable to authenticate"): // the library has no type for it
+	case errors.As(err, new(*proxyError)):
+		return obstacle{state: "cannot be reached through its jump host: " + err.Error(), remedy: "try it by hand: ssh " + h.Address}
+	case refused(err):
 		return obstacle{
 			state: "refuses the key of the environment for the user " + h.User, key: true,
 			remedy: fmt.Sprintf("is %s the right user (user in the output or block of the host, image_user in terraform/aws)? Its ~/.ssh/authorized_keys must contain %s.pub (unable to authenticate)", h.User, c.key.file),

@@ -149,14 +149,14 @@ func hostChanges(c *tfjson.Change) []HostChange {
 	var all []HostChange
 	for name := range names {
 		was, will := object(before[name]), object(after[name])
-		role, _ := cmp.Or[any](will["role"], was["role"]).(string)
+		role := cmp.Or(roleOf(will), roleOf(was))
 		switch {
 		case was == nil:
 			all = append(all, HostChange{name, Create, strings.TrimSpace(fmt.Sprintf("(%s) %s", role, addressOf(will)))})
 		case will == nil:
 			all = append(all, HostChange{name, Destroy, strings.TrimSpace(fmt.Sprintf("(%s) %s", role, addressOf(was)))})
 		default:
-			for _, key := range []string{"role", "address", "private_address", "user", "port", "host_key"} {
+			for _, key := range []string{"role", "roles", "address", "private_address", "user", "port", "host_key"} {
 				b, a := text(was[key]), text(will[key])
 				if marked(object(object(c.AfterUnknown)[name])[key]) {
 					a = unknown
@@ -169,6 +169,17 @@ func hostChanges(c *tfjson.Change) []HostChange {
 	}
 	slices.SortFunc(all, func(a, b HostChange) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Text, b.Text)) })
 	return all
+}
+
+// roleOf is the role, or are the roles, of a host in the output.
+func roleOf(host map[string]any) string {
+	role, _ := host["role"].(string)
+	for _, r := range array(host["roles"]) {
+		if s, ok := r.(string); ok && s != role {
+			role = strings.TrimPrefix(role+", "+s, ", ")
+		}
+	}
+	return role
 }
 
 func addressOf(host map[string]any) string {

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -60,12 +58,6 @@ func (t *tags) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-
-var roles = []string{"production", "canary", "router", "storage"}
-
 // ParseHosts decodes the output "hosts" of a root module from JSON. Its error lists all mistakes at once; ErrNoHosts if
 // there are no hosts.
 func ParseHosts(value []byte) ([]core.Host, error) {
@@ -110,36 +102,12 @@ func parseHost(name string, entry []byte) (core.Host, error) {
 		return h, errors.New("want an object")
 	}
 	h.Tags = whole.Tags
-	h.Name = core.HostName(name)
-	h.Port = cmp.Or(h.Port, 22)
-	h.PrivateAddress = cmp.Or(h.PrivateAddress, h.Address)
-	h.HostKey = strings.TrimSpace(h.HostKey)
+	h.Name, h.Given = core.HostName(name), nil
+	h.Complete()
 	for name := range h.Vars {
-		if !variableName.MatchString(name) || strings.HasPrefix(name, "troop_") || strings.HasPrefix(name, "ansible_") {
-			return h, fmt.Errorf("vars has %q, want a name of letters, digits and underscores that does not start with troop_ or ansible_", name)
+		if err := core.CheckVariable(name); err != nil {
+			return h, err
 		}
 	}
-	switch {
-	case !hostName.MatchString(name):
-		return h, errors.New("a name is lower-case letters, digits and dashes")
-	case !slices.Contains(roles, h.Role):
-		return h, fmt.Errorf("role is %q, want one of %s", h.Role, strings.Join(roles, ", "))
-	case !isAddress(h.Address):
-		return h, fmt.Errorf("address is %q, want an IP address or a DNS name", h.Address)
-	case !isAddress(h.PrivateAddress):
-		return h, fmt.Errorf("private_address is %q, want an IP address or a DNS name", h.PrivateAddress)
-	case h.User == "" || strings.HasPrefix(h.User, "-"):
-		return h, fmt.Errorf("user is %q, want the user for SSH", h.User)
-	case h.Port < 1 || h.Port > 65535:
-		return h, fmt.Errorf("port is %d, want 1 to 65535", h.Port)
-	}
-	return h, nil
-}
-
-var dnsName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
-
-// isAddress rejects texts that ssh or a shell could take for an option or a command.
-func isAddress(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil || (len(s) <= 253 && dnsName.MatchString(s))
+	return h, h.Check()
 }

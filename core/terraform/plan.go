@@ -590,8 +590,7 @@ func knownHosts(shown *tfjson.Plan) map[string]string {
 	}
 	for _, hosts := range []any{change.Before, change.After} {
 		for name, host := range object(hosts) {
-			role, _ := object(host)["role"].(string)
-			roles[name] = role
+			roles[name] = roleOf(object(host))
 		}
 	}
 	return roles

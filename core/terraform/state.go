@@ -169,7 +169,7 @@ func readState(shown *tfjson.State) (*State, error) {
 		hidden.collect(o.Value, o.Sensitive)
 		if name == output {
 			for host, v := range object(o.Value) {
-				roles[host], _ = object(v)["role"].(string)
+				roles[host] = roleOf(object(v))
 			}
 		}
 	}

@@ -55,12 +55,13 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 		return nil, err
 	}
 	for _, h := range hosts {
-		switch h.Role {
-		case state.PoolProduction:
+		if h.Has(state.PoolProduction) {
 			d.production = append(d.production, string(h.Name))
-		case state.PoolCanary:
+		}
+		if h.Has(state.PoolCanary) {
 			d.canary = append(d.canary, string(h.Name))
-		case roleRouter:
+		}
+		if h.Has(roleRouter) {
 			if d.router.Name != "" {
 				return nil, sdk.Failf("the environment has the routers %s and %s; a deploy needs exactly one", d.router.Name, h.Name)
 			}

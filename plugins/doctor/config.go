@@ -188,7 +188,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 	var names []string
 	for _, h := range hosts {
-		if h.Role == "production" || h.Role == "canary" {
+		if h.Has("production") || h.Has("canary") {
 			names = append(names, string(h.Name))
 		}
 	}

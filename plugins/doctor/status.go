@@ -52,7 +52,7 @@ func eachReport(ctx context.Context, job *sdk.Job, do func(h sdk.Host, at time.T
 		return err
 	}
 	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" {
+		if !h.Has("production") && !h.Has("canary") {
 			continue
 		}
 		var r report

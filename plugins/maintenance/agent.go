@@ -107,7 +107,7 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 		if err != nil {
 			return t, err
 		}
-		i := slices.IndexFunc(hosts, func(h sdk.Host) bool { return h.Role == c.Role })
+		i := slices.IndexFunc(hosts, func(h sdk.Host) bool { return h.Has(c.Role) })
 		if i < 0 {
 			return t, fmt.Errorf("the environment has no host of role %s", c.Role)
 		}

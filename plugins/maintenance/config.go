@@ -116,10 +116,10 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	var names []string
 	storage := d.Storage.Address
 	for _, h := range hosts {
-		switch {
-		case h.Role == "production" || h.Role == "canary":
+		if h.Has("production") || h.Has("canary") {
 			names = append(names, string(h.Name))
-		case h.Role == d.Storage.Role && storage == "":
+		}
+		if h.Has(d.Storage.Role) && storage == "" {
 			storage = string(h.Name)
 		}
 	}

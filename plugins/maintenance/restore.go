@@ -103,7 +103,7 @@ func searchHosts(ctx context.Context, job *sdk.Job, host string, want search) ([
 	}
 	var list []storage.Receipt
 	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" || host != "" && string(h.Name) != host {
+		if !h.Has("production") && !h.Has("canary") || host != "" && string(h.Name) != host {
 			continue
 		}
 		a, err := ask(ctx, job, request{Host: string(h.Name), Search: &want}, searchWait)
@@ -126,7 +126,7 @@ func rebuildJournals(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job
 	t := sdk.Table{Columns: []string{"host", "receipts", "new", "not receipts", "result"}}
 	bad := 0
 	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" || args["host"] != "" && string(h.Name) != args["host"] {
+		if !h.Has("production") && !h.Has("canary") || args["host"] != "" && string(h.Name) != args["host"] {
 			continue
 		}
 		a, err := ask(ctx, job, request{Host: string(h.Name), Rebuild: true}, answerWait)

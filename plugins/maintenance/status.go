@@ -17,7 +17,7 @@ func status(ctx context.Context, _ *config, _ sdk.Args, job *sdk.Job) error {
 	}
 	t := sdk.Table{Columns: []string{"host", "role", "seen", "waiting", "moved", "receipts", "last", "problems"}}
 	for _, h := range hosts {
-		if h.Role != "production" && h.Role != "canary" {
+		if !h.Has("production") && !h.Has("canary") {
 			continue
 		}
 		var r hostReport

@@ -24,7 +24,7 @@ func (a *app) sshCmd() *cobra.Command {
 			if len(rest) == 0 {
 				return line.Usage(errors.New("want the name of a host; troop hosts lists them"))
 			}
-			command, err := e.SSHCommand(rest[0], rest[1:]...)
+			command, err := e.SSHCommand(c.Context(), rest[0], rest[1:]...)
 			return a.become(e, command, err)
 		},
 	}
@@ -44,7 +44,7 @@ func (a *app) execCmd() *cobra.Command {
 			}
 			_, in := ui.Terminal(a.in)
 			_, out := ui.Terminal(a.out)
-			command, err := e.ExecCommand(rest[0], host, in && out, rest[1:]...)
+			command, err := e.ExecCommand(c.Context(), rest[0], host, in && out, rest[1:]...)
 			return a.become(e, command, err)
 		},
 	}

@@ -18,6 +18,7 @@
 package contract
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,11 +38,15 @@ type HostName string
 // Host is a machine of the environment as plugins see it, without the core's keys and variables.
 type Host struct {
 	Name                    HostName
-	Role                    string // production, canary, router or storage
+	Role                    string   // production, canary, router or storage
+	Roles                   []string // all, of a host with several; Role is router, or the first
 	Address, PrivateAddress string
 	User                    string
 	Port                    int
 }
+
+// Has reports whether a host has a role.
+func (h Host) Has(role string) bool { return h.Role == role || slices.Contains(h.Roles, role) }
 
 // Config is a block of the manifest with the values that it may refer to.
 type Config struct {

@@ -378,13 +378,14 @@ func decodeFilter(w *SubscribeRequest) contract.EventFilter {
 func encodeHost(h contract.Host) *Host {
 	return &Host{
 		Name: string(h.Name), Role: h.Role, Address: h.Address, PrivateAddress: h.PrivateAddress, User: h.User, Port: int32(h.Port),
+		Roles: h.Roles,
 	}
 }
 
 func decodeHost(w *Host) contract.Host {
 	return contract.Host{
 		Name: contract.HostName(w.GetName()), Role: w.GetRole(), Address: w.GetAddress(), PrivateAddress: w.GetPrivateAddress(),
-		User: w.GetUser(), Port: int(w.GetPort()),
+		User: w.GetUser(), Port: int(w.GetPort()), Roles: w.GetRoles(),
 	}
 }
 

@@ -2223,6 +2223,7 @@ type Host struct {
 	PrivateAddress string                 `protobuf:"bytes,4,opt,name=private_address,json=privateAddress,proto3" json:"private_address,omitempty"`
 	User           string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	Port           int32                  `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
+	Roles          []string               `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"` // all, of a host with several
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2297,6 +2298,13 @@ func (x *Host) GetPort() int32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *Host) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
 }
 
 type InventoryRequest struct {
@@ -3625,14 +3633,15 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06PASSED\x10\x00\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x01\x12\v\n" +
-	"\aSKIPPED\x10\x02\"\x99\x01\n" +
+	"\aSKIPPED\x10\x02\"\xaf\x01\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12'\n" +
 	"\x0fprivate_address\x18\x04 \x01(\tR\x0eprivateAddress\x12\x12\n" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x12\x12\n" +
-	"\x04port\x18\x06 \x01(\x05R\x04port\"\x12\n" +
+	"\x04port\x18\x06 \x01(\x05R\x04port\x12\x14\n" +
+	"\x05roles\x18\a \x03(\tR\x05roles\"\x12\n" +
 	"\x10InventoryRequest\"=\n" +
 	"\x0eInventoryReply\x12+\n" +
 	"\x05hosts\x18\x01 \x03(\v2\x15.troop.plugin.v1.HostR\x05hosts\"X\n" +
