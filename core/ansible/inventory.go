@@ -37,6 +37,9 @@ func inventory(hosts []core.Host) ([]byte, error) {
 			"troop_role":                 h.Role,
 			"troop_private_address":      h.PrivateAddress,
 		})
+		if h.Given != nil {
+			vars["troop_given"] = true
+		}
 		if h.Port != 0 {
 			vars["ansible_port"] = h.Port
 		}

@@ -11,6 +11,12 @@ import (
 // Apply applies a plan, then records the remaining hosts and pins their keys. If no hosts remain, it deletes the records
 // of the old ones. Each step is an event. It does not check the review; see Refusal.
 func (e *Environment) Apply(ctx context.Context, plan *terraform.Plan, emit func(core.Event)) error {
+	if err := e.checkGiven(); err != nil && !plan.Destroy {
+		return err
+	}
+	if e.conf.Terraform == nil {
+		return e.record(ctx, nil)
+	}
 	w, err := e.terraform(ctx)
 	if err != nil {
 		return err
@@ -27,7 +33,7 @@ func (e *Environment) Apply(ctx context.Context, plan *terraform.Plan, emit func
 	switch {
 	case err != nil:
 		return err
-	case plan.Destroy:
+	case plan.Destroy && len(e.conf.Hosts) == 0:
 		return e.forget()
 	}
 	return e.record(ctx, w)
@@ -40,7 +46,7 @@ func (e *Environment) Prepare(ctx context.Context, force bool, emit func(core.Ev
 	if err := e.stopAtDrift(ctx, force, emit); err != nil {
 		return err
 	}
-	if e.conf.Terraform != nil {
+	if e.conf.Terraform != nil || len(e.conf.Hosts) > 0 {
 		if err := e.provision(ctx, emit); err != nil {
 			return err
 		}

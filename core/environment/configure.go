@@ -28,6 +28,9 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 	if err := e.reach(ctx, s, emit); err != nil {
 		return err
 	}
+	if err := e.inspect(ctx, s); err != nil {
+		return err
+	}
 	runs := []ansible.Run{{Playbook: e.conf.Ansible.Playbook, Retries: 1}}
 	if router, ok := withRole(s.hosts, "router"); ok {
 		if len(e.o.Pipeline.Notifiers) > 0 {

@@ -21,11 +21,14 @@ import (
 
 func (e *Environment) hostsFile() string { return filepath.Join(e.dir, "hosts.json") }
 
-// Hosts returns the hosts of the last apply without connecting to them. Before the first apply, the error is a
-// *core.NotFoundError.
+// Hosts returns the hosts of the last apply without connecting to them. Before the first apply, they are those that the
+// manifest gives if Terraform makes none, else the error is a *core.NotFoundError.
 func (e *Environment) Hosts() ([]core.Host, error) {
 	data, err := os.ReadFile(e.hostsFile())
 	if errors.Is(err, fs.ErrNotExist) {
+		if e.conf.Terraform == nil && len(e.conf.Hosts) > 0 {
+			return e.conf.Hosts, nil
+		}
 		return nil, &core.NotFoundError{
 			What: "hosts of environment", Name: e.conf.Name, Remedy: "make them: troop apply" + e.Arguments(),
 		}
@@ -65,12 +68,24 @@ func withRole(hosts []core.Host, role string) (core.Host, bool) {
 	return hosts[i], true
 }
 
-// record records the hosts in Terraform's state for Hosts, and pins their keys.
+// record records the hosts in Terraform's state and those of the manifest for Hosts, and pins their keys. Without a
+// workspace there are only the latter.
 func (e *Environment) record(ctx context.Context, w *terraform.Workspace) error {
-	hosts, err := w.Hosts(ctx)
-	if err != nil {
-		return err
+	hosts := slices.Clone(e.conf.Hosts)
+	if w != nil {
+		made, err := w.Hosts(ctx)
+		if err != nil && (len(hosts) == 0 || !errors.Is(err, terraform.ErrNoHosts)) {
+			return err
+		}
+		if hosts, err = e.join(hosts, made); err != nil {
+			return err
+		}
 	}
+	return e.keep(hosts)
+}
+
+// keep records hosts for Hosts, and pins their keys.
+func (e *Environment) keep(hosts []core.Host) error {
 	ssh, err := e.SSH()
 	if err != nil {
 		return err

@@ -130,8 +130,8 @@ func (e *Environment) Holders(ctx context.Context) (Holders, error) {
 // StateHolder is Holders for a caller that holds the environment's lock.
 func (e *Environment) StateHolder(ctx context.Context) (Holders, error) {
 	found := Holders{name: e.conf.Name}
-	w, err := e.terraform(ctx)
-	if err != nil {
+	w, err := e.workspaceOrNone(ctx)
+	if err != nil || w == nil {
 		return found, err
 	}
 	found.State, err = w.Locked(ctx)

@@ -21,6 +21,14 @@ func (e *Environment) errNoTerraform() error {
 	return fmt.Errorf("environment %s has no terraform block", e.conf.Name)
 }
 
+// workspaceOrNone is terraform, but nil for an environment that has only given hosts.
+func (e *Environment) workspaceOrNone(ctx context.Context) (*terraform.Workspace, error) {
+	if e.conf.Terraform == nil && len(e.conf.Hosts) > 0 {
+		return nil, nil
+	}
+	return e.terraform(ctx)
+}
+
 // terraform opens the workspace of the environment's root module.
 func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, error) {
 	e.mu.Lock()
@@ -82,15 +90,22 @@ func (e *Environment) rules() (terraform.Rules, terraform.Origin, error) {
 
 // Plan compares the hosts with the manifest and saves the plan.
 func (e *Environment) Plan(ctx context.Context) (*terraform.Plan, error) {
-	w, err := e.terraform(ctx)
+	w, err := e.workspaceOrNone(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return w.Plan(ctx)
+	if w == nil {
+		return e.withGiven(&terraform.Plan{}), nil
+	}
+	plan, err := w.Plan(ctx)
+	return e.withGiven(plan), err
 }
 
 // PlanDestroy saves a plan that removes everything.
 func (e *Environment) PlanDestroy(ctx context.Context) (*terraform.Plan, error) {
+	if e.conf.Terraform == nil && len(e.conf.Hosts) > 0 {
+		return nil, e.errGiven()
+	}
 	w, err := e.terraform(ctx)
 	if err != nil {
 		return nil, err
@@ -100,15 +115,18 @@ func (e *Environment) PlanDestroy(ctx context.Context) (*terraform.Plan, error) 
 
 // Saved returns the last plan if it was not applied yet, else a *core.NotFoundError.
 func (e *Environment) Saved(ctx context.Context) (*terraform.Plan, error) {
-	w, err := e.terraform(ctx)
+	w, err := e.workspaceOrNone(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if w == nil {
+		return e.withGiven(&terraform.Plan{}), nil
 	}
 	plan, err := w.Saved()
 	if errors.Is(err, terraform.ErrNoPlan) {
 		err = &core.NotFoundError{What: "saved plan of environment", Name: e.conf.Name, Remedy: "troop plan and troop run make one"}
 	}
-	return plan, err
+	return e.withGiven(plan), err
 }
 
 // ToApply returns the plan to apply: the saved one, or a new one. A saved plan that removes everything is refused.
@@ -125,9 +143,12 @@ func (e *Environment) ToApply(ctx context.Context) (*terraform.Plan, error) {
 
 // Review checks a plan against the manifest's limits and the team's rules, and finds its approval.
 func (e *Environment) Review(ctx context.Context, plan *terraform.Plan) (*terraform.Review, error) {
-	w, err := e.terraform(ctx)
+	w, err := e.workspaceOrNone(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if w == nil {
+		return &terraform.Review{Environment: e.conf.Name, Plan: plan, Findings: []core.Finding{}, Refused: []string{}}, nil
 	}
 	return w.Review(ctx, plan, e.conf.Terraform.Review)
 }

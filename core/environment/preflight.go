@@ -34,41 +34,104 @@ func (p *Preflight) Failed() int {
 	return n
 }
 
-// Preflight checks the prerequisites for making the hosts: programs on this machine, and what the module's providers
-// need. It changes nothing. before is called with the name of each check, after with its result, both in order.
+// Preflight checks the prerequisites for making the hosts and for configuring those that exist: programs on this machine,
+// what the module's providers need, and, over SSH, what given hosts have. It changes nothing. before is called with the name of each check, after with its result, both in order.
 func (e *Environment) Preflight(ctx context.Context, before func(name string), after func(core.Check)) (*Preflight, error) {
-	t := e.conf.Terraform
-	if t == nil {
+	if e.conf.Terraform == nil && len(e.conf.Hosts) == 0 {
 		return nil, e.errNoTerraform()
 	}
 	c := checks{environment: e, before: before, after: after, found: &Preflight{Environment: e.conf.Name, Status: core.Passed, Checks: []core.Check{}}}
 	if err := c.run(ctx, c.programs()...); err != nil {
 		return nil, err
 	}
+	if e.conf.Terraform != nil {
+		if err := c.providers(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.found, c.servers(ctx, e.conf.Hosts)
+}
+
+// servers checks the hosts that exist already.
+func (c *checks) servers(ctx context.Context, hosts []core.Host) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	e := c.environment
+	client, err := e.SSH()
+	if err != nil {
+		return err
+	}
+	problem := func(h core.Host, err error) error {
+		if err == nil {
+			return nil
+		}
+		text, remedy := client.Explain(h, err)
+		return &preflight.Problem{Text: text, Remedy: remedy}
+	}
+	s := preflight.Servers{
+		Hosts: hosts, AppPort: e.appPort(), Runtime: nodeHere(ctx),
+		Reach: func(ctx context.Context, h core.Host) error {
+			_, err := client.Run(ctx, h, "true", nil)
+			return problem(h, err)
+		},
+		Root: func(ctx context.Context, h core.Host, command string) ([]byte, error) {
+			if err := client.Root(ctx, h); err != nil {
+				return nil, problem(h, err)
+			}
+			out, err := client.RunRoot(ctx, h, command, nil)
+			return out, problem(h, err)
+		},
+	}
+	return s.Check(ctx, c.before, c.take)
+}
+
+// appPort is the first port of the service: that of the variables, or of the roles.
+func (e *Environment) appPort() int {
+	if a := e.conf.Ansible; a != nil {
+		if n, ok := core.Number(a.Variables["app_port"]); ok {
+			return int(n)
+		}
+	}
+	return 3000
+}
+
+// nodeHere is the version of Node on this machine, where a run builds; empty: there is none.
+func nodeHere(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "node", "--version").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// providers checks what the module's providers need.
+func (c *checks) providers(ctx context.Context) error {
+	e, t := c.environment, c.environment.conf.Terraform
 	module, err := openModule(t)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.module = module
 	if c.request.Variables, err = terraform.Values(module, t.Variables); err != nil {
-		return nil, fmt.Errorf("module %s: %w", t.Module, err)
+		return fmt.Errorf("module %s: %w", t.Module, err)
 	}
 	if c.request.Folder, err = e.terraformFolder(); err != nil {
-		return nil, err
+		return err
 	}
 	sources, err := terraform.Required(module)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(sources) == 0 {
 		c.take(core.Check{Name: "providers", Status: core.Skipped, Detail: "the module has no required_providers block"})
 	}
 	for _, source := range sources {
 		if err := c.provider(ctx, source); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c.found, nil
+	return nil
 }
 
 // terraformFolder returns Terraform's working folder without symlinks, as Terraform sees it. It need not exist yet.
@@ -114,7 +177,10 @@ func (c *checks) run(ctx context.Context, steps ...preflight.Step) error {
 
 // programs returns the steps that check this machine.
 func (c *checks) programs() []preflight.Step {
-	steps := []preflight.Step{{Name: "terraform", Look: terraform.Find}}
+	var steps []preflight.Step
+	if c.environment.conf.Terraform != nil {
+		steps = append(steps, preflight.Step{Name: "terraform", Look: terraform.Find})
+	}
 	if c.environment.conf.Ansible != nil {
 		steps = append(steps, preflight.Step{Name: "ansible", Look: func(context.Context) (string, error) { return ansible.Find() }})
 	}

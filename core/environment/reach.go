@@ -20,6 +20,9 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
+// givenWait is the timeout for a host that exists already: nothing is about to start it.
+const givenWait = 15 * time.Second
+
 // awayWait is the timeout for a host that was configured before. It is enough for one that is just restarting.
 const awayWait = 30 * time.Second
 
@@ -44,22 +47,26 @@ func (e *Environment) reach(ctx context.Context, s *site, emit func(core.Event))
 		return err
 	}
 	s.away = nil
-	var firm, loose []core.Host
+	var firm, given, loose []core.Host
 	for _, h := range s.hosts {
-		if s.dispensable(h) {
+		switch {
+		case s.dispensable(h):
 			loose = append(loose, h)
-		} else {
+		case h.Given != nil:
+			given = append(given, h)
+		default:
 			firm = append(firm, h)
 		}
 	}
-	var missing error
+	var missing, absent error
 	var wg sync.WaitGroup
 	wg.Go(func() { missing = s.ssh.Wait(ctx, loose, e.wait(awayWait), progress) })
+	wg.Go(func() { absent = s.ssh.Wait(ctx, given, e.wait(givenWait), progress) })
 	err = s.ssh.Wait(ctx, firm, e.wait(hostsWait), progress)
 	wg.Wait()
 	gone, only := remote.Away(missing)
-	if err != nil || !only {
-		return errors.Join(err, missing)
+	if err != nil || absent != nil || !only {
+		return errors.Join(err, absent, missing)
 	}
 	if needed := s.needed(gone); len(needed) > 0 { // the only ones of their role
 		err := s.ssh.Wait(ctx, needed, e.wait(hostsWait)-e.wait(awayWait), progress)
@@ -187,13 +194,20 @@ func (e *Environment) noteConfigured(s *site) error {
 	if maps.Equal(now, s.configured) {
 		return nil
 	}
-	data, err := json.Marshal(now)
+	if err := e.writeConfigured(now); err != nil {
+		return err
+	}
+	s.configured = now
+	return nil
+}
+
+func (e *Environment) writeConfigured(hosts map[core.HostName]string) error {
+	data, err := json.Marshal(hosts)
 	if err != nil {
 		return err
 	}
 	if err := renameio.WriteFile(e.configuredFile(), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("record configured hosts: %w", err)
 	}
-	s.configured = now
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 // ExecCommand returns the command line that runs a program in the environment and in the sandbox of a service's release: on a
 // host, or without a name on the first of production.
-func (e *Environment) ExecCommand(service, host string, terminal bool, program ...string) ([]string, error) {
+func (e *Environment) ExecCommand(ctx context.Context, service, host string, terminal bool, program ...string) ([]string, error) {
 	if !serviceName.MatchString(service) {
 		return nil, fmt.Errorf("%q is not the name of a service", service)
 	}
@@ -39,7 +39,7 @@ func (e *Environment) ExecCommand(service, host string, terminal bool, program .
 	for _, word := range program {
 		words = append(words, remote.Quote(word))
 	}
-	line, err := e.SSHCommand(host, fmt.Sprintf(`if [ -e %[1]s ]; then %[2]s; fi; echo "%[3]s has no service %[4]s; it has: $(cd /opt && echo */exec)" >&2; exit 1`,
+	line, err := e.SSHCommand(ctx, host, fmt.Sprintf(`if [ -e %[1]s ]; then %[2]s; fi; echo "%[3]s has no service %[4]s; it has: $(cd /opt && echo */exec)" >&2; exit 1`,
 		run, strings.Join(words, " "), host, service))
 	if err == nil && terminal {
 		line = slices.Insert(line, 1, "-t")

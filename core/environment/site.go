@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/ansible"
@@ -57,9 +58,13 @@ func (e *Environment) open() (*site, error) {
 		_, keys[h.Name] = s.secrets.storageKey(h.Name)
 		users[h.Name] = digest(s.secrets.hostPassword(h.Name))
 	}
+	admitted := s.ssh.Admitted()
+	if len(admitted) == 0 && slices.ContainsFunc(hosts, func(h core.Host) bool { return h.Given != nil }) {
+		admitted = []string{s.ssh.PublicKey()} // nobody made these hosts with it
+	}
 	vars := map[string]any{
 		"troop_environment": e.conf.Name, "troop_pipeline": e.o.Pipeline.Name, "troop_storage_keys": keys,
-		"troop_admitted_keys": append(s.ssh.Admitted(), vault.Authorized(e.o.Pipeline.Team)...), "troop_retired_keys": s.ssh.Retired(),
+		"troop_admitted_keys": append(admitted, vault.Authorized(e.o.Pipeline.Team)...), "troop_retired_keys": s.ssh.Retired(),
 	}
 	router, routed := withRole(hosts, "router")
 	if routed {

@@ -51,9 +51,9 @@ func (l *loader) host(b *hclsyntax.Block, s site) core.Host {
 	h := core.Host{Name: core.HostName(b.Labels[0]), Given: &core.Given{}}
 	given := b.Body.Attributes
 	found := len(l.diags)
-	for name, example := range map[string]string{"address": `address = "203.0.113.10"`, "user": `user = "deploy"`, "roles": `roles = ["production"]`} {
-		if given[name] == nil {
-			l.missing(b, name, example)
+	for _, must := range [][2]string{{"address", `address = "203.0.113.10"`}, {"roles", `roles = ["production"]`}, {"user", `user = "deploy"`}} {
+		if given[must[0]] == nil {
+			l.missing(b, must[0], must[1])
 		}
 	}
 	for name, to := range map[string]*string{

@@ -214,9 +214,14 @@ type UnknownHostError struct {
 	Key              string // authorized_keys format
 }
 
-func (e *UnknownHostError) Error() string {
-	return fmt.Sprintf("the host key of %s (%s) is not known yet: %s; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the host; then %s, or write into its block: host_key = %q",
-		e.Host, e.Address, Fingerprint(e.Key), e.Command, e.Key)
+func (e *UnknownHostError) Error() string { return e.state() + "; " + e.remedy() }
+
+func (e *UnknownHostError) state() string {
+	return fmt.Sprintf("the host key of %s (%s) is not known yet: %s", e.Host, e.Address, Fingerprint(e.Key))
+}
+
+func (e *UnknownHostError) remedy() string {
+	return fmt.Sprintf("compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the host; then %s, or write into its block: host_key = %q", e.Command, e.Key)
 }
 
 // RefusedError: a given host refuses every key for its user.
@@ -246,12 +251,36 @@ type SudoError struct {
 	User, Text string
 }
 
-func (e *SudoError) Error() string {
-	text := strings.TrimPrefix(e.Text, "sudo: ")
-	if strings.Contains(text, "sudo: not found") || strings.Contains(text, "command not found") {
-		return "there is no sudo on it; as root there: apt-get install sudo"
+func (e *SudoError) Error() string { return e.state() + "; " + e.remedy() }
+
+func (e *SudoError) missing() bool { return strings.Contains(e.Text, "not found") }
+
+func (e *SudoError) state() string {
+	if e.missing() {
+		return "there is no sudo on it"
 	}
-	return fmt.Sprintf("sudo refuses the user %[1]s without a password (%[2]s); as root there: echo '%[1]s ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/%[1]s", e.User, text)
+	return fmt.Sprintf("sudo refuses the user %s without a password (%s)", e.User, strings.TrimPrefix(e.Text, "sudo: "))
+}
+
+func (e *SudoError) remedy() string {
+	if e.missing() {
+		return "as root there: apt-get install sudo"
+	}
+	return fmt.Sprintf("as root there: echo '%[1]s ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/%[1]s", e.User)
+}
+
+// Explain says why a host could not be reached, or its user not become root, and what to do.
+func (c *Client) Explain(h core.Host, err error) (text, remedy string) {
+	said, ok := errors.AsType[interface {
+		error
+		state() string
+		remedy() string
+	}](err)
+	if ok {
+		return said.state(), said.remedy()
+	}
+	o := c.obstacle(h, err)
+	return o.state, o.remedy
 }
 
 // Root checks that the user of a host can become root; if not, the error is a *SudoError.

@@ -314,7 +314,7 @@ func (o obstacle) String() string {
 func (c *Client) obstacle(h core.Host, err error) obstacle {
 	port := address(h)
 	if changed, ok := errors.AsType[*HostKeyError](err); ok {
-		return obstacle{state: "its host key differs from the pinned one", err: changed}
+		return obstacle{state: changed.Error(), err: changed}
 	}
 	if none, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err); ok {
 		if none.What == "host key" {

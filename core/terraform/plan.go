@@ -58,6 +58,9 @@ type Plan struct {
 	// Orphans are resources with the environment's tags that are in no state.
 	Orphans []core.Tagged `json:"orphans,omitempty"`
 
+	// Given are the environment's hosts that exist already, as text. No plan changes them.
+	Given []string `json:"given,omitempty"`
+
 	File core.Digest `json:"file"` // of the file that Apply will use
 
 	Inputs core.Digest `json:"inputs,omitempty"` // of the module and its variables

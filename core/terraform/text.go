@@ -88,6 +88,16 @@ func (r *Review) lines(verbose bool) []string {
 	for _, w := range r.Warnings {
 		say("warning: %s", plain.Line(w))
 	}
+	switch n := len(r.Given); n {
+	case 0:
+	case 1:
+		say("1 host is given: %s", r.Given[0])
+	default:
+		say("%d hosts are given", n)
+		for _, host := range r.Given {
+			say("  %s", host)
+		}
+	}
 	if r.Empty() {
 		say("environment %s: %s", r.Environment, r.Summary())
 		return lines

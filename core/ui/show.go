@@ -57,7 +57,7 @@ func (u *UI) Hosts(hosts []core.Host) {
 	}
 	t := core.Table{Columns: []string{"HOST", "ROLE", "ADDRESS", "PRIVATE ADDRESS", "USER", "PORT"}}
 	for _, h := range hosts {
-		t.Rows = append(t.Rows, []string{string(h.Name), h.Role, h.Address, h.PrivateAddress, h.User, strconv.Itoa(h.Port)})
+		t.Rows = append(t.Rows, []string{string(h.Name), strings.Join(h.InRoles(), ", "), h.Address, h.PrivateAddress, h.User, strconv.Itoa(h.Port)})
 	}
 	u.Table(t)
 }

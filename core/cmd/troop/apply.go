@@ -23,6 +23,9 @@ configures the hosts. Where the manifest says review { approve = true }, nothing
 			if err := a.agree(ctx, e, plan, yes, "Apply this plan?"); err != nil {
 				return err
 			}
+			if err := e.Meet(ctx, func(question string) error { return a.sure(yes, question) }); err != nil {
+				return err
+			}
 			if err := e.Apply(ctx, plan, a.ui.Lines); err != nil {
 				return err
 			}
@@ -46,14 +49,19 @@ configures the hosts. Where the manifest says review { approve = true }, nothing
 
 // changing makes the function of a command that changes the hosts of an environment, and keeps others out meanwhile.
 func (a *app) changing(run func(ctx context.Context, e *environment.Environment) error) func(*cobra.Command, []string) error {
-	return a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
+	return a.changingHost(func(ctx context.Context, e *environment.Environment, _ []string) error { return run(ctx, e) })
+}
+
+// changingHost is changing for a command with the arguments names after the manifest.
+func (a *app) changingHost(run func(ctx context.Context, e *environment.Environment, args []string) error, names ...string) func(*cobra.Command, []string) error {
+	return a.inEnvironment(func(ctx context.Context, e *environment.Environment, args []string) error {
 		free, err := e.Lock(ctx)
 		if err != nil {
 			return err
 		}
 		defer func() { _, _ = e.Close(), free() }() // the lock ends with the process in any case
-		return run(ctx, e)
-	})
+		return run(ctx, e, args)
+	}, names...)
 }
 
 // review shows what a plan would do.
