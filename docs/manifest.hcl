@@ -52,6 +52,28 @@ environment "lab" {
   ansible { playbook = "site.yml" }
 }
 
+# Servers that exist already need no module. Keys, ports and jump hosts are those of ~/.ssh/config, unless the block says them.
+environment "one" {
+  host "web-1" {
+    address = "203.0.113.10"
+    roles   = ["router", "production"]
+    user    = "deploy" # has sudo without a password
+  }
+  host "store" {
+    address         = "store.example.com"
+    private_address = "10.0.0.3"
+    roles           = ["storage"]
+    user            = "ops"
+    port            = 2222
+    key             = "~/.ssh/id_ops"
+    jump            = "ops@bastion.example.com"
+    host_key        = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEYJchT0pW8aF+YE60yjbclvXmYCHJah0QCAeQR36xA4"
+    tags            = ["cellar"]
+    variables       = { storage_quota = "20G" }
+  }
+  ansible { playbook = "site.yml" }
+}
+
 environment "production" {
   terraform {
     module    = "aws"

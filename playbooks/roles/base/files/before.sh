@@ -14,7 +14,7 @@ cut -d: -f1 /etc/passwd >users
 cut -d: -f1 /etc/group >groups
 home=$(getent passwd "$1" | cut -d: -f6)
 for path in /opt/* /srv/* /var/lib/* /var/log/* /usr/local/lib/* /etc/systemd/journald.conf \
-	"$home/.ssh" "$home/.ssh/authorized_keys" "$home/.ansible"; do
+	"$home/.ssh" "$home/.ssh/authorized_keys" "$home/.ansible" /root/.ansible; do
 	if [ -e "$path" ]; then echo "$path"; fi
 done >paths
 for unit in haproxy redis-server; do

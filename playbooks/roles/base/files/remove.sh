@@ -52,6 +52,9 @@ done
 for unit in $all; do
 	systemctl --quiet disable --now "$unit" 2>/dev/null || systemctl --quiet stop "$unit" 2>/dev/null || true
 done
+for unit in $units; do
+	case $unit in *@.*) systemctl --quiet stop "system-$(systemd-escape "${unit%%@*}").slice" 2>/dev/null || true ;; esac
+done
 for unit in $all $units; do
 	rm -rf "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.d"
 	rm -f "/var/lib/systemd/timers/stamp-$unit"
@@ -136,7 +139,7 @@ cut_block /etc/hosts "troop's hosts"
 cut_block /etc/systemd/journald.conf "troop's limits"
 systemctl --quiet restart systemd-journald
 cut_block "$home/.ssh/authorized_keys" "the team's keys"
-for folder in "$home/.ssh" "$home/.ansible"; do
+for folder in "$home/.ssh" "$home/.ansible" /root/.ansible; do
 	had paths "$folder" || rm -rf "$folder"
 done
 rm -rf /etc/troop
