@@ -12,6 +12,7 @@ func TestInventory(t *testing.T) {
 	b, err := inventory([]core.Host{
 		{Name: "web-1", Role: "production", Address: "203.0.113.5", PrivateAddress: "10.0.0.5", User: "admin", Port: 2222},
 		{Name: "router-1", Role: "router", Address: "203.0.113.6", PrivateAddress: "10.0.0.6", User: "root"},
+		{Name: "all-1", Role: "router", Roles: []string{"canary", "router"}, Address: "203.0.113.7", PrivateAddress: "10.0.0.7", User: "root", Given: &core.Given{}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,12 +41,20 @@ func TestInventory(t *testing.T) {
 	if _, become := got.All.Hosts["router-1"]["ansible_become"]; become {
 		t.Error("root becomes root")
 	}
+	if all := got.All.Hosts["all-1"]; all["troop_role"] != "router" || all["troop_given"] != true {
+		t.Errorf("a server with two roles that exists already: %v", all)
+	}
+	for _, group := range []string{"canary", "router"} {
+		if _, in := got.All.Children[group].Hosts["all-1"]; !in {
+			t.Errorf("all-1 is not in group %s", group)
+		}
+	}
 	for group, host := range map[string]string{"production": "web-1", "router": "router-1"} {
 		if _, in := got.All.Children[group].Hosts[host]; !in {
 			t.Errorf("%s is not in group %s", host, group)
 		}
 	}
-	for _, group := range []string{"canary", "storage"} {
+	for _, group := range []string{"storage"} {
 		if _, known := got.All.Children[group]; !known {
 			t.Errorf("group %s without hosts is missing", group)
 		}

@@ -50,6 +50,8 @@ type Options struct {
 	Manifest   []byte
 	PluginLock core.Digest
 
+	// Domains returns the names that an environment serves, for its preflight. Optional.
+	Domains func(environment string) []string
 	// Argument names the manifest in commands that messages suggest; empty: not needed.
 	Argument string
 	// Programs is the folder of troop's own programs; empty: that of the running program.

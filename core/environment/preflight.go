@@ -49,7 +49,24 @@ func (e *Environment) Preflight(ctx context.Context, before func(name string), a
 			return nil, err
 		}
 	}
-	return c.found, c.servers(ctx, e.conf.Hosts)
+	if err := c.servers(ctx, e.conf.Hosts); err != nil {
+		return nil, err
+	}
+	return c.found, c.domains(ctx)
+}
+
+// domains checks that the names that the environment serves lead to its router.
+func (c *checks) domains(ctx context.Context) error {
+	e := c.environment
+	if e.o.Domains == nil {
+		return nil
+	}
+	d := preflight.Domains{Names: e.o.Domains(e.conf.Name)}
+	if hosts, err := e.Hosts(); err == nil {
+		router, _ := withRole(hosts, "router")
+		d.Router = router.Address
+	}
+	return c.run(ctx, d.Steps()...)
 }
 
 // servers checks the hosts that exist already.

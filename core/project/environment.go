@@ -13,6 +13,7 @@ import (
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/loader"
+	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/vault"
 )
@@ -35,6 +36,7 @@ func (p *Project) EnvironmentOptions(ctx context.Context, command string) (envir
 		Vault: private, Stop: p.o.Stop,
 		Pipeline: p.Pipeline, Name: p.o.Environment, Dir: p.Files.Dir(), What: command, Locks: p.Files, Log: p.o.Note,
 		Commit: commit, Manifest: p.Sources[p.File], PluginLock: lock, Argument: p.Argument(),
+		Domains: func(environment string) []string { return manifest.Domains(p.Pipeline, environment) },
 	}, err
 }
 
