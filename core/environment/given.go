@@ -102,11 +102,11 @@ func (s *site) script(ctx context.Context, h core.Host, name string, args ...str
 	if err != nil {
 		return err
 	}
-	command := "sh -s --"
+	words := []string{"sh", "-s", "--"}
 	for _, a := range args {
-		command += " " + remote.Quote(a)
+		words = append(words, remote.Quote(a))
 	}
-	_, err = s.ssh.RunRoot(ctx, h, command, bytes.NewReader(text))
+	_, err = s.ssh.RunRoot(ctx, h, strings.Join(words, " "), bytes.NewReader(text))
 	return err
 }
 

@@ -128,12 +128,12 @@ func TestOnlyGivenHostsAreReleased(t *testing.T) {
 func TestConfigureInspectsGivenHosts(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	e, server := p.given("web-1")
+	_, server := p.given("web-1")
 	p.lab().Ansible = &core.AnsibleConfig{Playbook: "site.yml"}
 	bin := filepath.Join(p.dir, "hostbin")
 	p.write("hostbin/ss", "#!/bin/sh\necho 'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:((\"nginx\",pid=1,fd=6))'\n")
 	server.Command = func(command string) string { return "PATH=" + bin + ":$PATH\n" + command }
-	e = p.open(p.options())
+	e := p.open(p.options())
 	if err := e.Meet(t.Context(), func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func userSettings(ctx context.Context, h core.Host) (settings, error) {
 		case "identitiesonly":
 			s.only = value == "yes"
 		case "userknownhostsfile", "globalknownhostsfile":
-			for _, file := range strings.Fields(value) {
+			for file := range strings.FieldsSeq(value) {
 				s.known = append(s.known, home(file))
 			}
 		}
@@ -181,7 +181,7 @@ func (c *Client) offer(ctx context.Context, h core.Host) (offer, error) {
 	socket, err := new(net.Dialer).DialContext(ctx, "unix", s.agent)
 	if err != nil {
 		o.names = append(o.names, "none of the agent, which does not answer")
-		return o, nil
+		return o, nil //nolint:nilerr // the other keys may do; else the names tell
 	}
 	o.close = func() { _ = socket.Close() }
 	held, err := agent.NewClient(socket).Signers()
