@@ -80,6 +80,9 @@ func actAsTroop(dir string, args []string) int {
 		if err == nil && time.Since(r.Started) > length || ctx.Err() != nil {
 			break
 		}
+		if _, err := os.Stat(dir); err != nil {
+			return 1 // its test has ended
+		}
 		say(core.Event{Source: "build.app", Kind: core.KindLog, Summary: fmt.Sprintf("line %d <b>&", n)})
 		time.Sleep(10 * time.Millisecond)
 	}
