@@ -96,7 +96,8 @@ environment "production" {
   ansible {
     playbook               = "site.yml"
     variables              = { storage_mailbox = false }
-    vault_password_command = ["pass", "show", "vault"]
+    requirements           = "requirements.yml"        # collections and roles of the playbook
+    vault_password_command = ["pass", "show", "vault"] # prints the password of the team's vaults
   }
 }
 

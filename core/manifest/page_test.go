@@ -63,7 +63,7 @@ func TestPageExample(t *testing.T) {
 	src, body := parsed(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pipeline.hcl")
-	for name, text := range map[string]string{file: string(src), filepath.Join(dir, "policy", "hosts.rego"): "package terraform\n", filepath.Join(dir, "team.keys"): "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p ci\n"} {
+	for name, text := range map[string]string{file: string(src), filepath.Join(dir, "policy", "hosts.rego"): "package terraform\n", filepath.Join(dir, "requirements.yml"): "roles: []\n", filepath.Join(dir, "team.keys"): "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p ci\n"} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -165,11 +165,15 @@ func (p *process) HostToPlugin(network, addr string) (string, string, error) {
 	return network, addr, nil
 }
 
+// deathPatience is how long a process whose connection is lost may take to end: it may have to write a stack trace on a
+// busy machine.
+const deathPatience = 5 * time.Second
+
 // dead reports how the process ended. It waits for a process that is just ending.
 func (p *process) dead() (how string, ok bool) {
 	select {
 	case <-p.exited:
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(deathPatience):
 		return "", false
 	}
 	select {
