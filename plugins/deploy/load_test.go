@@ -57,7 +57,7 @@ func (a *answers) add(pool, release string, err error) {
 }
 
 // load sends 50 requests a second, each on a connection of its own, until the returned function is called.
-func (s *site) load() (stop func() answers) { return s.loadOf(10 * time.Second) }
+func (s *site) load() (stop func() answers) { return s.loadOf(time.Minute) }
 
 // loadOf is load by clients that give up after some time.
 func (s *site) loadOf(patience time.Duration) (stop func() answers) {
