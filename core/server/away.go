@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/queue"
+	"github.com/seed-b96de936/troop/core/store"
 )
 
 // queueVariable holds the address of the Redis that a server and its workers share, with its password.
@@ -133,7 +134,7 @@ func (s *Server) check(ctx context.Context, j *Job) (over bool, err error) {
 }
 
 // dead looks whether the worker of a job, or its run, is dead, and puts another run into its place.
-func (s *Server) dead(ctx context.Context, files interrupter, j *Job, at queue.Standing, r core.Run, none bool) (over bool, err error) {
+func (s *Server) dead(ctx context.Context, files *store.Files, j *Job, at queue.Standing, r core.Run, none bool) (over bool, err error) {
 	reason := fmt.Sprintf("worker %s was not heard of", j.Worker)
 	if at.Ended {
 		reason = "its process ended on worker " + j.Worker
@@ -161,12 +162,6 @@ func (s *Server) dead(ctx context.Context, files interrupter, j *Job, at queue.S
 		return false, err
 	}
 	return true, errors.Join(s.workers.Withdraw(ctx, *j.Ticket), s.again(ctx, *j))
-}
-
-// interrupter ends runs of others.
-type interrupter interface {
-	Silent(ctx context.Context, id core.RunID) (time.Duration, error)
-	Interrupt(ctx context.Context, r core.Run, reason string) error
 }
 
 // offerAgain offers a job that Redis has lost.

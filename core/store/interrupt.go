@@ -44,7 +44,7 @@ func (f *Files) Interrupt(ctx context.Context, r core.Run, reason string) error 
 
 // seize writes the last line of a run's journal where its own process would write its next part, and then the run's end.
 func (f *Files) seize(ctx context.Context, rec record) error {
-	began, err := f.sharedSize(ctx, rec.ID)
+	_, began, err := f.lastPart(ctx, rec.ID)
 	if err != nil {
 		return err
 	}
@@ -83,32 +83,14 @@ func (f *Files) seize(ctx context.Context, rec record) error {
 	return renameio.WriteFile(f.recordPath(rec.ID), b, 0o644)
 }
 
-// sharedSize is how many bytes of a run's journal others see.
-func (f *Files) sharedSize(ctx context.Context, id core.RunID) (size int64, err error) {
-	for o, err := range f.shared.List(ctx, runKey(id, "journal/"), false) {
-		if err != nil {
-			return 0, err
-		}
-		if at, ok := offset(o.Key); ok {
-			size = max(size, at+o.Size)
-		}
-	}
-	return size, nil
-}
-
 // Silent is how long nothing was heard of a run in a shared store; while its process lives, that is a few seconds at most.
 func (f *Files) Silent(ctx context.Context, id core.RunID) (time.Duration, error) {
-	age, any := time.Duration(0), false
-	for o, err := range f.shared.List(ctx, runKey(id, ""), false) {
-		if err != nil {
-			return 0, fmt.Errorf("read run %s: %w", id, err)
-		}
-		if !any || o.Age < age {
-			age, any = o.Age, true
-		}
+	if err := f.fetchJournal(ctx, id); err != nil {
+		return 0, err
 	}
-	if !any {
+	silent, ok := f.shared.silent(id)
+	if !ok {
 		return 0, &core.NotFoundError{What: "run", Name: string(id)}
 	}
-	return age, nil
+	return silent, nil
 }

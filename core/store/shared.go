@@ -368,15 +368,11 @@ func (f *Files) SendRest(ctx context.Context) error {
 // sendAgain sends what the store lacks of a run.
 func (f *Files) sendAgain(ctx context.Context, id core.RunID) error {
 	x := &sending{id: id, file: f.journalPath(id)}
-	var last core.Object
-	for o, err := range f.shared.List(ctx, runKey(id, "journal/"), false) {
-		if err != nil {
-			return err
-		}
-		if at, ok := offset(o.Key); ok && at >= x.sent {
-			x.sent, last = at+o.Size, o
-		}
+	last, size, err := f.lastPart(ctx, id)
+	if err != nil {
+		return err
 	}
+	x.sent = size
 	if err := f.same(ctx, x, last); err != nil {
 		return err
 	}
@@ -391,6 +387,19 @@ func (f *Files) sendAgain(ctx context.Context, id core.RunID) error {
 		return err
 	}
 	return putSame(ctx, f.shared, runKey(id, "run.json"), text)
+}
+
+// lastPart returns the last part of a run's journal that others see, and how many bytes they see of it.
+func (f *Files) lastPart(ctx context.Context, id core.RunID) (last core.Object, size int64, err error) {
+	for o, err := range f.shared.List(ctx, runKey(id, "journal/"), false) {
+		if err != nil {
+			return last, 0, err
+		}
+		if at, ok := offset(o.Key); ok && at >= size {
+			last, size = o, at+o.Size
+		}
+	}
+	return last, size, nil
 }
 
 // same tests that the last part of a journal that others see is this process's own.
@@ -545,10 +554,16 @@ func (f *Files) alive(rec record) bool {
 	if f.shared == nil || rec.Machine != "" && rec.Machine == machine() {
 		return alive(rec.PID, rec.Process)
 	}
-	f.shared.mu.Lock()
-	defer f.shared.mu.Unlock()
-	h, ok := f.shared.seen[rec.ID]
-	return ok && h.age+time.Since(h.at) < gone
+	silent, ok := f.shared.silent(rec.ID)
+	return ok && silent < gone
+}
+
+// silent is how long nothing was heard of a run, as far as this process has looked.
+func (s *shared) silent(id core.RunID) (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.seen[id]
+	return h.age + time.Since(h.at), ok
 }
 
 // newestShared lists the newest runs of a shared store whose IDs begin with prefix, the newest first; n = 0: all.
