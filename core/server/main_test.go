@@ -134,6 +134,10 @@ func newWorld(t testing.TB, remote bool) *world {
 	t.Helper()
 	w := &world{TB: t, repo: t.TempDir(), dir: t.TempDir(), data: t.TempDir()}
 	t.Setenv(standIn, w.dir)
+	w.Cleanup(func() { // its runs outlive the server, but not their folders
+		w.free()
+		w.until("the runs end", func() bool { return !acting(t, w.dir) })
+	})
 	w.git("init", "-q", "-b", "main")
 	w.write("pipeline.hcl", manifestText)
 	w.git("add", ".")
@@ -213,6 +217,25 @@ func (w *world) write(name, text string) {
 	if err := os.WriteFile(filepath.Join(w.repo, name), []byte(text), 0o600); err != nil {
 		w.Fatal(err)
 	}
+}
+
+// acting reports whether a stand-in of this folder lives.
+func acting(t testing.TB, dir string) bool {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		children, _ := os.ReadFile(list) // or the thread has ended
+		for _, pid := range strings.Fields(string(children)) {
+			env, _ := os.ReadFile("/proc/" + pid + "/environ") // or the process has ended
+			if slices.Contains(strings.Split(string(env), "\x00"), standIn+"="+dir) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // free lets all runs end, at once or after so long.

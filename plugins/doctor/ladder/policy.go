@@ -94,6 +94,7 @@ type Patient struct {
 	Nice    map[string]int // after Recovered: nice values to give back, by process
 
 	lastHog  time.Time
+	below    bool         // a sample found it below its limit since
 	next     int          // index of the next step on the ladder
 	due      time.Time    // not before
 	reported protect.Rule // the last published protection
@@ -130,6 +131,13 @@ func (p *Policy) BudgetLeft(now time.Time) bool {
 // limit makes the next step due at once.
 func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	var due []*Patient
+	is := map[string]bool{}
+	for _, h := range hogs {
+		is[h.Key()] = true
+	}
+	for k, pt := range p.patients { // a late sample is no calm one
+		pt.below = pt.below || !is[k]
+	}
 	for _, h := range hogs {
 		k := h.Key()
 		pt := p.patients[k]
@@ -141,10 +149,10 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 				pt.Returns++
 			}
 			p.patients[k] = pt
-		case len(pt.Done) > 1 && now.Sub(pt.lastHog) > p.config.Pause:
+		case len(pt.Done) > 1 && pt.below && now.Sub(pt.lastHog) > p.config.Pause:
 			p.returned(now, pt)
 		}
-		pt.Hog, pt.lastHog = h, now
+		pt.Hog, pt.lastHog, pt.below = h, now, false
 		if pt.next < len(p.config.Steps) && !now.Before(pt.due) {
 			due = append(due, pt)
 		}
@@ -176,7 +184,7 @@ func (p *Policy) Adopt(now time.Time, h limit.Hog, f process.Facts) {
 // Wants says that a patient that is limited would use more if it could: it does not recover.
 func (p *Policy) Wants(now time.Time, key string) {
 	if pt := p.patients[key]; pt != nil {
-		pt.lastHog = now
+		pt.lastHog, pt.below = now, false
 	}
 }
 
