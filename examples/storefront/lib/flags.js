@@ -4,8 +4,6 @@
 import { OFREPProvider } from '@openfeature/ofrep-provider';
 import { OpenFeature } from '@openfeature/server-sdk';
 
-const TIMEOUT_MS = 500; // after which the agent counts as away
-
 /** Flags where there is no agent: all off. */
 export function noFlags() {
   return { isOn: async () => false };
@@ -13,15 +11,16 @@ export function noFlags() {
 
 /**
  * @param {string} endpoint of the agent, such as http://127.0.0.1:8016, or empty for none
+ * @param {number} timeout in milliseconds, after which the agent counts as away
  * @returns {Promise<{isOn: function(string): Promise<boolean>}>} what is not set, cannot be read or is no boolean is off
  */
-export async function flagsAt(endpoint) {
+export async function flagsAt(endpoint, timeout = 500) {
   if (!endpoint) {
     return noFlags();
   }
   const provider = new OFREPProvider({
     baseUrl: endpoint,
-    fetchImplementation: (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) }),
+    fetchImplementation: (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(timeout) }),
   });
   await OpenFeature.setProviderAndWait(endpoint, provider);
   const client = OpenFeature.getClient(endpoint);

@@ -22,6 +22,8 @@ async function agent(answer) {
   };
 }
 
+const PATIENT_MS = 60_000; // where the agent answers, on a busy machine, too
+
 describe('flags', () => {
   let here;
   afterEach(() => here && here.stop());
@@ -29,7 +31,7 @@ describe('flags', () => {
   it('a flag is asked anew each time', async () => {
     let value = true;
     here = await agent((key) => ({ key, value, reason: 'STATIC', variant: String(value) }));
-    const flags = await flagsAt(here.url);
+    const flags = await flagsAt(here.url, PATIENT_MS);
     expect(await flags.isOn('new-feature')).to.equal(true);
     value = false;
     expect(await flags.isOn('new-feature')).to.equal(false);
@@ -37,7 +39,7 @@ describe('flags', () => {
 
   it('what is not set or no boolean is off', async () => {
     here = await agent((key) => (key === 'color' ? { key, value: 'red' } : { key, errorCode: 'FLAG_NOT_FOUND' }));
-    const flags = await flagsAt(here.url);
+    const flags = await flagsAt(here.url, PATIENT_MS);
     expect(await flags.isOn('new-feature')).to.equal(false);
     expect(await flags.isOn('color')).to.equal(false);
   });
