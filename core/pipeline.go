@@ -152,6 +152,7 @@ type Environment struct {
 // TerraformConfig is an environment's root module.
 type TerraformConfig struct {
 	Module    string         // a bare word: a module that ships with troop; else an absolute folder
+	Program   string         `json:",omitempty"` // terraform or tofu; empty: the one that is installed
 	Variables map[string]any // in addition to those that troop sets for every module
 	Backend   *Backend       `json:",omitempty"` // nil: the module's own, or local
 	Review    Review

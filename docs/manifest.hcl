@@ -77,6 +77,7 @@ environment "one" {
 environment "production" {
   terraform {
     module    = "aws"
+    program   = "terraform" # or "tofu"
     variables = { region = var.region, ssh_cidrs = ["203.0.113.0/24"] }
     backend "s3" {
       bucket       = "our-states"

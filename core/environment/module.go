@@ -24,7 +24,7 @@ const labProvider = "troop.local/troop/lab"
 // openModule returns an environment's root module: one that ships with troop, or a folder.
 func openModule(t *core.TerraformConfig) (fs.FS, error) {
 	if filepath.IsAbs(t.Module) {
-		return os.DirFS(t.Module), nil
+		return terraform.ReadBy(os.DirFS(t.Module), t.Program)
 	}
 	return modules.Open(t.Module)
 }
@@ -92,10 +92,12 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 // checkModule finds undeclared variables. Terraform would only warn, and late.
 func checkModule(t *core.TerraformConfig) core.Diagnostics {
 	module, err := openModule(t)
-	if err != nil {
+	if err != nil && !filepath.IsAbs(t.Module) {
 		return nil //nolint:nilerr // the manifest's own diagnostics report a missing module
 	}
-	err = terraform.Check(module, t.Variables)
+	if err == nil {
+		err = terraform.Check(module, t.Variables)
+	}
 	undeclared, ok := errors.AsType[*terraform.UndeclaredError](err)
 	switch {
 	case err == nil:

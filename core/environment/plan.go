@@ -45,7 +45,7 @@ func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, erro
 		return nil, err
 	}
 	o := terraform.Options{
-		Dir: e.terraformDir(), Module: module, Environment: e.conf.Name, Variables: t.Variables, Backend: t.Backend,
+		Dir: e.terraformDir(), Module: module, Program: t.Program, Environment: e.conf.Name, Variables: t.Variables, Backend: t.Backend,
 		Secrets: e.o.Pipeline.Secrets, What: e.o.What, Run: e.o.Run, Log: e.o.Log, Arguments: e.Arguments(),
 	}
 	if o.Providers, err = e.o.localProviders(module); err != nil {

@@ -196,7 +196,9 @@ func (c *checks) run(ctx context.Context, steps ...preflight.Step) error {
 func (c *checks) programs() []preflight.Step {
 	var steps []preflight.Step
 	if c.environment.conf.Terraform != nil {
-		steps = append(steps, preflight.Step{Name: "terraform", Look: terraform.Find})
+		steps = append(steps, preflight.Step{Name: "terraform", Look: func(ctx context.Context) (string, error) {
+			return terraform.Find(ctx, c.environment.conf.Terraform.Program)
+		}})
 	}
 	if c.environment.conf.Ansible != nil {
 		steps = append(steps, preflight.Step{Name: "ansible", Look: func(context.Context) (string, error) { return ansible.Find() }})
@@ -233,7 +235,7 @@ func (c *checks) provider(ctx context.Context, source string) error {
 func (c *checks) instances(ctx context.Context) ([]string, error) {
 	e := c.environment
 	w, err := terraform.Open(ctx, terraform.Options{
-		Dir: c.request.Folder, Module: c.module, Environment: e.conf.Name,
+		Dir: c.request.Folder, Module: c.module, Program: e.conf.Terraform.Program, Environment: e.conf.Name,
 		Variables: e.conf.Terraform.Variables, Backend: e.conf.Terraform.Backend, What: e.o.What,
 	})
 	if err != nil {

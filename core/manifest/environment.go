@@ -17,6 +17,9 @@ import (
 // maxEnvironment in bytes: the name is a part of machine, network and file names.
 const maxEnvironment = 32
 
+// programs make the hosts from a module.
+var programs = []string{"terraform", "tofu"}
+
 // changes are what a review can forbid.
 var changes = []string{"create", "update", "replace", "destroy"}
 
@@ -91,6 +94,13 @@ func (l *loader) terraform(b *hclsyntax.Block, s site) *core.TerraformConfig {
 		l.missing(b, "module", `module = "lab"`)
 	} else if module, ok := l.str(a, s); ok {
 		c.Module = l.module(a, module)
+	}
+	if a := b.Body.Attributes["program"]; a != nil {
+		if text, ok := l.str(a, s); ok {
+			if c.Program = text; !slices.Contains(programs, text) {
+				l.errorf(a.Expr.Range(), "Unknown program", "%q makes no hosts; %s does.%s", shorten(text), oneOf(programs), didYouMean(text, programs))
+			}
+		}
 	}
 	if a := b.Body.Attributes["variables"]; a != nil {
 		c.Variables = l.object(a, s)
@@ -170,7 +180,7 @@ func (l *loader) module(a *hclsyntax.Attribute, module string) string {
 			"There is no folder %s. The path starts at the manifest's folder.", display(full))
 		return ""
 	}
-	for _, pattern := range []string{"*.tf", "*.tf.json", "*.tofu"} {
+	for _, pattern := range []string{"*.tf", "*.tf.json", "*.tofu", "*.tofu.json"} {
 		if found, _ := filepath.Glob(filepath.Join(escapeGlob(full), pattern)); len(found) > 0 {
 			return full
 		}

@@ -274,6 +274,7 @@ var terraformGrammar = schema{
 	arguments: []argument{
 		{"module", "string", "a bare word names a module that ships with troop; anything else is a folder, relative to the manifest's folder", true},
 		{"variables", "map(any)", "values for the module's variables", false},
+		{"program", "string", "`terraform` or `tofu`, in PATH; left out: the one that is installed, Terraform first. A module with files for OpenTofu (*.tofu) says it", false},
 	},
 	blocks: []block{
 		{typ: "backend", labels: []string{"TYPE"}, body: &backendGrammar},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-version"
@@ -18,20 +19,20 @@ const minimum = ">= 1.5.0"
 // patience is for a machine under load, where a version takes longer than the library's 10 s.
 const patience = time.Minute
 
-// Find looks for Terraform, then OpenTofu, in PATH.
-func Find(ctx context.Context) (string, error) {
-	path, _, err := find(ctx)
+// Find looks for a program, terraform or tofu, in PATH; empty: for Terraform, then for OpenTofu.
+func Find(ctx context.Context, program string) (string, error) {
+	path, _, err := find(ctx, program)
 	return path, err
 }
 
 // find is Find that also returns product and version.
-func find(ctx context.Context) (path, which string, err error) {
+func find(ctx context.Context, program string) (path, which string, err error) {
 	constraints, err := version.NewConstraint(minimum)
 	if err != nil {
 		return "", "", err
 	}
 	var reasons []error
-	for _, name := range []string{"terraform", "tofu"} {
+	for _, name := range programs(program) {
 		source := &install.Version{
 			Product: product.Product{
 				Name:       name,
@@ -53,7 +54,15 @@ func find(ctx context.Context) (path, which string, err error) {
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
 	}
-	return "", "", fmt.Errorf("find Terraform %s or OpenTofu in PATH: %w; install one of them", minimum, errors.Join(reasons...))
+	return "", "", fmt.Errorf("find %s %s in PATH: %w; install it", strings.Join(programs(program), " or "), minimum, errors.Join(reasons...))
+}
+
+// programs are the names to look for.
+func programs(named string) []string {
+	if named != "" {
+		return []string{named}
+	}
+	return []string{"terraform", "tofu"}
 }
 
 // versionOf reads standard output only: Terraform warns on standard error if the environment names a missing CLI

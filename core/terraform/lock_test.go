@@ -87,7 +87,7 @@ func TestLockEndsOrphans(t *testing.T) {
 func TestOrphansEndsProviders(t *testing.T) {
 	w := lockedWorkspace(t)
 	var err error
-	if w.exe, err = Find(t.Context()); err != nil {
+	if w.exe, err = Find(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.State(t.Context()); err != nil { // initialised

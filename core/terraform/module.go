@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +19,45 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 )
+
+// ReadBy is a root module as a program reads it: OpenTofu takes main.tofu in place of main.tf, and Terraform knows only the
+// latter. A module with such files is refused unless the program is said.
+func ReadBy(module fs.FS, program string) (fs.FS, error) {
+	if program == "" {
+		for _, pattern := range []string{"*.tofu", "*.tofu.json"} {
+			if found, err := fs.Glob(module, pattern); err == nil && len(found) > 0 {
+				return nil, fmt.Errorf("only OpenTofu reads %s; say in the terraform block which program makes the hosts: program = \"tofu\", or program = \"terraform\"", list(found))
+			}
+		}
+	}
+	return readBy{module, program == "tofu"}, nil
+}
+
+var language = regexp.MustCompile(`\.(tf|tofu)(\.json)?$`)
+
+type readBy struct {
+	fs.FS
+
+	tofu bool
+}
+
+func (r readBy) ReadDir(dir string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(r.FS, dir)
+	all := map[string]bool{}
+	for _, e := range entries {
+		all[e.Name()] = true
+	}
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		ending := language.FindStringSubmatch(e.Name())
+		switch {
+		case ending == nil:
+			return false
+		case ending[1] == "tofu":
+			return !r.tofu
+		}
+		return r.tofu && all[strings.TrimSuffix(e.Name(), ending[0])+".tofu"+ending[2]]
+	}), err
+}
 
 // declared returns the variable names that a root module declares, sorted.
 func declared(module fs.FS) ([]string, error) {

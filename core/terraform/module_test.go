@@ -181,3 +181,36 @@ func TestModuleOutside(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who reads a module with files for OpenTofu must be said, since the two programs read different files of it.
+func TestModuleOfOpenTofu(t *testing.T) {
+	both := fstest.MapFS{
+		"main.tf": file("variable \"size_tf\" {}\n"), "main.tofu": file("variable \"size_tofu\" {}\n"), "more.tf": file("variable \"more\" {}\n"),
+		"x.tf.json": file(`{"variable": {"x_tf": {}}}`), "x.tofu.json": file(`{"variable": {"x_tofu": {}}}`),
+	}
+	for program, want := range map[string][]string{
+		"terraform": {"more", "size_tf", "x_tf"},
+		"tofu":      {"more", "size_tofu", "x_tofu"},
+	} {
+		module, err := ReadBy(both, program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := declared(module); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s reads %v, %v", program, got, err)
+		}
+		w := workspace(t, module)
+		if _, err := w.sync(); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(t, w); len(got) != 3 {
+			t.Errorf("%s gets %v", program, got)
+		}
+	}
+	if _, err := ReadBy(both, ""); err == nil || err.Error() != `only OpenTofu reads main.tofu; say in the terraform block which program makes the hosts: program = "tofu", or program = "terraform"` {
+		t.Errorf("got %v", err)
+	}
+	if _, err := ReadBy(fstest.MapFS{"main.tf": file("")}, ""); err != nil {
+		t.Error(err)
+	}
+}

@@ -144,11 +144,11 @@ var (
 // blocks returns the top-level blocks of the module's files.
 func blocks(module fs.FS) (hcl.Blocks, error) {
 	var all hcl.Blocks
+	native := func(b []byte, name string) (*hcl.File, hcl.Diagnostics) {
+		return hclsyntax.ParseConfig(b, name, hcl.InitialPos)
+	}
 	for pattern, parse := range map[string]func([]byte, string) (*hcl.File, hcl.Diagnostics){
-		"*.tf": func(b []byte, name string) (*hcl.File, hcl.Diagnostics) {
-			return hclsyntax.ParseConfig(b, name, hcl.InitialPos)
-		},
-		"*.tf.json": hcljson.Parse,
+		"*.tf": native, "*.tofu": native, "*.tf.json": hcljson.Parse, "*.tofu.json": hcljson.Parse,
 	} {
 		files, err := fs.Glob(module, pattern)
 		if err != nil {

@@ -22,8 +22,10 @@ import (
 type Options struct {
 	// Dir is the working folder: a copy of the module and the local state. Open makes it if missing.
 	Dir string
-	// Module is the root module. It must not refer to files outside itself.
+	// Module is the root module, as ReadBy returns it. It must not refer to files outside itself.
 	Module fs.FS
+	// Program is terraform or tofu; empty: the one that is installed.
+	Program string
 	// Environment and PublicKey are the values of the variables "environment" and "ssh_public_key" for modules that
 	// declare them.
 	Environment, PublicKey string
@@ -80,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Workspace, error) {
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	exe, version, err := find(ctx)
+	exe, version, err := find(ctx, o.Program)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,42 @@
+package terraform
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFind looks for programs that only say their version.
+func TestFind(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	install := func(name, version string) {
+		put(t, filepath.Join(bin, name), fmt.Sprintf("#!/bin/sh\necho '{\"terraform_version\": %q}'\n", version), 0o700)
+	}
+	install("tofu", "1.9.4")
+	for name, tt := range map[string]struct{ program, want string }{
+		"what is there":         {"", "tofu 1.9.4"},
+		"the one that is named": {"tofu", "tofu 1.9.4"},
+		"another":               {"terraform", ""},
+	} {
+		if _, got, err := find(t.Context(), tt.program); got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	install("terraform", "1.11.4")
+	if _, got, err := find(t.Context(), ""); got != "terraform 1.11.4" {
+		t.Errorf("beside OpenTofu: %q, %v", got, err)
+	}
+	if _, got, err := find(t.Context(), "tofu"); got != "tofu 1.9.4" {
+		t.Errorf("named beside Terraform: %q, %v", got, err)
+	}
+	install("terraform", "1.4.0")
+	if err := os.Remove(filepath.Join(bin, "tofu")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := find(t.Context(), ""); err == nil || !strings.HasPrefix(err.Error(), "find terraform or tofu >= 1.5.0 in PATH: terraform: ") {
+		t.Errorf("an old one: %v", err)
+	}
+}
