@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/terraform/moto"
 )
@@ -73,8 +74,9 @@ func (c cloud) command(args ...string) *exec.Cmd {
 // troop runs a command to its end. It must end with the status.
 func (c cloud) troop(t *testing.T, status int, args ...string) string {
 	t.Helper()
-	cmd := c.command(args...)
+	cmd, start := c.command(args...), time.Now()
 	out, _ := cmd.CombinedOutput()
+	t.Logf("%s troop %s", time.Since(start).Round(time.Second), strings.Join(args, " "))
 	if got := cmd.ProcessState.ExitCode(); got != status {
 		t.Fatalf("troop %v: exit status %d, want %d\n%s", args, got, status, out)
 	}

@@ -93,7 +93,7 @@ func Check(p *core.Pipeline) (diags core.Diagnostics, sources map[string][]byte)
 func checkModule(t *core.TerraformConfig) core.Diagnostics {
 	module, err := openModule(t)
 	if err != nil && !filepath.IsAbs(t.Module) {
-		return nil //nolint:nilerr // the manifest's own diagnostics report a missing module
+		return nil // the manifest's own diagnostics report a missing module
 	}
 	if err == nil {
 		err = terraform.Check(module, t.Variables)
