@@ -44,8 +44,9 @@ type Config struct {
 
 // Redis is where the environment's Redis answers. A host logs in as a user of its own.
 type Redis struct {
-	Address  string `json:"address,omitempty"` // host:port
-	Password string `json:"password,omitempty"`
+	Address      string `json:"address,omitempty"`      // host:port
+	Certificates string `json:"certificates,omitempty"` // that it may show, as PEM
+	Password     string `json:"password,omitempty"`
 }
 
 // Own is the part of a Config that differs from host to host and is secret. The role agent merges it with the rest.
@@ -62,7 +63,7 @@ func (c Config) Open(stateDir string, refused func(error)) *bus.Bus {
 		hosts = slices.DeleteFunc(slices.Clone(hosts), func(h core.Host) bool { return h.Name != c.Host })
 	}
 	return bus.Open(bus.Options{
-		Address: c.Redis.Address, User: bus.UserOf(c.Host), Password: c.Redis.Password,
+		Address: c.Redis.Address, Certificates: c.Redis.Certificates, User: bus.UserOf(c.Host), Password: c.Redis.Password,
 		Environment: c.Environment, Self: c.Host, Hosts: hosts,
 		Trust: c.Trust, Ledger: filepath.Join(stateDir, "orders.json"), Refused: refused,
 	})

@@ -60,13 +60,13 @@ func setup(t *testing.T) (agent.Config, *bus.Bus) {
 	r := redistest.StartWithRules(t, []string{"router-1"}, []string{"web-1"})
 	hosts := []core.Host{{Name: "router-1", Role: "router"}, {Name: "web-1", Role: "production"}}
 	b := bus.Open(bus.Options{
-		Address: r.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Hosts: hosts,
+		Address: r.Addr, Certificates: r.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Hosts: hosts,
 		Sign: &redistest.Signer, Trust: redistest.Trust,
 	})
 	t.Cleanup(func() { _ = b.Close() })
 	return agent.Config{
 		Type: "doctor", Name: "hosts", Plugin: "/plugin", Environment: "lab", Host: "web-1", Role: "production", Hosts: hosts, Trust: redistest.Trust,
-		Redis: agent.Redis{Address: r.Addr, Password: redistest.PasswordOf("web-1")}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
+		Redis: agent.Redis{Address: r.Addr, Certificates: r.Certificates, Password: redistest.PasswordOf("web-1")}, Scope: core.Scope{Secrets: map[string]string{"token": sdktest.Token}},
 	}, b
 }
 
@@ -307,7 +307,7 @@ func TestForgedFlagIsRefused(t *testing.T) {
 	newest := set(b, "second")
 	serves("second")
 	login := bus.Options{
-		Address: c.Redis.Address, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab",
+		Address: c.Redis.Address, Certificates: c.Redis.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab",
 		Sign: &bus.Signer{Key: ed25519.NewKeyFromSeed([]byte(strings.Repeat("x", ed25519.SeedSize))), Fence: func() (int64, error) { return 100, nil }},
 	}
 	thief := bus.Open(login)

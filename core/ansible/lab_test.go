@@ -25,6 +25,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/ansible"
+	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/terraform"
 	"github.com/seed-b96de936/troop/playbooks"
@@ -99,12 +100,14 @@ func (l *lab) runner(public string) *ansible.Runner {
 		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all,
 		Vars: map[string]any{
 			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
-			"troop_redis_port": 6379, "troop_redis_operator": digest(redisPassword), "troop_redis_hosts": users,
+			"troop_redis_port": 6379, "troop_redis_certificate": redisCertificate, "troop_redis_certificate_key": redisKey, "troop_redis_operator": digest(redisPassword), "troop_redis_hosts": users,
 			"troop_app_redis_port": 6380, "troop_app_redis_password": redisPassword, "app_redis_memory": "16mb",
 			"troop_storage_keys": keys, "storage_mailbox": true, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
 		},
 	})
 }
+
+var redisCertificate, redisKey, _ = bus.Certificate([]byte("the secret of this test: 32 bytes"[:32]))
 
 const redisPassword = `pass "word" {{ not_a_template }} \`
 
@@ -201,11 +204,23 @@ func TestLab(t *testing.T) {
 
 func (l *lab) redis(t *testing.T) {
 	address := l.hosts["router"].PrivateAddress
+	dial := l.ssh.Dialer(l.hosts["router"])
 	do := func(addr, user, password string, command ...any) error {
-		c := redis.NewClient(&redis.Options{Addr: addr, Username: user, Password: password, Dialer: l.ssh.Dialer(l.hosts["router"]), MaxRetries: -1, Protocol: 2, DisableIdentity: true})
-		defer func() { _ = c.Close() }()
-		return c.Do(t.Context(), command...).Err()
+		o := &redis.Options{Addr: addr, Username: user, Password: password, Dialer: dial, MaxRetries: -1, Protocol: 2, DisableIdentity: true}
+		if !strings.HasSuffix(addr, ":6379") {
+			c := redis.NewClient(o)
+			defer func() { _ = c.Close() }()
+			return c.Do(t.Context(), command...).Err()
+		}
+		b := bus.Open(bus.Options{Address: addr, User: user, Password: password, Dial: dial, Certificates: redisCertificate})
+		defer func() { _ = b.Close() }()
+		return b.Client().Do(t.Context(), command...).Err()
 	}
+	plain := redis.NewClient(&redis.Options{Addr: address + ":6379", Username: "operator", Password: redisPassword, Dialer: dial, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+	if err := plain.Ping(t.Context()).Err(); err == nil {
+		t.Error("Redis answers without TLS")
+	}
+	_ = plain.Close()
 	for _, addr := range []string{address + ":6379", "127.0.0.1:6379"} {
 		if err := do(addr, "operator", redisPassword, "SET", "troop:flag:x", "1"); err != nil {
 			t.Errorf("%s through the tunnel: %v", addr, err)

@@ -36,11 +36,12 @@ const (
 )
 
 const (
-	maxEvents  = 100_000          // of a stream, about; older events are trimmed
-	rememberID = 24 * time.Hour   // how long an event's ID is known, so that sending it again does nothing
-	takeMost   = 100              // events of a stream in one read
-	takeOver   = 15 * time.Minute // after which an event that a member took is another's
-	blockFor   = 2 * time.Second  // of one blocking read; bounds how long a dead connection goes unseen
+	maxEvents   = 100_000          // of a stream, about; older events are trimmed
+	rememberID  = 24 * time.Hour   // how long an event's ID is known, so that sending it again does nothing
+	takeMost    = 100              // events of a stream in one read
+	takeOver    = 15 * time.Minute // after which an event that a member took is another's
+	dialTimeout = 3 * time.Second
+	blockFor    = 2 * time.Second // of one blocking read; bounds how long a dead connection goes unseen
 )
 
 // Options say where an environment's Redis is, and who asks.
@@ -48,6 +49,8 @@ type Options struct {
 	Address  string // host:port
 	User     string // UserOf a host, or Operator; empty: Redis's default user
 	Password string
+	// Certificates are those that Redis may show, as PEM; empty: the connection is plain.
+	Certificates string
 	// Dial reaches Address; nil is the plain network. The core dials through SSH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
@@ -89,10 +92,17 @@ func Open(o Options) *Bus {
 	for _, h := range o.Hosts {
 		b.sources = append(b.sources, source{streamOf(h.Name), &h})
 	}
+	dial := o.Dial
+	if o.Certificates != "" {
+		if dial == nil {
+			dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+		}
+		dial = secured(dial, o.Certificates)
+	}
 	b.rdb = redis.NewClient(&redis.Options{
-		Addr: o.Address, Username: o.User, Password: o.Password, Dialer: o.Dial,
+		Addr: o.Address, Username: o.User, Password: o.Password, Dialer: dial,
 		Protocol: 2, DisableIdentity: true,
-		DialTimeout: 3 * time.Second, DialerRetries: 2, ReadTimeout: 3 * time.Second, MaxRetries: 1,
+		DialTimeout: dialTimeout, DialerRetries: 2, ReadTimeout: 3 * time.Second, MaxRetries: 1,
 		ContextTimeoutEnabled: true,
 	})
 	b.rdb.AddHook(away{o.Environment})

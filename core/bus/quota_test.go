@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,13 +29,8 @@ func limited(t *testing.T) *redistest.Server {
 	m := environment(t)
 	m.Arguments = append(m.Arguments, "--maxmemory", "24mb", "--maxmemory-policy", "noeviction", "--maxclients", "400")
 	m.Restart()
-	_, port, _ := strings.Cut(m.Addr, ":")
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
 	conf, err := json.Marshal(map[string]any{
-		"self": "router-1", "port": n, "password": redistest.PasswordOf("quota"), "routers": []string{"router-1"},
+		"self": "router-1", "socket": m.Socket, "password": redistest.PasswordOf("quota"), "routers": []string{"router-1"},
 		"hosts": map[string]string{"router-1": "127.0.0.1", "web-1": "127.0.0.3", "canary-1": "127.0.0.2"},
 	})
 	if err != nil {
@@ -114,10 +108,10 @@ func TestFloods(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := everything(t, op)
-			canary := redis.NewClient(&redis.Options{
-				Addr: m.Addr, Username: bus.UserOf("canary-1"), Password: redistest.PasswordOf("canary-1"), Protocol: 2, DisableIdentity: true, MaxRetries: -1,
-				Dialer: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext,
-			})
+			canary := opened(t, bus.Options{
+				Address: m.Addr, Certificates: m.Certificates, User: bus.UserOf("canary-1"), Password: redistest.PasswordOf("canary-1"),
+				Dial: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext,
+			}).Client()
 			flooding, stop := context.WithCancel(ctx)
 			done := make(chan struct{})
 			go func() {

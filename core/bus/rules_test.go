@@ -40,7 +40,7 @@ func opened(t *testing.T, o bus.Options) *bus.Bus {
 func operator(t *testing.T, m *redistest.Server, fence *int64) *bus.Bus {
 	t.Helper()
 	return opened(t, bus.Options{
-		Address: m.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Hosts: hosts, Trust: trust,
+		Address: m.Addr, Certificates: m.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Hosts: hosts, Trust: trust,
 		Sign: &bus.Signer{Key: key, Fence: func() (int64, error) { return *fence, nil }},
 	})
 }
@@ -53,7 +53,7 @@ func on(t *testing.T, m *redistest.Server, name core.HostName, ledger string, re
 		read = slices.DeleteFunc(slices.Clone(hosts), func(h core.Host) bool { return h.Name != name })
 	}
 	return opened(t, bus.Options{
-		Address: m.Addr, User: bus.UserOf(name), Password: redistest.PasswordOf(string(name)), Self: name, Hosts: read, Trust: trust,
+		Address: m.Addr, Certificates: m.Certificates, User: bus.UserOf(name), Password: redistest.PasswordOf(string(name)), Self: name, Hosts: read, Trust: trust,
 		Ledger: ledger, Refused: refused,
 	})
 }
@@ -175,7 +175,7 @@ func TestHostsMayHarmOnlyThemselves(t *testing.T) {
 			t.Errorf("%s: %v, want NOPERM", command, err)
 		}
 	}
-	if err := redis.NewClient(&redis.Options{Addr: m.Addr, Protocol: 2}).Ping(ctx).Err(); err == nil {
+	if err := redis.NewClient(&redis.Options{Network: "unix", Addr: m.Socket, Protocol: 2}).Ping(ctx).Err(); err == nil {
 		t.Error("Redis serves who has no password")
 	}
 	// What its user may do says who it is, whatever the event says.
@@ -309,7 +309,7 @@ func TestForgedAndStaleOrdersAreRefused(t *testing.T) {
 	}
 	// Signed with a key that is not the environment's.
 	stranger := opened(t, bus.Options{
-		Address: m.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"),
+		Address: m.Addr, Certificates: m.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"),
 		Sign: &bus.Signer{Key: ed25519.NewKeyFromSeed([]byte(strings.Repeat("x", ed25519.SeedSize))), Fence: func() (int64, error) { return 100, nil }},
 	})
 	write(second)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/store/storetest"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
@@ -181,7 +182,12 @@ func BenchmarkSecondRun(b *testing.B) {
 		}
 		keys[h] = public
 	}
+	certificate, certificateKey, err := bus.Certificate(derived(secrets, "certificate of redis"))
+	if err != nil {
+		b.Fatal(err)
+	}
 	vars, err := json.Marshal(map[string]any{
+		"troop_redis_certificate": certificate, "troop_redis_certificate_key": certificateKey,
 		"troop_environment": "lab", "troop_pipeline": "storefront",
 		"troop_redis_address": w.hosts["router-1"].PrivateAddress, "troop_redis_port": 6379,
 		"troop_redis_operator": sha256Hex(secrets["redis_password"]), "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},

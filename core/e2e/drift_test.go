@@ -68,7 +68,7 @@ func TestDrift(t *testing.T) {
 		before[name] = w.read(t, filepath.Join(".troop/lab", name))
 	}
 
-	w.on(t, "router-1", "sed -i 's/^port .*/port 6380/' /etc/redis/redis.conf && echo 203.0.113.9 elsewhere >> /etc/hosts && sed -i '/web-1/d' /etc/hosts")
+	w.on(t, "router-1", "sed -i 's/^tls-port .*/tls-port 6380/' /etc/redis/redis.conf && echo 203.0.113.9 elsewhere >> /etc/hosts && sed -i '/web-1/d' /etc/hosts")
 	w.on(t, "web-1", "echo ' ' >> /etc/troop/agents/doctor-hosts.json && systemctl stop troop-agent@doctor-hosts && touch /run/before")
 	w.kill(t, "web-2")
 	look(2,

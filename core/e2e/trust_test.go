@@ -86,7 +86,7 @@ func (w *world) redisAsOperator(t *testing.T) string {
 	if err := json.Unmarshal([]byte(w.read(t, ".troop/lab/secrets.json")), &secrets); err != nil {
 		t.Fatal(err)
 	}
-	return "export REDISCLI_AUTH=" + secrets["redis_password"] + "; R='redis-cli --user operator'; "
+	return "export REDISCLI_AUTH=" + secrets["redis_password"] + "; R='redis-cli -s /run/redis/redis-server.sock --user operator'; "
 }
 
 func (w *world) unchanged(t *testing.T, before map[string]string) {
@@ -186,7 +186,8 @@ func (w *world) asHost(t *testing.T, host string) string {
 	}
 	return `J() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]][sys.argv[3]], end="")' "$@"; }
 export REDISCLI_AUTH=$(J /etc/troop/agents/doctor-hosts.json redis password)
-R="redis-cli -h ` + w.hosts["router-1"].PrivateAddress + ` --user host:` + host + `"
+J /etc/troop/agents/doctor-hosts.json redis certificates > /tmp/redis.crt
+R="redis-cli -h ` + w.hosts["router-1"].PrivateAddress + ` --tls --cacert /tmp/redis.crt --user host:` + host + `"
 cat > /tmp/key <<'END' && chmod 600 /tmp/key
 ` + string(pem.EncodeToMemory(block)) + `END
 S() { printf '%s\n' "$2" | sftp -i /tmp/key -b - -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null backup-$1@` + w.hosts["storage-1"].PrivateAddress + `; }
@@ -224,6 +225,7 @@ func takenCanary(t *testing.T, w *world) {
 		"SHUTDOWN":                       `$R SHUTDOWN NOSAVE`,
 		"REPLICAOF":                      `$R REPLICAOF 127.0.0.1 1`,
 		"MONITOR":                        `timeout 2 $R MONITOR`,
+		"talk without TLS":               `redis-cli -h ` + w.hosts["router-1"].PrivateAddress + ` --user host:canary-1 PING`,
 		"the password of another host":   `$R --user host:web-1 PING`,
 		"the user of the operator":       `$R --user operator PING`,
 		"list the backups of another":    `S web-1 "ls /files"`,
@@ -337,7 +339,7 @@ func replacedHost(t *testing.T, w *world) {
 
 // takenRouter writes a history of its own into the Redis that it owns. Nobody runs what is in it.
 func takenRouter(t *testing.T, w *world) {
-	desired := w.on(t, "router-1", `echo 'user root on nopass ~* &* +@all' >> /etc/redis/users.acl && systemctl restart redis-server && redis-cli --user root --pass x --no-auth-warning HGET troop:order:deploy:desired value`)
+	desired := w.on(t, "router-1", `echo 'user root on nopass ~* &* +@all' >> /etc/redis/users.acl && systemctl restart redis-server && redis-cli -s /run/redis/redis-server.sock --user root --pass x --no-auth-warning HGET troop:order:deploy:desired value`)
 	var d map[string]any
 	if err := json.Unmarshal([]byte(desired), &d); err != nil {
 		t.Fatalf("the desired state: %v: %s", err, desired)
@@ -352,7 +354,7 @@ func takenRouter(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	w.write(t, ".troop/forged", string(forged))
-	sh(t, w.dir, fmt.Sprintf("%s/troop ssh %s --env lab router-1 -- redis-cli --user root --pass x --no-auth-warning -x HSET troop:order:deploy:desired value < .troop/forged", w.bin, w.manifest))
+	sh(t, w.dir, fmt.Sprintf("%s/troop ssh %s --env lab router-1 -- redis-cli -s /run/redis/redis-server.sock --user root --pass x --no-auth-warning -x HSET troop:order:deploy:desired value < .troop/forged", w.bin, w.manifest))
 	out, code := w.troop(t, "deploy", "rollback", w.manifest, "--env", "lab", "--yes")
 	if code == 0 {
 		t.Errorf("the rollback went on:\n%s", out)
@@ -369,7 +371,7 @@ func takenRouter(t *testing.T, w *world) {
 // everything again. The hosts keep the flags that the operator set.
 func forgedFlags(t *testing.T, w *world) {
 	const (
-		redis = "redis-cli --user root --pass x --no-auth-warning "
+		redis = "redis-cli -s /run/redis/redis-server.sock --user root --pass x --no-auth-warning "
 		key   = "troop:flag:new-feature"
 	)
 	begin := time.Now()

@@ -17,6 +17,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
@@ -29,7 +30,8 @@ type secrets struct {
 
 // values lists the values to mask in all output; hosts may be unknown.
 func (s secrets) values(hosts []core.Host) []string {
-	all := []string{s.RedisPassword, s.Seed, s.appPassword(), s.quotaPassword()}
+	_, key := s.redisCertificate()
+	all := []string{s.RedisPassword, s.Seed, s.appPassword(), s.quotaPassword(), key}
 	for _, h := range hosts {
 		private, _ := s.storageKey(h.Name)
 		all = append(all, s.hostPassword(h.Name), private)
@@ -57,6 +59,15 @@ func (s secrets) appPassword() string {
 // quotaPassword is the password of the user that keeps the limits of each host in Redis.
 func (s secrets) quotaPassword() string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("limits in redis"))
+}
+
+// redisCertificate is what Redis shows to who connects, and its key.
+func (s secrets) redisCertificate() (certificate, key string) {
+	certificate, key, err := bus.Certificate(s.derive("certificate of redis"))
+	if err != nil {
+		panic(err) // of another type than ed25519
+	}
+	return certificate, key
 }
 
 // orderKey signs what hosts are told.

@@ -52,6 +52,7 @@ func (p *project) service() *Service {
 func (p *project) routed() *bus.Bus {
 	p.Helper()
 	redis := redistest.StartWithRules(p.T, []string{"router-1"}, []string{"storage-1"})
+	redis.Secure(secrets{Seed: "seed"}.derive("certificate of redis"))
 	p.write(".troop/lab/secrets.json", `{"redis_password": "`+redistest.PasswordOf("operator")+`", "seed": "seed"}`)
 	server, h, _ := p.serve(p.open(p.options()), "router-1", "router")
 	server.Forward = func(addr string) string {
@@ -62,7 +63,7 @@ func (p *project) routed() *bus.Bus {
 	}
 	p.hosts(h, core.Host{Name: "storage-1", Role: "storage", Address: "127.0.0.1", Port: 1, PrivateAddress: "10.0.0.2"})
 	b := bus.Open(bus.Options{
-		Address: redis.Addr, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Trust: secrets{Seed: "seed"}.trust(),
+		Address: redis.Addr, Certificates: redis.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Trust: secrets{Seed: "seed"}.trust(),
 	})
 	p.Cleanup(func() { _ = b.Close() })
 	return b
@@ -208,8 +209,9 @@ func TestAgentRun(t *testing.T) {
 		t.Errorf("%+v", run)
 	}
 	got := run.Vars["agent_config"].(agent.Config)
+	certificate, _ := s.secrets.redisCertificate()
 	if got.Plugin != "/usr/local/lib/troop/plugins/troop-plugin-doctor" || got.Environment != "lab" || got.Pipeline != "shop" ||
-		got.Redis != (agent.Redis{Address: "10.0.0.1:6379"}) || len(got.Hosts) != 2 || !bytes.Equal(got.Trust, s.secrets.trust()) {
+		got.Redis != (agent.Redis{Address: "10.0.0.1:6379", Certificates: certificate}) || len(got.Hosts) != 2 || !bytes.Equal(got.Trust, s.secrets.trust()) {
 		t.Errorf("%+v", got)
 	}
 	// A host gets what is its own, and nothing of another host's.

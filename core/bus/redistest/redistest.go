@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -32,12 +33,14 @@ var (
 
 // Server is a redis-server on loopback that keeps its data over a restart.
 type Server struct {
-	Addr      string
-	Arguments []string // more for redis-server, from the next Restart on
-	t         testing.TB
-	dir       string
-	login     string
-	cmd       *exec.Cmd
+	Addr         string
+	Socket       string   // of clients on the same machine
+	Certificates string   // of a server with TLS, as PEM
+	Arguments    []string // more for redis-server, from the next Restart on
+	t            testing.TB
+	dir          string
+	login        string
+	cmd          *exec.Cmd
 }
 
 // URL is the address as clients write it.
@@ -91,8 +94,22 @@ sys.stdout.write(env.from_string(open(sys.argv[1]).read()).render(**json.load(sy
 		t.Fatal(err)
 	}
 	s.Arguments, s.login = []string{"--aclfile", file}, "operator "+PasswordOf("operator")
-	s.Restart()
+	s.Secure(make([]byte, ed25519.SeedSize))
 	return s
+}
+
+// Secure has the server begin again with the certificate of a secret, and take only TLS from then on.
+func (s *Server) Secure(secret []byte) {
+	s.t.Helper()
+	certificate, key, err := bus.Certificate(secret)
+	for name, text := range map[string]string{"cert": certificate, "key": key} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Certificates = certificate
+	s.Restart()
 }
 
 // PasswordOf is the password of a host's user, or of the operator's.
@@ -129,6 +146,7 @@ func server(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{Addr: l.Addr().String(), t: t, dir: t.TempDir(), login: Password}
+	s.Socket = filepath.Join(s.dir, "socket")
 	_ = l.Close()
 	t.Cleanup(s.Stop)
 	return s
@@ -156,8 +174,14 @@ func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	_, port, _ := net.SplitHostPort(s.Addr)
-	s.cmd = exec.CommandContext(context.Background(), "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
+	s.cmd = exec.CommandContext(context.Background(), "redis-server", "--bind", "127.0.0.1", "--unixsocket", s.Socket, "--dir", s.dir,
 		"--appendonly", "yes", "--appendfsync", "always")
+	if s.Certificates == "" {
+		s.cmd.Args = append(s.cmd.Args, "--port", port)
+	} else { // as the role redis
+		s.cmd.Args = append(s.cmd.Args, "--port", "0", "--tls-port", port, "--tls-auth-clients", "no",
+			"--tls-cert-file", filepath.Join(s.dir, "cert"), "--tls-key-file", filepath.Join(s.dir, "key"), "--tls-protocols", "TLSv1.3")
+	}
 	s.cmd.Args = append(s.cmd.Args, s.Arguments...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -173,7 +197,7 @@ func (s *Server) Restart() {
 }
 
 func (s *Server) answers() bool {
-	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", s.Addr)
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", s.Socket)
 	if err != nil {
 		return false
 	}

@@ -24,8 +24,10 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class Redis:
     """A connection that sends commands in batches. A reply that is an error is an Exception among the results."""
 
-    def __init__(self, port, password):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, path, password):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(path)
         self.replies = self.sock.makefile("rb")
         self.one("AUTH", "quota", password)
 
@@ -99,7 +101,7 @@ class Quota:
         self.redis = None
 
     def connect(self):
-        self.redis = Redis(int(self.conf["port"]), self.conf["password"])
+        self.redis = Redis(self.conf["socket"], self.conf["password"])
         for host in self.hosts:  # what an earlier one has left closed is opened
             self.switch(host, "off" if host in self.closed else "on")
         print(f"keeps the limits of {len(self.hosts)} hosts", flush=True)
