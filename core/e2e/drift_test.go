@@ -60,8 +60,10 @@ func TestDrift(t *testing.T) {
 	look(0, "environment lab: no drift on 3 hosts")
 	// Another plan is saved.
 	w.write(t, "case-more.hcl", strings.Replace(driftManifest, `web-2    =`, "web-3    = { role = \"production\" }\n      web-2    =", 1))
-	if out, code := w.troop(t, "plan", filepath.Join(w.dir, "case-more.hcl"), "--env", "lab"); code != 2 {
-		t.Errorf("plan: exit status %d, want 2\n%s", code, out)
+	for _, trust := range []string{"--untrusted=true", "--untrusted=false"} { // the module is one that comes with troop
+		if out, code := w.troop(t, "plan", filepath.Join(w.dir, "case-more.hcl"), "--env", "lab", trust); code != 2 {
+			t.Errorf("plan %s: exit status %d, want 2\n%s", trust, code, out)
+		}
 	}
 	before := map[string]string{}
 	for _, name := range kept {

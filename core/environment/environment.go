@@ -50,6 +50,9 @@ type Options struct {
 	Manifest   []byte
 	PluginLock core.Digest
 
+	// Untrusted says that the manifest is a stranger's: no module of it is executed.
+	Untrusted bool
+
 	// Domains returns the names that an environment serves, for its preflight. Optional.
 	Domains func(environment string) []string
 	// Argument names the manifest in commands that messages suggest; empty: not needed.

@@ -40,6 +40,13 @@ func (e *Environment) terraform(ctx context.Context) (*terraform.Workspace, erro
 	if t == nil {
 		return nil, e.errNoTerraform()
 	}
+	if e.o.Untrusted && filepath.IsAbs(t.Module) {
+		return nil, core.Diagnostics{{
+			Summary: "Module waits for a person",
+			Detail:  "Terraform starts the programs that a module names, so this one may do what its author likes. Look at it, and plan without --untrusted. The modules that come with troop need no such look.",
+			Range:   t.Range,
+		}}
+	}
 	module, err := openModule(t)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (p *Project) EnvironmentOptions(ctx context.Context, command string) (envir
 		commit = "" // hosts need none
 	}
 	return environment.Options{
-		Vault: private, Stop: p.o.Stop,
+		Vault: private, Stop: p.o.Stop, Untrusted: p.o.Untrusted,
 		Pipeline: p.Pipeline, Name: p.o.Environment, Dir: p.Files.Dir(), What: command, Locks: p.Files, Log: p.o.Note,
 		Commit: commit, Manifest: p.Sources[p.File], PluginLock: lock, Argument: p.Argument(),
 		Domains: func(environment string) []string { return manifest.Domains(p.Pipeline, environment) },

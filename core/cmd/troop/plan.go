@@ -19,6 +19,9 @@ func (a *app) planCmd() *cobra.Command {
 attribute that forces a replacement. The plan is saved: apply does that and nothing else. Sensitive values are
 never shown.
 
+With --untrusted, what would execute something of the manifest or of its folder waits for a person: a module of one's own, and
+secrets. The modules that come with troop are planned with the manifest's variables.
+
 Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be made.`,
 		RunE: a.inEnvironment(func(ctx context.Context, e *environment.Environment, _ []string) error {
 			get := e.Plan
@@ -46,6 +49,7 @@ Exit status: 0 there is nothing to change, 2 there is, 1 the plan could not be m
 		}),
 	}
 	f := c.Flags()
+	f.BoolVar(&a.untrusted, "untrusted", false, "the manifest is a stranger's, as in a pull request: execute nothing of it and read none of its secrets")
 	f.BoolVar(&saved, "saved", false, "show the plan that was made last and not applied, and make none")
 	f.StringVar(&out, "out", "", "also write the plan to a `file`, as --json prints it")
 	f.StringVar(&page, "html", "", "also write a page for a reviewer to a `file`")

@@ -48,7 +48,7 @@ func (a *app) options() (project.Options, error) {
 		return project.Options{}, err
 	}
 	return project.Options{
-		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secrets: a.secrets, Mask: &a.mask,
+		Vars: vars, VarFiles: a.varFiles, Environment: a.env, Need: a.need, Secrets: a.secrets, Untrusted: a.untrusted, Mask: &a.mask,
 		Plugins: l, Local: a.offline, State: a.state, Workspaces: a.workspaces, Identities: vault.ThisUser(a.ui.Secrets(a.in)), Stop: a.stop,
 		Note: func(line string) { a.ui.Note(line) },
 	}, nil

@@ -38,6 +38,7 @@ type app struct {
 
 	need       manifest.Need // what the command uses of a manifest
 	secrets    bool          // it reads them
+	untrusted  bool          // the manifest is a stranger's
 	env        string
 	vars       []string
 	varFiles   []string
