@@ -49,7 +49,7 @@ const (
 // after the manifest, which may hold anything.
 func (s *Server) command(ctx context.Context, v *served, p *project.Project, by, environment string, words, rest []string) *exec.Cmd {
 	// Flags come first and then --, so that no argument is taken for a flag.
-	args := slices.Concat(words, s.o.arguments())
+	args := slices.Concat(words, []string{"--local"}, s.o.arguments())
 	if environment != "" {
 		args = append(args, option("env", environment))
 	}
@@ -123,7 +123,8 @@ func (s *Server) finish(g *going, cmd *exec.Cmd, out io.ReadCloser) {
 		if line = strings.TrimRight(line, "\n"); line != "" || err == nil {
 			g.mu.Lock()
 			g.act.Output = append(g.act.Output, s.masked(line))
-			g.act.Output = g.act.Output[max(0, len(g.act.Output)-mostOutput):]
+			more := max(0, len(g.act.Output)-mostOutput)
+			g.act.Output, g.act.Dropped = g.act.Output[more:], g.act.Dropped+more
 			g.mu.Unlock()
 		}
 		if err != nil {

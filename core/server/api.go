@@ -14,6 +14,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/login"
 	"github.com/seed-b96de936/troop/core/queue"
 	"github.com/seed-b96de936/troop/core/store"
 )
@@ -66,13 +67,9 @@ type (
 		Limit       int    `json:"limit,omitempty"`
 	}
 	runBody struct {
-		Commit      string `json:"commit,omitempty"`
-		Branch      string `json:"branch,omitempty"`
-		Tag         string `json:"tag,omitempty"`
-		Environment string `json:"environment,omitempty"`
-		Until       string `json:"until,omitempty"`
-		Force       bool   `json:"force,omitempty"`
-		Reason      string `json:"reason,omitempty"`
+		login.Run
+
+		Reason string `json:"reason,omitempty"`
 	}
 	approveBody struct {
 		Plan   string `json:"plan"`
@@ -108,6 +105,10 @@ func (s *Server) apiRoutes(at string) []route {
 		get(pipeline+"/runs", "List runs, the newest first", runsAnswer{}, runsQuery{}, s.apiRuns),
 		get(run, "Show one run", core.Run{}, nil, s.apiRun),
 		get(run+"/events", "Show the events of a run so far; with Accept: text/event-stream, as they come, too", []core.Event{}, nil, s.apiEvents),
+		{
+			Method: http.MethodPost, Path: at + pipeline + "/commands", Role: Viewer, handle: s.apiCommand, Body: login.Command{}, Answer: "",
+			Summary: "Carry out a command of the troop program; the answer is a stream of events out, err and end",
+		},
 		own("/queue", "List the runs that wait or go on", []Job{}, s.apiQueue),
 		own("/workers", "List the workers that are there", []queue.Worker{}, s.apiWorkers),
 		own("/acts/{act}", "Show what became of an act", Act{}, s.apiAct),

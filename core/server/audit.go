@@ -20,6 +20,8 @@ type Act struct {
 	Ended  time.Time `json:"ended,omitzero"` // zero: it goes on, or the server died meanwhile
 	Failed bool      `json:"failed,omitempty"`
 	Output []string  `json:"output,omitempty"` // the last lines
+
+	Dropped int `json:"dropped,omitempty"` // lines before those
 }
 
 // record adds an act to the audit trail and returns its number.

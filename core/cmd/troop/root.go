@@ -39,6 +39,7 @@ type app struct {
 	need       manifest.Need // what the command uses of a manifest
 	secrets    bool          // it reads them
 	untrusted  bool          // the manifest is a stranger's
+	local      bool          // no server carries the command out
 	env        string
 	vars       []string
 	varFiles   []string
@@ -82,8 +83,10 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			a.need = need(c)
 			a.offline = slices.Contains(offline, c.CommandPath())
 			a.secrets = c.CommandPath() != "troop validate" // which only looks at the blocks
-			_, err := a.loader()
-			return err
+			if _, err := a.loader(); err != nil {
+				return err
+			}
+			return a.forward(c)
 		},
 	}
 	root.SetIn(a.in)
@@ -100,6 +103,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	f.BoolVar(&a.json, "json", false, "print JSON for programs")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only what went wrong")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print every line of every stage")
+	f.BoolVar(&a.local, "local", false, "work on this machine, also when logged in to a server")
 	f.BoolVar(&a.noColor, "no-color", false, "print without colours")
 	f.StringVar(&a.state, "state", "", "keep runs and environments in `folder` instead of .troop")
 	_ = f.MarkHidden("state") // for a hook's run of a commit that was pushed to a bare repository
@@ -118,7 +122,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
 	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.releaseHostCmd(), a.stateCmd(), a.lockCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.execCmd(), a.tailCmd(), a.flagCmd(), a.eventsCmd(), a.alertsCmd())
-	root.AddCommand(a.serveCmd(), a.workerCmd(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
+	root.AddCommand(a.serveCmd(), a.workerCmd(), a.loginCmd(), a.logoutCmd(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}
