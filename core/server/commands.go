@@ -132,31 +132,36 @@ func (s *Server) apiCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, status := openStream(w), 0
+	s.tellAct(ctx, openStream(w), a.Number)
+	return nil
+}
+
+// tellAct streams what an act says, to its end or until the reader is gone.
+func (s *Server) tellAct(ctx context.Context, out *stream, number uint64) {
 	for said := 0; ; {
-		a, _, err := s.actNow(a.Number)
+		a, _, err := s.actNow(number)
 		if err != nil {
-			return nil // the answer has begun
+			return
 		}
 		for said = max(said, a.Dropped); said < a.Dropped+len(a.Output); said++ {
 			if out.send("out", []byte(a.Output[said-a.Dropped])) != nil {
-				return nil // the reader is gone; the act goes on
+				return
 			}
 		}
 		if !a.Ended.IsZero() {
+			status := 0
 			if a.Failed {
 				status = 1
 			}
-			break
+			_ = out.send("end", []byte(strconv.Itoa(status))) // or the reader is gone
+			return
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(drawPause):
 		}
 	}
-	_ = out.send("end", []byte(strconv.Itoa(status)))
-	return nil
 }
 
 // reasonOf is the value of the option reason.

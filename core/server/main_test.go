@@ -228,7 +228,7 @@ func acting(t testing.TB, dir string) bool {
 	}
 	for _, list := range lists {
 		children, _ := os.ReadFile(list) // or the thread has ended
-		for _, pid := range strings.Fields(string(children)) {
+		for pid := range strings.FieldsSeq(string(children)) {
 			env, _ := os.ReadFile("/proc/" + pid + "/environ") // or the process has ended
 			if slices.Contains(strings.Split(string(env), "\x00"), standIn+"="+dir) {
 				return true

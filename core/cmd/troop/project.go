@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core/cmd/troop/internal/flagcmd"
 	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
+	"github.com/seed-b96de936/troop/core/cmd/troop/internal/logincmd"
 	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/project"
@@ -165,6 +167,28 @@ func (a *app) inEnvironment(run func(ctx context.Context, e *environment.Environ
 		}
 		return run(c.Context(), e, rest)
 	}
+}
+
+// elsewhere are the commands that a server carries out.
+func (a *app) elsewhere() logincmd.App {
+	return logincmd.App{
+		UI: func() *ui.UI { return a.ui }, Out: func() io.Writer { return a.text }, Errors: a.errOut, In: a.in,
+		Mask: &a.mask, JSON: &a.json, Env: &a.env, Local: &a.local, Name: a.pipelineIn, Exit: func(n int) error { return exit(n) },
+	}
+}
+
+// pipelineIn is the name of the pipeline of a manifest; empty: there is none.
+func (a *app) pipelineIn(ctx context.Context, path string) string {
+	a.offline, a.secrets = true, false
+	o, err := a.options()
+	if err != nil {
+		return ""
+	}
+	p, err := project.Read(ctx, path, o)
+	if err != nil {
+		return ""
+	}
+	return p.Name
 }
 
 func (a *app) flagCmd() *cobra.Command {

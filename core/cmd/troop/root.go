@@ -86,7 +86,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 			if _, err := a.loader(); err != nil {
 				return err
 			}
-			return a.forward(c)
+			return a.elsewhere().Forward(c)
 		},
 	}
 	root.SetIn(a.in)
@@ -122,7 +122,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
 	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.releaseHostCmd(), a.stateCmd(), a.lockCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.execCmd(), a.tailCmd(), a.flagCmd(), a.eventsCmd(), a.alertsCmd())
-	root.AddCommand(a.serveCmd(), a.workerCmd(), a.loginCmd(), a.logoutCmd(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
+	root.AddCommand(a.serveCmd(), a.workerCmd(), a.elsewhere().Login(), a.elsewhere().Logout(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}

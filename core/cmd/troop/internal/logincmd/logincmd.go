@@ -1,4 +1,5 @@
-package main
+// Package logincmd has the commands of troop that are about a server elsewhere: login, logout, and those that it carries out.
+package logincmd
 
 import (
 	"context"
@@ -16,10 +17,26 @@ import (
 	"github.com/seed-b96de936/troop/core/cmd/troop/internal/line"
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/login"
-	"github.com/seed-b96de936/troop/core/project"
+	"github.com/seed-b96de936/troop/core/mask"
+	"github.com/seed-b96de936/troop/core/ui"
 )
 
-func (a *app) loginCmd() *cobra.Command {
+// App is what the commands use of the program.
+type App struct {
+	UI     func() *ui.UI
+	Mask   *mask.Mask
+	In     io.Reader
+	Out    func() io.Writer // for whole texts
+	Errors io.Writer
+	JSON   *bool
+	Env    *string                                       // the environment that the command is about
+	Local  *bool                                         // no server carries the command out
+	Name   func(ctx context.Context, path string) string // of the pipeline of a manifest; empty: there is none
+	Exit   func(status int) error                        // ends the program with it
+}
+
+// Login is the command login.
+func (a App) Login() *cobra.Command {
 	return &cobra.Command{
 		Use: "login URL", Short: "Have a troop server carry out what you ask for",
 		Long: `Login keeps the address of a troop server and a token of yours, which you make on your account's page there. From then on the
@@ -38,7 +55,7 @@ The token is asked for, or read from stdin. A job of CI sets TROOP_SERVER and TR
 			if err != nil {
 				return err
 			}
-			a.mask.Add(s.Token)
+			a.Mask.Add(s.Token)
 			list, err := s.Pipelines(c.Context())
 			if err != nil {
 				return err
@@ -50,24 +67,25 @@ The token is asked for, or read from stdin. A job of CI sets TROOP_SERVER and TR
 			for _, p := range list {
 				names = append(names, p.Name)
 			}
-			a.ui.JSON(map[string]any{"url": s.URL, "pipelines": names})
-			a.ui.Printf("logged in to %s: pipelines %s", s.URL, strings.Join(names, ", "))
+			a.UI().JSON(map[string]any{"url": s.URL, "pipelines": names})
+			a.UI().Printf("logged in to %s: pipelines %s", s.URL, strings.Join(names, ", "))
 			return nil
 		},
 	}
 }
 
 // token asks for a token, or reads it from stdin.
-func (a *app) token(at string) (string, error) {
-	if ask := a.ui.Secrets(a.in); ask != nil {
+func (a App) token(at string) (string, error) {
+	if ask := a.UI().Secrets(a.In); ask != nil {
 		text, err := ask(fmt.Sprintf("Token, made at %s/account: ", strings.TrimRight(at, "/")))
 		return string(text), err
 	}
-	text, err := io.ReadAll(io.LimitReader(a.in, 4096))
+	text, err := io.ReadAll(io.LimitReader(a.In, 4096))
 	return string(text), err
 }
 
-func (a *app) logoutCmd() *cobra.Command {
+// Logout is the command logout.
+func (a App) Logout() *cobra.Command {
 	return &cobra.Command{
 		Use: "logout", Short: "Work on this machine again", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return login.Forget() },
@@ -77,29 +95,29 @@ func (a *app) logoutCmd() *cobra.Command {
 // atServer are the commands that a server carries out, beside the actions of plugins; with their subcommands.
 var atServer = []string{"run", "runs", "show", "logs", "why", "approve", "hosts", "events", "alerts", "flag"}
 
-// forward has the server that the person is logged in to carry a command out, if it is one for a server.
-func (a *app) forward(c *cobra.Command) error {
+// Forward has the server that the person is logged in to carry a command out, if it is one for a server.
+func (a App) Forward(c *cobra.Command) error {
 	words := strings.Fields(c.CommandPath())[1:]
 	saved := c.Flags().Lookup("saved")
-	if a.local || len(words) == 0 || !slices.Contains(atServer, words[0]) && (saved == nil || !saved.Changed) && (!c.HasParent() || c.Parent().GroupID != "plugin") {
+	if *a.Local || len(words) == 0 || !slices.Contains(atServer, words[0]) && (saved == nil || !saved.Changed) && (!c.HasParent() || c.Parent().GroupID != "plugin") {
 		return nil
 	}
 	s, err := login.Load()
 	if s == nil || err != nil {
 		return err
 	}
-	a.mask.Add(s.Token)
+	a.Mask.Add(s.Token)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		path, rest := line.Manifest(args)
-		pipeline, err := s.Pipeline(c.Context(), a.pipelineIn(path))
+		pipeline, err := s.Pipeline(c.Context(), a.Name(c.Context(), path))
 		if err != nil {
 			return err
 		}
-		a.ui.Note("on " + s.URL + ", pipeline " + pipeline)
+		a.UI().Note("on " + s.URL + ", pipeline " + pipeline)
 		if words[0] == "run" {
 			return a.runAt(c.Context(), s, pipeline, path, c.Flags())
 		}
-		command := login.Command{Words: words, Arguments: rest, Environment: a.env}
+		command := login.Command{Words: words, Arguments: rest, Environment: *a.Env}
 		c.Flags().Visit(func(f *pflag.Flag) {
 			values := []string{f.Value.String()}
 			if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -116,37 +134,24 @@ func (a *app) forward(c *cobra.Command) error {
 	return nil
 }
 
-// pipelineIn is the name of the pipeline of a manifest; empty: there is none.
-func (a *app) pipelineIn(path string) string {
-	a.offline = true
-	p, _, err := a.read(func(ctx context.Context, _ string, o project.Options) (*project.Project, error) {
-		o.Secrets, o.Local = false, true
-		return project.Read(ctx, path, o)
-	}, nil)
-	if err != nil {
-		return ""
-	}
-	return p.Name
-}
-
 // doAt has a server carry a command out.
-func (a *app) doAt(ctx context.Context, s *login.Server, pipeline string, c login.Command) error {
-	code, err := s.Do(ctx, pipeline, c, a.text, a.errOut)
+func (a App) doAt(ctx context.Context, s *login.Server, pipeline string, c login.Command) error {
+	code, err := s.Do(ctx, pipeline, c, a.Out(), a.Errors)
 	if err == nil && code != 0 {
-		err = exit(code)
+		err = a.Exit(code)
 	}
 	return err
 }
 
 // runAt has a server begin a run, and shows what it does.
-func (a *app) runAt(ctx context.Context, s *login.Server, pipeline, path string, f *pflag.FlagSet) error {
+func (a App) runAt(ctx context.Context, s *login.Server, pipeline, path string, f *pflag.FlagSet) error {
 	for _, name := range []string{"dirty", "watch", "workspace-dir", "var", "var-file", "plugin-dir"} {
 		if f.Changed(name) {
 			return line.Usage(fmt.Errorf("a server runs commits that it can fetch, by its own settings: leave --%s out, or add --local", name))
 		}
 	}
 	text := func(name string) string { return f.Lookup(name).Value.String() }
-	r := login.Run{Commit: text("commit"), Branch: text("branch"), Tag: text("tag"), Environment: a.env, Until: text("until"), Force: text("force") == "true"}
+	r := login.Run{Commit: text("commit"), Branch: text("branch"), Tag: text("tag"), Environment: *a.Env, Until: text("until"), Force: text("force") == "true"}
 	if r.Commit == "HEAD" { // of this folder
 		dir := path
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -165,7 +170,7 @@ func (a *app) runAt(ctx context.Context, s *login.Server, pipeline, path string,
 	if err != nil {
 		return err
 	}
-	a.ui.Note(fmt.Sprintf("run %s: %s", id.Short(), s.Page(pipeline, id)))
+	a.UI().Note(fmt.Sprintf("run %s: %s", id.Short(), s.Page(pipeline, id)))
 	run, err := a.follow(ctx, s, pipeline, id)
 	switch {
 	case ctx.Err() != nil:
@@ -173,25 +178,25 @@ func (a *app) runAt(ctx context.Context, s *login.Server, pipeline, path string,
 	case err != nil:
 		return err
 	}
-	a.ui.JSON(run)
+	a.UI().JSON(run)
 	if !run.Status.Passed() {
 		return errors.New(strings.TrimSuffix(fmt.Sprintf("run %s %s: %s", id.Short(), run.Status, run.Reason), ": "))
 	}
-	a.ui.Printf("run %s %s", id.Short(), run.Status)
+	a.UI().Printf("run %s %s", id.Short(), run.Status)
 	return nil
 }
 
 // follow shows a run's log until it ends, and returns the run.
-func (a *app) follow(ctx context.Context, s *login.Server, pipeline string, id core.RunID) (core.Run, error) {
+func (a App) follow(ctx context.Context, s *login.Server, pipeline string, id core.RunID) (core.Run, error) {
 	r, err := s.Await(ctx, pipeline, id)
 	if err != nil {
 		return r, err
 	}
-	out := a.text
-	if a.json {
+	out := a.Out()
+	if *a.JSON {
 		out = io.Discard
 	}
-	if _, err := s.Do(ctx, pipeline, login.Command{Words: []string{"logs"}, Options: []string{"--follow"}, Arguments: []string{string(id)}}, out, a.errOut); err != nil {
+	if _, err := s.Do(ctx, pipeline, login.Command{Words: []string{"logs"}, Options: []string{"--follow"}, Arguments: []string{string(id)}}, out, a.Errors); err != nil {
 		return r, err
 	}
 	return s.Await(ctx, pipeline, id)
