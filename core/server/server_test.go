@@ -315,7 +315,7 @@ func TestActs(t *testing.T) {
 	if err != nil || len(acts) != 1 {
 		t.Fatalf("the audit trail: %+v, %v", acts, err)
 	}
-	want := []string{"flag set --reason=--yes --env=lab -- " + filepath.Join(w.repo, "pipeline.hcl") + " --json -x", "by p (troop serve), webhook secret "}
+	want := []string{"flag set --reason=--yes --local --env=lab -- " + filepath.Join(w.repo, "pipeline.hcl") + " --json -x", "by p (troop serve), webhook secret "}
 	if got := acts[0].Output; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the command was\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

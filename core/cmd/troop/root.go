@@ -77,7 +77,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "troop", Short: "Take a commit to guarded production", Long: long, Version: version,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { //nolint:contextcheck // what it sets gets the context when it runs
 			a.start()
 			a.workspaces = cmp.Or(a.workspaces, store.WorkspaceFolder())
 			a.need = need(c)
@@ -122,7 +122,7 @@ func (a *app) root(ctx context.Context, args []string) *cobra.Command {
 	}
 	in("pipeline", a.initCmd(), a.fmtCmd(), a.validateCmd(), a.graphCmd(), a.runCmd(), a.runsCmd(), a.showCmd(), a.logsCmd(), a.whyCmd(), a.verifyCmd(), a.hookCmd())
 	in("environment", a.preflightCmd(), a.planCmd(), a.approveCmd(), a.applyCmd(), a.driftCmd(), a.destroyCmd(), a.releaseHostCmd(), a.stateCmd(), a.lockCmd(), a.vaultCmd(), a.storeCmd(), a.hostsCmd(), a.sshCmd(), a.execCmd(), a.tailCmd(), a.flagCmd(), a.eventsCmd(), a.alertsCmd())
-	root.AddCommand(a.serveCmd(), a.workerCmd(), a.elsewhere().Login(), a.elsewhere().Logout(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
+	root.AddCommand(a.serveCmd(), a.workerCmd(), a.elsewhere().LoginCmd(), a.elsewhere().LogoutCmd(), a.pluginCmd(), a.schemaCmd(), a.agentCmd(), a.versionCmd())
 	if a.wantsActions(root, args) {
 		in("plugin", a.actionCmds(ctx, args)...)
 	}

@@ -35,8 +35,8 @@ type App struct {
 	Exit   func(status int) error                        // ends the program with it
 }
 
-// Login is the command login.
-func (a App) Login() *cobra.Command {
+// LoginCmd is the command login.
+func (a App) LoginCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "login URL", Short: "Have a troop server carry out what you ask for",
 		Long: `Login keeps the address of a troop server and a token of yours, which you make on your account's page there. From then on the
@@ -84,8 +84,8 @@ func (a App) token(at string) (string, error) {
 	return string(text), err
 }
 
-// Logout is the command logout.
-func (a App) Logout() *cobra.Command {
+// LogoutCmd is the command logout.
+func (a App) LogoutCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "logout", Short: "Work on this machine again", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return login.Forget() },
