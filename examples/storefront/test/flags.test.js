@@ -22,7 +22,7 @@ async function agent(answer) {
   };
 }
 
-const PATIENT_MS = 60_000; // where the agent answers, on a busy machine, too
+const PATIENT_MS = 60000; // where the agent answers, on a busy machine, too
 
 describe('flags', () => {
   let here;
