@@ -12,7 +12,7 @@ import (
 // Host is a machine reached over SSH.
 type Host struct {
 	Name           HostName `json:"name"`
-	Role           string   `json:"role"`            // of several: router, or the first
+	Role           string   `json:"role"`            // of several: the first of router, production, canary, storage
 	Roles          []string `json:"roles,omitempty"` // all, of a host with several
 	Address        string   `json:"address"`
 	PrivateAddress string   `json:"private_address"`
@@ -70,8 +70,10 @@ func (h *Host) Complete() {
 		h.Role, h.Roles = h.Roles[0], nil
 	default:
 		h.Role = h.Roles[0]
-		if slices.Contains(h.Roles, "router") {
-			h.Role = "router"
+		for _, role := range []string{"storage", "canary", "production", "router"} {
+			if slices.Contains(h.Roles, role) {
+				h.Role = role
+			}
 		}
 	}
 }
@@ -93,8 +95,6 @@ func (h Host) Check() error {
 		}
 	}
 	switch {
-	case h.Has("production") && h.Has("canary"):
-		return wrong("roles", "a host is production or canary, not both: the canary is judged by its own host")
 	case !isAddress(h.Address):
 		return wrong("address", "address is %q, want an IP address or a DNS name", h.Address)
 	case !isAddress(h.PrivateAddress):

@@ -116,6 +116,9 @@ func (s *shop) good(version string) {
 	s.serves = version
 }
 
+// portOf is the port of a slot.
+var portOf = map[string]string{"a": "3000", "b": "3001", "c": "3002", "d": "3003"}
+
 // standing compares what the hosts serve with the record: of the deploy plugin, and of the test.
 func (s *shop) standing(t *testing.T, without ...string) {
 	t.Helper()
@@ -130,7 +133,7 @@ func (s *shop) standing(t *testing.T, without ...string) {
 				wrong = append(wrong, host+": "+row["state"])
 				continue
 			}
-			port := map[string]string{"a": "3000", "b": "3001"}[row["slot"]]
+			port := portOf[row["slot"]]
 			out, err := s.try(t, host, "curl -sD - -o /dev/null http://127.0.0.1:"+port+"/healthz")
 			if err != nil || !strings.Contains(out, "X-Version: "+s.serves+"\r\n") {
 				wrong = append(wrong, fmt.Sprintf("%s, slot %s: %v %s, want %s", host, row["slot"], err, out, s.serves))
@@ -250,7 +253,7 @@ func TestHotfixPastADeadCanary(t *testing.T) {
 
 	// It returns with the former release. The router keeps it out until the next run, which brings the hotfix to it.
 	s.cut(t, "canary-1", "up")
-	s.on(t, "canary-1", "curl -sf http://127.0.0.1:3000/healthz || curl -sf http://127.0.0.1:3001/healthz")
+	s.on(t, "canary-1", "curl -sf http://127.0.0.1:3002/healthz || curl -sf http://127.0.0.1:3003/healthz")
 	expectPools(t, s.pools(30), 30, 0)
 	if out, code := s.run(t); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, tail(out, 60))
@@ -295,7 +298,7 @@ func (s *shop) vanish(t *testing.T, host string) {
 			}()
 		}
 	}
-	port := map[string]string{"a": "3000", "b": "3001"}[s.status(t)[host]["slot"]]
+	port := portOf[s.status(t)[host]["slot"]]
 	eventually(t, time.Minute, "all requests are answered, or in flight on "+host, func() bool {
 		return s.on(t, host, "curl -s http://127.0.0.1:"+port+"/hanging") == fmt.Sprint(2*each-len(answers))
 	})

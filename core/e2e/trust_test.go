@@ -161,7 +161,7 @@ func takenApplication(t *testing.T, w *world) {
 		"read the state of an agent":    "$A sh -c 'ls /var/lib/troop/doctor-hosts /var/lib/private'",
 		"read the memory of agents":     "$A sh -c 'for p in $(pgrep troop-agent); do cat /proc/$p/environ && exit; done; exit 1'",
 		"end an agent":                  "$A sh -c 'for p in $(pgrep troop-agent); do kill $p && exit; done; exit 1'",
-		"change the release":            "$A sh -c 'echo x >> /opt/storefront/slot-a/app/start.js'",
+		"change the release":            "$A sh -c 'echo x >> /opt/storefront/slot-c/app/start.js'",
 		"change the unit":               "$A sh -c 'echo x >> /etc/systemd/system/storefront@.service'",
 		"control Redis, no password":    "env -u REDISCLI_AUTH $R GET troop:flag:new-feature",
 		"control Redis, its password":   "$R GET troop:flag:new-feature",

@@ -252,7 +252,7 @@ var hostGrammar = schema{
 	arguments: []argument{
 		{"address", "string", "IP address or DNS name, to which the `Host` patterns of ~/.ssh/config apply", true},
 		{"private_address", "string", "address at which the other hosts reach it; left out: address", false},
-		{"roles", "list(string)", "`production`, `canary`, `router`, `storage`; one host may have several, but not production and canary", true},
+		{"roles", "list(string)", "`production`, `canary`, `router`, `storage`; one host may have several, or all", true},
 		{"user", "string", "who logs in: root, or a user with sudo without a password", true},
 		{"port", "number", "of sshd; left out: 22", false},
 		{"key", "string", "file of a private key, or of its public half where an agent has the other; left out: what ~/.ssh/config and the agent offer", false},

@@ -214,9 +214,9 @@ func (s Servers) need(h core.Host) map[string]string {
 	if h.Has("router") {
 		ports["80"], ports["443"], ports["6379"] = "HTTP", "HTTPS", "Redis"
 	}
-	if h.Has("production") || h.Has("canary") {
-		for slot := range 2 {
-			ports[strconv.Itoa(s.AppPort+slot)] = "the service"
+	for i, pool := range []string{"production", "canary"} {
+		if h.Has(pool) {
+			ports[strconv.Itoa(s.AppPort+2*i)], ports[strconv.Itoa(s.AppPort+2*i+1)] = "the service", "the service"
 		}
 	}
 	return ports

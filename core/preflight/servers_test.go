@@ -65,6 +65,7 @@ func TestServers(t *testing.T) {
 			edit: []string{"port 22", "port 80 haproxy haproxy.service /\nport 22"},
 			want: []string{"web-1 ports failed in use: 80 by haproxy, needed for HTTP"},
 		},
+		"both pools":     {roles: []string{"router", "production", "canary"}, want: []string{"web-1 ports passed 3000, 3001, 3002, 3003, 443, 6379, 80 free"}},
 		"a storage host": {roles: []string{"storage"}, want: []string{"web-1 ports passed none needed; others: 22 by sshd, 8080 by nginx"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,8 @@ func TestParseHosts(t *testing.T) {
 	  "web-1": {"role": "production", "address": "203.0.113.7", "private_address": "10.0.0.7", "user": "admin", "port": 2222, "host_key": "ssh-ed25519 AAAA\n"},
 	  "router-1": {"role": "router", "address": "router.example.com", "user": "root", "extra": true, "tags": ["edge", "blue", "edge"], "vars": {}},
 	  "web-2": {"role": "production", "address": "10.0.0.8", "user": "root", "tags": {"team": "shop", "tier": "1"}, "vars": {"nginx_workers": 4, "motd": "{{ x }}"}},
-	  "z-1": {"roles": ["production", "router"], "address": "10.0.0.9", "user": "root", "given": {"key": "/etc/passwd"}}
+	  "z-1": {"roles": ["canary", "production", "router"], "address": "10.0.0.9", "user": "root", "given": {"key": "/etc/passwd"}},
+	  "z-2": {"roles": ["canary", "storage", "production"], "address": "10.0.0.10", "user": "root"}
 	}`))
 	want := []core.Host{
 		{Name: "router-1", Role: "router", Address: "router.example.com", PrivateAddress: "router.example.com", User: "root", Port: 22, Tags: []string{"blue", "edge"}, Vars: map[string]any{}},
@@ -22,7 +23,8 @@ func TestParseHosts(t *testing.T) {
 			Name: "web-2", Role: "production", Address: "10.0.0.8", PrivateAddress: "10.0.0.8", User: "root", Port: 22,
 			Tags: []string{"team=shop", "tier=1"}, Vars: map[string]any{"nginx_workers": 4.0, "motd": "{{ x }}"},
 		},
-		{Name: "z-1", Role: "router", Roles: []string{"production", "router"}, Address: "10.0.0.9", PrivateAddress: "10.0.0.9", User: "root", Port: 22},
+		{Name: "z-1", Role: "router", Roles: []string{"canary", "production", "router"}, Address: "10.0.0.9", PrivateAddress: "10.0.0.9", User: "root", Port: 22},
+		{Name: "z-2", Role: "production", Roles: []string{"canary", "storage", "production"}, Address: "10.0.0.10", PrivateAddress: "10.0.0.10", User: "root", Port: 22},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
@@ -36,7 +38,6 @@ func TestParseBadHosts(t *testing.T) {
 		"wrong type":       {`{"web-1": {"role": "router", "address": "a", "user": "root", "port": "22"}}`, `output "hosts": host "web-1": port has the wrong type: string`},
 		"no role":          {`{"web-1": {"address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role is "", want one of production, canary, router, storage`},
 		"one role twice":   {`{"web-1": {"roles": ["router", "router"], "address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role router is there twice`},
-		"both pools":       {`{"web-1": {"roles": ["canary", "production"], "address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": a host is production or canary, not both: the canary is judged by its own host`},
 		"no address":       {`{"web-1": {"role": "router", "user": "root"}}`, `output "hosts": host "web-1": address is "", want an IP address or a DNS name`},
 		"option for ssh":   {`{"web-1": {"role": "router", "user": "root", "address": "-oProxyCommand=x"}}`, `output "hosts": host "web-1": address is "-oProxyCommand=x", want an IP address or a DNS name`},
 		"user is option":   {`{"web-1": {"role": "router", "user": "-l", "address": "a"}}`, `output "hosts": host "web-1": user is "-l", want the user for SSH`},

@@ -70,13 +70,13 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 		return err
 	}
 	table := sdk.Table{Columns: []string{"host", "pool", "slot", "release", "state"}}
-	for _, h := range d.all() {
-		p := d.want.Hosts[h]
+	for _, s := range d.all() {
+		p := d.want.Seats[s]
 		release := "none"
 		if r, ok := d.want.Releases[p.Release]; ok {
 			release = r.String()
 		}
-		table.Rows = append(table.Rows, []string{h, p.Pool, orElse(p.Slot, "none"), release, hostState(p, a.Hosts[h], d.want.Good != "")})
+		table.Rows = append(table.Rows, []string{s.Host, s.Pool, orElse(p.Slot, "none"), release, seatState(p, a.Seats[s], d.want.Good != "")})
 	}
 	d.job.Table(table)
 	d.job.Logf("weights %s, desired %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
@@ -98,7 +98,7 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	return nil
 }
 
-func hostState(p state.Placement, h state.HostActual, deployed bool) string {
+func seatState(p state.Placement, h state.SeatActual, deployed bool) string {
 	switch {
 	case p.Slot == "" && deployed:
 		return "left out: serves nothing until a run brings a release to it"
@@ -150,13 +150,13 @@ func promote(ctx context.Context, d *deployer, _ sdk.Args) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range d.canary {
-		if d.want.Hosts[h].Slot == "" {
-			d.job.Warnf("%s is left out, and is no reason to wait", h)
+	for _, s := range d.canary {
+		if d.want.Seats[s].Slot == "" {
+			d.job.Warnf("%s is left out, and is no reason to wait", d.list(s))
 			continue
 		}
-		if !d.serves(a, h, r.ID) {
-			return sdk.Failf("release %s does not serve on %s: %s", r, h, orElse(a.Hosts[h].Problem, "run the pipeline again"))
+		if !d.serves(a, s, r.ID) {
+			return sdk.Failf("release %s does not serve on %s: %s", r, d.list(s), orElse(a.Seats[s].Problem, "run the pipeline again"))
 		}
 	}
 	// An operator's order overrules whatever closed the canary.
@@ -260,8 +260,8 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		}
 	}
 	d.job.Logf("rollback to release %s, made %s:", r, r.Made.Format(time.DateTime))
-	for _, h := range d.other(r.ID) {
-		d.job.Logf("  %s: %s → %s", h, d.want.Releases[d.want.Hosts[h].Release], r)
+	for _, s := range d.other(r.ID) {
+		d.job.Logf("  %s: %s → %s", d.list(s), d.want.Releases[d.want.Seats[s].Release], r)
 	}
 	d.job.Logf("  weights: %s", d.c.weights())
 	if !slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(args["yes"])) {

@@ -44,10 +44,7 @@ func (s *site) start(host, slot, commit string) error {
 	}
 	s.stop(host + "-" + slot)
 	a := &app{commit: commit}
-	port := s.port
-	if slot == "b" {
-		port++
-	}
+	port := s.port + strings.Index("abcd", slot)
 	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
 	if err != nil {
 		return err
@@ -190,7 +187,7 @@ func (s *site) stop(name string) {
 func (s *site) serving(host string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.slots[host+"-"+s.desired().Hosts[host].Slot]; a != nil {
+	if a := s.slots[seat(host).Server(s.desired().Seats[seat(host)].Slot)]; a != nil {
 		return a.commit
 	}
 	return ""

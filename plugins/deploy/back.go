@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 	"github.com/seed-b96de936/troop/plugins/sdk"
@@ -16,7 +15,7 @@ func (d *deployer) abort(ctx context.Context, r state.Release, why error) error 
 	if cancelled(ctx, why) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 		defer cancel()
-		unjudged := func(h string) bool { return d.want.Phase == state.PhaseCanary && d.want.Hosts[h].Release == r.ID }
+		unjudged := func(s state.Seat) bool { return d.want.Phase == state.PhaseCanary && d.want.Seats[s].Release == r.ID }
 		if slices.ContainsFunc(d.canary, unjudged) {
 			d.want.Open = false
 			if err := d.write(last); err != nil {
@@ -80,13 +79,13 @@ func (d *deployer) goBack(ctx context.Context) (string, error) {
 	if len(back) == 0 {
 		return fmt.Sprintf("%s still serves release %s", d.everywhere(), good), nil
 	}
-	return fmt.Sprintf("%s back on release %s, weights %s", strings.Join(back, ", "), good, d.want.Weights), nil
+	return fmt.Sprintf("%s back on release %s, weights %s", d.list(back...), good, d.want.Weights), nil
 }
 
 // serveNothing takes every host out of service.
 func (d *deployer) serveNothing(ctx context.Context) error {
-	for h, p := range d.want.Hosts {
-		d.want.Hosts[h] = state.Placement{Pool: p.Pool}
+	for s := range d.want.Seats {
+		d.want.Seats[s] = state.Placement{}
 	}
 	d.want.Phase, d.want.Open, d.want.Candidate = state.PhaseRest, false, ""
 	d.want.Forget()
@@ -97,15 +96,15 @@ func (d *deployer) serveNothing(ctx context.Context) error {
 	return nil
 }
 
-// goBackTo makes every host serve a release that was good, and returns the hosts that did not. It closes the canary
+// goBackTo makes every seat serve a release that was good, and returns the seats that did not. It closes the canary
 // before anything else, and brings production back before the canary: a canary host that is gone cannot keep production
 // on a bad release.
-func (d *deployer) goBackTo(ctx context.Context, r state.Release) ([]string, error) {
+func (d *deployer) goBackTo(ctx context.Context, r state.Release) ([]state.Seat, error) {
 	d.want.Phase, d.want.Open = state.PhaseAborting, false
 	if err := d.write(ctx); err != nil {
 		return nil, err
 	}
-	canary, production := d.split(d.other(r.ID))
+	canary, production := split(d.other(r.ID))
 	if err := d.bringBack(ctx, production, r); err != nil {
 		return nil, err
 	}
@@ -126,56 +125,56 @@ func (d *deployer) goBackTo(ctx context.Context, r state.Release) ([]string, err
 	return d.present(slices.Concat(canary, production)), nil
 }
 
-// other returns the hosts that are to serve another release, without those that are left out.
-func (d *deployer) other(id string) []string {
-	return slices.DeleteFunc(d.present(d.all()), func(h string) bool { return d.want.Hosts[h].Release == id })
+// other returns the seats that are to serve another release, without those that are left out.
+func (d *deployer) other(id string) []state.Seat {
+	return slices.DeleteFunc(d.present(d.all()), func(s state.Seat) bool { return d.want.Seats[s].Release == id })
 }
 
-// bringBack makes hosts serve a release, all at once: each serves from its other slot until the release is healthy. Where
+// bringBack makes seats of one pool serve a release, all at once: each serves from its other slot until the release is healthy. Where
 // this deploy has replaced the release, it still runs, and nothing has to be installed.
-func (d *deployer) bringBack(ctx context.Context, hosts []string, r state.Release) error {
-	var running []string
-	for _, h := range hosts {
-		if p, ok := d.previous[h]; ok && p.Release == r.ID {
-			d.want.Hosts[h] = p
-			delete(d.previous, h)
-			running = append(running, h)
+func (d *deployer) bringBack(ctx context.Context, seats []state.Seat, r state.Release) error {
+	var running []state.Seat
+	for _, s := range seats {
+		if p, ok := d.previous[s]; ok && p.Release == r.ID {
+			d.want.Seats[s] = p
+			delete(d.previous, s)
+			running = append(running, s)
 		}
 	}
 	if len(running) > 0 {
 		err := d.serveAgain(ctx, running, r)
 		switch {
 		case err == nil:
-			hosts = slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(running, h) })
+			seats = slices.DeleteFunc(slices.Clone(seats), func(s state.Seat) bool { return slices.Contains(running, s) })
 		case ctx.Err() != nil:
 			return err
 		default:
-			d.job.Warnf("%s: release %s does not run any more: %v", strings.Join(running, ", "), r, err)
+			d.job.Warnf("%s: release %s does not run any more: %v", d.list(running...), r, err)
 		}
 	}
-	if len(hosts) == 0 {
+	if len(seats) == 0 {
 		return nil
 	}
-	hosts, err := d.install(ctx, hosts, r)
+	seats, err := d.install(ctx, seats, r)
 	if err != nil {
 		return err
 	}
-	if len(hosts) == 0 {
+	if len(seats) == 0 {
 		return nil // the router learns with the next step that they are left out
 	}
-	d.place(hosts, r)
-	return d.serveAgain(ctx, hosts, r)
+	d.place(seats, r)
+	return d.serveAgain(ctx, seats, r)
 }
 
-// serveAgain waits until hosts serve a release. It waits neither for other hosts, which may be gone, nor for requests that
+// serveAgain waits until seats serve a release. It waits neither for other hosts, which may be gone, nor for requests that
 // the slots from before still have.
-func (d *deployer) serveAgain(ctx context.Context, hosts []string, r state.Release) error {
+func (d *deployer) serveAgain(ctx context.Context, seats []state.Seat, r state.Release) error {
 	err := d.reach(ctx, func(a state.Actual) bool {
-		return !slices.ContainsFunc(hosts, func(h string) bool { return !d.serves(a, h, r.ID) })
+		return !slices.ContainsFunc(seats, func(s state.Seat) bool { return !d.serves(a, s, r.ID) })
 	})
 	if err != nil {
-		return fmt.Errorf("switch %s back to release %s: %w", strings.Join(hosts, ", "), r, err)
+		return fmt.Errorf("switch %s back to release %s: %w", d.list(seats...), r, err)
 	}
-	d.job.Logf("%s: back on release %s", strings.Join(hosts, ", "), r)
+	d.job.Logf("%s: back on release %s", d.list(seats...), r)
 	return nil
 }

@@ -183,12 +183,12 @@ func TestAbortDuringPromotionIsQuick(t *testing.T) {
 	done := make(chan sdktest.Result)
 	body := s.body(artifact2)
 	go func() { done <- s.deployBody(t.Context(), artifact2, body) }()
-	s.eventually("web-1 serves the release and drains", func() bool { return s.actual().Hosts["web-1"].Sessions > 0 })
+	s.eventually("web-1 serves the release and drains", func() bool { return s.actual().Seats[seat("web-1")].Sessions > 0 })
 	installed := len(s.fake.Playbooks())
 	s.order(t, "abort")
 	s.eventually("production serves the former release", func() bool {
 		a, d := s.actual(), s.desired()
-		return d.Phase == state.PhaseAborting && s.serving("web-1") == artifact1 && a.Hosts["web-1"].Up && a.Hosts["web-1"].Slot == d.Hosts["web-1"].Slot
+		return d.Phase == state.PhaseAborting && s.serving("web-1") == artifact1 && a.Seats[seat("web-1")].Up && a.Seats[seat("web-1")].Slot == d.Seats[seat("web-1")].Slot
 	})
 	expect(t, "playbooks for the way back", len(s.fake.Playbooks()), installed)
 	release()
@@ -206,7 +206,7 @@ func TestDeadCanaryDoesNotKeepProductionBack(t *testing.T) {
 	s := newSite(t, twoProduction)
 	s.mustDeploy(artifact1)
 	s.mustDeploy(artifact2)
-	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
+	s.stop("canary-1-" + s.desired().Seats[seat("canary-1")].Slot)
 	s.fake.OnPlaybook = func(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 		if slices.Contains(p.Hosts, "canary-1") {
 			return []sdk.TaskResult{{Host: "canary-1", Task: "Connect", Status: "unreachable", Message: "no route to host"}}, errors.New("1 host unreachable")

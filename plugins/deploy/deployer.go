@@ -23,17 +23,17 @@ type deployer struct {
 	id   string // identity of the agent that this plugin would install
 
 	router     sdk.Host
-	production []string
-	canary     []string
+	production []state.Seat
+	canary     []state.Seat
 
 	want    state.Desired
 	version int64 // of want in the shared state
 
-	good     string                     // the good release when this deploy began
-	previous map[string]state.Placement // what hosts served before this deploy switched them; it still runs there
-	away     map[string]string          // hosts that cannot be reached and are left out, with the reason
-	since    int64                      // version of the last order before this deploy
-	ordered  atomic.Bool                // an operator ordered an abort
+	good     string                         // the good release when this deploy began
+	previous map[state.Seat]state.Placement // what seats served before this deploy switched them; it still runs there
+	away     map[string]string              // hosts that cannot be reached and are left out, with the reason
+	since    int64                          // version of the last order before this deploy
+	ordered  atomic.Bool                    // an operator ordered an abort
 }
 
 // newDeployer reads the hosts and the desired state.
@@ -49,17 +49,17 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 	if err != nil {
 		return nil, err
 	}
-	d := &deployer{c: c, job: job, name: name, id: id, previous: map[string]state.Placement{}, away: map[string]string{}}
+	d := &deployer{c: c, job: job, name: name, id: id, previous: map[state.Seat]state.Placement{}, away: map[string]string{}}
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range hosts {
 		if h.Has(state.PoolProduction) {
-			d.production = append(d.production, string(h.Name))
+			d.production = append(d.production, state.Seat{Host: string(h.Name), Pool: state.PoolProduction})
 		}
 		if h.Has(state.PoolCanary) {
-			d.canary = append(d.canary, string(h.Name))
+			d.canary = append(d.canary, state.Seat{Host: string(h.Name), Pool: state.PoolCanary})
 		}
 		if h.Has(roleRouter) {
 			if d.router.Name != "" {
@@ -68,30 +68,56 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 			d.router = h
 		}
 	}
-	slices.Sort(d.production)
-	slices.Sort(d.canary)
+	for _, seats := range [][]state.Seat{d.production, d.canary} {
+		slices.SortFunc(seats, func(x, y state.Seat) int { return strings.Compare(x.Host, y.Host) })
+	}
 	if d.router.Name == "" || len(d.production) == 0 {
 		return nil, sdk.Failf("the environment needs a host of the role router and one of the role production")
 	}
 	return d, d.read(ctx)
 }
 
-func (d *deployer) split(hosts []string) (canary, production []string) {
-	for _, h := range hosts {
-		if d.want.Hosts[h].Pool == state.PoolCanary {
-			canary = append(canary, h)
+// split returns the seats of each pool, in their order.
+func split(seats []state.Seat) (canary, production []state.Seat) {
+	for _, s := range seats {
+		if s.Pool == state.PoolCanary {
+			canary = append(canary, s)
 		} else {
-			production = append(production, h)
+			production = append(production, s)
 		}
 	}
 	return canary, production
 }
 
-func (d *deployer) all() []string { return slices.Concat(d.canary, d.production) }
+func (d *deployer) all() []state.Seat { return slices.Concat(d.canary, d.production) }
 
-// present returns those of the hosts that are not left out.
-func (d *deployer) present(hosts []string) []string {
-	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return d.away[h] != "" })
+// present returns those of the seats that are not left out.
+func (d *deployer) present(seats []state.Seat) []state.Seat {
+	return slices.DeleteFunc(slices.Clone(seats), func(s state.Seat) bool { return d.away[s.Host] != "" })
+}
+
+// hosts are those of seats, each once.
+func hosts(seats []state.Seat) []sdk.HostName {
+	var names []sdk.HostName
+	for _, s := range seats {
+		if name := sdk.HostName(s.Host); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// list names seats for people: by their hosts, and by their pools where a host has both.
+func (d *deployer) list(seats ...state.Seat) string {
+	var names []string
+	for _, s := range seats {
+		name := s.Host
+		if slices.Contains(d.canary, state.Seat{Host: s.Host, Pool: state.PoolCanary}) && slices.Contains(d.production, state.Seat{Host: s.Host, Pool: state.PoolProduction}) {
+			name += " (" + s.Pool + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // everywhere says where a release serves that serves wherever it can.

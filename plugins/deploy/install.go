@@ -12,24 +12,24 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
-// serves reports whether a host serves a release and is healthy.
-func (d *deployer) serves(a state.Actual, host, id string) bool {
-	p, h := d.want.Hosts[host], a.Hosts[host]
+// serves reports whether a seat serves a release and is healthy.
+func (d *deployer) serves(a state.Actual, s state.Seat, id string) bool {
+	p, h := d.want.Seats[s], a.Seats[s]
 	return id != "" && p.Release == id && h.Slot == p.Slot && h.Up
 }
 
-// notServing returns the hosts that do not serve a release.
-func (d *deployer) notServing(ctx context.Context, hosts []string, id string) ([]string, error) {
+// notServing returns the seats that do not serve a release.
+func (d *deployer) notServing(ctx context.Context, seats []state.Seat, id string) ([]state.Seat, error) {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return d.serves(a, h, id) }), nil
+	return slices.DeleteFunc(slices.Clone(seats), func(s state.Seat) bool { return d.serves(a, s, id) }), nil
 }
 
-// install puts a release into the idle slots of hosts, all in parallel, and starts it there. It does not touch the
-// slots that serve. It returns the hosts that have the release now: all but those that cannot be reached.
-func (d *deployer) install(ctx context.Context, hosts []string, r state.Release) ([]string, error) {
+// install puts a release into the idle slots of seats of one pool, all in parallel, and starts it there. It does not touch the
+// slots that serve. It returns the seats that have the release now: all but those that cannot be reached.
+func (d *deployer) install(ctx context.Context, seats []state.Seat, r state.Release) ([]state.Seat, error) {
 	vars := map[string]any{
 		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
 		"release_command": r.Command, "release_health": map[string]any{
@@ -37,7 +37,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 			"timeout": r.Health.Timeout.Seconds(), "grace": r.Health.Grace.Seconds(),
 			"command": r.Health.Command, "stays_up": r.Health.StaysUp.Seconds(),
 		}, "release_user": r.User, "release_sandbox": r.Sandbox,
-		"release_slots": d.slots(hosts, state.Placement.Idle), "release_programs": d.units(hosts, r),
+		"release_slots": d.slots(seats, state.Seat.Idle), "release_programs": d.units(seats, r),
 	}
 	// Archive and variables in the manifest belong to this release only if the identity matches. Otherwise the release is
 	// an older one, which the hosts have complete.
@@ -51,17 +51,17 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		maps.Copy(environment, d.c.Service.Environment)
 		vars["release_environment"] = environment
 	}
-	for _, h := range hosts {
-		if d.previous[h].Slot == d.want.Hosts[h].Idle() {
-			delete(d.previous, h) // it is replaced now
+	for _, s := range seats {
+		if d.previous[s].Slot == s.Idle(d.want.Seats[s]) {
+			delete(d.previous, s) // it is replaced now
 		}
 	}
-	d.job.Logf("installing release %s in the idle slot of %s", r, strings.Join(hosts, ", "))
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: vars})
+	d.job.Logf("installing release %s in the idle slot of %s", r, d.list(seats...))
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: vars})
 	switch {
 	case err == nil:
 		d.did(d.due(r), r.ID)
-		return hosts, nil
+		return seats, nil
 	case cancelled(ctx, err):
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (d *deployer) install(ctx context.Context, hosts []string, r state.Release)
 		return nil, d.explain(results, err)
 	}
 	d.leaveOut(away, r)
-	return d.present(hosts), nil
+	return d.present(seats), nil
 }
 
 // unreachable returns the hosts that could not be reached, with the reason, if nothing else went wrong and production can
@@ -85,7 +85,7 @@ func (d *deployer) unreachable(results []sdk.TaskResult) map[string]string {
 			away[string(r.Host)], _, _ = strings.Cut(orElse(r.Message, "unreachable"), "\n")
 		}
 	}
-	left := slices.DeleteFunc(d.present(d.production), func(h string) bool { return away[h] != "" })
+	left := slices.DeleteFunc(d.present(d.production), func(s state.Seat) bool { return away[s.Host] != "" })
 	if len(left) == 0 {
 		return nil
 	}
@@ -98,9 +98,13 @@ func (d *deployer) leaveOut(away map[string]string, r state.Release) {
 	var reasons []string
 	for _, h := range slices.Sorted(maps.Keys(away)) {
 		d.job.Warnf("%s cannot be reached and is left out: it gets no requests until a later run brings release %s to it", h, r)
-		d.want.Hosts[h] = state.Placement{Pool: d.want.Hosts[h].Pool}
+		for _, s := range d.all() {
+			if s.Host == h {
+				d.want.Seats[s] = state.Placement{}
+				delete(d.previous, s)
+			}
+		}
 		d.away[h] = away[h]
-		delete(d.previous, h)
 		reasons = append(reasons, h+": "+away[h])
 	}
 	d.job.Metric(sdk.Metric{Name: "hosts left out", Value: float64(len(away)), Detail: strings.Join(reasons, "; ")})
@@ -143,54 +147,61 @@ func (d *deployer) explain(results []sdk.TaskResult, err error) error {
 	return errors.New(strings.Join(reasons, "; "))
 }
 
-func (d *deployer) slots(hosts []string, slot func(state.Placement) string) map[string]string {
+// slots tells a slot of each seat by its host. Where the seats have a host twice, that of production is told if there is one.
+func (d *deployer) slots(seats []state.Seat, slot func(state.Seat, state.Placement) string) map[string]string {
 	m := map[string]string{}
-	for _, h := range hosts {
-		m[h] = slot(d.want.Hosts[h])
+	for _, s := range seats {
+		if name := slot(s, d.want.Seats[s]); name != "" || m[s.Host] == "" {
+			m[s.Host] = name
+		}
 	}
 	return m
 }
 
-// place wants hosts to serve from their idle slots, where install has put the release.
-func (d *deployer) place(hosts []string, r state.Release) {
-	for _, h := range hosts {
-		p := d.want.Hosts[h]
-		if _, switched := d.previous[h]; !switched {
-			d.previous[h] = p
+// serving is the slot of a seat that serves; empty when none does.
+func serving(_ state.Seat, p state.Placement) string { return p.Slot }
+
+// place wants seats to serve from their idle slots, where install has put the release.
+func (d *deployer) place(seats []state.Seat, r state.Release) {
+	for _, s := range seats {
+		p := d.want.Seats[s]
+		if _, switched := d.previous[s]; !switched {
+			d.previous[s] = p
 		}
-		d.want.Hosts[h] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: r.ID}
+		d.want.Seats[s] = state.Placement{Slot: s.Idle(p), Release: r.ID}
 	}
 }
 
-// switchTo switches hosts to their idle slots, and waits until the router has settled.
-func (d *deployer) switchTo(ctx context.Context, hosts []string, r state.Release) error {
-	d.place(hosts, r)
-	if err := d.settle(ctx, hosts); err != nil {
-		return fmt.Errorf("switch %s to release %s: %w", strings.Join(hosts, ", "), r, err)
+// switchTo switches seats to their idle slots, and waits until the router has settled.
+func (d *deployer) switchTo(ctx context.Context, seats []state.Seat, r state.Release) error {
+	d.place(seats, r)
+	if err := d.settle(ctx, seats); err != nil {
+		return fmt.Errorf("switch %s to release %s: %w", d.list(seats...), r, err)
 	}
-	d.job.Logf("%s: now on release %s", strings.Join(hosts, ", "), r)
+	d.job.Logf("%s: now on release %s", d.list(seats...), r)
 	return nil
 }
 
-// rollOut makes hosts serve a release: canary hosts together, production hosts one by one.
-func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release) error {
-	if len(hosts) == 0 {
-		return nil
-	}
-	hosts, err := d.install(ctx, hosts, r)
-	if err != nil {
-		return err
-	}
-	canary, rest := d.split(hosts)
-	if len(canary) > 0 {
-		if err := d.switchTo(ctx, canary, r); err != nil {
+// rollOut makes seats serve a release: those of the canary together, those of production one by one.
+func (d *deployer) rollOut(ctx context.Context, seats []state.Seat, r state.Release) error {
+	canary, production := split(seats)
+	for _, pool := range [][]state.Seat{canary, production} {
+		if len(pool) == 0 {
+			continue
+		}
+		ready, err := d.install(ctx, pool, r)
+		if err != nil {
 			return err
 		}
-	}
-	for i, h := range rest {
-		d.job.Progress(float64(i), float64(len(rest)), h)
-		if err := d.switchTo(ctx, []string{h}, r); err != nil {
-			return err
+		together := 1
+		if pool[0].Pool == state.PoolCanary {
+			together = len(pool)
+		}
+		for some := range slices.Chunk(ready, together) {
+			d.job.Progress(float64(slices.Index(ready, some[0])), float64(len(ready)), d.list(some...))
+			if err := d.switchTo(ctx, some, r); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -199,12 +210,17 @@ func (d *deployer) rollOut(ctx context.Context, hosts []string, r state.Release)
 // cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
 func (d *deployer) cleanUp(ctx context.Context) {
 	clear(d.previous)
-	hosts, protect := d.present(d.all()), slices.Sorted(maps.Keys(d.want.Releases))
+	seats, protect, all := d.present(d.all()), slices.Sorted(maps.Keys(d.want.Releases)), map[string][]string{}
+	for _, s := range seats {
+		if slot := d.want.Seats[s].Slot; slot != "" {
+			all[s.Host] = append(all[s.Host], slot)
+		}
+	}
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
+	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
-		"release_slots":   d.slots(hosts, func(p state.Placement) string { return p.Slot }),
-		"release_protect": protect, "release_id": r.ID, "release_programs": d.units(nil, r),
+		"release_slots": d.slots(seats, serving), "release_serving": all,
+		"release_protect": protect, "release_id": r.ID, "release_programs": d.units(seats, r),
 	}})
 	if err != nil && !cancelled(ctx, err) {
 		d.job.Warnf("the old slots could not be stopped: %v", err)

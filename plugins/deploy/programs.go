@@ -117,29 +117,28 @@ func (d *deployer) did(tasks []string, id string) {
 	}
 }
 
-// units are the programs of a release as the role release wants them, each with the hosts on which it runs: a task on the
-// first of the hosts that get the release, if it is due, and a schedule on the first of production.
-func (d *deployer) units(hosts []string, r state.Release) []map[string]any {
+// units are the programs of a release in some seats as the role release wants them, each with the hosts on which it runs: a
+// task on the first of them, if it is due, and a schedule on the first of production.
+func (d *deployer) units(seats []state.Seat, r state.Release) []map[string]any {
 	units, due, production := []map[string]any{}, d.due(r), d.present(d.production)
 	one := production[:min(1, len(production))]
 	for _, p := range r.Programs {
-		on, count := one, 1
+		on := one
 		switch {
 		case p.Kind == state.Task && slices.Contains(due, p.Name):
-			on = hosts[:min(1, len(hosts))]
+			on = seats[:min(1, len(seats))]
 		case p.Kind == state.Task:
 			continue
 		case p.Kind == state.Process:
-			count = p.Count
-			on = map[string][]string{"all": d.all(), "one": one, state.PoolProduction: d.production, state.PoolCanary: d.canary}[p.Hosts]
+			on = map[string][]state.Seat{"all": seats, "one": one, state.PoolProduction: d.production, state.PoolCanary: d.canary}[p.Hosts]
 		}
-		for i := range count {
-			name := p.Name
-			if count > 1 {
-				name = fmt.Sprintf("%s-%d", p.Name, i+1)
-			}
+		here := hosts(slices.DeleteFunc(slices.Clone(on), func(s state.Seat) bool { return !slices.Contains(seats, s) }))
+		if len(here) == 0 {
+			continue
+		}
+		for _, name := range p.Names() {
 			units = append(units, map[string]any{
-				"kind": p.Kind, "name": name, "command": p.Command, "hosts": slices.Clone(on), "stop_signal": orElse(p.StopSignal, "SIGTERM"),
+				"kind": p.Kind, "name": name, "command": p.Command, "hosts": here, "stop_signal": orElse(p.StopSignal, "SIGTERM"),
 				"stop_timeout": p.StopTimeout, "timeout": p.Timeout, "calendar": p.Calendar,
 			})
 		}

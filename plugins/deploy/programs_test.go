@@ -52,7 +52,7 @@ func TestPrograms(t *testing.T) {
 	s.manifest += programs
 	s.mustDeploy(artifact1)
 	want := []string{
-		"install migrate canary-1", "install report web-1", // on the canary
+		"install migrate canary-1",                                                                                    // on the canary
 		"install worker-1 web-1,web-2", "install worker-2 web-1,web-2", "install index web-1", "install report web-1", // in production
 		"settle report web-1",
 	}
@@ -108,7 +108,7 @@ func TestWithoutHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"production/web-1-a", "production/web-1-b", "canary/canary-1-a", "canary/canary-1-b"} {
+	for _, name := range []string{"production/web-1-a", "production/web-1-b", "canary/canary-1-c", "canary/canary-1-d"} {
 		if servers[name].Admin != haproxy.Maintenance {
 			t.Errorf("%s: %+v", name, servers[name])
 		}

@@ -19,9 +19,9 @@ func TestSplitWithHostsDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, twoProduction)
 	s.mustDeploy(artifact1)
-	s.stop("web-1-" + s.desired().Hosts["web-1"].Slot)
+	s.stop("web-1-" + s.desired().Seats[seat("web-1")].Slot)
 	s.expectSplit(300, 200, 100) // from the first request on: requests for web-1 go to web-2
-	s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
+	s.stop("canary-1-" + s.desired().Seats[seat("canary-1")].Slot)
 	s.expectSplit(300, 300, 0) // the first reaches production through the rescue server
 }
 
@@ -223,7 +223,7 @@ func TestGuardClosesFaultyCanary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
-	if err := s.start("canary-1", s.desired().Hosts["canary-1"].Slot, faulty); err != nil {
+	if err := s.start("canary-1", s.desired().Seats[seat("canary-1")].Slot, faulty); err != nil {
 		t.Fatal(err)
 	}
 	defer s.load()()
@@ -239,10 +239,10 @@ func TestUnhealthySlotGetsNoTraffic(t *testing.T) {
 	s := newSite(t, oneEach)
 	s.mustDeploy(artifact1)
 	d := s.desired()
-	p := d.Hosts["web-1"]
-	d.Hosts["web-1"] = state.Placement{Pool: p.Pool, Slot: p.Idle(), Release: p.Release} // nothing runs there
+	p := d.Seats[seat("web-1")]
+	d.Seats[seat("web-1")] = state.Placement{Slot: seat("web-1").Idle(p), Release: p.Release} // nothing runs there
 	s.fake.SetState(state.KeyDesired, state.Encode(d))
-	s.eventually("the problem is reported", func() bool { return s.actual().Hosts["web-1"].Problem != "" })
+	s.eventually("the problem is reported", func() bool { return s.actual().Seats[seat("web-1")].Problem != "" })
 	s.expectSplit(30, 20, 10)
 }
 

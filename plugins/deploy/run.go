@@ -45,6 +45,12 @@ func (d *deployer) deploy(ctx context.Context, r state.Release) error {
 	work, stop := d.obey(ctx)
 	defer stop()
 	err := d.advance(ctx, work, r)
+	if err == nil { // an order may have come with the last step
+		var o state.Order
+		if o, err = d.lastOrder(ctx); o.Action == state.OrderAbort {
+			d.ordered.Store(true)
+		}
+	}
 	var bad *refusedError
 	switch {
 	case d.ordered.Load():
@@ -87,7 +93,7 @@ func (d *deployer) advance(ctx, work context.Context, r state.Release) error {
 	}
 	d.want.Releases[r.ID] = r
 	d.want.Candidate, d.want.Phase = r.ID, state.PhaseCanary
-	canary, production := d.split(lacking)
+	canary, production := split(lacking)
 	if err := d.rollOut(work, canary, r); err != nil {
 		return &refusedError{err}
 	}
@@ -162,8 +168,8 @@ func (d *deployer) hold(ctx context.Context, r state.Release, why string) error 
 	return sdk.Failf("%s; release %s is held on the canary: continue with `troop deploy promote`, go back with `troop deploy abort`", why, r)
 }
 
-// repair makes hosts that lack the good release serve it, and restores the weights.
-func (d *deployer) repair(ctx context.Context, lacking []string, r state.Release) error {
+// repair makes seats that lack the good release serve it, and restores the weights.
+func (d *deployer) repair(ctx context.Context, lacking []state.Seat, r state.Release) error {
 	a, err := d.readActual(ctx)
 	if err != nil {
 		return err
@@ -188,22 +194,22 @@ func (d *deployer) repair(ctx context.Context, lacking []string, r state.Release
 	return nil
 }
 
-// promote makes the production hosts that lack the candidate serve it. It stops when the agent closes the canary, unless no
+// promote makes the seats of production that lack the candidate serve it. It stops when the agent closes the canary, unless no
 // canary host is there: then the agent closed it because the host died, which says nothing of the candidate.
-func (d *deployer) promote(ctx context.Context, hosts []string, r state.Release) error {
+func (d *deployer) promote(ctx context.Context, seats []state.Seat, r state.Release) error {
 	d.want.Phase = state.PhasePromoting
 	if err := d.write(ctx); err != nil {
 		return err
 	}
-	if len(hosts) > 0 {
+	if len(seats) > 0 {
 		var err error
-		if hosts, err = d.install(ctx, hosts, r); err != nil {
+		if seats, err = d.install(ctx, seats, r); err != nil {
 			return err
 		}
 	}
-	for i, h := range hosts {
-		d.job.Progress(float64(i), float64(len(hosts)), h)
-		if err := d.switchTo(ctx, []string{h}, r); err != nil {
+	for i, s := range seats {
+		d.job.Progress(float64(i), float64(len(seats)), d.list(s))
+		if err := d.switchTo(ctx, []state.Seat{s}, r); err != nil {
 			return err
 		}
 		a, err := d.readActual(ctx)
@@ -229,6 +235,6 @@ func (d *deployer) rest(ctx context.Context, w state.Weights) error {
 	d.want.OpenCanary(time.Now().UTC())
 	d.want.Forget()
 	return d.reach(ctx, func(a state.Actual) bool {
-		return !slices.ContainsFunc(d.all(), func(h string) bool { return a.Hosts[h].Up && !a.Hosts[h].Settled })
+		return !slices.ContainsFunc(d.all(), func(s state.Seat) bool { return a.Seats[s].Up && !a.Seats[s].Settled })
 	})
 }

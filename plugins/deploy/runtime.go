@@ -51,9 +51,9 @@ func (d *deployer) checkRuntime(ctx context.Context, r state.Release) error {
 	if built == "" && len(d.c.Service.Runtime) == 0 {
 		return nil
 	}
-	hosts := d.present(d.all())
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
-		"release_step": "runtime", "release_service": d.name, "release_slots": d.slots(hosts, state.Placement.Idle), "release_runtime": need.program,
+	seats := d.present(d.all())
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: map[string]any{
+		"release_step": "runtime", "release_service": d.name, "release_slots": d.slots(seats, state.Seat.Idle), "release_runtime": need.program,
 	}})
 	if err != nil && (cancelled(ctx, err) || len(d.unreachable(results)) == 0) {
 		return d.orExplained(ctx, results, err)

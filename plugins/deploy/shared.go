@@ -32,15 +32,11 @@ func (d *deployer) read(ctx context.Context) error {
 		d.want.Releases = map[string]state.Release{}
 	}
 	d.good = d.want.Good
-	hosts := map[string]state.Placement{}
-	for pool, names := range map[string][]string{state.PoolProduction: d.production, state.PoolCanary: d.canary} {
-		for _, n := range names {
-			p := d.want.Hosts[n]
-			p.Pool = pool
-			hosts[n] = p
-		}
+	seats := map[state.Seat]state.Placement{}
+	for _, s := range d.all() {
+		seats[s] = d.want.Seats[s]
 	}
-	d.want.Hosts = hosts
+	d.want.Seats = seats
 	last, err := d.entry(ctx, state.KeyOrder)
 	d.since = last.Version
 	return err
@@ -158,11 +154,11 @@ func (d *deployer) freshTraffic(ctx context.Context) (traffic.Reading, error) {
 	return traffic.Reading{}, fmt.Errorf("the agent on %s does not report; see: journalctl -u 'troop-agent@*' on that host", d.router.Name)
 }
 
-// settle writes the desired state, and waits until the router has done everything that concerns some hosts: another host
+// settle writes the desired state, and waits until the router has done everything that concerns some seats: another host
 // may be gone.
-func (d *deployer) settle(ctx context.Context, hosts []string) error {
+func (d *deployer) settle(ctx context.Context, seats []state.Seat) error {
 	return d.reach(ctx, func(a state.Actual) bool {
-		return !slices.ContainsFunc(hosts, func(h string) bool { return !a.Hosts[h].Settled })
+		return !slices.ContainsFunc(seats, func(s state.Seat) bool { return !a.Seats[s].Settled })
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,15 @@ type site struct {
 
 var siteNumber atomic.Int32
 
+// seat is that of a host with one pool, which its name says.
+func seat(host string) state.Seat {
+	if strings.HasPrefix(host, "canary-") {
+		return state.Seat{Host: host, Pool: state.PoolCanary}
+	}
+	return state.Seat{Host: host, Pool: state.PoolProduction}
+}
+
+// newSite makes a site of hosts with their roles, which spaces separate.
 func newSite(t testing.TB, roles map[string]string) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "site") //nolint:usetesting // t.TempDir is too long for the path of a socket
@@ -84,8 +94,14 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	s.hostvars = map[string]any{}
 	for name, role := range roles {
 		s.ip[name] = fmt.Sprintf("%s.%d", net24, 10+len(s.ip))
-		s.fake.Hosts = append(s.fake.Hosts, sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]})
-		groups[role] = append(groups[role], name)
+		h := sdk.Host{Name: sdk.HostName(name), Role: role, Address: s.ip[name], PrivateAddress: s.ip[name]}
+		if several := strings.Fields(role); len(several) > 1 {
+			h.Role, h.Roles = several[0], several
+		}
+		s.fake.Hosts = append(s.fake.Hosts, h)
+		for role := range strings.FieldsSeq(role) {
+			groups[role] = append(groups[role], name)
+		}
 		s.hostvars[name] = map[string]string{"troop_private_address": s.ip[name]}
 	}
 	bind := net24 + ".2:21080"
@@ -276,8 +292,9 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	}
 	for _, h := range p.Hosts {
 		if p.Vars["release_step"] == "settle" {
-			for _, slot := range []string{"a", "b"} {
-				if slot != slots[string(h)] {
+			all, _ := p.Vars["release_serving"].(map[string]any)[string(h)].([]any)
+			for _, slot := range []string{"a", "b", "c", "d"} {
+				if !slices.Contains(all, any(slot)) {
 					s.stop(string(h) + "-" + slot)
 				}
 			}

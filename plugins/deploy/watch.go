@@ -188,11 +188,10 @@ func (d *deployer) guard(ctx context.Context, before traffic.Sample, r state.Rel
 
 // restarts is how often systemd has started the release on the canary hosts again, because it ended by itself.
 func (d *deployer) restarts(ctx context.Context) (n int64, err error) {
-	hosts := d.present(d.canary)
-	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: sdk.HostNames(hosts...), Vars: map[string]any{
-		"release_step": "restarts", "release_service": d.name,
-		"release_slots":    d.slots(hosts, func(p state.Placement) string { return p.Slot }),
-		"release_programs": d.units(nil, d.want.Releases[d.want.Candidate]),
+	seats := d.present(d.canary)
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: map[string]any{
+		"release_step": "restarts", "release_service": d.name, "release_slots": d.slots(seats, serving),
+		"release_programs": d.units(seats, d.want.Releases[d.want.Candidate]),
 	}})
 	if err != nil {
 		return 0, d.orExplained(ctx, results, err)

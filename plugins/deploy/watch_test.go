@@ -209,8 +209,8 @@ func TestHotfixPastADeadCanary(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, twoProduction)
 			s.mustDeploy(artifact1)
-			s.stop("canary-1-" + s.desired().Hosts["canary-1"].Slot)
-			s.eventually("the router finds canary-1 down", func() bool { return !s.actual().Hosts["canary-1"].Up })
+			s.stop("canary-1-" + s.desired().Seats[seat("canary-1")].Slot)
+			s.eventually("the router finds canary-1 down", func() bool { return !s.actual().Seats[seat("canary-1")].Up })
 			// The host's death has closed the canary, which says nothing of the hotfix.
 			s.fake.Publish(sdk.Event{Host: "canary-1", Role: state.PoolCanary, Severity: sdk.Alert, Kind: "host.gone", Summary: "it died"})
 			s.eventually("the agent closes the canary", func() bool { return s.actual().Closed != nil })
@@ -238,7 +238,7 @@ func TestHotfixPastADeadCanary(t *testing.T) {
 			expect(t, "web-1", s.serving("web-1"), want.serves)
 			expect(t, "web-2", s.serving("web-2"), want.serves)
 			// The host returns as it was. The router keeps it out, until a run brings it back.
-			if err := s.start("canary-1", "a", artifact1); err != nil {
+			if err := s.start("canary-1", "c", artifact1); err != nil {
 				t.Fatal(err)
 			}
 			expect(t, "canary-1", s.serving("canary-1"), "")
@@ -258,8 +258,8 @@ func TestHostsAwayAreLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, twoProduction)
 	s.mustDeploy(artifact1)
-	s.stop("web-2-" + s.desired().Hosts["web-2"].Slot)
-	s.eventually("the router finds web-2 down", func() bool { return !s.actual().Hosts["web-2"].Up })
+	s.stop("web-2-" + s.desired().Seats[seat("web-2")].Slot)
+	s.eventually("the router finds web-2 down", func() bool { return !s.actual().Seats[seat("web-2")].Up })
 	s.cutOff("web-2")
 	r := s.deploy(artifact2)
 	if log := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(log, "web-2 cannot be reached and is left out") {

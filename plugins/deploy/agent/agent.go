@@ -46,7 +46,7 @@ type Config struct {
 // the agent still repairs what departs from that.
 //
 // Goroutines: follow (desired state), listen (alerts), count, guard, certificate, report (actual, traffic), and
-// steps, which alone places hosts. All share what mu guards.
+// steps, which alone places seats. All share what mu guards.
 type agent struct {
 	conf    Config
 	job     *sdk.Job
@@ -135,7 +135,7 @@ func poke(c chan struct{}) {
 	}
 }
 
-// steps places hosts and keeps the weights, quickly while hosts move.
+// steps places seats and keeps the weights, quickly while hosts move.
 func (a *agent) steps(ctx context.Context) {
 	problem := ""
 	for ctx.Err() == nil {
@@ -164,9 +164,9 @@ func (a *agent) step(ctx context.Context) state.Actual {
 		now.Settings, err = a.router.Settings()
 	}
 	if err == nil && m.Version != 0 {
-		now.Hosts, now.Settled, err = a.router.Place(ctx, &m.Desired)
+		now.Seats, now.Settled, err = a.router.Place(ctx, &m.Desired)
 	}
-	for _, h := range now.Hosts {
+	for _, h := range now.Seats {
 		if h.Problem != "" {
 			now.Problem = h.Problem
 		}

@@ -14,14 +14,14 @@ import (
 // guardWindows are the lengths of the windows that the guard judges.
 var guardWindows = []time.Duration{time.Minute, time.Hour}
 
-// listen closes the canary at the first alert of a canary host. Whoever opened the canary knew the alerts from before.
+// listen closes the canary at the first alert that is the canary's. Whoever opened the canary knew the alerts from before.
 func (a *agent) listen(ctx context.Context) error {
 	a.mu.Lock()
 	since := a.memory.Desired.Opened
 	a.mu.Unlock()
 	return a.job.Subscribe(ctx, sdk.EventFilter{Kinds: a.conf.Alerts, Severities: []sdk.Severity{sdk.Alert}, Since: since}, func(e sdk.Event) error {
 		a.mu.Lock()
-		from := a.memory.Desired.Hosts[string(e.Host)].Pool == state.PoolCanary || e.Role == state.PoolCanary
+		from := ofCanary(&a.memory.Desired, e)
 		old := e.Time.Before(a.memory.Desired.Opened)
 		a.mu.Unlock()
 		if from && !old {
@@ -29,6 +29,18 @@ func (a *agent) listen(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// ofCanary reports whether an alert is the canary's. All of a host are that serves for the canary alone; of one that serves for
+// production, too, those are that name a unit of the canary's release.
+func ofCanary(d *state.Desired, e sdk.Event) bool {
+	if _, production := d.Seats[state.Seat{Host: string(e.Host), Pool: state.PoolProduction}]; production {
+		p := d.Seats[state.Seat{Host: string(e.Host), Pool: state.PoolCanary}]
+		unit, _ := e.Data["unit"].(string)
+		return d.Releases[p.Release].Runs(unit, p.Slot)
+	}
+	_, canary := d.Seats[state.Seat{Host: string(e.Host), Pool: state.PoolCanary}]
+	return canary || e.Role == state.PoolCanary
 }
 
 // guard closes a canary that is worse than production by more than chance. It judges windows one after the other: short

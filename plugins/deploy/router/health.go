@@ -15,7 +15,7 @@ import (
 	"github.com/seed-b96de936/troop/plugins/deploy/state"
 )
 
-// tellHealth tells HAProxy what its checks ask of each slot that is to serve: the two slots of a host may hold releases
+// tellHealth tells HAProxy what its checks ask of each slot that is to serve: the slots of a host may hold releases
 // with different paths. A slot that is being retired keeps what it has. The file comes first, as with weights.
 func (r *Router) tellHealth(ctx context.Context, d *state.Desired) error {
 	file := r.paths.health()
@@ -24,12 +24,12 @@ func (r *Router) tellHealth(ctx context.Context, d *state.Desired) error {
 		return err
 	}
 	want := maps.Clone(have)
-	for host, p := range d.Hosts {
+	for seat, p := range d.Seats {
 		h := d.Releases[p.Release].Health
 		if p.Slot == "" || !h.HTTP() {
 			continue
 		}
-		server := host + "-" + p.Slot
+		server := seat.Server(p.Slot)
 		want[server], want[server+"/host"] = h.Path, h.Host
 	}
 	var changed, added []haproxy.Entry

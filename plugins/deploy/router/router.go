@@ -1,4 +1,4 @@
-// Package router brings HAProxy to a desired state: which slot of each host gets requests, and with which weights. It
+// Package router brings HAProxy to a desired state: which slot of each seat gets requests, and with which weights. It
 // runs inside the deploy agent on the router, which is the only writer of HAProxy's run-time state.
 package router
 
@@ -72,9 +72,9 @@ func (r *Router) HaveWeights(ctx context.Context, w state.Weights) (bool, error)
 	return m["canary"] == strconv.Itoa(w.Canary) && m["total"] == strconv.Itoa(w.Production+w.Canary), err
 }
 
-// Place moves every host one step towards its placement, and returns how each stands and whether all have arrived. By
+// Place moves every seat one step towards its placement, and returns how each stands and whether all have arrived. By
 // then, the servers' state is on disk. HAProxy loads a copy of it after a reload.
-func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.HostActual, bool, error) {
+func (r *Router) Place(ctx context.Context, d *state.Desired) (map[state.Seat]state.SeatActual, bool, error) {
 	servers, text, err := r.api.Servers(ctx)
 	if err != nil {
 		return nil, false, err
@@ -87,25 +87,28 @@ func (r *Router) Place(ctx context.Context, d *state.Desired) (map[string]state.
 		return nil, false, err
 	}
 	settled := true
-	result := map[string]state.HostActual{}
-	for name, want := range d.Hosts {
-		h, done := r.placeHost(ctx, servers, name, want, d.Releases[want.Release].Health)
-		h.Pool, h.Settled = want.Pool, done
-		result[name] = h
+	result := map[state.Seat]state.SeatActual{}
+	for seat, want := range d.Seats {
+		h, done := r.placeSeat(ctx, servers, seat, want, d.Releases[want.Release].Health)
+		h.Settled = done
+		result[seat] = h
 		settled = settled && done
 	}
 	return result, settled, nil
 }
 
-// placeHost gives the wanted slot requests first; the other slot loses them only after HAProxy found the wanted one
-// healthy. So the host serves at every moment, and a release that is not healthy never does.
-func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Server, host string, want state.Placement, health state.Health) (state.HostActual, bool) {
-	h := state.HostActual{Slot: want.Slot, Up: want.Slot != "" && !health.HTTP()}
+// placeSeat gives the wanted slot requests first; the other slot loses them only after HAProxy found the wanted one
+// healthy. So the seat serves at every moment, and a release that is not healthy never does.
+func (r *Router) placeSeat(ctx context.Context, servers map[string]haproxy.Server, seat state.Seat, want state.Placement, health state.Health) (state.SeatActual, bool) {
+	h := state.SeatActual{Slot: want.Slot, Up: want.Slot != "" && !health.HTTP()}
 	if want.Slot == "" || !health.HTTP() {
-		a, b := r.retire(ctx, servers, want.Pool+"/"+host+"-a", &h), r.retire(ctx, servers, want.Pool+"/"+host+"-b", &h)
-		return h, a && b
+		settled := true
+		for _, slot := range seat.Slots() {
+			settled = r.retire(ctx, servers, seat.Pool+"/"+seat.Server(slot), &h) && settled
+		}
+		return h, settled
 	}
-	name, other := want.Pool+"/"+host+"-"+want.Slot, want.Pool+"/"+host+"-"+want.Idle()
+	name, other := seat.Pool+"/"+seat.Server(want.Slot), seat.Pool+"/"+seat.Server(seat.Idle(want))
 	s, ok := servers[name]
 	if !ok {
 		h.Problem = "the router does not know " + name + "; configure it again"
@@ -134,7 +137,7 @@ func (r *Router) placeHost(ctx context.Context, servers map[string]haproxy.Serve
 
 // retire takes new requests away from a slot, lets it finish those it has, and then puts it into maintenance. It reports
 // whether the slot is there.
-func (r *Router) retire(ctx context.Context, servers map[string]haproxy.Server, name string, h *state.HostActual) bool {
+func (r *Router) retire(ctx context.Context, servers map[string]haproxy.Server, name string, h *state.SeatActual) bool {
 	s, ok := servers[name]
 	if !ok || s.Admin == haproxy.Maintenance {
 		delete(r.since, name)

@@ -1,5 +1,7 @@
 package state
 
+import "fmt"
+
 // Program is what a release runs beside the process that answers requests. Times are in seconds.
 type Program struct {
 	Kind        ProgramKind `json:"kind"`
@@ -23,3 +25,15 @@ const (
 	Task     ProgramKind = "task"     // once, before the release goes to a pool
 	Schedule ProgramKind = "schedule" // by the calendar, while the release is the good one
 )
+
+// Names are those of a program's units, without the service: one for each of a process.
+func (p Program) Names() []string {
+	if p.Kind != Process || p.Count < 2 {
+		return []string{p.Name}
+	}
+	var names []string
+	for i := range p.Count {
+		names = append(names, fmt.Sprintf("%s-%d", p.Name, i+1))
+	}
+	return names
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -73,6 +74,15 @@ func (r Release) Identity(environment map[string]string) string {
 	hex16 := hex.EncodeToString(sum[:])[:16]
 	archive := strings.TrimPrefix(r.Artifact, "sha256:")
 	return archive[:min(len(archive), 12)] + "-" + hex16
+}
+
+// Runs reports whether a unit is one of the release in a slot.
+func (r Release) Runs(unit, slot string) bool {
+	name, in := strings.CutSuffix(unit, "@"+slot+".service")
+	if name, other := strings.CutPrefix(name, r.Service+"-"); in && other {
+		return slices.ContainsFunc(r.Programs, func(p Program) bool { return slices.Contains(p.Names(), name) })
+	}
+	return in && name == r.Service
 }
 
 // String is the release as people read it: the commit when there is one, and the archive.

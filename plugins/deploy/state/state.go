@@ -20,25 +20,16 @@ const (
 	KeyVerdict = "verdict"
 )
 
-// The pools; the pool of a host is its role.
+// The pools; the pools of a host are among its roles.
 const (
 	PoolProduction = "production"
 	PoolCanary     = "canary"
 )
 
-// Placement says which slot of a host serves, and which release is in it. An empty slot: the host serves nothing.
+// Placement says which slot of a seat serves, and which release is in it. An empty slot: nothing serves there.
 type Placement struct {
-	Pool    string `json:"pool"`
-	Slot    string `json:"slot,omitempty"` // a or b
+	Slot    string `json:"slot,omitempty"`
 	Release string `json:"release,omitempty"`
-}
-
-// Idle is the slot that does not serve.
-func (p Placement) Idle() string {
-	if p.Slot == "a" {
-		return "b"
-	}
-	return "a"
 }
 
 // Phase is how far a deploy has come. In every phase the hosts can serve, and the next deploy, an abort or a rollback
@@ -56,17 +47,39 @@ const (
 
 // Desired is what the router has to do, and what a deploy needs to go on or back.
 type Desired struct {
-	Service    string               `json:"service"`
-	Phase      Phase                `json:"phase"`
-	Weights    Weights              `json:"weights"`
-	Open       bool                 `json:"open"`       // the canary takes its share; false: no traffic
-	Generation int64                `json:"generation"` // counts openings; the agent closes one generation for good
-	Opened     time.Time            `json:"opened,omitzero"`
-	Hosts      map[string]Placement `json:"hosts"`
-	Good       string               `json:"good,omitempty"`    // the release that was promoted last
-	History    []string             `json:"history,omitempty"` // good releases before it, newest first
-	Candidate  string               `json:"candidate,omitempty"`
-	Releases   map[string]Release   `json:"releases"` // all that are named above
+	Service    string             `json:"service"`
+	Phase      Phase              `json:"phase"`
+	Weights    Weights            `json:"weights"`
+	Open       bool               `json:"open"`       // the canary takes its share; false: no traffic
+	Generation int64              `json:"generation"` // counts openings; the agent closes one generation for good
+	Opened     time.Time          `json:"opened,omitzero"`
+	Seats      map[Seat]Placement `json:"seats"`
+	Good       string             `json:"good,omitempty"`    // the release that was promoted last
+	History    []string           `json:"history,omitempty"` // good releases before it, newest first
+	Candidate  string             `json:"candidate,omitempty"`
+	Releases   map[string]Release `json:"releases"` // all that are named above
+}
+
+// UnmarshalJSON also takes hosts with one pool each, which is what there was before.
+func (d *Desired) UnmarshalJSON(b []byte) error {
+	type plain Desired
+	before := struct {
+		*plain
+		Hosts map[string]struct {
+			Pool string `json:"pool"`
+			Placement
+		} `json:"hosts"`
+	}{plain: (*plain)(d)}
+	if err := json.Unmarshal(b, &before); err != nil {
+		return err
+	}
+	for host, p := range before.Hosts {
+		if d.Seats == nil {
+			d.Seats = map[Seat]Placement{}
+		}
+		d.Seats[Seat{Host: host, Pool: p.Pool}] = p.Placement
+	}
+	return nil
 }
 
 // maxHistory is how many releases can be rolled back to.
@@ -101,7 +114,7 @@ func (d *Desired) RolledBack(id string) {
 // Forget drops the releases that nothing names.
 func (d *Desired) Forget() {
 	named := append([]string{d.Good, d.Candidate}, d.History...)
-	for _, p := range d.Hosts {
+	for _, p := range d.Seats {
 		named = append(named, p.Release)
 	}
 	for id := range d.Releases {
@@ -130,24 +143,23 @@ func (d *Desired) Effective(c *Closing) Weights {
 	return w
 }
 
-// HostActual is what the router does with one host.
-type HostActual struct {
-	Pool     string `json:"pool"`
+// SeatActual is what the router does with one seat.
+type SeatActual struct {
 	Slot     string `json:"slot,omitempty"` // the one that gets new requests
 	Up       bool   `json:"up"`
-	Settled  bool   `json:"settled"`            // nothing is left to do for this host
+	Settled  bool   `json:"settled"`            // nothing is left to do for this seat
 	Sessions int    `json:"sessions,omitempty"` // requests that the other slot still finishes
 	Problem  string `json:"problem,omitempty"`
 }
 
 // Actual is what the router does.
 type Actual struct {
-	Desired int64                 `json:"desired"` // version of the desired state that this answers
-	Settled bool                  `json:"settled"` // nothing is left to do for that version
-	Weights Weights               `json:"weights"`
-	Closed  *Closing              `json:"closed,omitempty"` // of the present generation
-	Hosts   map[string]HostActual `json:"hosts"`
-	Problem string                `json:"problem,omitempty"`
+	Desired int64               `json:"desired"` // version of the desired state that this answers
+	Settled bool                `json:"settled"` // nothing is left to do for that version
+	Weights Weights             `json:"weights"`
+	Closed  *Closing            `json:"closed,omitempty"` // of the present generation
+	Seats   map[Seat]SeatActual `json:"seats"`
+	Problem string              `json:"problem,omitempty"`
 	// Settings of its configuration; nil as long as no service has asked for any.
 	Settings *Settings `json:"settings,omitempty"`
 	// Certificate by ACME; nil without one.

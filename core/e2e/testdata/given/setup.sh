@@ -1,6 +1,7 @@
 #!/bin/sh
 # setup.sh KEY makes the server of somebody who has never heard of troop: the packages that the roles need are not there, but
-# in a repository of apt; nginx serves port 8080; the user deploy logs in with KEY and has sudo; sshd has a setting of its own.
+# in a repository of apt; nginx serves port 8080; the user deploy logs in with KEY and has sudo; sshd has a setting of its own; there is
+# an ACME authority.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 cd /srv/debs
@@ -20,3 +21,18 @@ echo "$1" >/home/deploy/.ssh/authorized_keys
 chown deploy: /home/deploy/.ssh/authorized_keys
 echo 'LoginGraceTime 60' >/etc/ssh/sshd_config.d/10-own.conf
 systemctl reload ssh
+
+# The authority asks its own DNS server, which knows every name as this machine.
+install -d /srv/pebble
+mv pebble pebble-challtestsrv key.pem pebble.pem /srv/pebble
+cat >/srv/pebble/config.json <<'END'
+{"pebble": {"listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000", "certificate": "/srv/pebble/pebble.pem",
+  "privateKey": "/srv/pebble/key.pem", "httpPort": 80, "tlsPort": 443, "profiles": {"default": {"description": "for tests", "validityPeriod": 86400}}}}
+END
+unit() {
+	printf '[Service]\nEnvironment=PEBBLE_VA_NOSLEEP=1\nExecStart=%s\n[Install]\nWantedBy=multi-user.target\n' "$2" >/etc/systemd/system/"$1"
+	systemctl --quiet enable --now "$1"
+}
+unit names.service "/srv/pebble/pebble-challtestsrv -defaultIPv4 127.0.0.1 -defaultIPv6 '' -dnsserver 127.0.0.1:8053 -management 127.0.0.1:8055 -http01 '' -https01 '' -tlsalpn01 '' -doh ''"
+unit pebble.service "/srv/pebble/pebble -config /srv/pebble/config.json -dnsserver 127.0.0.1:8053"
+until curl -sk -o /dev/null https://127.0.0.1:14000/dir; do sleep 0.2; done

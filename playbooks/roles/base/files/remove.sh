@@ -53,8 +53,10 @@ for unit in $all; do
 	systemctl --quiet disable --now "$unit" 2>/dev/null || systemctl --quiet stop "$unit" 2>/dev/null || true
 done
 for unit in $units; do
-	case $unit in *@.*) systemctl --quiet stop "system-$(systemd-escape "${unit%%@*}").slice" 2>/dev/null || true ;; esac
+	case $unit in *@*) systemctl --quiet stop "system-$(systemd-escape "${unit%%@*}").slice" 2>/dev/null || true ;; esac
 done
+# A slot that serves nothing has settings all the same.
+for service in $services; do rm -rf "/etc/systemd/system/$service"@?.service.d; done
 for unit in $all $units; do
 	rm -rf "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.d"
 	rm -f "/var/lib/systemd/timers/stamp-$unit"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# /opt/SERVICE/exec SLOT PROGRAM… runs a program with the environment and in the sandbox of the release in a slot, which is a, b,
-# or current: the one that serves. It ends as the program does, and has a terminal if its caller has one.
+# /opt/SERVICE/exec SLOT PROGRAM… runs a program with the environment and in the sandbox of the release in a slot, or in
+# current: the one that serves, in production if the host is in both pools. It ends as the program does, and has a terminal if its
+# caller has one.
 set -eu
 root=${0%/*} slot=$1
 service=${root##*/}

@@ -15,7 +15,7 @@ import time
 
 # What releases write when the unit's sandbox is in their way, and what to do.
 REMEDIES = [
-    (r"(?m)^(?=.*(?:EROFS|[Rr]ead-only file system))(?:.*?/(?:slot-[ab]|releases/[^/\n]+)/app/([\w.-]+))?", lambda m: (
+    (r"(?m)^(?=.*(?:EROFS|[Rr]ead-only file system))(?:.*?/(?:slot-[a-d]|releases/[^/\n]+)/app/([\w.-]+))?", lambda m: (
         f"it writes to its own folder, which is read-only: data = [\"{m[1]}\"] in the service block makes that folder writable"
         if m[1] else "it writes to a read-only file system: it may write to LOG_DIR, STATE_DIR, /tmp and the folders of data in the service block")),
     (r"Unknown system error 97|EAFNOSUPPORT|Address family not supported", lambda _: (

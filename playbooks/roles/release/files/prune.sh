@@ -5,8 +5,8 @@ set -eu
 root=$1 keep=$2
 shift 2
 protected=" $* "
-for slot in a b; do
-  if target=$(readlink "$root/slot-$slot"); then
+for slot in "$root"/slot-?; do
+  if target=$(readlink "$slot"); then
     protected="$protected${target##*/} "
   fi
 done
