@@ -106,7 +106,7 @@ func (s *Server) do(ctx context.Context, v *served, environment, reason string, 
 // are not in it: a build could read them.
 func actingFor(name string) []string {
 	env := slices.DeleteFunc(git.CleanEnv(os.Environ()), func(kv string) bool {
-		return strings.HasPrefix(kv, webhookSecret) || strings.HasPrefix(kv, oidcSecret+"=") || strings.HasPrefix(kv, queueVariable+"=")
+		return strings.HasPrefix(kv, webhookSecret) || strings.HasPrefix(kv, forgeToken) || strings.HasPrefix(kv, oidcSecret+"=") || strings.HasPrefix(kv, queueVariable+"=")
 	})
 	return append(env, "TROOP_USER="+name)
 }

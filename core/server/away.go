@@ -112,6 +112,7 @@ func (s *Server) check(ctx context.Context, j *Job) (over bool, err error) {
 		if err := s.putJob(*j); err != nil {
 			return false, err
 		}
+		s.report(*j, core.Running, "runs on "+j.Worker)
 	}
 	if at.Problem != "" {
 		return true, errors.Join(s.workers.Withdraw(ctx, *j.Ticket), s.drop(ctx, *j, fmt.Errorf("worker %s: %s", j.Worker, at.Problem)))
@@ -120,7 +121,7 @@ func (s *Server) check(ctx context.Context, j *Job) (over bool, err error) {
 	none := unrecorded(err)
 	switch {
 	case err == nil && !r.Ended.IsZero():
-		return true, errors.Join(s.workers.Withdraw(ctx, *j.Ticket), s.takeOut(*j))
+		return true, errors.Join(s.workers.Withdraw(ctx, *j.Ticket), s.over(ctx, *j))
 	case err != nil && !none:
 		return false, err
 	case away != nil:

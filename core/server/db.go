@@ -24,6 +24,7 @@ var (
 	queueBucket    = []byte("queue")    // by sequence number
 	auditBucket    = []byte("audit")    // by sequence number
 	seenBucket     = []byte("seen")     // deliveries of webhooks, by sender and ID
+	reportsBucket  = []byte("reports")  // statuses that a forge is still to hear of, by commit
 	answeredBucket = []byte("answered") // answers of the API, by account, path and Idempotency-Key
 )
 
@@ -44,7 +45,7 @@ func openDB(dir string) (db, error) {
 		return db{}, fmt.Errorf("open %s: %w", file, err)
 	}
 	err = b.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, answeredBucket} {
+		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, reportsBucket, answeredBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

@@ -126,7 +126,8 @@ type world struct {
 	*Server
 	repo, dir, data string
 	url             string
-	leave           func() // ends the server; runs go on
+	more            func(*Options) // of the server; optional
+	leave           func()         // ends the server; runs go on
 }
 
 // newWorld serves a folder, or, with remote, a repository that is mirrored.
@@ -164,11 +165,15 @@ func (w *world) serve(pipeline string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Server, err = Open(w.Context(), Options{
+	o := Options{
 		Pipelines: []string{pipeline}, Data: w.data, Workers: 2, Program: self, Secrets: map[string]string{"SHOP": "hush"},
 		Project: project.Options{Mask: mask.New("sentinel-secret"), Plugins: plugins, Workspaces: w.TempDir()},
 		Note:    func(line string) { w.Log(line) },
-	})
+	}
+	if w.more != nil {
+		w.more(&o)
+	}
+	w.Server, err = Open(w.Context(), o)
 	if err != nil {
 		w.Fatal(err)
 	}

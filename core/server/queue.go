@@ -77,6 +77,7 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 	p, err := project.Load(ctx, file, with)
 	if err != nil {
 		refused := v.refuse(ctx, filepath.Dir(file), o, err)
+		s.report(Job{Pipeline: v.Name, Run: o}, core.Failed, "the manifest cannot be used")
 		return Job{}, errors.Join(userError("the manifest of commit %.9s cannot be used; recorded as run %s: %w", o.Commit, o.ID.Short(), err), refused)
 	}
 	defer func() { _ = p.Files.Close() }()
@@ -113,6 +114,9 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 		_, err = add(tx, auditBucket, a)
 		return err
 	})
+	if err == nil {
+		s.report(j, core.Pending, "waits for its turn")
+	}
 	s.poke()
 	return j, err
 }
@@ -165,6 +169,12 @@ func (s *Server) Work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	telling := make(chan struct{})
+	go func() {
+		defer close(telling)
+		s.tellForges(ctx)
+	}()
+	defer func() { <-telling }()
 	for _, j := range list {
 		switch {
 		case j.Ticket != nil:
@@ -260,6 +270,7 @@ func (s *Server) start(ctx context.Context, j Job) error {
 	if err := s.putJob(j); err != nil {
 		return err
 	}
+	s.report(j, core.Running, "runs")
 	go func() {
 		_ = cmd.Wait() // the record says how it ended
 		s.end(ctx, j)
@@ -338,14 +349,20 @@ func (s *Server) ended(ctx context.Context, j Job) error {
 	if again && err == nil {
 		return s.again(ctx, now)
 	}
-	return errors.Join(err, s.takeOut(now))
+	return errors.Join(err, s.over(ctx, now))
+}
+
+// over takes a job out of the queue whose run has ended.
+func (s *Server) over(ctx context.Context, j Job) error {
+	s.reportEnd(ctx, j)
+	return s.takeOut(j)
 }
 
 // again puts another run into the place of one that was interrupted, if it may.
 func (s *Server) again(ctx context.Context, j Job) error {
 	v, ok := s.pipelines[j.Pipeline]
 	if !ok || j.Ends || j.Again >= mostAgain {
-		return s.takeOut(j)
+		return s.over(ctx, j)
 	}
 	_, err := s.enqueue(ctx, v, request{
 		options: j.Run, by: j.By, again: j.Again + 1, replaces: j.Number, reason: fmt.Sprintf("run %s was interrupted", j.Run.ID.Short()),
@@ -353,7 +370,7 @@ func (s *Server) again(ctx context.Context, j Job) error {
 	if err == nil || s.ctx.Err() != nil {
 		return err // at its end, the server leaves the job to the next one
 	}
-	return errors.Join(err, s.takeOut(j))
+	return errors.Join(err, s.over(ctx, j))
 }
 
 // takeOut takes a job out of the queue.
@@ -380,6 +397,7 @@ func (s *Server) interrupted(ctx context.Context, j Job) (bool, error) {
 
 // drop takes a job that cannot be started out of the queue, and records why.
 func (s *Server) drop(ctx context.Context, j Job, reason error) error {
+	s.report(j, core.Cancelled, reason.Error())
 	err := s.takeOut(j)
 	if v, ok := s.pipelines[j.Pipeline]; ok {
 		err = errors.Join(err, v.refuse(ctx, filepath.Dir(j.Manifest), j.Run, reason))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,9 +68,12 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	o.Secrets = webhookSecrets(os.Environ())
+	o.Secrets, o.Tokens, o.APIs = byPipeline(webhookSecret), byPipeline(forgeToken), byPipeline(forgeAPI)
 	o.OIDC.ClientSecret = os.Getenv(oidcSecret)
 	o.Queue = os.Getenv(queueVariable)
+	for _, token := range o.Tokens {
+		o.Project.Mask.Add(token)
+	}
 	l, err := o.flags.open(ctx, &o)
 	if err != nil {
 		return err
@@ -144,12 +148,17 @@ func stateFolder(name string) (string, error) {
 	return filepath.Join(home, ".local", "state", "troop", name), nil
 }
 
-// webhookSecrets reads the secrets of webhooks from an environment.
-func webhookSecrets(environ []string) map[string]string {
+// of is the value for a pipeline, or for all.
+func of(values map[string]string, pipeline string) string {
+	return cmp.Or(values[variable(pipeline)], values[Everywhere])
+}
+
+// byPipeline reads an environment variable, of which each pipeline may have its own.
+func byPipeline(variableName string) map[string]string {
 	secrets := map[string]string{}
-	for _, kv := range environ {
+	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
-		rest, ok := strings.CutPrefix(name, webhookSecret)
+		rest, ok := strings.CutPrefix(name, variableName)
 		switch {
 		case !ok || value == "":
 		case rest == "":

@@ -43,6 +43,8 @@ type Options struct {
 	PluginDirs []string
 	Project    project.Options
 
+	Tokens  map[string]string // of the forges that hear of the statuses of commits, by the same names
+	APIs    map[string]string // the bases of their APIs
 	Secrets map[string]string // of the webhooks, by the name of the pipeline in capitals, with _ for -; Everywhere: of all others
 	OIDC    OIDC
 	Queue   string // address of the Redis through which workers on other machines get runs; empty: there are none
@@ -50,6 +52,8 @@ type Options struct {
 	Note func(line string)
 
 	flags serveFlags
+
+	reportPause time.Duration // of tests
 }
 
 // arguments are those that each command of the troop program gets.
@@ -102,6 +106,8 @@ type Server struct {
 	metrics   *metrics
 	oidc      *provider
 	workers   *queue.Queue // nil: runs go on here
+	forges    map[string]*forge
+	reported  chan struct{} // there is something to tell them
 
 	noPassword []byte // what a password is compared with when there is none
 	listens    string // host:port
@@ -132,7 +138,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	var err error
 	s := &Server{
 		o: o, pipelines: map[string]*served{}, wake: make(chan struct{}, 1),
-		feeds: map[core.RunID]*feed{}, going: map[uint64]*going{},
+		feeds: map[core.RunID]*feed{}, going: map[uint64]*going{}, forges: map[string]*forge{}, reported: make(chan struct{}, 1),
 	}
 	if s.db, err = openDB(o.Data); err != nil {
 		return nil, err
@@ -157,6 +163,9 @@ func (s *Server) prepare(ctx context.Context) (err error) {
 			return userError("%s and %s are both called %s; a server tells pipelines by their names", cmp.Or(other.Remote, other.file), cmp.Or(v.Remote, v.file), v.Name)
 		}
 		s.pipelines[v.Name] = v
+		if s.forges[v.Name], err = forgeOf(v.Remote, of(s.o.APIs, v.Name), of(s.o.Tokens, v.Name)); err != nil {
+			return err
+		}
 		s.names = append(s.names, v.Name)
 	}
 	slices.Sort(s.names)

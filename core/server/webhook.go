@@ -118,7 +118,7 @@ func (s *Server) delivered(r *http.Request) ([]byte, *served, []byte, error) {
 		return nil, nil, nil, err
 	}
 	name := r.PathValue("pipeline")
-	v, secret := s.pipelines[name], cmp.Or(s.o.Secrets[variable(name)], s.o.Secrets[Everywhere])
+	v, secret := s.pipelines[name], of(s.o.Secrets, name)
 	if v == nil || secret == "" {
 		return nil, nil, nil, errUnsigned
 	}
