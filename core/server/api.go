@@ -115,6 +115,7 @@ func (s *Server) apiRoutes(at string) []route {
 		own("/audit", "List who did what, the newest first", []Act{}, s.apiAudit),
 		post(pipeline+"/runs", "Start a run", Operator, runBody{}, Job{}, s.apiStart),
 		post(run+"/cancel", "Cancel a run", Operator, nil, cancelAnswer{}, s.apiCancel),
+		post(run+"/admit", "Let the run of a fork's pull request begin", Operator, nil, Job{}, s.apiAdmit),
 		post(env+"/approve", "Approve the plan of an environment", Approver, approveBody{}, Act{}, s.apiApprove),
 		post(env+"/flags", "Change a feature flag", Operator, flagChange{}, Act{}, s.apiFlag),
 		post(env+"/alerts", "Acknowledge an alert, or silence some", Operator, alertChange{}, Act{}, s.apiAlert),
@@ -245,6 +246,11 @@ func (s *Server) apiStart(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) apiCancel(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.cancelled(r)
 	return answer(w, cancelAnswer{id}, err)
+}
+
+func (s *Server) apiAdmit(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.admitted(r)
+	return answer(w, j, err)
 }
 
 func (s *Server) apiApprove(w http.ResponseWriter, r *http.Request) error {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -150,5 +151,89 @@ func TestForgeOf(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("gitlab %v: %q, want %q", gitlab, got, want)
 		}
+	}
+}
+
+// TestForks has a stranger's pull request wait until somebody lets it begin.
+func TestForks(t *testing.T) {
+	w := newWorld(t, true)
+	w.free()
+	p, viewer, stranger := w.person("p", Operator), w.person("v", Viewer), w.nobody()
+	w.git("checkout", "-q", "-b", "theirs")
+	w.write("theirs", "theirs")
+	w.git("add", ".")
+	w.git("commit", "-q", "-m", "from a fork")
+	w.git("push", "-q", "origin", "HEAD:refs/pull/7/head", "HEAD:refs/merge-requests/7/head")
+	head := w.git("rev-parse", "HEAD")
+	deliveries := 0
+	github := func(action, fork string) reply {
+		t.Helper()
+		deliveries++
+		body := `{"action":"` + action + `","number":7,"pull_request":{"head":{"sha":"` + head + `","repo":{"full_name":"` + fork + `"}},"base":{"ref":"main","repo":{"full_name":"x/shop"}}}}`
+		return stranger.do(http.MethodPost, "/hooks/github/shop", strings.NewReader(body), map[string]string{
+			"X-GitHub-Event": "pull_request", "X-GitHub-Delivery": fmt.Sprint(deliveries), "X-Hub-Signature-256": "sha256=" + signature("hush", body),
+		})
+	}
+	queued := func() (list []Job) {
+		t.Helper()
+		list, err := w.queue()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for action, want := range map[string]string{"labeled": "nothing to do when it is labeled", "opened": "the push says it, too"} {
+		if r := github(action, "x/shop"); r.status != http.StatusAccepted || !strings.Contains(r.text, want) {
+			t.Errorf("%s of the repository itself: %d %s", action, r.status, r.text)
+		}
+	}
+	for _, action := range []string{"opened", "synchronize"} { // the newer one takes the place of the other
+		if r := github(action, "stranger/shop"); r.status != http.StatusAccepted || !strings.Contains(r.text, "waits") {
+			t.Fatalf("%s: %d %s", action, r.status, r.text)
+		}
+	}
+	list := queued()
+	if len(list) != 1 || list[0].Fork != "stranger/shop" || list[0].Run.Commit != head || list[0].Run.Environment != "" || !list[0].Started.IsZero() {
+		t.Fatalf("the queue has %+v", list)
+	}
+	id := list[0].Run.ID
+	page := "/p/shop/runs/" + string(id)
+	// Others pass it by.
+	other := p.run(url.Values{"environment": {"lab"}, "branch": {"main"}})
+	w.until("another run passes", func() bool { return w.status(other) == core.Passed })
+	if w.status(id) != "" {
+		t.Error("it began by itself")
+	}
+	if r := p.get(page); !strings.Contains(r.text, "of the fork stranger/shop") || !strings.Contains(r.text, "Let it begin") {
+		t.Errorf("its page does not say what it waits for: %s", r.text)
+	}
+	if r := viewer.post(page+"/admit", nil); r.status != http.StatusForbidden {
+		t.Errorf("a viewer lets it begin: %d", r.status)
+	}
+	if r := p.post(page+"/admit", nil); r.status != http.StatusSeeOther {
+		t.Fatalf("let it begin: %d %s", r.status, r.text)
+	}
+	w.until("it passes", func() bool { return w.status(id) == core.Passed })
+	if r := p.post(page+"/admit", nil); r.status < 400 {
+		t.Errorf("twice: %d %s", r.status, r.text)
+	}
+	if r := p.get("/audit"); !strings.Contains(r.text, "of stranger/shop begin") {
+		t.Errorf("the audit trail does not say who let it begin: %s", r.text)
+	}
+
+	// GitLab's merge request; an update without a commit is none.
+	gitlab := func(id, more string) reply {
+		return stranger.do(http.MethodPost, "/hooks/gitlab/shop", strings.NewReader(
+			`{"object_attributes":{"iid":7,`+more+`,"source":{"path_with_namespace":"stranger/shop"},"target":{"path_with_namespace":"x/shop"}}}`,
+		), map[string]string{"X-Gitlab-Event": "Merge Request Hook", "X-Gitlab-Token": "hush", "X-Gitlab-Event-UUID": id})
+	}
+	if r := gitlab("g1", `"action":"update"`); !strings.Contains(r.text, "the same") {
+		t.Errorf("a new title: %d %s", r.status, r.text)
+	}
+	if r := gitlab("g2", `"action":"update","oldrev":"`+head+`"`); r.status != http.StatusAccepted || len(queued()) != 1 || queued()[0].Fork != "stranger/shop" {
+		t.Errorf("a new commit: %d %s %+v", r.status, r.text, queued())
+	}
+	if r := p.post("/p/shop/runs/"+string(queued()[0].Run.ID)+"/cancel", nil); r.status != http.StatusSeeOther || len(queued()) != 0 {
+		t.Errorf("refuse it: %d %s", r.status, r.text)
 	}
 }

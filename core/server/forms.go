@@ -89,6 +89,23 @@ func (s *Server) postCancel(w http.ResponseWriter, r *http.Request) error {
 	return back(w, r, fmt.Sprintf("/p/%s/runs/%s", url.PathEscape(s.of(r).Name), id), "cancelling; the stages that run are told first")
 }
 
+func (s *Server) postAdmit(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.admitted(r)
+	if err != nil {
+		return err
+	}
+	return back(w, r, fmt.Sprintf("/p/%s/runs/%s", url.PathEscape(s.of(r).Name), j.Run.ID), "it may begin")
+}
+
+// admitted lets the run of a fork begin that a request is about.
+func (s *Server) admitted(r *http.Request) (Job, error) {
+	_, id, err := s.find(r.Context(), s.of(r), r.PathValue("run"))
+	if err != nil {
+		return Job{}, err
+	}
+	return s.admit(r.Context(), s.of(r), id)
+}
+
 // cancelled cancels the run that a request is about, and records it.
 func (s *Server) cancelled(r *http.Request) (core.RunID, error) {
 	ctx, v := r.Context(), s.of(r)

@@ -155,8 +155,9 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) error {
 		*runView
 		Waits, By, Reason string
 		MayCancel, May    bool
+		Fork              string
 		Before            core.RunID
-	}{runView: view, By: job.By, Reason: job.Reason, MayCancel: queued && view.Run.Ended.IsZero() && role.atLeast(Operator), May: role.atLeast(Operator)}
+	}{runView: view, By: job.By, Reason: job.Reason, Fork: job.Fork, MayCancel: queued && view.Run.Ended.IsZero() && role.atLeast(Operator), May: role.atLeast(Operator)}
 	if queued && job.Started.IsZero() {
 		list, err := s.queue()
 		if err != nil {

@@ -40,6 +40,7 @@ type Job struct {
 	Worker   string          `json:"worker,omitempty"` // who has taken it
 	Again    int             `json:"again,omitempty"`  // how many runs before it were interrupted
 	Ends     bool            `json:"ends,omitempty"`   // somebody cancelled it
+	Fork     string          `json:"fork,omitempty"`   // of which it is, until somebody lets it begin
 }
 
 // place is what only one run may use at a time.
@@ -57,7 +58,8 @@ type request struct {
 	by      string
 	from    string
 	reason  string
-	push    bool // only when a trigger of the manifest wants it
+	push    bool   // only when a trigger of the manifest wants it
+	fork    string // whose commit it is; it does not begin by itself
 	again   int
 	// replaces is the job in whose place the run comes; 0: none.
 	replaces uint64
@@ -94,7 +96,7 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 		}
 	}
 	j := Job{
-		Pipeline: v.Name, Manifest: file, Run: o, By: r.by, Reason: r.reason, Queued: time.Now(), Again: r.again,
+		Pipeline: v.Name, Manifest: file, Run: o, By: r.by, Fork: r.fork, Reason: r.reason, Queued: time.Now(), Again: r.again,
 		Away: s.workers != nil && v.Remote != "" && p.Store != nil, Labels: p.RunsOn,
 	}
 	if lacks := missing(j.Labels, ownLabels()); !j.Away && len(lacks) > 0 {
@@ -114,7 +116,9 @@ func (s *Server) enqueue(ctx context.Context, v *served, r request) (Job, error)
 		_, err = add(tx, auditBucket, a)
 		return err
 	})
-	if err == nil {
+	if err == nil && j.Fork != "" {
+		s.report(j, core.Pending, "waits until a member lets it begin")
+	} else if err == nil {
 		s.report(j, core.Pending, "waits for its turn")
 	}
 	s.poke()
@@ -209,7 +213,7 @@ func (s *Server) startReady(ctx context.Context) error {
 	}
 	going, busy := 0, map[string]bool{}
 	for _, j := range list {
-		if j.waits() {
+		if j.waits() || j.Fork != "" {
 			continue
 		}
 		busy[j.place()] = true
@@ -218,7 +222,7 @@ func (s *Server) startReady(ctx context.Context) error {
 		}
 	}
 	for _, j := range list {
-		if !j.waits() || busy[j.place()] {
+		if !j.waits() || j.Fork != "" || busy[j.place()] {
 			continue
 		}
 		busy[j.place()] = true // those behind it wait for it
@@ -445,15 +449,55 @@ func (s *Server) cancel(ctx context.Context, v *served, id core.RunID, by string
 	return syscall.Kill(j.PID, syscall.SIGINT)
 }
 
+// admit lets the run of a fork begin.
+func (s *Server) admit(ctx context.Context, v *served, id core.RunID) (Job, error) {
+	j, ok, err := s.job(id)
+	if err != nil {
+		return j, err
+	}
+	if !ok || j.Fork == "" {
+		return j, userError("run %s does not wait for somebody to let it begin", id.Short())
+	}
+	c, fork := callerOf(ctx), j.Fork
+	if err := allowed(c, v.Name)(j.Run.Environment); err != nil {
+		return j, err
+	}
+	now := time.Now()
+	if _, err := s.record(Act{Time: now, Ended: now, By: c.Name, From: from(ctx), Pipeline: v.Name, Place: j.Run.Environment, What: "let run " + id.Short() + " of " + fork + " begin"}); err != nil {
+		return j, err
+	}
+	j.Fork = ""
+	if err := s.putJob(j); err != nil {
+		return j, err
+	}
+	s.report(j, core.Pending, "waits for its turn")
+	s.poke()
+	return j, nil
+}
+
+// replaced takes the earlier runs of a pull request out that nobody has let begin.
+func (s *Server) replaced(ctx context.Context, pipeline, branch string) error {
+	list, err := s.queue()
+	for _, j := range list {
+		if j.Pipeline == pipeline && j.Run.Branch == branch && j.Fork != "" {
+			err = errors.Join(err, s.drop(ctx, j, errors.New("a newer commit was pushed")))
+		}
+	}
+	return err
+}
+
 // waitsFor says what keeps a job waiting.
 func (s *Server) waitsFor(list []Job, j Job) string {
+	if j.Fork != "" {
+		return "waits until somebody lets it begin: it is of the fork " + j.Fork + ", and would run its commands here"
+	}
 	var before []string
 	going := 0
 	for _, other := range list {
 		if !other.Started.IsZero() && !other.Away {
 			going++
 		}
-		if other.Number < j.Number && other.place() == j.place() {
+		if other.Number < j.Number && other.place() == j.place() && other.Fork == "" {
 			before = append(before, other.Run.ID.Short())
 		}
 	}

@@ -53,6 +53,7 @@ func (s *Server) routes() []route {
 
 		post("/p/{pipeline}/run", Operator, s.postRun),
 		post(run+"/cancel", Operator, s.postCancel),
+		post(run+"/admit", Operator, s.postAdmit),
 		post(env+"/approve", Approver, s.postApprove),
 		post(env+"/flag", Operator, s.postFlag),
 		post(env+"/alert", Operator, s.postAlert),

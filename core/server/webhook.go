@@ -8,8 +8,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +57,9 @@ func (s *Server) signed(w http.ResponseWriter, r *http.Request, sender, signatur
 	if kind == "ping" {
 		return accepted(w, "pong")
 	}
+	if kind == "pull_request" {
+		return s.requested(w, r, v, sender, r.Header.Get(delivery), body)
+	}
 	if kind != "push" && kind != "create" {
 		return accepted(w, "nothing to do for "+kind)
 	}
@@ -73,10 +78,15 @@ func (s *Server) gitlab(w http.ResponseWriter, r *http.Request) error {
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("X-Gitlab-Token")), secret) != 1 {
 		return errUnsigned
 	}
-	if kind := r.Header.Get("X-Gitlab-Event"); kind != "Push Hook" && kind != "Tag Push Hook" {
+	delivery := cmp.Or(r.Header.Get("X-Gitlab-Event-UUID"), r.Header.Get("Idempotency-Key"))
+	switch kind := r.Header.Get("X-Gitlab-Event"); kind {
+	case "Merge Request Hook":
+		return s.requested(w, r, v, "gitlab", delivery, body)
+	case "Push Hook", "Tag Push Hook":
+		return s.pushed(w, r, v, "gitlab", delivery, body)
+	default:
 		return accepted(w, "nothing to do for "+kind)
 	}
-	return s.pushed(w, r, v, "gitlab", cmp.Or(r.Header.Get("X-Gitlab-Event-UUID"), r.Header.Get("Idempotency-Key")), body)
 }
 
 // maxAge is how old a delivery to the generic webhook may be.
@@ -131,9 +141,6 @@ func (s *Server) pushed(w http.ResponseWriter, r *http.Request, v *served, sende
 	if err := json.Unmarshal(body, &p); err != nil {
 		return userError("the body is no JSON text of a push: %w", err)
 	}
-	if delivery == "" {
-		return userError("the delivery has no ID, by which a second one of the same is known")
-	}
 	o := core.RunOptions{}
 	var isBranch, isTag bool
 	o.Branch, isBranch = strings.CutPrefix(p.Ref, "refs/heads/")
@@ -147,6 +154,69 @@ func (s *Server) pushed(w http.ResponseWriter, r *http.Request, v *served, sende
 	if p.Deleted || p.After != "" && strings.Trim(p.After, "0") == "" {
 		return accepted(w, "it was deleted")
 	}
+	o.Commit = p.Ref
+	return s.wanted(w, r, v, sender, delivery, request{options: o, push: true})
+}
+
+// pull is what the payloads of pull requests and merge requests have in common, as GitHub and Gitea have it, or GitLab.
+type pull struct {
+	Action  string `json:"action"`
+	Number  int    `json:"number"`
+	Request struct {
+		Head, Base struct {
+			Repo struct {
+				Name string `json:"full_name"`
+			} `json:"repo"`
+		}
+	} `json:"pull_request"`
+	GitLab struct {
+		Action string `json:"action"`
+		Number int    `json:"iid"`
+		Before string `json:"oldrev"` // of an update with new commits
+		Source struct {
+			Name string `json:"path_with_namespace"`
+		} `json:"source"`
+		Target struct {
+			Name string `json:"path_with_namespace"`
+		} `json:"target"`
+	} `json:"object_attributes"`
+}
+
+// requested puts the run of a fork's pull request into the queue, where it waits until somebody lets it begin. That of a branch
+// of the repository itself was pushed there. It goes to an environment only if a trigger names its branch, pull/NUMBER.
+func (s *Server) requested(w http.ResponseWriter, r *http.Request, v *served, sender, delivery string, body []byte) error {
+	var p pull
+	if err := json.Unmarshal(body, &p); err != nil {
+		return userError("the body is no JSON text of a pull request: %w", err)
+	}
+	action, number, fork, target, ref := p.Action, p.Number, p.Request.Head.Repo.Name, p.Request.Base.Repo.Name, "refs/pull/%d/head"
+	if sender == "gitlab" {
+		action, number, fork, target, ref = p.GitLab.Action, p.GitLab.Number, p.GitLab.Source.Name, p.GitLab.Target.Name, "refs/merge-requests/%d/head"
+		if action == "update" && p.GitLab.Before == "" {
+			return accepted(w, "its commit is the same")
+		}
+	}
+	if !slices.Contains([]string{"opened", "open", "reopened", "reopen", "synchronize", "synchronized", "update"}, action) {
+		return accepted(w, "nothing to do when it is "+action)
+	}
+	if number < 1 || fork == "" || target == "" {
+		return userError("the body does not say which pull request it is, of which fork")
+	}
+	if fork == target {
+		return accepted(w, "the push says it, too")
+	}
+	branch := fmt.Sprintf("pull/%d", number)
+	if err := s.replaced(r.Context(), v.Name, branch); err != nil {
+		return err
+	}
+	return s.wanted(w, r, v, sender, delivery, request{options: core.RunOptions{Commit: fmt.Sprintf(ref, number), Branch: branch}, fork: fork})
+}
+
+// wanted puts a run into the queue that a delivery wants, once for each.
+func (s *Server) wanted(w http.ResponseWriter, r *http.Request, v *served, sender, delivery string, q request) error {
+	if delivery == "" {
+		return userError("the delivery has no ID, by which a second one of the same is known")
+	}
 	if v.mirror == "" {
 		return userError("%s is a folder on this machine; a webhook needs a pipeline of a git remote", v.Name)
 	}
@@ -156,8 +226,8 @@ func (s *Server) pushed(w http.ResponseWriter, r *http.Request, v *served, sende
 	if err := v.update(r.Context()); err != nil {
 		return errors.Join(err, s.forget(sender+" "+v.Name+" "+delivery)) // the forge sends it again
 	}
-	o.Commit = p.Ref
-	j, err := s.enqueue(r.Context(), v, request{options: o, by: "webhook of " + sender, from: address(r), push: true})
+	q.by, q.from = "webhook of "+sender, address(r)
+	j, err := s.enqueue(r.Context(), v, q)
 	if errors.Is(err, errNoRun) {
 		return accepted(w, err.Error())
 	}
