@@ -97,6 +97,7 @@ type RunOptions struct {
 	Subject string `json:"subject,omitempty"`
 	Tag     string `json:"tag,omitempty"`   // that started the run, instead of a branch
 	Dirty   bool   `json:"dirty,omitempty"` // the commit is of a work tree with uncommitted changes
+	By      string `json:"by,omitempty"`    // who starts it, and on which machine
 	// Environment is used by stages that name none. Until is a stage or a stage type: only it and the stages it needs
 	// run. When empty, both come from the branch's trigger; without a trigger there is no environment and all stages
 	// run.

@@ -42,7 +42,8 @@ type Run struct {
 	Reason      string        `json:"reason,omitempty"` // why it did not pass
 	Started     time.Time     `json:"started"`
 	Ended       time.Time     `json:"ended,omitzero"`
-	PID         int           `json:"pid"` // process that executes the run
+	PID         int           `json:"pid"`          // process that executes the run
+	By          string        `json:"by,omitempty"` // who started it, and on which machine: alice@laptop
 	Stages      []StageResult `json:"stages"`
 }
 

@@ -101,7 +101,7 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 		run: core.Run{
 			ID: cmp.Or(o.ID, core.RunID(core.NewID(now))), Pipeline: p.Name, Manifest: p.File,
 			Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Tag: o.Tag, Dirty: o.Dirty, Environment: o.Environment,
-			Status: core.Running, Started: now, PID: os.Getpid(),
+			Status: core.Running, Started: now, PID: os.Getpid(), By: o.By,
 		},
 	}
 	for i, s := range p.Stages {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/engine"
+	"github.com/seed-b96de936/troop/core/environment"
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/store"
@@ -27,6 +29,7 @@ type Watcher struct {
 // Run runs the pipeline for a commit: the revision o.Commit, or the files of the work tree when o.Dirty is set. A run that
 // has not begun has no ID and an error; it is recorded as refused when o.ID was given, since somebody was told of it then.
 func (p *Project) Run(ctx context.Context, o core.RunOptions, w Watcher) (core.Run, error) {
+	o.By = starter()
 	run, err := p.run(ctx, o, w)
 	if err != nil && run.ID == "" && o.ID != "" {
 		err = errors.Join(err, refuse(ctx, p.Files, p.Pipeline, o, p.o, err))
@@ -110,6 +113,15 @@ func (p *Project) Call(ctx context.Context, o core.CallOptions, emit func(core.E
 	return caller.Call(ctx, p.Pipeline, o)
 }
 
+// starter is who starts a run, and on which machine.
+func starter() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return environment.User()
+	}
+	return environment.User() + "@" + host
+}
+
 // Refuse records a run that could not begin because its manifest cannot be used.
 func Refuse(ctx context.Context, dir string, o core.RunOptions, with Options, reason error) error {
 	files := OpenLocal(dir, with)
@@ -122,7 +134,9 @@ func (p *Project) Refuse(ctx context.Context, o core.RunOptions, reason error) e
 }
 
 func refuse(ctx context.Context, files *store.Files, p *core.Pipeline, o core.RunOptions, with Options, reason error) error {
-	r := core.Run{ID: o.ID, Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Tag: o.Tag, Environment: o.Environment}
+	r := core.Run{
+		ID: o.ID, Commit: o.Commit, Subject: o.Subject, Branch: o.Branch, Tag: o.Tag, Environment: o.Environment, By: starter(),
+	}
 	if p != nil {
 		r.Pipeline, r.Manifest = p.Name, p.File
 	}

@@ -20,7 +20,7 @@ func (u *UI) Runs(runs []core.Run) {
 		u.JSON(runs)
 		return
 	}
-	t := core.Table{Columns: []string{"RUN", "STATUS", "COMMIT", "BRANCH", "ENVIRONMENT", "STARTED", "TOOK", "SUBJECT"}}
+	t := core.Table{Columns: []string{"RUN", "STATUS", "COMMIT", "BRANCH", "ENVIRONMENT", "STARTED", "TOOK", "BY", "SUBJECT"}}
 	now := time.Now()
 	for _, r := range runs {
 		subject := r.Subject
@@ -32,7 +32,7 @@ func (u *UI) Runs(runs []core.Run) {
 			took = Duration(r.Ended.Sub(r.Started))
 		}
 		t.Rows = append(t.Rows, []string{
-			r.ID.Short(), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, Ago(now, r.Started), took, subject,
+			r.ID.Short(), string(r.Status), commitOf(r), cmp.Or(r.Branch, r.Tag), r.Environment, Ago(now, r.Started), took, r.By, subject,
 		})
 	}
 	u.Table(t)
@@ -90,7 +90,7 @@ func (u *UI) Show(r core.Run, events []core.Event) {
 	field("branch", r.Branch)
 	field("tag", r.Tag)
 	field("environment", r.Environment)
-	field("started", r.Started.Local().Format(time.DateTime))
+	field("started", strings.TrimSpace(r.Started.Local().Format(time.DateTime)+" "+r.By))
 	for _, e := range events {
 		if e.Kind == core.KindPlan {
 			label := "plan"

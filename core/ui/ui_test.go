@@ -60,7 +60,7 @@ func script() (core.Run, []core.Event) {
 	}
 	r := core.Run{
 		ID: runID, Pipeline: "storefront", Manifest: "/shop/pipeline.hcl", Commit: "0123456789abcdef", Subject: "Fix the cart", Branch: "main",
-		Environment: "lab", Status: core.Failed, Reason: "test.unit: 1 of 14 tests failed", Started: day, Ended: day.Add(16 * time.Second),
+		Environment: "lab", By: "alice@laptop", Status: core.Failed, Reason: "test.unit: 1 of 14 tests failed", Started: day, Ended: day.Add(16 * time.Second),
 		Stages: []core.StageResult{
 			{ID: "build.app", Status: core.Passed, Started: day, Ended: day.Add(12300 * time.Millisecond)},
 			{ID: "test.unit", Status: core.Failed, Reason: "1 of 14 tests failed", Started: day, Ended: day.Add(3210 * time.Millisecond)},
@@ -176,8 +176,8 @@ func TestRunsAreListedByTheirAge(t *testing.T) {
 	r.Started = time.Now().Add(-3 * time.Hour)
 	r.Ended = r.Started.Add(16 * time.Second)
 	u.Runs([]core.Run{r})
-	want := "RUN         STATUS  COMMIT     BRANCH  ENVIRONMENT  STARTED  TOOK  SUBJECT\n" +
-		"01JGZ3V0M8  failed  012345678  main    lab          3 h ago  16s   Fix the cart (test.unit: 1 of 14 tests failed)\n"
+	want := "RUN         STATUS  COMMIT     BRANCH  ENVIRONMENT  STARTED  TOOK  BY            SUBJECT\n" +
+		"01JGZ3V0M8  failed  012345678  main    lab          3 h ago  16s   alice@laptop  Fix the cart (test.unit: 1 of 14 tests failed)\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
