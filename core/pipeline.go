@@ -16,7 +16,8 @@ type Pipeline struct {
 	Source       Source
 	Environments []Environment
 	Triggers     []Trigger
-	Stages       []Stage // in manifest order
+	Schedules    []Schedule `json:",omitempty"`
+	Stages       []Stage    // in manifest order
 	Notifiers    []Notifier
 	Secrets      []string     // values to mask in all output
 	Store        *StoreConfig `json:",omitempty"` // nil: a folder beside the manifest
@@ -202,6 +203,26 @@ type Trigger struct {
 	Environment string
 	Until       StageID // empty: all stages
 }
+
+// Schedule is what a server does at certain times: a run of the newest commit of Branch, or, in Environment, a check for drift
+// or a drill of restoring backups.
+type Schedule struct {
+	Name        string
+	Cron        string // five fields, UTC; or with CRON_TZ=ZONE before them
+	Does        ScheduleKind
+	Branch      string `json:",omitempty"`
+	Environment string `json:",omitempty"`
+}
+
+// ScheduleKind is what a schedule does.
+type ScheduleKind string
+
+// The kinds of schedules.
+const (
+	ScheduleRun   ScheduleKind = "run"
+	ScheduleDrift ScheduleKind = "drift"
+	ScheduleDrill ScheduleKind = "drill"
+)
 
 // SecretSource is where a secret's value is kept. Exactly one of File, Command, Parameter and SecretID is set.
 type SecretSource struct {

@@ -113,6 +113,23 @@ trigger "push" {
   environment = "production"
 }
 
+# What troop serve does at certain times, in UTC.
+schedule "nightly" {
+  cron        = "0 3 * * *"
+  run         = "main"
+  environment = "production"
+}
+
+schedule "watch" {
+  cron  = "CRON_TZ=Europe/Berlin 0 8-18 * * 1-5"
+  drift = "production"
+}
+
+schedule "drill" {
+  cron  = "@weekly"
+  drill = "production"
+}
+
 stage "build" "app" {
   command    = ["npm", "ci"]
   env        = { TOKEN = secret.registry, SIGNING_KEY = secret.key }

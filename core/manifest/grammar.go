@@ -86,6 +86,7 @@ var manifestGrammar = schema{
 		{typ: "secret", labels: []string{"NAME"}, many: true, body: &secretGrammar},
 		{typ: "environment", labels: []string{"NAME"}, many: true, body: &environmentGrammar},
 		{typ: "trigger", labels: []string{"EVENT"}, many: true, body: &triggerGrammar},
+		{typ: "schedule", labels: []string{"NAME"}, many: true, body: &scheduleGrammar},
 		{typ: "stage", labels: []string{"TYPE", "NAME"}, many: true, body: &stageGrammar},
 		{typ: "notify", labels: []string{"TYPE", "NAME"}, many: true, body: &notifyGrammar},
 	},
@@ -342,6 +343,22 @@ var triggerGrammar = schema{
 	hints: map[string]string{
 		"branch": "Branches are a list: branches = [\"main\"].",
 		"tag":    "Tags are a list: tags = [\"v*\"].",
+	},
+}
+
+var scheduleGrammar = schema{
+	name: "a schedule block",
+	doc:  "What `troop serve` does at certain times. It says one of run, drift and drill. A time that passes while no server runs is made up for once.",
+	arguments: []argument{
+		{"cron", "string", "when: minute, hour, day of the month, month and day of the week, in UTC; CRON_TZ=Europe/Berlin before them is another zone", true},
+		{"run", "string", "runs the newest commit of this branch", false},
+		{"environment", "string", "where the run goes; without it, where a trigger for the branch says", false},
+		{"drift", "string", "looks for drift in this environment", false},
+		{"drill", "string", "restores a backup of each host of this environment for a test, as troop maintenance drill does", false},
+	},
+	hints: map[string]string{
+		"calendar": "The times are those of cron: cron = \"0 3 * * *\".",
+		"branch":   "A run names its branch: run = \"main\".",
 	},
 }
 

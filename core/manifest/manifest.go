@@ -138,6 +138,7 @@ func (l *loader) load(body *hclsyntax.Body) {
 	l.readEnvironments(byType["environment"])
 	l.readStages()
 	l.readTriggers(byType["trigger"])
+	l.readSchedules(byType["schedule"])
 	l.readNotifiers(byType["notify"])
 	l.checkCycles()
 	l.pipeline.Secrets = l.secrets.list()

@@ -17,15 +17,16 @@ import (
 
 // The buckets of the database. Values are JSON.
 var (
-	accountsBucket = []byte("accounts") // by name
-	sessionsBucket = []byte("sessions") // by the hash of the cookie's value
-	tokensBucket   = []byte("tokens")   // by the hash of the token
-	invitesBucket  = []byte("invites")  // by the hash of the link's secret
-	queueBucket    = []byte("queue")    // by sequence number
-	auditBucket    = []byte("audit")    // by sequence number
-	seenBucket     = []byte("seen")     // deliveries of webhooks, by sender and ID
-	reportsBucket  = []byte("reports")  // statuses that a forge is still to hear of, by commit
-	answeredBucket = []byte("answered") // answers of the API, by account, path and Idempotency-Key
+	accountsBucket  = []byte("accounts")  // by name
+	sessionsBucket  = []byte("sessions")  // by the hash of the cookie's value
+	tokensBucket    = []byte("tokens")    // by the hash of the token
+	invitesBucket   = []byte("invites")   // by the hash of the link's secret
+	queueBucket     = []byte("queue")     // by sequence number
+	auditBucket     = []byte("audit")     // by sequence number
+	seenBucket      = []byte("seen")      // deliveries of webhooks, by sender and ID
+	reportsBucket   = []byte("reports")   // statuses that a forge is still to hear of, by commit
+	schedulesBucket = []byte("schedules") // when each was carried out last, by pipeline and name
+	answeredBucket  = []byte("answered")  // answers of the API, by account, path and Idempotency-Key
 )
 
 // db is what the server itself remembers: one file, whose transactions survive a crash of the process and of the machine.
@@ -45,7 +46,7 @@ func openDB(dir string) (db, error) {
 		return db{}, fmt.Errorf("open %s: %w", file, err)
 	}
 	err = b.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, reportsBucket, answeredBucket} {
+		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, reportsBucket, schedulesBucket, answeredBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

@@ -115,7 +115,14 @@ func (s *Server) pipelinePage(w http.ResponseWriter, r *http.Request) error {
 		Status string
 		Queue  []waiting
 		May    bool
-	}{o, f, q.Get("status"), queue, callerOf(r.Context()).anywhere(v.Name).atLeast(Operator)}
+
+		Schedules []planned
+	}{o, f, q.Get("status"), queue, callerOf(r.Context()).anywhere(v.Name).atLeast(Operator), nil}
+	if p, err := v.read(r.Context()); err == nil {
+		if body.Schedules, err = s.planned(v, p.Schedules); err != nil {
+			return err
+		}
+	}
 	return s.render(w, r, "pipeline", page{Title: v.Name, Body: body})
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -173,12 +174,10 @@ func (s *Server) Work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	telling := make(chan struct{})
-	go func() {
-		defer close(telling)
-		s.tellForges(ctx)
-	}()
-	defer func() { <-telling }()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.tellForges(ctx) })
+	beside.Go(func() { s.keepTime(ctx) })
+	defer beside.Wait()
 	for _, j := range list {
 		switch {
 		case j.Ticket != nil:
