@@ -14,6 +14,7 @@ import (
 	"github.com/seed-b96de936/troop/core/git"
 	"github.com/seed-b96de936/troop/core/manifest"
 	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/trace"
 )
 
 // keep is what is left of old runs after a new one.
@@ -63,6 +64,9 @@ func (p *Project) run(ctx context.Context, o core.RunOptions, w Watcher) (core.R
 	w.Ended(run)
 	if err := envs.Announce(context.WithoutCancel(ctx), p.Pipeline, run); err != nil {
 		p.o.Note("the end of the run was not announced: " + p.o.Mask.String(err.Error()))
+	}
+	if err := trace.Send(ctx, run); err != nil {
+		p.o.Note(p.o.Mask.String(err.Error()))
 	}
 	if err := p.Files.Prune(context.WithoutCancel(ctx), keep); err != nil {
 		p.o.Note("clean up old runs: " + err.Error())
