@@ -197,6 +197,7 @@ func TestLab(t *testing.T) {
 	t.Run("release that does not come up", func(t *testing.T) { l.refused(t, r) })
 	t.Run("programs", func(t *testing.T) { l.programs(t, r) })
 	t.Run("services without HTTP", func(t *testing.T) { l.silent(t, r) })
+	t.Run("server", func(t *testing.T) { l.server(t, r) })
 	t.Run("router's settings", func(t *testing.T) { l.settings(t, r, site) })
 	t.Run("agent", func(t *testing.T) { l.agent(t, r) }) // leaves a stopped agent
 	t.Run("killed", l.killed)
@@ -249,6 +250,55 @@ func (l *lab) redis(t *testing.T) {
 		t.Errorf("redis listens on %q, %v", out, err)
 	}
 	l.confined(t, "router", "redis-server")
+}
+
+// server installs troop serve on a host of its own.
+func (l *lab) server(t *testing.T, r *ansible.Runner) {
+	root, err := filepath.Abs("../../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	if err := os.Symlink(filepath.Join(root, "troop"), filepath.Join(programs, "troop")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.on("canary", `mkdir -p /srv/shop && printf 'pipeline "shop" {\n  source { path = "." }\n}\n' >/srv/shop/pipeline.hcl && mkdir -p /srv/shop/.troop && chmod 777 /srv/shop/.troop`); err != nil {
+		t.Fatal(err)
+	}
+	run := ansible.Run{Name: "server", Playbook: "server.yml", Hosts: []core.HostName{l.hosts["canary"].Name}, Vars: map[string]any{
+		"server_programs": programs, "server_pipelines": []string{"/srv/shop"}, "server_packages": []string{},
+		"server_environment": map[string]string{"TROOP_WEBHOOK_SECRET": `a "quoted" $ecret \ `},
+	}}
+	if _, err := r.Run(t.Context(), run, l.tasks); err != nil {
+		t.Fatal(err)
+	}
+	answers := func() bool {
+		out, err := l.on("canary", "curl -sf http://127.0.0.1:8080/healthz")
+		return err == nil && out == "ok"
+	}
+	eventually := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				out, _ := l.on("canary", "journalctl -u troop-server -n 20 --no-pager")
+				t.Fatalf("not %s:\n%s", what, out)
+			}
+		}
+	}
+	eventually("serving", answers)
+	l.settled(t, r, run, "canary")
+	l.confined(t, "canary", "troop-server")
+	const secret = `tr '\0' '\n' </proc/$(systemctl show -P MainPID troop-server)/environ | sed -n 's/^TROOP_WEBHOOK_SECRET=//p'; stat -c %U:%a /etc/troop-server/environment`
+	if out, err := l.on("canary", secret); err != nil || out != "a \"quoted\" $ecret \\ \nroot:600" {
+		t.Errorf("its secret: %q, %v", out, err)
+	}
+	if out, err := l.on("canary", "ps -o user:20= -p $(systemctl show -P MainPID troop-server); kill -9 $(systemctl show -P MainPID troop-server)"); err != nil || out != "troop-server" {
+		t.Errorf("it runs as %q, %v", out, err)
+	}
+	eventually("serving after it was killed", answers)
+	if out, err := l.on("canary", "systemctl disable -q --now troop-server && systemctl show -P Result troop-server"); err != nil || out != "success" {
+		t.Errorf("its end: %q, %v", out, err)
+	}
 }
 
 func (l *lab) storage(t *testing.T, private string) {
