@@ -195,7 +195,7 @@ func TestReview(t *testing.T) {
 	if err := e.Refusal(r); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("before an approval: %v, want %s", err, want)
 	}
-	if err := e.Approve(t.Context(), r, "desk"); err != nil {
+	if err := e.Decide(t.Context(), r, terraform.Decision{From: "desk"}); err != nil {
 		t.Fatal(err)
 	}
 	if r := review(p.open(o)); p.open(o).Refusal(r) != nil || r.Approval.By != "ann" || r.Approval.From != "desk" {

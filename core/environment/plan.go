@@ -175,19 +175,18 @@ func (e *Environment) ToApprove(ctx context.Context, name ...string) (*terraform
 		return nil, fmt.Errorf("environment %s asks for no approval; its manifest would say: review { approve = true }", e.Name())
 	case len(name) > 0 && !plan.Called(name[0]):
 		return nil, fmt.Errorf("the saved plan is %s, not %s; read it: troop plan --saved%s", plan.Name(), name[0], e.Arguments())
-	case r.Approval == nil && len(r.Refused) > 0:
-		return nil, r.Err()
 	}
 	return r, nil
 }
 
-// Approve records an approval, from the machine from, for one apply of the plan.
-func (e *Environment) Approve(ctx context.Context, r *terraform.Review, from string) error {
+// Decide records that this person approves one apply of the plan, or denies it.
+func (e *Environment) Decide(ctx context.Context, r *terraform.Review, d terraform.Decision) error {
 	w, err := e.terraform(ctx)
 	if err != nil {
 		return err
 	}
-	return w.Approve(r, e.o.by(), from)
+	d.By = e.o.by()
+	return w.Decide(r, d)
 }
 
 // Refusal returns why a reviewed plan cannot be applied now, with a remedy, or nil.
@@ -195,6 +194,8 @@ func (e *Environment) Refusal(r *terraform.Review) error {
 	err := r.Err()
 	args := e.Arguments()
 	switch {
+	case r.Denied != nil:
+		return fmt.Errorf("%w; change what it is made of, and plan again: troop plan%s", err, args)
 	case errors.As(err, new(*terraform.WaitsError)):
 		return fmt.Errorf("%w; read it: troop plan --saved%s; approve it: troop approve%s %s; then repeat the command", err, args, args, r.Name())
 	case errors.As(err, new(*terraform.OutdatedError)):

@@ -73,7 +73,8 @@ type (
 	}
 	approveBody struct {
 		Plan   string `json:"plan"`
-		Reason string `json:"reason,omitempty"`
+		Deny   bool   `json:"deny,omitempty"`
+		Reason string `json:"reason,omitempty"` // needed to deny it
 	}
 	actionBody struct {
 		Args   map[string]string `json:"args,omitempty"`
@@ -116,7 +117,7 @@ func (s *Server) apiRoutes(at string) []route {
 		post(pipeline+"/runs", "Start a run", Operator, runBody{}, Job{}, s.apiStart),
 		post(run+"/cancel", "Cancel a run", Operator, nil, cancelAnswer{}, s.apiCancel),
 		post(run+"/admit", "Let the run of a fork's pull request begin", Operator, nil, Job{}, s.apiAdmit),
-		post(env+"/approve", "Approve the plan of an environment", Approver, approveBody{}, Act{}, s.apiApprove),
+		post(env+"/approve", "Approve or deny the plan of an environment", Approver, approveBody{}, Act{}, s.apiApprove),
 		post(env+"/flags", "Change a feature flag", Operator, flagChange{}, Act{}, s.apiFlag),
 		post(env+"/alerts", "Acknowledge an alert, or silence some", Operator, alertChange{}, Act{}, s.apiAlert),
 		post(env+"/actions/{type}/{action}", "Call an action of a stage's plugin, such as deploy promote", Viewer, actionBody{}, Act{}, s.apiAction),
@@ -258,7 +259,7 @@ func (s *Server) apiApprove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.approve(r.Context(), s.of(r), r.PathValue("environment"), b.Plan, b.Reason)
+	a, err := s.approve(r.Context(), s.of(r), r.PathValue("environment"), b.Plan, b.Reason, b.Deny)
 	return answer(w, a, err)
 }
 

@@ -51,7 +51,7 @@ var (
 		"flag enable":        {role: Operator, about: true, options: []string{"reason", "release"}},
 		"flag disable":       {role: Operator, about: true, options: []string{"reason", "release"}},
 		"flag unset":         {role: Operator, about: true, options: []string{"reason"}},
-		"approve":            {role: Approver, about: true},
+		"approve":            {role: Approver, about: true, options: []string{"deny", "reason"}},
 	}
 )
 

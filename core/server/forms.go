@@ -141,16 +141,23 @@ func (s *Server) postApprove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.approve(r.Context(), s.of(r), r.PathValue("environment"), f.Get("plan"), f.Get("reason"))
+	a, err := s.approve(r.Context(), s.of(r), r.PathValue("environment"), f.Get("plan"), f.Get("reason"), f.Get("act") == "deny")
 	return done(w, r, a, s.environmentPath(r), err)
 }
 
 // approve approves the plan that somebody has read, by its name; another one that was made meanwhile is refused.
-func (s *Server) approve(ctx context.Context, v *served, environment, plan, reason string) (Act, error) {
+func (s *Server) approve(ctx context.Context, v *served, environment, plan, reason string, deny bool) (Act, error) {
 	if plan == "" {
 		return Act{}, userError("which plan? Name the one that you have read")
 	}
-	return s.do(ctx, v, environment, reason, []string{"approve"}, []string{plan})
+	words := reasoned([]string{"approve"}, reason)
+	if deny {
+		if reason == "" {
+			return Act{}, userError("why? Who made the plan wants to know")
+		}
+		words = append(words, "--deny")
+	}
+	return s.do(ctx, v, environment, reason, words, []string{plan})
 }
 
 func (s *Server) postFlag(w http.ResponseWriter, r *http.Request) error {

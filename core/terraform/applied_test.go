@@ -19,7 +19,7 @@ func TestSince(t *testing.T) {
 		t.Fatalf("nothing was applied, and it is compared with %s", r.Since)
 	}
 	r := reviewed(t, w, first, approve)
-	if err := w.Approve(r, "alice", "here"); err != nil {
+	if err := w.Decide(r, Decision{By: "alice", From: "here"}); err != nil {
 		t.Fatal(err)
 	}
 	approval, err := w.used(first)

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// Approval allows one apply of a plan. It holds for every plan with that ID, so that making the same plan again keeps it.
+// Approval is what a person has decided of a plan: it allows one apply, or denies it. It holds for every plan with that ID, so
+// that making the same plan again keeps it. The last one counts.
 type Approval struct {
 	ID     core.Digest `json:"id"` // of the plan
 	Digest core.Digest `json:"digest"`
@@ -22,32 +23,54 @@ type Approval struct {
 	From   string      `json:"from"` // machine
 	Time   time.Time   `json:"time"`
 	Cost   string      `json:"cost,omitempty"` // that the approver read
+	Reason string      `json:"reason,omitempty"`
+	Denied bool        `json:"denied,omitempty"`
 	// Applied is when the plan was applied, which ends the approval.
 	Applied time.Time `json:"applied,omitzero"`
 }
 
 // String names the person, the machine and the time.
 func (a *Approval) String() string {
-	return fmt.Sprintf("%s from %s at %s", a.By, a.From, a.Time.Local().Format(time.DateTime))
+	s := fmt.Sprintf("%s from %s at %s", a.By, a.From, a.Time.Local().Format(time.DateTime))
+	if a.Reason != "" {
+		s += ": " + a.Reason
+	}
+	return s
 }
 
 // approvals is the file of all approvals, one per line, newest last. The end of an approval is a line of its own.
 const approvals = "approvals.jsonl"
 
-// Approve records an approval of a reviewed plan. A refused plan cannot be approved.
-func (w *Workspace) Approve(r *Review, by, from string) error {
-	if len(r.Refused) > 0 {
+// Decision is what somebody says of a plan.
+type Decision struct {
+	By, From, Reason string
+	Deny             bool
+}
+
+// Decide records what somebody has decided of a reviewed plan. A refused plan cannot be approved.
+func (w *Workspace) Decide(r *Review, d Decision) error {
+	if len(r.Refused) > 0 && !d.Deny {
 		return r.Err()
 	}
-	a := &Approval{ID: r.id(), Digest: r.Digest, Origin: r.Origin, By: by, From: from, Time: time.Now().UTC().Truncate(time.Second)}
+	a := &Approval{
+		ID: r.id(), Digest: r.Digest, Origin: r.Origin, By: d.By, From: d.From, Time: time.Now().UTC().Truncate(time.Second), Reason: d.Reason, Denied: d.Deny,
+	}
 	if r.Cost != nil {
 		a.Cost = r.Cost.String()
 	}
 	if err := w.record(a); err != nil {
 		return fmt.Errorf("record approval: %w", err)
 	}
-	r.Approval, r.Lapsed = a, nil
+	r.decided(a)
 	return nil
+}
+
+// decided fills in the decision that counts.
+func (r *Review) decided(a *Approval) {
+	r.Approval, r.Denied, r.Lapsed = a, nil, nil
+	if a.Denied {
+		r.Approval, r.Denied = nil, a
+	}
 }
 
 // record appends a line and syncs it to disk.
@@ -81,12 +104,12 @@ func (w *Workspace) findApproval(r *Review) error {
 			continue // truncated by a crash
 		}
 		last[a.ID] = a
-		if a.Applied.IsZero() {
+		if a.Applied.IsZero() && !a.Denied {
 			open = a
 		}
 	}
 	if a := last[r.id()]; a != nil && a.Applied.IsZero() {
-		r.Approval = a
+		r.decided(a)
 	} else if open != nil && last[open.ID] == open {
 		r.Lapsed = open
 	}

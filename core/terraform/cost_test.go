@@ -113,7 +113,7 @@ func TestMaxMonthly(t *testing.T) {
 			if !errors.As(err, new(*WaitsError)) || !strings.HasSuffix(err.Error(), tt.waits) {
 				t.Fatalf("got %v, want a wait that ends with %q", err, tt.waits)
 			}
-			if err := w.Approve(r, "alice", "here"); err != nil || r.Err() != nil || r.Approval.Cost != p.Cost.String() {
+			if err := w.Decide(r, Decision{By: "alice", From: "here"}); err != nil || r.Err() != nil || r.Approval.Cost != p.Cost.String() {
 				t.Errorf("approved: %v, %v, with cost %q", err, r.Err(), r.Approval.Cost)
 			}
 			again := reviewed(t, w, p, core.Review{MaxDestroy: -1, MaxMonthly: tt.limit})

@@ -600,7 +600,7 @@ func TestReviewOfReplacements(t *testing.T) {
 	if err := a.Err(); !errors.As(err, new(*terraform.WaitsError)) {
 		t.Errorf("before the approval: %v", err)
 	}
-	if err := disk.Approve(a, "alice", "here"); err != nil {
+	if err := disk.Decide(a, terraform.Decision{By: "alice", From: "here"}); err != nil {
 		t.Fatal(err)
 	}
 

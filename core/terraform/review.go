@@ -30,6 +30,7 @@ type Review struct {
 	Needed   bool           `json:"approval_needed"`    // whether apply needs an approval
 	Costly   string         `json:"costly,omitempty"`   // why the cost asks for an approval
 	Approval *Approval      `json:"approval,omitempty"` // nil: not approved
+	Denied   *Approval      `json:"denied,omitempty"`   // who has denied it
 	Lapsed   *Approval      `json:"lapsed,omitempty"`   // the last approval, if it was for another plan
 
 	Since *Since `json:"since,omitempty"` // nil: nothing was applied yet
@@ -116,10 +117,13 @@ func (e *RefusedError) Error() string {
 	return "the review refuses the plan: " + strings.Join(e.Reasons, "; ")
 }
 
-// WaitsError: the plan needs an approval. It says why the last approval does not hold.
+// WaitsError: the plan needs an approval, or was denied one. It says why the last approval does not hold.
 type WaitsError struct{ Review *Review }
 
 func (e *WaitsError) Error() string {
+	if no := e.Review.Denied; no != nil {
+		return fmt.Sprintf("plan %s (%s) was denied by %s", e.Review.Name(), e.Review.Summary(), no)
+	}
 	s := fmt.Sprintf("plan %s (%s) waits for approval", e.Review.Name(), e.Review.Summary())
 	if costly := e.Review.Costly; costly != "" {
 		s += ": " + costly

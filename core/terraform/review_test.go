@@ -97,7 +97,7 @@ func TestRules(t *testing.T) {
 	if !slices.Contains(r.Lines(), "warning: p.rego:7: large") {
 		t.Errorf("the warning is not shown: %q", r.Lines())
 	}
-	if err := w.Approve(r, "alice", "here"); err == nil {
+	if err := w.Decide(r, Decision{By: "alice", From: "here"}); err == nil {
 		t.Error("a refused plan was approved")
 	}
 	if r := reviewed(t, w, &Plan{Origin: origin}, core.Review{MaxDestroy: -1}); r.Err() != nil {
@@ -117,7 +117,7 @@ func TestApproval(t *testing.T) {
 	if err := r.Err(); !errors.As(err, new(*WaitsError)) {
 		t.Fatalf("before the approval: %v", err)
 	}
-	if err := w.Approve(r, "alice", "10.0.0.1 by way of bastion"); err != nil {
+	if err := w.Decide(r, Decision{By: "alice", From: "10.0.0.1 by way of bastion"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Err(); err != nil {
@@ -169,11 +169,30 @@ func TestApproval(t *testing.T) {
 	if !errors.As(r.Err(), new(*WaitsError)) || r.Lapsed != nil {
 		t.Errorf("after the apply: %v", r.Err())
 	}
-	if err := w.Approve(r, "bob", "here"); err != nil {
+	if err := w.Decide(r, Decision{By: "bob", From: "here"}); err != nil {
 		t.Fatal(err)
 	}
 	if r = reviewed(t, w, planA(), approve); r.Err() != nil || r.Approval.By != "bob" {
 		t.Errorf("approved a second time: %v, %+v", r.Err(), r.Approval)
+	}
+
+	// Somebody denies it; the last word counts, also for the same plan made again.
+	if err := w.Decide(r, Decision{By: "carol", From: "here", Reason: "not on a Friday", Deny: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*Review{r, reviewed(t, w, planA(), approve)} {
+		if err := r.Err(); !errors.As(err, new(*WaitsError)) || !strings.Contains(err.Error(), "was denied by carol") || !strings.HasSuffix(err.Error(), ": not on a Friday") {
+			t.Errorf("denied: %v", err)
+		}
+	}
+	other := planA()
+	other.Digest = "sha256:cccc"
+	if err := reviewed(t, w, other, approve).Err(); err == nil || strings.Contains(err.Error(), "carol") {
+		t.Errorf("another plan: %v", err)
+	}
+	r = reviewed(t, w, planA(), approve)
+	if err := w.Decide(r, Decision{By: "carol", From: "here"}); err != nil || r.Err() != nil {
+		t.Errorf("approved after all: %v, %v", err, r.Err())
 	}
 }
 
