@@ -25,6 +25,7 @@ var (
 	auditBucket     = []byte("audit")     // by sequence number
 	seenBucket      = []byte("seen")      // deliveries of webhooks, by sender and ID
 	reportsBucket   = []byte("reports")   // statuses that a forge is still to hear of, by commit
+	pullsBucket     = []byte("pulls")     // the newest pull request of a commit, by pipeline and commit
 	schedulesBucket = []byte("schedules") // when each was carried out last, by pipeline and name
 	answeredBucket  = []byte("answered")  // answers of the API, by account, path and Idempotency-Key
 )
@@ -46,7 +47,7 @@ func openDB(dir string) (db, error) {
 		return db{}, fmt.Errorf("open %s: %w", file, err)
 	}
 	err = b.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, reportsBucket, schedulesBucket, answeredBucket} {
+		for _, name := range [][]byte{accountsBucket, sessionsBucket, tokensBucket, invitesBucket, queueBucket, auditBucket, seenBucket, reportsBucket, pullsBucket, schedulesBucket, answeredBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/project"
 )
 
 // The environment variables with the token of a forge and the base of its API, for all pipelines, or, with _PIPELINE, for one.
@@ -60,14 +61,16 @@ func forgeOf(remote, api, token string) (*forge, error) {
 	}, nil
 }
 
-// report is a status of a commit that the forge is still to hear of.
+// report is what the forge is still to hear of: a status of a commit, or a comment on its pull request.
 type report struct {
 	Pipeline string      `json:"pipeline"`
 	Commit   string      `json:"commit"`
 	Context  string      `json:"context"` // tells the statuses of a commit apart
 	Status   core.Status `json:"status"`
 	Text     string      `json:"text"`
-	Page     string      `json:"page"` // of the run
+	Page     string      `json:"page"`              // of the run
+	Pull     int         `json:"pull,omitempty"`    // the pull request that is commented on
+	Comment  string      `json:"comment,omitempty"` // in Markdown; empty: a status
 	Time     time.Time   `json:"time"`
 }
 
@@ -95,9 +98,20 @@ func (f *forge) status(s core.Status) string {
 // mostStatus is how long the text of a status may be: that of GitHub, the least.
 const mostStatus = 140
 
-// send tells the forge a status:
+// mostComment is how long a comment may be: GitHub takes 65,536 characters.
+const mostComment = 60_000
+
+// send tells the forge a status, or comments:
 // https://docs.github.com/rest/commits/statuses, https://docs.gitlab.com/api/commits/#set-commit-pipeline-status.
+// https://docs.github.com/rest/issues/comments, https://docs.gitlab.com/api/notes/#create-new-merge-request-note.
 func (f *forge) send(ctx context.Context, r report) error {
+	if r.Comment != "" {
+		at := fmt.Sprintf("%s/repos/%s/issues/%d/comments", f.api, f.repo, r.Pull)
+		if f.gitlab {
+			at = fmt.Sprintf("%s/projects/%s/merge_requests/%d/notes", f.api, url.PathEscape(f.repo), r.Pull)
+		}
+		return f.post(ctx, at, map[string]string{"body": r.Comment})
+	}
 	text := []rune(r.Text)
 	body := map[string]string{
 		"state": f.status(r.Status), "target_url": r.Page, "description": string(text[:min(len(text), mostStatus)]), "context": r.Context,
@@ -108,6 +122,10 @@ func (f *forge) send(ctx context.Context, r report) error {
 		body["name"] = body["context"]
 		delete(body, "context")
 	}
+	return f.post(ctx, at, body)
+}
+
+func (f *forge) post(ctx context.Context, at string, body map[string]string) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -150,9 +168,14 @@ func (s *Server) report(j Job, status core.Status, text string) {
 	if j.Run.Environment != "" {
 		r.Context += "/" + j.Run.Environment
 	}
+	s.tell(r)
+}
+
+// tell has the forge told.
+func (s *Server) tell(r report) {
 	err := s.db.Update(func(tx *bbolt.Tx) error { return put(tx, reportsBucket, r.key(), r) })
 	if err != nil {
-		s.o.Note(fmt.Sprintf("the status of commit %.9s: %v", r.Commit, err))
+		s.o.Note(fmt.Sprintf("the forge will not hear of commit %.9s: %v", r.Commit, err))
 	}
 	select {
 	case s.reported <- struct{}{}:
@@ -160,7 +183,49 @@ func (s *Server) report(j Job, status core.Status, text string) {
 	}
 }
 
-func (r report) key() []byte { return []byte(r.Pipeline + "\n" + r.Commit + "\n" + r.Context) }
+func (r report) key() []byte {
+	return fmt.Appendf(nil, "%s\n%s\n%s\n%d", r.Pipeline, r.Commit, r.Context, r.Pull)
+}
+
+// remember keeps which pull request a commit is of.
+func (s *Server) remember(v *served, commit string, pull int) error {
+	return s.db.Update(func(tx *bbolt.Tx) error { return put(tx, pullsBucket, []byte(v.Name+"\n"+commit), pull) })
+}
+
+// comment shows the plan of a run on the pull request of its commit, if there are both.
+func (s *Server) comment(ctx context.Context, j Job, p *project.Project) error {
+	var pull int
+	err := s.db.View(func(tx *bbolt.Tx) (err error) {
+		pull, _, err = get[int](tx, pullsBucket, []byte(j.Pipeline+"\n"+j.Run.Commit))
+		return err
+	})
+	if err != nil || pull == 0 {
+		return err
+	}
+	for e, err := range p.Files.Events(ctx, j.Run.ID) {
+		if err != nil {
+			return err
+		}
+		lines, ok := e.Data["lines"].([]any)
+		if e.Kind != core.KindPlan || !ok {
+			continue
+		}
+		page := fmt.Sprintf("%s/p/%s/runs/%s", s.base(), url.PathEscape(j.Pipeline), j.Run.ID)
+		var b strings.Builder
+		fmt.Fprintf(&b, "**Plan for %s**: %s ([run %s](%s))\n\n~~~~text\n", e.Environment, e.Summary, j.Run.ID.Short(), page)
+		for _, line := range lines {
+			text := fmt.Sprint(line)
+			if b.Len()+len(text) > mostComment {
+				b.WriteString("…\n")
+				break
+			}
+			b.WriteString(strings.ReplaceAll(text, "~~~~", "") + "\n")
+		}
+		b.WriteString("~~~~\n")
+		s.tell(report{Pipeline: j.Pipeline, Commit: j.Run.Commit, Context: "plan " + e.Environment, Pull: pull, Comment: b.String(), Time: time.Now()})
+	}
+	return nil
+}
 
 // reportEnd has the forge told how the run of a job has ended.
 func (s *Server) reportEnd(ctx context.Context, j Job) {
@@ -173,6 +238,9 @@ func (s *Server) reportEnd(ctx context.Context, j Job) {
 		var r core.Run
 		if r, err = p.Files.Run(ctx, j.Run.ID); err == nil {
 			s.report(j, r.Status, cmp.Or(r.Reason, string(r.Status)))
+			if err := s.comment(ctx, j, p); err != nil {
+				s.o.Note(fmt.Sprintf("the plan of run %s is no comment: %v", j.Run.ID.Short(), err))
+			}
 			return
 		}
 	}

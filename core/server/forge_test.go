@@ -51,6 +51,18 @@ func newForge(t *testing.T) *aForge {
 	return f
 }
 
+// heard is the first that has a value.
+func (f *aForge) heard(name, value string) map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, x := range f.taken {
+		if x[name] == value {
+			return x
+		}
+	}
+	return nil
+}
+
 func (f *aForge) last() map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,8 +88,14 @@ func TestStatuses(t *testing.T) {
 	}
 	again(git.URL)
 	p := w.person("p", Operator)
-	id := p.run(url.Values{"environment": {"lab"}})
 	head := w.git("rev-parse", "HEAD")
+	body := `{"action":"opened","number":7,"pull_request":{"head":{"sha":"` + head + `","repo":{"full_name":"x/shop"}},"base":{"repo":{"full_name":"x/shop"}}}}`
+	if r := w.nobody().do(http.MethodPost, "/hooks/gitea/shop", strings.NewReader(body), map[string]string{
+		"X-Gitea-Event": "pull_request", "X-Gitea-Delivery": "1", "X-Gitea-Signature": signature("hush", body),
+	}); r.status != http.StatusAccepted {
+		t.Fatalf("a pull request: %d %s", r.status, r.text)
+	}
+	id := p.run(url.Values{"environment": {"lab"}})
 	w.until("the forge hears that it runs", func() bool { return git.last()["description"] == "runs" })
 	want := map[string]string{
 		"path": "/repos" + strings.TrimSuffix(bare, ".git") + "/statuses/" + head, "who": "Bearer t", "state": "pending", "context": "troop/shop/lab",
@@ -89,7 +107,13 @@ func TestStatuses(t *testing.T) {
 	w.leave()
 	w.free()
 	again(git.URL)
-	w.until("the forge hears that it passed", func() bool { return git.last()["state"] == "success" })
+	w.until("the forge hears that it passed", func() bool { return git.heard("state", "success") != nil })
+	w.until("its pull request shows the plan", func() bool { return git.last()["body"] != "" })
+	page := w.base() + "/p/shop/runs/" + string(id)
+	if got, want := git.last(), "**Plan for lab**: 1 to create (plan 0123) ([run "+id.Short()+"]("+page+"))\n\n~~~~text\n+ web-1  <b>\n~~~~\n"; got["body"] != want ||
+		got["path"] != "/repos"+strings.TrimSuffix(bare, ".git")+"/issues/7/comments" {
+		t.Errorf("the comment: %q, want %q", got, want)
+	}
 	w.until("nothing is left to tell", func() bool {
 		left := 0
 		if err := w.db.View(func(tx *bbolt.Tx) error {

@@ -74,6 +74,9 @@ func actAsTroop(dir string, args []string) int {
 		return 1
 	}
 	say(core.Event{Source: "build.app", Kind: core.KindStageStarted, Summary: "started"})
+	if r.Environment != "" {
+		say(core.Event{Source: "run", Kind: core.KindPlan, Summary: "1 to create (plan 0123)", Data: map[string]any{"lines": []string{"+ web-1 ~~~~ <b>"}}})
+	}
 	for n := 1; ; n++ {
 		text, err := os.ReadFile(filepath.Join(dir, "go"))
 		length, _ := time.ParseDuration(string(text))

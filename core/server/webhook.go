@@ -164,6 +164,7 @@ type pull struct {
 	Number  int    `json:"number"`
 	Request struct {
 		Head, Base struct {
+			SHA  string `json:"sha"`
 			Repo struct {
 				Name string `json:"full_name"`
 			} `json:"repo"`
@@ -173,6 +174,9 @@ type pull struct {
 		Action string `json:"action"`
 		Number int    `json:"iid"`
 		Before string `json:"oldrev"` // of an update with new commits
+		Commit struct {
+			ID string `json:"id"`
+		} `json:"last_commit"`
 		Source struct {
 			Name string `json:"path_with_namespace"`
 		} `json:"source"`
@@ -189,9 +193,9 @@ func (s *Server) requested(w http.ResponseWriter, r *http.Request, v *served, se
 	if err := json.Unmarshal(body, &p); err != nil {
 		return userError("the body is no JSON text of a pull request: %w", err)
 	}
-	action, number, fork, target, ref := p.Action, p.Number, p.Request.Head.Repo.Name, p.Request.Base.Repo.Name, "refs/pull/%d/head"
+	action, number, fork, target, ref, head := p.Action, p.Number, p.Request.Head.Repo.Name, p.Request.Base.Repo.Name, "refs/pull/%d/head", p.Request.Head.SHA
 	if sender == "gitlab" {
-		action, number, fork, target, ref = p.GitLab.Action, p.GitLab.Number, p.GitLab.Source.Name, p.GitLab.Target.Name, "refs/merge-requests/%d/head"
+		action, number, fork, target, ref, head = p.GitLab.Action, p.GitLab.Number, p.GitLab.Source.Name, p.GitLab.Target.Name, "refs/merge-requests/%d/head", p.GitLab.Commit.ID
 		if action == "update" && p.GitLab.Before == "" {
 			return accepted(w, "its commit is the same")
 		}
@@ -201,6 +205,9 @@ func (s *Server) requested(w http.ResponseWriter, r *http.Request, v *served, se
 	}
 	if number < 1 || fork == "" || target == "" {
 		return userError("the body does not say which pull request it is, of which fork")
+	}
+	if err := s.remember(v, head, number); err != nil {
+		return err
 	}
 	if fork == target {
 		return accepted(w, "the push says it, too")
