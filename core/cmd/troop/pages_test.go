@@ -103,7 +103,7 @@ func TestReadme(t *testing.T) {
 		if !strings.HasPrefix(src, "pipeline ") {
 			src = "pipeline \"readme\" {\n  source { path = \".\" }\n}\n\n" + src
 		}
-		if strings.Contains(src, "stage.build.app") {
+		if strings.Contains(src, "stage.build.app") && !strings.Contains(src, `stage "build" "app"`) {
 			src += "\n" + example(t, "../../../plugins/build")
 		}
 		dir := t.TempDir()
