@@ -20,6 +20,9 @@ type Host struct {
 	Port           int      `json:"port"`
 	HostKey        string   `json:"host_key,omitempty"` // authorized_keys format; empty: pinned on first connection
 
+	Jump string   `json:"jump,omitempty"` // hosts to connect through, as ProxyJump of ssh_config
+	SSM  *Session `json:"ssm,omitempty"`  // set: reached through AWS Systems Manager, without an open port
+
 	Given *Given `json:"given,omitempty"` // nil: Terraform made it
 
 	Tags []string       `json:"tags,omitempty"` // sorted; each is an inventory group
@@ -29,8 +32,13 @@ type Host struct {
 // Given says how a server that exists already, and that the manifest names, is reached. What it does not say is as the
 // user's SSH configuration and agent say.
 type Given struct {
-	Key  string `json:"key,omitempty"`  // absolute path of a private key, or of its public half where an agent has the other
-	Jump string `json:"jump,omitempty"` // as ProxyJump of ssh_config
+	Key string `json:"key,omitempty"` // absolute path of a private key, or of its public half where an agent has the other
+}
+
+// Session names an instance to AWS Systems Manager.
+type Session struct {
+	Instance string `json:"instance"`
+	Region   string `json:"region"`
 }
 
 // Roles are the roles that a host may have.
@@ -56,7 +64,12 @@ var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 	hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-	dnsName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+	// jumpHosts is what ProxyJump takes: hosts separated by commas, nothing that ssh or a shell would read otherwise.
+	jumpHosts = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:,/\[\]-]*$`)
+	instance  = regexp.MustCompile(`^m?i-[0-9a-f]{8,17}$`)
+	region    = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+
+	dnsName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 )
 
 // Complete sets what is missing: the port, the private address, the role.
@@ -103,6 +116,10 @@ func (h Host) Check() error {
 		return wrong("user", "user is %q, want the user for SSH", h.User)
 	case h.Port < 1 || h.Port > 65535:
 		return wrong("port", "port is %d, want 1 to 65535", h.Port)
+	case h.Jump != "" && !jumpHosts.MatchString(h.Jump):
+		return wrong("jump", "jump is %q, want USER@HOST:PORT, or several of them, separated by commas", h.Jump)
+	case h.SSM != nil && (h.Jump != "" || !instance.MatchString(h.SSM.Instance) || !region.MatchString(h.SSM.Region)):
+		return wrong("ssm", "ssm has instance %q and region %q, want ones such as i-0123456789abcdef0 and eu-central-1, and no jump", h.SSM.Instance, h.SSM.Region)
 	}
 	return nil
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// jumpPattern is what ProxyJump takes: hosts separated by commas, nothing that ssh or a shell would read otherwise.
-var jumpPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:,/\[\]-]*$`)
-
 var hostKeyPattern = regexp.MustCompile(`^(ssh|ecdsa|sk)-\S+ AAAA[A-Za-z0-9+/]+=*( [^\n]*)?$`)
 
 // hosts are the servers of an environment that exist already, by name.
@@ -32,7 +29,7 @@ func (l *loader) hosts(blocks []*hclsyntax.Block, s site) []core.Host {
 		named[b.Labels[0]] = b
 		h := l.host(b, s)
 		same := slices.IndexFunc(hosts, func(o core.Host) bool {
-			return o.Address == h.Address && o.Port == h.Port && o.Given.Jump == h.Given.Jump
+			return o.Address == h.Address && o.Port == h.Port && o.Jump == h.Jump
 		})
 		if same >= 0 && h.Address != "" {
 			first := string(hosts[same].Name)
@@ -58,7 +55,7 @@ func (l *loader) host(b *hclsyntax.Block, s site) core.Host {
 	}
 	for name, to := range map[string]*string{
 		"address": &h.Address, "private_address": &h.PrivateAddress, "user": &h.User, "host_key": &h.HostKey,
-		"key": &h.Given.Key, "jump": &h.Given.Jump,
+		"key": &h.Given.Key, "jump": &h.Jump,
 	} {
 		if a := given[name]; a != nil {
 			*to, _ = l.str(a, s)
@@ -108,9 +105,6 @@ func (l *loader) checkHost(b *hclsyntax.Block, h *core.Host) {
 		if !hostKeyPattern.MatchString(h.HostKey) {
 			l.errorf(at("host_key"), "Invalid host key", "This is not one line of a public key. The server shows it: cat /etc/ssh/ssh_host_ed25519_key.pub.")
 		}
-	}
-	if h.Given.Jump != "" && !jumpPattern.MatchString(h.Given.Jump) {
-		l.errorf(at("jump"), "Invalid jump", "%q is not USER@HOST:PORT, nor several of them, separated by commas.", shorten(h.Given.Jump))
 	}
 	if h.Given.Key != "" {
 		h.Given.Key = l.resolve(h.Given.Key) // not everybody who uses the environment has the file

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -41,7 +43,11 @@ func (e EC2) Steps() []Step {
 	if !a.variable("hosts", &a.hosts) {
 		a.hosts = nil
 	}
-	return []Step{
+	var steps []Step
+	if a.text("connection") == "ssm" {
+		steps = []Step{{Name: "sessions", Look: sessions}}
+	}
+	return append(steps, []Step{
 		{Name: "processor", Look: a.processor},
 		{Name: "credentials", Gate: true, Look: a.credentials},
 		{Name: "region", Gate: true, Look: a.inRegion},
@@ -51,7 +57,21 @@ func (e EC2) Steps() []Step {
 		{Name: "quotas", Look: a.quotas},
 		{Name: "key", Look: a.key},
 		{Name: "orphans", Look: a.orphans},
+	}...)
+}
+
+// sessions looks for the programs that open sessions of AWS Systems Manager.
+func sessions(context.Context) (string, error) {
+	remedies := map[string]string{
+		"aws":                    "install the AWS command line: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
+		"session-manager-plugin": "install it: https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html",
 	}
+	for _, name := range slices.Sorted(maps.Keys(remedies)) {
+		if _, err := exec.LookPath(name); err != nil {
+			return "", &Problem{Text: name + " is not in PATH", Remedy: remedies[name]}
+		}
+	}
+	return "aws and its session-manager-plugin are there", nil
 }
 
 // account holds what the steps have found so far.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -228,6 +229,31 @@ func TestProblems(t *testing.T) {
 				t.Errorf("a remedy of nothing: %s", got.Remedy)
 			}
 		})
+	}
+}
+
+// Hosts without an open port need two programs here.
+func TestSessions(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	given := map[string]any{"connection": "ssm"}
+	for _, program := range []string{"aws", "session-manager-plugin", ""} {
+		got := look(t, newAccount(), given, nil)["sessions"]
+		if program == "" {
+			if got.Status != core.Passed {
+				t.Errorf("with both: %+v", got)
+			}
+			break
+		}
+		if got.Status != core.Failed || got.Detail != program+" is not in PATH" {
+			t.Errorf("without %s: %+v", program, got)
+		}
+		if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, ok := look(t, newAccount(), nil, nil)["sessions"]; ok {
+		t.Errorf("where nobody asks for it: %+v", got)
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 )
 
-// settings are what the user's own SSH configuration says of a given host.
+// settings say how a host is reached: a given one as the user's own SSH configuration says, another one as its module says.
 type settings struct {
 	name       string   // to connect to instead of the address
 	proxy      string   // command whose input and output are the connection; empty: TCP
@@ -34,10 +34,10 @@ type settings struct {
 	known      []string // files with keys of hosts that the user trusts
 }
 
-// settings asks ssh for the settings of a given host; of another one, they are empty. The answer is kept.
+// settings asks ssh for the settings of a given host. The answer is kept.
 func (c *Client) settings(ctx context.Context, h core.Host) (settings, error) {
 	if h.Given == nil {
-		return settings{}, nil
+		return settings{proxy: proxyOf(h), only: true}, nil
 	}
 	c.mu.Lock()
 	s, ok := c.given[login(h)]
@@ -58,8 +58,8 @@ func (c *Client) settings(ctx context.Context, h core.Host) (settings, error) {
 func userSettings(ctx context.Context, h core.Host) (settings, error) {
 	_, port, _ := net.SplitHostPort(address(h))
 	args := []string{"-G", "-p", port, "-l", h.User}
-	if h.Given.Jump != "" {
-		args = append(args, "-J", h.Given.Jump)
+	if h.Jump != "" {
+		args = append(args, "-J", h.Jump)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout) // Match exec in the configuration may take its time
 	defer cancel()
@@ -102,6 +102,17 @@ func userSettings(ctx context.Context, h core.Host) (settings, error) {
 		s.identities, s.only = []string{h.Given.Key}, true
 	}
 	return s, nil
+}
+
+// proxyOf is the command that connects to a host that Terraform made; empty: TCP.
+func proxyOf(h core.Host) string {
+	switch {
+	case h.SSM != nil:
+		return fmt.Sprintf("aws ssm start-session --region %s --target %s --document-name AWS-StartSSHSession --parameters portNumber=%%p", h.SSM.Region, h.SSM.Instance)
+	case h.Jump != "":
+		return through(h.Jump)
+	}
+	return ""
 }
 
 // through is the command that connects through jump hosts. It reads the user's own configuration.
@@ -374,7 +385,7 @@ type proxyError struct{ text string }
 func (e *proxyError) Error() string { return e.text }
 
 // configure writes the file in ssh_config's format with which OpenSSH's programs reach hosts as this client does, and
-// returns its path; "none" if no host is given.
+// returns its path; "none" if no host is given or behind another.
 func (c *Client) configure(ctx context.Context, hosts []core.Host) (string, error) {
 	var b strings.Builder
 	count := map[string]int{}
@@ -382,12 +393,12 @@ func (c *Client) configure(ctx context.Context, hosts []core.Host) (string, erro
 		count[h.Address]++
 	}
 	for _, h := range hosts {
-		if h.Given == nil {
-			continue
-		}
 		s, err := c.settings(ctx, h)
 		if err != nil {
 			return "", err
+		}
+		if h.Given == nil && s.proxy == "" {
+			continue
 		}
 		fmt.Fprintf(&b, "Match originalhost %s", h.Address)
 		if count[h.Address] > 1 {

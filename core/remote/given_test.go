@@ -129,9 +129,9 @@ func TestGivenHostsBehindAJumpHost(t *testing.T) {
 	u.write(t, "known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s\n", jump.Host("").Port, jump.HostKey))
 	h := given(s, "web-1")
 	h.HostKey = s.HostKey
-	h.Given.Jump = fmt.Sprintf("root@127.0.0.1:%d", jump.Host("").Port)
+	h.Jump = fmt.Sprintf("root@127.0.0.1:%d", jump.Host("").Port)
 	for name, host := range map[string]core.Host{"of the manifest": h, "of the configuration": func() core.Host {
-		u.configure(t, fmt.Sprintf("Match host localhost\n  ProxyJump %s\n", h.Given.Jump))
+		u.configure(t, fmt.Sprintf("Match host localhost\n  ProxyJump %s\n", h.Jump))
 		other := h
 		other.Address, other.Given = "localhost", &core.Given{}
 		return other
@@ -180,6 +180,39 @@ func TestTheKeyOfAGivenHost(t *testing.T) {
 	u.write(t, "known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s\n", h.Port, s.HostKey))
 	if err := connect(h); err != nil {
 		t.Errorf("a key that the user knows: %v", err)
+	}
+}
+
+// A host that Terraform made is reached through what its module says, with the environment's key and no other.
+func TestHostsBehindOthers(t *testing.T) {
+	u := newUser(t)
+	jump := remotetest.Listen(t, "127.0.0.1:0", u.public)
+	u.write(t, "known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s\n", jump.Host("").Port, jump.HostKey))
+	c := client(t)
+	s := remotetest.Listen(t, "127.0.0.1:0", c.PublicKey())
+	through := s.Host("web-1")
+	through.Jump = fmt.Sprintf("root@127.0.0.1:%d", jump.Host("").Port)
+	session := s.Host("web-2")
+	session.User, session.SSM = "admin", &core.Session{Instance: "i-0123456789abcdef0", Region: "eu-central-1"}
+	// A stand-in for the AWS command line, which needs an account.
+	u.write(t, "aws", fmt.Sprintf("#!/bin/sh\ntest \"$*\" = 'ssm start-session --region eu-central-1 --target i-0123456789abcdef0 --document-name AWS-StartSSHSession --parameters portNumber=%d' &&\nexec ssh -W 127.0.0.1:%[1]d %s\n", session.Port, "ssh://"+through.Jump))
+	for _, h := range []core.Host{through, session} {
+		before := jump.Logins()
+		if out, err := c.Run(t.Context(), h, "echo here", nil); err != nil || string(out) != "here\n" || jump.Logins() == before {
+			t.Fatalf("%s: %q, %v, %d logins at the jump host", h.Name, out, err, jump.Logins()-before)
+		}
+		line, err := c.Command(t.Context(), h, nil, "echo", "here")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), line[0], line[1:]...).CombinedOutput(); err != nil || !strings.Contains(string(out), "here\n") {
+			t.Errorf("%v: %v\n%s", line, err, out)
+		}
+	}
+	u.write(t, "aws", "#!/bin/sh\necho 'An error occurred (TargetNotConnected)' >&2\nexit 254\n")
+	err := client(t).Wait(t.Context(), []core.Host{session}, time.Second, nil)
+	if err == nil || !strings.Contains(err.Error(), "cannot be reached through AWS Systems Manager: An error occurred (TargetNotConnected); this machine needs") {
+		t.Error(err)
 	}
 }
 

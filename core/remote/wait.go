@@ -330,6 +330,12 @@ func (c *Client) obstacle(h core.Host, err error) obstacle {
 	case errors.Is(err, errLocal), errors.Is(err, net.ErrClosed), errors.As(err, new(*UnknownHostError)):
 		return obstacle{state: err.Error(), err: err}
 	case errors.As(err, new(*proxyError)):
+		if h.SSM != nil {
+			return obstacle{
+				state:  "cannot be reached through AWS Systems Manager: " + err.Error(),
+				remedy: "this machine needs the AWS command line with its session-manager-plugin and the right ssm:StartSession, the instance its agent and a role; try it by hand: aws ssm start-session --region " + h.SSM.Region + " --target " + h.SSM.Instance,
+			}
+		}
 		return obstacle{state: "cannot be reached through its jump host: " + err.Error(), remedy: "try it by hand: ssh " + h.Address}
 	case refused(err):
 		return obstacle{

@@ -156,7 +156,7 @@ func hostChanges(c *tfjson.Change) []HostChange {
 		case will == nil:
 			all = append(all, HostChange{name, Destroy, strings.TrimSpace(fmt.Sprintf("(%s) %s", role, addressOf(was)))})
 		default:
-			for _, key := range []string{"role", "roles", "address", "private_address", "user", "port", "host_key"} {
+			for _, key := range []string{"role", "roles", "address", "private_address", "user", "port", "host_key", "jump", "ssm"} {
 				b, a := text(was[key]), text(will[key])
 				if marked(object(object(c.AfterUnknown)[name])[key]) {
 					a = unknown

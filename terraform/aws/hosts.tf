@@ -16,7 +16,7 @@ resource "aws_instance" "host" {
   availability_zone      = local.zone_of[each.key] # the subnet's; a plan shows it before the subnet exists
   key_name               = aws_key_pair.this.key_name
   vpc_security_group_ids = [aws_security_group.all.id, local.groups[each.value.role]]
-  iam_instance_profile   = each.value.role == "storage" ? one(aws_iam_instance_profile.backups[*].name) : null
+  iam_instance_profile   = each.value.role == "storage" && var.backups.enabled ? one(aws_iam_instance_profile.backups[*].name) : var.instance_profile == "" ? null : var.instance_profile
 
   user_data                   = local.user_data[each.key]
   user_data_replace_on_change = true # a host reads it only at its first boot

@@ -17,6 +17,7 @@ var policies = []struct{ file, is string }{
 	{"troop.json", "For every environment. `REGION`, `ACCOUNT` and `ENVIRONMENT` stand for yours."},
 	{"existing-network.json", "Also, with `subnet_ids`: one line for each subnet, and their VPC."},
 	{"backups.json", "Also, with `backups`."},
+	{"session.json", "Also, with `connection = \"ssm\"`; with an `instance_profile`, `iam:PassRole` on its role, too."},
 	{"boundary.json", "What the storage hosts' role can have at most, with `backups`."},
 }
 

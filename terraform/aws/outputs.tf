@@ -8,6 +8,8 @@ output "hosts" {
       user            = local.user
       port            = 22
       host_key        = lookup(local.host_keys, name, null)
+      jump            = var.jump == "" ? null : var.jump
+      ssm             = var.connection == "ssm" ? { instance = host.id, region = var.region } : null
       tags            = var.hosts[name].tags
       vars            = var.hosts[name].vars
     }

@@ -38,6 +38,16 @@ resource "aws_security_group" "all" {
       condition     = length(distinct([for subnet in data.aws_subnet.given : subnet.vpc_id])) <= 1
       error_message = "The given subnets belong to several VPCs. Use subnets of one VPC."
     }
+
+    precondition {
+      condition     = length(var.ssh_cidrs) > 0 || var.connection == "ssm"
+      error_message = "Nobody could reach the hosts: ssh_cidrs is empty. Name at least the network of the machine that runs troop, which `curl https://checkip.amazonaws.com` shows, or set connection = \"ssm\"."
+    }
+
+    precondition {
+      condition     = var.jump == "" || var.connection == "ssh"
+      error_message = "Sessions of AWS Systems Manager need no jump host. Leave out jump, or connection."
+    }
   }
 }
 

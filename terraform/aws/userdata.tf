@@ -6,9 +6,17 @@ locals {
       "ssh_deletekeys: true",
       "ssh_keys: ${jsonencode({ ed25519_private = "${trimspace(var.host_keys[name].private)}\n", ed25519_public = local.host_keys[name] })}",
     ],
-    host.role != "storage" ? [] : ["runcmd: ${jsonencode(local.mount[name])}"],
+    length(local.commands[name]) == 0 ? [] : ["runcmd: ${jsonencode(local.commands[name])}"],
     [""],
   )) }
+
+  commands = { for name, host in var.hosts : name => concat(var.connection == "ssm" ? local.agent : [], host.role == "storage" ? local.mount[name] : []) }
+
+  # Ubuntu's images have Systems Manager's agent, Debian's have not:
+  # https://docs.aws.amazon.com/systems-manager/latest/userguide/agent-install-deb.html
+  agent = [
+    ["sh", "-c", "command -v amazon-ssm-agent || snap list amazon-ssm-agent || { python3 -c 'import urllib.request; urllib.request.urlretrieve(\"https://s3.${var.region}.amazonaws.com/amazon-ssm-${var.region}/latest/debian_${var.architecture}/amazon-ssm-agent.deb\", \"/run/agent.deb\")' && dpkg -i /run/agent.deb; }"],
+  ]
 
   # Names and public keys are not secret.
   host_keys = nonsensitive({ for name, key in var.host_keys : name => trimspace(key.public) })

@@ -32,14 +32,9 @@ variable "region" {
 }
 
 variable "ssh_cidrs" {
-  description = "IPv4 networks that may use SSH, such as 203.0.113.7/32 for one machine. Must include the machine that runs troop."
+  description = "IPv4 networks that may use SSH, such as 203.0.113.7/32 for one machine. Must include the machine that runs troop, or the jump host; may be empty with connection = \"ssm\"."
   type        = list(string)
   nullable    = false
-
-  validation {
-    condition     = length(var.ssh_cidrs) > 0
-    error_message = "Name at least the network of the machine that runs troop. `curl https://checkip.amazonaws.com` shows its address."
-  }
 
   validation {
     condition     = alltrue([for cidr in var.ssh_cidrs : can(cidrnetmask(cidr)) && try(cidrsubnet(cidr, 0, 0) == cidr, false)])
@@ -49,6 +44,42 @@ variable "ssh_cidrs" {
   validation {
     condition     = alltrue([for cidr in var.ssh_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
     error_message = "SSH is not opened to more than a /8. Name the networks that need it."
+  }
+}
+
+variable "connection" {
+  description = "How troop reaches the hosts: ssh, or ssm, SSH through a session of AWS Systems Manager, for which no port is open. The latter needs an instance_profile, or the account's Default Host Management Configuration."
+  type        = string
+  nullable    = false
+  default     = "ssh"
+
+  validation {
+    condition     = contains(["ssh", "ssm"], var.connection)
+    error_message = "A connection is ssh or ssm."
+  }
+}
+
+variable "jump" {
+  description = "Host to connect through, such as ops@bastion.example.com, as ProxyJump of ssh_config. Empty: none."
+  type        = string
+  nullable    = false
+  default     = ""
+
+  validation {
+    condition     = var.jump == "" || can(regex("^[A-Za-z0-9_][A-Za-z0-9_.@:,/-]*$", var.jump))
+    error_message = "Give USER@HOST:PORT, or several of them, separated by commas."
+  }
+}
+
+variable "instance_profile" {
+  description = "Name of an existing instance profile for the hosts, such as one whose role has AmazonSSMManagedInstanceCore. Storage hosts with backups have their own instead. Empty: none."
+  type        = string
+  nullable    = false
+  default     = ""
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9+=,.@_-]{0,128}$", var.instance_profile))
+    error_message = "Give the profile's name, not its ARN. `aws iam list-instance-profiles` lists them."
   }
 }
 

@@ -267,3 +267,46 @@ run "host_keys" {
     error_message = "No plan shows a private key, and nothing else is hidden."
   }
 }
+
+run "behind_a_jump_host" {
+  command = plan
+
+  variables {
+    jump = "ops@203.0.113.9:2222"
+  }
+
+  assert {
+    condition     = alltrue([for host in output.hosts : host.jump == "ops@203.0.113.9:2222" && host.ssm == null])
+    error_message = "Hosts are reached through the jump host."
+  }
+}
+
+run "without_a_port" {
+  command = plan
+
+  variables {
+    connection       = "ssm"
+    ssh_cidrs        = []
+    instance_profile = "managed"
+  }
+
+  assert {
+    condition     = length(aws_security_group.all.ingress) == 0
+    error_message = "No port is open for SSH."
+  }
+
+  assert {
+    condition     = alltrue([for name, host in output.hosts : host.jump == null && host.ssm == { instance = aws_instance.host[name].id, region = "eu-central-1" }])
+    error_message = "Hosts are reached through sessions of Systems Manager."
+  }
+
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.iam_instance_profile == "managed" && strcontains(host.user_data, "latest/debian_amd64/amazon-ssm-agent.deb")])
+    error_message = "Hosts have the agent, and the role that it needs."
+  }
+
+  assert {
+    condition     = length(yamldecode(aws_instance.host["storage-1"].user_data).runcmd) == 5
+    error_message = "A storage host also mounts its volume."
+  }
+}

@@ -19,7 +19,10 @@ run "wrong_at_all" {
     environment          = "Production"
     ssh_public_key       = "-----BEGIN OPENSSH PRIVATE KEY-----"
     region               = "eu-central-1a"
-    ssh_cidrs            = []
+    ssh_cidrs            = ["anywhere"]
+    connection           = "telnet"
+    jump                 = "-oProxyCommand=x"
+    instance_profile     = "arn:aws:iam::123456789012:instance-profile/x"
     instance_type        = "small"
     architecture         = "x86_64"
     image                = "Windows"
@@ -40,7 +43,7 @@ run "wrong_at_all" {
     host_keys            = { web-1 = { private = "ssh-ed25519 AAAA", public = "ssh-ed25519 AAAA" } }
   }
 
-  expect_failures = [var.environment, var.ssh_public_key, var.region, var.ssh_cidrs, var.instance_type, var.architecture, var.image, var.images, var.image_user, var.hosts, var.vpc_cidr, var.zones, var.subnet_ids, var.client_cidrs, var.egress_cidrs, var.router_port, var.app_port, var.kms_key_arn, var.backups, var.permissions_boundary, var.tags, var.host_keys]
+  expect_failures = [var.environment, var.ssh_public_key, var.region, var.ssh_cidrs, var.connection, var.jump, var.instance_profile, var.instance_type, var.architecture, var.image, var.images, var.image_user, var.hosts, var.vpc_cidr, var.zones, var.subnet_ids, var.client_cidrs, var.egress_cidrs, var.router_port, var.app_port, var.kms_key_arn, var.backups, var.permissions_boundary, var.tags, var.host_keys]
 }
 
 run "wrong_in_detail" {
@@ -179,4 +182,25 @@ run "image_that_nobody_named" {
   }
 
   expect_failures = [data.aws_ami.this]
+}
+
+run "nobody_gets_in" {
+  command = plan
+
+  variables {
+    ssh_cidrs = []
+  }
+
+  expect_failures = [aws_security_group.all]
+}
+
+run "two_ways_in" {
+  command = plan
+
+  variables {
+    connection = "ssm"
+    jump       = "ops@203.0.113.9"
+  }
+
+  expect_failures = [aws_security_group.all]
 }
