@@ -141,6 +141,7 @@ func (r *Runner) once(ctx context.Context, run Run, each func(core.TaskResult)) 
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}
 	defer w.close()
+	w.config = w.configFor(file, r.conf.Manifest)
 	if w.galaxy, err = r.galaxy(ctx); err != nil {
 		return nil, fmt.Errorf("prepare playbook %s: %w", run.Playbook, err)
 	}

@@ -67,6 +67,11 @@ func teamTree(file, manifest string) (string, error) {
 		return "", err
 	}
 	all.files[filepath.Base(file)] = content
+	for _, config := range []string{filepath.Join(dir, "ansible.cfg"), filepath.Join(manifest, "ansible.cfg")} {
+		if text, err := os.ReadFile(config); err == nil {
+			all.files[config] = text
+		}
+	}
 	for _, sub := range []string{"roles", "tasks", "handlers", "vars", "group_vars", "host_vars", "files", "templates", "library", "filter_plugins", "action_plugins"} {
 		t, err := readTree(os.DirFS(filepath.Join(dir, sub)))
 		if errors.Is(err, fs.ErrNotExist) {

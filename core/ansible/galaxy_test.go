@@ -150,3 +150,44 @@ func TestVaultPasswordCommand(t *testing.T) {
 		t.Errorf("a command that fails: %v", err)
 	}
 }
+
+// A team's ansible.cfg holds for its own playbooks, but for how hosts are reached and whose keys are trusted.
+func TestTeamConfig(t *testing.T) {
+	_, conf := environment(t, "web-1")
+	conf.Manifest = t.TempDir()
+	said := filepath.Join(t.TempDir(), "said")
+	files(t, conf.Manifest, map[string]string{
+		"ansible.cfg": "[defaults]\nforks = 3\nfilter_plugins = ./ours\nhost_key_checking = false\nstdout_callback = nobodys\ntransport = paramiko\n" +
+			"[ssh_connection]\nssh_args = -o StrictHostKeyChecking=no\nssh_common_args = -o UserKnownHostsFile=/dev/null\nssh_extra_args = -F ./other\nssh_executable = ./other\n[inventory]\nenable_plugins = script\n",
+		"ours/filters.py": "class FilterModule:\n    def filters(self):\n        return {'ours': lambda x: 'ours ' + x}\n",
+		"plays/site.yml": `---
+- name: Settings
+  hosts: all
+  gather_facts: false
+  vars:
+    ssh: "{{ lookup('config', 'ssh_common_args', 'ssh_extra_args', 'ssh_executable', plugin_type='connection', plugin_name='ssh') }}"
+    args: "{{ lookup('config', 'ssh_args', plugin_type='connection', plugin_name='ssh') }}"
+  tasks:
+    - name: Tell them
+      ansible.builtin.shell: echo {{ 'filter' | ours }} {{ lookup('config', 'DEFAULT_FORKS', 'HOST_KEY_CHECKING', 'DEFAULT_TRANSPORT') }} {{ ssh }} {{ args | regex_findall('StrictHostKeyChecking=[a-z]+') | join }} >>` + said + `
+      delegate_to: localhost
+      connection: local
+`,
+	})
+	run := ansible.Run{Playbook: "./plays/site.yml"}
+	r := runner(t, conf)
+	if _, err := r.Run(t.Context(), run, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(said); err != nil || string(text) != "ours filter [3, True, ssh] ,,ssh StrictHostKeyChecking=yes\n" {
+		t.Errorf("the play said %q, %v", text, err)
+	}
+	before, err := r.Fingerprint(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files(t, conf.Manifest, map[string]string{"ansible.cfg": "[defaults]\n"})
+	if after, err := r.Fingerprint(run); err != nil || after == before {
+		t.Errorf("with another ansible.cfg the fingerprint is the same, %v", err)
+	}
+}

@@ -83,6 +83,7 @@ type workspace struct {
 	inventory, vars, events string
 	vault                   string // program that says the vault password; empty: none
 	galaxy                  string // folder of required collections and roles; empty: none
+	config                  string // ansible.cfg: the team's for a playbook of its own, else ours
 }
 
 func (r *Runner) workspace(run Run) (_ *workspace, err error) {
@@ -135,7 +136,22 @@ func given(name string) bool {
 	}, name) || strings.HasPrefix(name, "AWS_")
 }
 
-// environment is Ansible's process environment. Constant settings are in playbooks/ansible.cfg. manifest is its folder.
+// configFor is the ansible.cfg that holds for a playbook: beside the team's own or in the manifest's folder, else ours.
+func (w *workspace) configFor(playbook, manifest string) string {
+	if !strings.HasPrefix(playbook, w.shipped) {
+		for _, dir := range []string{filepath.Dir(playbook), manifest} {
+			file := filepath.Join(dir, "ansible.cfg")
+			if _, err := os.Stat(file); err == nil && filepath.IsAbs(dir) {
+				return file
+			}
+		}
+	}
+	return filepath.Join(w.shipped, "ansible.cfg")
+}
+
+// environment is Ansible's process environment. Other settings are in playbooks/ansible.cfg, or in the team's own, over which
+// these win: it cannot change how hosts are reached and whose keys are trusted, nor what a run reports. manifest is its
+// folder.
 func (w *workspace) environment(options []string, manifest string) []string {
 	args := append(options, "-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", "ConnectTimeout=10",
 		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2")
@@ -145,11 +161,12 @@ func (w *workspace) environment(options []string, manifest string) []string {
 		}
 	}
 	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		// The user's own is for a program that connects to a host, such as aws.
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + os.Getenv("PATH"),
 		"LANG=C.UTF-8",
 		"LC_ALL=C.UTF-8",
 		"PYTHONUNBUFFERED=1",
-		"ANSIBLE_CONFIG=" + filepath.Join(w.shipped, "ansible.cfg"),
+		"ANSIBLE_CONFIG=" + w.config,
 		"ANSIBLE_HOME=" + w.dir,
 		"ANSIBLE_LOCAL_TEMP=" + filepath.Join(w.dir, "tmp"),
 		"ANSIBLE_CACHE_PLUGIN=ansible.builtin.jsonfile",
@@ -161,6 +178,14 @@ func (w *workspace) environment(options []string, manifest string) []string {
 		"ANSIBLE_SSH_CONTROL_PATH_DIR=" + w.sockets,
 		"ANSIBLE_SSH_CONTROL_PATH=%(directory)s/%%p-%%h",
 		"ANSIBLE_HOST_KEY_CHECKING=true",
+		"ANSIBLE_TRANSPORT=ssh",
+		"ANSIBLE_SSH_EXECUTABLE=ssh",
+		"ANSIBLE_SSH_COMMON_ARGS=",
+		"ANSIBLE_SSH_EXTRA_ARGS=",
+		"ANSIBLE_SFTP_EXTRA_ARGS=",
+		"ANSIBLE_SCP_EXTRA_ARGS=",
+		"ANSIBLE_INVENTORY_ENABLED=yaml,ini,host_list",
+		"ANSIBLE_STDOUT_CALLBACK=default",
 		"ANSIBLE_NOCOLOR=true",
 		"TROOP_EVENTS=" + w.events,
 	}

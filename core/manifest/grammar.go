@@ -317,7 +317,7 @@ var ansibleGrammar = schema{
 	name: "an ansible block",
 	doc:  "The playbook that configures the hosts.",
 	arguments: []argument{
-		{"playbook", "string", "a bare name is a playbook that ships with troop; anything else is a file, relative to the manifest's folder", true},
+		{"playbook", "string", "a bare name is a playbook that ships with troop; anything else is a file, relative to the manifest's folder. An ansible.cfg beside it or in the manifest's folder holds, but for how hosts are reached and whose keys are trusted", true},
 		{"variables", "map(any)", "values for the playbook's variables", false},
 		{"requirements", "string", "a requirements.yml of your own playbook: its collections and roles are installed once, and their digest is kept in requirements.lock beside it; archives are found from its folder, without a network", false},
 		{"vault_password_command", "list(string)", "a program and its arguments, started in the manifest's folder, that prints the password of your vaults; else as ANSIBLE_VAULT_PASSWORD_FILE says", false},
