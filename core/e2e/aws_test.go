@@ -289,6 +289,9 @@ func life(t *testing.T) {
 	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") {
 		t.Errorf("a second plan:\n%s", out)
 	}
+	if out := c.troop(t, 0, "drift"); !strings.Contains(out, "no drift") {
+		t.Errorf("drift after an apply:\n%s", out)
+	}
 	for want, args := range map[string][]string{
 		`aws_instance.host["web-1"]`: {"state", "list"},
 		"t3.small":                   {"state", "show", "web-1"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/seed-b96de936/troop/core/terraform"
@@ -26,6 +27,8 @@ func TestRealProvider(t *testing.T) {
 	moto.AWS(t, "ec2", "modify-subnet-attribute", "--subnet-id", subnet, "--map-public-ip-on-launch")
 	key := moto.AWS(t, "kms", "create-key", "--query", "KeyMetadata.Arn")
 	boundary := moto.AWS(t, "iam", "create-policy", "--policy-name", "boundary", "--policy-document", string(readFile(t, "iam/boundary.json")), "--query", "Policy.Arn")
+	const profile = "managed"
+	moto.AWS(t, "iam", "create-instance-profile", "--instance-profile-name", profile)
 	type object = map[string]any
 	one := object{"router-1": object{"role": "router"}, "web-1": object{"role": "production"}}
 	initial := initialised(t)
@@ -33,10 +36,10 @@ func TestRealProvider(t *testing.T) {
 		for name, variables := range map[string]object{
 			"defaults":     {},
 			"existing-vpc": {"subnet_ids": []string{subnet}, "hosts": one},
-			"private":      {"subnet_ids": []string{subnet}, "public_addresses": false, "hosts": one},
-			"zones":        {"zones": []string{moto.Region + "a", moto.Region + "c"}, "hosts": one},
+			"private":      {"subnet_ids": []string{subnet}, "public_addresses": false, "connection": "ssm", "ssh_cidrs": []string{}, "instance_profile": profile, "hosts": one},
+			"zones":        {"image": "ubuntu-22.04", "zones": []string{moto.Region + "a", moto.Region + "c"}, "hosts": one},
 			"arm64":        {"architecture": "arm64", "instance_type": "t4g.small", "hosts": one},
-			"several":      {"hosts": object{"router-1": object{"role": "router"}, "web-1": object{"role": "production"}, "web-2": object{"role": "production", "instance_type": "t3.medium"}, "web-3": object{"role": "production"}}},
+			"several":      {"image": "ubuntu-24.04", "hosts": object{"router-1": object{"role": "router"}, "web-1": object{"role": "production"}, "web-2": object{"role": "production", "instance_type": "t3.medium"}, "web-3": object{"role": "production"}}},
 			"bucket":       {"backups": object{"enabled": true}, "permissions_boundary": boundary},
 			"image-by-id":  {"image": "ami-0aaaaaaaaaaaaaaa3", "image_user": "ubuntu", "hosts": one},
 			"disks":        {"hosts": object{"router-1": object{"role": "router", "disk": "30GiB"}, "storage-1": object{"role": "storage", "data": "100GiB"}}},
@@ -58,8 +61,11 @@ func TestRealProvider(t *testing.T) {
 					t.Errorf("hosts: %v, %v", hosts, err)
 				}
 				for _, h := range hosts {
-					if name == "private" && h.Address != h.PrivateAddress {
-						t.Errorf("%s has the address %s", h.Name, h.Address)
+					if name == "private" && (h.Address != h.PrivateAddress || h.SSM == nil || h.SSM.Region != moto.Region) {
+						t.Errorf("%s has the address %s and the session %+v", h.Name, h.Address, h.SSM)
+					}
+					if image, _ := variables["image"].(string); strings.HasPrefix(image, "ubuntu") && h.User != "ubuntu" {
+						t.Errorf("%s has the user %s", h.Name, h.User)
 					}
 				}
 				if name == "disks" || name == "bucket" {

@@ -32,6 +32,7 @@ const Region = "eu-central-1"
 var images = map[string][3]string{
 	"ami-0aaaaaaaaaaaaaaa1": {"debian-12-amd64-20260901-1", "136693071363", "x86_64"},
 	"ami-0aaaaaaaaaaaaaaa2": {"debian-12-arm64-20260901-1", "136693071363", "arm64"},
+	"ami-0aaaaaaaaaaaaaaa4": {"ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20260901", "099720109477", "x86_64"},
 	"ami-0aaaaaaaaaaaaaaa3": {"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260901", "099720109477", "x86_64"},
 }
 
