@@ -35,7 +35,7 @@ func healthy(t *testing.T, port, health, restarts, own, systemd string) (string,
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "python3", "roles/release/files/healthy.py", "shop@a.service", port, "127.0.0.2", health)
-	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "http_proxy=http://127.0.0.1:9", "HTTP_PROXY=http://127.0.0.1:9") // a host's own is not asked
 	out, err := cmd.Output()
 	return string(out), err
 }

@@ -34,6 +34,7 @@ environment %[1]q {
       ssh_cidrs = ["203.0.113.7/32"]
       zones     = ["%[2]sa"]
       hosts     = %[3]s
+      backups   = { enabled = %[5]t }
     }
     backend "s3" {
       bucket         = "state"
@@ -50,7 +51,7 @@ environment %[1]q {
 func newCloud(t *testing.T, name, hosts string, approve bool) cloud {
 	t.Helper()
 	c := cloud{dir: t.TempDir(), name: name}
-	text := fmt.Sprintf(cloudManifest, name, moto.Region, hosts, approve)
+	text := fmt.Sprintf(cloudManifest, name, moto.Region, hosts, approve, strings.HasSuffix(name, "backups"))
 	if err := os.WriteFile(filepath.Join(c.dir, "pipeline.hcl"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -116,19 +117,28 @@ func (c cloud) own(t *testing.T, describe, element string, more ...string) []str
 
 const twoHosts = `{ router-1 = { role = "router" }, storage-1 = { role = "storage" } }`
 
+// begun returns the names of moto's resources of a kind that begin as the environment's do.
+func (c cloud) begun(t *testing.T, service, model string) []string {
+	t.Helper()
+	return slices.DeleteFunc(moto.Names(t, service, model), func(name string) bool { return !strings.HasPrefix(name, "troop-"+c.name+"-") })
+}
+
 // ids returns the IDs of all resources that exist with the environment's tag, by kind.
 func (c cloud) ids(t *testing.T) map[string][]string {
 	t.Helper()
 	return map[string][]string{
-		"vpc":    c.own(t, "DescribeVpcs", "vpcId"),
-		"subnet": c.own(t, "DescribeSubnets", "subnetId"),
-		"igw":    c.own(t, "DescribeInternetGateways", "internetGatewayId"),
-		"rtb":    c.own(t, "DescribeRouteTables", "routeTableId"),
-		"sg":     c.own(t, "DescribeSecurityGroups", "groupId"),
-		"eip":    c.own(t, "DescribeAddresses", "allocationId"),
-		"key":    c.own(t, "DescribeKeyPairs", "keyPairId"),
-		"disk":   c.own(t, "DescribeVolumes", "volumeId", "tag-key", "troop:data"),
-		"host":   c.own(t, "DescribeInstances", "instanceId", "instance-state-name", "pending,running"),
+		"vpc":     c.own(t, "DescribeVpcs", "vpcId"),
+		"subnet":  c.own(t, "DescribeSubnets", "subnetId"),
+		"igw":     c.own(t, "DescribeInternetGateways", "internetGatewayId"),
+		"rtb":     c.own(t, "DescribeRouteTables", "routeTableId"),
+		"sg":      c.own(t, "DescribeSecurityGroups", "groupId"),
+		"eip":     c.own(t, "DescribeAddresses", "allocationId"),
+		"key":     c.own(t, "DescribeKeyPairs", "keyPairId"),
+		"disk":    c.own(t, "DescribeVolumes", "volumeId", "tag-key", "troop:data"),
+		"bucket":  c.begun(t, "s3", "FakeBucket"),
+		"role":    c.begun(t, "iam", "Role"),
+		"profile": c.begun(t, "iam", "InstanceProfile"),
+		"host":    c.own(t, "DescribeInstances", "instanceId", "instance-state-name", "pending,running"),
 	}
 }
 
@@ -139,6 +149,11 @@ func (c cloud) whole(t *testing.T) {
 	for kind, want := range map[string]int{"vpc": 1, "subnet": 1, "igw": 1, "rtb": 1, "sg": 4, "eip": 1, "key": 1, "disk": 1, "host": 2} {
 		if len(ids[kind]) != want {
 			t.Errorf("%s: %s, want %d", kind, ids[kind], want)
+		}
+	}
+	for _, kind := range []string{"bucket", "role", "profile"} {
+		if want := strings.HasSuffix(c.name, "backups"); (len(ids[kind]) == 1) != want || len(ids[kind]) > 1 {
+			t.Errorf("%s: %s, want one: %v", kind, ids[kind], want)
 		}
 	}
 	if out := c.troop(t, 0, "plan"); !strings.Contains(out, "nothing to change") || strings.Contains(out, "in no state") {
@@ -153,6 +168,7 @@ var moments = map[string]string{
 	"groups":      `aws_security_group\.router: done`,
 	"instances":   `aws_instance\..*: done`,
 	"attachments": `aws_(eip_association|volume_attachment)\..*: done`,
+	"backups":     `aws_iam_instance_profile\..*: done`,
 }
 
 // TestReal runs troop with the real provider, with one server for all: most of the time they wait.
@@ -197,7 +213,7 @@ func orphans(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range []string{"groups", "attachments"} {
+	for _, name := range []string{"backups", "attachments"} {
 		if testing.Short() && name != "attachments" {
 			continue
 		}
@@ -206,10 +222,15 @@ func orphans(t *testing.T) {
 			c := newCloud(t, "remove-"+name, twoHosts, false)
 			c.killedApply(t, moments[name])
 			c.troop(t, 2, "state", "orphans", "--remove") // nobody to ask
-			data := c.ids(t)["disk"]
+			holding := func(ids map[string][]string) []string { return slices.Concat(ids["disk"], ids["bucket"]) }
+			data := holding(c.ids(t))
 			c.troop(t, 0, "state", "orphans", "--remove", "--yes")
-			if left := c.ids(t)["disk"]; !slices.Equal(left, data) {
-				t.Errorf("disks with data: %s, there were %s", left, data)
+			left := c.ids(t)
+			if !slices.Equal(holding(left), data) {
+				t.Errorf("what holds data: %s, there was %s", holding(left), data)
+			}
+			if name == "backups" && len(left["role"])+len(left["profile"]) > 0 {
+				t.Errorf("left: %v", left)
 			}
 			for _, id := range data {
 				if strings.Contains(c.troop(t, 0, "state", "orphans"), id) {

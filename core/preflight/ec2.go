@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
@@ -284,10 +286,14 @@ func tagOf(tags []types.Tag, key string) string {
 func refused(err error) error {
 	var api smithy.APIError
 	var op *smithy.OperationError
-	if errors.As(err, &api) && errors.As(err, &op) && api.ErrorCode() == "UnauthorizedOperation" {
+	if errors.As(err, &api) && errors.As(err, &op) && slices.Contains([]string{"UnauthorizedOperation", "AccessDenied"}, api.ErrorCode()) {
+		policy := "troop"
+		if slices.Contains([]string{iam.ServiceID, s3.ServiceID}, op.Service()) {
+			policy = "backups"
+		}
 		return &Problem{
 			fmt.Sprintf("%s:%s is not allowed", strings.ToLower(op.Service()), op.Operation()),
-			"give the user or role the policy in terraform/aws/iam/troop.json",
+			"give the user or role the policy in terraform/aws/iam/" + policy + ".json",
 		}
 	}
 	return errors.New(reason(err))

@@ -19,34 +19,37 @@ import (
 // removal is how resources of a type are removed, in the order in which one may go before the next.
 type removal struct {
 	kind   string
-	remove func(ctx context.Context, c *ec2.Client, r core.Tagged) error
+	remove func(ctx context.Context, a *account, r core.Tagged) error
 }
 
 var removals = []removal{
 	{"aws_instance", terminate},
 	{"aws_eip", release},
-	{"aws_ebs_volume", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-		_, err := c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &r.ID})
+	{"aws_ebs_volume", func(ctx context.Context, a *account, r core.Tagged) error {
+		_, err := a.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &r.ID})
 		return err
 	}},
 	{"aws_route_table", deleteRouteTable},
 	{"aws_internet_gateway", deleteGateway},
-	{"aws_subnet", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-		_, err := c.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &r.ID})
+	{"aws_subnet", func(ctx context.Context, a *account, r core.Tagged) error {
+		_, err := a.ec2.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &r.ID})
 		return err
 	}},
-	{"aws_security_group", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-		_, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &r.ID})
+	{"aws_security_group", func(ctx context.Context, a *account, r core.Tagged) error {
+		_, err := a.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &r.ID})
 		return err
 	}},
-	{"aws_vpc", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-		_, err := c.DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &r.ID})
+	{"aws_vpc", func(ctx context.Context, a *account, r core.Tagged) error {
+		_, err := a.ec2.DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &r.ID})
 		return err
 	}},
-	{"aws_key_pair", func(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-		_, err := c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: &r.Import})
+	{"aws_key_pair", func(ctx context.Context, a *account, r core.Tagged) error {
+		_, err := a.ec2.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: &r.Import})
 		return err
 	}},
+	{"aws_iam_instance_profile", deleteProfile},
+	{"aws_iam_role", deleteRole},
+	{"aws_s3_bucket", deleteBucket},
 }
 
 // removeTimeout is how long a resource may be in use by one that is just being removed.
@@ -71,7 +74,7 @@ func (e EC2) Remove(ctx context.Context, list []core.Tagged, done func(core.Tagg
 			if r.Type != x.kind {
 				continue
 			}
-			if err := patiently(ctx, func() error { return x.remove(ctx, a.ec2, r) }); err != nil && !gone(err) {
+			if err := patiently(ctx, func() error { return x.remove(ctx, a, r) }); err != nil && !gone(err) {
 				errs = append(errs, fmt.Errorf("%s: %w", r, refused(err)))
 				continue
 			}
@@ -99,19 +102,19 @@ func patiently(ctx context.Context, f func() error) error {
 
 // terminate waits until the instance is gone: its groups, its subnet and its disks are in use before. An address of the state
 // that it has is free at once for the next instance.
-func terminate(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filter("instance-id", r.ID)})
+func terminate(ctx context.Context, a *account, r core.Tagged) error {
+	out, err := a.ec2.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filter("instance-id", r.ID)})
 	if err != nil {
 		return err
 	}
-	if err := disassociate(ctx, c, out.Addresses); err != nil {
+	if err := disassociate(ctx, a.ec2, out.Addresses); err != nil {
 		return err
 	}
-	if _, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{r.ID}}); err != nil {
+	if _, err := a.ec2.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{r.ID}}); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(removeTimeout); ; {
-		left, err := (&account{ec2: c}).instances(ctx, append(filter("instance-id", r.ID), filter("instance-state-name", "pending", "running", "shutting-down", "stopping", "stopped")...))
+		left, err := a.instances(ctx, append(filter("instance-id", r.ID), filter("instance-state-name", "pending", "running", "shutting-down", "stopping", "stopped")...))
 		switch {
 		case err != nil:
 			return err
@@ -128,15 +131,15 @@ func terminate(ctx context.Context, c *ec2.Client, r core.Tagged) error {
 	}
 }
 
-func release(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-	out, err := c.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{AllocationIds: []string{r.ID}})
+func release(ctx context.Context, a *account, r core.Tagged) error {
+	out, err := a.ec2.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{AllocationIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
-	if err := disassociate(ctx, c, out.Addresses); err != nil {
+	if err := disassociate(ctx, a.ec2, out.Addresses); err != nil {
 		return err
 	}
-	_, err = c.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &r.ID})
+	_, err = a.ec2.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &r.ID})
 	return err
 }
 
@@ -151,35 +154,35 @@ func disassociate(ctx context.Context, c *ec2.Client, addresses []types.Address)
 	return nil
 }
 
-func deleteRouteTable(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-	out, err := c.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{RouteTableIds: []string{r.ID}})
+func deleteRouteTable(ctx context.Context, a *account, r core.Tagged) error {
+	out, err := a.ec2.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{RouteTableIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
 	for _, x := range out.RouteTables {
 		for _, as := range x.Associations {
-			if _, err := c.DisassociateRouteTable(ctx, &ec2.DisassociateRouteTableInput{AssociationId: as.RouteTableAssociationId}); err != nil {
+			if _, err := a.ec2.DisassociateRouteTable(ctx, &ec2.DisassociateRouteTableInput{AssociationId: as.RouteTableAssociationId}); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = c.DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &r.ID})
+	_, err = a.ec2.DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &r.ID})
 	return err
 }
 
-func deleteGateway(ctx context.Context, c *ec2.Client, r core.Tagged) error {
-	out, err := c.DescribeInternetGateways(ctx, &ec2.DescribeInternetGatewaysInput{InternetGatewayIds: []string{r.ID}})
+func deleteGateway(ctx context.Context, a *account, r core.Tagged) error {
+	out, err := a.ec2.DescribeInternetGateways(ctx, &ec2.DescribeInternetGatewaysInput{InternetGatewayIds: []string{r.ID}})
 	if err != nil {
 		return err
 	}
 	for _, x := range out.InternetGateways {
 		for _, at := range x.Attachments {
-			if _, err := c.DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &r.ID, VpcId: at.VpcId}); err != nil {
+			if _, err := a.ec2.DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &r.ID, VpcId: at.VpcId}); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = c.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &r.ID})
+	_, err = a.ec2.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &r.ID})
 	return err
 }
 
@@ -228,7 +231,8 @@ func (a *account) closeOnce(ctx context.Context, ids []string) error {
 // gone reports whether AWS does not know what was to be removed: somebody else has removed it.
 func gone(err error) bool {
 	answer, ok := errors.AsType[smithy.APIError](err)
-	return ok && (strings.HasSuffix(answer.ErrorCode(), ".NotFound") || strings.HasSuffix(answer.ErrorCode(), "NotFoundException"))
+	return ok && (strings.HasSuffix(answer.ErrorCode(), ".NotFound") || slices.Contains([]string{"NoSuchEntity", "NoSuchBucket", "NoSuchTagSet"}, answer.ErrorCode()) ||
+		strings.HasSuffix(answer.ErrorCode(), "NotFoundException"))
 }
 
 // named are rules as a request gives them: groups by their IDs only.

@@ -67,6 +67,11 @@ func (e EC2) Tagged(ctx context.Context) ([]core.Tagged, error) {
 		}
 		found = append(found, some...)
 	}
+	backups, err := a.backups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for what is for backups: %w", refused(err))
+	}
+	found = append(found, backups...)
 	slices.SortFunc(found, core.CompareTagged)
 	return found, nil
 }

@@ -156,6 +156,22 @@ func Describe(t *testing.T, action, element string, filters ...string) []string 
 	return found
 }
 
+// Names are those of what moto holds of a kind, such as s3's FakeBucket.
+func Names(t *testing.T, service, model string) (names []string) {
+	t.Helper()
+	status, text := get(t, os.Getenv("AWS_ENDPOINT_URL")+"/moto-api/data.json")
+	var data map[string]map[string][]struct{ Name any }
+	if err := json.Unmarshal([]byte(text), &data); err != nil || status != http.StatusOK {
+		t.Fatalf("moto's data: status %d, %v", status, err)
+	}
+	for _, x := range data[service][model] {
+		if name, ok := x.Name.(string); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func get(t *testing.T, url string) (status int, text string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, url, http.NoBody)
