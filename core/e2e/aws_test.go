@@ -117,10 +117,10 @@ func (c cloud) own(t *testing.T, describe, element string, more ...string) []str
 
 const twoHosts = `{ router-1 = { role = "router" }, storage-1 = { role = "storage" } }`
 
-// begun returns the names of moto's resources of a kind that begin as the environment's do.
-func (c cloud) begun(t *testing.T, service, model string) []string {
+// begun returns names in an answer of IAM or S3 that begin as the environment's do.
+func (c cloud) begun(t *testing.T, service, query, element string) []string {
 	t.Helper()
-	return slices.DeleteFunc(moto.Names(t, service, model), func(name string) bool { return !strings.HasPrefix(name, "troop-"+c.name+"-") })
+	return slices.DeleteFunc(moto.Names(t, service, query, element), func(name string) bool { return !strings.HasPrefix(name, "troop-"+c.name+"-") })
 }
 
 // ids returns the IDs of all resources that exist with the environment's tag, by kind.
@@ -135,9 +135,9 @@ func (c cloud) ids(t *testing.T) map[string][]string {
 		"eip":     c.own(t, "DescribeAddresses", "allocationId"),
 		"key":     c.own(t, "DescribeKeyPairs", "keyPairId"),
 		"disk":    c.own(t, "DescribeVolumes", "volumeId", "tag-key", "troop:data"),
-		"bucket":  c.begun(t, "s3", "FakeBucket"),
-		"role":    c.begun(t, "iam", "Role"),
-		"profile": c.begun(t, "iam", "InstanceProfile"),
+		"bucket":  c.begun(t, "s3", "", "Name"),
+		"role":    c.begun(t, "iam", "Action=ListRoles&Version=2010-05-08", "RoleName"),
+		"profile": c.begun(t, "iam", "Action=ListInstanceProfiles&Version=2010-05-08", "InstanceProfileName"),
 		"host":    c.own(t, "DescribeInstances", "instanceId", "instance-state-name", "pending,running"),
 	}
 }

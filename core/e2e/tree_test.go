@@ -184,3 +184,32 @@ func TestTreeCommands(t *testing.T) {
 		t.Errorf("core/cmd/troop has %d lines, want under %d", lines, most)
 	}
 }
+
+// TestTreeWithoutAWS runs the tests with the real provider on machines that lack something: one line says what, and that
+// nothing ran.
+func TestTreeWithoutAWS(t *testing.T) {
+	for name, tt := range map[string]struct {
+		programs []string
+		want     string
+	}{
+		"Terraform":            {nil, "test-aws: did not run: it needs terraform in PATH\n"},
+		"the AWS command line": {[]string{"terraform"}, "test-aws: did not run: it needs the AWS command line: pip install awscli\n"},
+		"moto":                 {[]string{"terraform", "aws", "python3"}, "test-aws: did not run: it needs moto: pip install 'moto[server]'\n"},
+	} {
+		bin := t.TempDir()
+		for _, program := range tt.programs {
+			if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bash, err := exec.LookPath("bash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), bash, ".ci/test-aws")
+		cmd.Dir, cmd.Env = "../..", []string{"PATH=" + bin}
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != tt.want {
+			t.Errorf("without %s: %q, %v", name, out, err)
+		}
+	}
+}

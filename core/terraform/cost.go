@@ -129,9 +129,7 @@ func costOf(shown *tfjson.Plan, roles map[string]string, prices *price.Table) *C
 			return object(c.After), object(c.AfterUnknown)
 		}},
 	} {
-		if v := shown.Variables["region"]; v != nil {
-			b.region, _ = v.Value.(string)
-		}
+		b.region = regionOf(shown)
 		b.of(shown.ResourceChanges, roles, b.values)
 	}
 	things := slices.SortedFunc(maps.Keys(merged(before.amounts, after.amounts)), func(a, b thing) int {
@@ -280,6 +278,21 @@ func (b *bill) disk(region string, kind, size any) {
 		gib, name = 1, cmp.Or(name, "root")+" (size known after apply)"
 	}
 	b.amounts.add(thing{region, price.Disks, cmp.Or(name, "gp2")}, gib, gib)
+}
+
+// regionOf is the variable region, or what a provider block of the root module says.
+func regionOf(shown *tfjson.Plan) (region string) {
+	if v := shown.Variables["region"]; v != nil {
+		region, _ = v.Value.(string)
+		return region
+	}
+	if shown.Config == nil || shown.Config.ProviderConfigs["aws"] == nil {
+		return ""
+	}
+	if e := shown.Config.ProviderConfigs["aws"].Expressions["region"]; e != nil && e.ExpressionData != nil {
+		region, _ = e.ConstantValue.(string)
+	}
+	return region
 }
 
 // at is the region of a resource: its attribute since version 6 of the provider, or its zone's, or the variable's.

@@ -18,8 +18,11 @@ import (
 	"github.com/seed-b96de936/troop/terraform/moduletest"
 )
 
-// schemaVariable names the schema file for the binary that Terraform starts.
-const schemaVariable = "TROOP_TEST_AWS_SCHEMA"
+// schemaVariable names the schema file for the binary that Terraform starts, and versionVariable its version.
+const (
+	schemaVariable  = "TROOP_TEST_AWS_SCHEMA"
+	versionVariable = "TROOP_TEST_AWS_VERSION"
+)
 
 func TestMain(m *testing.M) {
 	if file := os.Getenv(schemaVariable); file != "" && os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" {
@@ -37,7 +40,7 @@ type workspace struct {
 	env []string
 }
 
-func newWorkspace(t *testing.T) workspace {
+func newWorkspace(t *testing.T, version string) workspace {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "module"), os.DirFS(".")); err != nil {
@@ -55,7 +58,6 @@ func newWorkspace(t *testing.T) workspace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const version = "5.32.1"
 	mirror := filepath.Join(dir, "mirror")
 	to := filepath.Join(mirror, filepath.FromSlash(source), version, runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-aws_v"+version)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
@@ -68,7 +70,7 @@ func newWorkspace(t *testing.T) workspace {
 	if err := os.WriteFile(config, fmt.Appendf(nil, "provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", mirror), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w := workspace{dir: filepath.Join(dir, "module"), env: []string{"TF_CLI_CONFIG_FILE=" + config, "CHECKPOINT_DISABLE=1", schemaVariable + "=" + schema}}
+	w := workspace{dir: filepath.Join(dir, "module"), env: []string{"TF_CLI_CONFIG_FILE=" + config, "CHECKPOINT_DISABLE=1", schemaVariable + "=" + schema, versionVariable + "=" + version}}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TF_") {
 			w.env = append(w.env, v)
@@ -91,8 +93,33 @@ func (w workspace) terraform(t *testing.T, args ...string) []byte {
 	return out.Bytes()
 }
 
+// TestNewerProvider checks the module against the names of provider 6.
+func TestNewerProvider(t *testing.T) {
+	w := newWorkspace(t, "6.0.0")
+	w.terraform(t, "validate")
+	file := filepath.Join(w.dir, "hosts.tf")
+	text := strings.Replace(string(readModule(t, "hosts.tf")), `domain = "vpc"`, "vpc = true", 1)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "terraform", "validate", "-no-color")
+	cmd.Dir, cmd.Env = w.dir, w.env
+	if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte(`An argument named "vpc" is not expected here`)) {
+		t.Errorf("an argument that provider 6 has no more: %v\n%s", err, out)
+	}
+}
+
+func readModule(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func TestModule(t *testing.T) {
-	w := newWorkspace(t)
+	w := newWorkspace(t, "5.32.1")
 	w.terraform(t, "validate")
 	w.terraform(t, "fmt", "-check", "-recursive")
 	if err := os.WriteFile(filepath.Join(w.dir, "tests", "readme.tftest.hcl"), examples(t), 0o644); err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	tfjson "github.com/hashicorp/terraform-json"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov5"
@@ -41,11 +42,34 @@ func serve(file string) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(os.Getenv(versionVariable), "6.") {
+		upgrade(schema)
+	}
 	response, err := answer(schema)
 	if err != nil {
 		return err
 	}
 	return tf5server.Serve(source, func() tfprotov5.ProviderServer { return &provider{schema: response} })
+}
+
+// upgrade makes a schema of provider 5 one of provider 6, as its upgrade guide says, whose own cannot be had here: resources of
+// a region have the argument region, and some arguments are gone.
+// https://registry.terraform.io/providers/hashicorp/aws/latest/docs/guides/version-6-upgrade
+func upgrade(s *tfjson.ProviderSchema) {
+	for _, all := range []map[string]*tfjson.Schema{s.ResourceSchemas, s.DataSourceSchemas} {
+		for name, schema := range all {
+			if !strings.HasPrefix(name, "aws_iam_") {
+				schema.Block.Attributes["region"] = &tfjson.SchemaAttribute{AttributeType: cty.String, Optional: true, Computed: true}
+			}
+		}
+	}
+	delete(s.ResourceSchemas["aws_eip"].Block.Attributes, "vpc")
+	for _, name := range []string{"cpu_core_count", "cpu_threads_per_core"} {
+		delete(s.ResourceSchemas["aws_instance"].Block.Attributes, name)
+	}
+	for _, name := range []string{"elastic_gpu_specifications", "elastic_inference_accelerator"} {
+		delete(s.ResourceSchemas["aws_launch_template"].Block.NestedBlocks, name)
+	}
 }
 
 // provider has only the real provider's schema: enough for validate, and for tests in which Terraform mocks plan and apply.

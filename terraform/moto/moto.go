@@ -139,16 +139,30 @@ func Describe(t *testing.T, action, element string, filters ...string) []string 
 			query.Set(fmt.Sprintf("Filter.%d.Value.%d", i/2+1, j+1), v)
 		}
 	}
-	status, text := get(t, os.Getenv("AWS_ENDPOINT_URL")+"/?"+query.Encode())
+	status, text := get(t, "ec2", query.Encode())
 	for tries := 10; tries > 0 && status == http.StatusInternalServerError; tries-- {
 		time.Sleep(100 * time.Millisecond)
-		status, text = get(t, os.Getenv("AWS_ENDPOINT_URL")+"/?"+query.Encode())
+		status, text = get(t, "ec2", query.Encode())
 	}
 	if status != http.StatusOK {
 		t.Fatalf("%s: status %d\n%s", action, status, text)
 	}
-	var found []string
-	for _, m := range regexp.MustCompile("<"+element+">([^<]*)</").FindAllStringSubmatch(text, -1) {
+	return texts(text, element)
+}
+
+// Names returns the texts of an element in an answer of S3, which needs no query, or of IAM.
+func Names(t *testing.T, service, query, element string) []string {
+	t.Helper()
+	status, text := get(t, service, query)
+	if status != http.StatusOK {
+		t.Fatalf("%s %s: status %d\n%s", service, query, status, text)
+	}
+	return texts(text, element)
+}
+
+// texts are those of the elements of a name, without duplicates.
+func texts(xml, element string) (found []string) {
+	for _, m := range regexp.MustCompile("<"+element+">([^<]*)</").FindAllStringSubmatch(xml, -1) {
 		if !slices.Contains(found, m[1]) {
 			found = append(found, m[1])
 		}
@@ -156,29 +170,13 @@ func Describe(t *testing.T, action, element string, filters ...string) []string 
 	return found
 }
 
-// Names are those of what moto holds of a kind, such as s3's FakeBucket.
-func Names(t *testing.T, service, model string) (names []string) {
+func get(t *testing.T, service, query string) (status int, text string) {
 	t.Helper()
-	status, text := get(t, os.Getenv("AWS_ENDPOINT_URL")+"/moto-api/data.json")
-	var data map[string]map[string][]struct{ Name any }
-	if err := json.Unmarshal([]byte(text), &data); err != nil || status != http.StatusOK {
-		t.Fatalf("moto's data: status %d, %v", status, err)
-	}
-	for _, x := range data[service][model] {
-		if name, ok := x.Name.(string); ok {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func get(t *testing.T, url string) (status int, text string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, url, http.NoBody)
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, os.Getenv("AWS_ENDPOINT_URL")+"/?"+query, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/"+Region+"/ec2/aws4_request, SignedHeaders=host, Signature=0")
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/"+Region+"/"+service+"/aws4_request, SignedHeaders=host, Signature=0")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
