@@ -45,8 +45,12 @@ func (s setting) watch(ctx context.Context, c *config, job *sdk.Job) error {
 	if err != nil {
 		return err
 	}
+	name, err := serviceName(c, job)
+	if err != nil {
+		return err
+	}
 	return agent.Run(ctx, agent.Config{
-		ID: id, Paths: s.paths, Drain: c.drain(), Silence: s.silence,
+		Service: name, ID: id, Paths: s.paths, Drain: c.drain(), Silence: s.silence,
 		Alerts: c.Canary.Alerts, Guard: c.limits(), FailOn: failOn, Retry: s.retry,
 	}, job)
 }

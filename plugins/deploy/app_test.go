@@ -38,13 +38,16 @@ const (
 	artifact2 = "good-two"
 )
 
-func (s *site) start(host, slot, commit string) error {
+func (s *site) start(host, slot, commit string) error { return s.startAt("", 0, host, slot, commit) }
+
+// startAt starts a release of a service with the ports of its number.
+func (s *site) startAt(of string, number int, host, slot, commit string) error {
 	if commit == unhealthy {
 		return errors.New("/healthz: 500")
 	}
-	s.stop(host + "-" + slot)
+	s.stop(of + host + "-" + slot)
 	a := &app{commit: commit}
-	port := s.port + strings.Index("abcd", slot)
+	port := s.port + 4*number + strings.Index("abcd", slot)
 	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (s *site) start(host, slot, commit string) error {
 	}
 	s.mu.Lock()
 	a.listener = l
-	s.slots[host+"-"+slot] = a
+	s.slots[of+host+"-"+slot] = a
 	s.mu.Unlock()
 	go func() { _ = a.server.Serve(l) }()
 	s.t.Cleanup(func() { _ = a.server.Close() })

@@ -33,6 +33,8 @@ type service struct {
 	Name        string            `hcl:"name,optional" doc:"Name of the unit, of the folder under /opt and of the logs; the stage's name by default."`
 	Command     []string          `hcl:"command" doc:"Program and arguments, started in the folder of the release. It listens on the port in PORT."`
 	Environment map[string]string `hcl:"environment,optional" sensitive:"true" doc:"Environment variables, beyond those that every release gets (docs/service.md); they win."`
+	Domains     []string          `hcl:"domains,optional" doc:"Names whose requests are the service's, if the environment has several services. One of them may name neither domains nor path: it gets what no other takes."`
+	Path        string            `hcl:"path,optional" doc:"Path whose requests are the service's, with all below it, such as /api."`
 	User        string            `hcl:"user,optional" doc:"System user of the service; the service's name by default."`
 	Runtime     []string          `hcl:"runtime,optional" doc:"Versions of Node (such as 18) or Python (3.11) on which the release runs. Without it, hosts with another version than the build had are refused."`
 	Allow       map[string]string `hcl:"allow,optional" doc:"What the sandbox opens, each with the reason: netlink (sockets that list the network interfaces), devices (/dev), debug (system calls of profilers)."`
@@ -179,6 +181,11 @@ func (s *service) maxBody() int64 {
 	return n << (10 * (strings.Index("KMGT", m[2]) + 1) * min(len(m[2]), 1)) //nolint:gosec // not negative
 }
 
+// route says which requests are the service's.
+func (c *config) route(name string) state.Route {
+	return state.Route{Name: name, Domains: c.Service.Domains, Path: strings.TrimSuffix(c.Service.Path, "/")}
+}
+
 // release describes an archive and how the manifest runs it.
 func (c *config) release(name string) state.Release {
 	s := &c.Service
@@ -198,6 +205,7 @@ var (
 	unixName       = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 	runtimeVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 	healthPath     = regexp.MustCompile(`^/[!#-&(-\[\]-~]*$`)
+	servicePath    = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*/?$`)
 	dataFolder     = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 	memorySize     = regexp.MustCompile(`^([1-9][0-9]{0,5})([KMGT]?)$`)
 	signalName     = regexp.MustCompile(`^SIG[A-Z0-9]+$`)
@@ -314,6 +322,14 @@ func (s *service) checkSandbox(bad func(path, format string, args ...any)) {
 
 // checkRouter checks what the service asks of the router.
 func (s *service) checkRouter(bad func(path, format string, args ...any)) {
+	for i, name := range s.Domains {
+		if !domainName.MatchString(name) {
+			bad(fmt.Sprintf("service.domains[%d]", i), "want a name such as shop.example.com, in small letters, got %q", name)
+		}
+	}
+	if s.Path != "" && !servicePath.MatchString(s.Path) {
+		bad("service.path", "want a path such as /api, got %q", s.Path)
+	}
 	if s.MaxBody != "" && !memorySize.MatchString(s.MaxBody) {
 		bad("service.max_body", "want a size such as 512K or 10M, got %q", s.MaxBody)
 	}

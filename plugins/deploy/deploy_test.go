@@ -33,7 +33,7 @@ func expect(t *testing.T, what string, got, want any) {
 // align sends requests until the next one begins a block of turns, and returns how many.
 func (s *site) align(total int64) int64 {
 	s.t.Helper()
-	out, err := haproxy.New(s.setting.paths.Socket).Ask(s.t.Context(), "show table turn")
+	out, err := haproxy.New(s.setting.paths.Socket, "").Ask(s.t.Context(), "show table turn")
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -26,6 +26,9 @@ type deployer struct {
 	production []state.Seat
 	canary     []state.Seat
 
+	service  state.Service
+	services []state.Route // that the environment knows
+
 	want    state.Desired
 	version int64 // of want in the shared state
 
@@ -38,12 +41,9 @@ type deployer struct {
 
 // newDeployer reads the hosts and the desired state.
 func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error) {
-	_, name, _ := strings.Cut(string(job.Info.Stage), ".")
-	if c.Service.Name != "" {
-		name = c.Service.Name
-	}
-	if !unixName.MatchString(name) {
-		return nil, sdk.BadAttr("service.name", "the stage's name %q cannot name a unit; set service.name", name)
+	name, err := serviceName(c, job)
+	if err != nil {
+		return nil, err
 	}
 	id, err := identity(c)
 	if err != nil {
@@ -75,6 +75,18 @@ func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error
 		return nil, sdk.Failf("the environment needs a host of the role router and one of the role production")
 	}
 	return d, d.read(ctx)
+}
+
+// serviceName is the service's name: the stage's, if the manifest says no other.
+func serviceName(c *config, job *sdk.Job) (string, error) {
+	_, name, _ := strings.Cut(string(job.Info.Stage), ".")
+	if c.Service.Name != "" {
+		name = c.Service.Name
+	}
+	if !unixName.MatchString(name) {
+		return "", sdk.BadAttr("service.name", "the stage's name %q cannot name a unit; set service.name", name)
+	}
+	return name, nil
 }
 
 // split returns the seats of each pool, in their order.

@@ -31,7 +31,7 @@ func (d *deployer) notServing(ctx context.Context, seats []state.Seat, id string
 // slots that serve. It returns the seats that have the release now: all but those that cannot be reached.
 func (d *deployer) install(ctx context.Context, seats []state.Seat, r state.Release) ([]state.Seat, error) {
 	vars := map[string]any{
-		"release_step": "install", "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
+		"release_step": "install", "release_number": d.service.Number, "release_service": r.Service, "release_id": r.ID, "release_commit": r.Commit,
 		"release_command": r.Command, "release_health": map[string]any{
 			"path": r.Health.Path, "host": r.Health.Host, "status": r.Health.Status,
 			"timeout": r.Health.Timeout.Seconds(), "grace": r.Health.Grace.Seconds(),

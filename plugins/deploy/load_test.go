@@ -132,7 +132,7 @@ func (s *site) hang(hosts ...string) (release func()) {
 		})
 	}
 	s.eventually("each host has a request that hangs", func() bool {
-		servers, _, err := haproxy.New(s.setting.paths.Socket).Servers(s.t.Context())
+		servers, _, err := haproxy.New(s.setting.paths.Socket, "").Servers(s.t.Context())
 		return err == nil && !slices.ContainsFunc(hosts, func(h string) bool {
 			at := seat(h)
 			return servers[at.Pool+"/"+at.Server(s.desired().Seats[at].Slot)].Sessions == 0

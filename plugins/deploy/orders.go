@@ -17,7 +17,7 @@ func (d *deployer) drive(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	say := func(ctx context.Context, run string) {
-		if _, err := d.job.SetState(ctx, state.KeyDriver, state.Encode(state.Driver{Run: run, Time: time.Now().UTC()})); err != nil && ctx.Err() == nil {
+		if _, err := d.job.SetState(ctx, d.service.Key(state.KeyDriver), state.Encode(state.Driver{Run: run, Time: time.Now().UTC()})); err != nil && ctx.Err() == nil {
 			d.job.Warnf("%v", err)
 		}
 	}
@@ -44,7 +44,7 @@ func (d *deployer) drive(ctx context.Context) (stop func()) {
 // running reports whether a deploy is running that can take an order.
 func (d *deployer) running(ctx context.Context) (bool, error) {
 	var v state.Driver
-	if err := d.readInto(ctx, state.KeyDriver, &v); err != nil {
+	if err := d.readInto(ctx, d.service.Key(state.KeyDriver), &v); err != nil {
 		return false, err
 	}
 	return v.Run != "" && time.Since(v.Time) < state.Silence, nil
@@ -69,7 +69,7 @@ func (d *deployer) sendOrder(ctx context.Context, action string) (bool, error) {
 	if action == state.OrderPromote && d.want.Phase != state.PhaseCanary {
 		return true, sdk.Failf("a deploy is running and has its verdict already (phase %s); wait until it ends", d.want.Phase)
 	}
-	if _, err := d.job.SetState(ctx, state.KeyOrder, state.Encode(state.Order{Action: action, Time: time.Now().UTC()})); err != nil {
+	if _, err := d.job.SetState(ctx, d.service.Key(state.KeyOrder), state.Encode(state.Order{Action: action, Time: time.Now().UTC()})); err != nil {
 		return true, err
 	}
 	d.job.Logf("told the running deploy to %s", action)
@@ -87,9 +87,9 @@ func (d *deployer) obey(ctx context.Context) (work context.Context, stop func())
 	go func() {
 		defer close(done)
 		for work.Err() == nil {
-			err := d.job.WatchState(work, state.KeyOrder, func(e sdk.Entry) error {
+			err := d.job.WatchState(work, d.service.Key(state.KeyOrder), func(e sdk.Entry) error {
 				var o state.Order
-				if e.Key != state.KeyOrder || e.Version <= d.since {
+				if e.Key != d.service.Key(state.KeyOrder) || e.Version <= d.since {
 					return nil
 				}
 				if err := json.Unmarshal(e.Value, &o); err != nil {
@@ -115,7 +115,7 @@ func (d *deployer) obey(ctx context.Context) (work context.Context, stop func())
 
 // lastOrder is the operator's last order to this deploy; its action is empty without one.
 func (d *deployer) lastOrder(ctx context.Context) (o state.Order, err error) {
-	e, err := d.entry(ctx, state.KeyOrder)
+	e, err := d.entry(ctx, d.service.Key(state.KeyOrder))
 	if err != nil || e.Version <= d.since {
 		return o, err
 	}

@@ -104,7 +104,7 @@ func TestWithoutHTTP(t *testing.T) {
 	s.mustDeploy(artifact2)
 	expect(t, "web-1", s.serving("web-1"), artifact2)
 	expect(t, "canary-1", s.serving("canary-1"), artifact2)
-	servers, _, err := haproxy.New(s.setting.paths.Socket).Servers(t.Context())
+	servers, _, err := haproxy.New(s.setting.paths.Socket, "").Servers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

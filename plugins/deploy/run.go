@@ -20,6 +20,9 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if err != nil {
 		return err
 	}
+	if err := d.register(ctx); err != nil {
+		return err
+	}
 	if err := d.ensureAgent(ctx); err != nil {
 		return err
 	}

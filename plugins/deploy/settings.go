@@ -11,6 +11,8 @@ import (
 // settings are what the router's configuration must have, for a release and for those that it may go back to.
 func (d *deployer) settings(r state.Release) state.Settings {
 	s := state.DefaultSettings()
+	route := d.c.route(d.name)
+	s.Service, s.Number, s.Domains, s.Path, s.Rank = d.service.Label(), d.service.Number, route.Domains, route.Path, route.Rank()
 	if t := d.c.Service.Timeouts; t != nil {
 		s.Request, s.Idle, s.Tunnel = t.Request.Std().Milliseconds(), t.Idle.Std().Milliseconds(), t.Tunnel.Std().Milliseconds()
 	}
@@ -35,7 +37,7 @@ func (d *deployer) setRouter(ctx context.Context, r state.Release) error {
 	if a.Settings != nil {
 		have = *a.Settings
 	}
-	if have.Cover(need) {
+	if (d.service.Number == 0 || a.Settings != nil) && have.Cover(need) {
 		return d.awaitCertificate(ctx)
 	}
 	d.job.Logf("configuring the router %s for %s", d.router.Name, d.name)

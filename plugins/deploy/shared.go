@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -12,9 +13,63 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
+// learn finds out which services the environment has. Before there could be several, it had the one of the desired state.
+func (d *deployer) learn(ctx context.Context) error {
+	var first state.Desired
+	err := d.readInto(ctx, state.KeyServices, &d.services)
+	if err == nil && len(d.services) == 0 {
+		if err = d.readInto(ctx, state.KeyDesired, &first); first.Service != "" {
+			d.services = []state.Route{{Name: first.Service}}
+		}
+	}
+	d.service = state.Find(d.services, d.name)
+	return err
+}
+
+// claimTime is much longer than another deploy takes between reading the services and writing them.
+const claimTime = time.Second
+
+// register makes the service one of the environment's, with the requests that are its own. Two new services may do so at
+// once, and the last one to write wins; so each looks again whether it is there.
+func (d *deployer) register(ctx context.Context) error {
+	r := d.c.route(d.name)
+	for {
+		if err := d.read(ctx); err != nil {
+			return err
+		}
+		if err := r.Check(d.services, d.c.programs()); err != nil {
+			return sdk.Failf("%v", err)
+		}
+		known := d.service.Number < len(d.services)
+		all := slices.Clone(d.services)
+		if !known {
+			all = append(all, r)
+		}
+		all[d.service.Number] = r
+		if known && reflect.DeepEqual(all, d.services) {
+			return nil
+		}
+		err := d.patiently(ctx, func() error {
+			_, err := d.job.SetState(ctx, state.KeyServices, state.Encode(all))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !known {
+			if sleep(ctx, claimTime); ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+	}
+}
+
 // read takes over the desired state and fits it to the hosts that exist.
 func (d *deployer) read(ctx context.Context) error {
-	e, err := d.entry(ctx, state.KeyDesired)
+	if err := d.learn(ctx); err != nil {
+		return err
+	}
+	e, err := d.entry(ctx, d.service.Key(state.KeyDesired))
 	if err != nil {
 		return err
 	}
@@ -25,9 +80,6 @@ func (d *deployer) read(ctx context.Context) error {
 			return fmt.Errorf("read desired state: %w", err)
 		}
 	}
-	if d.want.Service != "" && d.want.Service != d.name {
-		return sdk.Failf("the router of this environment already serves %s; deploy %s to another environment", d.want.Service, d.name)
-	}
 	if d.want.Service = d.name; d.want.Releases == nil {
 		d.want.Releases = map[string]state.Release{}
 	}
@@ -37,7 +89,7 @@ func (d *deployer) read(ctx context.Context) error {
 		seats[s] = d.want.Seats[s]
 	}
 	d.want.Seats = seats
-	last, err := d.entry(ctx, state.KeyOrder)
+	last, err := d.entry(ctx, d.service.Key(state.KeyOrder))
 	d.since = last.Version
 	return err
 }
@@ -45,7 +97,7 @@ func (d *deployer) read(ctx context.Context) error {
 // write makes want the desired state.
 func (d *deployer) write(ctx context.Context) error {
 	return d.patiently(ctx, func() error {
-		e, err := d.job.SetState(ctx, state.KeyDesired, state.Encode(d.want))
+		e, err := d.job.SetState(ctx, d.service.Key(state.KeyDesired), state.Encode(d.want))
 		if err == nil {
 			d.version = e.Version
 		}
@@ -95,7 +147,9 @@ func (d *deployer) readTraffic(ctx context.Context) (traffic.Reading, error) {
 }
 
 // ofRouter is the key of what the agent on the router reports.
-func (d *deployer) ofRouter(key string) string { return sdk.HostKey(d.router.Name, key) }
+func (d *deployer) ofRouter(key string) string {
+	return sdk.HostKey(d.router.Name, d.service.Key(key))
+}
 
 func (d *deployer) readInto(ctx context.Context, key string, v any) error {
 	e, err := d.entry(ctx, key)

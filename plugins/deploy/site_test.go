@@ -54,8 +54,9 @@ type site struct {
 	vars     map[string]any // of the router's configuration
 	hostvars map[string]any
 
+	playing sync.Mutex // one playbook at a time, as in the core
 	mu      sync.Mutex
-	slots   map[string]*app // HOST-SLOT
+	slots   map[string]*app // HOST-SLOT, with the prefix of the service
 	agents  context.CancelFunc
 	hanging chan struct{} // closed when requests to /hang may be answered
 	ended   chan struct{}
@@ -112,7 +113,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	}
 	s.vars = map[string]any{
 		"groups": groups, "hostvars": s.hostvars, "router_bind": bind, "router_app_port": s.port,
-		"__router_settings": state.DefaultSettings(), "router_proxies": []string{},
+		"__router_settings": state.DefaultSettings(), "__router_others": []any{}, "router_proxies": []string{},
 		"router_bind_tls": net24 + ".2:21443", "router_certificate_file": filepath.Join(dir, "tls.pem"), "router_sticky": false, "router_client": "",
 		"router_tester_header": "", "router_tester_cookie": "", "router_class_header": "", "router_bucket": bucket, "router_group": "root",
 		"router_state_dir": dir, "router_run_dir": dir,
@@ -122,6 +123,7 @@ func newSite(t testing.TB, roles map[string]string) *site {
 	s.write("servers.state", "1\n")
 	s.write("health.map", "")
 	s.startRouter()
+	s.fake.SetState(state.KeyServices, state.Encode([]state.Route{{Name: "shop"}}))
 	s.startAgent()
 	return s
 }
@@ -206,7 +208,7 @@ func (s *site) carryState() {
 func (s *site) reload() {
 	s.t.Helper()
 	pid := func() string {
-		out, _ := haproxy.New(s.setting.paths.Socket).Ask(s.t.Context(), "show info")
+		out, _ := haproxy.New(s.setting.paths.Socket, "").Ask(s.t.Context(), "show info")
 		for l := range strings.Lines(out) {
 			if strings.HasPrefix(l, "Pid:") {
 				return l
@@ -226,25 +228,35 @@ const stateDir = "agent"
 
 func (s *site) startAgent() {
 	s.t.Helper()
-	if err := os.MkdirAll(filepath.Join(s.dir, stateDir), 0o700); err != nil {
+	s.agents, s.ended = s.watch("shop")
+	traffic := sdk.HostKey("router-1", state.KeyTraffic)
+	before := s.fake.State(traffic).Version
+	s.eventually("the agent reports", func() bool { return s.fake.State(traffic).Version > before })
+	s.t.Cleanup(s.stopAgent)
+}
+
+// watch runs the agent of a service.
+func (s *site) watch(service string) (cancel context.CancelFunc, ended chan struct{}) {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, stateDir)
+	if service != "shop" {
+		dir += "-" + service
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	s.agents, s.ended = cancel, ended
+	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
 		r := sdktest.Watch(ctx, s.t, stage(s.setting), s.manifest, sdktest.Options{
-			Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Host: "router-1", Role: roleRouter, StateDir: filepath.Join(s.dir, stateDir)},
+			Fake: s.fake, Info: sdk.RunInfo{Stage: sdk.StageID("deploy." + service), Host: "router-1", Role: roleRouter, StateDir: dir},
 		})
 		if r.Err != nil && !errors.Is(r.Err, context.Canceled) && ctx.Err() == nil {
 			s.t.Errorf("agent: %v", r.Err)
 		}
 	}()
-	traffic := sdk.HostKey("router-1", state.KeyTraffic)
-	before := s.fake.State(traffic).Version
-	s.eventually("the agent reports", func() bool { return s.fake.State(traffic).Version > before })
-	s.t.Cleanup(s.stopAgent)
+	return cancel, ended
 }
 
 func (s *site) stopAgent() {
@@ -261,16 +273,38 @@ func (s *site) keep(pem string, settings any) {
 	}
 }
 
+// settle keeps what a service needs of the configuration.
+func (s *site) settle(settings map[string]any) {
+	name, _ := settings["service"].(string)
+	s.write(filepath.Join(name, "settings.json"), string(state.Encode(settings)))
+	if name == "" {
+		s.vars["__router_settings"] = settings
+		return
+	}
+	for file, content := range map[string]string{"weights.map": "canary 0\ntotal 1\n", "health.map": ""} {
+		if _, err := os.Stat(filepath.Join(s.dir, name, file)); err != nil {
+			s.write(filepath.Join(name, file), content)
+		}
+	}
+	others := slices.DeleteFunc(s.vars["__router_others"].([]any), func(v any) bool { return v.(map[string]any)["service"] == name })
+	s.vars["__router_others"] = append(others, settings)
+}
+
 // playbook simulates router.yml and release.yml.
 func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
+	s.playing.Lock()
+	defer s.playing.Unlock()
 	if p.Name == "router.yml" {
 		if pem, ok := p.Vars["router_certificate"].(string); ok {
 			s.keep(pem, p.Vars["router_settings"])
 		}
-		s.vars["__router_settings"] = p.Vars["router_settings"]
-		s.write("settings.json", string(state.Encode(p.Vars["router_settings"])))
+		s.settle(p.Vars["router_settings"].(map[string]any))
 		s.configure()
 		return nil, nil
+	}
+	of := ""
+	if service := p.Vars["release_service"].(string); service != "shop" {
+		of = service + "."
 	}
 	slots := map[string]string{}
 	for h, v := range p.Vars["release_slots"].(map[string]any) {
@@ -286,7 +320,7 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	if p.Vars["release_step"] == "restarts" {
 		var results []sdk.TaskResult
 		for _, h := range p.Hosts {
-			results = append(results, sdk.TaskResult{Host: h, Facts: map[string]any{"stdout": s.restarts(string(h) + "-" + slots[string(h)])}})
+			results = append(results, sdk.TaskResult{Host: h, Facts: map[string]any{"stdout": s.restarts(of + string(h) + "-" + slots[string(h)])}})
 		}
 		return results, nil
 	}
@@ -295,12 +329,13 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 			all, _ := p.Vars["release_serving"].(map[string]any)[string(h)].([]any)
 			for _, slot := range []string{"a", "b", "c", "d"} {
 				if !slices.Contains(all, any(slot)) {
-					s.stop(string(h) + "-" + slot)
+					s.stop(of + string(h) + "-" + slot)
 				}
 			}
 			continue
 		}
-		if err := s.start(string(h), slots[string(h)], p.Vars["release_commit"].(string)); err != nil {
+		number, _ := p.Vars["release_number"].(float64)
+		if err := s.startAt(of, int(number), string(h), slots[string(h)], p.Vars["release_commit"].(string)); err != nil {
 			return []sdk.TaskResult{{Host: h, Task: "Wait until the release is healthy", Status: "failed", Message: err.Error()}}, errors.New("1 task failed")
 		}
 	}
@@ -420,8 +455,13 @@ func (s *site) deploy(commit string) sdktest.Result {
 
 func (s *site) deployBody(ctx context.Context, commit, body string) sdktest.Result {
 	s.t.Helper()
+	return s.deployOf(ctx, "shop", commit, body)
+}
+
+func (s *site) deployOf(ctx context.Context, service, commit, body string) sdktest.Result {
+	s.t.Helper()
 	return sdktest.RunContext(ctx, s.t, stage(s.setting), body, sdktest.Options{
-		Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.shop", Commit: commit, Run: sdk.RunID("run-" + commit)},
+		Fake: s.fake, Info: sdk.RunInfo{Stage: sdk.StageID("deploy." + service), Commit: commit, Run: sdk.RunID("run-" + commit)},
 	})
 }
 

@@ -155,5 +155,8 @@ func (d *deployer) address() string {
 			host = d.c.TLS.Domains[0]
 		}
 	}
-	return fmt.Sprintf("%s://%s", scheme, host)
+	if len(d.c.Service.Domains) > 0 {
+		host = d.c.Service.Domains[0]
+	}
+	return fmt.Sprintf("%s://%s%s", scheme, host, d.c.Service.Path)
 }

@@ -272,7 +272,7 @@ func (d *deployer) publish(ctx context.Context, c card) {
 		Kind: "deploy.verdict", Severity: severity, Summary: fmt.Sprintf("%s: %s", c.Outcome, c.Reason),
 		Data: map[string]any{"card": c},
 	})
-	if _, serr := d.job.SetState(ctx, state.KeyVerdict, state.Encode(c)); err == nil {
+	if _, serr := d.job.SetState(ctx, d.service.Key(state.KeyVerdict), state.Encode(c)); err == nil {
 		err = serr
 	}
 	if err != nil {

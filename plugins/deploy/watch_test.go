@@ -290,7 +290,7 @@ func TestStatusWithoutState(t *testing.T) {
 		want string
 	}{
 		"hangs":   {func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }, "shared state does not answer"},
-		"refuses": {func(context.Context, string) error { return refusal }, "shared state does not answer, so what the hosts serve is not known; the router goes on as it is: read state desired: dial tcp: connection refused"},
+		"refuses": {func(context.Context, string) error { return refusal }, "shared state does not answer, so what the hosts serve is not known; the router goes on as it is: read state services: dial tcp: connection refused"},
 		"comes back": {func(context.Context, string) error {
 			if asked.Add(1) < 2 {
 				return refusal

@@ -80,7 +80,7 @@ resource "aws_security_group" "app" {
   tags        = { Name = "${local.name}-app", "troop:role" = "production canary" }
 
   ingress = [merge(local.rule, {
-    description = "Application from the router, all slots", security_groups = [aws_security_group.router.id], from_port = var.app_port, to_port = var.app_port + 3
+    description = "Application from the router, ten services with four slots", security_groups = [aws_security_group.router.id], from_port = var.app_port, to_port = var.app_port + 39
   })]
 
   egress = []

@@ -325,13 +325,13 @@ variable "router_tls_port" {
 }
 
 variable "app_port" {
-  description = "Port of the application. It also uses the three next ones, for a new release beside the old one and for the canary. Follows app_port of the playbooks."
+  description = "Port of the application. It also uses the 39 next ones: each of up to ten services has four, for a new release beside the old one and for the canary. Follows app_port of the playbooks."
   type        = number
   nullable    = false
   default     = 3000
 
   validation {
-    condition     = var.app_port >= 1024 && var.app_port <= 65532 && floor(var.app_port) == var.app_port
+    condition     = var.app_port >= 1024 && var.app_port <= 65496 && floor(var.app_port) == var.app_port
     error_message = "Give a whole number from 1024 to 65534: the application is not root, and also uses the next port."
   }
 }

@@ -32,6 +32,7 @@ const (
 
 // Config is what an agent is told when it starts.
 type Config struct {
+	Service string
 	ID      string // of the program and its configuration; the stage reinstalls an agent with another one
 	Paths   router.Paths
 	Drain   time.Duration  // how long a slot may finish its requests
@@ -49,6 +50,7 @@ type Config struct {
 // steps, which alone places seats. All share what mu guards.
 type agent struct {
 	conf    Config
+	service state.Service
 	job     *sdk.Job
 	router  *router.Router
 	count   *traffic.Counter
@@ -66,6 +68,7 @@ type agent struct {
 
 // memory is what survives a restart of the agent.
 type memory struct {
+	Service *state.Service `json:"service,omitempty"`
 	Version int64          `json:"version"` // of Desired; 0: nothing is known yet
 	Desired state.Desired  `json:"desired"`
 	Closed  *state.Closing `json:"closed,omitempty"`
@@ -75,14 +78,28 @@ type memory struct {
 func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 	now := time.Now()
 	count := traffic.NewCounter(conf.ID, now, conf.FailOn)
-	a := &agent{
-		conf: conf, job: job, router: router.New(conf.Paths, conf.Drain, count.See), count: count,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), driverAt: now,
-	}
+	a := &agent{conf: conf, job: job, count: count, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), driverAt: now}
 	if err := a.load(); err != nil {
 		return err
 	}
-	log, err := haproxy.ListenLog(conf.Paths.Log())
+	unknown, known := context.WithCancel(ctx)
+	a.persist(unknown, "learn the environment's services", func(ctx context.Context) error {
+		err := a.identify(ctx)
+		if err == nil {
+			known()
+		}
+		return err
+	})
+	known()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.conf.Paths = conf.Paths.Of(a.service)
+	a.router = router.New(conf.Paths, a.service, conf.Drain, count.See)
+	if err := os.MkdirAll(a.conf.Paths.Dir, 0o770); err != nil {
+		return fmt.Errorf("make the service's folder: %w", err)
+	}
+	log, err := haproxy.ListenLog(a.conf.Paths.Log())
 	if err != nil {
 		return err
 	}
@@ -94,7 +111,7 @@ func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 	for _, f := range []func(context.Context){
 		func(ctx context.Context) { a.persist(ctx, "follow the desired state", a.follow) },
 		func(ctx context.Context) { a.persist(ctx, "listen for alerts", a.listen) },
-		func(context.Context) { log.Each(a.count.Add) },
+		func(context.Context) { log.Each(a.see) },
 		func(ctx context.Context) { a.persist(ctx, "keep the certificate", a.certificate) },
 		a.report,
 		a.guard,
@@ -104,6 +121,37 @@ func Run(ctx context.Context, conf Config, job *sdk.Job) error {
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// see counts a request of the service; HAProxy logs those of all.
+func (a *agent) see(r haproxy.Request) {
+	var ok bool
+	if r.Backend, ok = a.router.Pool(r.Backend); ok {
+		a.count.Add(r)
+	}
+}
+
+// identify finds out which of the environment's services this agent is of. It never changes.
+func (a *agent) identify(ctx context.Context) error {
+	if a.memory.Service == nil {
+		e, err := a.job.State(ctx, state.KeyServices)
+		if err != nil {
+			return err
+		}
+		var all []state.Route
+		if len(e.Value) > 0 {
+			if err := json.Unmarshal(e.Value, &all); err != nil {
+				return fmt.Errorf("read state %s: %w", state.KeyServices, err)
+			}
+		}
+		s := state.Find(all, a.conf.Service)
+		if s.Number == len(all) {
+			return fmt.Errorf("the environment does not know the service %s; run the pipeline", a.conf.Service)
+		}
+		a.memory.Service, a.unsaved = &s, true
+	}
+	a.service = *a.memory.Service
+	return nil
 }
 
 // persist calls f until ctx ends, with growing pauses while it fails.

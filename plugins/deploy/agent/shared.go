@@ -17,7 +17,7 @@ func (a *agent) follow(ctx context.Context) error {
 		a.connected = false
 		a.mu.Unlock()
 	}()
-	return a.job.WatchState(ctx, state.KeyDesired, func(e sdk.Entry) error {
+	return a.job.WatchState(ctx, a.service.Key(state.KeyDesired), func(e sdk.Entry) error {
 		a.learn(e)
 		return nil
 	})
@@ -29,9 +29,9 @@ func (a *agent) learn(e sdk.Entry) {
 	defer a.mu.Unlock()
 	a.connected = true
 	switch e.Key {
-	case state.KeyDriver:
+	case a.service.Key(state.KeyDriver):
 		a.driverAt = time.Now()
-	case state.KeyDesired:
+	case a.service.Key(state.KeyDesired):
 		var d state.Desired
 		if err := json.Unmarshal(e.Value, &d); err != nil {
 			a.job.Warnf("the desired state, version %d, cannot be read and is ignored: %v", e.Version, err)
@@ -68,7 +68,7 @@ func (a *agent) report(ctx context.Context) {
 func (a *agent) tell(ctx context.Context, key string, v any) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	if _, err := a.job.SetState(ctx, sdk.HostKey(a.job.Info.Host, key), state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	if _, err := a.job.SetState(ctx, sdk.HostKey(a.job.Info.Host, a.service.Key(key)), state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		a.job.Warnf("%v", err)
 	}
 }

@@ -12,10 +12,20 @@ import (
 )
 
 // Client sends commands to HAProxy's admin socket, each over a connection of its own. Safe for concurrent use.
-type Client struct{ socket string }
+type Client struct {
+	socket string
+	prefix string
+}
 
-// New returns a client of the admin socket at a path. It does not connect yet.
-func New(socket string) Client { return Client{socket: socket} }
+// New returns a client of the admin socket at a path. It does not connect yet. Its pools are the backends with a prefix, which
+// ends with a dot; without one, those whose names have no dot.
+func New(socket, prefix string) Client { return Client{socket: socket, prefix: prefix} }
+
+// Pool is the pool of a backend; ok is false for a backend of others.
+func (c Client) Pool(backend string) (pool string, ok bool) {
+	pool, ok = strings.CutPrefix(backend, c.prefix)
+	return pool, ok && !strings.Contains(pool, ".")
+}
 
 // answerTime is how long HAProxy may take for one command.
 const answerTime = 2 * time.Second

@@ -48,7 +48,7 @@ func standIn(t *testing.T, answers map[string]string) (c Client, commands chan s
 			_ = conn.Close()
 		}
 	}()
-	return New(socket), commands
+	return New(socket, ""), commands
 }
 
 func TestServers(t *testing.T) {

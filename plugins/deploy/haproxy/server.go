@@ -29,9 +29,9 @@ const (
 	Maintenance Admin = "maint" // gets no requests and is not checked
 )
 
-// SetState changes the administrative state of the server "BACKEND/SERVER".
+// SetState changes the administrative state of the server "POOL/SERVER".
 func (c Client) SetState(ctx context.Context, server string, a Admin) error {
-	return c.tell(ctx, fmt.Sprintf("set server %s state %s", server, a))
+	return c.tell(ctx, fmt.Sprintf("set server %s state %s", c.prefix+server, a))
 }
 
 // State is the text that HAProxy loads after a reload, so that the servers keep their states.
@@ -83,7 +83,7 @@ func adminOf(bits int) Admin {
 	return Ready
 }
 
-// Servers returns all servers by "BACKEND/SERVER", and the state to load after a reload.
+// Servers returns the servers of the caller's pools by "POOL/SERVER", and the state to load after a reload, which is of all.
 func (c Client) Servers(ctx context.Context) (map[string]Server, State, error) {
 	text, err := c.Ask(ctx, "show servers state")
 	if err != nil {
@@ -98,10 +98,13 @@ func (c Client) Servers(ctx context.Context) (map[string]Server, State, error) {
 	if text, err = c.Ask(ctx, allServers); err != nil {
 		return nil, "", err
 	}
-	servers, err := statistics(text)
-	for name, s := range servers {
+	all, err := statistics(text)
+	servers := map[string]Server{}
+	for name, s := range all {
 		s.Admin = admins[name]
-		servers[name] = s
+		if own, ok := c.Pool(name); ok {
+			servers[own] = s
+		}
 	}
 	return servers, state, err
 }

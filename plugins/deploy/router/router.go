@@ -20,11 +20,17 @@ type Paths struct {
 	Socket string // HAProxy's admin socket
 }
 
+// Of are the paths of a service: those of the first one, and folders in these.
+func (p Paths) Of(s state.Service) Paths {
+	p.Dir = filepath.Join(p.Dir, s.Label())
+	return p
+}
+
 // Log is the socket that HAProxy logs to.
 func (p Paths) Log() string     { return filepath.Join(p.Dir, "log.sock") }
 func (p Paths) weights() string { return filepath.Join(p.Dir, "weights.map") }
 func (p Paths) health() string  { return filepath.Join(p.Dir, "health.map") }
-func (p Paths) servers() string { return filepath.Join(p.Dir, "servers.state") }
+func (p Paths) servers() string { return filepath.Join(p.Dir, "servers.state") } // of all services
 
 // Challenges is the socket that HAProxy passes the authority's questions to.
 func (p Paths) Challenges() string  { return filepath.Join(p.Dir, "acme.sock") }
@@ -42,12 +48,13 @@ type Router struct {
 	seen   func(map[string]haproxy.Server)
 	since  map[string]time.Time // when a server began to drain
 	saved  string               // servers' state on disk, without times
+	all    Paths
 }
 
-// New returns the router of some paths. It touches nothing yet. Place calls seen with HAProxy's servers, by
-// "BACKEND/SERVER".
-func New(p Paths, drain time.Duration, seen func(map[string]haproxy.Server)) *Router {
-	return &Router{paths: p, api: haproxy.New(p.Socket), prober: newProber(), drain: drain, seen: seen, since: map[string]time.Time{}}
+// New returns the router of a service with some paths. It touches nothing yet. Place calls seen with the service's servers, by
+// "POOL/SERVER".
+func New(p Paths, s state.Service, drain time.Duration, seen func(map[string]haproxy.Server)) *Router {
+	return &Router{paths: p.Of(s), all: p, api: haproxy.New(p.Socket, s.Prefix()), prober: newProber(), drain: drain, seen: seen, since: map[string]time.Time{}}
 }
 
 // SetWeights makes w the weights of all requests that begin from now on. The file comes first: a reload in between must
@@ -65,6 +72,9 @@ func (r *Router) SetWeights(ctx context.Context, w state.Weights) error {
 	}
 	return r.api.SetMap(ctx, file, all, canary)
 }
+
+// Pool is the pool that a backend of HAProxy is; ok is false for one of another service.
+func (r *Router) Pool(backend string) (pool string, ok bool) { return r.api.Pool(backend) }
 
 // HaveWeights reports whether w are the weights in force.
 func (r *Router) HaveWeights(ctx context.Context, w state.Weights) (bool, error) {
@@ -173,7 +183,7 @@ func (r *Router) save(s haproxy.State) error {
 	if timeless == r.saved {
 		return nil
 	}
-	if err := ReplaceFile(r.paths.servers(), string(s)); err != nil {
+	if err := ReplaceFile(r.all.servers(), string(s)); err != nil {
 		return fmt.Errorf("save the servers' state: %w", err)
 	}
 	r.saved = timeless

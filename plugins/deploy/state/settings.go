@@ -9,15 +9,20 @@ import (
 // Settings are what a service needs of HAProxy's configuration: what cannot be changed while HAProxy runs. The stage has
 // the role router write them, and the agent reports them. Times are in milliseconds.
 type Settings struct {
-	Statuses []int  `json:"statuses"` // of healthy answers; those of all releases that may serve
-	Check    int64  `json:"check"`    // how long a health check may take
-	Request  int64  `json:"request"`  // how long the service may be silent before and in the middle of an answer
-	Idle     int64  `json:"idle"`     // how long a client may be silent in the middle of a request or of an answer
-	Tunnel   int64  `json:"tunnel"`   // how long both may be silent in a WebSocket or a stream of events
-	Body     int64  `json:"body"`     // bytes of a request's body; 0: any number
-	TLS      string `json:"tls"`      // digest of certificate and key; empty: only HTTP
-	HSTS     int64  `json:"hsts"`     // seconds for which browsers remember that there is HTTPS
-	ACME     *ACME  `json:"acme,omitempty"`
+	Service  string   `json:"service,omitempty"` // its label; empty: the first service
+	Number   int      `json:"number,omitempty"`
+	Domains  []string `json:"domains,omitempty"` // of the requests that are the service's
+	Path     string   `json:"path,omitempty"`
+	Rank     int      `json:"rank,omitempty"`
+	Statuses []int    `json:"statuses"` // of healthy answers; those of all releases that may serve
+	Check    int64    `json:"check"`    // how long a health check may take
+	Request  int64    `json:"request"`  // how long the service may be silent before and in the middle of an answer
+	Idle     int64    `json:"idle"`     // how long a client may be silent in the middle of a request or of an answer
+	Tunnel   int64    `json:"tunnel"`   // how long both may be silent in a WebSocket or a stream of events
+	Body     int64    `json:"body"`     // bytes of a request's body; 0: any number
+	TLS      string   `json:"tls"`      // digest of certificate and key; empty: only HTTP
+	HSTS     int64    `json:"hsts"`     // seconds for which browsers remember that there is HTTPS
+	ACME     *ACME    `json:"acme,omitempty"`
 }
 
 // ACME is who gives the router's certificate, and for which names.

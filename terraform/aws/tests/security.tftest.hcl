@@ -53,8 +53,8 @@ run "rules" {
   }
 
   assert {
-    condition     = [for rule in aws_security_group.app.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"] == ["sg-router tcp 3000-3003 false"]
-    error_message = "The application answers the router alone, at all slots."
+    condition     = [for rule in aws_security_group.app.ingress : "${join(",", concat(rule.cidr_blocks, tolist(rule.security_groups)))} ${rule.protocol} ${rule.from_port}-${rule.to_port} ${rule.self}"] == ["sg-router tcp 3000-3039 false"]
+    error_message = "The application answers the router alone, at the ports of its services."
   }
 
   assert {
@@ -97,7 +97,7 @@ run "other_ports_and_clients" {
   }
 
   assert {
-    condition     = [for rule in aws_security_group.app.ingress : "${rule.from_port}-${rule.to_port}"] == ["8000-8003"]
+    condition     = [for rule in aws_security_group.app.ingress : "${rule.from_port}-${rule.to_port}"] == ["8000-8039"]
     error_message = "Rules follow app_port."
   }
 
