@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/seed-b96de936/troop/core"
 )
 
 func TestMessages(t *testing.T) {
@@ -66,5 +68,17 @@ Terraform acquires a state lock to protect the state.`}}}
 	stale := &messages{errors: []problem{{Summary: "Saved plan is stale"}}}
 	if err := stale.explain(t.Context(), status); !errors.As(err, new(*StaleError)) {
 		t.Errorf("stale: %v", err)
+	}
+}
+
+// OpenTofu does not say which bucket is missing.
+func TestNoBucketOfOpenTofu(t *testing.T) {
+	w := workspaceFor(t)
+	said := errors.New("exit status 1\n\nError: Failed to get existing workspaces: S3 bucket does\nnot exist.\n")
+	for want, backend := range map[string]*core.Backend{"ours": {Type: "s3", Arguments: map[string]any{"bucket": "ours"}}, "BUCKET": nil} {
+		w.Backend = backend
+		if missing, ok := errors.AsType[*BucketError](w.backendError(said)); !ok || missing.Name != want {
+			t.Errorf("got %v, want %s", missing, want)
+		}
 	}
 }

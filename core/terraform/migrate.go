@@ -50,7 +50,8 @@ func (e *BucketError) Error() string {
 	return fmt.Sprintf("there is no bucket %s for the state; make it, with versions: aws s3 mb s3://%[1]s && aws s3api put-bucket-versioning --bucket %[1]s --versioning-configuration Status=Enabled", e.Name)
 }
 
-var noBucket = regexp.MustCompile(`S3 bucket "([^"]+)" does not exist`)
+// noBucket is what Terraform says, and OpenTofu without the name.
+var noBucket = regexp.MustCompile(`S3 bucket (?:"([^"]+)" )?does not exist`)
 
 // backendError turns the error of an init into a *MovedError if the state is kept in another place, or a *BucketError.
 func (w *Workspace) backendError(err error) error {
@@ -59,7 +60,11 @@ func (w *Workspace) backendError(err error) error {
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if m := noBucket.FindStringSubmatch(text); m != nil {
-		return &BucketError{m[1]}
+		name := m[1]
+		if name == "" && w.Backend != nil {
+			name, _ = w.Backend.Arguments["bucket"].(string)
+		}
+		return &BucketError{cmp.Or(name, "BUCKET")}
 	}
 	if !strings.Contains(text, "migrat") {
 		return err
