@@ -74,7 +74,7 @@ Terraform acquires a state lock to protect the state.`}}}
 // OpenTofu does not say which bucket is missing.
 func TestNoBucketOfOpenTofu(t *testing.T) {
 	w := workspaceFor(t)
-	said := errors.New("exit status 1\n\nError: Failed to get existing workspaces: S3 bucket does\nnot exist.\n")
+	said := errors.New("exit status 1\n\nError: Failed to get existing workspaces: S3 bucket does\nnot exist")
 	for want, backend := range map[string]*core.Backend{"ours": {Type: "s3", Arguments: map[string]any{"bucket": "ours"}}, "BUCKET": nil} {
 		w.Backend = backend
 		if missing, ok := errors.AsType[*BucketError](w.backendError(said)); !ok || missing.Name != want {
