@@ -211,7 +211,7 @@ func TestDuty(t *testing.T) {
 	sh(t, w.dir, "git clone -q --bare . "+remote+" && git remote add origin "+remote)
 	w.env = append(w.env, "TROOP_WEBHOOK_SECRET=hush")
 	_, at, link := w.startServer(t, remote, data, false)
-	sh(t, w.dir, "state=$(echo "+data+"/mirrors/*.git)/troop && mkdir -p $state && ln -s $state .troop") // where the helpers look
+	sh(t, w.dir, "state=$(echo "+data+"/mirrors/*.git)/troop && mkdir -p $state && ln -s $state .troop && echo .troop >>.git/info/exclude") // where the helpers look
 	b := openBrowser(t, at)
 	b.do(t, "choose a password", chromedp.Navigate(link),
 		chromedp.SendKeys(`input[name=password]`, "correct horse battery"), chromedp.SendKeys(`input[name=again]`, "correct horse battery"),
