@@ -207,6 +207,7 @@ func TestDuty(t *testing.T) {
 		manifest = strings.Replace(manifest, `terraform { module = "lab" }`, "terraform {\n    module = \"lab\"\n    review { approve = true }\n  }", 1)
 		return edit(strings.Replace(manifest, "\nenvironment \"production\"", "\nenvironment \"unused\"", 1))
 	})
+	t.Cleanup(func() { w.replace(t, "pipeline.hcl", "review { approve = true }", "") }) // to remove the hosts needs one, too
 	data, remote := t.TempDir(), filepath.Join(t.TempDir(), "storefront.git")
 	sh(t, w.dir, "git clone -q --bare . "+remote+" && git remote add origin "+remote)
 	w.env = append(w.env, "TROOP_WEBHOOK_SECRET=hush")
