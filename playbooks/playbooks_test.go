@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -180,5 +182,46 @@ func (o option) value() string {
 		return "`{}`"
 	default:
 		return fmt.Sprintf("`%v`", v)
+	}
+}
+
+// TestRedisVersions asks the role's own condition about what Redis says of its version on each distribution. Ubuntu's
+// answers are fakes: only what differs there, no such host.
+func TestRedisVersions(t *testing.T) {
+	var tasks []map[string]any
+	read(t, "roles/redis/tasks/main.yml", &tasks)
+	i := slices.IndexFunc(tasks, func(task map[string]any) bool { return task["ansible.builtin.assert"] != nil })
+	if i < 0 {
+		t.Fatal("the role asserts nothing")
+	}
+	for name, tt := range map[string]struct{ says, refused string }{
+		"Debian 12":              {"Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", ""},
+		"a fake of Ubuntu 24.04": {"Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", ""},
+		"a fake of Ubuntu 22.04": {"Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64", "Redis 7 or newer is needed, and this host's distribution has Redis server v=6.0.16"},
+		"a later one":            {"Redis server v=10.0.1 sha=00000000:0", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play := []map[string]any{{
+				"name": "Judge", "hosts": "localhost", "connection": "local", "gather_facts": false,
+				"vars": map[string]any{"__redis_version": map[string]any{"rc": 0, "stdout": tt.says}}, "tasks": tasks[i : i+1],
+			}}
+			text, err := yaml.Marshal(play)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "play.yml")
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "ansible-playbook", "-i", "localhost,", file)
+			cmd.Env = append(os.Environ(), "ANSIBLE_HOME="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			if (err != nil) != (tt.refused != "") || !strings.Contains(string(out), tt.refused) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if tt.refused != "" && !strings.Contains(string(out), "Use an image of Debian 12, Ubuntu 24.04 or newer for the router.") {
+				t.Errorf("no remedy:\n%s", out)
+			}
+		})
 	}
 }

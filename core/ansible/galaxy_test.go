@@ -191,3 +191,49 @@ func TestTeamConfig(t *testing.T) {
 		t.Errorf("with another ansible.cfg the fingerprint is the same, %v", err)
 	}
 }
+
+// A role as Galaxy has them works beside ours; one that is called like one of ours is refused, wherever it comes from. A
+// folder beside the playbook that is no role, such as an application's, is no clash.
+func TestNamesOfRoles(t *testing.T) {
+	_, conf := environment(t, "web-1")
+	t.Setenv("HOME", t.TempDir())
+	conf.Manifest = t.TempDir()
+	said := filepath.Join(t.TempDir(), "said")
+	const meta = "galaxy_info:\n  role_name: redis\n  namespace: team\n  author: a team\n  description: it speaks\n  license: MIT\n  min_ansible_version: '2.14'\n  galaxy_tags: [redis]\n  platforms: [{name: Ubuntu, versions: [noble]}]\ndependencies: []\n"
+	files(t, conf.Manifest, map[string]string{
+		"roles/team.redis/meta/main.yml":     meta,
+		"roles/team.redis/defaults/main.yml": "word: theirs\n",
+		"roles/team.redis/tasks/main.yml":    "- name: Say\n  ansible.builtin.shell: echo {{ word }} >>" + said + "\n",
+		"app/package.json":                   "{}",
+		"site.yml":                           "---\n- name: Theirs\n  hosts: all\n  connection: local\n  gather_facts: false\n  roles: [team.redis]\n",
+		"both.yml":                           "---\n- name: Both\n  hosts: all\n  roles: [base, team.redis, redis, app]\n",
+	})
+	check := func(requirements string) string {
+		t.Helper()
+		var all []string
+		for _, d := range ansible.CheckRoles(filepath.Join(conf.Manifest, "both.yml"), conf.Manifest, requirements, playbooks.FS) {
+			all = append(all, filepath.Base(d.Range.String())+" "+d.Summary+": "+d.Detail)
+		}
+		return strings.Join(all, "\n")
+	}
+	if _, err := runner(t, conf).Run(t.Context(), ansible.Run{Playbook: "./site.yml"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(said); err != nil || string(text) != "theirs\n" {
+		t.Errorf("the role said %q, %v", text, err)
+	}
+	if got := check(""); got != "" {
+		t.Errorf("beside ours: %s", got)
+	}
+
+	requirements := filepath.Join(conf.Manifest, "requirements.yml")
+	files(t, conf.Manifest, map[string]string{"requirements.yml": "roles:\n  - name: redis\n    src: ./redis.tar.gz\n"})
+	const want = "both.yml:4,29-34 Two roles of one name: A role redis ships with troop, and there is another in "
+	if got := check(requirements); !strings.HasPrefix(got, want+requirements+". ") || !strings.Contains(got, "such as team.redis") {
+		t.Errorf("a required one: %s", got)
+	}
+	files(t, conf.Manifest, map[string]string{"roles/redis/meta/main.yml": meta})
+	if got := check(""); !strings.HasPrefix(got, want+filepath.Join(conf.Manifest, "roles", "redis")+". ") || strings.Contains(got, "\n") {
+		t.Errorf("one of the team's: %s", got)
+	}
+}

@@ -41,8 +41,9 @@ type named struct {
 	at   core.Range
 }
 
-// CheckRoles reports roles that a team's playbook names and that are nowhere. Names in variables are left to Ansible.
-// Those of the requirements are installed before the first run.
+// CheckRoles reports roles that a team's playbook names and that are nowhere, or that are called like one of ours: which of
+// the two ran would depend on the machine's folders. Names in variables are left to Ansible. Those of the requirements are
+// installed before the first run.
 func CheckRoles(playbook, manifest, requirements string, shipped fs.FS) core.Diagnostics {
 	required, err := requiredRoles(requirements)
 	if err != nil {
@@ -55,7 +56,19 @@ func CheckRoles(playbook, manifest, requirements string, shipped fs.FS) core.Dia
 	var diags core.Diagnostics
 	for _, n := range all {
 		dirs := append([]string{filepath.Join(filepath.Dir(n.at.File), "roles")}, teamRoles(manifest, "")...)
-		if _, err := fs.Stat(shipped, "roles/"+n.role); err == nil || slices.Contains(required, n.role) || folderOf(n, manifest) != "" {
+		_, err := fs.Stat(shipped, "roles/"+n.role)
+		ours, theirs := err == nil, folderIn(dirs, n.role)
+		if slices.Contains(required, n.role) {
+			theirs = requirements
+		}
+		if ours && theirs != "" {
+			diags = append(diags, core.Diagnostic{
+				Summary: "Two roles of one name",
+				Detail:  fmt.Sprintf("A role %s ships with troop, and there is another in %s. Give that one a name of its own, such as team.%s.", n.role, theirs, n.role),
+				Range:   n.at,
+			})
+		}
+		if ours || theirs != "" || folderOf(n, manifest) != "" {
 			continue
 		}
 		diags = append(diags, core.Diagnostic{
@@ -70,9 +83,14 @@ func CheckRoles(playbook, manifest, requirements string, shipped fs.FS) core.Dia
 // folderOf is the folder of a team's role; empty: it is not there.
 func folderOf(n named, manifest string) string {
 	beside := filepath.Dir(n.at.File)
-	for _, dir := range append([]string{filepath.Join(beside, "roles"), beside}, teamRoles(manifest, "")...) {
-		if info, err := os.Stat(filepath.Join(dir, n.role)); err == nil && info.IsDir() {
-			return filepath.Join(dir, n.role)
+	return folderIn(append([]string{filepath.Join(beside, "roles"), beside}, teamRoles(manifest, "")...), n.role)
+}
+
+// folderIn is the folder of a role in the first of some folders that has it.
+func folderIn(dirs []string, role string) string {
+	for _, dir := range dirs {
+		if info, err := os.Stat(filepath.Join(dir, role)); err == nil && info.IsDir() {
+			return filepath.Join(dir, role)
 		}
 	}
 	return ""

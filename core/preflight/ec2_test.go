@@ -115,6 +115,11 @@ func TestProblems(t *testing.T) {
 			change(&a.Subnets[1])
 		}
 	}
+	ubuntu := func(release, kind string) func(*account) {
+		return func(a *account) {
+			a.Images[1].Owner, a.Images[1].Name = "099720109477", "ubuntu/images/"+kind+"/ubuntu-"+release+"-amd64-server-20260901"
+		}
+	}
 	for _, c := range []struct {
 		what, step     string
 		status         core.Status
@@ -170,6 +175,11 @@ func TestProblems(t *testing.T) {
 		{"image of Windows", "image", core.Failed, "is Windows", "choose an image of Debian or Ubuntu", nil, func(a *account) { a.Images[1].Platform = "windows" }, nil},
 		{"image for another processor", "image", core.Failed, "image ami-0aaaaaaaaaaaaaaa1 is for x86_64", "set architecture", map[string]any{"image": "ami-0aaaaaaaaaaaaaaa1", "architecture": "arm64"}, nil, nil},
 		{"image of ubuntu", "image", core.Failed, "no image matches ubuntu-24.04 in eu-central-1", "", map[string]any{"image": "ubuntu-24.04"}, nil, nil},
+		{"image of an older ubuntu", "image", core.Failed, "is Ubuntu 22.04, whose Redis 6.0 is too old for the router", "set image to debian-12, ubuntu-24.04", map[string]any{"image": "ubuntu-22.04"}, ubuntu("jammy-22.04", "hvm-ssd"), nil},
+		{"image of an older ubuntu without a router", "image", core.Passed, "ubuntu-jammy-22.04-amd64", "", map[string]any{
+			"image": "ubuntu-22.04", "hosts": map[string]any{"web-1": map[string]any{"role": "production"}},
+		}, ubuntu("jammy-22.04", "hvm-ssd"), nil},
+		{"image of the newer ubuntu", "image", core.Passed, "ubuntu-noble-24.04-amd64", "", map[string]any{"image": "ubuntu-24.04"}, ubuntu("noble-24.04", "hvm-ssd-gp3"), nil},
 		{"image without a disk", "image", core.Failed, "no EBS root volume", "", nil, func(a *account) { a.Images[1].Root = "instance-store" }, nil},
 		{"image that is not ready", "image", core.Failed, "is pending", "", nil, func(a *account) { a.Images[1].State = "pending" }, nil},
 
@@ -190,6 +200,9 @@ func TestProblems(t *testing.T) {
 			for range 4 {
 				a.VPCs = append(a.VPCs, fakeaws.VPC{CIDR: "172.30.0.0/16"})
 			}
+		}, nil},
+		{"a region without the service of quotas", "quotas", core.Skipped, "the limit of vCPUs cannot be had from Service Quotas, which this region or account may not offer: UnknownOperationException: ", "", nil, func(a *account) {
+			a.Refuse = map[string]string{"servicequotas:GetServiceQuota": "UnknownOperationException"}
 		}, nil},
 		{"quotas that nobody may read", "quotas", core.Skipped, "AccessDeniedException", "", nil, func(a *account) {
 			a.Refuse = map[string]string{"servicequotas:GetServiceQuota": "AccessDeniedException"}

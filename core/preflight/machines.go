@@ -50,6 +50,8 @@ func (a *account) image(ctx context.Context) (string, error) {
 		return "", &Problem{"image " + id + " is Windows", "choose an image of Debian or Ubuntu"}
 	case newest.RootDeviceType != types.DeviceTypeEbs:
 		return "", &Problem{"image " + id + " has no EBS root volume, which hosts need to survive a stop", "choose another image"}
+	case strings.Contains(aws.ToString(newest.Name), "ubuntu-jammy-22.04") && slices.ContainsFunc(slices.Collect(maps.Values(a.hosts)), func(h host) bool { return h.Role == "router" }):
+		return "", &Problem{"image " + id + " is Ubuntu 22.04, whose Redis 6.0 is too old for the router", "set image to debian-12, ubuntu-24.04, or another with Redis 7.0 or newer"}
 	case newest.State != types.ImageStateAvailable:
 		return "", &Problem{fmt.Sprintf("image %s is %s", id, newest.State), "wait until it is available, or choose another image"}
 	}

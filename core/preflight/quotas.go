@@ -39,7 +39,7 @@ func (a *account) quotas(ctx context.Context) (string, error) {
 		}
 		out, err := client.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String(q.service), QuotaCode: aws.String(q.code)})
 		if err != nil {
-			return "", Skip(reason(err))
+			return "", Skip(fmt.Sprintf("the limit of %s cannot be had from Service Quotas, which this region or account may not offer: %s", q.what, reason(err)))
 		}
 		limit := int(aws.ToFloat64(out.Quota.Value))
 		if used+wanted > limit {

@@ -278,7 +278,7 @@ func packaged(f facts, name string, least version) (string, error) {
 		found, text = will, will+" will be installed"
 	}
 	if versionOf(found).less(least) {
-		return "", &Problem{Text: text + " is too old", Remedy: fmt.Sprintf("it must be %d.%d or newer", least.major, least.minor)}
+		return "", &Problem{Text: text + " is too old", Remedy: fmt.Sprintf("it must be %d.%d or newer: apt-get install %s from the archive of Debian 12, Ubuntu 24.04 or newer", least.major, least.minor, name)}
 	}
 	return text, nil
 }

@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -27,12 +28,40 @@ port 22 sshd ssh.service /
 port 8080 nginx nginx.service /
 `
 
+// Fakes of Ubuntu: what hosts with the packages of its archive would say where they differ from Debian's. No such host can
+// be had in the lab.
+const (
+	fakeUbuntu2204 = `time NOW
+system ubuntu 22.04
+systemd 249
+python 3.10.12
+apt 1
+disk / 9000000 /
+candidate redis-server 5:6.0.16-1ubuntu1
+candidate haproxy 2.4.24-0ubuntu0.22.04.1
+candidate nodejs 12.22.9~dfsg-1ubuntu3.6
+port 22 sshd ssh.service /
+`
+	fakeUbuntu2404 = `time NOW
+system ubuntu 24.04
+systemd 255
+python 3.12.3
+apt 1
+disk / 9000000 /
+candidate redis-server 5:7.0.15-1ubuntu0.24.04.1
+candidate haproxy 2.8.5-1ubuntu3.3
+candidate nodejs 18.19.1+dfsg-6ubuntu5
+port 22 systemd ssh.socket /
+`
+)
+
 func TestServers(t *testing.T) {
 	refused := &preflight.Problem{Text: "refuses every key", Remedy: "add one"}
 	sudo := &preflight.Problem{Text: "sudo asks for a password", Remedy: "visudo"}
 	for name, tt := range map[string]struct {
 		reach, root error
 		roles       []string
+		says        string   // empty: that all is well
 		edit        []string // pairs of old and new
 		want        []string
 	}{
@@ -65,6 +94,18 @@ func TestServers(t *testing.T) {
 			edit: []string{"port 22", "port 80 haproxy haproxy.service /\nport 22"},
 			want: []string{"web-1 ports failed in use: 80 by haproxy, needed for HTTP"},
 		},
+		"a fake of Ubuntu 24.04": {says: fakeUbuntu2404, want: []string{
+			"web-1 system passed ubuntu 24.04, systemd 255", "web-1 python passed 3.12.3",
+			"web-1 ports passed 3000, 3001, 443, 6379, 80 free; others: 22 by systemd",
+			"web-1 redis passed 5:7.0.15-1ubuntu0.24.04.1 will be installed", "web-1 haproxy passed 2.8.5-1ubuntu3.3 will be installed",
+			"web-1 node passed 18.19.1+dfsg-6ubuntu5 will be installed; this machine builds with 20.1.0, another major version",
+		}},
+		"a fake of Ubuntu 22.04": {says: fakeUbuntu2204, want: []string{
+			"web-1 system failed ubuntu 22.04 is not supported the roles are made for Debian 12, Ubuntu 24.04, and newer", "web-1 python passed 3.10.12",
+			"web-1 redis failed 5:6.0.16-1ubuntu1 will be installed is too old it must be 7.0 or newer: apt-get install redis-server from the archive of Debian 12, Ubuntu 24.04 or newer",
+			"web-1 haproxy passed 2.4.24-0ubuntu0.22.04.1 will be installed",
+			"web-1 node passed 12.22.9~dfsg-1ubuntu3.6 will be installed; this machine builds with 20.1.0, another major version",
+		}},
 		"both pools":     {roles: []string{"router", "production", "canary"}, want: []string{"web-1 ports passed 3000, 3001, 3002, 3003, 443, 6379, 80 free"}},
 		"a storage host": {roles: []string{"storage"}, want: []string{"web-1 ports passed none needed; others: 22 by sshd, 8080 by nginx"}},
 	} {
@@ -78,7 +119,7 @@ func TestServers(t *testing.T) {
 				Hosts: []core.Host{h}, AppPort: 3000, Runtime: "v20.1.0",
 				Reach: func(context.Context, core.Host) error { return tt.reach },
 				Root: func(context.Context, core.Host, string) ([]byte, error) {
-					text := strings.NewReplacer(append(tt.edit, "NOW", fmt.Sprint(float64(time.Now().UnixMilli())/1000))...).Replace(well)
+					text := strings.NewReplacer(append(tt.edit, "NOW", fmt.Sprint(float64(time.Now().UnixMilli())/1000))...).Replace(cmp.Or(tt.says, well))
 					return []byte(text), tt.root
 				},
 			}

@@ -16,8 +16,8 @@ import (
 
 const minimum = ">= 1.5.0"
 
-// patience is for a machine under load, where a version takes longer than the library's 10 s.
-const patience = time.Minute
+// patience is for a machine under load, where a version takes longer than the library's 10 s. Tests shorten it.
+var patience = time.Minute
 
 // Find looks for a program, terraform or tofu, in PATH; empty: for Terraform, then for OpenTofu.
 func Find(ctx context.Context, program string) (string, error) {

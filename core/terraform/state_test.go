@@ -355,6 +355,40 @@ output "later" {
 	}
 }
 
+// A plan that only imports, moves or forgets is something to change, and its apply does it.
+func TestStateOnly(t *testing.T) {
+	for name, tt := range map[string]struct{ before, after, want string }{
+		"import": {"", "resource \"terraform_data\" \"taken\" {}\nimport {\n  to = terraform_data.taken\n  id = \"an-id\"\n}\n", "1 to import"},
+		"move": {
+			"resource \"terraform_data\" \"old\" {}\n",
+			"resource \"terraform_data\" \"new\" {}\nmoved {\n  from = terraform_data.old\n  to   = terraform_data.new\n}\n", "1 to move",
+		},
+		"forget": {
+			"resource \"terraform_data\" \"old\" {}\n",
+			"removed {\n  from = terraform_data.old\n  lifecycle {\n    destroy = false\n  }\n}\n", "1 to forget",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := module(t, tt.before)
+			apply(t, e.with(t, "a"))
+			if err := os.WriteFile(filepath.Join(e.Module, "main.tf"), []byte(hosts+tt.after), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w := e.with(t, "a")
+			p := plan(t, w)
+			if p.Empty() || p.Summary() != tt.want {
+				t.Fatalf("got %q, want %q", p.Summary(), tt.want)
+			}
+			if err := w.Apply(t.Context(), p, nil); err != nil {
+				t.Fatal(err)
+			}
+			if again := plan(t, w); !again.Empty() {
+				t.Errorf("a second plan: %s", again.Summary())
+			}
+		})
+	}
+}
+
 func TestChangedAttribute(t *testing.T) {
 	e := module(t, "")
 	apply(t, e.with(t, "a"))
