@@ -54,11 +54,20 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 			each(step)
 		}
 	}}
+	file := w.path("applying")
+	options := []tfexec.ApplyOption{tfexec.DirOrPlan(file)}
+	again, err := w.writeEphemeral()
+	if err != nil {
+		return err
+	}
+	if again != "" {
+		defer func() { _ = os.Remove(again) }() // may hold secrets
+		options = append(options, tfexec.VarFile(again))
+	}
 	// A plan can be tried once: even a failed or killed apply makes it stale.
 	if err := w.Forget(); err != nil {
 		return err
 	}
-	file := w.path("applying")
 	if err := writeFile(file, b); err != nil {
 		return err
 	}
@@ -66,7 +75,7 @@ func (w *Workspace) Apply(ctx context.Context, p *Plan, each func(Progress)) err
 		if _, err := w.setAside(ctx, tf); err != nil {
 			return err
 		}
-		return tf.ApplyJSON(ctx, out, tfexec.DirOrPlan(file))
+		return tf.ApplyJSON(ctx, out, options...)
 	})
 	if e := os.Remove(file); e != nil {
 		return errors.Join(err, e)

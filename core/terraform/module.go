@@ -149,9 +149,45 @@ func checkCalls(root fs.FS, dir string, seen map[string]bool) error {
 
 // writeVariables writes the variables to a file: every local user could read them on a command line.
 func (w *Workspace) writeVariables() (file string, err error) {
-	known, err := declared(w.Module)
+	values, err := w.values()
 	if err != nil {
 		return "", err
+	}
+	return w.writeValues("variables.tfvars.json", values)
+}
+
+// writeEphemeral writes the values that Terraform wants again for the apply of a plan, as the plan does not keep them; empty:
+// there are none. The caller removes the file.
+func (w *Workspace) writeEphemeral() (file string, err error) {
+	names, err := ephemeral(w.Module)
+	if err != nil {
+		return "", err
+	}
+	values, err := w.values()
+	if err != nil {
+		return "", err
+	}
+	maps.DeleteFunc(values, func(name string, _ any) bool { return !slices.Contains(names, name) })
+	if len(values) == 0 {
+		return "", nil
+	}
+	return w.writeValues("ephemeral.tfvars.json", values)
+}
+
+func (w *Workspace) writeValues(name string, values map[string]any) (file string, err error) {
+	b, err := json.MarshalIndent(values, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("write variables: %w", err)
+	}
+	file = w.path(name)
+	return file, writeFile(file, b)
+}
+
+// values are the module's variables: the manifest's and those that troop sets.
+func (w *Workspace) values() (map[string]any, error) {
+	known, err := declared(w.Module)
+	if err != nil {
+		return nil, err
 	}
 	values := map[string]any{}
 	for name, value := range map[string]any{"environment": w.Environment, "ssh_public_key": w.PublicKey} {
@@ -163,12 +199,7 @@ func (w *Workspace) writeVariables() (file string, err error) {
 		values["troop_project"] = w.Project
 	}
 	maps.Copy(values, w.Variables)
-	b, err := json.MarshalIndent(values, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("write variables: %w", err)
-	}
-	file = w.path("variables.tfvars.json")
-	return file, writeFile(file, b)
+	return values, nil
 }
 
 // sync copies the module to the working folder, removes files of an earlier version, and returns the module's digest. It

@@ -308,14 +308,13 @@ func TestNoBucket(t *testing.T) {
 	}
 }
 
-// Newer parts of Terraform's language pass through: a check that fails is a warning, an ephemeral variable is in no file, and
-// hosts may be sensitive.
+// Newer parts of Terraform's language pass through: a check that fails is a warning, an ephemeral variable is in no file and
+// the apply has it, and hosts may be sensitive.
 func TestNewerLanguage(t *testing.T) {
 	e := module(t, "")
 	text := strings.Replace(hosts, "output \"hosts\" {", "output \"hosts\" {\n  sensitive = true", 1) + `
 variable "once" {
   ephemeral = true
-  default   = "ephemeral-sentinel"
 }
 check "replicas" {
   assert {
@@ -332,9 +331,26 @@ output "later" {
 		t.Fatal(err)
 	}
 	w := e.with(t, "a")
+	w.Variables["once"] = "ephemeral-sentinel"
 	var logged []string
 	w.Log = func(line string) { logged = append(logged, line) }
+	kept := func() {
+		t.Helper()
+		if err := filepath.WalkDir(e.Dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if strings.Contains(string(text), "ephemeral-sentinel") {
+				t.Errorf("%s holds the ephemeral value", path)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
 	p := plan(t, w)
+	kept()
 	if !slices.ContainsFunc(logged, func(s string) bool { return strings.Contains(s, "the check says no") }) {
 		t.Errorf("the check is not told: %q", logged)
 	}
@@ -350,8 +366,38 @@ output "later" {
 	if again := plan(t, w); !again.Empty() {
 		t.Errorf("a second plan: %+v", again)
 	}
+	kept()
 	if s := state(t, w); s.Outputs["hosts"] != "(sensitive)" {
 		t.Errorf("outputs %v", s.Outputs)
+	}
+}
+
+// What Terraform would take from the environment is said to be ignored.
+func TestIgnoredIsSaid(t *testing.T) {
+	e := module(t, "")
+	t.Setenv("TF_WORKSPACE", "elsewhere")
+	t.Setenv("TF_VAR_token", "hunter3")
+	var logged []string
+	w, err := terraform.Open(t.Context(), terraform.Options{
+		Dir: e.Dir, Module: os.DirFS(e.Module), Environment: "lab", What: e.What, Variables: map[string]any{"hosts": map[string]any{"a": "production"}},
+		Log: func(line string) { logged = append(logged, line) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "TF_VAR_token and TF_WORKSPACE in the environment is ignored: variables and state are those of the manifest"
+	if !slices.Contains(logged, want) {
+		t.Errorf("said %q, want %q", logged, want)
+	}
+	p := plan(t, w)
+	if err := w.Apply(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	if again := plan(t, e.with(t, "a")); !again.Empty() {
+		t.Errorf("a second plan: %s", again.Summary())
+	}
+	if _, err := os.Stat(filepath.Join(e.Dir, "terraform.tfstate.d")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another workspace was used: %v", err)
 	}
 }
 

@@ -48,6 +48,30 @@ func Values(module fs.FS, variables map[string]any) (map[string]json.RawMessage,
 	return values, nil
 }
 
+// ephemeral lists a root module's variables whose values no plan keeps.
+func ephemeral(module fs.FS) ([]string, error) {
+	all, err := blocks(module)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, block := range all {
+		if block.Type != "variable" {
+			continue
+		}
+		variable, _, diags := block.Body.PartialContent(&variableGrammar)
+		if diags.HasErrors() {
+			return nil, fmt.Errorf("read module: %w", diags)
+		}
+		if a, ok := variable.Attributes["ephemeral"]; ok {
+			if value, _ := a.Expr.Value(nil); value.RawEquals(cty.True) {
+				names = append(names, block.Labels[0])
+			}
+		}
+	}
+	return names, nil
+}
+
 // valueOf returns the value of one variable, or cty.NilVal.
 func valueOf(variable hcl.Attributes, given any) (cty.Value, error) {
 	value := cty.NilVal
@@ -134,7 +158,7 @@ var (
 	moduleGrammar = hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "variable", LabelNames: []string{"name"}}, {Type: "module", LabelNames: []string{"name"}}, {Type: "terraform"},
 	}}
-	variableGrammar = hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}}}
+	variableGrammar = hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "ephemeral"}}}
 	callGrammar     = hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}}
 	settingsGrammar = hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "required_providers"}, {Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"},
