@@ -267,7 +267,7 @@ func TestDuty(t *testing.T) {
 	w.write(t, "CHANGES", "next\n")
 	w.commit(t, "The next one")
 	b.do(t, "watch the next run", chromedp.Navigate(push()))
-	const line = `(document.querySelector("#deploy\\.storefront .spark polyline") || {getAttribute: () => ""}).getAttribute("points")`
+	const line = `(document.querySelector("#deploy-storefront .spark polyline") || {getAttribute: () => ""}).getAttribute("points")`
 	shapes := map[string]bool{}
 	for end := time.Now().Add(5 * time.Minute); len(shapes) < 4; time.Sleep(100 * time.Millisecond) {
 		points := ""
