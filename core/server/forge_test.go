@@ -51,12 +51,12 @@ func newForge(t *testing.T) *aForge {
 	return f
 }
 
-// heard is the first that has a value.
-func (f *aForge) heard(name, value string) map[string]string {
+// heard is the first that fits.
+func (f *aForge) heard(fits func(map[string]string) bool) map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, x := range f.taken {
-		if x[name] == value {
+		if fits(x) {
 			return x
 		}
 	}
@@ -107,10 +107,13 @@ func TestStatuses(t *testing.T) {
 	w.leave()
 	w.free()
 	again(git.URL)
-	w.until("the forge hears that it passed", func() bool { return git.heard("state", "success") != nil })
-	w.until("its pull request shows the plan", func() bool { return git.last()["body"] != "" })
+	w.until("the forge hears that it passed", func() bool {
+		return git.heard(func(x map[string]string) bool { return x["state"] == "success" }) != nil
+	})
+	comments := func(x map[string]string) bool { return x["body"] != "" }
+	w.until("its pull request shows the plan", func() bool { return git.heard(comments) != nil })
 	page := w.base() + "/p/shop/runs/" + string(id)
-	if got, want := git.last(), "**Plan for lab**: 1 to create (plan 0123) ([run "+id.Short()+"]("+page+"))\n\n~~~~text\n+ web-1  <b>\n~~~~\n"; got["body"] != want ||
+	if got, want := git.heard(comments), "**Plan for lab**: 1 to create (plan 0123) ([run "+id.Short()+"]("+page+"))\n\n~~~~text\n+ web-1  <b>\n~~~~\n"; got["body"] != want ||
 		got["path"] != "/repos"+strings.TrimSuffix(bare, ".git")+"/issues/7/comments" {
 		t.Errorf("the comment: %q, want %q", got, want)
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
 )
@@ -56,9 +58,18 @@ schedule "morning" {
 		}
 		return n
 	}
-	// The server's own clock has made its first look at them when this one begins: at now, or before.
-	begin := time.Now().UTC()
-	night := time.Date(begin.Year(), begin.Month(), begin.Day()+1, 3, 0, 0, 0, time.UTC)
+	begin := time.Date(2100, 1, 1, 12, 0, 0, 0, time.UTC) // by the server's own clock, nothing is due until then
+	night := begin.Add(15 * time.Hour)
+	if err := w.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range []string{"nightly", "morning"} {
+			if err := put(tx, schedulesBucket, scheduleKey(v, core.Schedule{Name: name}), begin); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, step := range []struct {
 		at           time.Time
 		runs, drifts int
@@ -67,7 +78,7 @@ schedule "morning" {
 		{night.Add(-time.Minute), 0, 0},
 		{night, 1, 0},
 		{night.Add(time.Minute), 1, 0},
-		{night.Add(4 * time.Hour), 1, 1},  // six in winter, five in summer
+		{night.Add(4 * time.Hour), 1, 1},  // in Berlin it was seven
 		{night.Add(72 * time.Hour), 2, 2}, // a server that did not run does once what it has missed
 		{night.Add(72 * time.Hour), 2, 2},
 		{night.Add(76 * time.Hour), 2, 3},
