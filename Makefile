@@ -71,7 +71,8 @@ test-lab:
 test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; AWS_MIRROR=FOLDER names a provider mirror
 	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws $(AWS_TESTS)
 
-soak: setup build ## an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
+soak: setup build ## a day's duty in a browser, then an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
+	@go test -tags lab,soak -count=1 -timeout 40m -v -run TestDuty ./core/e2e
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
 rounds: setup ## kill the agent of maintenance 1,000 times among faults at random; ROUNDS=1000 SEED=1
@@ -81,7 +82,7 @@ screenshots: setup build ## pictures of the server's pages, wide and narrow, in 
 	@mkdir -p dist/screenshots
 	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -count=1 -run TestGolden ./core/terraform
 	@chromium --headless=new --no-sandbox --hide-scrollbars --window-size=1000,1250 --screenshot=docs/plan.png dist/screenshots/ec2-first.html
-	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab -count=1 -timeout 40m -run 'TestPipeline/(the_first|people)' ./core/e2e
+	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab,soak -count=1 -timeout 60m -run 'TestDuty|TestPipeline/(the_first|people)' ./core/e2e
 
 lint: tools ## gofumpt, golangci-lint, ansible-lint, terraform fmt, shellcheck
 	@.tools/golangci-lint-$(GOLANGCI) run --build-tags lab,lint,aws,soak ./...
