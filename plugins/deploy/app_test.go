@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -49,6 +50,10 @@ func (s *site) startAt(of string, number int, host, slot, commit string) error {
 	a := &app{commit: commit}
 	port := s.port + 4*number + strings.Index("abcd", slot)
 	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
+	// A program that another test starts has the former listener, too, until it executes.
+	for end := time.Now().Add(time.Minute); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		l, err = net.Listen("tcp", fmt.Sprintf("%s:%d", s.ip[host], port))
+	}
 	if err != nil {
 		return err
 	}
