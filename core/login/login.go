@@ -1,5 +1,5 @@
 // Package login is the other end of core/server: it keeps to which server a person is logged in, and has that server carry
-// commands of the troop program out. The troop program imports it, and core/server for what they say to each other.
+// commands of the troop program out. The troop program imports it, and so does core/server, for the types of what is sent.
 package login
 
 import (
@@ -39,9 +39,7 @@ type Server struct {
 
 // Pipeline is one that a server serves.
 type Pipeline struct {
-	Name         string   `json:"name"`
-	Environments []string `json:"environments"`
-	Problem      string   `json:"problem,omitempty"`
+	Name string `json:"name"`
 }
 
 // Command is a command of the troop program that a server carries out. Whoever sends it gets what it says.

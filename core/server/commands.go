@@ -55,7 +55,7 @@ var (
 	}
 )
 
-// spoken finds out what a command needs: one of troop's own, or an action of a plugin.
+// spoken returns what a command needs, be it troop's own or an action of a plugin.
 func (v *served) spoken(ctx context.Context, words []string) (spoken, error) {
 	if c, ok := commands[strings.Join(words, " ")]; ok {
 		return c, nil

@@ -155,19 +155,19 @@ func of(values map[string]string, pipeline string) string {
 
 // byPipeline reads an environment variable, of which each pipeline may have its own.
 func byPipeline(variableName string) map[string]string {
-	secrets := map[string]string{}
+	values := map[string]string{}
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		rest, ok := strings.CutPrefix(name, variableName)
 		switch {
 		case !ok || value == "":
 		case rest == "":
-			secrets[Everywhere] = value
+			values[Everywhere] = value
 		case rest[0] == '_':
-			secrets[variable(rest[1:])] = value
+			values[variable(rest[1:])] = value
 		}
 	}
-	return secrets
+	return values
 }
 
 // variable is the name of a pipeline as a part of a variable's name.

@@ -129,18 +129,13 @@ func (a App) Forward(c *cobra.Command) error {
 				}
 			}
 		})
-		return a.doAt(c.Context(), s, pipeline, command)
+		code, err := s.Do(c.Context(), pipeline, command, a.Out(), a.Errors)
+		if err == nil && code != 0 {
+			err = a.Exit(code)
+		}
+		return err
 	}
 	return nil
-}
-
-// doAt has a server carry a command out.
-func (a App) doAt(ctx context.Context, s *login.Server, pipeline string, c login.Command) error {
-	code, err := s.Do(ctx, pipeline, c, a.Out(), a.Errors)
-	if err == nil && code != 0 {
-		err = a.Exit(code)
-	}
-	return err
 }
 
 // runAt has a server begin a run, and shows what it does.
