@@ -15,7 +15,7 @@ serve() {
   for listen in 127.0.0.1:8080 127.0.0.1:0; do # any free port, when that one is in use
     setsid bin/troop serve "$manifest" --listen "$listen" --data "$server" >"$server/log" 2>&1 </dev/null &
     echo "$!" >"$server/pid"
-    until grep -q '^troop serves' "$server/log"; do
+    until grep -qs '^troop serves' "$server/log"; do
       kill -0 "$(cat "$server/pid")" 2>/dev/null || continue 2
       sleep 0.1
     done
