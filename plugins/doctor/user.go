@@ -85,9 +85,10 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 		done = "were sent SIGTERM"
 		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGTERM, false)
 		a.excuse(targets)
+		pt.Swept = a.began
 	case ladder.Kill:
 		done = "were sent SIGKILL"
-		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP, pt.Returns > 0); err == nil {
+		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP, pt.Returns > 0 || renewed(pt, targets)); err == nil {
 			err = signalAll(targets, unix.SIGKILL)
 		}
 		a.excuse(targets)
@@ -219,8 +220,8 @@ func release(targets []target) {
 }
 
 // sweep sends a signal to the targets and to their descendants, and to the user's younger processes of the same program
-// and cgroup, until there are no more. With job, for a swarm that came back, it is all of the user's in their process
-// groups: what starts a swarm may use little itself. It returns all of them.
+// and cgroup, until there are no more. With job, for a swarm that came back or was renewed, it is all of the user's in their
+// process groups: what starts a swarm may use little itself. It returns all of them.
 func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) ([]target, error) {
 	if err := signalAll(targets, sig); err != nil {
 		return targets, err
@@ -248,6 +249,11 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) (
 		}
 	}
 	return targets, nil
+}
+
+// renewed reports whether something started further processes after SIGTERM.
+func renewed(pt *ladder.Patient, targets []target) bool {
+	return pt.Swept > 0 && slices.ContainsFunc(targets, func(t target) bool { return t.ID.Start > pt.Swept })
 }
 
 // likeness is what copies of a program in one unit have in common.

@@ -153,7 +153,8 @@ func commands(list []process.Ident) []string {
 // TestSwarms has swarms of a user, of which no process is a hog. Each ends, as one patient.
 func TestSwarms(t *testing.T) {
 	const bomb = "import os, resource, time\nend = time.time() + 120\nresource.setrlimit(resource.RLIMIT_NPROC, (60, 60))\nwhile time.time() < end:\n try: os.fork()\n except OSError: pass\n"
-	// On one processor, each of six gets a sixth of it: on two, one of them may get more than the limit for a while.
+	// On one processor, each of six gets a sixth of it: on two, one of them may get more than the limit for a while. Short
+	// lives are longer there, and there is no moment without some.
 	const one = "taskset -pc $(taskset -pc $$ | sed 's/.*: //; s/[-,].*//') $$ > /dev/null; "
 	const burn = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done;"
 	for name, test := range map[string]struct {
@@ -163,6 +164,7 @@ func TestSwarms(t *testing.T) {
 	}{
 		"short-lived children":            {hogUID, 2, "/bin/sh", "while :; do sh -c '" + burn + "'; done"},
 		"the same, and nobody waits long": {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
+		"the same, on one processor":      {hogUID, 2, "/bin/sh", one + "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
 		"a parent that uses little":       {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + strings.Repeat(burn, 12) + "' &); sleep 0.5; done"},
 		"six spinners":                    {hogUID, 7, "/bin/sh", one + "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
 		"six spinners that ignore TERM":   {hogUID, 7, "/bin/sh", one + "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},

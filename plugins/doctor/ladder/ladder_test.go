@@ -27,9 +27,12 @@ var (
 // treatment runs a hog through a policy with one sample a second, and returns what is published.
 func treatment(t *testing.T, p *Policy, seconds int, f process.Facts, factsErr error) []string {
 	t.Helper()
+	return treatHog(p, seconds, limit.Hog{Ident: f.Ident, Resource: "cpu", Value: 99, Limit: 80}, f, factsErr)
+}
+
+func treatHog(p *Policy, seconds int, h limit.Hog, f process.Facts, factsErr error) []string {
 	var got []string
 	at := time.Unix(1000, 0)
-	h := limit.Hog{Ident: f.Ident, Resource: "cpu", Value: 99, Limit: 80}
 	for s := range seconds {
 		now := at.Add(time.Duration(s) * time.Second)
 		for _, pt := range p.Due(now, []limit.Hog{h}) {
@@ -228,6 +231,26 @@ func TestComesBack(t *testing.T) {
 	list := p.Recovered(time.Unix(2000, 0), func(limit.Hog) bool { return true })
 	if len(list) != 1 || list[0].Nice["500@77"] != 5 || len(p.Memory().Niced) != 0 {
 		t.Errorf("recovered %+v, still niced %v", list, p.Memory().Niced)
+	}
+}
+
+// TestSwarmGoesOn has a swarm of a user whose ended processes are replaced at once, so that it is never below its limit:
+// the last step is taken again when a window has passed, three times in all. A process that SIGKILL does not end, such as
+// one that waits for a disk, is not killed again.
+func TestSwarmGoesOn(t *testing.T) {
+	for name, test := range map[string]struct {
+		hog  limit.Hog
+		want []string
+	}{
+		"a swarm":   {limit.Hog{UID: 1001, Resource: "cpu", Window: 10 * time.Second}, []string{"0 alert", "2 terminate", "7 kill", "17 kill", "27 kill", "37 spared: came back"}},
+		"a process": {limit.Hog{Ident: person().Ident, Resource: "cpu", Window: 10 * time.Second}, []string{"0 alert", "2 terminate", "7 kill"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Terminate, Kill} })
+			if got := treatHog(p, 60, test.hog, person(), nil); !slices.Equal(got, test.want) {
+				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+		})
 	}
 }
 

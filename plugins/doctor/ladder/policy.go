@@ -92,6 +92,7 @@ type Patient struct {
 	Done    []Step         // steps taken
 	Returns int            // how often it was below its limit and came back
 	Nice    map[string]int // after Recovered: nice values to give back, by process
+	Swept   uint64         // the caller's: when it sent SIGTERM, in clock ticks since boot; 0: not yet
 
 	lastHog  time.Time
 	below    bool         // a sample found it below its limit since
@@ -99,6 +100,7 @@ type Patient struct {
 	due      time.Time    // not before
 	reported protect.Rule // the last published protection
 	past     []Step       // steps of an earlier treatment of the same process
+	took     time.Time    // when the last step was taken
 }
 
 // Decision is what to do with one patient now.
@@ -151,6 +153,8 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 			p.patients[k] = pt
 		case len(pt.Done) > 1 && pt.below && now.Sub(pt.lastHog) > p.config.Pause:
 			p.returned(now, pt)
+		case h.UID != 0 && pt.next == len(p.config.Steps) && begun(pt.Done) && now.Sub(pt.took) >= h.Window:
+			p.returned(now, pt) // others took the place of those that were ended, without a pause
 		}
 		pt.Hog, pt.lastHog, pt.below = h, now, false
 		if pt.next < len(p.config.Steps) && !now.Before(pt.due) {
@@ -160,8 +164,8 @@ func (p *Policy) Due(now time.Time, hogs []limit.Hog) []*Patient {
 	return due
 }
 
-// returned handles a patient that was treated, was below its limit for a while, and is a hog again. When all steps were
-// taken, the last one is repeated.
+// returned handles a patient that was treated and is a hog again, or of a user, a hog still by what was used since. When all
+// steps were taken, the last one is repeated.
 func (p *Policy) returned(now time.Time, pt *Patient) {
 	pt.Returns++
 	pt.due = now
@@ -270,7 +274,7 @@ func (p *Policy) took(now time.Time, pt *Patient, s Step) {
 	if s == Alert {
 		pt.Done = append([]Step{Alert}, pt.past...)
 	} else {
-		pt.Done = append(pt.Done, s)
+		pt.Done, pt.took = append(pt.Done, s), now
 		// A limit ends with the agent that keeps it, and with the treatment.
 		done := slices.DeleteFunc(slices.Clone(pt.Done[1:]), func(s Step) bool { return s == Limit })
 		p.memory.Past[pt.Hog.Key()] = Past{Done: done, Returns: pt.Returns, At: now}
