@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,15 +93,15 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) runner(public string) *ansible.Runner {
-	users, keys := map[core.HostName]string{}, map[core.HostName]string{}
+	users, keys := map[core.HostName][]string{}, map[core.HostName][]string{}
 	for _, h := range l.all {
-		users[h.Name], keys[h.Name] = digest(passwordOf(h.Name)), public
+		users[h.Name], keys[h.Name] = []string{digest(passwordOf(h.Name))}, []string{public}
 	}
 	return runner(l.T, ansible.Config{
 		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all,
 		Vars: map[string]any{
 			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
-			"troop_redis_port": 6379, "troop_redis_certificate": redisCertificate, "troop_redis_certificate_key": redisKey, "troop_redis_operator": digest(redisPassword), "troop_redis_hosts": users,
+			"troop_redis_port": 6379, "troop_redis_certificate": redisCertificate, "troop_redis_certificate_key": redisKey, "troop_redis_operator": []string{digest(redisPassword)}, "troop_redis_hosts": users,
 			"troop_app_redis_port": 6380, "troop_app_redis_password": redisPassword, "app_redis_memory": "16mb",
 			"troop_storage_keys": keys, "storage_mailbox": true, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
 		},
@@ -438,6 +439,7 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 		t.Error(why)
 	}
 	l.altered(t, r, "canary")
+	l.renewed(t, r, pid)
 	if _, err := l.on("canary", "echo >> /etc/troop/agents/wait-x.json; mv /usr/local/lib/troop/troop-agent /root; systemctl stop troop-agent@wait-x"); err != nil {
 		t.Fatal(err)
 	}
@@ -452,6 +454,42 @@ func (l *lab) agent(t *testing.T, r *ansible.Runner) {
 	var failed *ansible.Error
 	if !errors.As(err, &failed) || len(failed.Failed) != 2 || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "playbooks/roles/agent/tasks/main.yml:") {
 		t.Errorf("an agent that ends at once: %v", err)
+	}
+}
+
+// renewed gives the agent another secret, and carries on a renewal that was interrupted before the agent was restarted.
+func (l *lab) renewed(t *testing.T, r *ansible.Runner, pid func() string) {
+	renew := func(changed int, from, to string) {
+		t.Helper()
+		run := ansible.Run{Playbook: "renew.yml", Vars: map[string]any{
+			"renew_secrets": map[core.HostName]any{"canary-1": []map[string]string{{"from": from, "to": to}}},
+		}}
+		if recap, err := r.Run(t.Context(), run, l.tasks); err != nil || recap.Changed() != changed {
+			t.Errorf("renew: %+v, %v; want %d changes", recap, err, changed)
+		}
+		l.altered(t, r, "canary")
+	}
+	before := pid()
+	const key = "-----BEGIN\nx+/=\\1\n-----END\n"
+	renew(2, `"{{ b }}"`, key)
+	var seen map[string]string
+	if out, err := l.on("canary", "cat /var/lib/troop/wait-x/seen"); err != nil || json.Unmarshal([]byte(out), &seen) != nil || seen["block"] != "a = "+key {
+		t.Errorf("the agent reads %q, %v", out, err)
+	}
+	if pid() == before {
+		t.Error("the agent has not been restarted")
+	}
+	before = pid()
+	renew(0, `"{{ b }}"`, key)
+	if pid() != before {
+		t.Error("the agent has been restarted without a change")
+	}
+	if _, err := l.on("canary", "sed -i s/BEGIN/ANOTHER/ /etc/troop/agents/wait-x.json"); err != nil {
+		t.Fatal(err)
+	}
+	renew(1, key, "unused")
+	if pid() == before {
+		t.Error("the agent has not been restarted after an interruption")
 	}
 }
 

@@ -173,14 +173,14 @@ func BenchmarkSecondRun(b *testing.B) {
 	if err := json.Unmarshal([]byte(w.read(b, ".troop/lab/secrets.json")), &secrets); err != nil {
 		b.Fatal(err)
 	}
-	users, keys := map[string]string{}, map[string]string{}
+	users, keys := map[string][]string{}, map[string][]string{}
 	for h := range w.hosts {
-		users[h] = sha256Hex(base32Text(derived(secrets, "redis "+h)))
+		users[h] = []string{sha256Hex(base32Text(derived(secrets, "redis "+h)))}
 		_, public, err := remote.KeyOf(derived(secrets, "storage "+h))
 		if err != nil {
 			b.Fatal(err)
 		}
-		keys[h] = public
+		keys[h] = []string{public}
 	}
 	certificate, certificateKey, err := bus.Certificate(derived(secrets, "certificate of redis"))
 	if err != nil {
@@ -190,7 +190,7 @@ func BenchmarkSecondRun(b *testing.B) {
 		"troop_redis_certificate": certificate, "troop_redis_certificate_key": certificateKey,
 		"troop_environment": "lab", "troop_pipeline": "storefront",
 		"troop_redis_address": w.hosts["router-1"].PrivateAddress, "troop_redis_port": 6379,
-		"troop_redis_operator": sha256Hex(secrets["redis_password"]), "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
+		"troop_redis_operator": []string{sha256Hex(secrets["redis_password"])}, "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
 		"troop_app_redis_port": 6380, "troop_app_redis_password": base32Text(derived(secrets, "redis of the application")),
 		"app_redis_memory": "64mb", "storage_mailbox": true,
 	})

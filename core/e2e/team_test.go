@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/core/remote"
 	"github.com/seed-b96de936/troop/core/store/storetest"
 )
 
@@ -184,6 +185,9 @@ func promoted(t *testing.T, first, second *world) {
 			t.Fatal("a host serves the old release after the promotion")
 		}
 	}
+	second.must(t, "flag", "set", second.manifest, "new-feature", "false", "--env", "lab", "--reason", "not yet")
+	contains(t, first.must(t, "flag", "audit", first.manifest, "--env", "lab"), "new-feature.*not yet")
+	second.must(t, "events", second.manifest, "--env", "lab")
 	second.must(t, "deploy", "rollback", second.manifest, "--env", "lab", "--yes")
 	for range 6 {
 		if now := version(); now != before {
@@ -227,11 +231,7 @@ func strange(t *testing.T, third *world) {
 func private(t *testing.T, gateway *storetest.Server, homes string, first *world) {
 	key := first.results(t, "vault", "show", first.manifest, "--env", "lab", "--reveal", "ssh_key")
 	secrets := []string{strings.Split(key, "\n")[2]}
-	var made map[string]string
-	if err := json.Unmarshal([]byte(first.results(t, "vault", "show", first.manifest, "--env", "lab", "--reveal", "secrets.json")), &made); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range made {
+	for _, s := range first.reveal(t, "secrets.json") {
 		secrets = append(secrets, s)
 	}
 	if len(secrets) < 3 {
@@ -266,7 +266,7 @@ func toldApart(t *testing.T, homes string, first, second *world) {
 }
 
 // removed removes the second member: the next apply takes the key off every host, and a rotation closes the vault and
-// replaces the environment's own key, which the member knows, too. No request is lost.
+// replaces what the member knows, too: the environment's own key, and passwords and keys of the hosts. No request is lost.
 func removed(t *testing.T, homes string, first, second *world, left string) {
 	login := func(key, host string) error {
 		return exec.CommandContext(t.Context(), "ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
@@ -286,6 +286,11 @@ func removed(t *testing.T, homes string, first, second *world, left string) {
 	}
 	can(own, "a member's key", true)
 	can(copied, "the environment's key", true)
+	former := first.reveal(t, "secrets.json")
+	opened := func() string { return first.tryPasswords(t, former) }
+	if got := opened(); got != "operator host:router-1 host:web-1 storage" {
+		t.Errorf("before the rotation, the passwords open: %s", got)
+	}
 	stop := first.load()
 	first.write(t, "team.keys", left)
 	first.commit(t, "One member less")
@@ -294,6 +299,10 @@ func removed(t *testing.T, homes string, first, second *world, left string) {
 	out := first.must(t, "vault", "rotate", first.manifest, "--env", "lab", "--hosts")
 	contains(t, out, "second opens nothing that is written from now on", "- secrets.json holds")
 	can(copied, "the environment's earlier key", false)
+	if got := opened(); got != "" {
+		t.Errorf("after the rotation, the earlier passwords open: %s", got)
+	}
+	first.works(t, former)
 	if out, code := second.troop(t, "hosts", second.manifest, "--env", "lab"); code != 2 || !strings.Contains(out, "you are no member of the team") {
 		t.Errorf("hosts: exit status %d\n%s", code, out)
 	}
@@ -305,9 +314,68 @@ func removed(t *testing.T, homes string, first, second *world, left string) {
 		t.Errorf("plan: exit status %d\n%s", code, tail(out, 40))
 	}
 	first.must(t, "deploy", "status", first.manifest, "--env", "lab")
+	contains(t, first.must(t, "drift", first.manifest, "--env", "lab"), "no drift")
 	for answer, n := range stop() {
 		if strings.HasPrefix(answer, "error") || strings.HasPrefix(answer, "status") {
 			t.Errorf("%d requests: %s", n, answer)
 		}
 	}
+}
+
+// works has every agent do its work after a rotation: they have the new secrets, and nothing has the former ones.
+func (w *world) works(t *testing.T, former map[string]string) {
+	t.Helper()
+	now := w.reveal(t, "secrets.json")
+	for host := range w.hosts {
+		password := func(secrets map[string]string) string { return base32Text(derived(secrets, "redis "+host)) }
+		if out := w.on(t, host, "grep -LF "+password(now)+" /etc/troop/agents/*.json; grep -rlF "+password(former)+" /etc; systemctl list-units --failed --plain --no-legend 'troop-agent@*'"); out != "" {
+			t.Errorf("%s has an agent without the new password, the former one, or an agent that failed: %s", host, out)
+		}
+	}
+	w.must(t, "flag", "set", w.manifest, "new-feature", "true", "--env", "lab")
+	eventually(t, 2*time.Minute, "the hosts read flags", func() bool {
+		return sh(t, "/", "curl -s -o /dev/null -w '%{http_code}' "+w.url("/feature")) == "200"
+	})
+	w.must(t, "deploy", "weights", w.manifest, "1:1", "--env", "lab")
+	eventually(t, 2*time.Minute, "the router obeys", func() bool { return w.pools(6)["canary"] > 0 })
+	w.log(t, "web-1", "renewed.log")
+	eventually(t, 2*time.Minute, "the storage host takes backups", w.stored(t, "web-1", "renewed"))
+}
+
+// reveal is a private file of the environment that holds texts.
+func (w *world) reveal(t testing.TB, file string) map[string]string {
+	t.Helper()
+	var texts map[string]string
+	if err := json.Unmarshal([]byte(w.results(t, "vault", "show", w.manifest, "--env", "lab", "--reveal", file)), &texts); err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+// tryPasswords returns what the environment's secrets open: users of Redis, and an account on the storage host.
+func (w *world) tryPasswords(t *testing.T, secrets map[string]string) string {
+	t.Helper()
+	var opened []string
+	for _, u := range [][2]string{
+		{"operator", secrets["redis_password"]}, {"host:router-1", base32Text(derived(secrets, "redis router-1"))}, {"host:web-1", base32Text(derived(secrets, "redis web-1"))},
+	} {
+		out := w.on(t, "router-1", "REDISCLI_AUTH="+u[1]+" redis-cli --user "+u[0]+" ping 2>&1 || true")
+		if strings.Contains(out, "PONG") {
+			opened = append(opened, u[0])
+		} else if !strings.Contains(out, "NOAUTH") {
+			t.Errorf("the password of %s: %s", u[0], out)
+		}
+	}
+	key, _, err := remote.KeyOf(derived(secrets, "storage web-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := w.on(t, "web-1", "umask 77; cat >/tmp/former <<'END'\n"+key+"END\n"+
+		"echo pwd | sftp -i /tmp/former -b - -o IdentityAgent=none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null backup-web-1@"+w.hosts["storage-1"].PrivateAddress+" 2>&1; rm /tmp/former")
+	if strings.Contains(out, "Remote working directory") {
+		opened = append(opened, "storage")
+	} else if !strings.Contains(out, "Permission denied") {
+		t.Errorf("the key of the backup account: %s", out)
+	}
+	return strings.Join(opened, " ")
 }

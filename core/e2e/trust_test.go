@@ -283,23 +283,14 @@ func heard(t *testing.T, w *world) {
 // fullStorage stores files as root on the canary until the storage host refuses them. The others' backups go on.
 func fullStorage(t *testing.T, w *world) {
 	start := time.Now()
-	log := func(host, name string) {
-		w.on(t, host, "head -c 6000000 /dev/urandom | base64 > /tmp/x && chown storefront: /tmp/x && mv /tmp/x /var/log/storefront/"+name)
-	}
-	stored := func(host, name string) func() bool {
-		return func() bool {
-			out, _ := w.try(t, "storage-1", "ls /srv/backups/backup-"+host+"/files")
-			return regexp.MustCompile(name + `.*\.json`).MatchString(out)
-		}
-	}
 	w.on(t, "canary-1", w.asHost(t, "canary-1")+`head -c 8M /dev/urandom > /tmp/fill
 for i in $(seq 60); do S canary-1 "put /tmp/fill /files/fill$i" >/dev/null 2>&1 || break; done
 [ $i -gt 4 ] && [ $i -lt 60 ] || { echo "refused at file $i"; exit 1; }
 S canary-1 "get /files/fill1 /tmp/back" >/dev/null && cmp /tmp/fill /tmp/back
 rm /tmp/key /tmp/fill /tmp/back`)
-	log("canary-1", "late.log")
-	log("web-1", "late.log")
-	eventually(t, time.Minute, "the log of web-1 is stored", stored("web-1", "late"))
+	w.log(t, "canary-1", "late.log")
+	w.log(t, "web-1", "late.log")
+	eventually(t, time.Minute, "the log of web-1 is stored", w.stored(t, "web-1", "late"))
 	told := func(severity core.Severity, want string) func() bool {
 		return func() bool {
 			return slices.ContainsFunc(w.events(t, start, "storage.full"), func(e core.Event) bool {
@@ -308,11 +299,11 @@ rm /tmp/key /tmp/fill /tmp/back`)
 		}
 	}
 	eventually(t, time.Minute, "the canary's alert says what to do", told(core.Alert, "quota of 64 MiB is used up"))
-	if stored("canary-1", "late")() {
+	if w.stored(t, "canary-1", "late")() {
 		t.Error("the storage host took a file over the quota")
 	}
 	w.on(t, "storage-1", "rm /srv/backups/backup-canary-1/files/fill*")
-	eventually(t, 2*time.Minute, "the log of the canary is stored", stored("canary-1", "late"))
+	eventually(t, 2*time.Minute, "the log of the canary is stored", w.stored(t, "canary-1", "late"))
 	eventually(t, time.Minute, "the alert is resolved", told(core.Resolved, "space again"))
 }
 

@@ -261,6 +261,20 @@ func get(url string) string {
 	return res.Header.Get("X-Troop-Pool")
 }
 
+// log writes a log of the application that is large enough to be moved to the storage host.
+func (w *world) log(t testing.TB, host, name string) {
+	t.Helper()
+	w.on(t, host, "head -c 6000000 /dev/urandom | base64 > /tmp/x && chown storefront: /tmp/x && mv /tmp/x /var/log/storefront/"+name)
+}
+
+// stored reports whether the storage host has a host's file.
+func (w *world) stored(t testing.TB, host, name string) func() bool {
+	return func() bool {
+		out, _ := w.try(t, "storage-1", "ls /srv/backups/backup-"+host+"/files")
+		return regexp.MustCompile(name + `.*\.json`).MatchString(out)
+	}
+}
+
 // load sends 50 requests a second to the front page until stopped, and counts the answers.
 func (w *world) load() (stop func() map[string]int) {
 	var mu sync.Mutex

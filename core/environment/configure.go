@@ -2,7 +2,6 @@ package environment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -54,47 +53,13 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 	if err := e.noteConfigured(s); err != nil || len(s.away) > 0 {
 		return err
 	}
-	return s.ssh.Settle(ctx, s.hosts)
-}
-
-// RotateKey makes a new SSH key of the environment, and puts it on the hosts in place of the earlier one. Hosts that are
-// made later have the first key until they are configured. The caller must hold Lock.
-func (e *Environment) RotateKey(ctx context.Context, emit func(core.Event)) error {
-	if e.conf.Ansible == nil {
-		return &core.UsageError{Err: fmt.Errorf("environment %s has no ansible block, so that nothing would put a new key on its hosts", e.conf.Name)}
-	}
-	if _, err := e.Hosts(); err != nil {
-		return err
-	}
-	if _, err := e.SSH(); err != nil { // makes the first one
-		return err
-	}
-	if err := remote.Rotate(e.dir); errors.Is(err, remote.ErrUnsettled) {
-		return fmt.Errorf("%w: troop apply%s first", err, e.Arguments())
-	} else if err != nil {
-		return err
-	}
-	if e.share != nil { // before a host has it
-		if err := e.share.push(ctx, e.conf.Name, e.lease.Fence); err != nil {
-			return err
+	if more, err := e.carryOn(ctx, s, emit); err != nil || more {
+		if err == nil {
+			err = e.Configure(ctx, false, emit)
 		}
-	}
-	if err := e.forgetSSH(); err != nil {
 		return err
 	}
-	return e.Configure(ctx, false, emit)
-}
-
-// forgetSSH closes the connections, so that the keys are read again.
-func (e *Environment) forgetSSH() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	err := e.leave()
-	if e.ssh != nil {
-		err = errors.Join(err, e.ssh.Close())
-		e.ssh = nil
-	}
-	return err
+	return s.ssh.Settle(ctx, s.hosts)
 }
 
 // configure runs one playbook. Hosts that go away meanwhile are left out, too, and the others get all of it.

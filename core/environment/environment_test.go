@@ -233,7 +233,7 @@ func TestSecrets(t *testing.T) {
 // What is derived is the same each time, another one for each host and each environment, and what OpenSSH reads.
 func TestDerivedSecrets(t *testing.T) {
 	t.Parallel()
-	one, two := secrets{Seed: "a"}, secrets{Seed: "b"}
+	one, two := secrets{generation: generation{Seed: "a"}}, secrets{generation: generation{Seed: "b"}}
 	seen := map[string]bool{}
 	for _, s := range []secrets{one, two} {
 		for _, h := range []core.HostName{"web-1", "web-2"} {
@@ -254,6 +254,37 @@ func TestDerivedSecrets(t *testing.T) {
 	}
 	if got := one.values([]core.Host{{Name: "web-1"}}); !slices.Contains(got, one.hostPassword("web-1")) || !slices.Contains(got, "a") {
 		t.Errorf("masked: %v", got)
+	}
+}
+
+// While secrets are rotated, hosts admit what is in use before and after each step; what lasts stays the same.
+func TestRotationOfSecrets(t *testing.T) {
+	t.Parallel()
+	first := secrets{generation: newGeneration()}
+	next := newGeneration()
+	s := first
+	s.Next = &next
+	var steps []secrets
+	for more := true; more; s, more = s.after() {
+		if len(steps) > 0 {
+			admitted := steps[len(steps)-1].admitted()
+			if !slices.Contains(admitted, s.generation) {
+				t.Errorf("step %d: in use before hosts admit it", len(steps))
+			}
+			if former := steps[len(steps)-1].generation; former != s.generation && !slices.Contains(s.admitted(), former) {
+				t.Errorf("step %d: hosts do not admit what agents still have", len(steps))
+			}
+		}
+		if s.appPassword() != first.appPassword() || !s.trust().Equal(first.trust()) {
+			t.Errorf("step %d: what lasts is another", len(steps))
+		}
+		steps = append(steps, s)
+	}
+	if len(steps) != 3 || !slices.Equal(steps[0].admitted(), steps[1].admitted()) {
+		t.Errorf("%d steps; the same is admitted in the first two: %v", len(steps), steps)
+	}
+	if last := steps[len(steps)-1]; !slices.Equal(last.admitted(), []generation{next}) {
+		t.Errorf("at its end: %+v", last)
 	}
 }
 

@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -21,45 +23,89 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// secrets are made once per environment and stored only in its folder. No host has the seed: what it has is derived for it
-// alone, and tells nothing of what another has.
+// secrets are made once per environment, renewed by a rotation, and stored only in its folder. No host has the seed: what it
+// has is derived for it alone, and tells nothing of what another has.
 type secrets struct {
+	generation
+	// Hosts admit Next before anybody uses it, and Former until nobody does.
+	Next   *generation `json:"next,omitempty"`
+	Former *generation `json:"former,omitempty"`
+	// Lasting is the seed before the first rotation: of what a rotation does not replace. Empty: there was none.
+	Lasting string `json:"lasting_seed,omitempty"`
+}
+
+// generation is what a rotation replaces.
+type generation struct {
 	RedisPassword string `json:"redis_password"` // of the operator's user
 	Seed          string `json:"seed"`
 }
 
+func newGeneration() generation {
+	return generation{RedisPassword: rand.Text(), Seed: rand.Text() + rand.Text()}
+}
+
 // values lists the values to mask in all output; hosts may be unknown.
 func (s secrets) values(hosts []core.Host) []string {
-	_, key := s.redisCertificate()
-	all := []string{s.RedisPassword, s.Seed, s.appPassword(), s.quotaPassword(), key}
-	for _, h := range hosts {
-		private, _ := s.storageKey(h.Name)
-		all = append(all, s.hostPassword(h.Name), private)
+	all := []string{s.lasting().Seed, s.appPassword()}
+	for _, g := range s.admitted() {
+		all = append(all, g.RedisPassword, g.Seed, g.quotaPassword())
+		for _, h := range hosts {
+			private, _ := g.storageKey(h.Name)
+			all = append(all, g.hostPassword(h.Name), private)
+		}
 	}
 	return all
 }
 
+// admitted are the generations that hosts admit, always in the same order while they are the same.
+func (s secrets) admitted() []generation {
+	all := []generation{s.generation}
+	for _, g := range []*generation{s.Next, s.Former} {
+		if g != nil {
+			all = append(all, *g)
+		}
+	}
+	slices.SortFunc(all, func(a, b generation) int { return cmp.Compare(digest(a.Seed), digest(b.Seed)) })
+	return all
+}
+
+// after returns the secrets that follow in a rotation, once every host has these. ok is false when it is at its end.
+func (s secrets) after() (next secrets, ok bool) {
+	switch {
+	case s.Next != nil:
+		former := s.generation
+		return secrets{generation: *s.Next, Former: &former, Lasting: s.lasting().Seed}, true
+	case s.Former != nil:
+		return secrets{generation: s.generation, Lasting: s.Lasting}, true
+	}
+	return s, false
+}
+
+// lasting is the generation of what a rotation does not replace. Hosts refuse what another key has signed, also an order
+// that stands; and a running application has its password.
+func (s secrets) lasting() generation { return generation{Seed: cmp.Or(s.Lasting, s.Seed)} }
+
 // derive returns 32 bytes for one purpose.
-func (s secrets) derive(purpose string) []byte {
-	m := hmac.New(sha256.New, []byte(s.Seed))
+func (g generation) derive(purpose string) []byte {
+	m := hmac.New(sha256.New, []byte(g.Seed))
 	m.Write([]byte(purpose))
 	return m.Sum(nil)
 }
 
+func (g generation) password(purpose string) string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(g.derive(purpose))
+}
+
 // hostPassword is the password of a host's user of Redis.
-func (s secrets) hostPassword(host core.HostName) string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis " + string(host)))
+func (g generation) hostPassword(host core.HostName) string {
+	return g.password("redis " + string(host))
 }
 
 // appPassword is the password of the application's own Redis, which is not troop's.
-func (s secrets) appPassword() string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("redis of the application"))
-}
+func (s secrets) appPassword() string { return s.lasting().password("redis of the application") }
 
 // quotaPassword is the password of the user that keeps the limits of each host in Redis.
-func (s secrets) quotaPassword() string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(s.derive("limits in redis"))
-}
+func (g generation) quotaPassword() string { return g.password("limits in redis") }
 
 // redisCertificate is what Redis shows to who connects, and its key.
 func (s secrets) redisCertificate() (certificate, key string) {
@@ -71,15 +117,17 @@ func (s secrets) redisCertificate() (certificate, key string) {
 }
 
 // orderKey signs what hosts are told.
-func (s secrets) orderKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(s.derive("orders")) }
+func (s secrets) orderKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(s.lasting().derive("orders"))
+}
 
 // trust is the public half of orderKey.
 func (s secrets) trust() ed25519.PublicKey { return s.orderKey().Public().(ed25519.PublicKey) }
 
 // storageKey is the key of a host's account on the storage host: the private half as PEM, the public half as a line of
 // authorized_keys. Both are always the same text, so that an unchanged configuration is not installed again.
-func (s secrets) storageKey(host core.HostName) (private, public string) {
-	private, public, err := remote.KeyOf(s.derive("storage " + string(host)))
+func (g generation) storageKey(host core.HostName) (private, public string) {
+	private, public, err := remote.KeyOf(g.derive("storage " + string(host)))
 	if err != nil {
 		panic(err) // of another type than ed25519
 	}
@@ -102,7 +150,7 @@ func (e *Environment) secrets() (secrets, error) {
 	if !errors.Is(err, fs.ErrNotExist) && !old {
 		return s, err
 	}
-	data, err := json.MarshalIndent(secrets{RedisPassword: rand.Text(), Seed: rand.Text() + rand.Text()}, "", "  ")
+	data, err := json.MarshalIndent(secrets{generation: newGeneration()}, "", "  ")
 	if err != nil {
 		return s, err
 	}

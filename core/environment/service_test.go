@@ -63,7 +63,7 @@ func (p *project) routed() *bus.Bus {
 	}
 	p.hosts(h, core.Host{Name: "storage-1", Role: "storage", Address: "127.0.0.1", Port: 1, PrivateAddress: "10.0.0.2"})
 	b := bus.Open(bus.Options{
-		Address: redis.Addr, Certificates: redis.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Trust: secrets{Seed: "seed"}.trust(),
+		Address: redis.Addr, Certificates: redis.Certificates, User: bus.Operator, Password: redistest.PasswordOf("operator"), Environment: "lab", Trust: secrets{generation: generation{Seed: "seed"}}.trust(),
 	})
 	p.Cleanup(func() { _ = b.Close() })
 	return b

@@ -53,10 +53,14 @@ func (e *Environment) open() (*site, error) {
 	if s.secrets, err = e.secrets(); err != nil {
 		return nil, err
 	}
-	keys, users := map[core.HostName]string{}, map[core.HostName]string{}
-	for _, h := range hosts {
-		_, keys[h.Name] = s.secrets.storageKey(h.Name)
-		users[h.Name] = digest(s.secrets.hostPassword(h.Name))
+	keys, users, operator := map[core.HostName][]string{}, map[core.HostName][]string{}, []string{}
+	for _, g := range s.secrets.admitted() {
+		operator = append(operator, digest(g.RedisPassword))
+		for _, h := range hosts {
+			_, public := g.storageKey(h.Name)
+			keys[h.Name] = append(keys[h.Name], public)
+			users[h.Name] = append(users[h.Name], digest(g.hostPassword(h.Name)))
+		}
 	}
 	admitted := s.ssh.Admitted()
 	if len(admitted) == 0 && slices.ContainsFunc(hosts, func(h core.Host) bool { return h.Given != nil }) {
@@ -72,7 +76,7 @@ func (e *Environment) open() (*site, error) {
 		vars["troop_redis_certificate"], vars["troop_redis_certificate_key"] = certificate, certificateKey
 		vars["troop_redis_address"] = router.PrivateAddress
 		vars["troop_redis_port"] = redisPort
-		vars["troop_redis_operator"], vars["troop_redis_hosts"] = digest(s.secrets.RedisPassword), users
+		vars["troop_redis_operator"], vars["troop_redis_hosts"] = operator, users
 		vars["troop_redis_quota_password"] = s.secrets.quotaPassword()
 		vars["troop_app_redis_port"], vars["troop_app_redis_password"] = appRedisPort, s.secrets.appPassword()
 	}

@@ -68,12 +68,12 @@ func Open(t testing.TB, s *Server) *bus.Bus {
 func StartWithRules(t testing.TB, routers, others []string) *Server {
 	t.Helper()
 	s := server(t)
-	hosts := map[string]string{}
+	hosts := map[string][]string{}
 	for _, h := range slices.Concat(routers, others) {
-		hosts[h] = digest(PasswordOf(h))
+		hosts[h] = []string{digest(PasswordOf(h))}
 	}
 	vars, err := json.Marshal(map[string]any{
-		"redis_operator": digest(PasswordOf("operator")), "redis_hosts": hosts, "redis_routers": routers, "redis_quota_password": PasswordOf("quota"),
+		"redis_operator": []string{digest(PasswordOf("operator"))}, "redis_hosts": hosts, "redis_routers": routers, "redis_quota_password": PasswordOf("quota"),
 	})
 	if err != nil {
 		t.Fatal(err)

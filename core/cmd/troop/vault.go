@@ -47,8 +47,9 @@ func (a *app) vaultCmd() *cobra.Command {
 		Use: "rotate [MANIFEST]", Short: "Encrypt the vault of an environment anew, for the team as it is now",
 		Long: `Rotate encrypts the vault of an environment, and the files beside it, for the members that the manifest has now, with
 a new key. Whoever is no member any more opens nothing of it from then on. What they have read before, they
-know: the list says what to replace. With --hosts, the environment also gets a new SSH key, which takes the place of the
-earlier one on every host; so the keys of removed members are gone there, too.`,
+know: the list says what to replace. With --hosts, the environment also gets a new SSH key, new passwords of its Redis and
+new keys for backups, which take the place of the earlier ones on every host; so the keys of removed members are gone
+there, too. No request is lost meanwhile.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, _, err := a.readVault(c.Context(), args)
 			if err != nil {
@@ -62,10 +63,10 @@ earlier one on every host; so the keys of removed members are gone there, too.`,
 			if !hosts {
 				return nil
 			}
-			return a.changing(func(ctx context.Context, e *environment.Environment) error { return e.RotateKey(ctx, a.ui.Lines) })(c, args)
+			return a.changing(func(ctx context.Context, e *environment.Environment) error { return e.Rotate(ctx, a.ui.Lines) })(c, args)
 		},
 	}
-	rotate.Flags().BoolVar(&hosts, "hosts", false, "also make a new SSH key, and put it on the hosts in place of the earlier one")
+	rotate.Flags().BoolVar(&hosts, "hosts", false, "also make new keys and passwords, and put them on the hosts in place of the earlier ones")
 	c.AddCommand(rotate, &cobra.Command{
 		Use: "identity", Short: "Make an age identity, such as for a CI system, and print both of its halves",
 		RunE: func(*cobra.Command, []string) error {
