@@ -119,6 +119,25 @@ func TestSpecifications(t *testing.T) {
 }
 
 // TestReadme holds the tables of inputs to the specifications. UPDATE=1 renews them.
+// Every playbook of an environment begins with the refusal of an earlier holder.
+func TestHolderFirst(t *testing.T) {
+	t.Parallel()
+	files, err := fs.Glob(playbooks.FS, "*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if file == "server.yml" { // of no environment
+			continue
+		}
+		var plays []struct{ Roles []any }
+		read(t, file, &plays)
+		if len(plays) == 0 || len(plays[0].Roles) == 0 || plays[0].Roles[0] != "holder" {
+			t.Errorf("%s: the first role is not holder", file)
+		}
+	}
+}
+
 func TestReadme(t *testing.T) {
 	const file, begin, end = "README.md", "<!-- inputs -->\n", "<!-- /inputs -->\n"
 	b, err := os.ReadFile(file)

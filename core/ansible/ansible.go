@@ -30,6 +30,8 @@ type Config struct {
 	SSH       *remote.Client // for its key and pinned host keys; every host's key must be pinned, see Wait
 	Hosts     []core.Host
 	Vars      map[string]any // extra variables of every run
+	// Holder returns the number of the environment's holder: hosts refuse a smaller one than they have obeyed. nil: none.
+	Holder func() (int64, error)
 
 	VaultPassword []string // command that prints the password of a team's vaults; empty: as the user's environment says
 	Requirements  string   // absolute path of a team's requirements.yml; empty: none

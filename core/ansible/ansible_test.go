@@ -112,6 +112,18 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// Whoever has lost the environment runs no playbook.
+func TestRunOfALostHolder(t *testing.T) {
+	t.Parallel()
+	_, conf := environment(t, "web-1")
+	lost := &core.LostError{Environment: "lab"}
+	conf.Holder = func() (int64, error) { return 0, lost }
+	_, err := runner(t, conf).Run(t.Context(), ansible.Run{Playbook: "./everything.yml"}, func(x core.TaskResult) { t.Errorf("%+v", x) })
+	if !errors.Is(err, lost) {
+		t.Error(err)
+	}
+}
+
 func TestRunRetriesFailedHostsAlone(t *testing.T) {
 	t.Parallel()
 	r, conf := environment(t, "web-1", "router-1", "storage-1")

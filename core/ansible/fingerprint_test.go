@@ -24,6 +24,11 @@ func TestFingerprint(t *testing.T) {
 	if again, err := runner(t, conf).Fingerprint(run); again != base || err != nil {
 		t.Errorf("same inputs: %s, %v; want %s", again, err, base)
 	}
+	held := conf
+	held.Holder = func() (int64, error) { return 7, nil }
+	if again, err := runner(t, held).Fingerprint(run); again != base || err != nil {
+		t.Errorf("another holder: %s, %v; want %s", again, err, base)
+	}
 	for name, change := range map[string]func(*ansible.Config, *ansible.Run){
 		"playbook":      func(_ *ansible.Config, x *ansible.Run) { x.Playbook = "agent.yml" },
 		"team playbook": func(_ *ansible.Config, x *ansible.Run) { x.Playbook = "./slow.yml" },

@@ -42,6 +42,8 @@ type lab struct {
 	ssh   *remote.Client
 	hosts map[string]core.Host // by role
 	all   []core.Host
+	// number is that of the holder.
+	number int64
 }
 
 func newLab(t *testing.T) *lab {
@@ -98,7 +100,7 @@ func (l *lab) runner(public string) *ansible.Runner {
 		users[h.Name], keys[h.Name] = []string{digest(passwordOf(h.Name))}, []string{public}
 	}
 	return runner(l.T, ansible.Config{
-		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all,
+		Dir: l.dir, Playbooks: playbooks.FS, SSH: l.ssh, Hosts: l.all, Holder: func() (int64, error) { return l.number, nil },
 		Vars: map[string]any{
 			"troop_environment": "lab", "troop_pipeline": "test", "troop_redis_address": l.hosts["router"].PrivateAddress,
 			"troop_redis_port": 6379, "troop_redis_certificate": redisCertificate, "troop_redis_certificate_key": redisKey, "troop_redis_operator": []string{digest(redisPassword)}, "troop_redis_hosts": users,
@@ -194,6 +196,7 @@ func TestLab(t *testing.T) {
 	t.Run("redis", l.redis)
 	t.Run("storage", func(t *testing.T) { l.storage(t, private) })
 	t.Run("mailbox", l.mailbox)
+	t.Run("earlier holder", func(t *testing.T) { l.earlier(t, r, site) })
 	t.Run("release", func(t *testing.T) { l.release(t, r) })
 	t.Run("release that does not come up", func(t *testing.T) { l.refused(t, r) })
 	t.Run("programs", func(t *testing.T) { l.programs(t, r) })
@@ -380,6 +383,28 @@ func (l *lab) mailbox(t *testing.T) {
 		t.Errorf("mailbox holds %q, %v", out, err)
 	}
 	l.confined(t, "storage", "troop-mailbox")
+}
+
+// earlier runs playbooks for a holder whose place another one has taken.
+func (l *lab) earlier(t *testing.T, r *ansible.Runner, site ansible.Run) {
+	run := func(number int64, run ansible.Run, obeyed bool) {
+		t.Helper()
+		l.number = number
+		if _, err := r.Run(t.Context(), run, l.tasks); (err == nil) != obeyed || !obeyed && !strings.Contains(err.Error(), "another command has taken over") {
+			t.Errorf("%s of holder %d: %v", run.Playbook, number, err)
+		}
+	}
+	renew := ansible.Run{Playbook: "renew.yml"}
+	run(9, renew, true)
+	run(9, renew, true)
+	for _, playbook := range []string{"renew.yml", "release.yml", "site.yml"} {
+		run(8, ansible.Run{Playbook: playbook}, false)
+	}
+	site.Check = true
+	run(8, site, true)
+	run(10, renew, true)
+	run(9, renew, false)
+	l.number = 10
 }
 
 func (l *lab) agent(t *testing.T, r *ansible.Runner) {

@@ -112,7 +112,13 @@ func (r *Runner) workspace(run Run) (_ *workspace, err error) {
 	if err != nil {
 		return nil, err
 	}
-	vars, err := extraVars(r.conf.Vars, run.Vars)
+	holder := map[string]any{} // no part of the fingerprint
+	if r.conf.Holder != nil && !run.Check {
+		if holder["troop_holder"], err = r.conf.Holder(); err != nil {
+			return nil, err
+		}
+	}
+	vars, err := extraVars(r.conf.Vars, run.Vars, holder)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (e *Environment) open() (*site, error) {
 	if e.conf.Ansible != nil {
 		maps.Copy(vars, e.conf.Ansible.Variables)
 	}
-	conf := ansible.Config{Dir: e.dir, Manifest: e.o.Pipeline.Dir, Playbooks: playbooks.FS, SSH: s.ssh, Hosts: hosts, Vars: vars}
+	conf := ansible.Config{Dir: e.dir, Manifest: e.o.Pipeline.Dir, Playbooks: playbooks.FS, SSH: s.ssh, Hosts: hosts, Vars: vars, Holder: e.Fence}
 	if a := e.conf.Ansible; a != nil {
 		conf.VaultPassword, conf.Requirements = a.VaultPassword, a.Requirements
 	}
