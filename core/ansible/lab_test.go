@@ -496,16 +496,16 @@ func (l *lab) renewed(t *testing.T, r *ansible.Runner, pid func() string) {
 	}
 	before := pid()
 	const key = "-----BEGIN\nx+/=\\1\n-----END\n"
-	renew(2, `"{{ b }}"`, key)
+	renew(2, `a = "{{ b }}"`, key)
 	var seen map[string]string
-	if out, err := l.on("canary", "cat /var/lib/troop/wait-x/seen"); err != nil || json.Unmarshal([]byte(out), &seen) != nil || seen["block"] != "a = "+key {
+	if out, err := l.on("canary", "cat /var/lib/troop/wait-x/seen"); err != nil || json.Unmarshal([]byte(out), &seen) != nil || seen["block"] != key {
 		t.Errorf("the agent reads %q, %v", out, err)
 	}
 	if pid() == before {
 		t.Error("the agent has not been restarted")
 	}
 	before = pid()
-	renew(0, `"{{ b }}"`, key)
+	renew(0, `a = "{{ b }}"`, key)
 	if pid() != before {
 		t.Error("the agent has been restarted without a change")
 	}

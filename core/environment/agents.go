@@ -77,8 +77,7 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage b
 	}
 	c.Writable = needs.WritablePaths
 	router, _ := withRole(s.hosts, "router")
-	certificate, _ := s.secrets.redisCertificate()
-	c.Redis, c.Trust = agent.Redis{Address: redisAddress(router), Certificates: certificate}, s.secrets.trust()
+	c.Redis, c.Trust = agent.Redis{Address: redisAddress(router), Certificates: s.secrets.trusted()}, s.secrets.trust()
 	own := map[core.HostName]agent.Own{}
 	for _, h := range s.hosts {
 		if len(hosts) == 0 || slices.Contains(hosts, h.Name) {

@@ -257,34 +257,48 @@ func TestDerivedSecrets(t *testing.T) {
 	}
 }
 
-// While secrets are rotated, hosts admit what is in use before and after each step; what lasts stays the same.
+// While secrets are rotated, hosts admit what agents have before and after each step, and agents trust what Redis shows; what
+// lasts stays the same. In the end, agents have all that is new and nothing else.
 func TestRotationOfSecrets(t *testing.T) {
 	t.Parallel()
-	first := secrets{generation: newGeneration()}
-	next := newGeneration()
-	s := first
+	const host = core.HostName("web-1")
+	has := func(s secrets) []string { // an agent that a run installs
+		key, _ := s.storageKey(host)
+		return []string{s.hostPassword(host), key, s.trusted()}
+	}
+	first, next := secrets{generation: newGeneration()}, newGeneration()
+	agent := has(first)
+	admitted := func(s secrets) bool {
+		return slices.ContainsFunc(s.admitted(), func(g generation) bool {
+			key, _ := g.storageKey(host)
+			return g.hostPassword(host) == agent[0] && key == agent[1]
+		})
+	}
+	s, steps := first, 0
 	s.Next = &next
-	var steps []secrets
 	for more := true; more; s, more = s.after() {
-		if len(steps) > 0 {
-			admitted := steps[len(steps)-1].admitted()
-			if !slices.Contains(admitted, s.generation) {
-				t.Errorf("step %d: in use before hosts admit it", len(steps))
+		steps++
+		if shown, _ := s.shown().redisCertificate(); !admitted(s) || !strings.Contains(agent[2], shown) {
+			t.Errorf("step %d: the agent of the step before is refused, or does not trust Redis", steps)
+		}
+		for range 2 { // also after an interruption
+			for _, r := range s.renewals(host) {
+				for i := range agent {
+					if agent[i] == r.From {
+						agent[i] = r.To
+					}
+				}
 			}
-			if former := steps[len(steps)-1].generation; former != s.generation && !slices.Contains(s.admitted(), former) {
-				t.Errorf("step %d: hosts do not admit what agents still have", len(steps))
-			}
+		}
+		if shown, _ := s.shown().redisCertificate(); !admitted(s) || !strings.Contains(agent[2], shown) {
+			t.Errorf("step %d: the renewed agent is refused, or does not trust Redis", steps)
 		}
 		if s.appPassword() != first.appPassword() || !s.trust().Equal(first.trust()) {
-			t.Errorf("step %d: what lasts is another", len(steps))
+			t.Errorf("step %d: what lasts is another", steps)
 		}
-		steps = append(steps, s)
 	}
-	if len(steps) != 3 || !slices.Equal(steps[0].admitted(), steps[1].admitted()) {
-		t.Errorf("%d steps; the same is admitted in the first two: %v", len(steps), steps)
-	}
-	if last := steps[len(steps)-1]; !slices.Equal(last.admitted(), []generation{next}) {
-		t.Errorf("at its end: %+v", last)
+	if steps != 4 || !slices.Equal(s.admitted(), []generation{next}) || !slices.Equal(agent, has(s)) {
+		t.Errorf("%d steps; at the end %+v, and the agent has %q", steps, s, agent)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-b96de936/troop/core/remote"
 )
 
-// Rotate makes a new SSH key of the environment, new passwords of its Redis and new keys of the accounts on its storage
-// host, and puts them on the hosts in place of the earlier ones. Hosts that are made later have the first SSH key until
+// Rotate makes a new SSH key of the environment, new passwords and a new certificate of its Redis, and new keys of the accounts
+// on its storage host, and puts them on the hosts in place of the earlier ones. Hosts that are made later have the first SSH key until
 // they are configured. A rotation that was interrupted is carried on by the next configuration. The caller must hold Lock.
 func (e *Environment) Rotate(ctx context.Context, emit func(core.Event)) error {
 	if e.conf.Ansible == nil {
@@ -70,31 +70,28 @@ func (e *Environment) replaceSecrets(ctx context.Context, s secrets) error {
 	return err
 }
 
-// carryOn takes a rotation one step further, when every host admits the present secrets. more is false at its end.
+// carryOn takes a rotation one step further, when every host has the present secrets. more is false at its end.
 func (e *Environment) carryOn(ctx context.Context, s *site, emit func(core.Event)) (more bool, err error) {
 	next, more := s.secrets.after()
 	if !more {
 		return false, nil
 	}
-	if former := s.secrets.Former; former != nil {
-		if err := e.renewAgents(ctx, s, *former, emit); err != nil {
-			return false, err
-		}
+	if err := e.renewAgents(ctx, s, emit); err != nil {
+		return false, err
 	}
 	return true, e.replaceSecrets(ctx, next)
 }
 
-// renewAgents gives all agents the present secrets in place of the former ones. Those of stages are installed by runs.
-func (e *Environment) renewAgents(ctx context.Context, s *site, former generation, emit func(core.Event)) error {
-	type renewed struct {
-		From string `json:"from"`
-		To   string `json:"to"`
-	}
+// renewAgents gives all agents the present secrets. Those of stages are installed by runs.
+func (e *Environment) renewAgents(ctx context.Context, s *site, emit func(core.Event)) error {
 	all := map[core.HostName][]renewed{}
 	for _, h := range s.hosts {
-		from, _ := former.storageKey(h.Name)
-		to, _ := s.secrets.storageKey(h.Name)
-		all[h.Name] = []renewed{{former.hostPassword(h.Name), s.secrets.hostPassword(h.Name)}, {from, to}}
+		if r := s.secrets.renewals(h.Name); r != nil {
+			all[h.Name] = r
+		}
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	e.configuring.Lock()
 	defer e.configuring.Unlock()

@@ -27,9 +27,10 @@ import (
 // has is derived for it alone, and tells nothing of what another has.
 type secrets struct {
 	generation
-	// Hosts admit Next before anybody uses it, and Former until nobody does.
+	// Hosts admit Next before anybody uses it, and Former until nobody does. Agents then still trust the certificate of Gone.
 	Next   *generation `json:"next,omitempty"`
 	Former *generation `json:"former,omitempty"`
+	Gone   *generation `json:"gone,omitempty"`
 	// Lasting is the seed before the first rotation: of what a rotation does not replace. Empty: there was none.
 	Lasting string `json:"lasting_seed,omitempty"`
 }
@@ -48,7 +49,8 @@ func newGeneration() generation {
 func (s secrets) values(hosts []core.Host) []string {
 	all := []string{s.lasting().Seed, s.appPassword()}
 	for _, g := range s.admitted() {
-		all = append(all, g.RedisPassword, g.Seed, g.quotaPassword())
+		_, key := g.redisCertificate()
+		all = append(all, g.RedisPassword, g.Seed, g.quotaPassword(), key)
 		for _, h := range hosts {
 			private, _ := g.storageKey(h.Name)
 			all = append(all, g.hostPassword(h.Name), private)
@@ -76,6 +78,8 @@ func (s secrets) after() (next secrets, ok bool) {
 		former := s.generation
 		return secrets{generation: *s.Next, Former: &former, Lasting: s.lasting().Seed}, true
 	case s.Former != nil:
+		return secrets{generation: s.generation, Gone: s.Former, Lasting: s.Lasting}, true
+	case s.Gone != nil:
 		return secrets{generation: s.generation, Lasting: s.Lasting}, true
 	}
 	return s, false
@@ -108,12 +112,51 @@ func (s secrets) appPassword() string { return s.lasting().password("redis of th
 func (g generation) quotaPassword() string { return g.password("limits in redis") }
 
 // redisCertificate is what Redis shows to who connects, and its key.
-func (s secrets) redisCertificate() (certificate, key string) {
-	certificate, key, err := bus.Certificate(s.derive("certificate of redis"))
+func (g generation) redisCertificate() (certificate, key string) {
+	certificate, key, err := bus.Certificate(g.derive("certificate of redis"))
 	if err != nil {
 		panic(err) // of another type than ed25519
 	}
 	return certificate, key
+}
+
+// shown is the generation whose certificate Redis shows: agents know the next one first.
+func (s secrets) shown() generation {
+	if s.Former != nil {
+		return *s.Former
+	}
+	return s.generation
+}
+
+// trusted are the certificates of Redis that its clients take.
+func (s secrets) trusted() string {
+	trusted, _ := s.redisCertificate()
+	if s.Former != nil {
+		former, _ := s.Former.redisCertificate()
+		trusted += former
+	}
+	return trusted
+}
+
+// renewed is a value in the configuration of a host's agents that another one replaces.
+type renewed struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// renewals are what agents that are installed already get, once every host has these secrets.
+func (s secrets) renewals(host core.HostName) []renewed {
+	switch {
+	case s.Former != nil:
+		from, _ := s.Former.storageKey(host)
+		to, _ := s.storageKey(host)
+		certificate, _ := s.Former.redisCertificate()
+		return []renewed{{s.Former.hostPassword(host), s.hostPassword(host)}, {from, to}, {certificate, s.trusted()}}
+	case s.Gone != nil:
+		both := secrets{generation: s.generation, Former: s.Gone}
+		return []renewed{{both.trusted(), s.trusted()}}
+	}
+	return nil
 }
 
 // orderKey signs what hosts are told.

@@ -52,7 +52,7 @@ func (p *project) service() *Service {
 func (p *project) routed() *bus.Bus {
 	p.Helper()
 	redis := redistest.StartWithRules(p.T, []string{"router-1"}, []string{"storage-1"})
-	redis.Secure(secrets{Seed: "seed"}.derive("certificate of redis"))
+	redis.Secure(generation{Seed: "seed"}.derive("certificate of redis"))
 	p.write(".troop/lab/secrets.json", `{"redis_password": "`+redistest.PasswordOf("operator")+`", "seed": "seed"}`)
 	server, h, _ := p.serve(p.open(p.options()), "router-1", "router")
 	server.Forward = func(addr string) string {

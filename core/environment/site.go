@@ -71,7 +71,7 @@ func (e *Environment) open() (*site, error) {
 		"troop_admitted_keys": append(admitted, vault.Authorized(e.o.Pipeline.Team)...), "troop_retired_keys": s.ssh.Retired(),
 	}
 	router, routed := withRole(hosts, "router")
-	certificate, certificateKey := s.secrets.redisCertificate()
+	certificate, certificateKey := s.secrets.shown().redisCertificate()
 	if routed {
 		vars["troop_redis_certificate"], vars["troop_redis_certificate_key"] = certificate, certificateKey
 		vars["troop_redis_address"] = router.PrivateAddress
@@ -93,7 +93,7 @@ func (e *Environment) open() (*site, error) {
 	}
 	if routed {
 		s.bus = bus.Open(bus.Options{
-			Address: redisAddress(router), Certificates: certificate, User: bus.Operator, Password: s.secrets.RedisPassword, Dial: s.ssh.Dialer(router),
+			Address: redisAddress(router), Certificates: s.secrets.trusted(), User: bus.Operator, Password: s.secrets.RedisPassword, Dial: s.ssh.Dialer(router),
 			Environment: e.conf.Name, Hosts: hosts,
 			Sign: &bus.Signer{Key: s.secrets.orderKey(), Fence: e.Fence}, Trust: s.secrets.trust(),
 		})
