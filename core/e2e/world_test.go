@@ -245,7 +245,7 @@ func (w *world) pools(n int) map[string]int {
 	return count
 }
 
-var client = &http.Client{Timeout: 10 * time.Second}
+var client = &http.Client{Timeout: 20 * time.Second}
 
 // get returns the pool that answered, or an error.
 func get(url string) string {
