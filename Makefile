@@ -17,7 +17,7 @@ RELEASE  := git jq
 PLATFORMS := linux_amd64 linux_arm64
 CLIENTS   := darwin_amd64 darwin_arm64
 BIN       := bin
-BENCH    := packer
+BENCH    := earlyoom monit packer rsync
 export PATH
 # Static binaries run on any host. Without folder and commit in the binary, builds are reproducible in every checkout, so
 # that colleagues can share a plugin lock. Builds and tests share one build cache.
