@@ -75,7 +75,8 @@ soak: setup build ## a day's duty in a browser, then an hour of deploys and faul
 	@go test -tags lab,soak -count=1 -timeout 40m -v -run TestDuty ./core/e2e
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
-rounds: setup ## kill the agent of maintenance 1,000 times among faults at random; ROUNDS=1000 SEED=1
+rounds: setup ## 10,000 hosts at random for the doctor; kill the agent of maintenance 1,000 times among faults; ROUNDS=1000 SEED=1
+	@TROOP_ROUNDS="$(ROUNDS)" TROOP_ROUNDS_SEED="$(SEED)" go test -v -count=1 -run TestModel ./plugins/doctor
 	@TROOP_ROUNDS="$(or $(ROUNDS),1000)" TROOP_ROUNDS_SEED="$(SEED)" go test -timeout 0 -v -count=1 -run TestKilledRounds ./plugins/maintenance
 
 screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots; of a plan, in docs

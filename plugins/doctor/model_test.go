@@ -20,27 +20,36 @@ import (
 // TestModel plays random hosts: processes of protected and of other users, hogs of every kind, and innocents, through the
 // accounts, the windows, the rules and the ladder. A step against a process that is no part of a hog, or that is
 // protected, is a wrong act: there is none. Every hog that is not protected ends within the window and ten seconds.
+// TROOP_ROUNDS and TROOP_ROUNDS_SEED choose the rounds.
 func TestModel(t *testing.T) {
-	rounds := 10_000
-	if testing.Short() {
-		rounds = 500
+	number := func(name string, otherwise int) int {
+		if text := os.Getenv(name); text != "" {
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return n
+		}
+		return otherwise
 	}
+	rounds, first := number("TROOP_ROUNDS", 10_000), number("TROOP_ROUNDS_SEED", int(time.Now().Unix()))
+	t.Logf("TROOP_ROUNDS_SEED=%d", first)
 	accounts := modelAccounts(t)
 	hogs, acts := 0, 0
-	for seed := range rounds {
+	for seed := first; seed < first+rounds; seed++ {
 		w := newWorld(uint64(seed), accounts)
 		for range 45 {
 			w.second()
 			if w.wrong != "" {
-				t.Fatalf("round %d, second %d: %s", seed, w.now, w.wrong)
+				t.Fatalf("TROOP_ROUNDS_SEED=%d, second %d: %s", seed, w.now, w.wrong)
 			}
 		}
 		for _, p := range w.procs {
 			if p.hog && !p.protected && !p.dead {
-				t.Fatalf("round %d: %s still runs after %d s as a %s of %v", seed, p.id, w.now-p.since, p.kind, p.facts.UIDs[0])
+				t.Fatalf("TROOP_ROUNDS_SEED=%d: %s still runs after %d s as a %s of %v", seed, p.id, w.now-p.since, p.kind, p.facts.UIDs[0])
 			}
 			if p.hog && !p.protected && p.ended-p.since > modelWindow+10 {
-				t.Fatalf("round %d: %s ended %d s after it began as a %s, want %d at the most", seed, p.id, p.ended-p.since, p.kind, modelWindow+10)
+				t.Fatalf("TROOP_ROUNDS_SEED=%d: %s ended %d s after it began as a %s, want %d at the most", seed, p.id, p.ended-p.since, p.kind, modelWindow+10)
 			}
 			if p.hog && !p.protected {
 				hogs++

@@ -25,7 +25,7 @@ func (a *agent) look(id process.Ident) (process.Facts, *protect.Spared, error) {
 	if err != nil {
 		return f, nil, err
 	}
-	f.Busy = a.ledger.Busy(id, a.busy)
+	f.Busy, f.Age = a.ledger.Busy(id, a.busy), id.Age(a.began)
 	return f, a.guard.Judge(f), nil
 }
 

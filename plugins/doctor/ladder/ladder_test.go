@@ -254,6 +254,39 @@ func TestSwarmGoesOn(t *testing.T) {
 	}
 }
 
+// TestSuccessor has a hog whose program was ended, as another process: one that began then, as an answer to SIGTERM, is
+// killed; one that ran beside the first, or that somebody started later, gets SIGTERM.
+func TestSuccessor(t *testing.T) {
+	for name, test := range map[string]struct {
+		began int // seconds after SIGTERM; the alert is 12 s after it
+		want  string
+	}{
+		"an answer":   {0, "kill"},
+		"a late one":  {5, "kill"},
+		"beside":      {-3, "terminate"},
+		"by somebody": {6, "terminate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := testPolicy(verdict{}, func(c *Config) { c.Steps = []Step{Alert, Terminate, Kill} })
+			treatment(t, p, 3, person(), nil) // SIGTERM in second 2
+			f := person()
+			f.PID++
+			h := limit.Hog{Ident: f.Ident, Resource: "cpu"}
+			var got []string
+			for second := 14; second < 17; second++ {
+				f.Age = time.Duration(second-2-test.began) * time.Second
+				now := time.Unix(int64(1000+second), 0)
+				for _, pt := range p.Due(now, []limit.Hog{h}) {
+					got = append(got, string(p.Decide(now, pt, f, nil).Step))
+				}
+			}
+			if want := []string{"alert", test.want}; !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // TestNiceAlready has a hog that runs at nice 19: renicing it is no act.
 func TestNiceAlready(t *testing.T) {
 	f := person()

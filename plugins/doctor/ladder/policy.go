@@ -217,7 +217,7 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 	pt.due = now.Add(p.config.Pause)
 	if factsErr == nil {
 		pt.Facts = f
-		for pt.next < len(p.config.Steps) && p.useless(pt, f) {
+		for pt.next < len(p.config.Steps) && p.useless(now, pt, f) {
 			pt.next++
 		}
 		if pt.next == len(p.config.Steps) {
@@ -258,15 +258,28 @@ func (p *Policy) Decide(now time.Time, pt *Patient, f process.Facts, factsErr er
 }
 
 // useless reports whether the next step would change nothing, or did not help before.
-func (p *Policy) useless(pt *Patient, f process.Facts) bool {
+func (p *Policy) useless(now time.Time, pt *Patient, f process.Facts) bool {
 	switch p.config.Steps[pt.next] {
 	case Renice:
 		return pt.Hog.Resource != "cpu" || f.Nice >= Niced || pt.Returns > 0 && len(p.config.Steps) > pt.next+1
 	case Limit:
 		return pt.Hog.Resource != "cpu"
-	case Alert, Terminate, Kill, Restart:
+	case Terminate:
+		return pt.Hog.UID == 0 && !begun(pt.Done) && len(p.config.Steps) > pt.next+1 && p.succeeds(now, f)
+	case Alert, Kill, Restart:
 	}
 	return false
+}
+
+// succeeds reports whether a process began when one of the same program of the user was treated, as one does that answers
+// SIGTERM with a copy of itself: its treatment goes on.
+func (p *Policy) succeeds(now time.Time, f process.Facts) bool {
+	treated := p.recent(program(f), now)
+	if len(treated) == 0 || f.Age <= 0 {
+		return false
+	}
+	after := now.Add(-f.Age).Sub(treated[len(treated)-1])
+	return after >= 0 && after <= p.config.Grace
 }
 
 // took advances a patient past a step. After the alert, the treatment of a previously treated process continues.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,21 +16,22 @@ import (
 // Facts describe a process for the protection rules. They are read again before each step.
 type Facts struct {
 	Ident
-	PPID       int        `json:"ppid"`
-	Comm       string     `json:"comm"` // chosen by the process itself
-	Executable string     `json:"executable"`
-	RootOwned  bool       `json:"root_owned,omitempty"` // the executable belongs to root, so no other user installed it
-	UIDs       []uint32   `json:"uids"`                 // real, effective, saved, file system
-	GIDs       []uint32   `json:"gids"`                 // the four, then the supplementary ones
-	User       string     `json:"user"`                 // of the effective uid; filled in by the caller; empty: unknown
-	Cgroup     string     `json:"cgroup"`
-	Unit       string     `json:"unit"` // of systemd; empty: none
-	Nice       int        `json:"nice"`
-	State      string     `json:"state"` // one letter, as in ps
-	Kernel     bool       `json:"kernel,omitempty"`
-	Busy       bool       `json:"busy,omitempty"`   // it, or children that have ended, used much lately; filled in by the caller
-	Leader     bool       `json:"leader,omitempty"` // of a session with a terminal
-	Chain      []Ancestor `json:"chain"`            // parent first, PID 1 last
+	PPID       int           `json:"ppid"`
+	Comm       string        `json:"comm"` // chosen by the process itself
+	Executable string        `json:"executable"`
+	RootOwned  bool          `json:"root_owned,omitempty"` // the executable belongs to root, so no other user installed it
+	UIDs       []uint32      `json:"uids"`                 // real, effective, saved, file system
+	GIDs       []uint32      `json:"gids"`                 // the four, then the supplementary ones
+	User       string        `json:"user"`                 // of the effective uid; filled in by the caller; empty: unknown
+	Cgroup     string        `json:"cgroup"`
+	Unit       string        `json:"unit"` // of systemd; empty: none
+	Nice       int           `json:"nice"`
+	State      string        `json:"state"` // one letter, as in ps
+	Kernel     bool          `json:"kernel,omitempty"`
+	Busy       bool          `json:"busy,omitempty"`   // it, or children that have ended, used much lately; filled in by the caller
+	Leader     bool          `json:"leader,omitempty"` // of a session with a terminal
+	Age        time.Duration `json:"-"`                // filled in by the caller; 0: unknown
+	Chain      []Ancestor    `json:"chain"`            // parent first, PID 1 last
 }
 
 // Ancestor is one process in the chain of parents.

@@ -67,6 +67,11 @@ func Uptime() (uint64, error) {
 	return uint64(time.Duration(ts.Nano()) / tick), nil
 }
 
+// Age is how old a process is, at a time since boot in clock ticks.
+func (i Ident) Age(uptime uint64) time.Duration {
+	return time.Duration(int64(uptime)-int64(i.Start)) * tick //nolint:gosec // clock ticks since boot
+}
+
 // Kernel reports whether it is a kernel thread.
 func (s Stat) Kernel() bool { return s.Flags&kernelThread != 0 }
 

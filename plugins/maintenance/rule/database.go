@@ -36,22 +36,27 @@ var databases = []struct {
 	{"Berkeley DB", []string{"__db.0*"}},
 }
 
-// database returns the kind of database whose data folder holds these names, and the names that show it; empty when it
-// is none.
-func database(names []string) (kind, shown string) {
-	for _, d := range databases {
-		var found []string
-		for _, pattern := range d.files {
-			for _, n := range names {
-				if ok, err := path.Match(pattern, strings.ToLower(n)); ok && err == nil {
-					found = append(found, n)
-					break
-				}
+// signs are the patterns of each kind of database that names of a folder match, as bits.
+type signs []uint8
+
+func (s signs) add(name string) {
+	name = strings.ToLower(name)
+	for k, d := range databases {
+		for i, pattern := range d.files {
+			if ok, err := path.Match(pattern, name); ok && err == nil {
+				s[k] |= 1 << i
 			}
 		}
-		if len(found) == len(d.files) {
-			return d.name, strings.Join(found, ", ")
+	}
+}
+
+// kind returns the kind of database whose data folder it is, and what shows it; empty when it is none. It has no names, of
+// which anybody may make any number: it is a reason for people, told once.
+func (s signs) kind() string {
+	for k, d := range databases {
+		if s[k] == 1<<len(d.files)-1 {
+			return d.name + " (" + strings.Join(d.files, ", ") + ")"
 		}
 	}
-	return "", ""
+	return ""
 }

@@ -174,6 +174,10 @@ func alternatives(pattern string) []string {
 	return []string{pattern}
 }
 
+// maxHoles is how many bytes of a file may be holes. They are read, hashed and compressed like data: of some terabytes, which
+// cost its owner nothing, that takes hours in which no other file is moved.
+const maxHoles = 64 << 30
+
 var errDatabase = errors.New("its content is a database")
 
 // checkContent refuses databases and programs by the first bytes of a file.
@@ -220,6 +224,9 @@ func (p Places) Inspect(d *file.Folder, name string) (file.ID, error) {
 		return file.ID{}, err
 	}
 	defer f.Close()
+	if id.Size-id.Disk > maxHoles {
+		return file.ID{}, file.Refuse(full, "its holes are larger than 64 GiB; a log whose writer opens it with O_APPEND has none")
+	}
 	head := make([]byte, 64)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -33,15 +34,18 @@ type Listing struct {
 const ClaimPrefix = ".troop-"
 
 const (
-	maxFiles = 100_000 // in one scan; the rest is found by the next
+	maxFiles = 100_000 // in one scan, of those that take most; the rest is found when they are gone
 	maxDepth = 32
+	// batch is how many names of a folder are read at once: whoever may write to it may make millions.
+	batch = 1000
 )
 
 // List scans for the files of a rule. A folder that does not exist has none.
-func List(r Rule, allowed Places) (Listing, error) {
+func List(r Rule, allowed Places) (Listing, error) { return list(r, allowed, maxFiles) }
+
+func list(r Rule, allowed Places, most int) (Listing, error) {
 	l := Listing{Refused: map[string]error{}}
 	var errs []error
-	seen := map[string]bool{}
 	for _, pattern := range r.Paths {
 		root, rel := splitPattern(pattern)
 		d, err := file.OpenFolder(root, root)
@@ -56,78 +60,111 @@ func List(r Rule, allowed Places) (Listing, error) {
 		if !strings.Contains(rel, "**") {
 			depth = strings.Count(rel, "/")
 		}
-		w := walk{list: &l, seen: seen, root: root, pattern: rel, allowed: allowed}
+		w := walk{list: &l, most: most, root: root, pattern: rel, allowed: allowed}
 		errs = append(errs, w.folder(d, "", depth), d.Close())
 	}
+	l.Files, l.Orphans = distinct(l.Files), distinct(l.Orphans)
+	l.prune(most)
 	slices.SortFunc(l.Files, func(a, b Found) int {
 		return cmp.Or(b.ID.MTime.Compare(a.ID.MTime), strings.Compare(a.Path, b.Path))
 	})
 	return l, errors.Join(errs...)
 }
 
+// distinct drops files that several patterns of a rule name.
+func distinct(list []Found) []Found {
+	slices.SortFunc(list, func(a, b Found) int { return strings.Compare(a.Path, b.Path) })
+	return slices.CompactFunc(list, func(a, b Found) bool { return a.Path == b.Path })
+}
+
+// prune keeps the files that take most: none hides behind a number of small ones.
+func (l *Listing) prune(most int) {
+	if len(l.Files) <= most {
+		return
+	}
+	slices.SortFunc(l.Files, func(a, b Found) int {
+		return cmp.Or(cmp.Compare(b.ID.Used(), a.ID.Used()), strings.Compare(a.Path, b.Path))
+	})
+	clear(l.Files[most:])
+	l.Files = l.Files[:most]
+}
+
 type walk struct {
 	list    *Listing
-	seen    map[string]bool
+	most    int
 	root    string
 	pattern string
 	allowed Places
 }
 
+// each reads the names of a folder.
+func each(d *file.Folder, do func(fs.DirEntry) error) error {
+	_, err := d.Seek(0, io.SeekStart)
+	for err == nil {
+		var entries []fs.DirEntry
+		entries, err = d.ReadDir(batch)
+		for _, e := range entries {
+			if err := do(e); err != nil {
+				return err
+			}
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return fmt.Errorf("read folder %s: %w", d.Path, err)
+}
+
 func (w *walk) folder(d *file.Folder, rel string, depth int) error {
-	entries, err := d.ReadDir(-1)
-	if err != nil {
-		return fmt.Errorf("read folder %s: %w", d.Path, err)
+	database := make(signs, len(databases))
+	if err := each(d, func(e fs.DirEntry) error { database.add(e.Name()); return nil }); err != nil {
+		return err
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	kind, shown := database(names)
-	for _, e := range entries {
+	return each(d, func(e fs.DirEntry) error {
 		name := path.Join(rel, e.Name())
-		full := path.Join(w.root, name)
-		if e.IsDir() {
-			if depth == 0 || file.Below(full, keptFolders...) {
-				continue
-			}
-			sub, err := d.Sub(e.Name())
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, file.ErrUnsafe) || errors.Is(err, unix.EACCES) {
-				continue // a link, a mount, or no permission
-			}
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(w.folder(sub, name, depth-1), sub.Close()); err != nil {
-				return err
-			}
-			continue
+		if !e.IsDir() {
+			w.file(d, e.Name(), name, database.kind())
+			return nil
 		}
-		if w.seen[full] || len(w.list.Files) >= maxFiles {
-			continue
+		if depth == 0 || file.Below(path.Join(w.root, name), keptFolders...) {
+			return nil
 		}
-		claimed := strings.HasPrefix(e.Name(), ClaimPrefix)
-		if !claimed && !doublestar.MatchUnvalidated(w.pattern, name) {
-			continue
+		sub, err := d.Sub(e.Name())
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, file.ErrUnsafe) || errors.Is(err, unix.EACCES) {
+			return nil // a link, a mount, or no permission
 		}
-		w.seen[full] = true
-		if claimed {
-			w.orphan(d, e.Name(), full)
-			continue
+		if err != nil {
+			return err
 		}
-		if kind != "" {
-			w.list.Refused[full] = file.Refuse(full, fmt.Sprintf("its folder holds a database of %s (%s)", kind, shown))
-			continue
-		}
-		id, err := w.allowed.Inspect(d, e.Name())
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
-		case err != nil:
-			w.list.Refused[full] = err
-		default:
-			w.list.Files = append(w.list.Files, Found{w.root, full, id})
-		}
+		return errors.Join(w.folder(sub, name, depth-1), sub.Close())
+	})
+}
+
+// file adds a file of an open folder, if the rule names it. rel is its path below the root.
+func (w *walk) file(d *file.Folder, base, rel, database string) {
+	full := path.Join(w.root, rel)
+	switch {
+	case strings.HasPrefix(base, ClaimPrefix):
+		w.orphan(d, base, full)
+		return
+	case !doublestar.MatchUnvalidated(w.pattern, rel):
+		return
 	}
-	return nil
+	var id file.ID
+	err := file.Refuse(full, "its folder holds a database of "+database)
+	if database == "" {
+		id, err = w.allowed.Inspect(d, base)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+	case err == nil:
+		w.list.Files = append(w.list.Files, Found{w.root, full, id})
+		if len(w.list.Files) >= 2*w.most {
+			w.list.prune(w.most)
+		}
+	case len(w.list.Refused) < w.most:
+		w.list.Refused[full] = err
+	}
 }
 
 // orphan adds a claimed file, if its old name matches the rule.
