@@ -5,10 +5,11 @@ SHELL       := /bin/bash
 
 GOLANGCI := v2.15.0
 NFPM     := v2.45.0
+PEBBLE   := v2.10.3
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
-PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server php-pcov phpunit protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server openssl php-pcov phpunit protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container zstd
 # What holds goroutines that share something, and is tested for it in tens of seconds.
 RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 LINTERS  := ansible-lint shellcheck
@@ -28,10 +29,13 @@ LDFLAGS            := -s -w -X main.version=$(VERSION)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup build ## make the lab and deploy the HEAD commit of the example to production there
-	@examples/demo.sh up
+demo: setup build authority ## make the lab and deploy the HEAD commit of the example to production there
+	@examples/demo.sh up lab
 
-demo-down: build ## remove the lab and everything the demo made
+demo-one: setup build authority ## the same on one host, which is router, production and canary
+	@examples/demo.sh up one
+
+demo-down: build ## remove the labs and everything the demos made
 	@examples/demo.sh down
 
 build: ## compile troop and its plugins into bin/
@@ -118,6 +122,10 @@ setup: ## install missing packages on this machine (Debian, root)
 	@command -v node >/dev/null || { echo "node not found: install Node.js 20 or newer" >&2; exit 1; }
 	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform not found: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
 
+authority: # an ACME authority for tests, and its DNS server
+	@$(call tool,pebble,$(PEBBLE),github.com/letsencrypt/pebble/v2/cmd/pebble)
+	@$(call tool,pebble-challtestsrv,$(PEBBLE),github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv)
+
 tools:
 	@$(call need,$(LINTERS))
 	@$(call tool,golangci-lint,$(GOLANGCI),github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
@@ -138,4 +146,4 @@ if [ -n "$$missing" ]; then \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; fi
 endef
 
-.PHONY: FORCE help demo demo-down build release test test-e2e test-lab soak rounds screenshots lint bench fmt generate prices clean setup tools
+.PHONY: FORCE help demo demo-one demo-down authority build release test test-e2e test-lab soak rounds screenshots lint bench fmt generate prices clean setup tools

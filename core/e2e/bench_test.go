@@ -238,8 +238,8 @@ func BenchmarkSharedRun(b *testing.B) {
 	env, key := person(b, b.TempDir(), "ops")
 	w := makeWorld(b, "The storefront", func(w *world) {
 		w.env = env
-		sh(b, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
-		text := shared(edit(w.read(b, "pipeline.hcl")), gateway)
+		w.storefront(b, edit)
+		text := shared(w.read(b, "pipeline.hcl"), gateway)
 		w.write(b, "shared.hcl", text)
 		w.write(b, "pipeline.hcl", regexp.MustCompile(`(?s)  store "s3" \{.*?\n  \}\n`).ReplaceAllString(text, "")) // the same team: hosts stay as they are
 		w.write(b, "team.keys", key)

@@ -69,8 +69,8 @@ func TestTeam(t *testing.T) {
 
 	first := makeWorld(t, "The storefront", func(w *world) {
 		w.env = firstEnv
-		sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
-		text := shared(edit(w.read(t, "pipeline.hcl")), gateway)
+		w.storefront(t, edit)
+		text := shared(w.read(t, "pipeline.hcl"), gateway)
 		text = strings.Replace(text, `      web-2     = { role = "production" }`+"\n", "", 1)
 		w.write(t, "pipeline.hcl", text)
 		w.write(t, "team.keys", firstKey+secondKey)

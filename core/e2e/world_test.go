@@ -38,10 +38,16 @@ type world struct {
 // newWorld copies the example into a new repository. The lab is destroyed when the test ends.
 func newWorld(t testing.TB, edit func(manifest string) string) *world {
 	t.Helper()
-	return makeWorld(t, "The storefront", func(w *world) {
-		sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
-		w.write(t, "pipeline.hcl", edit(w.read(t, "pipeline.hcl")))
-	})
+	return makeWorld(t, "The storefront", func(w *world) { w.storefront(t, edit) })
+}
+
+var tlsBlock = regexp.MustCompile(`(?s)  tls \{.*?\n  \}\n`)
+
+// storefront copies the example, without HTTPS: its authority is the demo's.
+func (w *world) storefront(t testing.TB, edit func(manifest string) string) {
+	t.Helper()
+	sh(t, filepath.Dir(w.bin), "git archive HEAD:examples/storefront | tar -x -C "+w.dir)
+	w.write(t, "pipeline.hcl", tlsBlock.ReplaceAllString(edit(w.read(t, "pipeline.hcl")), ""))
 }
 
 // makeWorld makes a repository with the files that fill writes. The lab is destroyed when the test ends.
@@ -360,7 +366,11 @@ func (w *world) cut(t testing.TB, host, state string) {
 // traces lists the kernel objects of a world's lab on this machine by kind. Other labs may exist.
 func (w *world) traces(t testing.TB) map[string][]string {
 	t.Helper()
-	id := w.lab()
+	return w.tracesOf(t, w.lab())
+}
+
+func (w *world) tracesOf(t testing.TB, id string) map[string][]string {
+	t.Helper()
 	found := map[string][]string{}
 	for kind, command := range map[string]string{
 		"mount":     "cat /proc/mounts",

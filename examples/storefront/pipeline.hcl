@@ -1,17 +1,32 @@
-# From a commit to guarded production. `make demo` runs it in the lab.
+# From a commit to guarded production. `make demo` runs it in the lab, `make demo-one` on one server.
 
 pipeline "storefront" {
   source { path = "." }
 }
 
+locals {
+  lab = {
+    storage_mailbox  = true   # mails stay in the lab
+    app_redis_memory = "64mb" # the shop's own Redis: recent pages and pictures, on all hosts
+  }
+}
+
 environment "lab" {
   terraform { module = "lab" }
   ansible {
-    playbook = "site.yml"
-    variables = {
-      storage_mailbox  = true   # mails stay in the lab, on storage-1
-      app_redis_memory = "64mb" # the shop's own Redis: recent pages and pictures, on all hosts
-    }
+    playbook  = "site.yml"
+    variables = local.lab
+  }
+}
+
+environment "one" {
+  terraform {
+    module    = "lab"
+    variables = { hosts = { web-1 = { roles = ["router", "production", "canary", "storage"], memory = "1536MiB", cpus = 2 } } }
+  }
+  ansible {
+    playbook  = "site.yml"
+    variables = local.lab
   }
 }
 
@@ -19,8 +34,9 @@ environment "production" {
   terraform {
     module = "aws"
     variables = {
-      region    = "us-east-1"
-      ssh_cidrs = ["203.0.113.0/24"] # who may log in: put your own network here
+      region          = "us-east-1"
+      ssh_cidrs       = ["203.0.113.0/24"] # who may log in: put your own network here
+      router_tls_port = 443
     }
     review {
       approve = true
@@ -72,6 +88,13 @@ stage "deploy" "storefront" {
     command = ["node", "start.js"]
     runtime = ["18", "20"] # the hosts have Debian's Node 18, whatever built it
   }
+  tls {
+    domains   = ["shop.example.com"]
+    directory = environment.name == "production" ? "https://acme-v02.api.letsencrypt.org/directory" : "https://127.0.0.1:14000/dir"
+    ca        = environment.name == "production" ? "" : try(file(".troop/authority/ca.pem"), "") # the demo's own authority, on the router
+  }
+  task "migrate" { command = ["node", "migrate.js"] }
+  process "worker" { command = ["node", "worker.js"] }
   canary {
     weights       = { production = 2, canary = var.canary_weight }
     watch         = "30s"
@@ -92,6 +115,7 @@ stage "doctor" "hosts" {
 stage "maintenance" "logs" {
   needs  = [stage.deploy.storefront]
   grants = ["storage"]
+  when { environments = ["lab", "production"] } # one server has no second one
   rule "app" {
     paths = ["/var/log/storefront/*.log"]
     above = "5MiB"

@@ -18,7 +18,7 @@ resource "lab_host" "this" {
 
   lab            = lab_roster.this.lab
   name           = each.key
-  role           = each.value.role
+  role           = join(" ", compact(concat([each.value.role], each.value.roles)))
   address        = lab_roster.this.addresses[each.key]
   cpus           = each.value.cpus
   memory         = each.value.memory

@@ -2,7 +2,8 @@ output "hosts" {
   description = "The hosts by name, for troop."
   value = {
     for name, host in lab_host.this : name => {
-      role            = host.role
+      role            = var.hosts[name].role
+      roles           = length(var.hosts[name].roles) > 0 ? var.hosts[name].roles : null
       address         = host.address
       private_address = host.address
       user            = "root"

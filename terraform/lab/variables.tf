@@ -33,9 +33,10 @@ variable "troop_project" {
 }
 
 variable "hosts" {
-  description = "The hosts by name. Memory and disk in MiB or GiB, cpus in cores. Tags become inventory groups, vars inventory variables."
+  description = "The hosts by name, each with its role or its roles. Memory and disk in MiB or GiB, cpus in cores. Tags become inventory groups, vars inventory variables."
   type = map(object({
-    role   = string
+    role   = optional(string)
+    roles  = optional(list(string), [])
     cpus   = optional(number, 1)
     memory = optional(string, "512MiB")
     disk   = optional(string, "2GiB")
@@ -51,8 +52,11 @@ variable "hosts" {
   }
 
   validation {
-    condition     = alltrue([for host in var.hosts : contains(["production", "canary", "router", "storage"], host.role)])
-    error_message = "A role is production, canary, router or storage."
+    condition = alltrue([
+      for host in var.hosts : length(compact(concat([host.role], host.roles))) > 0 &&
+      alltrue([for role in compact(concat([host.role], host.roles)) : contains(["production", "canary", "router", "storage"], role)])
+    ])
+    error_message = "A host has one role or several: production, canary, router or storage."
   }
 
   validation {

@@ -10,10 +10,12 @@ const FIRST_CONNECTION_MS = 2000;
  *
  * @param {string} url redis://:PASSWORD@HOST:PORT, or empty for none
  * @param {function(string)} warn gets a line when Redis goes away, and one when it is back
+ * @returns {Promise<{store: Object, shared: Object|null, close: function(): Promise}>} shared is the store in Redis alone,
+ *   whose methods fail while Redis is away
  */
 export async function connect(url, warn) {
   if (!url) {
-    return { store: memoryStore(), close: async () => {} };
+    return { store: memoryStore(), shared: null, close: async () => {} };
   }
   const client = createClient({
     url,
@@ -39,8 +41,10 @@ export async function connect(url, warn) {
 
   await Promise.race([client.connect().catch(() => {}), delay(FIRST_CONNECTION_MS)]);
 
+  const shared = redisStore(client);
   return {
-    store: withFallback(redisStore(client), memoryStore()),
+    store: withFallback(shared, memoryStore()),
+    shared,
     close: async () => client.destroy(),
   };
 }

@@ -17,6 +17,7 @@ export function fromEnvironment(env) {
     logDir: env.LOG_DIR || '', // empty: the log goes to standard output
     release: env.RELEASE || 'development', // digest of the artifact
     version: env.VERSION || 'working copy', // commit
+    keepMs: Number(env.KEEP_DAYS || 7) * 86400000, // how old a picture may get
     graceMs: 9000, // how long requests in flight may take after SIGTERM
   };
 }

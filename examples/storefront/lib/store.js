@@ -32,7 +32,13 @@ export function memoryStore() {
   };
 }
 
-/** A store for all hosts: a picture that one of them took is in the gallery of every other. */
+/**
+ * A store for all hosts: a picture that one of them took is in the gallery of every other. The list of pictures has
+ * {id, alt, at} of each; releases before `at` wrote none and take no notice of it. Beside what both stores have:
+ *
+ * - datePictures() gives those without a time the present one, and returns how many there were
+ * - dropPictures(before) removes the older ones, and returns how many there were
+ */
 export function redisStore(client) {
   const recentKey = 'storefront:recent';
   const listKey = 'storefront:pictures';
@@ -48,7 +54,7 @@ export function redisStore(client) {
       const id = randomUUID();
       await client.multi()
         .hSet(key(id), { type, alt, data: data.toString('base64') })
-        .lPush(listKey, JSON.stringify({ id, alt }))
+        .lPush(listKey, JSON.stringify({ id, alt, at: Date.now() }))
         .exec();
       // The list says which pictures there are, so it is cut before they are deleted.
       const old = await client.lRange(listKey, PICTURES, -1);
@@ -62,11 +68,27 @@ export function redisStore(client) {
     },
     async pictures() {
       const list = await client.lRange(listKey, 0, PICTURES - 1);
-      return list.map((text) => JSON.parse(text));
+      return list.map((text) => JSON.parse(text)).map(({ id, alt }) => ({ id, alt }));
     },
     async picture(id) {
       const { type, alt, data } = await client.hGetAll(key(id));
       return type && { id, type, alt, data: Buffer.from(data, 'base64') };
+    },
+    // Pictures may come while this runs, so places in the list are found by what stands there.
+    async datePictures() {
+      const undated = (await client.lRange(listKey, 0, -1)).filter((text) => !JSON.parse(text).at);
+      for (const text of undated) {
+        const dated = JSON.stringify({ ...JSON.parse(text), at: Date.now() });
+        await client.multi().lInsert(listKey, 'BEFORE', text, dated).lRem(listKey, 1, text).exec();
+      }
+      return undated.length;
+    },
+    async dropPictures(before) {
+      const old = (await client.lRange(listKey, 0, -1)).filter((text) => JSON.parse(text).at < before);
+      for (const text of old) {
+        await client.multi().lRem(listKey, 1, text).del(key(JSON.parse(text).id)).exec();
+      }
+      return old.length;
     },
   };
 }
@@ -77,7 +99,7 @@ export function redisStore(client) {
  */
 export function withFallback(first, second) {
   const both = {};
-  Object.keys(first).forEach((name) => {
+  Object.keys(second).forEach((name) => {
     both[name] = async (...args) => {
       try {
         return await inTime(first[name](...args));

@@ -42,6 +42,21 @@ describe('with Redis', () => {
     expect(await backend.store.picture(ids[0])).to.equal(undefined);
   });
 
+  it('pictures without a time get one, and old ones go', async () => {
+    await open();
+    const { store, shared } = backend;
+    const picture = { type: 'image/gif', alt: 'new', data: Buffer.from([0]) };
+    const id = await store.addPicture(picture);
+    redis.list('storefront:pictures').push('{"id":"former","alt":"of a former release"}');
+    expect(await shared.datePictures()).to.equal(1);
+    expect(await shared.datePictures()).to.equal(0);
+    expect((await store.pictures()).map(({ alt }) => alt)).to.deep.equal(['new', 'of a former release']);
+    expect(await shared.dropPictures(Date.now() - 60000)).to.equal(0);
+    expect(await shared.dropPictures(Date.now() + 60000)).to.equal(2);
+    expect(await store.pictures()).to.deep.equal([]);
+    expect(await store.picture(id)).to.equal(undefined);
+  });
+
   it('visits while Redis is away are kept here, and Redis is found when it is back', async () => {
     await open();
     const { port } = redis;

@@ -35,6 +35,27 @@ run "four_hosts_by_default" {
   }
 }
 
+run "one_host_with_all_roles" {
+  variables {
+    hosts = { web-1 = { roles = ["router", "production", "canary"] } }
+  }
+
+  assert {
+    condition     = output.hosts["web-1"].roles == tolist(["router", "production", "canary"]) && lab_host.this["web-1"].role == "router production canary"
+    error_message = "One server is an environment."
+  }
+}
+
+run "a_host_without_a_role" {
+  command = plan
+
+  variables {
+    hosts = { web-1 = {} }
+  }
+
+  expect_failures = [var.hosts]
+}
+
 run "a_team_has_one_lab" {
   command = plan
 

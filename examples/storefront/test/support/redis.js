@@ -16,6 +16,7 @@ export async function fakeRedis(port = 0) {
     HGETALL: (key) => array((values.get(key) || []).map(bulk)),
     LPUSH: (key, value) => integer(list(key).unshift(value)),
     LREM: (key, count, value) => (lists.set(key, list(key).filter((other) => other !== value)), integer(0)),
+    LINSERT: (key, where, pivot, value) => integer(list(key).splice(list(key).indexOf(pivot), 0, value).length),
     LTRIM: (key, from, to) => (lists.set(key, range(key, from, to)), '+OK\r\n'),
     LRANGE: (key, from, to) => array(range(key, from, to).map(bulk)),
   };
