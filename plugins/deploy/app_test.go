@@ -21,6 +21,7 @@ type app struct {
 	served   atomic.Int64
 	restarts atomic.Int64
 	listener net.Listener // guarded by the site's mu
+	sockets  []net.Conn   // guarded by the site's mu
 }
 
 // Commits, named after their behaviour.
@@ -91,8 +92,24 @@ func (s *site) startAt(of string, number int, host, slot, commit string) error {
 		if err != nil {
 			return
 		}
+		s.mu.Lock()
+		a.sockets = append(a.sockets, c)
+		s.mu.Unlock()
+		_, _ = io.WriteString(c, commit+"\n")
 		_, _ = io.Copy(c, c)
 		_ = c.Close()
+	})
+	mux.HandleFunc("/ticks", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, "data: "+commit+"\n\n")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprintf(w, "%s: %d bytes, %v", commit, n, err)
 	})
 	mux.HandleFunc("/items/", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Route", "item of the shop") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -189,6 +206,22 @@ func (s *site) stop(name string) {
 		_ = a.server.Close()
 		delete(s.slots, name)
 	}
+}
+
+// closeFrame is what a WebSocket's server says when it goes away (RFC 6455, 5.5.1 and 7.4.1: 1001).
+const closeFrame = "\x88\x02\x03\xe9"
+
+// end ends a slot as SIGTERM does: the app closes its sockets.
+func (s *site) end(name string) {
+	s.mu.Lock()
+	if a := s.slots[name]; a != nil {
+		for _, c := range a.sockets {
+			_, _ = io.WriteString(c, closeFrame)
+			_ = c.Close()
+		}
+	}
+	s.mu.Unlock()
+	s.stop(name)
 }
 
 // serving is the commit in the slot of a host that serves.

@@ -329,7 +329,7 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 			all, _ := p.Vars["release_serving"].(map[string]any)[string(h)].([]any)
 			for _, slot := range []string{"a", "b", "c", "d"} {
 				if !slices.Contains(all, any(slot)) {
-					s.stop(of + string(h) + "-" + slot)
+					s.end(of + string(h) + "-" + slot)
 				}
 			}
 			continue
