@@ -12,13 +12,16 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 // certificate is a new one for shop.example.com, and for addresses, that signs itself, and its key.
-func certificate(t *testing.T, serial int64, ends time.Time, addresses ...net.IP) (certificate, key string) {
+func certificate(t testing.TB, serial int64, ends time.Time, addresses ...net.IP) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -127,6 +130,61 @@ func ask(url string) (stop func() (int, []error)) {
 		<-done
 		return n, failed
 	}
+}
+
+// BenchmarkHandshake counts TLS handshakes at the router, and at a HAProxy that has nothing but the same certificate. Budget: x/bare at
+// least 0.9.
+func BenchmarkHandshake(b *testing.B) {
+	s := newSite(b, oneEach)
+	own, key := certificate(b, 1, time.Now().Add(24*time.Hour))
+	s.manifest += tlsBlock(own, key)
+	s.mustDeploy(artifact1)
+	router := strings.Replace(strings.TrimPrefix(s.url, "http://"), ":21080", ":21443", 1)
+	bare := strings.Replace(router, ":21443", ":21444", 1)
+	s.write("bare.pem", own+key)
+	s.write("bare.cfg", fmt.Sprintf("defaults\n mode http\n timeout client 10s\nfrontend bare\n bind %s ssl crt %s alpn h2,http/1.1 no-tls-tickets\n http-request return status 200\n",
+		bare, filepath.Join(s.dir, "bare.pem")))
+	cmd := exec.CommandContext(b.Context(), "haproxy", "-db", "-f", filepath.Join(s.dir, "bare.cfg"))
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	settings := &stdtls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}} //nolint:gosec // whatever certificate
+	s.eventually("the other HAProxy listens", func() bool {
+		c, err := stdtls.Dial("tcp", bare, settings)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	const clients, each = 4, 250
+	shake := func(address string) time.Duration {
+		began := time.Now()
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				for range each {
+					c, err := stdtls.Dial("tcp", address, settings)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_ = c.Close()
+				}
+			})
+		}
+		all.Wait()
+		return time.Since(began)
+	}
+	var ours, theirs time.Duration
+	for b.Loop() {
+		ours += shake(router)
+		theirs += shake(bare)
+	}
+	n := float64(b.N * clients * each)
+	b.ReportMetric(n/ours.Seconds(), "router/s")
+	b.ReportMetric(n/theirs.Seconds(), "bare/s")
+	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "x/bare")
 }
 
 func TestCertificateIsChecked(t *testing.T) {
