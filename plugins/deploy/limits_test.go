@@ -116,10 +116,10 @@ func TestSocketsEndWithTheDrain(t *testing.T) {
 
 // transfer is an upload, and a stream of events, that are in flight in one pool.
 type transfer struct {
-	body     *io.PipeWriter
-	answer   chan string
-	response *http.Response
-	events   *bufio.Reader
+	body   *io.PipeWriter
+	answer chan string
+	events *bufio.Reader
+	end    func() error // of the stream
 }
 
 func (s *site) transfer(t *testing.T, pool string) *transfer {
@@ -148,11 +148,12 @@ func (s *site) transfer(t *testing.T, pool string) *transfer {
 	}()
 	stream := request(http.MethodGet, "/ticks", nil)
 	stream.Header.Set("Accept", "text/event-stream")
-	var err error
-	if x.response, err = http.DefaultClient.Do(stream); err != nil {
+	resp, err := http.DefaultClient.Do(stream)
+	if err != nil {
 		t.Fatal(err)
 	}
-	x.events = bufio.NewReader(x.response.Body)
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	x.end, x.events = resp.Body.Close, bufio.NewReader(resp.Body)
 	return x
 }
 
@@ -195,7 +196,7 @@ func TestTransfersSurviveAPromotion(t *testing.T) {
 		x.send(t, half)
 		_ = x.body.Close()
 		expect(t, "the answer to the upload in "+pool, <-x.answer, fmt.Sprintf("%s: %d bytes, <nil>, <nil>", artifact1, 2*half))
-		_ = x.response.Body.Close()
+		_ = x.end()
 	}
 	if err := <-ended; err != nil {
 		t.Fatal(err)
