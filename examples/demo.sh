@@ -40,7 +40,7 @@ stop_server() {
 }
 
 # certify runs an ACME authority on the router: Pebble, which is made for tests, with a DNS server that knows every name
-# as the router. It keeps the authority's root certificate here.
+# as the router. It keeps the authority's root certificate here, and how curl uses it.
 certify() {
   on=(bin/troop ssh "$manifest" --env "$environment" "$router" --)
   mkdir -p "$authority"
@@ -61,6 +61,7 @@ END
       -config /srv/authority/config.json -dnsserver 127.0.0.1:8053 && until curl -sk -o /dev/null https://127.0.0.1:14000/dir; do sleep 0.2; done"
   fi
   "${on[@]}" curl -sk https://127.0.0.1:15000/roots/0 >"$authority/root.pem"
+  printf 'cacert = "%s"\nconnect-to = "::%s:"\n' "$authority/root.pem" "$address" >"$authority/curl"
 }
 
 # mailbox names the mail server of the host with role storage; to read mail: troop ssh … HOST -- cat /var/mail/troop/…
@@ -89,14 +90,14 @@ up() {
   bin/troop run "$manifest" --env "$environment" "${forced[@]}"
 
   kill "$traffic" 2>/dev/null || true
-  curl="curl --cacert $authority/root.pem --connect-to ::$address: https://$domain/"
   cat <<END
 
-The storefront answers at https://$domain/, which is $address:
-  $curl
+The storefront answers at https://$domain/, which is $address.
+Its authority's root certificate is $authority/root.pem.
 
 Try next:
-  for i in {1..6}; do $curl -sI | grep -i x-troop-pool; done
+  shop="curl -sSK $authority/curl https://$domain/"
+  for i in {1..6}; do \$shop -I | grep -i x-troop-pool; done
   bin/troop flag set $manifest new-feature true --env $environment
   bin/troop deploy status $manifest --env $environment
   bin/troop deploy weights $manifest 1:1 --env $environment
