@@ -85,7 +85,7 @@ rounds: setup ## 10,000 hosts at random for the doctor; kill the agent of mainte
 
 screenshots: setup build ## pictures of the server's pages, wide and narrow, in dist/screenshots; of a plan, in docs
 	@mkdir -p dist/screenshots
-	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -count=1 -run TestGolden ./core/terraform
+	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -count=1 -run 'TestGolden|TestPages' ./core/terraform ./core/server
 	@chromium --headless=new --no-sandbox --hide-scrollbars --window-size=1000,1250 --screenshot=docs/plan.png dist/screenshots/ec2-first.html
 	@TROOP_SCREENSHOTS=$(CURDIR)/dist/screenshots go test -tags lab,soak -count=1 -timeout 60m -run 'TestDuty|TestPipeline/(the_first|people)' ./core/e2e
 

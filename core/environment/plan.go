@@ -18,7 +18,7 @@ func (e *Environment) terraformDir() string { return filepath.Join(e.dir, "terra
 
 // errNoTerraform is the error for an environment whose hosts troop does not make.
 func (e *Environment) errNoTerraform() error {
-	return fmt.Errorf("environment %s has no terraform block", e.conf.Name)
+	return &core.UsageError{Err: fmt.Errorf("environment %s has no terraform block", e.conf.Name)}
 }
 
 // workspaceOrNone is terraform, but nil for an environment that has only given hosts.

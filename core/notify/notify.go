@@ -316,5 +316,9 @@ func (o Overview) Table() core.Table {
 }
 
 func (s Silence) String() string {
-	return strings.TrimSpace(fmt.Sprintf("silent until %s: %s, by %s %s", s.Until.Local().Format(time.DateTime), s.Match, s.By, s.Reason))
+	text := fmt.Sprintf("silent until %s: %s, by %s", s.Until.Local().Format(time.DateTime), s.Match, s.By)
+	if s.Reason != "" {
+		text += ": " + s.Reason
+	}
+	return text
 }

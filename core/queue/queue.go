@@ -258,6 +258,8 @@ type Worker struct {
 	Runs      []core.RunID `json:"runs,omitempty"`
 	Since     time.Time    `json:"since"`
 	Drains    bool         `json:"drains,omitempty"` // it takes nothing more
+
+	Silent time.Duration `json:"silent,omitempty"` // since its last word; Workers sets it
 }
 
 // Fits reports whether a worker may take what is in a lane.
@@ -266,8 +268,15 @@ func (w Worker) Fits(l Lane) bool {
 		!slices.ContainsFunc(l.Labels, func(want string) bool { return !slices.Contains(w.Labels, want) })
 }
 
-// Present is how long a worker is counted as being there without a word.
-const Present = 15 * time.Second
+// Present is how long a worker is counted as being there without a word. After that it is listed as gone for Missed, unless
+// it said that it leaves.
+const (
+	Present = 15 * time.Second
+	Missed  = 24 * time.Hour
+)
+
+// Gone reports whether nobody has heard of the worker for too long.
+func (w Worker) Gone() bool { return w.Silent > Present }
 
 // Beat says that a worker is there.
 func (q *Queue) Beat(ctx context.Context, w Worker) error {
@@ -275,7 +284,7 @@ func (q *Queue) Beat(ctx context.Context, w Worker) error {
 	if err != nil {
 		return err
 	}
-	return q.client.Set(ctx, prefix+"worker:"+w.Name, text, Present).Err()
+	return q.client.Set(ctx, prefix+"worker:"+w.Name, text, Missed).Err()
 }
 
 // Leave says that a worker is there no more.
@@ -283,22 +292,28 @@ func (q *Queue) Leave(ctx context.Context, name string) error {
 	return q.client.Del(ctx, prefix+"worker:"+name).Err()
 }
 
-// Workers lists the workers that are there, by name.
+// Workers lists the workers that are there, and those that are gone, by name.
 func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	var list []Worker
 	keys := q.client.Scan(ctx, 0, prefix+"worker:*", 100).Iterator()
 	for keys.Next(ctx) {
-		text, err := q.client.Get(ctx, keys.Val()).Bytes()
+		var text *redis.StringCmd
+		var rest *redis.DurationCmd
+		_, err := q.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			text, rest = p.Get(ctx, keys.Val()), p.PTTL(ctx, keys.Val())
+			return nil
+		})
 		if errors.Is(err, redis.Nil) {
 			continue // it has just left
 		}
 		var w Worker
 		if err == nil {
-			err = json.Unmarshal(text, &w)
+			err = json.Unmarshal([]byte(text.Val()), &w)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list workers: %w", err)
 		}
+		w.Silent = Missed - rest.Val() // by the clock of Redis alone
 		list = append(list, w)
 	}
 	if err := keys.Err(); err != nil {

@@ -126,7 +126,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestWorkers lists who is there.
+// TestWorkers lists who is there, and who is gone without having said so.
 func TestWorkers(t *testing.T) {
 	q := open(t, redistest.Start(t))
 	for _, name := range []string{"w2", "w1"} {
@@ -138,11 +138,18 @@ func TestWorkers(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].Name != "w1" {
 		t.Fatalf("%+v, %v", all, err)
 	}
+	if all[0].Gone() || all[0].Silent < 0 {
+		t.Errorf("just heard of, and %+v", all[0])
+	}
 	if err := q.Leave(t.Context(), "w1"); err != nil {
 		t.Fatal(err)
 	}
-	if all, err = q.Workers(t.Context()); err != nil || len(all) != 1 {
-		t.Errorf("%+v, %v", all, err)
+	// As if its last word were older.
+	if err := q.client.PExpire(t.Context(), prefix+"worker:w2", Missed-Present-time.Second).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if all, err = q.Workers(t.Context()); err != nil || len(all) != 1 || !all[0].Gone() {
+		t.Errorf("one has left, one is gone: %+v, %v", all, err)
 	}
 }
 

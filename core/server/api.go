@@ -111,7 +111,7 @@ func (s *Server) apiRoutes(at string) []route {
 			Summary: "Carry out a command of the troop program; the answer is a stream of events out, err and end",
 		},
 		own("/queue", "List the runs that wait or go on", []Job{}, s.apiQueue),
-		own("/workers", "List the workers that are there", []queue.Worker{}, s.apiWorkers),
+		own("/workers", "List the workers, also those that nobody hears of any more", []queue.Worker{}, s.apiWorkers),
 		own("/acts/{act}", "Show what became of an act", Act{}, s.apiAct),
 		own("/audit", "List who did what, the newest first", []Act{}, s.apiAudit),
 		post(pipeline+"/runs", "Start a run", Operator, runBody{}, Job{}, s.apiStart),

@@ -194,7 +194,7 @@ func (s *Server) recall(ctx context.Context, j Job, by string) error {
 	return s.workers.Cancel(ctx, *j.Ticket)
 }
 
-// present lists the workers that are there and serve a pipeline that the caller may see.
+// present lists the workers that serve a pipeline which the caller may see, also those that are gone.
 func (s *Server) present(ctx context.Context) ([]queue.Worker, error) {
 	list := []queue.Worker{}
 	if s.workers == nil {

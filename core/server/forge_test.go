@@ -81,9 +81,9 @@ func TestStatuses(t *testing.T) {
 	bare := w.pipelines["shop"].Remote
 	again := func(api string) { // and another server
 		w.leave()
-		w.more = func(o *Options) {
+		w.more = []func(*Options){func(o *Options) {
 			o.Tokens, o.APIs, o.reportPause = map[string]string{Everywhere: "t"}, map[string]string{"SHOP": api}, 10*time.Millisecond
-		}
+		}}
 		w.serve(bare)
 	}
 	again(git.URL)

@@ -129,14 +129,14 @@ type world struct {
 	*Server
 	repo, dir, data string
 	url             string
-	more            func(*Options) // of the server; optional
-	leave           func()         // ends the server; runs go on
+	more            []func(*Options) // of the server
+	leave           func()           // ends the server; runs go on
 }
 
 // newWorld serves a folder, or, with remote, a repository that is mirrored.
-func newWorld(t testing.TB, remote bool) *world {
+func newWorld(t testing.TB, remote bool, more ...func(*Options)) *world {
 	t.Helper()
-	w := &world{TB: t, repo: t.TempDir(), dir: t.TempDir(), data: t.TempDir()}
+	w := &world{TB: t, repo: t.TempDir(), dir: t.TempDir(), data: t.TempDir(), more: more}
 	t.Setenv(standIn, w.dir)
 	w.Cleanup(func() { // its runs outlive the server, but not their folders
 		w.free()
@@ -173,8 +173,8 @@ func (w *world) serve(pipeline string) {
 		Project: project.Options{Mask: mask.New("sentinel-secret"), Plugins: plugins, Workspaces: w.TempDir()},
 		Note:    func(line string) { w.Log(line) },
 	}
-	if w.more != nil {
-		w.more(&o)
+	for _, more := range w.more {
+		more(&o)
 	}
 	w.Server, err = Open(w.Context(), o)
 	if err != nil {

@@ -406,7 +406,8 @@ func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.Environment(name); err != nil {
+	conf, err := p.Environment(name)
+	if err != nil {
 		return err
 	}
 	actions, err := v.actions(ctx)
@@ -423,9 +424,10 @@ func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request) error {
 		Panels         []panelLink
 		Actions        []action
 		May            bool
+		Made           bool // by Terraform
 		Stands         bool // it has hosts
 		Runs           []core.Run
-	}{Pipeline: v.Name, Name: name, May: role.atLeast(Operator), Runs: runs}
+	}{Pipeline: v.Name, Name: name, May: role.atLeast(Operator), Made: conf.Terraform != nil, Runs: runs}
 	e, err := v.environment(ctx, name)
 	if err != nil {
 		return err
@@ -624,11 +626,18 @@ func (s *Server) queuePage(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) auditPage(w http.ResponseWriter, r *http.Request) error {
 	before, _ := strconv.ParseUint(r.URL.Query().Get("before"), 10, 64)
-	acts, err := s.acts(callerOf(r.Context()), "", before, manyRuns)
+	acts, err := s.acts(callerOf(r.Context()), "", before, manyRuns+1)
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, "audit", page{Title: "Who did what", Body: acts})
+	body := struct {
+		Acts  []Act
+		Older uint64 // the acts before this one are on the next page; 0: there are none
+	}{Acts: acts}
+	if len(acts) > manyRuns {
+		body.Acts, body.Older = acts[:manyRuns], acts[manyRuns-1].Number
+	}
+	return s.render(w, r, "audit", page{Title: "Who did what", Body: body})
 }
 
 func (s *Server) actPage(w http.ResponseWriter, r *http.Request) error {

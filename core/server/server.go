@@ -379,7 +379,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	w.WriteHeader(status)
-	_ = s.render(w, r, "error", page{Title: http.StatusText(status), Body: said})
+	_ = s.render(w, r, "error", page{Title: cmp.Or(titles[status], http.StatusText(status)), Body: said})
+}
+
+// titles are those of error pages, where HTTP's own say little to people.
+var titles = map[int]string{
+	http.StatusForbidden: "Not allowed", http.StatusNotFound: "Not found", http.StatusUnprocessableEntity: "This cannot be done",
+	http.StatusInternalServerError: "Something went wrong",
 }
 
 // functions are those of the templates.
@@ -397,6 +403,11 @@ var functions = template.FuncMap{
 		}
 		return r.Ended.Sub(r.Started)
 	},
+	"column": func(t core.Table, i int) string {
+		if i < len(t.Columns) {
+			return t.Columns[i]
+		}
+		return "" // a row of a plugin may have more cells
+	},
 	"percent": func(share float64) string { return fmt.Sprintf("%.0f", 100*share) },
-	"last":    func(list []Act) int { return len(list) - 1 },
 }

@@ -34,9 +34,10 @@ for (const at of document.querySelectorAll("[data-panel]")) {
   draw();
 }
 
-// A page that is drawn again until what it shows has ended.
+// A page that is drawn again, while it is looked at, until what it shows has ended.
 for (const at of document.querySelectorAll("[data-refresh]")) {
-  setTimeout(() => location.reload(), 1000 * at.dataset.refresh);
+  const again = () => (document.hidden ? setTimeout(again, 1000) : location.reload());
+  setTimeout(again, 1000 * at.dataset.refresh);
 }
 
 // Nothing is taken away under somebody's hands.
