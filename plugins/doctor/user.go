@@ -88,7 +88,11 @@ func (a *agent) treatUser(ctx context.Context, now time.Time, pt *ladder.Patient
 		pt.Swept = a.began
 	case ladder.Kill:
 		done = "were sent SIGKILL"
-		if targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP, pt.Returns > 0 || renewed(pt, targets)); err == nil {
+		targets, err = a.sweep(pt.Hog.UID, targets, unix.SIGSTOP, pt.Returns > 0 || renewed(pt, targets))
+		if err == nil && pt.Returns > 0 {
+			targets = a.trace(pt.Hog.UID, targets)
+		}
+		if err == nil {
 			err = signalAll(targets, unix.SIGKILL)
 		}
 		a.excuse(targets)
@@ -226,12 +230,7 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) (
 	if err := signalAll(targets, sig); err != nil {
 		return targets, err
 	}
-	known := map[process.Ident]bool{}
-	like := map[string]bool{}
-	for _, t := range targets {
-		known[t.ID] = true
-		like[t.likeness()] = true
-	}
+	known, like := kinds(targets)
 	for range maxSweeps {
 		procs, err := a.sampler.Processes(nil)
 		if err != nil {
@@ -249,6 +248,78 @@ func (a *agent) sweep(uid uint32, targets []target, sig unix.Signal, job bool) (
 		}
 	}
 	return targets, nil
+}
+
+// kinds returns the processes of targets, and what copies of them are like.
+func kinds(targets []target) (known map[process.Ident]bool, like map[string]bool) {
+	known, like = map[process.Ident]bool{}, map[string]bool{}
+	for _, t := range targets {
+		known[t.ID] = true
+		like[t.likeness()] = true
+	}
+	return known, like
+}
+
+const (
+	tracePoll     = 20 * time.Millisecond
+	traceWait     = time.Second     // for newcomers
+	traceArrivals = 3               // newcomers that show how often they come
+	traceQuiet    = 2               // times as long without one, and nobody starts them any more
+	traceMost     = 5 * time.Second // in all
+)
+
+// trace looks for what goes on starting processes like the targets, which are stopped, from a process group of its own: it
+// stops the user's other processes one after another, beginning with the one that uses most, and lets them go on: it is the
+// one with which newcomers cease and come again.
+func (a *agent) trace(uid uint32, targets []target) []target {
+	known, like := kinds(targets)
+	arrivals := func(most int, wait time.Duration) (n int) {
+		for until := time.Now().Add(wait); n < most && time.Now().Before(until); time.Sleep(tracePoll) {
+			procs, err := a.sampler.Processes(nil)
+			if err != nil {
+				return most // not known: it was nobody
+			}
+			found := a.relatives(procs, uid, a.began, known, like, false)
+			for _, t := range found {
+				_ = t.Signal(unix.SIGSTOP) // or it has ended
+			}
+			targets = append(targets, found...)
+			n += len(found)
+		}
+		return n
+	}
+	begin := time.Now()
+	if arrivals(traceArrivals, traceWait) < traceArrivals {
+		return targets
+	}
+	quiet := traceQuiet * time.Since(begin)
+	defer a.noteLimited()
+	for _, m := range a.ledger.Ran(uid) {
+		if time.Since(begin) > traceMost {
+			break
+		}
+		if known[m.Ident] {
+			continue
+		}
+		t, no, err := a.hold(m.Ident)
+		if err != nil {
+			continue // it has ended, or cannot be judged
+		}
+		if no == nil {
+			a.policy.Limited(append(slices.Clone(a.policy.Memory().Limited), t.ID)) // the next agent lets it go on
+			a.keepMemory()
+			_ = t.Signal(unix.SIGSTOP) // or it has ended
+			arrivals(maxSweeps, quiet) // those that were on their way
+			none := arrivals(1, quiet) == 0
+			_ = t.Signal(unix.SIGCONT)
+			if none && arrivals(1, 2*quiet) > 0 && t.Signal(unix.SIGSTOP) == nil { // they come with it only
+				arrivals(maxSweeps, quiet)
+				return append(targets, t)
+			}
+		}
+		_ = t.Close() // a pidfd holds no data
+	}
+	return targets
 }
 
 // renewed reports whether something started further processes after SIGTERM.

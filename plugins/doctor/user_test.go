@@ -150,13 +150,19 @@ func commands(list []process.Ident) []string {
 	return all
 }
 
+// one keeps a script on one processor. There, each of six gets a sixth of it: on two, one of them may get more than the limit
+// for a while. Short lives are longer there, and there is no moment without some.
+const one = "taskset -pc $(taskset -pc $$ | sed 's/.*: //; s/[-,].*//') $$ > /dev/null; "
+
+const burn = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done;"
+
+// sessions is a program that starts another all the time, each copy in a session of its own and without a parent.
+const sessions = "import os, signal, sys, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n if os.fork() == 0:\n  os.setsid()\n" +
+	"  if os.fork() == 0: os.execv(\"/bin/sh\", [\"sh\", \"-c\", sys.argv[1]])\n  os._exit(0)\n time.sleep(0.05)\n"
+
 // TestSwarms has swarms of a user, of which no process is a hog. Each ends, as one patient.
 func TestSwarms(t *testing.T) {
 	const bomb = "import os, resource, time\nend = time.time() + 120\nresource.setrlimit(resource.RLIMIT_NPROC, (60, 60))\nwhile time.time() < end:\n try: os.fork()\n except OSError: pass\n"
-	// On one processor, each of six gets a sixth of it: on two, one of them may get more than the limit for a while. Short
-	// lives are longer there, and there is no moment without some.
-	const one = "taskset -pc $(taskset -pc $$ | sed 's/.*: //; s/[-,].*//') $$ > /dev/null; "
-	const burn = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done;"
 	for name, test := range map[string]struct {
 		uid           uint32
 		processes     int // when it is up
@@ -165,6 +171,7 @@ func TestSwarms(t *testing.T) {
 		"short-lived children":            {hogUID, 2, "/bin/sh", "while :; do sh -c '" + burn + "'; done"},
 		"the same, and nobody waits long": {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
 		"the same, on one processor":      {hogUID, 2, "/bin/sh", one + "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done"},
+		"in sessions of their own":        {hogUID, 2, "/bin/sh", one + "exec python3 -c '" + sessions + "' '" + strings.Repeat(burn, 4) + "'"},
 		"a parent that uses little":       {hogUID, 2, "/bin/sh", "while :; do (sh -c '" + strings.Repeat(burn, 12) + "' &); sleep 0.5; done"},
 		"six spinners":                    {hogUID, 7, "/bin/sh", one + "for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
 		"six spinners that ignore TERM":   {hogUID, 7, "/bin/sh", one + "trap '' TERM; for i in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; wait"},
@@ -254,6 +261,50 @@ func TestSwarmSpares(t *testing.T) {
 	}
 	if ended(idle)() || len(living(t, hogUID)) != 2 { // the idle shell and its sleep
 		t.Errorf("the idle process ended: %v; left %v; published %v", ended(idle)(), living(t, hogUID), o.kinds())
+	}
+}
+
+// TestTrace has a swarm whose processes do not show who starts them, and another program of the user that uses more than that
+// one: it is not taken for it, and is not left stopped.
+func TestTrace(t *testing.T) {
+	other := swarm(t, hogUID, 1, "/bin/sh", "exec python3 -c 'import time\nwhile True:\n t = time.time() + 0.02\n while time.time() < t: pass\n time.sleep(0.1)'")
+	source := swarm(t, hogUID, 2, "/bin/sh", one+"exec python3 -c '"+sessions+"' '"+burn+"'")
+	hurry(t)
+	c := together
+	c.Treat = []string{"alert"}
+	a, _ := startDoctor(t, c, "production")
+	a.sampler = onlyUser{a.sampler, hogUID}
+	ran := func(pid int) bool {
+		return slices.ContainsFunc(a.ledger.Ran(hogUID), func(m sample.Member) bool { return m.PID == pid })
+	}
+	var targets []target
+	for deadline := time.Now().Add(patience); ; time.Sleep(a.interval) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the ledger has %v", a.ledger.Ran(hogUID))
+		}
+		if err := a.Tick(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		members := slices.DeleteFunc(a.ledger.Ran(hogUID), func(m sample.Member) bool { return m.PID == other.Process.Pid || m.PID == source.Process.Pid })
+		if targets, _ = a.aim(members); len(targets) > 0 && ran(other.Process.Pid) && ran(source.Process.Pid) {
+			break
+		}
+		release(targets)
+	}
+	targets, err := a.sweep(hogUID, targets, unix.SIGSTOP, false)
+	if err == nil {
+		targets = a.trace(hogUID, targets)
+	}
+	defer release(targets)
+	aimed := func(pid int) bool {
+		return slices.ContainsFunc(targets, func(t target) bool { return t.ID.PID == pid })
+	}
+	if err != nil || !aimed(source.Process.Pid) || aimed(other.Process.Pid) {
+		t.Errorf("the source is found: %v; the other is taken for it: %v; %v", aimed(source.Process.Pid), aimed(other.Process.Pid), err)
+	}
+	st, err := process.ReadStat(fmt.Sprintf("/proc/%d", other.Process.Pid))
+	if err != nil || st.State == 'T' || len(a.policy.Memory().Limited) > 0 {
+		t.Errorf("state %c, %v; noted as stopped: %v", st.State, err, a.policy.Memory().Limited)
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 )
 
@@ -109,6 +111,25 @@ func TestAdversaries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCrowdOfClaims has a user who names many small files like claimed ones: as long as the journal is whole, they are files
+// like any other, and too small for the rule.
+func TestCrowdOfClaims(t *testing.T) {
+	f := newFixture(t)
+	f.write("app.log", longLog)
+	a := f.agent(nil)
+	t.Cleanup(a.Close)
+	f.ticks(a, 4) // the journal has a receipt: it is no new host
+	for range 50 {
+		f.write(rule.ClaimPrefix+ulid.Make().String()+"-app.log", "small")
+	}
+	f.write(rule.ClaimPrefix+ulid.Make().String()+"-large.log", longLog)
+	f.write("app.log", longLog)
+	f.ticks(a, 4)
+	if got := f.stored(); len(got) != 3 || len(f.local()) != 50 {
+		t.Errorf("%d files are stored, %d left; published %v", len(got), len(f.local()), f.kinds())
 	}
 }
 

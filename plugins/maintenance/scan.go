@@ -36,13 +36,19 @@ func (a *agent) scan() []wanted {
 		}
 		a.refuse(r.Name, l.Refused)
 		for _, f := range l.Orphans {
-			if _, ok := open[f.Path]; !ok {
-				if err := a.mover.Adopt(f, r); err != nil {
-					a.alert("journal.full", "journal", err.Error(), nil)
-				}
-				open[f.Path] = f.ID.Size
+			if _, ok := open[f.Path]; ok {
+				continue
 			}
+			if !a.rebuilds { // nothing was lost: it is not the agent's, but somebody's who has named it so
+				l.Files = append(l.Files, f)
+				continue
+			}
+			if err := a.mover.Adopt(f, r); err != nil {
+				a.alert("journal.full", "journal", err.Error(), nil)
+			}
+			open[f.Path] = f.ID.Size
 		}
+		rule.NewestFirst(l.Files)
 		files := slices.DeleteFunc(l.Files, func(f rule.Found) bool {
 			return taken[f.Path] || a.now().Before(a.heldBack[f.Path]) || a.now().Before(a.memory.Restored[file.Name(f.Path)])
 		})

@@ -337,6 +337,17 @@ const wellBelow = 0.75
 // A program uses nearly as much as another from this share on.
 const alike, alikeOf = 4, 5
 
+// Ran returns the processes of a user that used the CPU in the window, the greatest first.
+func (l *Ledger) Ran(uid uint32) (list []Member) {
+	for id, e := range l.procs {
+		if part := e.part.sum(); e.Owner.UID == uid && e.Owner.Session && part > 0 {
+			list = append(list, Member{id, part})
+		}
+	}
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Or(cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.PID, b.PID)) })
+	return list
+}
+
 // Most returns the process of a user that used most lately.
 func (l *Ledger) Most(uid uint32) (most process.Ident, ok bool) {
 	var part time.Duration

@@ -26,7 +26,7 @@ type Found struct {
 // Listing is the result of scanning the paths of one rule.
 type Listing struct {
 	Files   []Found          // newest first
-	Orphans []Found          // claimed by an agent
+	Orphans []Found          // named like those that an agent has claimed
 	Refused map[string]error // by path: why a matching file is not moved
 }
 
@@ -65,10 +65,15 @@ func list(r Rule, allowed Places, most int) (Listing, error) {
 	}
 	l.Files, l.Orphans = distinct(l.Files), distinct(l.Orphans)
 	l.prune(most)
-	slices.SortFunc(l.Files, func(a, b Found) int {
+	NewestFirst(l.Files)
+	return l, errors.Join(errs...)
+}
+
+// NewestFirst sorts files as Choose wants them.
+func NewestFirst(list []Found) {
+	slices.SortFunc(list, func(a, b Found) int {
 		return cmp.Or(b.ID.MTime.Compare(a.ID.MTime), strings.Compare(a.Path, b.Path))
 	})
-	return l, errors.Join(errs...)
 }
 
 // distinct drops files that several patterns of a rule name.
@@ -172,7 +177,7 @@ func (w *walk) orphan(d *file.Folder, name, full string) {
 	rest := strings.TrimPrefix(name, ClaimPrefix)
 	_, base, ok := strings.Cut(rest, "-")
 	rel := strings.TrimPrefix(path.Join(path.Dir(full), base), w.root+"/")
-	if !ok || !doublestar.MatchUnvalidated(w.pattern, rel) {
+	if !ok || len(w.list.Orphans) >= w.most || !doublestar.MatchUnvalidated(w.pattern, rel) {
 		return
 	}
 	f, id, err := d.Open(name, unix.O_RDONLY)
