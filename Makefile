@@ -59,12 +59,17 @@ release: ## archives, Debian packages, SBOM, licences and checksums in dist/
 	@$(call tool,nfpm,$(NFPM),github.com/goreleaser/nfpm/v2/cmd/nfpm)
 	@VERSION="$(VERSION)" BINARIES="$(BINARIES)" PLATFORMS="$(PLATFORMS)" CLIENTS="$(CLIENTS)" NFPM=.tools/nfpm-$(NFPM) .ci/release
 
-test: setup build ## every test: unit, integration, and end to end in the lab
+test: setup build tofu ## every test: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 20m ./...
 	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
 	@$(MAKE) --no-print-directory test-aws AWS_TESTS=-short
+
+# Into Go's cache, as core/tooltest asks for it: the first time takes minutes, longer than a test may wait.
+tofu:
+	@echo "building OpenTofu for its tests, if Go's cache does not have it; that takes a few minutes"
+	@cd core/tooltest/testdata/tofu && CGO_ENABLED=0 GOFLAGS= go tool -n tofu >/dev/null
 
 test-e2e:
 	@go test -tags lab -timeout 40m -v -run 'TestPipeline|TestTeam' ./core/e2e

@@ -196,7 +196,7 @@ func (w *world) workersCome(t *testing.T, redis *redistest.Server) {
 		t.Fatal(err)
 	}
 	age := fmt.Sprint(int((queue.Missed - time.Hour).Seconds()))
-	if out, err := exec.CommandContext(t.Context(), "redis-cli", "--no-auth-warning", "-u", redis.URL(), "expire", "troop:queue:worker:builder-3", age).CombinedOutput(); err != nil || string(out) != "1\n" {
+	if out, err := exec.CommandContext(t.Context(), "redis-cli", "--no-auth-warning", "-a", redistest.Password, "-u", "redis://"+redis.Addr, "expire", "troop:queue:worker:builder-3", age).CombinedOutput(); err != nil || string(out) != "1\n" {
 		t.Fatalf("make its last word older: %v, %s", err, out)
 	}
 	beat := func(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -39,10 +40,11 @@ func find(ctx context.Context, program string) (path, which string, err error) {
 				BinaryName: func() string { return name },
 				GetVersion: func(ctx context.Context, path string) (*version.Version, error) {
 					v, err := versionOf(ctx, path)
-					if err == nil {
-						which = name + " " + v.String()
+					if err != nil {
+						return nil, err
 					}
-					return v, err
+					which = name + " " + v.String()
+					return v.Core(), nil // a pre-release is good enough; constraints refuse each
 				},
 			},
 			Constraints: constraints,
@@ -65,10 +67,11 @@ func programs(named string) []string {
 	return []string{"terraform", "tofu"}
 }
 
-// versionOf reads standard output only: Terraform warns on standard error if the environment names a missing CLI
-// configuration.
+// versionOf asks without the user's CLI configuration: OpenTofu warns about a missing one on standard output.
 func versionOf(ctx context.Context, path string) (*version.Version, error) {
-	out, err := exec.CommandContext(ctx, path, "version", "-json").Output()
+	cmd := exec.CommandContext(ctx, path, "version", "-json")
+	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+os.DevNull)
+	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("get version of %s: %w", path, err)
 	}

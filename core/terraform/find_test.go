@@ -13,8 +13,9 @@ import (
 func TestFind(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)
+	t.Setenv("TF_CLI_CONFIG_FILE", filepath.Join(bin, "missing")) // of which OpenTofu warns on standard output
 	install := func(name, version string) {
-		put(t, filepath.Join(bin, name), fmt.Sprintf("#!/bin/sh\necho '{\"terraform_version\": %q}'\n", version), 0o700)
+		put(t, filepath.Join(bin, name), fmt.Sprintf("#!/bin/sh\n[ \"$TF_CLI_CONFIG_FILE\" = /dev/null ] || echo 'Warning: no such file'\necho '{\"terraform_version\": %q}'\n", version), 0o700)
 	}
 	install("tofu", "1.9.4")
 	for name, tt := range map[string]struct{ program, want string }{
@@ -32,6 +33,10 @@ func TestFind(t *testing.T) {
 	}
 	if _, got, err := find(t.Context(), "tofu"); got != "tofu 1.9.4" {
 		t.Errorf("named beside Terraform: %q, %v", got, err)
+	}
+	install("terraform", "1.16.0-beta2")
+	if _, got, err := find(t.Context(), ""); got != "terraform 1.16.0-beta2" {
+		t.Errorf("a pre-release: %q, %v", got, err)
 	}
 	install("terraform", "1.4.0")
 	if err := os.Remove(filepath.Join(bin, "tofu")); err != nil {

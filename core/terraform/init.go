@@ -45,9 +45,9 @@ func (w *Workspace) prepare(ctx context.Context) error {
 	if err := w.strike(providers); err != nil {
 		return fmt.Errorf("update %s: %w", lockFile, err)
 	}
-	err = w.run(ctx, func(tf *tfexec.Terraform) error { return tf.Init(ctx, tfexec.Upgrade(false)) })
-	if err := w.backendError(err); err != nil {
-		return fmt.Errorf("initialise terraform: %w", err)
+	if err := w.run(ctx, func(tf *tfexec.Terraform) error { return tf.Init(ctx, tfexec.Upgrade(false)) }); err != nil {
+		at, _ := w.presentLocation() // one that troop cannot read has no bucket that it could name
+		return fmt.Errorf("initialise terraform: %w", w.backendError(at, err))
 	}
 	if err := w.removeOldMirrors(providers); err != nil {
 		return fmt.Errorf("remove old providers: %w", err)

@@ -14,11 +14,11 @@ import (
 
 // engine makes the test binary apply a module in a separate process that a test can kill.
 type engine struct {
-	Dir, Module, PublicKey, What string
-	Run                          core.RunID
-	Variables                    map[string]any
-	Providers                    map[string]string
-	Destroy                      bool // destroy everything instead of applying
+	Dir, Module, PublicKey, What, Program string
+	Run                                   core.RunID
+	Variables                             map[string]any
+	Providers                             map[string]string
+	Destroy                               bool // destroy everything instead of applying
 }
 
 const engineEnv = "TROOP_TEST_ENGINE"
@@ -41,7 +41,7 @@ func applied() bool {
 
 func (e engine) open(ctx context.Context) (*terraform.Workspace, error) {
 	return terraform.Open(ctx, terraform.Options{
-		Dir: e.Dir, Module: os.DirFS(e.Module), Environment: "lab", PublicKey: e.PublicKey,
+		Dir: e.Dir, Program: e.Program, Module: os.DirFS(e.Module), Environment: "lab", PublicKey: e.PublicKey,
 		What: e.What, Run: e.Run, Variables: e.Variables, Providers: e.Providers,
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
@@ -74,10 +75,15 @@ Terraform acquires a state lock to protect the state.`}}}
 // OpenTofu does not say which bucket is missing.
 func TestNoBucketOfOpenTofu(t *testing.T) {
 	w := workspaceFor(t)
+	w.Module = fstest.MapFS{}
 	said := errors.New("exit status 1\n\nError: Failed to get existing workspaces: S3 bucket does\nnot exist")
 	for want, backend := range map[string]*core.Backend{"ours": {Type: "s3", Arguments: map[string]any{"bucket": "ours"}}, "BUCKET": nil} {
 		w.Backend = backend
-		if missing, ok := errors.AsType[*BucketError](w.backendError(said)); !ok || missing.Name != want {
+		at, err := w.presentLocation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missing, ok := errors.AsType[*BucketError](w.backendError(at, said)); !ok || missing.Name != want {
 			t.Errorf("got %v, want %s", missing, want)
 		}
 	}

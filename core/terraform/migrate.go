@@ -38,9 +38,10 @@ var ErrNotMoved = errors.New("the state is where the manifest or the module keep
 
 // location is where a state is kept.
 type location struct {
-	name  string // for people
-	local string // the file; empty: in a backend
-	block []byte // a configuration that has only the backend
+	name   string // for people
+	local  string // the file; empty: in a backend
+	bucket string // of a backend that has one
+	block  []byte // a configuration that has only the backend
 }
 
 // BucketError: the backend's bucket does not exist.
@@ -51,20 +52,14 @@ func (e *BucketError) Error() string {
 }
 
 // noBucket is what Terraform says, and OpenTofu without the name.
-var noBucket = regexp.MustCompile(`S3 bucket (?:"([^"]+)" )?does not exist`)
+var noBucket = regexp.MustCompile(`S3 bucket (?:"[^"]+" )?does not exist`)
 
-// backendError turns the error of an init into a *MovedError if the state is kept in another place, or a *BucketError.
-func (w *Workspace) backendError(err error) error {
-	if err == nil {
-		return nil
-	}
+// backendError turns the error of an init at a location into a *MovedError if the state is kept in another place, or a
+// *BucketError.
+func (w *Workspace) backendError(at location, err error) error {
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	if m := noBucket.FindStringSubmatch(text); m != nil {
-		name := m[1]
-		if name == "" && w.Backend != nil {
-			name, _ = w.Backend.Arguments["bucket"].(string)
-		}
-		return &BucketError{cmp.Or(name, "BUCKET")}
+	if noBucket.MatchString(text) {
+		return &BucketError{cmp.Or(at.bucket, "BUCKET")}
 	}
 	if !strings.Contains(text, "migrat") {
 		return err
@@ -278,7 +273,7 @@ func (w *Workspace) located(kind string, arguments map[string]any) (location, er
 		return location{name: file, local: file}, nil
 	}
 	name := strings.Join(strings.Fields(strings.Join([]string{kind, text("bucket"), text("key"), text("address")}, " ")), " ")
-	return location{name: name, block: b}, nil
+	return location{name: name, bucket: text("bucket"), block: b}, nil
 }
 
 // peek reads the state of a location, nil if there is none, and what tells the location from others. It uses a folder of its
@@ -306,7 +301,7 @@ func (w *Workspace) peek(ctx context.Context, l location) (state []byte, h heade
 	}
 	err = w.runIn(ctx, dir, func(tf *tfexec.Terraform) error {
 		if err := tf.Init(ctx); err != nil {
-			return undecorated(w.backendError(err))
+			return undecorated(w.backendError(l, err))
 		}
 		state, h, err = w.pull(ctx, tf)
 		return err

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/seed-b96de936/troop/core/tooltest"
 )
 
 // teams is a module that needs a provider of a team, and one of ours if it is named.
@@ -27,12 +29,11 @@ const teams = `terraform {
 const ours = "troop.local/troop/lab"
 
 // TestProviderSources finds a team's provider in every way that Terraform has to give one without a registry, beside a
-// provider of ours and without; with OpenTofu, too, where it is in PATH.
+// provider of ours and without; with Terraform and with OpenTofu.
 func TestProviderSources(t *testing.T) {
+	tooltest.InPath(t, "tofu")
 	for _, program := range programs("") {
-		if _, err := Find(t.Context(), program); err == nil || program == "terraform" {
-			t.Run(program, func(t *testing.T) { providerSources(t, program) })
-		}
+		t.Run(program, func(t *testing.T) { providerSources(t, program) })
 	}
 }
 

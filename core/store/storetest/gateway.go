@@ -3,19 +3,16 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-b96de936/troop/core/store"
+	"github.com/seed-b96de936/troop/core/tooltest"
 )
 
 // The credentials of Gateway.
@@ -24,27 +21,6 @@ const (
 	SecretKey = "test-secret-key"
 	Region    = "eu-central-1"
 )
-
-// gateway is the path of a versitygw, a real S3 server. Its module is one of its own, beside this file: nothing of troop
-// depends on it.
-var gateway = sync.OnceValues(func() (string, error) {
-	_, here, _, _ := runtime.Caller(0)
-	dir := filepath.Dir(here)
-	if !filepath.IsAbs(dir) { // -trimpath: tests run in the folder of their package
-		out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/seed-b96de936/troop/core/store/storetest").Output()
-		if err != nil {
-			return "", fmt.Errorf("find storetest: %w", err)
-		}
-		dir = strings.TrimSpace(string(out))
-	}
-	cmd := exec.Command("go", "tool", "-n", "versitygw") // builds it once, into Go's cache
-	cmd.Dir = filepath.Join(dir, "testdata", "gateway")
-	out, err := cmd.Output()
-	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // of Output itself
-		err = fmt.Errorf("build versitygw: %w: %s", err, exit.Stderr)
-	}
-	return strings.TrimSpace(string(out)), err
-})
 
 // Server is a running S3 server with the bucket troop-test.
 type Server struct {
@@ -64,10 +40,7 @@ func Environ() map[string]string {
 // Gateway starts a real S3 server in a folder that is removed after the test. Environ has its credentials.
 func Gateway(t testing.TB) *Server {
 	t.Helper()
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := tooltest.Path(t, "versitygw")
 	s := &Server{Dir: t.TempDir()}
 	s.S3Options = store.S3Options{Bucket: "troop-test", Prefix: "shop", Region: Region, PathStyle: true}
 	if err := os.Mkdir(filepath.Join(s.Dir, s.Bucket), 0o755); err != nil {

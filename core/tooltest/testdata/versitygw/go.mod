@@ -1,4 +1,4 @@
-module gateway
+module versitygw
 
 go 1.26
 
