@@ -71,6 +71,41 @@ func TestPages(t *testing.T) {
 	})
 }
 
+// inLog folds the log that the browser shows, and searches it.
+func inLog(t *testing.T, ctx context.Context) {
+	t.Helper()
+	shown := func() (n int) {
+		t.Helper()
+		if err := chromedp.Run(ctx, chromedp.Evaluate(`[...document.querySelectorAll("#log > li")].filter((l) => l.checkVisibility()).length`, &n)); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := shown(); n < 400 {
+		t.Errorf("the log shows %d lines", n)
+	}
+	for _, step := range []struct {
+		what string
+		do   chromedp.Action
+		want int
+	}{
+		{"folded", chromedp.Click("#log button", chromedp.ByQuery), 2}, // what the engine says
+		{"searched, folded", chromedp.SendKeys("[data-search]", "step 39", chromedp.ByQuery), 11},
+		{"not searched any more", chromedp.Evaluate(`input.value = ""; search()`, nil), 2},
+		{"a link to a line", chromedp.Evaluate(`location.hash = "#L7"; new Promise((r) => setTimeout(r))`, nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }), 402},
+	} {
+		if err := chromedp.Run(ctx, step.do); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		n := 0
+		for end := time.Now().Add(time.Minute); n != step.want; n = shown() {
+			if time.Now().After(end) {
+				t.Fatalf("%s: the log shows %d lines, want %d", step.what, n, step.want)
+			}
+		}
+	}
+}
+
 // look opens pages at both widths.
 func look(t *testing.T, at string, p *person, name string, pages map[string]string) {
 	t.Helper()
@@ -105,6 +140,9 @@ func look(t *testing.T, at string, p *person, name string, pages map[string]stri
 					func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
 				chromedp.FullScreenshot(&png, 100)); err != nil {
 				t.Fatalf("%s: %v", path, err)
+			}
+			if page == "log" && width > 1000 {
+				inLog(t, ctx)
 			}
 			if wide > width {
 				t.Errorf("%s, %s is %d pixels wide in a window of %d", name, page, wide, width)

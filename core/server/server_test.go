@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
@@ -144,6 +147,36 @@ func TestSignIn(t *testing.T) {
 	p.post("/account/revoke", url.Values{"label": {"ci"}})
 	if r := program.get("/api/v1/pipelines"); r.status != http.StatusUnauthorized {
 		t.Errorf("a revoked token: %d", r.status)
+	}
+	// A session and a token end by themselves.
+	later := w.person("later", Owner)
+	r = later.post("/account/token", url.Values{"label": {"ci"}, "most": {"viewer"}, "days": {"1"}})
+	program.token, _, _ = strings.Cut(r.text[strings.Index(r.text, tokenPrefix):], "<")
+	if a, b := later.get("/people").status, program.get("/api/v1/pipelines").status; a != http.StatusOK || b != http.StatusOK {
+		t.Fatalf("before their end: %d, %d", a, b)
+	}
+	if err := w.db.Update(func(tx *bbolt.Tx) error {
+		past := time.Now().Add(-time.Second)
+		sessions, tokens := map[string]session{}, map[string]Token{}
+		err := each(tx, sessionsBucket, false, func(key []byte, v session) bool { sessions[string(key)] = v; return true })
+		err = cmp.Or(err, each(tx, tokensBucket, false, func(key []byte, v Token) bool { tokens[string(key)] = v; return true }))
+		for key, v := range sessions {
+			if v.Account != "later" {
+				continue
+			}
+			v.Ends = past
+			err = cmp.Or(err, put(tx, sessionsBucket, []byte(key), v))
+		}
+		for key, v := range tokens {
+			v.Ends = past
+			err = cmp.Or(err, put(tx, tokensBucket, []byte(key), v))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := later.get("/people").status, program.get("/api/v1/pipelines").status; a != http.StatusSeeOther || b != http.StatusUnauthorized {
+		t.Errorf("after their end: %d, %d", a, b)
 	}
 	// Nobody guesses: after a few tries all are refused, the right one too.
 	guess := w.nobody()

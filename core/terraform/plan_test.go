@@ -136,3 +136,23 @@ func TestFigures(t *testing.T) {
 		})
 	}
 }
+
+// A plan of which only the output "hosts" changes says which hosts come and go; so does one that destroys everything.
+func TestOnlyHostsChange(t *testing.T) {
+	for after, want := range map[string][]string{
+		`{"web-2": {"role": "production"}}`: {"- web-1 (production)", "+ web-2 (production)"},
+		"null":                              {"- web-1 (production)"},
+	} {
+		p := readShown(t, `{"format_version": "1.2", "output_changes": {"hosts": {"actions": ["update"], "before": {"web-1": {"role": "production"}}, "after": `+after+`}}}`)
+		if p.Empty() {
+			t.Fatalf("nothing to change: %+v", p)
+		}
+		p.Origin = origin
+		lines := strings.Join(reviewed(t, workspaceFor(t), p, core.Review{MaxDestroy: -1}).Lines(), "\n")
+		for _, line := range want {
+			if !strings.Contains(lines, line) {
+				t.Errorf("want %q in\n%s", line, lines)
+			}
+		}
+	}
+}

@@ -8,6 +8,7 @@ for (const at of document.querySelectorAll("[data-live]")) {
   source.addEventListener("lines", (e) => {
     const bottom = innerHeight + scrollY >= document.body.scrollHeight - 40;
     at.insertAdjacentHTML("beforeend", e.data);
+    foldable();
     search();
     if (bottom) scrollTo(0, document.body.scrollHeight);
   });
@@ -52,15 +53,43 @@ function replace(at, html) {
   for (const s of at.querySelectorAll("details > summary")) if (open.has(s.textContent)) s.parentElement.open = true;
 }
 
-// The search in a log hides the lines without the text.
+// A line that is not of a program begins a part of a log, which can be folded. A link to a line unfolds its part.
+function foldable() {
+  for (const head of document.querySelectorAll(".log > .engine:not(:has(button))")) {
+    const button = document.createElement("button");
+    button.className = "quiet";
+    button.addEventListener("click", () => fold(head, button.ariaExpanded === "true"));
+    head.insertBefore(button, head.lastElementChild);
+    fold(head, false);
+  }
+}
+
+function fold(head, folded) {
+  const button = head.querySelector("button");
+  button.textContent = folded ? "+" : "−";
+  button.ariaExpanded = String(!folded);
+  button.ariaLabel = folded ? "Show the lines of this part" : "Fold the lines of this part";
+  for (let line = head.nextElementSibling; line && !line.matches(".engine"); line = line.nextElementSibling) line.classList.toggle("folded", folded);
+}
+
+addEventListener("hashchange", () => {
+  let head = document.querySelector(":target.folded");
+  while (head && !head.matches(".engine")) head = head.previousElementSibling;
+  if (head) fold(head, false);
+});
+foldable();
+
+// The search in a log hides the lines without the text, and looks into what is folded.
 const input = document.querySelector("[data-search]");
 input?.addEventListener("input", search);
 
 function search() {
   if (!input) return;
   const text = input.value.toLowerCase();
+  const log = document.getElementById(input.dataset.search);
+  log.classList.toggle("searched", text !== "");
   let found = 0;
-  for (const line of document.getElementById(input.dataset.search).children) {
+  for (const line of log.children) {
     line.hidden = text !== "" && !line.lastElementChild.textContent.toLowerCase().includes(text);
     found += line.hidden ? 0 : 1;
   }
