@@ -87,7 +87,7 @@ func (c *checks) servers(ctx context.Context, hosts []core.Host) error {
 		return &preflight.Problem{Text: text, Remedy: remedy}
 	}
 	s := preflight.Servers{
-		Hosts: hosts, AppPort: e.appPort(), Runtime: nodeHere(ctx),
+		Hosts: hosts, AppPort: e.appPort(), Services: e.services(), Runtime: nodeHere(ctx),
 		Reach: func(ctx context.Context, h core.Host) error {
 			_, err := client.Run(ctx, h, "true", nil)
 			return problem(h, err)
@@ -103,7 +103,17 @@ func (c *checks) servers(ctx context.Context, hosts []core.Host) error {
 	return s.Check(ctx, c.before, c.take)
 }
 
-// appPort is the first port of the service: that of the variables, or of the roles.
+// services is how many services the pipeline has in the environment: each of its deploy stages is one.
+func (e *Environment) services() (n int) {
+	for _, s := range e.o.Pipeline.Stages {
+		if s.Type == "deploy" && (s.Environment == "" || s.Environment == e.conf.Name) {
+			n++
+		}
+	}
+	return n
+}
+
+// appPort is the first port of the services: that of the variables, or of the roles.
 func (e *Environment) appPort() int {
 	if a := e.conf.Ansible; a != nil {
 		if n, ok := core.Number(a.Variables["app_port"]); ok {

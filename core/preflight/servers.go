@@ -17,9 +17,10 @@ import (
 
 // Servers checks hosts that exist already: what they have, and what is in the way. It changes nothing on them.
 type Servers struct {
-	Hosts   []core.Host
-	AppPort int    // the first of the service's two ports
-	Runtime string // version of Node on the machine that builds; empty: unknown
+	Hosts    []core.Host
+	AppPort  int    // the first of the first service's four ports
+	Services int    // how many there are; 0 is 1
+	Runtime  string // version of Node on the machine that builds; empty: unknown
 	// Reach logs in to a host, and Root runs a command there as root. Both return a *Problem.
 	Reach func(ctx context.Context, h core.Host) error
 	Root  func(ctx context.Context, h core.Host, command string) ([]byte, error)
@@ -214,9 +215,13 @@ func (s Servers) need(h core.Host) map[string]string {
 	if h.Has("router") {
 		ports["80"], ports["443"], ports["6379"] = "HTTP", "HTTPS", "Redis"
 	}
-	for i, pool := range []string{"production", "canary"} {
-		if h.Has(pool) {
-			ports[strconv.Itoa(s.AppPort+2*i)], ports[strconv.Itoa(s.AppPort+2*i+1)] = "the service", "the service"
+	for n := range max(1, s.Services) {
+		for i, pool := range []string{"production", "canary"} {
+			for slot := range 2 {
+				if h.Has(pool) {
+					ports[strconv.Itoa(s.AppPort+4*n+2*i+slot)] = "a service"
+				}
+			}
 		}
 	}
 	return ports

@@ -61,6 +61,7 @@ func TestServers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		reach, root error
 		roles       []string
+		services    int
 		says        string   // empty: that all is well
 		edit        []string // pairs of old and new
 		want        []string
@@ -106,7 +107,11 @@ func TestServers(t *testing.T) {
 			"web-1 haproxy passed 2.4.24-0ubuntu0.22.04.1 will be installed",
 			"web-1 node passed 12.22.9~dfsg-1ubuntu3.6 will be installed; this machine builds with 20.1.0, another major version",
 		}},
-		"both pools":     {roles: []string{"router", "production", "canary"}, want: []string{"web-1 ports passed 3000, 3001, 3002, 3003, 443, 6379, 80 free"}},
+		"both pools": {roles: []string{"router", "production", "canary"}, want: []string{"web-1 ports passed 3000, 3001, 3002, 3003, 443, 6379, 80 free"}},
+		"two services": {
+			services: 2, edit: []string{"port 22", "port 3005 java other.service /\nport 22"},
+			want: []string{"web-1 ports failed in use: 3005 by java, needed for a service have it listen on another port, or end it: systemctl disable --now other.service"},
+		},
 		"a storage host": {roles: []string{"storage"}, want: []string{"web-1 ports passed none needed; others: 22 by sshd, 8080 by nginx"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +121,7 @@ func TestServers(t *testing.T) {
 			}
 			h.Complete()
 			s := preflight.Servers{
-				Hosts: []core.Host{h}, AppPort: 3000, Runtime: "v20.1.0",
+				Hosts: []core.Host{h}, AppPort: 3000, Services: tt.services, Runtime: "v20.1.0",
 				Reach: func(context.Context, core.Host) error { return tt.reach },
 				Root: func(context.Context, core.Host, string) ([]byte, error) {
 					text := strings.NewReplacer(append(tt.edit, "NOW", fmt.Sprint(float64(time.Now().UnixMilli())/1000))...).Replace(cmp.Or(tt.says, well))
