@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +24,15 @@ func (s *site) get(client *http.Client) (pool, release string, err error) {
 	return s.getPath(client, "/")
 }
 
+// getPath asks for a path, or for one of another host: "api.example.com/api".
 func (s *site) getPath(client *http.Client, path string) (pool, release string, err error) {
-	resp, err := client.Get(s.url + path)
+	host, rest, _ := strings.Cut(path, "/")
+	req, err := http.NewRequest(http.MethodGet, s.url+"/"+rest, nil)
+	if err != nil {
+		return "", "", err
+	}
+	req.Host = host
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", "", err
 	}

@@ -49,13 +49,18 @@ func (s *site) expectAt(t *testing.T, path, release string, off int) {
 	}
 }
 
-// TestTwoServices has two services on the same hosts and behind the same router: they are deployed at once and rolled back alone.
+// TestTwoServices has two services on the same hosts and behind the same router: they are deployed at once, and each is rolled back
+// alone. The second one has a path, and on one host a domain, too.
 func TestTwoServices(t *testing.T) {
 	t.Parallel()
 	for name, hosts := range map[string]map[string]string{"on three hosts": twoProduction, "on one": oneServer} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, hosts)
+			route, host := `path = "/api"`, ""
+			if name == "on one" {
+				route, host = route+"\ndomains = [\"api.example.com\"]", "api.example.com"
+			}
 			var agents sync.Once
 			s.fake.OnInstall = func([]sdk.HostName) error {
 				agents.Do(func() {
@@ -71,24 +76,29 @@ func TestTwoServices(t *testing.T) {
 			shop, api := s.loadOn("/api-docs"), (func() answers)(nil)
 			deployAPI := func(commit string) {
 				t.Helper()
-				if r := s.deployOf(t.Context(), "api", commit, routed(s.body(commit), `path = "/api"`)); r.Err != nil {
+				if r := s.deployOf(t.Context(), "api", commit, routed(s.body(commit), route)); r.Err != nil {
 					t.Fatalf("deploy api %s: %v\n%s", commit, r.Err, strings.Join(r.Logs, "\n"))
 				}
 			}
 			deployAPI(artifact2)
 			s.expectAt(t, "/", artifact1, 30)
-			s.expectAt(t, "/api", artifact2, 1)
-			s.expectAt(t, "/api/carts", artifact2, 1)
+			s.expectAt(t, host+"/api", artifact2, 1)
+			s.expectAt(t, host+"/api/carts", artifact2, 1)
 
-			api = s.loadOn("/api/carts")
+			api = s.loadOn(host + "/api/carts")
 			var both sync.WaitGroup
 			both.Go(func() { deployAPI(artifact1) })
 			s.mustDeploy(artifact2)
 			both.Wait()
 			s.expectAt(t, "/", artifact2, 30)
-			s.expectAt(t, "/api/carts", artifact1, 30)
-			r := sdktest.Call(t, stage(s.setting), routed(s.manifest, `path = "/api"`), "rollback", map[string]string{"yes": "true"}, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.api"}})
+			s.expectAt(t, host+"/api/carts", artifact1, 30)
+			r := sdktest.Call(t, stage(s.setting), routed(s.manifest, route), "rollback", map[string]string{"yes": "true"}, sdktest.Options{Fake: s.fake, Info: sdk.RunInfo{Stage: "deploy.api"}})
 			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			s.expectAt(t, "/", artifact2, 30)
+			s.expectAt(t, host+"/api", artifact2, 30)
+			if r := s.call("rollback", map[string]string{"yes": "true"}); r.Err != nil {
 				t.Fatal(r.Err)
 			}
 			for path, stop := range map[string]func() answers{"shop": shop, "api": api} {
@@ -96,12 +106,12 @@ func TestTwoServices(t *testing.T) {
 					t.Errorf("%s: %v, failed %q", path, a.release, a.failed)
 				}
 			}
-			s.expectAt(t, "/", artifact2, 1)
-			s.expectAt(t, "/api", artifact2, 1)
+			s.expectAt(t, "/", artifact1, 1)
+			s.expectAt(t, host+"/api", artifact2, 1)
 			if r := s.call("weights", map[string]string{"weights": "1:0"}); r.Err != nil {
 				t.Fatal(r.Err)
 			}
-			s.expectAt(t, "/api", artifact2, 1) // the weights of the other one
+			s.expectAt(t, host+"/api", artifact2, 1) // the weights of the other one
 			if got := s.desired().Seats; len(got) == 0 || s.desired().Service != "shop" {
 				t.Errorf("the record of the first service: %+v", s.desired())
 			}
