@@ -148,16 +148,17 @@ func (a *agent) largest(h limit.Hog) []sample.Member {
 // wellBelow is the share of the limit that a user may keep.
 const wellBelow = 0.75
 
-// program says what a process runs: its executable and arguments.
+// program says what a process runs: its executable and arguments. Those that have ended are one program: what they ran is not
+// known any more, and each by itself would be less than a program that has used little all the time.
 func (a *agent) program(id process.Ident) string {
 	dir := filepath.Join(a.at.proc, strconv.Itoa(id.PID))
 	exe, err := os.Readlink(filepath.Join(dir, "exe"))
 	if err != nil {
-		return id.String() // it has ended, or cannot be examined
+		return ""
 	}
 	args, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 	if err != nil {
-		return id.String()
+		return ""
 	}
 	return exe + "\x00" + string(args)
 }

@@ -264,10 +264,42 @@ func TestSwarmSpares(t *testing.T) {
 	}
 }
 
+// TestBystander has swarms whose processes are seen for a moment only, and a program of the same user that uses little: it
+// lives on.
+func TestBystander(t *testing.T) {
+	for name, script := range map[string]string{
+		"of a script":     "while :; do (sh -c '" + burn + burn + "' &); sleep 0.05; done",
+		"of no one known": "exec python3 -c '" + sessions + "' '" + burn + burn + "'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := swarm(t, hogUID, 1, "/bin/sh", little)
+			swarm(t, hogUID, 2, "/bin/sh", script)
+			hurry(t)
+			a, o := startDoctor(t, together, "production")
+			a.sampler = onlyUser{a.sampler, hogUID}
+			var left []process.Ident
+			for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(a.interval) {
+				if err := a.Tick(t.Context(), time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				if left = living(t, hogUID); len(left) <= 1 {
+					break
+				}
+			}
+			if len(left) != 1 || left[0].PID != other.Process.Pid {
+				t.Errorf("left %v; published %v", commands(left), o.kinds())
+			}
+		})
+	}
+}
+
+// little is a program that uses some per cent of a core.
+const little = "exec python3 -c 'import time\nwhile True:\n t = time.time() + 0.02\n while time.time() < t: pass\n time.sleep(0.2)'"
+
 // TestTrace has a swarm whose processes do not show who starts them, and another program of the user that uses more than that
 // one: it is not taken for it, and is not left stopped.
 func TestTrace(t *testing.T) {
-	other := swarm(t, hogUID, 1, "/bin/sh", "exec python3 -c 'import time\nwhile True:\n t = time.time() + 0.02\n while time.time() < t: pass\n time.sleep(0.1)'")
+	other := swarm(t, hogUID, 1, "/bin/sh", little)
 	source := swarm(t, hogUID, 2, "/bin/sh", one+"exec python3 -c '"+sessions+"' '"+burn+"'")
 	hurry(t)
 	c := together

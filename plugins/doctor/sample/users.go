@@ -292,8 +292,9 @@ func (l *Ledger) span() time.Duration { return l.window + l.now.Sub(l.turned) }
 
 // Members returns the processes that make a user's use exceed a limit, in per cent of one core, the greatest first: those
 // of the fewest programs without which the rest is well below the limit, and of programs that use nearly as much. program
-// says what a process runs; copies of one program count together. If processes that nobody waited for used more than
-// that, all that ran are suspect. There is none if those that used so much have ended. Processes in apart are left out, with what they used.
+// says what a process runs, empty if it has ended; copies of one program count together. If processes that have ended used
+// more than that, all that began in the window are suspect as well. There is none if those that used so much have ended.
+// Processes in apart are left out, with what they used.
 func (l *Ledger) Members(uid uint32, limit float64, apart func(process.Ident) bool, program func(process.Ident) string) []Member {
 	a := l.users[uid]
 	if a == nil {
@@ -303,6 +304,7 @@ func (l *Ledger) Members(uid uint32, limit float64, apart func(process.Ident) bo
 	var rest time.Duration
 	sums := map[string]time.Duration{}
 	programs := map[process.Ident]string{}
+	suspect := map[process.Ident]bool{}
 	for id, e := range l.procs {
 		part := e.part.late()
 		young := !e.born.IsZero() && l.now.Sub(e.born) < l.window
@@ -310,14 +312,15 @@ func (l *Ledger) Members(uid uint32, limit float64, apart func(process.Ident) bo
 			continue
 		}
 		all = append(all, Member{id, part})
+		suspect[id] = young
 		programs[id] = program(id)
 		sums[programs[id]] += part
 		rest += part
 	}
 	slices.SortFunc(all, func(a, b Member) int { return cmp.Or(cmp.Compare(b.CPU, a.CPU), cmp.Compare(a.PID, b.PID)) })
 	allowed := time.Duration(limit * wellBelow / 100 * float64(lateSlots*l.window/slots+l.now.Sub(l.turned)))
-	if a.unseen.late() > allowed {
-		return all
+	if a.unseen.late()+sums[""] <= allowed {
+		clear(suspect)
 	}
 	order := slices.SortedFunc(maps.Keys(sums), func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
 	chosen := map[string]bool{}
@@ -328,7 +331,7 @@ func (l *Ledger) Members(uid uint32, limit float64, apart func(process.Ident) bo
 		chosen[p] = true
 		rest -= sums[p]
 	}
-	return slices.DeleteFunc(all, func(m Member) bool { return !chosen[programs[m.Ident]] })
+	return slices.DeleteFunc(all, func(m Member) bool { return !chosen[programs[m.Ident]] && !suspect[m.Ident] })
 }
 
 // wellBelow is the share of the limit that may be left.

@@ -119,7 +119,7 @@ func TestLedgerSlice(t *testing.T) {
 }
 
 // TestMembers has a script with short-lived children, an editor in which somebody types, and a shell that sleeps: only the
-// script is named. When nobody waits for the children, all that ran are.
+// script is named.
 func TestMembers(t *testing.T) {
 	none := func(process.Ident) bool { return false }
 	l := NewLedger(10*time.Second, "", everybody)
@@ -136,6 +136,30 @@ func TestMembers(t *testing.T) {
 	}
 	if !l.Busy(process.Ident{PID: 11, Start: 11}, 40) || l.Busy(process.Ident{PID: 12, Start: 12}, 40) {
 		t.Error("want the script busy, and the editor not")
+	}
+}
+
+// TestMembersUnseen has processes that nobody saw or waited for, and that used too much: suspect is what began lately, and not
+// a program that was there before.
+func TestMembersUnseen(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "user-1001.slice"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := NewLedger(10*time.Second, dir, everybody)
+	for s := range 15 {
+		text := fmt.Sprintf("usage_usec %d\n", s*1_000_000)
+		if err := os.WriteFile(filepath.Join(dir, "user-1001.slice", "cpu.stat"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		procs := []Usage{bobs(10, 1, time.Duration(50*s)*ms, 0)}
+		if s == 14 {
+			procs = append(procs, bobs(20, 1, 10*ms, 0))
+		}
+		l.Add(procs, time.Unix(int64(1000+s), 0))
+	}
+	if got := l.Members(bob, 80, func(process.Ident) bool { return false }, process.Ident.String); len(got) != 1 || got[0].PID != 20 {
+		t.Errorf("members %v, want what began lately", got)
 	}
 }
 
