@@ -72,7 +72,7 @@ func TestPages(t *testing.T) {
 }
 
 // inLog folds the log that the browser shows, and searches it.
-func inLog(t *testing.T, ctx context.Context) {
+func inLog(ctx context.Context, t *testing.T) {
 	t.Helper()
 	shown := func() (n int) {
 		t.Helper()
@@ -142,7 +142,7 @@ func look(t *testing.T, at string, p *person, name string, pages map[string]stri
 				t.Fatalf("%s: %v", path, err)
 			}
 			if page == "log" && width > 1000 {
-				inLog(t, ctx)
+				inLog(ctx, t)
 			}
 			if wide > width {
 				t.Errorf("%s, %s is %d pixels wide in a window of %d", name, page, wide, width)

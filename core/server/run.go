@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 )
 
@@ -41,6 +42,8 @@ const (
 // serveFlags are the options of Run that are only about the connection.
 type serveFlags struct {
 	listen, cert, key, acme, email string
+
+	authority *acme.Client // nil: Let's Encrypt; tests have their own
 }
 
 // AddFlags adds the options as flags of a command.
@@ -111,7 +114,7 @@ func (f serveFlags) open(ctx context.Context, o *Options) (net.Listener, error) 
 	case f.acme != "":
 		m := autocert.Manager{
 			Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(f.acme), Email: f.email,
-			Cache: autocert.DirCache(filepath.Join(o.Data, "certificates")),
+			Cache: autocert.DirCache(filepath.Join(o.Data, "certificates")), Client: f.authority,
 		}
 		conf = m.TLSConfig()
 		conf.MinVersion = tls.VersionTLS12
