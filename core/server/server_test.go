@@ -357,6 +357,21 @@ func TestActs(t *testing.T) {
 	} else if r := p.get(r.header.Get("Location")); !strings.Contains(r.text, ">failed<") {
 		t.Errorf("its page: %s", r.text)
 	}
+	// Silences by the page and by the API.
+	silence := "--local --env=lab -- " + filepath.Join(w.repo, "pipeline.hcl") + " doctor.*"
+	p.post(at+"/alert", url.Values{"act": {"silence"}, "match": {"doctor.*"}, "for": {"8h"}, "reason": {"load test"}})
+	acts, err = w.acts(caller{Account: Account{Roles: map[string]Role{Everywhere: Viewer}}, most: Owner}, "shop", 0, 1)
+	if want := "alerts silence --for=8h --reason=load test " + silence; err != nil || acts[0].Output[0] != want {
+		t.Errorf("want %q: %+v, %v", want, acts, err)
+	}
+	for body, want := range map[string]string{
+		`{"act": "silence", "match": "doctor.*"}`:   "alerts silence --for=1h " + silence,
+		`{"act": "unsilence", "match": "doctor.*"}`: "alerts unsilence " + silence,
+	} {
+		if r := p.do(http.MethodPost, "/api/v1/pipelines/shop/environments/lab/alerts", strings.NewReader(body), nil); r.status != http.StatusOK || !strings.Contains(r.text, want) {
+			t.Errorf("%s: want %q: %d %s", body, want, r.status, r.text)
+		}
+	}
 	if r := p.post(at+"/flag", url.Values{"act": {"audit"}, "name": {"x"}}); r.status != http.StatusUnprocessableEntity {
 		t.Errorf("an act that is none: %d", r.status)
 	}
