@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math"
@@ -22,7 +23,9 @@ type scene struct {
 	errors             float64
 	moreErrors         float64 // of the canary
 	unanswered         bool    // the canary answers nothing
-	sigma              float64 // of the logarithm of times, around 20 ms; 0: a Pareto distribution without a variance
+	sigma              float64 // of the logarithm of times; 0: a Pareto distribution without a variance
+	middle             float64 // time in milliseconds, without the spread; 0: 20
+	tail               float64 // share of the answers of both that take ten times as long
 	factor             float64 // of the canary's times
 	slow               float64 // share of its answers that take 100 times as long
 	requests           int     // of the canary, at most
@@ -54,6 +57,12 @@ func scenes() []scene {
 	add("equal, 5 % errors, an hour of the guard", func(s *scene) { s.errors, s.most, s.requests, s.guard, s.effort = 0.05, 0.01/168, 36_000, true, 50 })
 	// Two hosts are never quite alike.
 	add("5 % more time, spread 1: within the limits", func(s *scene) { s.most, s.factor, s.perSecond, s.requests, s.effort = 0.03, 1.05, 300, 10_000, 10 })
+	// Which of two very different times a quantile is may be chance.
+	for _, tail := range []float64{0.01, 0.05, 0.5} {
+		add(fmt.Sprintf("10 %% more of 5 ms, %g %% of both ten times slower: within the limits", 100*tail), func(s *scene) {
+			s.most, s.middle, s.sigma, s.factor, s.tail = 0.03, 5, 0.1, 1.1, tail
+		})
+	}
 	worse := func(name string, change func(*scene)) {
 		add(name, func(s *scene) { s.least = 0.95; change(s) })
 	}
@@ -87,9 +96,12 @@ func (s scene) fixed() float64 {
 }
 
 func (s scene) time(r *rand.Rand, canary bool) time.Duration {
-	ms := 20 * math.Exp(s.sigma*r.NormFloat64())
+	ms := cmp.Or(s.middle, 20) * math.Exp(s.sigma*r.NormFloat64())
 	if s.sigma == 0 {
 		ms = 10 * math.Pow(1-r.Float64(), -1/1.2)
+	}
+	if s.tail > 0 && r.Float64() < s.tail {
+		ms *= 10
 	}
 	if canary {
 		ms *= s.factor

@@ -3,8 +3,10 @@
 processes stay up. HEALTH is JSON: path, host, status, timeout and grace, both in seconds; instead of a path, a command that ends with 0,
 or stays_up, the seconds in which the unit must not end. healthy.py --tasks UNIT… runs the units
 of tasks to their end, one after the other. If one fails, or a unit keeps dying, the first line says why, with the end of the release's own
-log; more of that log follows."""
+log; more of that log follows. healthy.py --back RELEASE SHA256 UNIT … starts a unit, if its slot still has a release, with each file as it was
+installed and with an environment of this hash, and waits in the same way; it ends with 3 if the slot has not."""
 import glob
+import hashlib
 import http.client
 import json
 import os
@@ -119,6 +121,31 @@ def run(tasks):
     return 0
 
 
+def whole(unit, release, environment):
+    """Whether a slot has a release, with each file as it was installed."""
+    service, slot = unit.removesuffix(".service").split("@")
+    home = f"/opt/{service}/slot-{slot}"
+    try:
+        with open(home + ".env", "rb") as file:
+            if hashlib.sha256(file.read()).hexdigest() != environment or os.readlink(home) != f"releases/{release}" or not os.path.exists(home + "/start"):
+                return False
+        return subprocess.run(["sha256sum", "--check", "--status", "--", f"{service}.sha256", f"{service}-{slot}.sha256"], check=False,
+                              cwd="/etc/troop/installed").returncode == 0
+    except OSError:
+        return False
+
+
+def back(release, environment, *judged):
+    """Starts what a slot still has."""
+    unit = judged[0]
+    if not whole(unit, release, environment):
+        return 3
+    failed = subprocess.run(["systemctl", "start", unit], check=False, stderr=subprocess.DEVNULL).returncode
+    failed = say(unit, time.time() - 30, "the release cannot be started") if failed else main(*judged)
+    subprocess.run(["systemctl", "--quiet", *(["disable", "--now"] if failed else ["enable"]), unit], check=not failed)
+    return failed
+
+
 def stay(units, began, seconds=2):
     """Watches processes, which have just started."""
     ends = time.monotonic() + seconds
@@ -160,4 +187,6 @@ def main(unit, port, address, health, *processes):
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[2:]) if sys.argv[1] == "--tasks" else main(*sys.argv[1:]))
+    modes = {"--tasks": lambda *units: run(units), "--back": back}
+    mode, arguments = modes.get(sys.argv[1]), sys.argv[2:]
+    sys.exit(mode(*arguments) if mode else main(*sys.argv[1:]))
