@@ -1,6 +1,8 @@
 package playbooks_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net"
@@ -127,6 +129,61 @@ func TestTasks(t *testing.T) {
 	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
 	if want := "daemon-reload\nstart shop-one@a.service\nstart shop-two@a.service\n"; err != nil || string(ran) != want {
 		t.Errorf("ran %q, %v; want %q", ran, err, want)
+	}
+}
+
+// TestBack holds when a slot is started again as it is: only with the same release, each file as it was installed, and the same
+// environment. A release that does not stay up is stopped again.
+func TestBack(t *testing.T) {
+	t.Parallel()
+	const same = "PORT=3000\n"
+	for name, tt := range map[string]struct {
+		change, restarts string
+		code             int
+		ran              string
+	}{
+		"whole":             {code: 0, ran: "start shop@a.service\n--quiet enable shop@a.service\n"},
+		"another release":   {change: "ln -sfn releases/2 opt/shop/slot-a", code: 3},
+		"no release":        {change: "rm opt/shop/slot-a", code: 3},
+		"half a release":    {change: "rm opt/shop/releases/1/start", code: 3},
+		"a changed file":    {change: "echo exit >>opt/shop/releases/1/start", code: 3},
+		"a changed unit":    {change: "echo x >>unit", code: 3},
+		"other environment": {change: "echo PORT=3001 >opt/shop/slot-a.env", code: 3},
+		"no list":           {change: "rm installed/shop-a.sha256", code: 3},
+		"it dies":           {restarts: "1", code: 1, ran: "start shop@a.service\n--quiet disable --now shop@a.service\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			sh := func(script string) {
+				t.Helper()
+				c := exec.CommandContext(t.Context(), "sh", "-ec", script)
+				c.Dir = dir
+				if out, err := c.CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+			}
+			restarts := tt.restarts
+			if restarts == "" {
+				restarts = "0"
+			}
+			sh("mkdir -p bin opt/shop/releases/1 opt/shop/releases/2 installed; echo run >opt/shop/releases/1/start; echo run >opt/shop/releases/2/start; echo unit >unit; : >ran" +
+				"; ln -s releases/1 opt/shop/slot-a; printf '" + same + "' >opt/shop/slot-a.env" +
+				"; sha256sum $PWD/unit >installed/shop.sha256; sha256sum $PWD/opt/shop/slot-a/start $PWD/opt/shop/slot-a.env >installed/shop-a.sha256" +
+				"; printf '#!/bin/sh\ncase $1 in show) echo " + restarts + ";; *) echo $* >>" + dir + "/ran;; esac\n' >bin/systemctl; printf '#!/bin/sh\n' >bin/journalctl; chmod +x bin/*")
+			sh(tt.change)
+			const script = "import sys; sys.path.insert(0, 'roles/release/files'); sys.dont_write_bytecode = True; import healthy; " +
+				"healthy.OPT, healthy.INSTALLED = sys.argv[1] + '/opt', sys.argv[1] + '/installed'; sys.exit(healthy.back('1', *sys.argv[2:]))"
+			c := exec.CommandContext(t.Context(), "python3", "-c", script, dir, fmt.Sprintf("%x", sha256.Sum256([]byte(same))), "shop@a.service", "3000", "127.0.0.1", `{"stays_up": 0.3}`)
+			c.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"))
+			out, err := c.CombinedOutput()
+			if code := c.ProcessState.ExitCode(); code != tt.code {
+				t.Errorf("exit status %d, %v, want %d\n%s", code, err, tt.code, out)
+			}
+			if ran, err := os.ReadFile(filepath.Join(dir, "ran")); err != nil || string(ran) != tt.ran {
+				t.Errorf("ran %q, %v; want %q", ran, err, tt.ran)
+			}
+		})
 	}
 }
 

@@ -60,7 +60,7 @@ func scenes() []scene {
 	// Which of two very different times a quantile is may be chance.
 	for _, tail := range []float64{0.01, 0.05, 0.5} {
 		add(fmt.Sprintf("10 %% more of 5 ms, %g %% of both ten times slower: within the limits", 100*tail), func(s *scene) {
-			s.most, s.middle, s.sigma, s.factor, s.tail = 0.03, 5, 0.1, 1.1, tail
+			s.most, s.middle, s.sigma, s.factor, s.tail = 0.05, 5, 0.1, 1.1, tail
 		})
 	}
 	worse := func(name string, change func(*scene)) {

@@ -342,7 +342,7 @@ func (l Limits) allowed(production time.Duration) time.Duration {
 // in 45 % of pairs, since all are to be beyond a limit that is itself uncertain. docs/canary.md shows what that does.
 func (l Limits) beyond(q float64, production, canary *traffic.Histogram) bool {
 	const (
-		far    = 3  // standard errors of a rank
+		far    = 4  // standard errors of a rank
 		fewest = 15 // answers above the quantile
 		around = 3  // times as many answers as are above the quantile
 		ranks  = 40 // of each pool that are compared

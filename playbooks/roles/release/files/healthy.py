@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+OPT, INSTALLED = "/opt", "/etc/troop/installed"  # the services, and the lists of what is installed
+
 # What releases write when the unit's sandbox is in their way, and what to do.
 REMEDIES = [
     (r"(?m)^(?=.*(?:EROFS|[Rr]ead-only file system))(?:.*?/(?:slot-[a-d]|releases/[^/\n]+)/app/([\w.-]+))?", lambda m: (
@@ -48,7 +50,7 @@ def ask(address, port, health):
 
 def command(service, slot, health):
     """None when the command says that the release is healthy, else what it said."""
-    ended = subprocess.run([f"/opt/{service}/exec", slot, "timeout", str(health["timeout"]), *health["command"]], check=False, stdin=subprocess.DEVNULL,
+    ended = subprocess.run([f"{OPT}/{service}/exec", slot, "timeout", str(health["timeout"]), *health["command"]], check=False, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if ended.returncode == 0:
         return None
@@ -124,13 +126,13 @@ def run(tasks):
 def whole(unit, release, environment):
     """Whether a slot has a release, with each file as it was installed."""
     service, slot = unit.removesuffix(".service").split("@")
-    home = f"/opt/{service}/slot-{slot}"
+    home = f"{OPT}/{service}/slot-{slot}"
     try:
         with open(home + ".env", "rb") as file:
             if hashlib.sha256(file.read()).hexdigest() != environment or os.readlink(home) != f"releases/{release}" or not os.path.exists(home + "/start"):
                 return False
         return subprocess.run(["sha256sum", "--check", "--status", "--", f"{service}.sha256", f"{service}-{slot}.sha256"], check=False,
-                              cwd="/etc/troop/installed").returncode == 0
+                              cwd=INSTALLED).returncode == 0
     except OSError:
         return False
 
