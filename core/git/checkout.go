@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,6 +43,23 @@ func (r *Repository) Checkout(ctx context.Context, commit, dir string) (workspac
 		}
 	}
 	return workspace, nil
+}
+
+// mostFile is the size up to which File reads a file, in bytes.
+const mostFile = 1 << 20
+
+// File is the content of a file of a commit, which is named as in the folder that the repository was opened with.
+func (r *Repository) File(ctx context.Context, commit, name string) ([]byte, error) {
+	object := commit + ":" + path.Join(filepath.ToSlash(r.Path), name)
+	size, err := r.git(ctx, "cat-file", "-s", object)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(size)); err != nil || n > mostFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, mostFile)
+	}
+	out, err := r.git(ctx, "cat-file", "blob", object)
+	return []byte(out), err
 }
 
 // checkout is a work tree that is being filled.

@@ -105,6 +105,7 @@ func (s *Server) followRun(ctx context.Context, v *served, id core.RunID, f *fee
 	}
 	var mu sync.Mutex // of view, which the events change and the clock draws
 	view := newRunView(v.Name, p.Pipeline, r)
+	view.source = v.source(ctx, p, r.Commit)
 	draw := func() error {
 		mu.Lock()
 		defer mu.Unlock()

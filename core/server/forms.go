@@ -182,6 +182,12 @@ func (s *Server) postAlert(w http.ResponseWriter, r *http.Request) error {
 	return done(w, r, a, s.environmentPath(r), err)
 }
 
+// postDrift compares the hosts with what the environment wants.
+func (s *Server) postDrift(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.do(r.Context(), s.of(r), r.PathValue("environment"), "", []string{"drift"}, nil)
+	return done(w, r, a, "", err)
+}
+
 func (s *Server) postAction(w http.ResponseWriter, r *http.Request) error {
 	f, err := form(w, r)
 	if err != nil {

@@ -146,6 +146,9 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view, err := v.view(ctx, id)
+	if err == nil {
+		view.source = v.source(ctx, p, view.Run.Commit)
+	}
 	job, queued, jobErr := s.job(id)
 	if queued && unrecorded(err) {
 		view = newRunView(v.Name, p.Pipeline, core.Run{

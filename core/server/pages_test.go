@@ -36,7 +36,7 @@ func TestPages(t *testing.T) {
 		w := newWorld(t, false, func(o *Options) { o.Queue = redis.URL() })
 		w.free()
 		look(t, w.url, w.person("ops", Owner), "empty", map[string]string{
-			"home": "/", "pipeline": "/p/shop", "environment": "/p/shop/environments/lab", "plan": "/p/shop/environments/lab/plan",
+			"home": "/", "pipeline": "/p/shop", "trend": "/p/shop/trend", "environment": "/p/shop/environments/lab", "plan": "/p/shop/environments/lab/plan",
 			"queue": "/queue", "audit": "/audit", "people": "/people", "account": "/account", "missing": "/p/shop/runs/nothing",
 		})
 		look(t, w.url, nil, "empty", map[string]string{"sign-in": "/sign-in"})
@@ -65,7 +65,7 @@ func TestPages(t *testing.T) {
 		t.Cleanup(at.Close)
 		look(t, at.URL, p, "full", map[string]string{
 			"home": "/", "pipeline": "/p/shop", "environment": "/p/shop/environments/given", "queue": "/queue", "audit": "/audit", "people": "/people", "account": "/account",
-			"run": "/p/shop/runs/" + run, "log": "/p/shop/runs/" + run + "/log/build.app", "compare": "/p/shop/runs/" + run + "/compare/" + before,
+			"run": "/p/shop/runs/" + run, "trend": "/p/shop/trend", "log": "/p/shop/runs/" + run + "/log/build.app", "compare": "/p/shop/runs/" + run + "/compare/" + before,
 		})
 		w.free()
 	})
@@ -188,6 +188,11 @@ func (w *world) muchHappened(t *testing.T) (newest, before string) {
 			r.Status, r.Reason = core.Failed, "deploy.shop: the canary serves 3.2 % errors, more than 1 %, over 400 requests: /checkout answers 500 in release 8c1f2d3 and not in production"
 		}
 		put(r)
+		for j, name := range []string{"coverage of js", "tests", "failed tests", "a figure with a name that a plugin of somebody else has chosen"} {
+			if err := files.Append(t.Context(), core.Complete(core.Event{Run: r.ID, Environment: r.Environment, Source: "build.app", Kind: core.KindMetric, Summary: name, Data: map[string]any{"name": name, "value": 70 + float64(i*i%11)*1.7*float64(j), "unit": "%", "limit": 65.0}})); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	say := func(source, kind, summary string, data map[string]any) {
 		t.Helper()
@@ -201,6 +206,7 @@ func (w *world) muchHappened(t *testing.T) (newest, before string) {
 	}
 	say("build.app", core.KindStagePassed, "passed", map[string]any{"seconds": 61.5})
 	say("test.unit", core.KindStageStarted, "started", nil)
+	say("test.unit", core.KindFinding, "the branch is called master here, and this rule was made for another one", map[string]any{"path": "pipeline.hcl", "line": 10, "column": 3, "severity": "warning", "rule": "branches"})
 	for i := range 12 {
 		say("test.unit", core.KindFinding, "want 3, got 4", map[string]any{"path": "src/orders/a/folder/with/a/name/that/is/long/rounding_test.js", "line": 10 + i, "column": 3, "severity": "error", "rule": "assert"})
 	}

@@ -37,6 +37,7 @@ func (s *Server) routes() []route {
 	list := []route{
 		own("/{$}", s.homePage),
 		get("/p/{pipeline}", Viewer, s.pipelinePage),
+		get("/p/{pipeline}/trend", Viewer, s.trendPage),
 		get(run, Viewer, s.runPage),
 		get(run+"/live", Viewer, s.runLive),
 		get(run+"/log/{source}", Viewer, s.logPage),
@@ -57,6 +58,7 @@ func (s *Server) routes() []route {
 		post(env+"/approve", Approver, s.postApprove),
 		post(env+"/flag", Operator, s.postFlag),
 		post(env+"/alert", Operator, s.postAlert),
+		post(env+"/drift", Operator, s.postDrift),
 		post(env+"/action/{type}/{action}", Operator, s.postAction),
 		{Method: http.MethodPost, Path: "/account/token", Role: Viewer, Own: true, handle: s.postToken},
 		{Method: http.MethodPost, Path: "/account/revoke", Role: Viewer, Own: true, handle: s.postRevoke},

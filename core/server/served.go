@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -218,6 +219,29 @@ func (v *served) commit(ctx context.Context, o *core.RunOptions) (file string, e
 		err = userError("commit %.9s has no pipeline.hcl", o.Commit)
 	}
 	return file, err
+}
+
+// source reads files of a commit, as lines.
+func (v *served) source(ctx context.Context, p *project.Project, commit string) func(path string) []string {
+	path := v.mirror
+	if path == "" {
+		path = p.Source.Path
+	}
+	repo, err := git.Open(ctx, path)
+	if err != nil {
+		return nil
+	}
+	return func(path string) []string {
+		data, err := repo.File(ctx, commit, path)
+		if err != nil || bytes.IndexByte(data, 0) >= 0 {
+			return nil // the run made the file, or it is no text
+		}
+		text := string(data)
+		if v.options.Mask != nil {
+			text = v.options.Mask.String(text)
+		}
+		return strings.Split(text, "\n")
+	}
 }
 
 // stageTypes lists the types of the pipeline's stages.

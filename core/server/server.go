@@ -118,6 +118,7 @@ type Server struct {
 	feeds   map[core.RunID]*feed
 	looks   singleflight.Group
 	lately  sync.Map // what an action said, by pipeline, environment and action
+	trends  sync.Map // what the parts of a run that has ended took and measured, by run
 	onceMu  sync.Mutex
 	goingMu sync.Mutex
 	going   map[uint64]*going

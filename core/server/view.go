@@ -24,6 +24,9 @@ type runView struct {
 	drawn   *core.Pipeline // those stages of the present manifest that the run has
 	bySrc   map[string]*part
 	visible bool // something changed since the parts were drawn
+
+	source func(path string) []string // lines of a file of the commit; nil: they are not quoted
+	files  map[string][]string        // what source has returned
 }
 
 // part is a stage of a run, or what prepared an environment for it.
@@ -49,8 +52,19 @@ func (p *part) ID() string { return strings.NewReplacer(".", "-", " ", "-").Repl
 
 // finding is a mistake in a place.
 type finding struct {
-	Text  string
-	Error bool
+	Text   string
+	Error  bool
+	Quoted []quoted // the source around it, when the commit has it
+
+	path string
+	line int
+}
+
+// quoted is a line of a source file.
+type quoted struct {
+	Number int
+	Text   string
+	At     bool // the finding is there
 }
 
 // figure is a metric with all the values that it has had.
@@ -61,12 +75,18 @@ type figure struct {
 	Values             []float64
 }
 
+// Least and Most are the bounds of the figure's values.
+func (f *figure) Least() float64 { return slices.Min(f.Values) }
+
+// Most is the largest of the figure's values.
+func (f *figure) Most() float64 { return slices.Max(f.Values) }
+
 // Several reports whether the figure has had values enough for a line.
 func (f *figure) Several() bool { return len(f.Values) > 1 }
 
 // newRunView begins with the record of a run.
 func newRunView(pipeline string, p *core.Pipeline, r core.Run) *runView {
-	v := &runView{Pipeline: pipeline, Run: r, bySrc: map[string]*part{}, needs: map[core.StageID][]core.StageID{}, visible: true}
+	v := &runView{Pipeline: pipeline, Run: r, bySrc: map[string]*part{}, needs: map[core.StageID][]core.StageID{}, files: map[string][]string{}, visible: true}
 	drawn := core.Pipeline{Name: pipeline}
 	for _, s := range r.Stages {
 		x := v.part(string(s.ID))
@@ -146,7 +166,8 @@ func (v *runView) take(e core.Event) {
 		p.Findings, p.Figures, p.Tables = nil, nil, nil // they were the failed attempt's
 		p.Last = e.Summary
 	case core.KindFinding:
-		p.Findings = append(p.Findings, finding{Text: ui.Sentence(e), Error: text(e.Data["severity"]) == "error"})
+		line, _ := core.Number(e.Data["line"])
+		p.Findings = append(p.Findings, finding{Text: ui.Sentence(e), Error: text(e.Data["severity"]) == "error", path: text(e.Data["path"]), line: int(line)})
 	case core.KindMetric:
 		p.measure(e)
 	case core.KindTable:
@@ -209,9 +230,40 @@ func (v *runView) Graph() template.HTML {
 	}))
 }
 
-// settle completes what follows from the parts together: what each pending one waits for.
+const (
+	around    = 2   // lines before and after that of a finding
+	mostFiles = 30  // that a run's page quotes
+	mostWide  = 240 // bytes of a quoted line
+)
+
+// quote puts the lines of the commit beside a finding.
+func (v *runView) quote(f *finding) {
+	if v.source == nil || f.Quoted != nil || f.path == "" || f.line < 1 {
+		return
+	}
+	lines, ok := v.files[f.path]
+	if !ok && len(v.files) < mostFiles {
+		lines = v.source(f.path)
+		v.files[f.path] = lines
+	}
+	if f.line > len(lines) {
+		return
+	}
+	for n := max(1, f.line-around); n <= min(len(lines), f.line+around); n++ {
+		text := lines[n-1]
+		if len(text) > mostWide {
+			text = strings.ToValidUTF8(text[:mostWide], "") + "…"
+		}
+		f.Quoted = append(f.Quoted, quoted{n, text, n == f.line})
+	}
+}
+
+// settle completes what follows from the parts together: what each pending one waits for, and the source of findings.
 func (v *runView) settle() {
 	for _, p := range v.Parts {
+		for i := range p.Findings {
+			v.quote(&p.Findings[i])
+		}
 		p.Waits = ""
 		if p.Status != core.Pending || !v.Run.Ended.IsZero() {
 			continue

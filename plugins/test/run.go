@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,9 +225,25 @@ func (s *suite) count(cases []results.Case) (failed []results.Case, ran int) {
 	s.job.Metric(sdk.Metric{Name: "tests", Value: float64(ran)})
 	none := 0.0
 	s.job.Metric(sdk.Metric{Name: "failed tests", Value: float64(total.failed), Limit: &none})
+	s.slowest(cases)
 	s.job.Output("tests", ran)
 	s.job.Output("failures", total.failed)
 	return failed, ran
+}
+
+// slowest reports the tests that took longest, if the report says how long.
+func (s *suite) slowest(cases []results.Case) {
+	list := slices.Clone(cases)
+	slices.SortStableFunc(list, func(a, b results.Case) int { return cmp.Compare(b.Took, a.Took) })
+	var names []string
+	for _, k := range list[:min(3, len(list))] {
+		if k.Took > 0 {
+			names = append(names, fmt.Sprintf("%s (%.3g s)", k.Name, k.Took.Seconds()))
+		}
+	}
+	if len(names) > 0 {
+		s.job.Metric(sdk.Metric{Name: "slowest test", Value: list[0].Took.Seconds(), Unit: "s", Detail: strings.Join(names, ", ")})
+	}
 }
 
 // report names each failed test, and makes the verdict of the first.

@@ -17,6 +17,7 @@ type goEvent struct {
 	ImportPath  string // of the build actions
 	Test        string
 	Output      string
+	Elapsed     float64 // seconds
 	FailedBuild string
 }
 
@@ -34,6 +35,7 @@ var (
 type goTest struct {
 	pkg, name string
 	status    string // the action that ended it; empty: none has
+	took      float64
 	parent    *goTest
 	holds     bool // subtests, which count in its place
 	broke     bool // one of them failed
@@ -113,7 +115,7 @@ func (r *goReader) event(e goEvent) {
 	case "output":
 		t.out = append(t.out, strings.TrimSuffix(e.Output, "\n"))
 	case "pass", "fail", "skip", "bench":
-		t.status = e.Action
+		t.status, t.took = e.Action, e.Elapsed
 		if e.FailedBuild != "" {
 			r.failed[e.Package] = e.FailedBuild
 		}
@@ -159,7 +161,7 @@ func (r *goReader) test(e goEvent) *goTest {
 func (r *goReader) cases() []Case {
 	var list []Case
 	for _, t := range r.tests {
-		c := Case{Name: t.name, Package: t.pkg}
+		c := Case{Name: t.name, Package: t.pkg, Took: took(t.took)}
 		unfinished := t.status == "" && r.packages[t.pkg].status != "pass"
 		switch {
 		case unfinished && !t.holds:

@@ -20,6 +20,7 @@ type jestFile struct {
 	Message string `json:"message"`
 	Tests   []struct {
 		FullName string   `json:"fullName"`
+		Duration float64  `json:"duration"` // milliseconds
 		Status   string   `json:"status"`
 		Messages []string `json:"failureMessages"`
 		Location *struct {
@@ -61,7 +62,7 @@ func parseJest(data []byte) ([]Case, error) {
 func (f *jestFile) cases(list []Case) []Case {
 	failed := false
 	for _, t := range f.Tests {
-		c := Case{Name: t.FullName, File: f.Name}
+		c := Case{Name: t.FullName, File: f.Name, Took: took(t.Duration / 1000)}
 		switch t.Status {
 		case "passed":
 		case "failed":

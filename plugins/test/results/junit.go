@@ -17,6 +17,7 @@ type junitCase struct {
 	ClassName string       `xml:"classname,attr"`
 	File      string       `xml:"file,attr"`
 	Line      string       `xml:"line,attr"`
+	Time      string       `xml:"time,attr"`
 	Status    string       `xml:"status,attr"`
 	Result    string       `xml:"result,attr"`
 	Failures  []junitFault `xml:"failure"`
@@ -158,6 +159,9 @@ func (r *junitReader) add(c junitCase) {
 	s := r.suite()
 	out := Case{Name: strings.TrimSpace(c.ClassName + " " + c.Name), File: cmp.Or(c.File, s.file)}
 	out.Line, _ = strconv.Atoi(c.Line)
+	if sec, err := strconv.ParseFloat(strings.ReplaceAll(c.Time, ",", ""), 64); err == nil { // some write 1,234.5
+		out.Took = took(sec)
+	}
 	said := []string{strings.ToLower(c.Status), strings.ToLower(c.Result)}
 	says := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(said, w) })

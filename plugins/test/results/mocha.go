@@ -18,8 +18,9 @@ type mochaReport struct {
 }
 
 type mochaTest struct {
-	FullTitle string `json:"fullTitle"`
-	File      string `json:"file"`
+	FullTitle string  `json:"fullTitle"`
+	File      string  `json:"file"`
+	Duration  float64 `json:"duration"` // milliseconds
 	Err       struct {
 		Message string `json:"message"`
 		Stack   string `json:"stack"`
@@ -60,7 +61,7 @@ func (r *mochaReport) cases(list []Case) []Case {
 	}{{Passed, *r.Passes}, {Failed, *r.Failures}, {Skipped, r.Pending}} {
 		for _, t := range group.tests {
 			list = append(list, Case{
-				Name: t.FullTitle, File: t.File, Status: group.status,
+				Name: t.FullTitle, File: t.File, Status: group.status, Took: took(t.Duration / 1000),
 				Message: oneLine(t.Err.Message), Trace: t.Err.Stack,
 			})
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/seed-b96de936/troop/plugins/test/document"
 )
@@ -29,13 +30,22 @@ type Case struct {
 	File    string // as reported; empty: unknown
 	Line    int    // as reported; 0: unknown
 	Status  Status
-	Message string // why it failed, without the trace
-	Trace   string // what the runner printed about a failure
-	Count   int    // how many tests the case stands for; 0 is 1. A suite may count failures without naming a test
+	Message string        // why it failed, without the trace
+	Trace   string        // what the runner printed about a failure
+	Took    time.Duration // 0: the report does not say
+	Count   int           // how many tests the case stands for; 0 is 1. A suite may count failures without naming a test
 }
 
 // Tests is how many tests the case stands for.
 func (c Case) Tests() int { return max(c.Count, 1) }
+
+// took is a time that a report gives in seconds; 0 when it makes no sense.
+func took(seconds float64) time.Duration {
+	if !(seconds > 0 && seconds < 1e6) {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
 
 // ErrUnknown is the error for content of no known format.
 var ErrUnknown = errors.New("neither JUnit XML, TAP, Mocha JSON, Jest JSON nor go test -json")

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-b96de936/troop/plugins/test/document"
 )
@@ -291,5 +293,27 @@ func TestNoColourCodes(t *testing.T) {
 	cases, err := Parse(data)
 	if err != nil || len(cases) != 2 || cases[1].Trace != "expected 2" {
 		t.Errorf("got %+v, %v", cases, err)
+	}
+}
+
+// TestTook reads how long tests took in each format that says it.
+func TestTook(t *testing.T) {
+	for name, text := range map[string]string{
+		"junit":           `<testsuite><testcase name="a" time="1.5"/><testcase name="b" time="1,200.25"/><testcase name="c" time="NaN"/><testcase name="d"/></testsuite>`,
+		"mocha":           `{"stats": {}, "passes": [{"fullTitle": "a", "duration": 1500}, {"fullTitle": "b", "duration": 1200250}, {"fullTitle": "c", "duration": -1}, {"fullTitle": "d"}], "failures": []}`,
+		"jest":            `{"numTotalTestSuites": 1, "testResults": [{"assertionResults": [{"fullName": "a", "status": "passed", "duration": 1500}, {"fullName": "b", "status": "passed", "duration": 1200250}, {"fullName": "c", "status": "passed", "duration": null}, {"fullName": "d", "status": "passed"}]}]}`,
+		"go test, events": `{"Action":"run","Package":"p","Test":"TestA"}` + "\n" + `{"Action":"pass","Package":"p","Test":"TestA","Elapsed":1.5}` + "\n" + `{"Action":"pass","Package":"p","Test":"TestB","Elapsed":1200.25}` + "\n" + `{"Action":"pass","Package":"p","Test":"TestC","Elapsed":0}` + "\n" + `{"Action":"pass","Package":"p","Test":"TestD"}` + "\n" + `{"Action":"pass","Package":"p","Elapsed":1300}`,
+	} {
+		cases, err := Parse(strings.NewReader(text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got []time.Duration
+		for _, c := range cases {
+			got = append(got, c.Took)
+		}
+		if want := []time.Duration{1500 * time.Millisecond, 1200250 * time.Millisecond, 0, 0}; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
 	}
 }
