@@ -103,6 +103,7 @@ type RunOptions struct {
 	// run.
 	Environment string  `json:"environment,omitempty"`
 	Until       StageID `json:"until,omitempty"`
+	From        StageID `json:"from,omitempty"`  // a stage or a stage type that runs, with what needs it, also when its result could be reused
 	Force       bool    `json:"force,omitempty"` // also runs stages whose result could be reused
 }
 

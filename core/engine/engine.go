@@ -54,6 +54,9 @@ func (e *Engine) Run(ctx context.Context, p *core.Pipeline, o core.RunOptions) (
 	if err != nil {
 		return core.Run{}, err
 	}
+	if _, err := g.upTo(o.From); err != nil {
+		return core.Run{}, err
+	}
 	if o.Environment != "" {
 		if _, err := p.Environment(o.Environment); err != nil {
 			return core.Run{}, err

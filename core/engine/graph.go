@@ -105,7 +105,7 @@ func (g *graph) upTo(until core.StageID) ([]bool, error) {
 	}
 	found := false
 	for i, s := range g.stages {
-		if s.ID() == until || s.Type == string(until) {
+		if is(s, until) {
 			mark(i)
 			found = true
 		}
@@ -115,6 +115,9 @@ func (g *graph) upTo(until core.StageID) ([]bool, error) {
 	}
 	return wanted, nil
 }
+
+// is reports whether a name is that of a stage, or of its type.
+func is(s core.Stage, name core.StageID) bool { return s.ID() == name || s.Type == string(name) }
 
 func (g *graph) suggest(name string) string {
 	var names []string

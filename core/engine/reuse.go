@@ -46,7 +46,7 @@ func (x *execution) reuse(ctx context.Context) {
 			x.procs.give(s.Type, plugin)
 		}
 		first := slices.ContainsFunc(x.graph.needs[i], func(n int) bool { return x.states[n].known == nil })
-		if !descriptions[s.Type].Cacheable || first {
+		if !descriptions[s.Type].Cacheable || first || is(s, x.options.From) {
 			continue
 		}
 		scope, err := s.Scope(x.environment(s), outputs)

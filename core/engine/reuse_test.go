@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -113,5 +114,26 @@ func TestSecretsAreNotReused(t *testing.T) {
 		if r := w.run(t.Context()); ran["build.app"] != 2 || r.Stages[0].Inputs != "" {
 			t.Errorf("%s: built %d times, inputs %q", name, ran["build.app"], r.Stages[0].Inputs)
 		}
+	}
+}
+
+// TestFrom runs a stage, or those of a type, again: what needs them runs too, and what does not stays as it was.
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	w, _ := cached(t)
+	w.run(t.Context())
+	for from, want := range map[core.StageID]string{
+		"":            "build.app skipped, test.unit skipped, lint.all skipped, deploy.shop passed",
+		"lint.all":    "build.app passed, test.unit skipped, lint.all passed, deploy.shop passed", // the build brings back the workspace
+		"test":        "build.app passed, test.unit passed, lint.all skipped, deploy.shop passed",
+		"deploy.shop": "build.app skipped, test.unit skipped, lint.all skipped, deploy.shop passed",
+	} {
+		if got := statuses(w.with(t, core.RunOptions{Commit: "abc", Branch: "main", From: from})); got != want {
+			t.Errorf("from %q: %s, want %s", from, got, want)
+		}
+	}
+	var missing *core.NotFoundError
+	if _, err := w.engine.Run(t.Context(), w.pipeline, core.RunOptions{Commit: "abc", From: "tset"}); !errors.As(err, &missing) || missing.Name != "tset" {
+		t.Errorf("a stage that is not there: %v", err)
 	}
 }

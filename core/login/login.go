@@ -57,6 +57,7 @@ type Run struct {
 	Tag         string `json:"tag,omitempty"`
 	Environment string `json:"environment,omitempty"`
 	Until       string `json:"until,omitempty"`
+	From        string `json:"from,omitempty"`
 	Force       bool   `json:"force,omitempty"`
 }
 

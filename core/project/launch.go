@@ -30,7 +30,7 @@ func CheckOut(ctx context.Context, repo *git.Repository, o core.RunOptions, with
 // RunArguments are the arguments of the troop program for a run of a commit on this machine, by the manifest in a file.
 func RunArguments(file string, o core.RunOptions, with Options) []string {
 	args := []string{"run", file, "--local", "--commit", o.Commit, "--id", string(o.ID)}
-	for _, f := range [][2]string{{"--branch", o.Branch}, {"--tag", o.Tag}, {"--env", o.Environment}, {"--until", string(o.Until)}, {"--state", with.State}} {
+	for _, f := range [][2]string{{"--branch", o.Branch}, {"--tag", o.Tag}, {"--env", o.Environment}, {"--until", string(o.Until)}, {"--from", string(o.From)}, {"--state", with.State}} {
 		if f[1] != "" {
 			args = append(args, f[0], f[1])
 		}

@@ -239,7 +239,7 @@ func (s *Server) apiStart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o := core.RunOptions{Commit: b.Commit, Branch: b.Branch, Tag: b.Tag, Environment: b.Environment, Until: core.StageID(b.Until), Force: b.Force}
+	o := core.RunOptions{Commit: b.Commit, Branch: b.Branch, Tag: b.Tag, Environment: b.Environment, Until: core.StageID(b.Until), From: core.StageID(b.From), Force: b.Force}
 	j, err := s.begin(r.Context(), s.of(r), o, b.Reason)
 	return answer(w, j, err)
 }

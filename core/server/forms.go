@@ -72,7 +72,7 @@ func (s *Server) postRun(w http.ResponseWriter, r *http.Request) error {
 	}
 	o := core.RunOptions{
 		Commit: strings.TrimSpace(f.Get("commit")), Branch: strings.TrimSpace(f.Get("branch")), Environment: f.Get("environment"),
-		Until: core.StageID(strings.TrimSpace(f.Get("until"))), Force: f.Get("force") != "",
+		Until: core.StageID(strings.TrimSpace(f.Get("until"))), From: core.StageID(f.Get("from")), Force: f.Get("force") != "",
 	}
 	j, err := s.begin(r.Context(), s.of(r), o, f.Get("reason"))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 
 // runFlags are the flags of troop run.
 type runFlags struct {
-	commit, branch, tag, until string
-	force, dirty, watch        bool
+	commit, branch, tag, until, from string
+	force, dirty, watch              bool
 
 	id core.RunID // given by a hook, which has told it already: a run that cannot begin is recorded then
 }
@@ -60,6 +60,7 @@ failures, because a stage with on_failure = "continue" failed, ends with exit_wi
 	flags.StringVar(&f.branch, "branch", "", "branch of the commit, when git does not know it")
 	flags.StringVar(&f.tag, "tag", "", "run for a tag, as triggers with tags say")
 	flags.StringVar(&f.until, "until", "", "stop after the stage `TYPE.NAME`, or those of a TYPE, and what they need")
+	flags.StringVar(&f.from, "from", "", "run the stage `TYPE.NAME`, or those of a TYPE, and what needs them also when nothing has changed")
 	flags.BoolVar(&f.force, "force", false, "run stages and configure hosts also when nothing has changed, and in spite of drift")
 	flags.BoolVar(&f.dirty, "dirty", false, "run the files of the work tree as they are, new ones too; never to an environment whose review says approve")
 	flags.BoolVar(&f.watch, "watch", false, "run again with each new commit, or, with --dirty, with each change of a file, until Ctrl-C")
@@ -110,7 +111,7 @@ func (a *app) watch(ctx context.Context, args []string, f runFlags) error {
 // runOnce runs the pipeline for one commit.
 func (a *app) runOnce(ctx context.Context, args []string, f runFlags) error {
 	o := core.RunOptions{
-		ID: f.id, Commit: f.commit, Branch: f.branch, Tag: f.tag, Environment: a.env, Until: core.StageID(f.until), Force: f.force, Dirty: f.dirty,
+		ID: f.id, Commit: f.commit, Branch: f.branch, Tag: f.tag, Environment: a.env, Until: core.StageID(f.until), From: core.StageID(f.from), Force: f.force, Dirty: f.dirty,
 	}
 	p, err := a.loadAlone(args)
 	if err != nil {

@@ -146,7 +146,7 @@ func (a App) runAt(ctx context.Context, s *login.Server, pipeline, path string, 
 		}
 	}
 	text := func(name string) string { return f.Lookup(name).Value.String() }
-	r := login.Run{Commit: text("commit"), Branch: text("branch"), Tag: text("tag"), Environment: *a.Env, Until: text("until"), Force: text("force") == "true"}
+	r := login.Run{Commit: text("commit"), Branch: text("branch"), Tag: text("tag"), Environment: *a.Env, Until: text("until"), From: text("from"), Force: text("force") == "true"}
 	if r.Commit == "HEAD" { // of this folder
 		dir := path
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
