@@ -217,6 +217,12 @@ func TestRecordedReports(t *testing.T) {
 			if r.Outputs["tests"] != test.tests {
 				t.Errorf("%v tests, want %v", r.Outputs["tests"], test.tests)
 			}
+			if name == "junit-escape-reference.xml" {
+				i := slices.IndexFunc(r.Metrics, func(m sdk.Metric) bool { return m.Name == "slowest test" })
+				if i < 0 || r.Metrics[i].Value != 0.004 || r.Metrics[i].Detail != "colour bright (0.004 s), colour plain (0.002 s)" {
+					t.Errorf("the slowest tests: %v", r.Metrics)
+				}
+			}
 			var got []string
 			for _, f := range r.Findings {
 				got = append(got, fmt.Sprintf("%s:%d", f.Path, f.Line))
