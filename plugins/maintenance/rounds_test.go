@@ -121,7 +121,7 @@ type world struct {
 	written  *bytes.Buffer
 	faults   map[string]int
 	jump     time.Duration
-	complain *bytes.Buffer // what the agents' processes wrote
+	complain *bytes.Buffer // what the writer said is wrong
 }
 
 func newWorld(t *testing.T, r *rand.Rand) *world {
@@ -147,7 +147,7 @@ func newWorld(t *testing.T, r *rand.Rand) *world {
 		t.Fatal(err)
 	}
 	w.writer = w.process("writer")
-	w.writer.Stdout = w.written
+	w.writer.Stdout, w.writer.Stderr = w.written, w.complain
 	if w.stdin, err = w.writer.StdinPipe(); err == nil {
 		err = w.writer.Start()
 	}
@@ -162,7 +162,6 @@ func newWorld(t *testing.T, r *rand.Rand) *world {
 func (w *world) process(role string) *exec.Cmd {
 	c := exec.CommandContext(w.t.Context(), "/proc/self/exe")
 	c.Env = append(os.Environ(), "MAINTENANCE_TEST="+role, "MAINTENANCE_HOST="+w.dir, "MAINTENANCE_JUMP="+w.jump.String())
-	c.Stderr = w.complain
 	return c
 }
 
