@@ -190,5 +190,5 @@ func pages(t *testing.T, w *world) {
 	b.sees(t, "test.unit passed")
 	b.sees(t, "Run again")
 	b.do(t, "the queue", chromedp.Navigate(at+"/queue"))
-	b.sees(t, "Nothing waits.")
+	b.sees(t, "No run waits or goes on.")
 }
