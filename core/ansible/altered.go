@@ -8,12 +8,18 @@ import (
 )
 
 // altered checks the lists in /etc/troop/installed, which roles write in the format of sha256sum, against the files. A
-// listed unit, or an enabled instance of one, must run. It only reads.
+// listed unit, or an enabled instance of one, must run; a process of a release's slot only while the slot is enabled, and a
+// task only when somebody starts it. It only reads.
 const altered = `cd /etc/troop/installed 2>/dev/null || exit 0
 cat -- *.sha256 2>/dev/null | LC_ALL=C sha256sum --check --quiet 2>/dev/null
 units=/etc/systemd/system
 {
-  sed -n "s|^[0-9a-f]*  $units/||p" -- *.sha256 2>/dev/null | grep '[^@]\.service$'
+  sed -n "s|^[0-9a-f]*  $units/||p" -- *.sha256 2>/dev/null | grep '[^@]\.service$' | while read -r unit; do
+    grep -qsx Type=oneshot "$units/$unit" && continue
+    of=$(sed -n 's/^PartOf=\(.*@\)%i\.service$/\1/p' "$units/$unit" 2>/dev/null)
+    [ -n "$of" ] && ! systemctl is-enabled -q "$of${unit##*@}" && continue
+    echo "$unit"
+  done
   for link in $units/multi-user.target.wants/*; do
     [ -L "$link" ] && grep -qsxE "[0-9a-f]+  $(readlink "$link")" -- *.sha256 && echo "${link##*/}"
   done
