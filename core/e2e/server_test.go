@@ -33,7 +33,7 @@ func openBrowser(t *testing.T, at string) *browser {
 	t.Cleanup(stop)
 	ctx, stop = chromedp.NewContext(ctx)
 	t.Cleanup(stop)
-	ctx, stop = context.WithTimeout(ctx, 10*time.Minute)
+	ctx, stop = context.WithTimeout(ctx, 30*time.Minute)
 	t.Cleanup(stop)
 	chromedp.ListenTarget(ctx, func(e any) {
 		if e, ok := e.(*runtime.EventExceptionThrown); ok {

@@ -304,15 +304,20 @@ func Read(entries []core.Entry) (o Overview) {
 
 // Table lists the open alerts.
 func (o Overview) Table() core.Table {
-	by := map[string]string{}
-	for _, x := range o.Acks {
-		by[x.Key] = x.By
-	}
 	t := core.Table{Columns: []string{"ALERT", "TOLD", "SINCE", "ACKNOWLEDGED BY"}}
 	for _, x := range o.Open {
-		t.Rows = append(t.Rows, []string{x.Key, x.Receiver, x.Told.Local().Format(time.DateTime), by[x.Key]})
+		t.Rows = append(t.Rows, []string{x.Key, x.Receiver, x.Told.Local().Format(time.DateTime), o.By(x.Key)})
 	}
 	return t
+}
+
+// By is who takes care of an alert; empty: nobody has said so.
+func (o Overview) By(key string) string {
+	i := slices.IndexFunc(o.Acks, func(a Acknowledgement) bool { return a.Key == key })
+	if i < 0 {
+		return ""
+	}
+	return o.Acks[i].By
 }
 
 func (s Silence) String() string {
