@@ -1,6 +1,7 @@
 package playbooks_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
@@ -139,10 +140,12 @@ func TestBack(t *testing.T) {
 	const same = "PORT=3000\n"
 	for name, tt := range map[string]struct {
 		change, restarts string
+		active           string // exit status of systemctl is-active
 		code             int
-		ran              string
+		ran, out         string
 	}{
-		"whole":             {code: 0, ran: "start shop@a.service\n--quiet enable shop@a.service\n"},
+		"whole":             {code: 0, ran: "start shop@a.service\n--quiet enable shop@a.service\n", out: "shop@a.service\n"},
+		"it runs":           {active: "0", code: 0, ran: "start shop@a.service\n--quiet enable shop@a.service\n"},
 		"another release":   {change: "ln -sfn releases/2 opt/shop/slot-a", code: 3},
 		"no release":        {change: "rm opt/shop/slot-a", code: 3},
 		"half a release":    {change: "rm opt/shop/releases/1/start", code: 3},
@@ -163,22 +166,19 @@ func TestBack(t *testing.T) {
 					t.Fatalf("%v\n%s", err, out)
 				}
 			}
-			restarts := tt.restarts
-			if restarts == "" {
-				restarts = "0"
-			}
+			restarts := cmp.Or(tt.restarts, "0")
 			sh("mkdir -p bin opt/shop/releases/1 opt/shop/releases/2 installed; echo run >opt/shop/releases/1/start; echo run >opt/shop/releases/2/start; echo unit >unit; : >ran" +
 				"; ln -s releases/1 opt/shop/slot-a; printf '" + same + "' >opt/shop/slot-a.env" +
 				"; sha256sum $PWD/unit >installed/shop.sha256; sha256sum $PWD/opt/shop/slot-a/start $PWD/opt/shop/slot-a.env >installed/shop-a.sha256" +
-				"; printf '#!/bin/sh\ncase $1 in show) echo " + restarts + ";; *) echo $* >>" + dir + "/ran;; esac\n' >bin/systemctl; printf '#!/bin/sh\n' >bin/journalctl; chmod +x bin/*")
+				"; printf '#!/bin/sh\ncase $1 in show) echo " + restarts + ";; is-active) exit " + cmp.Or(tt.active, "3") + ";; *) echo $* >>" + dir + "/ran;; esac\n' >bin/systemctl; printf '#!/bin/sh\n' >bin/journalctl; chmod +x bin/*")
 			sh(tt.change)
 			const script = "import sys; sys.path.insert(0, 'roles/release/files'); sys.dont_write_bytecode = True; import healthy; " +
 				"healthy.OPT, healthy.INSTALLED = sys.argv[1] + '/opt', sys.argv[1] + '/installed'; sys.exit(healthy.back('1', *sys.argv[2:]))"
 			c := exec.CommandContext(t.Context(), "python3", "-c", script, dir, fmt.Sprintf("%x", sha256.Sum256([]byte(same))), "shop@a.service", "3000", "127.0.0.1", `{"stays_up": 0.3}`)
 			c.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"))
 			out, err := c.CombinedOutput()
-			if code := c.ProcessState.ExitCode(); code != tt.code {
-				t.Errorf("exit status %d, %v, want %d\n%s", code, err, tt.code, out)
+			if code := c.ProcessState.ExitCode(); code != tt.code || code == 0 && string(out) != tt.out {
+				t.Errorf("exit status %d, %v, want %d\n%s, want %s", code, err, tt.code, out, tt.out)
 			}
 			if ran, err := os.ReadFile(filepath.Join(dir, "ran")); err != nil || string(ran) != tt.ran {
 				t.Errorf("ran %q, %v; want %q", ran, err, tt.ran)

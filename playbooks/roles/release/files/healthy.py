@@ -4,7 +4,8 @@ processes stay up. HEALTH is JSON: path, host, status, timeout and grace, both i
 or stays_up, the seconds in which the unit must not end. healthy.py --tasks UNIT… runs the units
 of tasks to their end, one after the other. If one fails, or a unit keeps dying, the first line says why, with the end of the release's own
 log; more of that log follows. healthy.py --back RELEASE SHA256 UNIT … starts a unit, if its slot still has a release, with each file as it was
-installed and with an environment of this hash, and waits in the same way; it ends with 3 if the slot has not."""
+installed and with an environment of this hash, and waits in the same way; it ends with 3 if the slot has not,
+and prints the unit if it did not run before."""
 import glob
 import hashlib
 import http.client
@@ -142,9 +143,12 @@ def back(release, environment, *judged):
     unit = judged[0]
     if not whole(unit, release, environment):
         return 3
+    ran = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
     failed = subprocess.run(["systemctl", "start", unit], check=False, stderr=subprocess.DEVNULL).returncode
     failed = say(unit, time.time() - 30, "the release cannot be started") if failed else main(*judged)
     subprocess.run(["systemctl", "--quiet", *(["disable", "--now"] if failed else ["enable"]), unit], check=not failed)
+    if not (ran or failed):
+        print(unit)
     return failed
 
 
