@@ -370,7 +370,7 @@ func (w *world) tryPasswords(t *testing.T, secrets map[string]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := w.on(t, "web-1", "umask 77; cat >/tmp/former <<'END'\n"+key+"END\n"+
+	out := w.on(t, "web-1", "umask 77; cat >/tmp/former <<'END'\n"+openSSH(t, key)+"END\n"+
 		"echo pwd | sftp -i /tmp/former -b - -o IdentityAgent=none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null backup-web-1@"+w.hosts["storage-1"].PrivateAddress+" 2>&1; rm /tmp/former")
 	if strings.Contains(out, "Remote working directory") {
 		opened = append(opened, "storage")

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -175,21 +172,12 @@ func takenApplication(t *testing.T, w *world) {
 func (w *world) asHost(t *testing.T, host string) string {
 	t.Helper()
 	const private = `python3 -c 'import json; print(json.load(open("/etc/troop/agents/maintenance-logs.json"))["storage"]["private_key"])'`
-	found, err := ssh.ParseRawPrivateKey([]byte(w.on(t, host, private) + "\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The programs of OpenSSH do not read the key as it lies there.
-	block, err := ssh.MarshalPrivateKey(found, "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	return `J() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]][sys.argv[3]], end="")' "$@"; }
 export REDISCLI_AUTH=$(J /etc/troop/agents/doctor-hosts.json redis password)
 J /etc/troop/agents/doctor-hosts.json redis certificates > /tmp/redis.crt
 R="redis-cli -h ` + w.hosts["router-1"].PrivateAddress + ` --tls --cacert /tmp/redis.crt --user host:` + host + `"
 cat > /tmp/key <<'END' && chmod 600 /tmp/key
-` + string(pem.EncodeToMemory(block)) + `END
+` + openSSH(t, w.on(t, host, private)+"\n") + `END
 S() { printf '%s\n' "$2" | sftp -i /tmp/key -b - -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null backup-$1@` + w.hosts["storage-1"].PrivateAddress + `; }
 [ "$($R GET troop:flag:new-feature | head -c 1)" = "{" ] || { echo "the host's own password does not work"; exit 1; }
 S ` + host + ` "ls /files" >/dev/null 2>&1 || { echo "the host's own key does not work"; exit 1; }
