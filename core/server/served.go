@@ -221,17 +221,18 @@ func (v *served) commit(ctx context.Context, o *core.RunOptions) (file string, e
 	return file, err
 }
 
-// source reads files of a commit, as lines.
+// source reads files of a commit, as lines. The repository is opened with the first one: most pages quote none.
 func (v *served) source(ctx context.Context, p *project.Project, commit string) func(path string) []string {
 	path := v.mirror
 	if path == "" {
 		path = p.Source.Path
 	}
-	repo, err := git.Open(ctx, path)
-	if err != nil {
-		return nil
-	}
+	open := sync.OnceValues(func() (*git.Repository, error) { return git.Open(ctx, path) })
 	return func(path string) []string {
+		repo, err := open()
+		if err != nil {
+			return nil
+		}
 		data, err := repo.File(ctx, commit, path)
 		if err != nil || bytes.IndexByte(data, 0) >= 0 {
 			return nil // the run made the file, or it is no text
