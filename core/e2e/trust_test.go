@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -404,4 +407,18 @@ func forgedFlags(t *testing.T, w *world) {
 	for _, h := range hosts {
 		contains(t, told, h+": .*flag new-feature is refused: its signature", h+": .*flag new-feature is refused: it is of", h+": .*flag other is refused")
 	}
+}
+
+// openSSH is a private key as the programs of OpenSSH read it. They do not read one of storage as it is on hosts.
+func openSSH(t testing.TB, key string) string {
+	t.Helper()
+	found, err := ssh.ParseRawPrivateKey([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(found, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(block))
 }

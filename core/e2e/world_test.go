@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,6 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
-	"golang.org/x/crypto/ssh"
 )
 
 // world is a test's own project and lab.
@@ -417,18 +415,4 @@ func processes(t testing.TB, dir string) []string {
 		}
 	}
 	return found
-}
-
-// openSSH is a private key as the programs of OpenSSH read it. They do not read one of storage as it is on hosts.
-func openSSH(t testing.TB, key string) string {
-	t.Helper()
-	found, err := ssh.ParseRawPrivateKey([]byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(found, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(block))
 }
