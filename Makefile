@@ -5,7 +5,6 @@ SHELL       := /bin/bash
 
 GOLANGCI := v2.15.0
 NFPM     := v2.45.0
-PEBBLE   := v2.10.3
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
@@ -128,8 +127,7 @@ setup: ## install missing packages on this machine (Debian, root)
 	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform not found: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
 
 authority: # an ACME authority for tests, and its DNS server
-	@$(call tool,pebble,$(PEBBLE),github.com/letsencrypt/pebble/v2/cmd/pebble)
-	@$(call tool,pebble-challtestsrv,$(PEBBLE),github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv)
+	@cd core/tooltest/testdata/pebble && CGO_ENABLED=0 GOFLAGS= GOBIN=$(CURDIR)/.tools go install tool
 
 tools:
 	@$(call need,$(LINTERS))

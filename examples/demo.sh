@@ -53,8 +53,8 @@ certify() {
   "privateKey": "/srv/authority/key.pem", "httpPort": 80, "tlsPort": 443, "profiles": {"default": {"description": "for a demo", "validityPeriod": 86400}}}}
 END
   if ! "${on[@]}" systemctl --quiet is-active authority; then
-    cp .tools/pebble-v* "$authority/pebble"
-    cp .tools/pebble-challtestsrv-v* "$authority/names"
+    cp .tools/pebble "$authority/pebble"
+    cp .tools/pebble-challtestsrv "$authority/names"
     tar -C "$authority" -c ca.pem key.pem config.json pebble names | "${on[@]}" 'mkdir -p /srv/authority && tar -C /srv/authority --no-same-owner -x'
     "${on[@]}" "systemd-run -q --unit names /srv/authority/names -defaultIPv4 127.0.0.1 -defaultIPv6 '' -dnsserver 127.0.0.1:8053 -management 127.0.0.1:8055 \
       -http01 '' -https01 '' -tlsalpn01 '' -doh '' && systemd-run -q --unit authority -E PEBBLE_VA_NOSLEEP=1 /srv/authority/pebble \

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-b96de936/troop/core/tooltest"
 )
 
 // givenLab makes the server.
@@ -124,8 +126,7 @@ func newServer(t *testing.T) *server {
 	debs := t.TempDir()
 	sh(t, debs, `node=$(apt-cache madison nodejs | awk '$3 ~ /dfsg/ {print $3; exit}')
 		apt-get -qq download nginx nginx-common haproxy redis-server redis-tools zstd node-acorn "nodejs=$node" "libnode108=$node" 2>&1 && dpkg-scanpackages -m . > Packages 2>/dev/null
-		CGO_ENABLED=0 GOBIN=$PWD GOFLAGS= go install github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3
-		CGO_ENABLED=0 GOBIN=$PWD GOFLAGS= go install github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@v2.10.3
+		cp `+tooltest.Path(t, "pebble")+` `+tooltest.Path(t, "pebble-challtestsrv")+` .
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=pebble -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out pebble.pem 2>&1`)
 	sh(t, debs, "cp pebble.pem "+s.dir+" && tar -c . | "+s.ssh()+"'mkdir -p /srv/debs && tar -C /srv/debs -x'")
 	s.commit(t, "Its address, and whom it trusts")

@@ -20,17 +20,14 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"github.com/seed-b96de936/troop/core/tooltest"
 )
 
 // TestACME listens with a certificate of an authority, Pebble, which asks for the proof at the very port, and keeps it.
 func TestACME(t *testing.T) {
 	const domain = "troop.example.com"
 	dir, data := t.TempDir(), t.TempDir()
-	install := exec.CommandContext(t.Context(), "go", "install", "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@v2.10.3")
-	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("build Pebble: %v\n%s", err, out)
-	}
 	// Pebble's own HTTPS has the certificate of Go's test server.
 	own := httptest.NewUnstartedServer(nil)
 	own.StartTLS()
@@ -66,7 +63,7 @@ func TestACME(t *testing.T) {
 		{"pebble-challtestsrv", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dnsserver", names, "-management", control, "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""},
 		{"pebble", "-config", filepath.Join(dir, "config.json"), "-dnsserver", names},
 	} {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, args[0]), args[1:]...)
+		cmd := exec.CommandContext(t.Context(), tooltest.Path(t, args[0]), args[1:]...)
 		cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1"), &said[i], &said[i]
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,6 @@
-// Package tooltest builds the programs that tests run beside troop: versitygw, a real S3 server, and OpenTofu. Each has a module
-// of its own in testdata, which pins its version: nothing of troop depends on them. They are built once, into Go's cache; make
-// test does it beforehand, since OpenTofu takes minutes. Imported only by tests.
+// Package tooltest builds the programs that tests run beside troop: versitygw, a real S3 server, OpenTofu, and Pebble, an ACME
+// authority, with its DNS server. Modules of their own in testdata pin their versions: nothing of troop depends on them. They are
+// built once, into Go's cache; make test does it beforehand, since OpenTofu takes minutes. Imported only by tests.
 package tooltest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// Path returns the path of a program's executable, whose name is the program's.
+// Path returns the path of a program's executable, whose name is the program's: the module up to a dash, if there is one.
 func Path(t testing.TB, program string) string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
@@ -26,7 +26,8 @@ func Path(t testing.TB, program string) string {
 		dir = strings.TrimSpace(string(out))
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "tool", "-n", program)
-	cmd.Dir = filepath.Join(dir, "testdata", program)
+	module, _, _ := strings.Cut(program, "-")
+	cmd.Dir = filepath.Join(dir, "testdata", module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=") // as make does; other flags are another build
 	out, err := cmd.Output()
 	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // of Output itself

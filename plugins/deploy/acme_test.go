@@ -22,9 +22,6 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// pebbleVersion is of Pebble, an ACME authority for tests, and of its DNS server.
-const pebbleVersion = "v2.10.3"
-
 // authority is Pebble beside a site. It knows every name as the site's router, unless told otherwise.
 type authority struct {
 	t       *testing.T
@@ -38,8 +35,9 @@ type authority struct {
 func newAuthority(t *testing.T, s *site, life time.Duration) *authority {
 	t.Helper()
 	a := &authority{t: t, dir: t.TempDir(), net24: strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), ".2:21080")}
-	install := exec.CommandContext(t.Context(), "go", "install", "github.com/letsencrypt/pebble/v2/cmd/pebble@"+pebbleVersion, "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@"+pebbleVersion)
-	install.Env = append(os.Environ(), "GOBIN="+a.dir, "GOFLAGS=")
+	install := exec.CommandContext(t.Context(), "go", "install", "tool")
+	install.Dir = filepath.Join("..", "..", "core", "tooltest", "testdata", "pebble")
+	install.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+a.dir, "GOFLAGS=")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("build Pebble: %v\n%s", err, out)
 	}
