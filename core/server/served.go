@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,20 +101,52 @@ func (v *served) update(ctx context.Context) error {
 		return err
 	}
 	shown := filepath.Join(v.mirror, "troop-shown", head.Hash)
-	file := filepath.Join(shown, "src", "pipeline.hcl")
-	if _, err := os.Stat(file); err != nil {
-		if err := os.RemoveAll(filepath.Dir(shown)); err != nil {
+	whole := filepath.Join(shown, "whole") // its last file: whoever made it may have been killed before
+	if _, err := os.Stat(whole); err != nil {
+		if err := os.RemoveAll(shown); err != nil {
 			return err
 		}
-		dir, err := repo.Checkout(ctx, head.Hash, filepath.Join(shown, "src"))
+		if _, err := repo.Checkout(ctx, head.Hash, filepath.Join(shown, "src")); err != nil {
+			return err
+		}
+		if err := os.WriteFile(whole, nil, 0o600); err != nil {
+			return err
+		}
+	}
+	v.mu.Lock()
+	v.file = filepath.Join(shown, "src", "pipeline.hcl")
+	v.mu.Unlock()
+	return sweep(shown, time.Now())
+}
+
+// replacedFor is how long a checkout stays when another has taken its place: commands that were started there go on.
+const replacedFor = 24 * time.Hour
+
+// sweep makes a checkout the newest, and removes those beside it that were replaced long ago.
+func sweep(newest string, now time.Time) error {
+	if err := os.Chtimes(newest, now, now); err != nil {
+		return err
+	}
+	all, err := os.ReadDir(filepath.Dir(newest))
+	if err != nil {
+		return err
+	}
+	since := map[string]time.Time{}
+	for _, e := range all {
+		info, err := e.Info()
 		if err != nil {
 			return err
 		}
-		file = filepath.Join(dir, "pipeline.hcl")
+		since[e.Name()] = info.ModTime()
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.file = file
+	names := slices.SortedFunc(maps.Keys(since), func(a, b string) int { return since[a].Compare(since[b]) })
+	for i := 1; i < len(names); i++ {
+		if now.Sub(since[names[i]]) > replacedFor {
+			if err := os.RemoveAll(filepath.Join(filepath.Dir(newest), names[i-1])); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -122,7 +155,7 @@ func (v *served) read(ctx context.Context) (*project.Project, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	d, err := core.DigestFile(v.file)
-	if err == nil && (v.project == nil || d != v.digest) {
+	if err == nil && (v.project == nil || d != v.digest || v.project.File != v.file) { // in another checkout, its folder is another
 		var p *project.Project
 		if p, err = project.Read(ctx, v.file, v.options); err == nil {
 			v.project, v.digest = p, d

@@ -662,3 +662,71 @@ func TestManifestWithMistakes(t *testing.T) {
 		t.Errorf("a run by it: %d %s", r.status, r.text)
 	}
 }
+
+// TestNewerCommit acts by the manifest of a newer commit, also when it is the same text: its folder is another one. What was
+// begun in the former one goes on there.
+func TestNewerCommit(t *testing.T) {
+	w := newWorld(t, true)
+	w.free()
+	p := w.person("p", Operator)
+	v := w.pipelines["shop"]
+	push := func() (hash string) {
+		t.Helper()
+		w.git("commit", "-q", "--allow-empty", "-m", "another")
+		w.git("push", "-q", "origin", "main")
+		if err := v.update(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return w.git("rev-parse", "HEAD")
+	}
+	shown := filepath.Join(v.mirror, "troop-shown")
+	act := func(hash string) {
+		t.Helper()
+		p.post("/p/shop/environments/lab/flag", url.Values{"act": {"set"}, "name": {"x"}, "value": {"1"}})
+		acts, err := w.acts(caller{Account: Account{Roles: map[string]Role{Everywhere: Viewer}}, most: Owner}, "shop", 0, 1)
+		if err != nil || len(acts) != 1 || acts[0].Failed || !strings.Contains(acts[0].Output[0], filepath.Join(shown, hash, "src", "pipeline.hcl")) {
+			t.Errorf("by commit %.9s: %+v, %v", hash, acts, err)
+		}
+	}
+	there := func(want ...string) {
+		t.Helper()
+		entries, err := os.ReadDir(shown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("there are the folders %q, want %q", got, want)
+		}
+	}
+	first := w.git("rev-parse", "HEAD")
+	second := push()
+	act(second)
+	third := push()
+	act(third)
+	there(first, second, third)
+	// The first two were replaced days ago, the third just now.
+	for hash, age := range map[string]time.Duration{first: 72 * time.Hour, second: 48 * time.Hour, third: 47 * time.Hour} {
+		then := time.Now().Add(-age)
+		if err := os.Chtimes(filepath.Join(shown, hash), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fourth := push()
+	there(third, fourth)
+	// Whoever checked it out was killed at it.
+	if err := os.Remove(filepath.Join(shown, fourth, "whole")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(shown, fourth, "src", "pipeline.hcl")); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.update(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	act(fourth)
+}
