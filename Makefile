@@ -11,6 +11,8 @@ BINARIES := troop troop-agent $(STAGES:%=troop-plugin-%) terraform-provider-lab
 PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server openssl php-pcov phpunit protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container zstd
 # What holds goroutines that share something, and is tested for it in tens of seconds.
 RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
+# Half of the time of the tests in the lab: two labs at once are as many as two cores carry.
+HALF     := TestPipeline|TestTeam|TestTakenHosts|TestGiven
 LINTERS  := ansible-lint shellcheck
 RELEASE  := git jq
 # A release has all programs for PLATFORMS, and only troop for CLIENTS.
@@ -71,10 +73,10 @@ tofu:
 	@cd core/tooltest/testdata/tofu && CGO_ENABLED=0 GOFLAGS= go tool -n tofu >/dev/null
 
 test-e2e:
-	@go test -tags lab -timeout 40m -v -run 'TestPipeline|TestTeam' ./core/e2e
+	@go test -tags lab -timeout 40m -v -run '$(HALF)' ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 -skip 'TestPipeline|TestTeam|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
+	@go test -tags lab -timeout 40m -v -p 1 -skip '$(HALF)|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
 test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; AWS_MIRROR=FOLDER names a provider mirror
 	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws $(AWS_TESTS)
