@@ -1,6 +1,6 @@
 // Package agent is troop's face on a host: it keeps one plugin's agent alive there, gives it the services that
-// a host can give, and keeps what it reports in a spool until the environment's Redis has it. On the router
-// the same program runs the relay, which tells people of alerts. cmd/troop-agent imports it.
+// a host can give, and keeps what it reports in a spool until the environment's Redis has it. cmd/troop-agent and
+// core/relay, which is an agent without a plugin, import it.
 package agent
 
 import (
@@ -19,7 +19,6 @@ import (
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/mask"
-	"github.com/seed-b96de936/troop/core/notify"
 )
 
 // Config is the file that the core writes for each agent of a host.
@@ -89,6 +88,8 @@ type Agent struct {
 	Log      *slog.Logger
 	// Open starts the plugin.
 	Open func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error)
+	// Builtin is what an agent without a plugin does, until ctx ends.
+	Builtin func(ctx context.Context, b *bus.Bus, publish func(context.Context, core.Event) error) error
 
 	readOnly func(folder string) bool // nil: isReadOnly
 }
@@ -167,7 +168,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 func (a *Agent) once(ctx context.Context, h *services) error {
 	if a.Config.Plugin == "" {
-		return a.relay(ctx, h)
+		return a.Builtin(ctx, h.bus, h.Publish)
 	}
 	p, err := a.Open(ctx, a.Config.Plugin, a.Config.Digest)
 	if err != nil {
@@ -205,29 +206,4 @@ func (a *Agent) log(hide *mask.Mask, m core.Message) {
 	case m.Progress != nil && m.Progress.Text != "":
 		a.Log.Info("plugin", "progress", hide.String(m.Progress.Text))
 	}
-}
-
-// relay tells people of the environment's events. An event is acknowledged when it was delivered or given up.
-func (a *Agent) relay(ctx context.Context, h *services) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // an end of one ends the other
-	r := &notify.Router{
-		Notifiers: a.Config.Notifiers, Send: notify.Send, Memory: h.bus.Relay(),
-		Report: func(e core.Event) { _ = h.Publish(ctx, e) },
-	}
-	following := make(chan error, 1)
-	go func() { following <- r.Follow(ctx) }()
-	defer func() {
-		cancel()
-		<-following //nolint:errcheck // it ended because this did
-	}()
-	a.Log.Info("relay started", "notifiers", len(a.Config.Notifiers))
-	return h.bus.Consume(ctx, "relay", string(a.Config.Host), func(e core.Event, done func(error)) {
-		r.Take(ctx, e, func(err error) {
-			if err != nil {
-				a.Log.Error("not delivered", "error", err, "event", e.ID)
-			}
-			done(context.Cause(ctx)) // what a stop interrupted is tried again
-		})
-	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-b96de936/troop/core/flags"
 	"github.com/seed-b96de936/troop/core/flags/ofrep"
 	"github.com/seed-b96de936/troop/core/notify"
+	"github.com/seed-b96de936/troop/core/relay"
 	"github.com/seed-b96de936/troop/plugins/sdk"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
@@ -140,7 +141,7 @@ func TestRelayTellsPeople(t *testing.T) {
 	t.Cleanup(hook.Close)
 	c.Plugin = ""
 	c.Notifiers = []core.Notifier{{Type: "webhook", Name: "ops", URL: hook.URL, On: []string{"alert"}, Limit: 600}}
-	start(t, &agent.Agent{Config: c})
+	start(t, relay.New(c, "", slog.New(slog.NewTextHandler(t.Output(), nil))))
 	for i := 0; ; i++ { // until the relay listens
 		now := time.Now()
 		if err := b.Publish(t.Context(), core.Event{ID: core.NewID(now), Time: now, Kind: "host.cpu", Severity: core.Alert, Key: "cpu", Summary: "busy"}); err != nil {
@@ -194,7 +195,7 @@ func TestRelayTellsPeople(t *testing.T) {
 func TestRelayThatMayNotRead(t *testing.T) {
 	c, b := setup(t)
 	c.Plugin, c.Type, c.Name = "", "troop", "relay"
-	start(t, &agent.Agent{Config: c})
+	start(t, relay.New(c, "", slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if got := waitFor(t, b, "agent.failed"); !strings.Contains(got.Summary, "agent troop.relay: read events: NOPERM") {
 		t.Errorf("got %+v", got)
 	}

@@ -41,6 +41,7 @@ const (
 	takeMost    = 100              // events of a stream in one read
 	takeOver    = 15 * time.Minute // after which an event that a member took is another's
 	dialTimeout = 3 * time.Second
+	buffer      = 8 << 10         // bytes of a connection, each way; the default of 128 KiB is half of what an agent needs in all
 	blockFor    = 2 * time.Second // of one blocking read; bounds how long a dead connection goes unseen
 )
 
@@ -104,6 +105,7 @@ func Open(o Options) *Bus {
 		Protocol: 2, DisableIdentity: true,
 		DialTimeout: dialTimeout, DialerRetries: 2, ReadTimeout: 3 * time.Second, MaxRetries: 1,
 		ContextTimeoutEnabled: true,
+		ReadBufferSize:        buffer, WriteBufferSize: buffer, PipelineReadBufferSize: buffer, PipelineWriteBufferSize: buffer,
 	})
 	b.rdb.AddHook(away{o.Environment})
 	return b

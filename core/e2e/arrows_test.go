@@ -29,6 +29,7 @@ func TestTreeArrows(t *testing.T) {
 		{"core/deep/er", "github.com/apenella/go-ansible/v2/pkg/execute", "go through core/ansible"},
 
 		{"core/server", module + "core/terraform", "core/server shows projects"},
+		{"core/agent", module + "core/notify", "core/agent knows package core and bus, flags, mask"},
 
 		{"plugins/build", module + "plugins/sdk", ""},
 		{"core/store", module + "core", ""},

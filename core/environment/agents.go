@@ -15,9 +15,12 @@ import (
 // agentPlugins is the folder of agents' plugin binaries on hosts.
 const agentPlugins = "/usr/local/lib/troop/plugins"
 
-// relay returns the playbook run that installs the built-in agent on the router, which sends alerts to people.
+// relayName is the name of the agent on the router that sends alerts to people.
+const relayName = "relay"
+
+// relay returns the playbook run that installs it.
 func (e *Environment) relay(s *site, router core.Host) (ansible.Run, error) {
-	c := agent.Config{Type: "troop", Name: "relay", Notifiers: e.o.Pipeline.Notifiers}
+	c := agent.Config{Type: "troop", Name: relayName, Notifiers: e.o.Pipeline.Notifiers}
 	return e.agentRun(s, c, "", false, core.Agent{}, []core.HostName{router.Name})
 }
 
@@ -50,7 +53,11 @@ func (s *site) own(host core.HostName, storage bool) agent.Own {
 // agentRun returns the playbook run that installs one agent on hosts; none means all. binary is its plugin on this machine;
 // empty: none. storage says that it gets the key of its host's account on the storage host.
 func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage bool, needs core.Agent, hosts []core.HostName) (ansible.Run, error) {
-	program, err := e.o.program("troop-agent")
+	name := "troop-agent"
+	if c.Type == "troop" && c.Name == relayName {
+		name = "troop-relay"
+	}
+	program, err := e.o.program(name)
 	if err != nil {
 		return ansible.Run{}, err
 	}

@@ -60,7 +60,7 @@ func TestProgramInTheLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := program(t, map[string]string{
-		"troop-plugin-hosts": plugin, "terraform-provider-lab": "../../plugins/terraform-provider-lab", "troop-agent": "../cmd/troop-agent",
+		"troop-plugin-hosts": plugin, "terraform-provider-lab": "../../plugins/terraform-provider-lab", "troop-agent": "../cmd/troop-agent", "troop-relay": "../cmd/troop-relay",
 	})
 	file := project(t, labPipeline)
 	p, _, diags := manifest.Load(file, manifest.Options{})

@@ -196,6 +196,7 @@ func TestAgentRun(t *testing.T) {
 		t.Errorf("without the program: %v", err)
 	}
 	p.write("bin/troop-agent", "one")
+	p.write("bin/troop-relay", "three")
 	binary := p.write("plugins/troop-plugin-doctor", "two")
 	run, err := e.agentRun(s, c, binary, true, core.Agent{User: "doctor", LinuxCapabilities: []string{"CAP_KILL"}}, []core.HostName{"router-1"})
 	if err != nil {
@@ -226,7 +227,8 @@ func TestAgentRun(t *testing.T) {
 	p.pipeline.Notifiers = []core.Notifier{{Name: "ops"}}
 	relay, err := e.relay(s, s.hosts[0])
 	if err != nil || relay.Name != "agent-troop-relay" || !slices.Equal(relay.Hosts, []core.HostName{"router-1"}) ||
-		len(relay.Vars["agent_config"].(agent.Config).Notifiers) != 1 || relay.Vars["agent_plugin"] != "" {
+		len(relay.Vars["agent_config"].(agent.Config).Notifiers) != 1 || relay.Vars["agent_plugin"] != "" ||
+		!slices.Equal(relay.Inputs, []core.Digest{core.DigestOf([]byte("three"))}) || !strings.HasSuffix(relay.Healthy, " troop-relay.sha256") {
 		t.Errorf("relay: %+v, %v", relay, err)
 	}
 	if _, ok, err := e.flagServer(s); ok || err != nil {

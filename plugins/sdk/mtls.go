@@ -13,13 +13,9 @@ import (
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
-// inheritedTLS reads the secrets from the core's pipe. Without a pipe it returns nil, and go-plugin makes its own.
-func inheritedTLS() (func() (*tls.Config, error), error) {
-	text, ok := os.LookupEnv(wire.TLSKey)
-	if !ok {
-		return nil, nil
-	}
-	fd, err := strconv.Atoi(text)
+// inheritedTLS reads the secrets from the core's pipe.
+func inheritedTLS() (*tls.Config, error) {
+	fd, err := strconv.Atoi(os.Getenv(wire.TLSKey))
 	if err != nil {
 		return nil, fmt.Errorf("variable %s: %w", wire.TLSKey, err)
 	}
@@ -46,6 +42,5 @@ func inheritedTLS() (func() (*tls.Config, error), error) {
 	if len(own.Certificate) == 0 || own.PrivateKey == nil || peer == nil {
 		return nil, errors.New("read secrets: some are missing")
 	}
-	config := wire.MutualTLS(own, peer)
-	return func() (*tls.Config, error) { return config, nil }, nil
+	return wire.MutualTLS(own, peer), nil
 }

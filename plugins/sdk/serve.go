@@ -3,13 +3,14 @@ package sdk
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
@@ -29,7 +30,7 @@ func serve[C any](stage Stage[C]) int {
 	}
 	proc.Adopt()
 	// A service manager signals the whole process group. The core gets the signal, too, and cancels this plugin's calls.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if pid, err := strconv.Atoi(os.Getenv(wire.ParentKey)); err == nil {
 		go endWithParent(pid)
 	}
@@ -40,22 +41,10 @@ func serve[C any](stage Stage[C]) int {
 		return 1
 	}
 	p.server = srv
-	tlsProvider, err := inheritedTLS()
-	if err != nil {
+	if err := p.serve(); err != nil {
 		fmt.Fprintf(os.Stderr, "plugin %s: %v\n", stage.Name, err)
 		return 1
 	}
-	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: plugin.HandshakeConfig{
-			ProtocolVersion: wire.Version, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue,
-		},
-		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: p}},
-		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(wire.MaxMessage))...)
-		},
-		TLSProvider: tlsProvider,
-		Logger:      hclog.NewNullLogger(),
-	})
 	proc.EndAll(syscall.SIGTERM, windUp)
 	return 0
 }
@@ -78,6 +67,42 @@ type servedPlugin struct {
 	plugin.NetRPCUnsupportedPlugin
 	server wire.PluginServer
 	broker *plugin.GRPCBroker
+}
+
+// serve lasts until the core has the plugin end. It does what go-plugin's Serve does for gRPC, without its net/rpc: reflection
+// there keeps every exported method of every type in the binary, and that in the memory of each host with an agent.
+func (p *servedPlugin) serve() error {
+	secrets, err := inheritedTLS()
+	if err != nil {
+		return err
+	}
+	socket, err := new(net.ListenConfig).Listen(context.Background(), "unix", filepath.Join(os.Getenv(plugin.EnvUnixSocketDir), "plugin"))
+	if err != nil {
+		return err
+	}
+	stdout, toStdout, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	stderr, toStderr, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	s := &plugin.GRPCServer{
+		Plugins: plugin.PluginSet{wire.Name: p}, TLS: secrets, DoneCh: make(chan struct{}), Stdout: stdout, Stderr: stderr,
+		Server: func(o []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(wire.MaxMessage))...)
+		},
+	}
+	if err := s.Init(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(os.Stdout, "%d|%d|unix|%s|%s|\n", plugin.CoreProtocolVersion, wire.Version, socket.Addr(), plugin.ProtocolGRPC); err != nil {
+		return err
+	}
+	os.Stdout, os.Stderr = toStdout, toStderr // the core's log
+	s.Serve(socket)
+	return nil
 }
 
 func (p *servedPlugin) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-b96de936/troop/plugins/sdk/contract"
 	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
+	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
 // Server returns the protocol's server for a stage. Only Serve and sdktest use it. dial connects to the core's capabilities
@@ -150,6 +151,7 @@ func (s *server[C]) Watch(r *wire.RunRequest, stream grpc.ServerStreamingServer[
 	if s.stage.Agent == nil {
 		return status.Errorf(codes.Unimplemented, "plugin %s has no agent", s.stage.Name)
 	}
+	proc.StaySmall(stream.Context())
 	return s.work("Watch", s.capabilities(s.stage.Agent.Capabilities), r, stream, s.stage.Agent.Watch)
 }
 

@@ -1,17 +1,13 @@
-// Command troop-agent runs one agent on a host: the plugin that its configuration file names, the relay, or the server of
-// the feature flags.
-// The core installs it as a unit of systemd's; `troop agent` runs it by hand.
+// Command troop-agent runs one agent on a host: the plugin that its configuration file names, or the server of the feature
+// flags. The core installs it as a unit of systemd's; `troop agent` runs it by hand.
 package main
 
 import (
 	"context"
-	"fmt"
-	"io"
+	"errors"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/agent"
@@ -20,34 +16,21 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Getenv("STATE_DIRECTORY"), os.Stderr))
+	os.Exit(agent.Main(os.Args, os.Getenv("STATE_DIRECTORY"), os.Stderr, run))
 }
 
-func run(args []string, stateDir string, stderr io.Writer) int {
-	if len(args) != 1 || stateDir == "" {
-		fmt.Fprintln(stderr, "usage: STATE_DIRECTORY=DIR troop-agent CONFIG.json")
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	c, err := agent.Load(args[0])
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+func run(ctx context.Context, c agent.Config, stateDir string, log *slog.Logger) error {
 	switch {
-	case err != nil:
 	case c.Plugin == "" && c.Name == ofrep.Agent:
-		err = agent.ServeFlags(ctx, c, stateDir, ofrep.Address, log)
-	default:
-		a := agent.Agent{
-			Config: c, StateDir: stateDir, Log: log,
-			Open: func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error) {
-				return loader.OpenPath(ctx, path, digest, loader.Options{Cache: filepath.Join(stateDir, "cache")})
-			},
-		}
-		err = a.Run(ctx)
+		return agent.ServeFlags(ctx, c, stateDir, ofrep.Address, log)
+	case c.Plugin == "":
+		return errors.New("the configuration names no plugin")
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, "troop-agent:", err)
-		return 1
+	a := agent.Agent{
+		Config: c, StateDir: stateDir, Log: log,
+		Open: func(ctx context.Context, path string, digest core.Digest) (core.Plugin, error) {
+			return loader.OpenPath(ctx, path, digest, loader.Options{Cache: filepath.Join(stateDir, "cache")})
+		},
 	}
-	return 0
+	return a.Run(ctx)
 }

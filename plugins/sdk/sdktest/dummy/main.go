@@ -17,8 +17,10 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
 
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/internal/wire"
 )
 
 type config struct {
@@ -78,8 +80,9 @@ func main() {
 		panic(arg)
 	case "hang":
 		time.Sleep(time.Hour)
-	case "foreign": // a plugin that does not support this SDK's key exchange
-		_ = os.Unsetenv("TROOP_TLS_FD")
+	case "foreign":
+		serveForeign()
+		return
 	case "log":
 		fmt.Fprintln(os.Stderr, arg)
 	}
@@ -116,6 +119,30 @@ func serveVersion(version string) {
 		GRPCServer:       plugin.DefaultGRPCServer,
 		Logger:           hclog.NewNullLogger(),
 	})
+}
+
+// serveForeign is a plugin without this SDK, which does not take the core's keys.
+func serveForeign() {
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
+		VersionedPlugins: map[int]plugin.PluginSet{wire.Version: {wire.Name: &foreign{}}},
+		GRPCServer:       plugin.DefaultGRPCServer,
+		Logger:           hclog.NewNullLogger(),
+	})
+}
+
+type foreign struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (*foreign) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error {
+	server, err := sdk.Server(stage, func(id uint32) (sdk.Conn, error) { return broker.Dial(id) })
+	if err == nil {
+		wire.RegisterPluginServer(s, server)
+	}
+	return err
+}
+
+func (*foreign) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("a plugin is not a client")
 }
 
 var stage = sdk.Stage[config]{

@@ -1,0 +1,4 @@
+package proc
+
+// unmapProgram does nothing: agents run on Linux.
+func unmapProgram() {}
