@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -351,6 +352,7 @@ func (w *world) count() tally {
 			got.bare += bare
 			w.t.Errorf("%s: of %d lines %d lost (%d of them in objects without a receipt), %d twice: %v %v",
 				name, n, len(lost), bare, len(twice), lost[:min(len(lost), 3)], twice[:min(len(twice), 3)])
+			w.t.Logf("receipts of %v; on the storage host %v", slices.Sorted(maps.Keys(vouched)), w.objects())
 		}
 	}
 	return got

@@ -257,9 +257,9 @@ func (j *Journal) number() {
 }
 
 // Learn adds receipts that the storage host has and the journal does not, and returns how many. They are sorted by time
-// with the others.
+// with the others. After an error it knows none of them: they are not on disk, and the next call adds them.
 func (j *Journal) Learn(receipts []storage.Receipt) (int, error) {
-	n := 0
+	n, before, added := 0, slices.Clone(j.receipts), j.added
 	for _, r := range receipts {
 		if _, ok := j.byID[r.ID]; !ok {
 			j.keep(r)
@@ -271,7 +271,12 @@ func (j *Journal) Learn(receipts []storage.Receipt) (int, error) {
 	}
 	slices.SortStableFunc(j.receipts, func(a, b storage.Receipt) int { return a.Verified.Compare(b.Verified) })
 	j.number()
-	return n, j.rewrite()
+	if err := j.rewrite(); err != nil {
+		j.receipts, j.added = before, added
+		j.number()
+		return 0, err
+	}
+	return n, nil
 }
 
 // Forget drops receipts.

@@ -229,6 +229,20 @@ func TestLearn(t *testing.T) {
 	if err := j.Append(Record{ID: "b", Op: OpReceipt, Receipt: &b}); err != nil {
 		t.Fatal(err)
 	}
+	// What could not be written is learned again: else the next process would not know it.
+	blocked := filepath.Join(dir, "journal.jsonl.new", "x")
+	if err := os.MkdirAll(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := j.Learn([]storage.Receipt{at("a", 1)}); n != 0 || err == nil {
+		t.Errorf("%d were learned that cannot be written, %v", n, err)
+	}
+	if got := state(j); got != "receipt b web-1/b\n" {
+		t.Errorf("knows\n%s", got)
+	}
+	if err := os.RemoveAll(filepath.Dir(blocked)); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := j.Learn([]storage.Receipt{at("c", 3), at("b", 2), at("a", 1), at("c", 3)}); n != 2 || err != nil {
 		t.Fatalf("%d are new, %v", n, err)
 	}
