@@ -53,7 +53,7 @@ type folderStore struct {
 	full    bool
 }
 
-func (s *folderStore) Put(name string, src io.Reader) error {
+func (s *folderStore) Put(name string, src io.Reader, back io.Writer) error {
 	if err := s.crash.point(); err != nil {
 		return err
 	}
@@ -73,6 +73,12 @@ func (s *folderStore) Put(name string, src io.Reader) error {
 		b[len(b)/2] ^= 1
 	}
 	if err := os.WriteFile(full, b, 0o600); err != nil {
+		return err
+	}
+	if s.readErr != nil {
+		return s.readErr
+	}
+	if _, err := back.Write(b); err != nil {
 		return err
 	}
 	return s.crash.point()

@@ -272,7 +272,7 @@ func (v *Mover) vouched(f *os.File) (*storage.Receipt, error) {
 	return nil, err
 }
 
-// deliver sends the file, reads it back and writes its receipt.
+// deliver sends the file, which reads it back, and writes its receipt. What an earlier process has sent is read back again.
 func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	if m.Sent == nil {
 		if r, err := v.vouched(f); err != nil || r != nil {
@@ -282,7 +282,8 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 			return err
 		}
 	}
-	if m.Sent == nil {
+	sent := m.Sent != nil
+	if !sent {
 		s, err := storage.Send(v.Store, f, v.remote(m, ""), v.Compress)
 		if errors.Is(err, fs.ErrExist) { // an earlier attempt was cut off, or was damaged
 			s, err = storage.Send(v.Store, f, v.remote(m, attempt()), v.Compress)
@@ -294,12 +295,14 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 			return err
 		}
 	}
-	if err := storage.Fetch(v.Store, *m.Sent, io.Discard); err != nil {
-		// The stored file is damaged or missing: send it again.
-		if errors.Is(err, storage.ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
-			err = errors.Join(err, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}))
+	if sent {
+		if err := storage.Fetch(v.Store, *m.Sent, io.Discard); err != nil {
+			// The stored file is damaged or missing: send it again.
+			if errors.Is(err, storage.ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
+				err = errors.Join(err, v.Ledger.Append(journal.Record{ID: m.ID, Op: journal.OpSent}))
+			}
+			return err
 		}
-		return err
 	}
 	r := storage.Receipt{
 		ID: m.ID, Environment: v.Environment, Host: v.Host, Rule: m.Claim.Rule, Path: m.Claim.Path,
@@ -309,7 +312,7 @@ func (v *Mover) deliver(m *journal.Move, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	put := func(name string) error { return v.Store.Put(name, bytes.NewReader(append(b, '\n'))) }
+	put := func(name string) error { return v.Store.Put(name, bytes.NewReader(append(b, '\n')), io.Discard) }
 	err = put(string(m.Sent.Remote) + storage.ReceiptSuffix)
 	if errors.Is(err, fs.ErrExist) {
 		err = put(string(m.Sent.Remote) + "." + attempt() + storage.ReceiptSuffix)

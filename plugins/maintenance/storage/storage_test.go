@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -103,6 +104,54 @@ func TestStorage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// flipping is a storage host that stores another first byte than it gets.
+type flipping struct{ *storage.SFTP }
+
+func (s flipping) Put(name string, src io.Reader, back io.Writer) error {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(src, first); err != nil {
+		return err
+	}
+	first[0] ^= 1
+	return s.SFTP.Put(name, io.MultiReader(bytes.NewReader(first), src), back)
+}
+
+// TestStorageIsReadBack sends files of several sizes, around those of a chunk and of a frame, to a storage host that damages them.
+func TestStorageIsReadBack(t *testing.T) {
+	h := storagetest.New(t, t.TempDir())
+	s, err := storage.Connect(t.Context(), h.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for _, size := range []int{1, 32 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20} {
+		content := noise(t, size)
+		file := filepath.Join(t.TempDir(), "app.log")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		for _, compress := range []string{"zstd", "none"} {
+			name := fmt.Sprint(compress, size)
+			if _, err := storage.Send(flipping{s}, f, name+"-damaged", compress); !errors.Is(err, storage.ErrMismatch) {
+				t.Errorf("%s damaged: %v, want a mismatch", name, err)
+			}
+			sent, err := storage.Send(s, f, name, compress)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			var back bytes.Buffer
+			if err := storage.Fetch(s, sent, &back); err != nil || !bytes.Equal(back.Bytes(), content) {
+				t.Errorf("%s: read back %d bytes: %v", name, back.Len(), err)
+			}
+		}
 	}
 }
 
