@@ -15,7 +15,7 @@ func pieces(dst io.Writer, src io.Reader, size, atOnce int, work func(at int64, 
 	}
 	free := make(chan *piece, atOnce)
 	for range atOnce {
-		free <- &piece{in: make([]byte, size), done: make(chan error, 1)}
+		free <- &piece{done: make(chan error, 1)}
 	}
 	queue := make(chan *piece, atOnce)
 	failed := make(chan struct{})
@@ -45,6 +45,9 @@ func pieces(dst io.Writer, src io.Reader, size, atOnce int, work func(at int64, 
 			case p = <-free:
 			case <-failed:
 				return nil
+			}
+			if p.in == nil { // most files are short
+				p.in = make([]byte, size)
 			}
 			n, err := io.ReadFull(src, p.in)
 			if n > 0 && (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) {
