@@ -71,10 +71,10 @@ test: setup build tofu ## every test: unit, integration, and end to end in the l
 	@$(MAKE) --no-print-directory -j2 test-e2e test-lab
 	@$(MAKE) --no-print-directory test-aws AWS_TESTS=-short
 
-# Into Go's cache, as core/tooltest asks for it: the first time takes minutes, longer than a test may wait.
+# Into Go's cache, as plugins/sdk/tooltest asks for it: the first time takes minutes, longer than a test may wait.
 tofu:
 	@echo "building OpenTofu for its tests, if Go's cache does not have it; that takes a few minutes"
-	@cd core/tooltest/testdata/tofu && CGO_ENABLED=0 GOFLAGS= go tool -n tofu >/dev/null
+	@cd plugins/sdk/tooltest/testdata/tofu && CGO_ENABLED=0 GOFLAGS= go tool -n tofu >/dev/null
 
 test-e2e:
 	@go test -tags lab -timeout 40m -v -run '$(HALF)' ./core/e2e

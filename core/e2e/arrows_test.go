@@ -32,7 +32,9 @@ func TestTreeArrows(t *testing.T) {
 		{"core/agent", module + "core/notify", "core/agent knows package core and bus, flags, mask"},
 
 		{"plugins/build", module + "plugins/sdk", ""},
+		{"plugins/maintenance", module + "plugins/sdk/bucket", ""},
 		{"core/store", module + "core", ""},
+		{"core/store", module + "plugins/sdk/bucket", ""},
 		{"core/environment", module + "core/terraform", ""},
 		{"core/loader", module + "plugins/sdk/client", ""},
 	} {

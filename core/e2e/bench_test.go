@@ -20,7 +20,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core/bus"
 	"github.com/seed-b96de936/troop/core/remote"
-	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
@@ -234,7 +234,7 @@ func BenchmarkSecondRun(b *testing.B) {
 // a bucket of a real S3 server on this machine, and compares with the same in .troop. One lab serves both: the store was
 // taken over. Budget: x/files at most 1.1.
 func BenchmarkSharedRun(b *testing.B) {
-	gateway := storetest.Gateway(b)
+	gateway := buckettest.Gateway(b)
 	env, key := person(b, b.TempDir(), "ops")
 	w := makeWorld(b, "The storefront", func(w *world) {
 		w.env = env

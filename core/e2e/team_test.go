@@ -14,7 +14,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/remote"
-	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // teamStore is the block that shares the store. HOLD is the canary's, for a release that somebody else promotes.
@@ -39,14 +39,14 @@ func person(t testing.TB, homes, name string) (env []string, key string) {
 		t.Fatal(err)
 	}
 	env = []string{"HOME=" + home, "XDG_CACHE_HOME=" + home + "/.cache", "TROOP_IDENTITY="}
-	for k, v := range storetest.Environ() {
+	for k, v := range buckettest.Environ() {
 		env = append(env, k+"="+v)
 	}
 	return env, string(b)
 }
 
 // shared is a manifest with a store and a team.
-func shared(manifest string, gateway *storetest.Server) string {
+func shared(manifest string, gateway *buckettest.Server) string {
 	block := strings.NewReplacer("BUCKET", gateway.Bucket, "REGION", gateway.Region, "ENDPOINT", gateway.Endpoint).Replace(teamStore)
 	return strings.Replace(manifest, "  source { path = \".\" }\n}\n", "  source { path = \".\" }\n"+block, 1)
 }
@@ -61,7 +61,7 @@ func (w *world) clone(t *testing.T, env []string) *world {
 
 // TestTeam has two members and a third person, who share nothing but a repository and a bucket.
 func TestTeam(t *testing.T) {
-	gateway := storetest.Gateway(t)
+	gateway := buckettest.Gateway(t)
 	homes := t.TempDir()
 	firstEnv, firstKey := person(t, homes, "first")
 	secondEnv, secondKey := person(t, homes, "second")
@@ -228,7 +228,7 @@ func strange(t *testing.T, third *world) {
 }
 
 // private looks for the environment's secrets in every object of the store, and in the homes of the members.
-func private(t *testing.T, gateway *storetest.Server, homes string, first *world) {
+func private(t *testing.T, gateway *buckettest.Server, homes string, first *world) {
 	key := first.results(t, "vault", "show", first.manifest, "--env", "lab", "--reveal", "ssh_key")
 	secrets := []string{strings.Split(key, "\n")[2]}
 	for _, s := range first.reveal(t, "secrets.json") {

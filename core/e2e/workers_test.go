@@ -22,7 +22,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/bus/redistest"
-	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // workersManifest is of a pipeline without hosts: a stage that has passed soon, and one that takes its time.
@@ -58,7 +58,7 @@ type machine struct {
 	name   string
 	data   string
 	remote string
-	store  *storetest.Line
+	store  *buckettest.Line
 	queue  *wire
 	worker *exec.Cmd
 }
@@ -135,7 +135,7 @@ type fleet struct {
 // newFleet starts a server of a pipeline in a bare repository, which people reach with curl, and n workers.
 func newFleet(t testing.TB, n int) *fleet {
 	t.Helper()
-	gateway, redis := storetest.Gateway(t), redistest.Start(t)
+	gateway, redis := buckettest.Gateway(t), redistest.Start(t)
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +395,7 @@ func TestCutOffWorker(t *testing.T) {
 		first = runs[0]
 		return slices.ContainsFunc(first.Stages, func(s core.StageResult) bool { return s.ID == "build.soon" && s.Status == core.Passed })
 	})
-	alone.store.Do(func(*http.Request) storetest.Trouble { return storetest.Trouble{Cut: true} })
+	alone.store.Do(func(*http.Request) buckettest.Trouble { return buckettest.Trouble{Cut: true} })
 	alone.queue.Cut(true)
 	eventually(t, 5*time.Minute, "the run is known to be lost", func() bool {
 		runs := f.runs(t)

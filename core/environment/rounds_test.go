@@ -23,8 +23,8 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
-	"github.com/seed-b96de936/troop/core/store/storetest"
 	"github.com/seed-b96de936/troop/core/vault"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // In a round, two processes with real leases, vaults and journals bring a release each to four hosts, through a real S3
@@ -184,13 +184,13 @@ func steer(host string, fence int64, release string) error {
 // player is a process in a round, and what it said.
 type player struct {
 	game
-	line *storetest.Line
+	line *buckettest.Line
 	cmd  *exec.Cmd
 	said strings.Builder
 
 	mu       sync.Mutex
 	requests int
-	written  []storetest.Request // successful writes of the environment's objects
+	written  []buckettest.Request // successful writes of the environment's objects
 }
 
 func (p *player) number() int64 {
@@ -206,23 +206,23 @@ func (p *player) says(line string) bool { return strings.Contains("\n"+p.said.St
 // round is two players and what became of them.
 type round struct {
 	t       *testing.T
-	gateway *storetest.Server
+	gateway *buckettest.Server
 	game
 	players []*player
 }
 
-func (r *round) start(release string, judge func(p *player, request int) storetest.Trouble) *player {
+func (r *round) start(release string, judge func(p *player, request int) buckettest.Trouble) *player {
 	r.t.Helper()
 	p := &player{game: r.game, line: r.gateway.Line(r.t)}
 	p.Release, p.Machine, p.Endpoint = release, filepath.Join(r.t.TempDir(), "machine"), p.line.Endpoint
-	p.line.Do(func(*http.Request) storetest.Trouble {
+	p.line.Do(func(*http.Request) buckettest.Trouble {
 		p.mu.Lock()
 		p.requests++
 		n := p.requests
 		p.mu.Unlock()
 		return judge(p, n)
 	})
-	p.line.See(func(q storetest.Request) {
+	p.line.See(func(q buckettest.Request) {
 		if q.Method == http.MethodPut && q.Status < 300 && strings.Contains(q.Path, "/lab/") {
 			p.mu.Lock()
 			p.written = append(p.written, q)
@@ -243,7 +243,7 @@ func (r *round) start(release string, judge func(p *player, request int) storete
 	return p
 }
 
-func calm(*player, int) storetest.Trouble { return storetest.Trouble{} }
+func calm(*player, int) buckettest.Trouble { return buckettest.Trouble{} }
 
 // TestRounds kills one of two processes, cuts it from the store, or lets the store refuse it, at a random request. ROUNDS and SEED change how many
 // and which.
@@ -261,10 +261,10 @@ func TestRounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k, v := range storetest.Environ() {
+	for k, v := range buckettest.Environ() {
 		t.Setenv(k, v)
 	}
-	gateway := storetest.Gateway(t)
+	gateway := buckettest.Gateway(t)
 	slots := make(chan struct{}, 6)
 	var mu sync.Mutex
 	met := map[string]int{}
@@ -274,7 +274,7 @@ func TestRounds(t *testing.T) {
 				t.Parallel()
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				r := &round{t: t, gateway: gateway, game: game{S3Options: gateway.S3Options, Hosts: t.TempDir(), Identity: identity.String(), Recipient: identity.Recipient().String()}}
+				r := &round{t: t, gateway: gateway, game: game{S3Options: gateway.Options, Hosts: t.TempDir(), Identity: identity.String(), Recipient: identity.Recipient().String()}}
 				r.Prefix = fmt.Sprintf("round-%d", n)
 				what := r.play(rand.New(rand.NewPCG(seed, uint64(n))))
 				mu.Lock()
@@ -291,21 +291,21 @@ func (r *round) play(random *rand.Rand) (what string) {
 	r.t.Helper()
 	at, kind, lands := 1+random.IntN(45), []string{"killed", "cut", "refused"}[random.IntN(3)], random.IntN(2) == 0
 	var once sync.Once
-	hit := func(p *player, n int) storetest.Trouble {
+	hit := func(p *player, n int) buckettest.Trouble {
 		if n < at {
-			return storetest.Trouble{}
+			return buckettest.Trouble{}
 		}
 		once.Do(func() { what = kind })
 		switch kind {
 		case "cut":
-			return storetest.Trouble{Cut: true}
+			return buckettest.Trouble{Cut: true}
 		case "refused": // for this one alone, which cannot know that
-			return storetest.Trouble{Status: http.StatusServiceUnavailable}
+			return buckettest.Trouble{Status: http.StatusServiceUnavailable}
 		}
 		_ = p.cmd.Process.Kill()
-		return storetest.Trouble{Cut: !lands || n > at} // its last words may still arrive
+		return buckettest.Trouble{Cut: !lands || n > at} // its last words may still arrive
 	}
-	judges := []func(*player, int) storetest.Trouble{calm, hit}
+	judges := []func(*player, int) buckettest.Trouble{calm, hit}
 	if random.IntN(2) == 0 {
 		judges[0], judges[1] = hit, calm
 	}

@@ -41,7 +41,7 @@ const (
 func Announce(objects core.Objects, address, name string, say func(line string)) (*Announced, error) {
 	o, err := redis.ParseURL(address)
 	if err != nil { // which may quote a password
-		return nil, &UnusableError{name, "its redis is not the URL of a Redis", "write redis://USER:PASSWORD@HOST:6379, or rediss:// for TLS"}
+		return nil, bad("the store "+name, "its redis is not the URL of a Redis", "write redis://USER:PASSWORD@HOST:6379, or rediss:// for TLS")
 	}
 	o.Protocol, o.DisableIdentity, o.ContextTimeoutEnabled = 2, true, true
 	o.MaxRetries, o.DialerRetries, o.PoolSize = -1, 1, 4

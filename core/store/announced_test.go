@@ -12,6 +12,7 @@ import (
 	"github.com/seed-b96de936/troop/core/bus/redistest"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 func announced(t *testing.T, objects core.Objects, address string, say func(string)) *store.Announced {
@@ -37,7 +38,7 @@ func TestAnnounced(t *testing.T) {
 func TestSharedS3Redis(t *testing.T) {
 	server := redistest.Start(t)
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
-		o := storetest.Gateway(t).S3Options
+		o := buckettest.Gateway(t).Options
 		return func() storetest.Store {
 			f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, o), Wait: time.Minute}, server.URL(), silent(t)), nil, nil)
 			t.Cleanup(func() { _ = f.Close() })
@@ -96,10 +97,10 @@ func TestRedisIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, g := redistest.Start(t), storetest.Gateway(t)
+			server, g := redistest.Start(t), buckettest.Gateway(t)
 			said := make(chan string, 100)
 			open := func() *store.Files {
-				f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, g.S3Options), Wait: time.Minute}, server.URL(), func(line string) { said <- line }), nil, nil)
+				f := store.OpenShared(t.TempDir(), announced(t, store.Patient{Objects: openS3(t, g.Options), Wait: time.Minute}, server.URL(), func(line string) { said <- line }), nil, nil)
 				t.Cleanup(func() { _ = f.Close() })
 				return f
 			}
@@ -125,7 +126,7 @@ func TestRedisIsLost(t *testing.T) {
 			if lost(holder) || holder.Fence != earlier.Fence+1 || next.Fence != holder.Fence+1 || next.After != nil {
 				t.Errorf("numbers %d, %d, %d, after %+v", earlier.Fence, holder.Fence, next.Fence, next.After)
 			}
-			whole(t, openS3(t, g.S3Options), r.ID)
+			whole(t, openS3(t, g.Options), r.ID)
 			if away := name == "stopped" || name == "hangs"; away {
 				if line := <-said; !strings.HasPrefix(line, "the store's Redis does not answer: ") || strings.Contains(line, redistest.Password) {
 					t.Errorf("said %q", line)

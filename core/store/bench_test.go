@@ -10,6 +10,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // BenchmarkRecord is what one change of a stage costs the engine: its result and an event.
@@ -68,7 +69,7 @@ func BenchmarkVerify(b *testing.B) {
 // BenchmarkRuns lists the newest of 10,000 runs of a shared store on a machine that has seen none of them, as troop runs
 // does.
 func BenchmarkRuns(b *testing.B) {
-	g := storetest.Gateway(b)
+	g := buckettest.Gateway(b)
 	truth := store.OpenShared(b.TempDir(), store.NewFolder(filepath.Join(g.Dir, g.Bucket, g.Prefix)), nil, nil) // what the server serves
 	var writers errgroup.Group
 	writers.SetLimit(16)
@@ -87,7 +88,7 @@ func BenchmarkRuns(b *testing.B) {
 	if err := truth.Close(); err != nil {
 		b.Fatal(err)
 	}
-	s3, err := store.OpenS3(b.Context(), g.S3Options)
+	s3, err := store.OpenS3(b.Context(), g.Options)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // record records a run with some lines up to its end, and returns what PutRun said of its beginning and its end.
@@ -210,11 +211,11 @@ func TestEndThatCannotBeWritten(t *testing.T) {
 }
 
 // lined is a shared store on a real server, behind a line of its own.
-func lined(t *testing.T, wait time.Duration) (*storetest.Line, core.Objects, func() core.Objects) {
+func lined(t *testing.T, wait time.Duration) (*buckettest.Line, core.Objects, func() core.Objects) {
 	t.Helper()
-	g := storetest.Gateway(t)
+	g := buckettest.Gateway(t)
 	open := func(endpoint string) core.Objects {
-		o := g.S3Options
+		o := g.Options
 		o.Endpoint = endpoint
 		return store.Patient{Objects: openS3(t, o), Wait: wait, Pause: 10 * time.Millisecond}
 	}
@@ -228,18 +229,18 @@ func TestTroubledLine(t *testing.T) {
 	t.Parallel()
 	line, objects, elsewhere := lined(t, time.Minute)
 	var requests atomic.Int32
-	line.Do(func(r *http.Request) storetest.Trouble {
+	line.Do(func(r *http.Request) buckettest.Trouble {
 		switch requests.Add(1) % 7 {
 		case 0:
-			return storetest.Trouble{Status: http.StatusServiceUnavailable}
+			return buckettest.Trouble{Status: http.StatusServiceUnavailable}
 		case 2:
-			return storetest.Trouble{Cut: true}
+			return buckettest.Trouble{Cut: true}
 		case 3:
-			return storetest.Trouble{Wait: 300 * time.Millisecond}
+			return buckettest.Trouble{Wait: 300 * time.Millisecond}
 		case 5:
-			return storetest.Trouble{FlipSent: r.Method == http.MethodPut, Flip: r.Method == http.MethodGet && r.URL.Query().Get("list-type") == ""}
+			return buckettest.Trouble{FlipSent: r.Method == http.MethodPut, Flip: r.Method == http.MethodGet && r.URL.Query().Get("list-type") == ""}
 		}
-		return storetest.Trouble{}
+		return buckettest.Trouble{}
 	})
 	f := store.OpenShared(t.TempDir(), objects, nil, nil)
 	if err := f.Check(t.Context(), true); err != nil {
@@ -263,7 +264,7 @@ func TestTroubledLine(t *testing.T) {
 func TestWrongBytes(t *testing.T) {
 	t.Parallel()
 	line, objects, _ := lined(t, 500*time.Millisecond)
-	line.Do(func(r *http.Request) storetest.Trouble { return storetest.Trouble{Flip: r.Method == http.MethodGet} })
+	line.Do(func(r *http.Request) buckettest.Trouble { return buckettest.Trouble{Flip: r.Method == http.MethodGet} })
 	if _, err := store.PutBytes(t.Context(), objects, "a", []byte("right"), core.Condition{}); err != nil {
 		t.Fatal(err)
 	}
@@ -320,9 +321,9 @@ func TestInterruptedTakeOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		var requests atomic.Int32
-		line.Do(func(r *http.Request) storetest.Trouble {
+		line.Do(func(r *http.Request) buckettest.Trouble {
 			n := requests.Add(1)
-			return storetest.Trouble{
+			return buckettest.Trouble{
 				Cut:      n > 6+attempts,
 				FlipSent: n%3 == 0 && r.Method == http.MethodPut,
 				Flip:     n%5 == 0 && r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-b96de936/troop/core"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket"
 )
 
 // leaseTime is how long an environment belongs to a holder that is not heard of.
@@ -193,7 +194,7 @@ func (f *Files) beat(ctx context.Context, env string, mine *leaseFile, tag *stri
 			*mine, *tag, last, heard = next, put.Tag, began, began
 		case errors.Is(err, core.ErrChanged):
 			return true
-		case busy(err) && time.Since(last) < leasePatience*length:
+		case bucket.Busy(err) && time.Since(last) < leasePatience*length:
 			heard = time.Now()
 		case time.Now().After(deadline):
 			return true

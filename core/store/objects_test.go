@@ -8,11 +8,12 @@ import (
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/store"
 	"github.com/seed-b96de936/troop/core/store/storetest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // TestMain keeps the AWS configuration of the machine out of the tests.
 func TestMain(m *testing.M) {
-	for k, v := range storetest.Environ() {
+	for k, v := range buckettest.Environ() {
 		_ = os.Setenv(k, v)
 	}
 	m.Run()
@@ -36,7 +37,7 @@ func openS3(t *testing.T, o store.S3Options) *store.S3 {
 
 func TestS3(t *testing.T) {
 	storetest.Objects(t, func(t *testing.T) func() core.Objects {
-		o := storetest.Gateway(t).S3Options
+		o := buckettest.Gateway(t).Options
 		return func() core.Objects { return openS3(t, o) }
 	})
 }
@@ -54,7 +55,7 @@ func TestShared(t *testing.T) {
 
 func TestSharedS3(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
-		o := storetest.Gateway(t).S3Options
+		o := buckettest.Gateway(t).Options
 		return func() storetest.Store {
 			f := store.OpenShared(t.TempDir(), store.Patient{Objects: openS3(t, o), Wait: time.Minute}, nil, nil)
 			t.Cleanup(func() { _ = f.Close() })

@@ -132,7 +132,7 @@ func (f *Files) Check(ctx context.Context, write bool) error {
 		return fmt.Errorf("read %s of the store: %w", projectKey, err)
 	}
 	if p.Version > layout {
-		return &UnusableError{"of this project", fmt.Sprintf("a newer troop has written it (layout %d, this one knows %d)", p.Version, layout), "install the newer troop"}
+		return bad("the store of this project", fmt.Sprintf("a newer troop has written it (layout %d, this one knows %d)", p.Version, layout), "install the newer troop")
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (f *Files) found(ctx context.Context) error {
 	}
 	_, err := PutBytes(ctx, f.shared, projectKey, text, core.Condition{Absent: true})
 	if err == nil {
-		return &UnusableError{"of this project", "its server writes over a value that it was told not to", "use a server with conditional writes (If-None-Match), as AWS, MinIO, Garage, Ceph and versitygw have them"}
+		return bad("the store of this project", "its server writes over a value that it was told not to", "use a server with conditional writes (If-None-Match), as AWS, MinIO, Garage, Ceph and versitygw have them")
 	}
 	if !errors.Is(err, core.ErrChanged) {
 		return err

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/seed-b96de936/troop/core/tooltest"
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // teams is a module that needs a provider of a team, and one of ours if it is named.

@@ -24,7 +24,7 @@ import (
 
 	"github.com/seed-b96de936/troop/core"
 	"github.com/seed-b96de936/troop/core/terraform"
-	"github.com/seed-b96de936/troop/core/tooltest"
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // hosts is a module whose hosts exist only in the state. It needs only Terraform's built-in provider.

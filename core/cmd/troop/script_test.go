@@ -21,8 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-b96de936/troop/core/preflight/fakeaws"
-	"github.com/seed-b96de936/troop/core/store/storetest"
 	"github.com/seed-b96de936/troop/core/vault"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 	"github.com/seed-b96de936/troop/plugins/sdk/proc"
 )
 
@@ -149,10 +149,10 @@ func s3(ts *testscript.TestScript, _ bool, _ []string) {
 // its bucket in BUCKET. With CLOCK, the machine's clock is that far behind the server's.
 func gateway(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	t.Helper()
-	start := sync.OnceValue(func() *storetest.Server { return storetest.Gateway(t) })
+	start := sync.OnceValue(func() *buckettest.Server { return buckettest.Gateway(t) })
 	return func(ts *testscript.TestScript, _ bool, args []string) {
 		server := start()
-		for name, value := range storetest.Environ() {
+		for name, value := range buckettest.Environ() {
 			ts.Setenv(name, value)
 		}
 		ts.Setenv("BUCKET", filepath.Join(server.Dir, server.Bucket))
@@ -163,7 +163,7 @@ func gateway(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		clock, err := time.ParseDuration(args[0])
 		ts.Check(err)
 		line := server.Line(t)
-		line.Do(func(*http.Request) storetest.Trouble { return storetest.Trouble{Clock: clock} })
+		line.Do(func(*http.Request) buckettest.Trouble { return buckettest.Trouble{Clock: clock} })
 		ts.Setenv("STORE", line.Endpoint)
 	}
 }

@@ -1,4 +1,5 @@
-package storetest
+// Package buckettest is a real S3 server for tests, and a network to it that has faults. Only tests import it.
+package buckettest
 
 import (
 	"bytes"
@@ -11,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-b96de936/troop/core/store"
-	"github.com/seed-b96de936/troop/core/tooltest"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket"
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // The credentials of Gateway.
@@ -24,7 +25,7 @@ const (
 
 // Server is a running S3 server with the bucket troop-test.
 type Server struct {
-	store.S3Options
+	bucket.Options
 	Dir string // with a folder for the bucket, and in it the objects as files
 	cmd *exec.Cmd
 }
@@ -42,7 +43,7 @@ func Gateway(t testing.TB) *Server {
 	t.Helper()
 	program := tooltest.Path(t, "versitygw")
 	s := &Server{Dir: t.TempDir()}
-	s.S3Options = store.S3Options{Bucket: "troop-test", Prefix: "shop", Region: Region, PathStyle: true}
+	s.Options = bucket.Options{Bucket: "troop-test", Prefix: "shop", Region: Region, PathStyle: true}
 	if err := os.Mkdir(filepath.Join(s.Dir, s.Bucket), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func Path(t testing.TB, program string) string {
 	_, here, _, _ := runtime.Caller(0)
 	dir := filepath.Dir(here)
 	if !filepath.IsAbs(dir) { // -trimpath: tests run in the folder of their package
-		out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", "github.com/seed-b96de936/troop/core/tooltest").Output()
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", "github.com/seed-b96de936/troop/plugins/sdk/tooltest").Output()
 		if err != nil {
 			t.Fatalf("find tooltest: %v", err)
 		}
