@@ -148,7 +148,12 @@ type Environment struct {
 	Hosts     []Host           `json:",omitempty"` // that exist already, by name; beside those that are made
 	Ansible   *AnsibleConfig   // nil: hosts are not configured
 	Range     Range
+	// BucketKeys are the credentials of each host for a bucket that its backups go to. A host gets its own only.
+	BucketKeys map[HostName]BucketKey `json:"-"`
 }
+
+// BucketKey are credentials for S3.
+type BucketKey struct{ ID, Secret string }
 
 // TerraformConfig is an environment's root module.
 type TerraformConfig struct {

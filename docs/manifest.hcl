@@ -71,6 +71,10 @@ environment "one" {
     tags            = ["cellar"]
     variables       = { storage_quota = "20G" }
   }
+  storage_key "web-1" { # for a bucket, in place of a storage host
+    id     = "web-1-backups"
+    secret = secret.key
+  }
   ansible { playbook = "site.yml" }
 }
 

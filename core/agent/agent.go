@@ -192,6 +192,7 @@ func (a *Agent) mask() *mask.Mask {
 	m := mask.New(slices.Collect(maps.Values(a.Config.Scope.Secrets))...)
 	if a.Config.Storage != nil {
 		m.Add(a.Config.Storage.PrivateKey)
+		m.Add(a.Config.Storage.SecretAccessKey)
 	}
 	return m
 }

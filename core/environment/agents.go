@@ -41,11 +41,13 @@ func (e *Environment) flagServer(s *site) (run ansible.Run, ok bool, err error) 
 }
 
 // own is what only one host has.
-func (s *site) own(host core.HostName, storage bool) agent.Own {
+func (s *site) own(host core.HostName, storage bool, bucket core.BucketKey) agent.Own {
 	o := agent.Own{Redis: agent.Redis{Password: s.secrets.hostPassword(host)}}
 	if storage {
 		private, _ := s.secrets.storageKey(host)
-		o.Storage = &core.StorageKey{PrivateKey: private, KnownHosts: s.knownHosts("storage")}
+		o.Storage = &core.StorageKey{
+			PrivateKey: private, KnownHosts: s.knownHosts("storage"), AccessKeyID: bucket.ID, SecretAccessKey: bucket.Secret,
+		}
 	}
 	return o
 }
@@ -88,7 +90,12 @@ func (e *Environment) agentRun(s *site, c agent.Config, binary string, storage b
 	own := map[core.HostName]agent.Own{}
 	for _, h := range s.hosts {
 		if len(hosts) == 0 || slices.Contains(hosts, h.Name) {
-			own[h.Name] = s.own(h.Name, storage)
+			key, ok := e.conf.BucketKeys[h.Name]
+			if storage && !ok && len(e.conf.BucketKeys) > 0 {
+				return ansible.Run{}, &core.UsageError{Err: fmt.Errorf(
+					"host %s has no storage_key, as others of environment %s have: write storage_key %q { id = …, secret = … } in its block", h.Name, e.conf.Name, h.Name)}
+			}
+			own[h.Name] = s.own(h.Name, storage, key)
 		}
 	}
 	vars := map[string]any{

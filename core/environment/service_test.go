@@ -221,6 +221,20 @@ func TestAgentRun(t *testing.T) {
 	if len(own) != 1 || own["router-1"].Redis.Password != s.secrets.hostPassword("router-1") || own["router-1"].Storage.PrivateKey != key {
 		t.Errorf("own: %+v", own)
 	}
+	e.conf.BucketKeys = map[core.HostName]core.BucketKey{"router-1": {ID: "AK1", Secret: "one"}}
+	if run, err = e.agentRun(s, c, binary, true, core.Agent{}, []core.HostName{"router-1"}); err != nil {
+		t.Fatal(err)
+	}
+	own = run.Vars["agent_own"].(map[core.HostName]agent.Own)
+	if len(own) != 1 || own["router-1"].Storage.AccessKeyID != "AK1" || own["router-1"].Storage.SecretAccessKey != "one" {
+		t.Errorf("own with a bucket: %+v", own)
+	}
+	if run, err = e.agentRun(s, c, binary, false, core.Agent{}, nil); err != nil || run.Vars["agent_own"].(map[core.HostName]agent.Own)["router-1"].Storage != nil {
+		t.Errorf("a key that was not granted: %v", err)
+	}
+	if _, err := e.agentRun(s, c, binary, true, core.Agent{}, nil); err == nil || !strings.Contains(err.Error(), "has no storage_key, as others of environment lab have") {
+		t.Errorf("a host without a key for the bucket: %v", err)
+	}
 	if got.Hosts[1].Vars != nil || s.hosts[1].Vars == nil {
 		t.Error("the variables of a host are in the configuration of an agent, or are gone")
 	}

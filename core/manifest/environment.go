@@ -69,6 +69,7 @@ func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
 			e.Ansible = l.ansible(ansible[0], s)
 		}
 		e.Hosts = l.hosts(hosts, s)
+		e.BucketKeys = l.bucketKeys(ofType(inner, "storage_key"), e, s)
 		l.pipeline.Environments = append(l.pipeline.Environments, e)
 	}
 	if want := l.opts.Environment; want != "" && !l.environments[want] {

@@ -238,6 +238,7 @@ var environmentGrammar = schema{
 	blocks: []block{
 		{typ: "terraform", body: &terraformGrammar},
 		{typ: "host", labels: []string{"NAME"}, many: true, body: &hostGrammar},
+		{typ: "storage_key", labels: []string{"HOST"}, many: true, body: &storageKeyGrammar},
 		{typ: "ansible", body: &ansibleGrammar},
 	},
 	hints: map[string]string{
@@ -266,6 +267,22 @@ var hostGrammar = schema{
 		"role":     "A host may have several: roles = [\"production\"].",
 		"hostname": "Write it as address = \"…\".",
 		"vars":     "Write them as variables = { … }.",
+	},
+}
+
+var storageKeyGrammar = schema{
+	name: "a storage_key block",
+	doc:  "The credentials of one host, for a bucket that its backups go to. Only that host gets them, for stages that have `grants = [\"storage\"]`.",
+	arguments: []argument{
+		{"id", "string", "ID of the access key", true},
+		{"secret", "string", "the secret access key: secret.NAME or env.NAME", true},
+	},
+	hints: map[string]string{
+		"access_key":        "Write the ID of the access key as id = \"…\".",
+		"access_key_id":     "Write it as id = \"…\".",
+		"secret_key":        "Write it as secret = secret.NAME.",
+		"secret_access_key": "Write it as secret = secret.NAME.",
+		"bucket":            "The bucket is said by the stage that moves files there.",
 	},
 }
 
@@ -373,7 +390,7 @@ var stageGrammar = schema{
 		{"on_failure", "string", "stop ends the run, which has failed; continue goes on as if the stage had passed, and the run has passed with failures", false},
 		{"environment", "string", "environment to work in; without it, that of the run", false},
 		{"for_each", "any", "a list of strings or a map: the stage is repeated for each item, as each.key and each.value", false},
-		{"grants", "list(string)", "what the plugin gets only when it is granted: storage is the key with which every host sends files to the storage host", false},
+		{"grants", "list(string)", "what the plugin gets only when it is granted: storage is the key with which every host sends files to the storage host or a bucket", false},
 	},
 	defaults: map[string]string{"timeout": `"1h"`, "retries": "0", "on_failure": `"stop"`, "grants": "[]"},
 	blocks:   []block{{typ: "when", body: &whenGrammar}},

@@ -43,6 +43,53 @@ func (l *loader) hosts(blocks []*hclsyntax.Block, s site) []core.Host {
 	return hosts
 }
 
+// bucketKeys are the credentials of hosts for a bucket. The names of hosts that a module makes are known later.
+func (l *loader) bucketKeys(blocks []*hclsyntax.Block, e core.Environment, s site) map[core.HostName]core.BucketKey {
+	named := map[string]*hclsyntax.Block{}
+	keys := map[core.HostName]core.BucketKey{}
+	var hosts []string
+	for _, h := range e.Hosts {
+		hosts = append(hosts, string(h.Name))
+	}
+	for _, b := range blocks {
+		if !l.labels(b, "HOST") {
+			continue
+		}
+		name := b.Labels[0]
+		if first := named[name]; first != nil {
+			l.duplicate(b, "storage_key", first)
+			continue
+		}
+		named[name] = b
+		if e.Terraform == nil && !slices.Contains(hosts, name) {
+			l.errorf(b.LabelRanges[0], "Unknown host", "The environment has no host %q.%s", shorten(name), didYouMean(name, hosts))
+		}
+		l.content(b.Body, &storageKeyGrammar)
+		var key core.BucketKey
+		for _, must := range []struct {
+			name, example string
+			to            *string
+		}{{"id", `id = "AKIA…"`, &key.ID}, {"secret", "secret = secret.NAME", &key.Secret}} {
+			a := b.Body.Attributes[must.name]
+			if a == nil {
+				l.missing(b, must.name, must.example)
+				continue
+			}
+			text, ok := l.str(a, s)
+			if ok && text == "" {
+				l.errorf(a.Expr.Range(), "Empty text", "%q is empty.", a.Name)
+			}
+			if v, ok := l.value(a.Expr, s); ok && a.Name == "secret" && !v.ContainsMarked() {
+				l.secrets.addValue(v)
+				l.errorf(a.Expr.Range(), "Secret in the manifest", "Everybody who reads the manifest has it. Renew it, and write secret.NAME, with a secret block that says where it is kept, or env.NAME.")
+			}
+			*must.to = text
+		}
+		keys[core.HostName(name)] = key
+	}
+	return keys
+}
+
 func (l *loader) host(b *hclsyntax.Block, s site) core.Host {
 	l.content(b.Body, &hostGrammar)
 	h := core.Host{Name: core.HostName(b.Labels[0]), Given: &core.Given{}}

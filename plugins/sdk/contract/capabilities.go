@@ -40,7 +40,7 @@ var facts = []struct {
 	{Events, "publish and read events", true, false},
 	{Notify, "notify people", false, false},
 	{Secrets, "read the secrets that its block refers to", false, false},
-	{Storage, "send files to the storage host, with the account of its host", true, true},
+	{Storage, "send files to the storage host or a bucket, with the account of its host", true, true},
 }
 
 // AllCapabilities returns every capability.
@@ -166,8 +166,8 @@ type Capabilities interface {
 	// local value. Any other name is ErrNotFound. From then on the value is masked in all output.
 	Secret(ctx context.Context, name string) (string, error)
 
-	// StorageKey returns, on a host, the credentials of that host's account on the environment's storage host. The account
-	// can add files and read them, and neither change nor remove any. It is ErrRefused unless the manifest grants
+	// StorageKey returns, on a host, the credentials of that host's account on the environment's storage host, and its own for
+	// a bucket. The account can add files and read them, and neither change nor remove any. It is ErrRefused unless the manifest grants
 	// "storage" to the stage, and always elsewhere.
 	StorageKey(ctx context.Context) (StorageKey, error)
 }

@@ -245,8 +245,12 @@ func CutHostKey(s string) (host HostName, key string, ok bool) {
 	return HostName(name), key, true
 }
 
-// StorageKey holds the credentials with which a host sends files to its environment's storage host.
+// StorageKey holds the credentials with which a host sends files to its environment's storage host, and those that the
+// manifest gives it for a bucket.
 type StorageKey struct {
 	PrivateKey string `json:"private_key"` // PEM
 	KnownHosts string `json:"known_hosts"` // known_hosts format
+
+	AccessKeyID     string `json:"access_key_id,omitempty"` // empty: the manifest has no storage_key for this host
+	SecretAccessKey string `json:"secret_access_key,omitempty"`
 }

@@ -195,7 +195,9 @@ func (r remote) Secret(ctx context.Context, name string) (string, error) {
 
 func (r remote) StorageKey(ctx context.Context) (contract.StorageKey, error) {
 	reply, err := r.rpc.StorageKey(ctx, &StorageKeyRequest{})
-	key := contract.StorageKey{PrivateKey: reply.GetPrivateKey(), KnownHosts: reply.GetKnownHosts()}
+	key := contract.StorageKey{
+		PrivateKey: reply.GetPrivateKey(), KnownHosts: reply.GetKnownHosts(), AccessKeyID: reply.GetAccessKeyId(), SecretAccessKey: reply.GetSecretAccessKey(),
+	}
 	return key, failed(ctx, "read key of the storage host", err)
 }
 
@@ -331,5 +333,7 @@ func (s *served) Secret(ctx context.Context, r *SecretRequest) (*SecretReply, er
 
 func (s *served) StorageKey(ctx context.Context, _ *StorageKeyRequest) (*StorageKeyReply, error) {
 	key, err := s.to.StorageKey(ctx)
-	return reply(&StorageKeyReply{PrivateKey: key.PrivateKey, KnownHosts: key.KnownHosts}, err)
+	return reply(&StorageKeyReply{
+		PrivateKey: key.PrivateKey, KnownHosts: key.KnownHosts, AccessKeyId: key.AccessKeyID, SecretAccessKey: key.SecretAccessKey,
+	}, err)
 }

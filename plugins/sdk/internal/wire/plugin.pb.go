@@ -3336,11 +3336,13 @@ func (*StorageKeyRequest) Descriptor() ([]byte, []int) {
 }
 
 type StorageKeyReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PrivateKey    string                 `protobuf:"bytes,1,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"` // PEM
-	KnownHosts    string                 `protobuf:"bytes,2,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"` // as OpenSSH has it
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	PrivateKey      string                 `protobuf:"bytes,1,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`      // PEM
+	KnownHosts      string                 `protobuf:"bytes,2,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"`      // as OpenSSH has it
+	AccessKeyId     string                 `protobuf:"bytes,3,opt,name=access_key_id,json=accessKeyId,proto3" json:"access_key_id,omitempty"` // of S3; empty: the host has none
+	SecretAccessKey string                 `protobuf:"bytes,4,opt,name=secret_access_key,json=secretAccessKey,proto3" json:"secret_access_key,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StorageKeyReply) Reset() {
@@ -3383,6 +3385,20 @@ func (x *StorageKeyReply) GetPrivateKey() string {
 func (x *StorageKeyReply) GetKnownHosts() string {
 	if x != nil {
 		return x.KnownHosts
+	}
+	return ""
+}
+
+func (x *StorageKeyReply) GetAccessKeyId() string {
+	if x != nil {
+		return x.AccessKeyId
+	}
+	return ""
+}
+
+func (x *StorageKeyReply) GetSecretAccessKey() string {
+	if x != nil {
+		return x.SecretAccessKey
 	}
 	return ""
 }
@@ -3709,12 +3725,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"#\n" +
 	"\vSecretReply\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\"\x13\n" +
-	"\x11StorageKeyRequest\"S\n" +
+	"\x11StorageKeyRequest\"\xa3\x01\n" +
 	"\x0fStorageKeyReply\x12\x1f\n" +
 	"\vprivate_key\x18\x01 \x01(\tR\n" +
 	"privateKey\x12\x1f\n" +
 	"\vknown_hosts\x18\x02 \x01(\tR\n" +
-	"knownHosts\"\xde\x01\n" +
+	"knownHosts\x12\"\n" +
+	"\raccess_key_id\x18\x03 \x01(\tR\vaccessKeyId\x12*\n" +
+	"\x11secret_access_key\x18\x04 \x01(\tR\x0fsecretAccessKey\"\xde\x01\n" +
 	"\tErrorInfo\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.troop.plugin.v1.ErrorInfo.KindR\x04kind\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
