@@ -55,13 +55,7 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 		return err
 	}
 	defer a.Close()
-	a.dial = func(ctx context.Context) (remoteStore, error) {
-		t, err := findTarget(ctx, *d.Storage, job)
-		if err != nil {
-			return nil, err
-		}
-		return storage.Connect(ctx, t)
-	}
+	a.dial = func(ctx context.Context) (remoteStore, error) { return dial(ctx, *d.Storage, job) }
 	a.start()
 	requests := make(chan request)
 	watching, stop := context.WithCancel(ctx)
@@ -93,7 +87,24 @@ func watchIn(ctx context.Context, c *config, job *sdk.Job, allowed rule.Places) 
 	}
 }
 
-// findTarget gets the storage host's address and keys from the core.
+// dial connects to where the files of this host are moved to.
+func dial(ctx context.Context, c storageConfig, job *sdk.Job) (remoteStore, error) {
+	key, err := job.StorageKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.S3 != nil {
+		return storage.OpenS3(ctx, c.S3.objects(job.Info, key))
+	}
+	t, err := findTarget(ctx, c, job)
+	if err != nil {
+		return nil, err
+	}
+	t.PrivateKey, t.KnownHosts = key.PrivateKey, key.KnownHosts
+	return storage.Connect(ctx, t)
+}
+
+// findTarget gets the storage host's address from the core.
 func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Target, error) {
 	t := storage.Target{User: c.User, Path: c.Path}
 	if t.User == "" {
@@ -119,9 +130,7 @@ func findTarget(ctx context.Context, c storageConfig, job *sdk.Job) (storage.Tar
 		t.Names = []string{string(h.Name), h.Address, h.PrivateAddress}
 		t.Address = net.JoinHostPort(address, strconv.Itoa(c.Port))
 	}
-	key, err := job.StorageKey(ctx)
-	t.PrivateKey, t.KnownHosts = key.PrivateKey, key.KnownHosts
-	return t, err
+	return t, nil
 }
 
 // account is the name of a host's account on the storage host, as the role storage makes it: a user name has at most 32
@@ -136,12 +145,13 @@ func account(host sdk.HostName) string {
 	return "backup-" + name
 }
 
-// remoteStore is an open connection to a storage host.
+// remoteStore is an open connection to a storage host or a bucket.
 type remoteStore interface {
 	storage.Store
 	storage.Shelf
 	Full() string
-	Removed() ([]string, error)
+	// Removed returns the IDs of those of the known backups that it has removed because they were old. It may return others.
+	Removed(known []storage.Receipt) ([]string, error)
 	Close() error
 }
 
@@ -302,11 +312,11 @@ func (a *agent) recover() {
 	a.rebuilds = false
 	if done.New > 0 {
 		a.emit(sdk.Event{
-			Kind: "journal.rebuilt", Severity: sdk.Info, Summary: fmt.Sprintf("%d receipts of %s were taken from the storage host", done.New, a.info.Host),
+			Kind: "journal.rebuilt", Severity: sdk.Info, Summary: fmt.Sprintf("%d receipts of %s were taken from %s", done.New, a.info.Host, a.where()),
 			Data: map[string]any{"found": done.Found, "new": done.New, "bad": done.Bad},
 		})
 	}
-	a.resolve(string(a.info.Host), fmt.Sprintf("the journal of %s is complete again: %d receipts were taken from the storage host", a.info.Host, done.New))
+	a.resolve(string(a.info.Host), fmt.Sprintf("the journal of %s is complete again: %d receipts were taken from %s", a.info.Host, done.New, a.where()))
 }
 
 // pause is the time until the next scan: short while a writer is expected to close its file.
@@ -330,14 +340,22 @@ func (a *agent) connect(ctx context.Context) {
 			return
 		}
 		if a.failed++; a.failed >= unreachable {
-			a.alert("storage.unreachable", "storage", fmt.Sprintf("the storage host cannot be reached from %s; nothing is deleted, %d files (%s) are waiting: %v",
-				a.info.Host, a.backlog.Files, human(a.backlog.Bytes), err), map[string]any{"files": a.backlog.Files, "bytes": a.backlog.Bytes})
+			a.alert("storage.unreachable", "storage", fmt.Sprintf("%s cannot be reached from %s; nothing is deleted, %d files (%s) are waiting: %v",
+				a.where(), a.info.Host, a.backlog.Files, human(a.backlog.Bytes), err), map[string]any{"files": a.backlog.Files, "bytes": a.backlog.Bytes})
 		}
 		return
 	}
 	a.failed = 0
 	a.remote, a.mover.Store = s, s
-	a.resolve("storage", fmt.Sprintf("the storage host can be reached from %s again; %d files (%s) are moved now", a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
+	a.resolve("storage", fmt.Sprintf("%s can be reached from %s again; %d files (%s) are moved now", a.where(), a.info.Host, a.backlog.Files, human(a.backlog.Bytes)))
+}
+
+// where names what files are moved to.
+func (a *agent) where() string {
+	if s := a.config.Storage; s != nil && s.S3 != nil {
+		return "the bucket " + s.S3.Bucket
+	}
+	return "the storage host"
 }
 
 // alert raises an alert unless it is open. The key is unique on this host.

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // benchSize is the size of the log that is moved. The memory that a move takes does not depend on it.
@@ -67,6 +69,36 @@ func BenchmarkMove(b *testing.B) {
 	}
 	for name, took := range theirs {
 		b.ReportMetric(took.Seconds()/ours.Seconds(), "x-"+name)
+	}
+	b.ReportMetric(peakMiB(b), "MiB-peak")
+}
+
+// BenchmarkMoveToBucket is a verified move to a real S3 server on this machine. The budget is 64 MiB.
+func BenchmarkMoveToBucket(b *testing.B) {
+	g := buckettest.Gateway(b)
+	g.MakeBucket(b, "backups", true)
+	o := storage.Objects{Options: g.Options, Host: "web-1", KeyID: buckettest.AccessKey, Secret: buckettest.SecretKey, Lock: bucket.Lock{Mode: "GOVERNANCE", For: time.Hour}}
+	o.Bucket = "backups"
+	file := filepath.Join(b.TempDir(), "app.log")
+	writeLog(b, file)
+	s, err := storage.OpenS3(b.Context(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	b.SetBytes(benchSize)
+	for n := 0; b.Loop(); n++ {
+		f, err := os.Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sent, err := storage.Send(s, f, fmt.Sprint("ours", n), "zstd")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(storage.Fetch(s, sent, io.Discard), f.Close()); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.ReportMetric(peakMiB(b), "MiB-peak")
 }

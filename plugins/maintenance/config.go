@@ -1,16 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
+	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket"
 )
 
 type config struct {
@@ -28,7 +33,58 @@ type storageConfig struct {
 	User    string `hcl:"user,optional" doc:"User on the storage host; by default the account of the agent's host, backup-HOST."`
 	Port    int    `hcl:"port" default:"22" doc:"Port of its SSH server."`
 	Path    string `hcl:"path" default:"\"/files\"" doc:"Folder on the storage host, as its SFTP server shows it. It must exist."`
+
+	S3 *s3Config `hcl:"s3,block" doc:"A bucket that files are moved to, instead of a storage host. Each host needs a storage_key in the environment block."`
 }
+
+type s3Config struct {
+	Bucket    string      `hcl:"bucket" doc:"Name of the bucket."`
+	Prefix    string      `hcl:"prefix,optional" doc:"Folder in the bucket; by default the names of pipeline and environment, such as shop/production. Each host has a folder of its name in it."`
+	Region    string      `hcl:"region,optional" doc:"Region of the bucket; default: us-east-1."`
+	Endpoint  string      `hcl:"endpoint,optional" doc:"URL of the S3 server; by default AWS'."`
+	PathStyle bool        `hcl:"path_style,optional" doc:"Address the bucket in the path, as most servers other than AWS want."`
+	Lock      *lockConfig `hcl:"lock,block" doc:"Files are locked: nobody changes or removes them for some days. The bucket must have object lock."`
+}
+
+type lockConfig struct {
+	Mode string `hcl:"mode" default:"\"compliance\"" doc:"compliance: nobody ends a lock early; governance: whoever may bypass it does."`
+	Days int    `hcl:"days" doc:"How long a file is locked, from when it is written."`
+}
+
+// objects is where the files of a host are.
+func (c s3Config) objects(info sdk.RunInfo, key sdk.StorageKey) storage.Objects {
+	o := storage.Objects{
+		Options: bucket.Options{Bucket: c.Bucket, Prefix: path.Join(cmp.Or(c.Prefix, path.Join(info.Pipeline, info.Environment)), string(info.Host)), Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle},
+		Host:    string(info.Host), KeyID: key.AccessKeyID, Secret: key.SecretAccessKey,
+	}
+	if c.Lock != nil {
+		o.Lock = bucket.Lock{Mode: strings.ToUpper(c.Lock.Mode), For: time.Duration(c.Lock.Days) * 24 * time.Hour}
+	}
+	return o
+}
+
+func (c s3Config) check(bad func(path, format string, args ...any)) {
+	if c.Bucket == "" || strings.ContainsAny(c.Bucket, "/ ") {
+		bad("storage.s3.bucket", "want the name of a bucket, got %q; a folder in it belongs in prefix", c.Bucket)
+	}
+	if c.Prefix != "" && (!fs.ValidPath(c.Prefix) || c.Prefix == ".") {
+		bad("storage.s3.prefix", "want a relative path such as \"backups/shop\", got %q", c.Prefix)
+	}
+	if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		bad("storage.s3.endpoint", "want a URL such as \"https://s3.example.com\", got %q", c.Endpoint)
+	}
+	if l := c.Lock; l != nil {
+		if !slices.Contains([]string{"", "compliance", "governance"}, l.Mode) {
+			bad("storage.s3.lock.mode", `want "compliance" or "governance", got %q`, l.Mode)
+		}
+		if l.Days < 1 || l.Days > mostDays {
+			bad("storage.s3.lock.days", "want 1 to %d, got %d", mostDays, l.Days)
+		}
+	}
+}
+
+// mostDays is the longest lock that S3 knows.
+const mostDays = 36500
 
 func (c config) withDefaults() config {
 	if c.Storage == nil {
@@ -40,7 +96,7 @@ func (c config) withDefaults() config {
 var stage = sdk.Stage[config]{
 	Name:         "maintenance",
 	Version:      "0.1.0",
-	Summary:      "moves logs and dumps to the storage host before the disk fills",
+	Summary:      "moves logs and dumps to the storage host or a bucket before the disk fills",
 	Capabilities: []sdk.Capability{sdk.Inventory, sdk.Agents},
 	Check:        check,
 	Run:          run,
@@ -102,6 +158,12 @@ func check(c *config) error {
 		if s.Path != "" && (!path.IsAbs(s.Path) || path.Clean(s.Path) != s.Path) {
 			bad("storage.path", "want an absolute path, got %q", s.Path)
 		}
+		if s.S3 != nil {
+			s.S3.check(bad)
+			if s.Address != "" || s.User != "" {
+				bad("storage.s3", "want either a bucket or a storage host: take out address and user")
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -114,19 +176,22 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	}
 	d := c.withDefaults()
 	var names []string
-	storage := d.Storage.Address
+	to := d.Storage.Address
+	if d.Storage.S3 != nil {
+		to = "the bucket " + d.Storage.S3.Bucket
+	}
 	for _, h := range hosts {
 		if h.Has("production") || h.Has("canary") {
 			names = append(names, string(h.Name))
 		}
-		if h.Has(d.Storage.Role) && storage == "" {
-			storage = string(h.Name)
+		if h.Has(d.Storage.Role) && to == "" {
+			to = string(h.Name)
 		}
 	}
 	if len(names) == 0 {
 		return sdk.Skipf("environment %s has no host of role production or canary", job.Info.Environment)
 	}
-	if storage == "" {
+	if to == "" {
 		return fmt.Errorf("environment %s has no host of role %s to move files to", job.Info.Environment, d.Storage.Role)
 	}
 	slices.Sort(names)
@@ -138,6 +203,6 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if err := job.InstallAgent(ctx, sdk.HostNames(names...)...); err != nil {
 		return err
 	}
-	job.Logf("maintenance on %s: %d rules, files are moved to %s", strings.Join(names, ", "), len(d.Rules), storage)
+	job.Logf("maintenance on %s: %d rules, files are moved to %s", strings.Join(names, ", "), len(d.Rules), to)
 	return nil
 }

@@ -31,16 +31,34 @@ rule "nginx" {
 storage { role = "storage" }
 quarantine = "1h"
 `, ""},
-		"no rule":         {``, "at least one rule"},
-		"no condition":    {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n}", "above, older_than or free"},
-		"database":        {"rule \"a\" {\n paths = [\"/var/lib/redis/dump.rdb\"]\n above = \"1MiB\"\n}", "could reach databases"},
-		"application":     {"rule \"a\" {\n paths = [\"/opt/storefront/**\"]\n above = \"1MiB\"\n}", "the application's folder"},
-		"two of a name":   {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}\nrule \"a\" {\n paths = [\"/var/log/b.log\"]\n above = \"1MiB\"\n}", "two rules"},
-		"reopen":          {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n reopen = \"hope\"\n}", "copytruncate"},
-		"signal to whom":  {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n reopen = \"signal\"\n}", "unit or pid_file"},
-		"goal":            {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n free = \"120%\"\n}", "less than 100%"},
-		"compress":        {"compress = \"lzma\"\nrule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}", "zstd"},
-		"unknown keyword": {"rule \"a\" {\n path = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}", "path"},
+		"bucket": {ruleBody + `
+storage {
+  s3 {
+    bucket   = "shop-backups"
+    prefix   = "backups/shop"
+    region   = "eu-central-1"
+    endpoint = "https://s3.example.com"
+    lock { days = 90 }
+  }
+}
+`, ""},
+		"bucket with a folder": {bucketBody("bucket = \"shop/backups\""), "belongs in prefix"},
+		"prefix outside":       {bucketBody("bucket = \"shop\"\nprefix = \"../x\""), "want a relative path"},
+		"endpoint":             {bucketBody("bucket = \"shop\"\nendpoint = \"s3.example.com\""), "want a URL"},
+		"mode of a lock":       {bucketBody("bucket = \"shop\"\nlock {\n mode = \"forever\"\n days = 1\n}"), "compliance"},
+		"days of a lock":       {bucketBody("bucket = \"shop\"\nlock { days = 0 }"), "want 1 to 36500"},
+		"lock without days":    {bucketBody("bucket = \"shop\"\nlock {}"), "days"},
+		"bucket and host":      {ruleBody + "storage {\n address = \"203.0.113.9\"\n s3 { bucket = \"shop\" }\n}", "take out address and user"},
+		"no rule":              {``, "at least one rule"},
+		"no condition":         {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n}", "above, older_than or free"},
+		"database":             {"rule \"a\" {\n paths = [\"/var/lib/redis/dump.rdb\"]\n above = \"1MiB\"\n}", "could reach databases"},
+		"application":          {"rule \"a\" {\n paths = [\"/opt/storefront/**\"]\n above = \"1MiB\"\n}", "the application's folder"},
+		"two of a name":        {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}\nrule \"a\" {\n paths = [\"/var/log/b.log\"]\n above = \"1MiB\"\n}", "two rules"},
+		"reopen":               {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n reopen = \"hope\"\n}", "copytruncate"},
+		"signal to whom":       {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n reopen = \"signal\"\n}", "unit or pid_file"},
+		"goal":                 {"rule \"a\" {\n paths = [\"/var/log/a.log\"]\n free = \"120%\"\n}", "less than 100%"},
+		"compress":             {"compress = \"lzma\"\nrule \"a\" {\n paths = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}", "zstd"},
+		"unknown keyword":      {"rule \"a\" {\n path = [\"/var/log/a.log\"]\n above = \"1MiB\"\n}", "path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := sdktest.Check(t, stage, test.body)
@@ -52,6 +70,10 @@ quarantine = "1h"
 			}
 		})
 	}
+}
+
+func bucketBody(arguments string) string {
+	return ruleBody + "storage {\n  s3 {\n" + arguments + "\n  }\n}\n"
 }
 
 const ruleBody = "rule \"app\" {\n  paths = [\"/var/log/storefront/*.log\"]\n  above = \"5MiB\"\n}\n"
@@ -68,6 +90,9 @@ func TestRunInstalls(t *testing.T) {
 		t.Errorf("installed on %v", got)
 	}
 	fake.Hosts = fake.Hosts[:2]
+	if r := sdktest.Run(t, stage, bucketBody(`bucket = "shop-backups"`), sdktest.Options{Fake: fake}); r.Err != nil { // it needs no storage host
+		t.Error(r.Err)
+	}
 	if r := sdktest.Run(t, stage, ruleBody, sdktest.Options{Fake: fake}); r.Err == nil || !strings.Contains(r.Err.Error(), "no host of role storage") {
 		t.Errorf("without a storage host: %v", r.Err)
 	}

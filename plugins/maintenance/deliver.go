@@ -60,7 +60,7 @@ func (a *agent) advance(ctx context.Context) {
 			a.gone.add(m.Claim.File.Size)
 			a.emitMoved(m)
 			a.resolve(key, fmt.Sprintf("%s on %s was moved", m.Claim.Path, a.info.Host))
-			a.resolve("storage.full", "the storage host has space again for "+string(a.info.Host))
+			a.resolve("storage.full", a.where()+" has space again for "+string(a.info.Host))
 		case done == move.Returned:
 			a.heldBack[string(m.Claim.Path)] = a.now().Add(givenBack)
 			a.emit(sdk.Event{
@@ -79,7 +79,7 @@ func (a *agent) emitMoved(m *journal.Move) {
 	r := m.Receipt
 	a.emit(sdk.Event{
 		Kind: "file.moved", Severity: sdk.Info, Key: "file:" + string(a.info.Host) + ":" + r.Path.String(),
-		Summary: fmt.Sprintf("%s (%s) on %s was moved to the storage host and read back, and is removed here", r.Path, human(r.File.Size), a.info.Host),
+		Summary: fmt.Sprintf("%s (%s) on %s was moved to %s and read back, and is removed here", r.Path, human(r.File.Size), a.info.Host, a.where()),
 		Data: map[string]any{
 			"receipt": r.ID, "rule": r.Rule, "path": r.Path.String(), "remote": r.Remote.String(), "bytes": r.File.Size,
 			"stored_bytes": r.StoredSize, "sha256": r.SHA256, "inode": r.File.Inode,
@@ -121,7 +121,7 @@ func (a *agent) fault(m *journal.Move, err error) {
 	case errors.Is(err, storage.ErrMismatch):
 		a.alert("file.mismatch", key, fmt.Sprintf("%s on %s is kept and sent again: %v", m.Claim.Path, a.info.Host, err), data)
 	case a.full() != "":
-		a.alert("storage.full", "storage.full", fmt.Sprintf("the storage host takes no files of %s, where nothing is deleted: %s: %v", a.info.Host, a.full(), err), data)
+		a.alert("storage.full", "storage.full", fmt.Sprintf("%s takes no files of %s, where nothing is deleted: %s: %v", a.where(), a.info.Host, a.full(), err), data)
 	case n >= stuckAfter:
 		a.alert("file.stuck", key, fmt.Sprintf("%s on %s cannot be moved (%d failures): %v", m.Claim.Path, a.info.Host, n, err), data)
 	}

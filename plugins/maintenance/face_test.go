@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,22 +14,16 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/rule"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage/storagetest"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 	"github.com/seed-b96de936/troop/plugins/sdk/sdktest"
 )
 
-// onThisMachine is the stage whose agent moves files of the folder logs to an SFTP server that keeps them in storageDir,
-// with its manifest and the core that it sees.
-func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config], body string, fake *sdktest.Fake) {
+// sftpHere starts an SFTP server: the block of the manifest that says so, and the core that knows it.
+func sftpHere(t *testing.T) (block string, fake *sdktest.Fake) {
 	t.Helper()
-	if err := os.MkdirAll(storageDir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	h := storagetest.New(t, storageDir)
+	h := storagetest.New(t, t.TempDir())
 	host, port, err := net.SplitHostPort(h.Target.Address)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}
 	fake = &sdktest.Fake{
@@ -38,6 +32,23 @@ func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config
 		},
 		Storage: &sdk.StorageKey{PrivateKey: h.Target.PrivateKey, KnownHosts: h.Target.KnownHosts},
 	}
+	return "storage {\n  port = " + port + "\n  path = \"" + h.Target.Path + "\"\n}\n", fake
+}
+
+// bucketHere starts an S3 server with a bucket that has object lock.
+func bucketHere(t *testing.T) (block string, fake *sdktest.Fake) {
+	t.Helper()
+	g := buckettest.Gateway(t)
+	g.MakeBucket(t, "shop-backups", true)
+	fake = &sdktest.Fake{
+		Hosts:   []sdk.Host{{Name: "web-1", Role: "production"}, {Name: "canary-1", Role: "canary"}},
+		Storage: &sdk.StorageKey{AccessKeyID: buckettest.AccessKey, SecretAccessKey: buckettest.SecretKey},
+	}
+	return fmt.Sprintf("storage {\n s3 {\n bucket = \"shop-backups\"\n region = %q\n endpoint = %q\n path_style = true\n lock { days = 1 }\n}\n}\n", g.Region, g.Endpoint), fake
+}
+
+// onThisMachine is the stage whose agent moves files of the folder logs, and its manifest.
+func onThisMachine(logs, block string) (here sdk.Stage[config], body string) {
 	// The agent of this test may also move files of a temporary folder.
 	here = stage
 	here.Check = nil
@@ -46,20 +57,31 @@ func onThisMachine(t *testing.T, storageDir, logs string) (here sdk.Stage[config
 		return watchIn(ctx, c, job, rule.Places{Secondary: []string{logs}})
 	}
 	here.Agent = &agent
-	body = "interval = \"1s\"\nstorage {\n  port = " + port + "\n  path = \"" + h.Target.Path + "\"\n}\n" +
+	body = "interval = \"1s\"\n" + block +
 		"rule \"app\" {\n  paths = [\"" + logs + "/*.log\"]\n  above = \"1KiB\"\n}\n"
-	return here, body, fake
+	return here, body
 }
 
-// TestFaces runs the agent of one host through the SDK, with a real SFTP server, and the actions of an operator: list,
-// restore, drill and status.
+// TestFaces runs the agent of one host through the SDK, with a real SFTP server and a real S3 server, and the actions of an
+// operator: list, search, restore, drill, rebuild and status.
 func TestFaces(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) (string, *sdktest.Fake){"sftp": sftpHere, "s3": bucketHere} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			block, fake := start(t)
+			testFaces(t, block, fake)
+		})
+	}
+}
+
+func testFaces(t *testing.T, block string, fake *sdktest.Fake) {
+	t.Helper()
 	dir := t.TempDir()
 	logs := filepath.Join(dir, "logs")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	here, body, fake := onThisMachine(t, filepath.Join(dir, "storage"), logs)
+	here, body := onThisMachine(logs, block)
 	file := filepath.Join(logs, "app.log")
 	if err := os.WriteFile(file, []byte(longLog), 0o600); err != nil {
 		t.Fatal(err)
@@ -121,6 +143,12 @@ func TestFaces(t *testing.T) {
 	}
 	if rows := table("drill", map[string]string{"count": "2"}); len(rows) != 1 || rows[0][4] != "intact" {
 		t.Errorf("drill: %v", rows)
+	}
+	if rows := table("rebuild", map[string]string{"host": "web-1"}); len(rows) != 1 || !slices.Equal(rows[0], []string{"web-1", "1", "0", "0", "done"}) {
+		t.Errorf("rebuild: %v", rows)
+	}
+	if rows := table("restore", map[string]string{"host": "web-1", "file": "app", "since": "2020-01-01"}); len(rows) != 1 || rows[0][0] != list[0][0] {
+		t.Errorf("search: %v", rows)
 	}
 	rows := table("status", nil)
 	if len(rows) != 2 || !slices.Equal(rows[0][:2], []string{"web-1", "production"}) || rows[1][2] != "never" {

@@ -43,7 +43,7 @@ func (a *agent) find(ctx context.Context, s search) ([]storage.Receipt, error) {
 	if len(list) == 0 {
 		if a.remote == nil {
 			if a.connect(ctx); a.remote == nil {
-				return nil, fmt.Errorf("the storage host cannot be reached from %s", a.info.Host)
+				return nil, fmt.Errorf("%s cannot be reached from %s", a.where(), a.info.Host)
 			}
 		}
 		all, _, err := storage.Receipts(a.remote, string(a.info.Host), s.may)

@@ -111,7 +111,7 @@ func (s *folderStore) Names() (names []string, err error) {
 	return names, err
 }
 
-func (s *folderStore) Removed() ([]string, error) {
+func (s *folderStore) Removed([]storage.Receipt) ([]string, error) {
 	b, err := os.ReadFile(s.dir + ".removed.txt")
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

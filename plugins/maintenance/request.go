@@ -112,7 +112,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 		return answer{Receipts: list}
 	}
 	if a.connect(ctx); a.remote == nil {
-		return answer{Error: "the storage host cannot be reached from " + string(a.info.Host)}
+		return answer{Error: a.where() + " cannot be reached from " + string(a.info.Host)}
 	}
 	if r.Rebuild {
 		done, err := a.rebuild()
@@ -131,7 +131,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 			return answer{Error: err.Error()}
 		}
 		if len(list) == 0 {
-			return answer{Error: fmt.Sprintf("host %s has no receipt %s, or the storage host has removed that backup because it was old", a.info.Host, r.Receipt)}
+			return answer{Error: fmt.Sprintf("host %s has no receipt %s, or %s has removed that backup because it was old", a.info.Host, r.Receipt, a.where())}
 		}
 		rec = list[0]
 	}
@@ -247,7 +247,7 @@ func draw(receipts []storage.Receipt, now time.Time, random func() float64) []st
 
 // forget drops the receipts of backups that the storage host has removed because they were old.
 func (a *agent) forget() error {
-	ids, err := a.remote.Removed()
+	ids, err := a.remote.Removed(a.journal.Receipts())
 	if err != nil {
 		return fmt.Errorf("forget old backups: %w", err)
 	}

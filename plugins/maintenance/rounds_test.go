@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +29,8 @@ import (
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage"
 	"github.com/seed-b96de936/troop/plugins/maintenance/storage/storagetest"
 	"github.com/seed-b96de936/troop/plugins/sdk"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket"
+	"github.com/seed-b96de936/troop/plugins/sdk/bucket/buckettest"
 )
 
 // TestMain runs the other processes of TestKilledRounds.
@@ -56,10 +61,10 @@ const (
 var roundsFiles = map[string]string{"renamed.log": "rename", "cut.log": "copytruncate"}
 
 // TestKilledRounds kills the agent's process with SIGKILL at random moments, while a writer writes numbered lines to two logs,
-// and the storage host stops, is parted from the host, shows a wrong key, cuts connections, is full or damages what it gets;
-// the host's disk is full, its clock jumps, and bytes flip in the journal and in objects that have no receipt yet. In
+// and the storage host or S3 server stops, is parted from the host, shows a wrong key or refuses the host's, cuts connections,
+// has no time (503), is full or damages what it gets or gives; the host's disk is full, its clock jumps, and bytes flip in the journal and in objects that have no receipt yet. In
 // the end every line is there once: in a log, or in a backup with a receipt, each of which can be read back.
-// TROOP_ROUNDS and TROOP_ROUNDS_SEED choose the rounds.
+// TROOP_ROUNDS and TROOP_ROUNDS_SEED choose the rounds of each storage.
 func TestKilledRounds(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("this test mounts file systems that can be full: run it as root")
@@ -76,11 +81,18 @@ func TestKilledRounds(t *testing.T) {
 	}
 	rounds, seed := number("TROOP_ROUNDS", roundsShort), number("TROOP_ROUNDS_SEED", int(time.Now().Unix()))
 	t.Logf("TROOP_ROUNDS_SEED=%d", seed)
+	for name, start := range map[string]func(*world){"sftp": (*world).startSFTP, "s3": (*world).startS3} {
+		t.Run(name, func(t *testing.T) { killedRounds(t, rounds, seed, start) })
+	}
+}
+
+func killedRounds(t *testing.T, rounds, seed int, start func(*world)) {
+	t.Helper()
 	var total tally
 	for first := 0; first < rounds; first += roundsWorld {
 		n := min(roundsWorld, rounds-first)
 		ok := t.Run(fmt.Sprint(first), func(t *testing.T) {
-			w := newWorld(t, rand.New(rand.NewPCG(uint64(seed), uint64(first))))
+			w := newWorld(t, rand.New(rand.NewPCG(uint64(seed), uint64(first))), start)
 			for range n {
 				w.round()
 			}
@@ -110,13 +122,15 @@ func (a *tally) add(b tally) {
 	}
 }
 
-// world is a host and a storage host, each with a small file system, and a writer.
+// world is a host and a storage host or S3 server, each with a small file system, and a writer.
 type world struct {
 	t        *testing.T
 	rand     *rand.Rand
 	dir      string // the host's
-	stored   string
-	server   *storagetest.Server
+	stored   string // its file system
+	folder   string // of the objects in it
+	target   roundsTarget
+	troubles []fault // of the storage
 	writer   *exec.Cmd
 	stdin    io.Closer
 	written  *bytes.Buffer
@@ -125,7 +139,80 @@ type world struct {
 	complain *bytes.Buffer // what the writer said is wrong
 }
 
-func newWorld(t *testing.T, r *rand.Rand) *world {
+// roundsTarget says where files are moved to: one of the two.
+type roundsTarget struct {
+	SFTP *storage.Target
+	S3   *storage.Objects
+}
+
+func (r roundsTarget) dial(ctx context.Context) (remoteStore, error) {
+	if r.S3 != nil {
+		return storage.OpenS3(ctx, *r.S3)
+	}
+	return storage.Connect(ctx, *r.SFTP)
+}
+
+func (w *world) startSFTP() {
+	w.folder = filepath.Join(w.stored, "files")
+	if err := os.Mkdir(w.folder, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	server := storagetest.New(w.t, w.folder)
+	w.target.SFTP = &server.Target
+	w.troubles = []fault{
+		{"storage stopped", during(server.Stopped.Store)},
+		{"partition", during(server.Parted.Store)},
+		{"wrong host key", during(server.Forged.Store)},
+		{"damaged on the way", during(server.Damaging.Store)},
+		{"connection cut", func(w *world) func() {
+			server.Cut.Store(2000 + w.rand.Int64N(20000))
+			return func() { server.Cut.Store(0) }
+		}},
+	}
+}
+
+func (w *world) startS3() {
+	const name = "backups"
+	g := buckettest.GatewayIn(w.t, w.stored)
+	g.MakeBucket(w.t, name, true)
+	line := g.Line(w.t)
+	o := storage.Objects{Options: g.Options, Host: "web-1", KeyID: buckettest.AccessKey, Secret: buckettest.SecretKey, Lock: bucket.Lock{Mode: "COMPLIANCE", For: 24 * time.Hour}}
+	o.Bucket, o.Prefix, o.Endpoint = name, "lab/web-1", line.Endpoint
+	w.target.S3, w.folder = &o, filepath.Join(w.stored, name, o.Prefix)
+	trouble := func(name string, judge func(r *http.Request) buckettest.Trouble) fault {
+		return fault{name, func(*world) func() {
+			line.Do(judge)
+			return func() { line.Do(nil) }
+		}}
+	}
+	always := func(name string, x buckettest.Trouble) fault {
+		return trouble(name, func(*http.Request) buckettest.Trouble { return x })
+	}
+	var requests atomic.Int32
+	w.troubles = []fault{
+		always("server stopped", buckettest.Trouble{Cut: true}),
+		always("partition", buckettest.Trouble{Wait: time.Hour}),
+		always("credentials refused", buckettest.Trouble{Status: http.StatusForbidden}),
+		always("503", buckettest.Trouble{Status: http.StatusServiceUnavailable}),
+		trouble("503 and cuts now and then", func(*http.Request) buckettest.Trouble {
+			switch requests.Add(1) % 5 {
+			case 0:
+				return buckettest.Trouble{Cut: true}
+			case 3:
+				return buckettest.Trouble{Status: http.StatusServiceUnavailable}
+			}
+			return buckettest.Trouble{}
+		}),
+		trouble("damaged on the way", func(r *http.Request) buckettest.Trouble {
+			return buckettest.Trouble{FlipSent: r.Method == http.MethodPut}
+		}),
+		trouble("damaged on the way back", func(r *http.Request) buckettest.Trouble {
+			return buckettest.Trouble{Flip: r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".zst")}
+		}),
+	}
+}
+
+func newWorld(t *testing.T, r *rand.Rand, start func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, rand: r, dir: t.TempDir(), stored: t.TempDir(), written: &bytes.Buffer{}, faults: map[string]int{}, complain: &bytes.Buffer{}}
 	for dir, size := range map[string]int{w.dir: hostBytes, w.stored: storageBytes} {
@@ -134,13 +221,11 @@ func newWorld(t *testing.T, r *rand.Rand) *world {
 		}
 		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	}
-	for _, dir := range []string{filepath.Join(w.dir, "logs"), filepath.Join(w.stored, "files")} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Mkdir(filepath.Join(w.dir, "logs"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	w.server = storagetest.New(t, filepath.Join(w.stored, "files"))
-	target, err := json.Marshal(w.server.Target)
+	start(w)
+	target, err := json.Marshal(w.target)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(w.dir, "target.json"), target, 0o600)
 	}
@@ -172,23 +257,16 @@ type fault struct {
 	begin func(w *world) (repair func())
 }
 
-func during(set func(w *world, on bool)) func(*world) func() {
-	return func(w *world) func() {
-		set(w, true)
-		return func() { set(w, false) }
+func during(set func(on bool)) func(*world) func() {
+	return func(*world) func() {
+		set(true)
+		return func() { set(false) }
 	}
 }
 
-var roundsFaults = []fault{
+// hostFaults are those that have nothing to do with the kind of storage.
+var hostFaults = []fault{
 	{"none", func(*world) func() { return func() {} }},
-	{"storage stopped", during(func(w *world, on bool) { w.server.Stopped.Store(on) })},
-	{"partition", during(func(w *world, on bool) { w.server.Parted.Store(on) })},
-	{"wrong host key", during(func(w *world, on bool) { w.server.Forged.Store(on) })},
-	{"damaged on the way", during(func(w *world, on bool) { w.server.Damaging.Store(on) })},
-	{"connection cut", func(w *world) func() {
-		w.server.Cut.Store(2000 + w.rand.Int64N(20000))
-		return func() { w.server.Cut.Store(0) }
-	}},
 	{"host's disk full", func(w *world) func() { return w.fill(w.dir) }},
 	{"storage's disk full", func(w *world) func() { return w.fill(w.stored) }},
 	{"clock jumps", func(w *world) func() {
@@ -241,15 +319,15 @@ func (w *world) flipObject() {
 			return strings.HasPrefix(n, names[i]+".") && strings.HasSuffix(n, storage.ReceiptSuffix)
 		}) &&
 			!strings.HasSuffix(names[i], storage.ReceiptSuffix) {
-			w.flip(filepath.Join(w.stored, "files", names[i]))
+			w.flip(filepath.Join(w.folder, names[i]))
 			return
 		}
 	}
 }
 
 func (w *world) objects() []string {
-	entries, err := os.ReadDir(filepath.Join(w.stored, "files"))
-	if err != nil {
+	entries, err := os.ReadDir(w.folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a bucket has no folder before its first object
 		w.t.Fatal(err)
 	}
 	var names []string
@@ -262,8 +340,9 @@ func (w *world) objects() []string {
 // round starts an agent among one or two faults and kills it.
 func (w *world) round() {
 	var repairs []func()
+	faults := slices.Concat(hostFaults, w.troubles)
 	for range 1 + w.rand.IntN(2) {
-		f := roundsFaults[w.rand.IntN(len(roundsFaults))]
+		f := faults[w.rand.IntN(len(faults))]
 		w.faults[f.name]++
 		repairs = append(repairs, f.begin(w))
 	}
@@ -315,7 +394,7 @@ func (w *world) count() tally {
 	for name := range roundsFiles {
 		seen[name] = map[int]int{}
 	}
-	s, err := storage.Connect(w.t.Context(), w.server.Target)
+	s, err := w.target.dial(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -365,7 +444,7 @@ func (w *world) inBareObjects(lost []int, vouched map[string]bool) (n int) {
 		if vouched[name] || strings.HasSuffix(name, storage.ReceiptSuffix) {
 			continue
 		}
-		if text, err := exec.CommandContext(w.t.Context(), "zstd", "-dcq", filepath.Join(w.stored, "files", name)).Output(); err == nil || len(text) > 0 {
+		if text, err := exec.CommandContext(w.t.Context(), "zstd", "-dcq", filepath.Join(w.folder, name)).Output(); err == nil || len(text) > 0 {
 			all.Write(text)
 		}
 	}
@@ -393,7 +472,7 @@ func (w *world) waiting() (n int) {
 
 // newRoundsAgent is the agent of a world's host, whose clock is wrong by jump.
 func newRoundsAgent(dir string, jump time.Duration, above int64) (*agent, error) {
-	var target storage.Target
+	var target roundsTarget
 	text, err := os.ReadFile(filepath.Join(dir, "target.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &target)
@@ -413,7 +492,7 @@ func newRoundsAgent(dir string, jump time.Duration, above int64) (*agent, error)
 		return nil, err
 	}
 	a.now = func() time.Time { return time.Now().Add(jump) }
-	a.dial = func(ctx context.Context) (remoteStore, error) { return storage.Connect(ctx, target) }
+	a.dial = target.dial
 	a.start()
 	return a, nil
 }

@@ -1,4 +1,4 @@
-// Package storage sends files to the storage host over SFTP, reads them back and compares them. The maintenance plugin's
+// Package storage sends files to the storage host over SFTP, or to a bucket, reads them back and compares them. The maintenance plugin's
 // agent runs it; the plugin and its packages import it.
 package storage
 
@@ -254,7 +254,7 @@ const quotaFile = "../full.txt"
 const removedFile = "../removed.txt"
 
 // Removed returns the IDs of the backups that the storage host has removed because they were old.
-func (s *SFTP) Removed() ([]string, error) {
+func (s *SFTP) Removed([]Receipt) ([]string, error) {
 	var list limited
 	if err := s.Get(removedFile, &list); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -55,17 +56,41 @@ type Bucket struct {
 	clockOff atomic.Int64 // how far this machine's clock is behind the server's, in nanoseconds, at the last answer
 }
 
-const answerWait = 30 * time.Second // for the first byte of an answer, and between two of them
+const (
+	answerWait = 30 * time.Second // for the first byte of an answer, and between two of them; also for a byte to be sent
+	abortWait  = 5 * time.Second
+)
 
 // errStalled ends a body that does not go on.
 var errStalled = fmt.Errorf("no byte came for %.0f s", answerWait.Seconds())
 
-// Transport is the HTTP client of a bucket. It gives up a server that does not answer.
+// Transport is the HTTP client of a bucket. It gives up a server that does not answer, or takes nothing.
 func Transport() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.ResponseHeaderTimeout = answerWait
 		t.MaxIdleConnsPerHost = 64
+		dial := t.DialContext
+		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return sender{conn, answerWait}, nil
+		}
 	})
+}
+
+// sender is a connection whose writes fail when the other side takes nothing for long: a partition closes no connection.
+type sender struct {
+	net.Conn
+	wait time.Duration
+}
+
+func (s sender) Write(p []byte) (int, error) {
+	if err := s.SetWriteDeadline(time.Now().Add(s.wait)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Write(p)
 }
 
 // Open returns a bucket. It sends nothing yet. conf has the credentials.
@@ -225,8 +250,8 @@ func (b *Bucket) Put(ctx context.Context, key string, data io.ReadSeeker, size i
 // MostParts is how many parts an object may have.
 const MostParts = 10_000
 
-// PutParts writes a large object in parts, so many at a time, and returns its tag. All but the last have 5 MiB or more. A part
-// may use the memory of the last but atATime+1 before it.
+// PutParts writes a large object in parts, so many at a time, and returns its tag. All but the last have 5 MiB or more. When
+// a part is asked for, at most atATime of those before it are still read.
 func (b *Bucket) PutParts(ctx context.Context, key string, parts iter.Seq2[io.ReadSeeker, error], atATime int, w Write) (_ string, err error) {
 	begin := &s3.CreateMultipartUploadInput{Bucket: &b.Bucket, Key: b.key(key), Metadata: w.Metadata}
 	begin.ObjectLockMode, begin.ObjectLockRetainUntilDate = b.until(w.Lock)
@@ -236,7 +261,7 @@ func (b *Bucket) PutParts(ctx context.Context, key string, parts iter.Seq2[io.Re
 	}
 	defer func() {
 		if err != nil {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWait)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
 			defer cancel()
 			_, _ = b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.Bucket, Key: b.key(key), UploadId: begun.UploadId})
 		}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
@@ -37,16 +38,17 @@ func (b *Bucket) failed(verb, key string, err error) error {
 		status = answer.HTTPStatusCode()
 	}
 	code := apiCode(err)
+	at := strings.TrimRight(b.String()+"/"+key, "/")
 	switch {
 	case code == "NoSuchKey", status == http.StatusNotFound && (code == "" || code == "NotFound"): // others say 404 of a user
-		return fmt.Errorf("%s %s/%s: %w", verb, b, key, fs.ErrNotExist)
+		return fmt.Errorf("%s %s: %w", verb, at, fs.ErrNotExist)
 	case status == http.StatusPreconditionFailed:
-		return fmt.Errorf("%s %s/%s: %w", verb, b, key, ErrTaken)
+		return fmt.Errorf("%s %s: %w", verb, at, ErrTaken)
 	}
 	if bad := Unusable(err, b.Options, b.words); errors.As(bad, new(*UnusableError)) {
 		return bad
 	}
-	return fmt.Errorf("%s %s/%s: %w", verb, b, key, brief(err))
+	return fmt.Errorf("%s %s: %w", verb, at, brief(err))
 }
 
 // expectedRegion finds the right region in a server's sentence about a wrong one.
@@ -120,6 +122,8 @@ func brief(err error) error {
 		api    smithy.APIError
 	)
 	switch {
+	case errors.As(err, &answer) && answer.HTTPStatusCode() == 0 && errors.As(err, &bad): // none came
+		return &failedRequest{bad.Err.Error(), err}
 	case errors.As(err, &answer) && errors.As(err, &api) && api.ErrorMessage() != "":
 		return &failedRequest{fmt.Sprintf("%d %s: %s", answer.HTTPStatusCode(), api.ErrorCode(), api.ErrorMessage()), err}
 	case errors.As(err, &answer):
@@ -142,6 +146,13 @@ func (e *failedRequest) Unwrap() error { return e.error }
 func Busy(err error) bool {
 	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	return ok && (answer.HTTPStatusCode() >= 500 || answer.HTTPStatusCode() == http.StatusTooManyRequests)
+}
+
+// Full reports whether a server has answered that there is no space: AWS has none of these answers.
+func Full(err error) bool {
+	code := apiCode(err)
+	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	return ok && answer.HTTPStatusCode() == http.StatusInsufficientStorage || strings.Contains(code, "Quota") || strings.Contains(code, "StorageFull")
 }
 
 // Temporary reports whether a request may succeed later.

@@ -28,6 +28,8 @@ type Server struct {
 	bucket.Options
 	Dir string // with a folder for the bucket, and in it the objects as files
 	cmd *exec.Cmd
+
+	program string
 }
 
 // Environ is what the environment of a process has to be for Gateway: its credentials, and nothing of this machine's.
@@ -41,8 +43,13 @@ func Environ() map[string]string {
 // Gateway starts a real S3 server in a folder that is removed after the test. Environ has its credentials.
 func Gateway(t testing.TB) *Server {
 	t.Helper()
-	program := tooltest.Path(t, "versitygw")
-	s := &Server{Dir: t.TempDir()}
+	return GatewayIn(t, t.TempDir())
+}
+
+// GatewayIn starts a real S3 server in a folder.
+func GatewayIn(t testing.TB, dir string) *Server {
+	t.Helper()
+	s := &Server{Dir: dir, program: tooltest.Path(t, "versitygw")}
 	s.Options = bucket.Options{Bucket: "troop-test", Prefix: "shop", Region: Region, PathStyle: true}
 	if err := os.Mkdir(filepath.Join(s.Dir, s.Bucket), 0o755); err != nil {
 		t.Fatal(err)
@@ -57,7 +64,8 @@ func Gateway(t testing.TB) *Server {
 	}
 	s.Endpoint = "http://" + address
 	var said bytes.Buffer
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), program, "--access", AccessKey, "--secret", SecretKey, "--region", Region, "--port", address, "--quiet", "posix", s.Dir)
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), s.program, "--access", AccessKey, "--secret", SecretKey, "--region", Region,
+		"--iam-dir", t.TempDir(), "--port", address, "--quiet", "posix", s.Dir)
 	s.cmd.Stdout, s.cmd.Stderr = &said, &said
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
