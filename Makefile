@@ -133,7 +133,7 @@ setup: ## install missing packages on this machine (Debian, root)
 	@command -v terraform >/dev/null || command -v tofu >/dev/null || { echo "terraform not found: install Terraform 1.5 or newer, or OpenTofu" >&2; exit 1; }
 
 authority: # an ACME authority for tests, and its DNS server
-	@cd core/tooltest/testdata/pebble && CGO_ENABLED=0 GOFLAGS= GOBIN=$(CURDIR)/.tools go install tool
+	@cd plugins/sdk/tooltest/testdata/pebble && CGO_ENABLED=0 GOFLAGS= GOBIN=$(CURDIR)/.tools go install tool
 
 tools:
 	@$(call need,$(LINTERS))

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-b96de936/troop/core/tooltest"
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // givenLab makes the server.

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
-	"github.com/seed-b96de936/troop/core/tooltest"
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // TestACME listens with a certificate of an authority, Pebble, which asks for the proof at the very port, and keeps it.

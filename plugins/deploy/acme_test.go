@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"github.com/seed-b96de936/troop/plugins/sdk/tooltest"
 )
 
 // authority is Pebble beside a site. It knows every name as the site's router, unless told otherwise.
@@ -35,12 +37,6 @@ type authority struct {
 func newAuthority(t *testing.T, s *site, life time.Duration) *authority {
 	t.Helper()
 	a := &authority{t: t, dir: t.TempDir(), net24: strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), ".2:21080")}
-	install := exec.CommandContext(t.Context(), "go", "install", "tool")
-	install.Dir = filepath.Join("..", "..", "core", "tooltest", "testdata", "pebble")
-	install.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+a.dir, "GOFLAGS=")
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("build Pebble: %v\n%s", err, out)
-	}
 	own, key := certificate(t, 1, time.Now().Add(24*time.Hour), net.ParseIP(a.net24+".3"))
 	a.ca = own
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
@@ -68,7 +64,7 @@ func (a *authority) run(name string, args ...string) *exec.Cmd {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(a.t.Context()), filepath.Join(a.dir, name), args...)
+	cmd := exec.CommandContext(context.WithoutCancel(a.t.Context()), tooltest.Path(a.t, name), args...)
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {

@@ -88,9 +88,10 @@ func (s *S3) Close() error {
 	return nil
 }
 
-// Put stores src under a name that is not taken yet: the error for another one is fs.ErrExist. An object is there whole or not at
-// all; the parts of one that was interrupted stay until the bucket's lifecycle rule removes them.
-func (s *S3) Put(name string, src io.Reader) error {
+// Put stores src under a name that is not taken yet, and reads it back: the error for another name is fs.ErrExist. An object is
+// there whole or not at all, so it is read when it is; the parts of one that was interrupted stay until the bucket's lifecycle rule
+// removes them.
+func (s *S3) Put(name string, src io.Reader, back io.Writer) error {
 	w := bucket.Write{Absent: true, Lock: s.lock}
 	first, err := io.ReadAll(io.LimitReader(src, partSize))
 	if err != nil {
@@ -105,7 +106,10 @@ func (s *S3) Put(name string, src io.Reader) error {
 	if errors.Is(err, bucket.ErrTaken) || errors.As(err, new(*bucket.UnusableError)) && s.exists(name) {
 		return fmt.Errorf("write %s/%s: %w", s.bucket, name, fs.ErrExist)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.Get(name, back)
 }
 
 // exists reports whether there is an object. Some servers only say that one that is locked may not be written.

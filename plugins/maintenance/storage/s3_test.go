@@ -83,10 +83,10 @@ func TestS3(t *testing.T) {
 				if _, err := storage.Send(s, f, name, compress); !errors.Is(err, fs.ErrExist) {
 					t.Errorf("a name that is taken: %v", err)
 				}
-				if err := s.Put(name, strings.NewReader("small")); !errors.Is(err, fs.ErrExist) {
+				if err := s.Put(name, strings.NewReader("small"), io.Discard); !errors.Is(err, fs.ErrExist) {
 					t.Errorf("a small file over it: %v", err)
 				}
-				if err := s.Put(compress+".json", strings.NewReader("")); err != nil {
+				if err := s.Put(compress+".json", strings.NewReader(""), io.Discard); err != nil {
 					t.Errorf("an empty file: %v", err)
 				}
 				if names, err := s.Names(); err != nil || !slices.Contains(names, name) || !slices.Contains(names, compress+".json") {
@@ -252,7 +252,7 @@ func TestS3Lock(t *testing.T) {
 	owner := g.Client(buckettest.AccessKey, buckettest.SecretKey)
 	s := open(t, o)
 	for name, content := range map[string][]byte{"small": []byte("line\n"), "large": noise(t, 10<<20)} {
-		if err := s.Put(name, bytes.NewReader(content)); err != nil {
+		if err := s.Put(name, bytes.NewReader(content), io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		key := o.Prefix + "/" + name
@@ -281,7 +281,7 @@ func TestS3Removed(t *testing.T) {
 		return storage.Receipt{ID: id, Verified: time.Now().Add(-age), Object: storage.Object{Remote: file.Name(id)}}
 	}
 	known := []storage.Receipt{receipt("old", 25*time.Hour), receipt("young", 23*time.Hour), receipt("there", 48*time.Hour)}
-	if err := s.Put("there", strings.NewReader("x")); err != nil {
+	if err := s.Put("there", strings.NewReader("x"), io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if ids, err := s.Removed(known); err != nil || !slices.Equal(ids, []string{"old"}) {
@@ -318,7 +318,7 @@ func TestS3Policy(t *testing.T) {
 	}
 	one, two := open(t, as("web-1")), open(t, as("web-2"))
 	large := noise(t, 10<<20)
-	if err := errors.Join(one.Put("a", strings.NewReader("x")), one.Put("large", bytes.NewReader(large)), two.Put("b", strings.NewReader("y"))); err != nil {
+	if err := errors.Join(one.Put("a", strings.NewReader("x"), io.Discard), one.Put("large", bytes.NewReader(large), io.Discard), two.Put("b", strings.NewReader("y"), io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
@@ -328,7 +328,7 @@ func TestS3Policy(t *testing.T) {
 	if names, err := one.Names(); err != nil || !slices.Equal(names, []string{"a", "large"}) {
 		t.Errorf("names: %v, %v", names, err)
 	}
-	if err := one.Put("a", strings.NewReader("z")); !errors.Is(err, fs.ErrExist) {
+	if err := one.Put("a", strings.NewReader("z"), io.Discard); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over its own: %v", err)
 	}
 	other := as("web-1")
@@ -341,7 +341,7 @@ func TestS3Policy(t *testing.T) {
 	if err := thief.Get("b", io.Discard); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("it reads another host's: %v", err)
 	}
-	if err := thief.Put("c", strings.NewReader("z")); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+	if err := thief.Put("c", strings.NewReader("z"), io.Discard); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("it adds to another host's: %v", err)
 	}
 	if names, err := thief.Names(); err == nil {
