@@ -80,6 +80,9 @@ type Environments interface {
 	// in a later run: what is ready already stays as it is. Prepare sets Source, Kind and Summary of the events it
 	// emits; the engine fills in the rest. When another command holds the environment, the error is a *LockedError.
 	Prepare(ctx context.Context, p *Pipeline, run RunID, env string, emit func(Event)) error
+	// Hold keeps an environment for an action alone, until the process has ended its work there. When another command
+	// holds it, the error is a *LockedError.
+	Hold(ctx context.Context, p *Pipeline, env string) error
 	// Secrets returns the environment's passwords and keys, which must be masked in all output. The engine calls it
 	// before anything else in that environment.
 	Secrets(p *Pipeline, env string) ([]string, error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,7 +20,20 @@ import (
 // What an action refuses is a *core.Failure; that it has nothing to do is a *core.SkipError. An action works on the
 // hosts as they are: no environment is prepared for it.
 func (e *Engine) Call(ctx context.Context, p *core.Pipeline, o core.CallOptions) (map[string]any, error) {
-	s, err := findStage(p, o.Type, o.Name)
+	found, err := findStages(p, o.Type, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	plugin, err := e.Plugins.Open(ctx, o.Type)
+	if err != nil {
+		return nil, fmt.Errorf("start plugin %s: %w", o.Type, err)
+	}
+	defer func() { _ = plugin.Close() }() // its work is done and judged
+	action, err := plugin.Description().Action(o.Action)
+	if err != nil {
+		return nil, err
+	}
+	s, err := choose(found, action, o)
 	if err != nil {
 		return nil, err
 	}
@@ -28,25 +42,21 @@ func (e *Engine) Call(ctx context.Context, p *core.Pipeline, o core.CallOptions)
 		return nil, err
 	}
 	m := mask.New(p.Secrets...)
-	outputs, err := e.call(ctx, p, s, env, o, m)
+	if action.Whole {
+		if err := e.Environments.Hold(ctx, p, env); err != nil {
+			return nil, err
+		}
+	}
+	outputs, err := e.call(ctx, p, plugin, action, s, env, o.Args, m)
 	return m.Map(outputs), maskError(err, m)
 }
 
-func (e *Engine) call(ctx context.Context, p *core.Pipeline, s core.Stage, env string, o core.CallOptions, m *mask.Mask) (map[string]any, error) {
+func (e *Engine) call(ctx context.Context, p *core.Pipeline, plugin core.Plugin, action core.Action, s core.Stage, env string, args map[string]string, m *mask.Mask) (map[string]any, error) {
 	given, err := e.lastOutputs(ctx, p.Name, env)
 	if err != nil {
 		return nil, err
 	}
 	job, err := e.job(p, s, given, core.RunInfo{Pipeline: p.Name, Environment: env, Workspace: p.Source.Path}, m)
-	if err != nil {
-		return nil, err
-	}
-	plugin, err := e.Plugins.Open(ctx, s.Type)
-	if err != nil {
-		return nil, fmt.Errorf("start plugin %s: %w", s.Type, err)
-	}
-	defer func() { _ = plugin.Close() }() // its work is done and judged
-	action, err := plugin.Description().Action(o.Action)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +75,30 @@ func (e *Engine) call(ctx context.Context, p *core.Pipeline, s core.Stage, env s
 	}}
 	e.serve(p, action.Capabilities, &job, from)
 	return work(ctx, plugin, from, func(ctx context.Context, emit func(core.Message)) error {
-		return plugin.Call(ctx, job, o.Action, o.Args, emit)
+		return plugin.Call(ctx, job, action.Name, args, emit)
 	})
 }
 
-// findStage returns the stage of a type and a name; no name means the only one of its type.
-func findStage(p *core.Pipeline, typ, name string) (core.Stage, error) {
+// choose returns the stage that an action is about. For one about the environment, any that works there does.
+func choose(found []core.Stage, action core.Action, o core.CallOptions) (core.Stage, error) {
+	if action.Whole {
+		there := slices.IndexFunc(found, func(s core.Stage) bool {
+			return o.Environment == "" || s.Environment == "" || s.Environment == o.Environment
+		})
+		return found[max(there, 0)], nil
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	several := &AmbiguousError{Type: o.Type}
+	for _, s := range found {
+		several.Names = append(several.Names, s.Name)
+	}
+	return core.Stage{}, several
+}
+
+// findStages returns the stages of a type, or the one of a name.
+func findStages(p *core.Pipeline, typ, name string) ([]core.Stage, error) {
 	var names []string
 	var found []core.Stage
 	for _, s := range p.Stages {
@@ -83,13 +111,11 @@ func findStage(p *core.Pipeline, typ, name string) (core.Stage, error) {
 	}
 	switch {
 	case len(names) == 0:
-		return core.Stage{}, &core.NotFoundError{What: "stage of type", Name: typ, Remedy: p.File + " has none; the action needs the arguments of one"}
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return core.Stage{}, &AmbiguousError{Type: typ, Names: names}
+		return nil, &core.NotFoundError{What: "stage of type", Name: typ, Remedy: p.File + " has none; the action needs the arguments of one"}
+	case len(found) == 0:
+		return nil, &core.NotFoundError{What: "stage " + typ, Name: name, Remedy: core.Suggest(name, names)}
 	}
-	return core.Stage{}, &core.NotFoundError{What: "stage " + typ, Name: name, Remedy: core.Suggest(name, names)}
+	return found, nil
 }
 
 // AmbiguousError says that a pipeline has several stages of the type that an action is called of.

@@ -116,6 +116,8 @@ func TestCallChooses(t *testing.T) {
 		"as asked for":          {[]string{"a.a"}, []string{"lab", "other"}, "other", core.CallOptions{Type: "a", Environment: "lab"}, "a.a in lab"},
 		"none":                  {[]string{"a.a"}, []string{"lab", "other"}, "", core.CallOptions{Type: "a"}, "a.a in "},
 		"environment not there": {[]string{"a.a"}, []string{"lab"}, "", core.CallOptions{Type: "a", Environment: "lub"}, "environment lub not found; did you mean lab?"},
+		"the environment's":     {[]string{"a.a", "a.b"}, []string{"lab"}, "", core.CallOptions{Type: "a", Action: "whole"}, "a.a in lab, held lab"},
+		"of another one":        {[]string{"a.a", "a.b"}, []string{"lab", "other"}, "other", core.CallOptions{Type: "a", Action: "whole", Environment: "lab"}, "a.a in lab, held lab"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +131,7 @@ func TestCallChooses(t *testing.T) {
 			for i, s := range w.pipeline.Stages {
 				w.pipeline.Stages[i].Environment = tt.own
 				w.actions[s.ID()] = func(_ context.Context, j core.Job, _ string, _ map[string]string, _ func(core.Message)) error {
-					got = string(j.Info.Stage) + " in " + j.Info.Environment
+					got = strings.Join(append([]string{string(j.Info.Stage) + " in " + j.Info.Environment}, w.prepared...), ", ")
 					return nil
 				}
 			}
@@ -144,6 +146,21 @@ func TestCallChooses(t *testing.T) {
 	_, err := newWorld(t, "a.a", "a.b").engine.Call(t.Context(), newWorld(t, "a.a", "a.b").pipeline, core.CallOptions{Type: "a"})
 	if _, ok := errors.AsType[*engine.AmbiguousError](err); !ok {
 		t.Errorf("got %T", err)
+	}
+}
+
+// TestCallHeld has an action that is about an environment refused while another command works there.
+func TestCallHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a.a")
+	w.barred = map[string]error{"lab": &core.LockedError{Environment: "lab"}}
+	w.actions["a.a"] = func(context.Context, core.Job, string, map[string]string, func(core.Message)) error {
+		t.Error("the action was called")
+		return nil
+	}
+	_, err := w.engine.Call(t.Context(), w.pipeline, core.CallOptions{Type: "a", Action: "whole"})
+	if _, ok := errors.AsType[*core.LockedError](err); !ok {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -488,7 +489,7 @@ func TestOutputsReachTheStagesAfter(t *testing.T) {
 
 func TestJob(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "a.a")
+	w := newWorld(t, "a.a", "a.b", "b.b")
 	var got core.RunInfo
 	w.scripts["a.a"] = func(_ context.Context, j core.Job, _ func(core.Message)) error {
 		got = j.Info
@@ -501,8 +502,9 @@ func TestJob(t *testing.T) {
 	want := core.RunInfo{
 		Run: r.ID, Pipeline: "shop", Stage: "a.a", Commit: "abc", Branch: "main", Environment: "lab",
 		Workspace: "/runs/" + string(r.ID) + "/src/app", StateDir: "/stages/a.a",
+		Stages: []core.StageID{"a.a", "a.b"},
 	}
-	if got != want || r.Status != core.Passed {
+	if !reflect.DeepEqual(got, want) || r.Status != core.Passed {
 		t.Errorf("got  %+v\nwant %+v (%s)", got, want, r.Reason)
 	}
 	if r.Stages[0].Plugin != "sha256:a" || r.Stages[0].Attempts != 1 {

@@ -250,6 +250,11 @@ func (w *world) Checkout(_ context.Context, _, dir string) (string, error) {
 
 func (w *world) Admit(_ context.Context, _ *core.Pipeline, env string) error { return w.barred[env] }
 
+func (w *world) Hold(_ context.Context, _ *core.Pipeline, env string) error {
+	w.prepared = append(w.prepared, "held "+env)
+	return w.barred[env]
+}
+
 func (w *world) Secrets(_ *core.Pipeline, env string) ([]string, error) { return w.hidden[env], nil }
 
 func (w *world) Prepare(_ context.Context, _ *core.Pipeline, run core.RunID, env string, emit func(core.Event)) error {
@@ -288,8 +293,8 @@ type process struct {
 // Description adds actions, which have the capabilities of the stage.
 func (p *process) Description() core.Description {
 	d := p.desc
-	for _, name := range []string{"", "promote"} {
-		d.Actions = append(d.Actions, core.Action{Name: name, Capabilities: d.Capabilities})
+	for _, name := range []string{"", "promote", "whole"} {
+		d.Actions = append(d.Actions, core.Action{Name: name, Capabilities: d.Capabilities, Whole: name == "whole"})
 	}
 	return d
 }

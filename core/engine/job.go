@@ -33,6 +33,11 @@ func (e *Engine) job(p *core.Pipeline, s core.Stage, outputs map[core.StageID]ma
 		return core.Job{}, fmt.Errorf("evaluate block: %w", err)
 	}
 	info.Stage = s.ID()
+	for _, other := range p.Stages {
+		if other.Type == s.Type {
+			info.Stages = append(info.Stages, other.ID())
+		}
+	}
 	if info.StateDir, err = e.Folders.StageState(info.Pipeline, s.ID()); err != nil {
 		return core.Job{}, fmt.Errorf("make folder of stage: %w", err)
 	}

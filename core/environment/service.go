@@ -76,6 +76,22 @@ func (s *Service) Prepare(ctx context.Context, p *core.Pipeline, run core.RunID,
 	return e.Prepare(ctx, s.Force, emit)
 }
 
+// Hold locks an environment until Close, for an action, unless another command holds it.
+func (s *Service) Hold(ctx context.Context, p *core.Pipeline, name string) error {
+	e, err := s.get(p, "", name)
+	if err != nil {
+		return err
+	}
+	release, err := e.TryLock(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releases = append(s.releases, release)
+	return nil
+}
+
 // Secrets returns an environment's passwords and keys, and makes them if needed.
 func (s *Service) Secrets(p *core.Pipeline, name string) ([]string, error) {
 	e, err := s.get(p, "", name)

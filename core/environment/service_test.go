@@ -398,3 +398,29 @@ func TestPrepareWaitsForApproval(t *testing.T) {
 		t.Errorf("an environment that is not there: %v", err)
 	}
 }
+
+// TestHold has an action keep an environment alone, unless another command works there.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	s := p.service()
+	release, err := p.open(p.options()).Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Hold(t.Context(), p.pipeline, "lab"); !errors.As(err, new(*core.LockedError)) {
+		t.Errorf("while another command works there: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Hold(t.Context(), p.pipeline, "lab"); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.locks.held) != 1 {
+		t.Errorf("held: %v", p.locks.held)
+	}
+	if err := s.Close(); err != nil || len(p.locks.held) != 0 {
+		t.Errorf("held after its end: %v, %v", p.locks.held, err)
+	}
+}

@@ -344,6 +344,9 @@ func (s *Server) call(ctx context.Context, v *served, environment string, a acti
 	words, rest := []string{a.Type, a.Name}, []string{}
 	for _, x := range a.Args {
 		value := args[x.Name]
+		if x.Name == "yes" && x.Flag {
+			value = cmp.Or(value, "false") // it only shows; nobody can be asked
+		}
 		switch {
 		case value == "" && x.Required:
 			return Act{}, userError("%s %s wants %s: %s", a.Type, a.Name, x.Name, x.Doc)

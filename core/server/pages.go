@@ -690,10 +690,22 @@ func (s *Server) confirmation(ctx context.Context, a Act) (string, []link) {
 		return "", nil
 	}
 	fields := []link{{"yes", "true"}}
+	var rest []string
 	for _, word := range words[2:] {
-		if name, value, ok := strings.Cut(strings.TrimPrefix(word, "--"), "="); ok && name != "yes" {
+		name, value, ok := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+		switch {
+		case !ok:
+			rest = append(rest, word)
+		case name != "yes":
 			fields = append(fields, link{name, value})
 		}
+	}
+	values, _, err := x.Named(rest)
+	if err != nil {
+		return "", nil
+	}
+	for name, value := range values {
+		fields = append(fields, link{name, value})
 	}
 	return fmt.Sprintf("/p/%s/environments/%s/action/%s/%s", url.PathEscape(a.Pipeline), url.PathEscape(a.Place), x.Type, x.Name), fields
 }

@@ -52,6 +52,9 @@ type Action[C any] struct {
 
 	Capabilities []Capability // nil: those of the stage; empty: none
 	ReadOnly     bool         // it changes nothing: who may only look may call it, and a page does so to show what it says
+	// Whole: it is about the environment, which it has alone while it works, and not about one stage: the block of any of
+	// the plugin's stages does.
+	Whole bool
 }
 
 // Args holds the arguments of one call, by name.

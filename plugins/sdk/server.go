@@ -77,7 +77,7 @@ func (s *server[C]) Describe(context.Context, *wire.DescribeRequest) (*wire.Desc
 		Outputs: s.stage.Outputs, Capabilities: s.stage.Capabilities,
 	}
 	for _, a := range s.stage.Actions {
-		d.Actions = append(d.Actions, contract.Action{Name: a.Name, Summary: a.Summary, Args: a.Args, Capabilities: s.capabilities(a.Capabilities), ReadOnly: a.ReadOnly})
+		d.Actions = append(d.Actions, contract.Action{Name: a.Name, Summary: a.Summary, Args: a.Args, Capabilities: s.capabilities(a.Capabilities), ReadOnly: a.ReadOnly, Whole: a.Whole})
 	}
 	if a := s.stage.Agent; a != nil {
 		d.Agent = &contract.Agent{

@@ -93,7 +93,17 @@ func (a *app) actionCmd(typ string, action core.Action) *cobra.Command {
 			for name, v := range switches {
 				values[name] = fmt.Sprint(*v)
 			}
-			return a.call(c.Context(), p, core.CallOptions{Type: typ, Name: stage, Action: action.Name, Args: values, Environment: a.env})
+			defer func() { _ = p.Files.Close() }()
+			o := core.CallOptions{Type: typ, Name: stage, Action: action.Name, Args: values, Environment: a.env}
+			if err := a.call(c.Context(), p, o); err != nil || switches["yes"] == nil || c.Flags().Changed("yes") {
+				return err
+			}
+			// The action has shown what it would do.
+			if err := a.sure(false, "Do it?"); err != nil {
+				return err
+			}
+			values["yes"] = "true"
+			return a.call(c.Context(), p, o)
 		},
 	}
 	if doc.Len() > 0 {
@@ -123,7 +133,6 @@ func capital(summary string) string {
 
 // call runs an action of the stage's plugin.
 func (a *app) call(ctx context.Context, p *project.Project, o core.CallOptions) error {
-	defer func() { _ = p.Files.Close() }()
 	outputs, err := p.Call(ctx, o, a.ui.Action)
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		a.ui.JSON(map[string]any{name: outputs[name]})

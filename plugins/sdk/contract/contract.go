@@ -94,10 +94,11 @@ type RunInfo struct {
 	Commit      string
 	Branch      string
 	Environment string
-	Workspace   string   // folder of the checked-out commit, shared by the stages of a run; empty without the capability
-	Host        HostName // of an agent
-	Role        string   // of Host
-	StateDir    string   // the plugin's own folder; kept between runs and between restarts of an agent
+	Workspace   string    // folder of the checked-out commit, shared by the stages of a run; empty without the capability
+	Host        HostName  // of an agent
+	Role        string    // of Host
+	StateDir    string    // the plugin's own folder; kept between runs and between restarts of an agent
+	Stages      []StageID // of the plugin's type in the pipeline; none for agents
 }
 
 // Message is one report of a plugin: exactly one field is set.

@@ -81,6 +81,9 @@ type Action struct {
 	Args          []Arg
 	Capabilities  []Capability
 	ReadOnly      bool // changes nothing: whoever may look may call it
+	// Whole: it is about the environment, which it has alone while it works, and not about one stage of the plugin: the
+	// block of any of them does.
+	Whole bool
 }
 
 // Arg describes one argument of an action: a flag --NAME, or a positional argument in the order of the list.

@@ -106,6 +106,7 @@ func EncodeRunInfo(i contract.RunInfo) *RunInfo {
 	return &RunInfo{
 		Run: string(i.Run), Pipeline: i.Pipeline, Stage: string(i.Stage), Commit: i.Commit, Branch: i.Branch,
 		Environment: i.Environment, Workspace: i.Workspace, Host: string(i.Host), Role: i.Role, StateDir: i.StateDir,
+		Stages: texts[string](i.Stages),
 	}
 }
 
@@ -115,6 +116,7 @@ func DecodeRunInfo(w *RunInfo) contract.RunInfo {
 		Run: contract.RunID(w.GetRun()), Pipeline: w.GetPipeline(), Stage: contract.StageID(w.GetStage()),
 		Commit: w.GetCommit(), Branch: w.GetBranch(), Environment: w.GetEnvironment(), Workspace: w.GetWorkspace(),
 		Host: contract.HostName(w.GetHost()), Role: w.GetRole(), StateDir: w.GetStateDir(),
+		Stages: texts[contract.StageID](w.GetStages()),
 	}
 }
 
@@ -217,7 +219,7 @@ func DecodeDescription(w *Description) contract.Description {
 		Actions: list(w.GetActions(), func(a *Action) contract.Action {
 			return contract.Action{
 				Name: a.GetName(), Summary: a.GetSummary(), Args: list(a.GetArgs(), decodeArg), Capabilities: capabilities(a.GetCapabilities()),
-				ReadOnly: a.GetReadOnly(),
+				ReadOnly: a.GetReadOnly(), Whole: a.GetWhole(),
 			}
 		}),
 		Capabilities: capabilities(w.GetRunCapabilities()),
@@ -235,7 +237,7 @@ func encodeAction(a contract.Action) *Action {
 	args := list(a.Args, func(x contract.Arg) *ActionArg {
 		return &ActionArg{Name: x.Name, Doc: x.Doc, Flag: x.Flag, Required: x.Required, Default: x.Default}
 	})
-	return &Action{Name: a.Name, Summary: a.Summary, Args: args, Capabilities: encodeCapabilities(a.Capabilities), ReadOnly: a.ReadOnly}
+	return &Action{Name: a.Name, Summary: a.Summary, Args: args, Capabilities: encodeCapabilities(a.Capabilities), ReadOnly: a.ReadOnly, Whole: a.Whole}
 }
 
 func decodeArg(w *ActionArg) contract.Arg {

@@ -621,6 +621,7 @@ type Action struct {
 	Args          []*ActionArg           `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
 	Capabilities  *CapabilityList        `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"`          // absent: those of the description
 	ReadOnly      bool                   `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // changes nothing
+	Whole         bool                   `protobuf:"varint,6,opt,name=whole,proto3" json:"whole,omitempty"`                       // about the environment, not a stage of it: has it alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -686,6 +687,13 @@ func (x *Action) GetCapabilities() *CapabilityList {
 func (x *Action) GetReadOnly() bool {
 	if x != nil {
 		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Action) GetWhole() bool {
+	if x != nil {
+		return x.Whole
 	}
 	return false
 }
@@ -1220,6 +1228,7 @@ type RunInfo struct {
 	Host          string                 `protobuf:"bytes,8,opt,name=host,proto3" json:"host,omitempty"`                          // agents: the name of this host
 	Role          string                 `protobuf:"bytes,9,opt,name=role,proto3" json:"role,omitempty"`                          // agents: the role of this host
 	StateDir      string                 `protobuf:"bytes,10,opt,name=state_dir,json=stateDir,proto3" json:"state_dir,omitempty"` // folder that survives between runs (stage) or restarts (agent)
+	Stages        []string               `protobuf:"bytes,11,rep,name=stages,proto3" json:"stages,omitempty"`                     // of the plugin's type in the pipeline, TYPE.NAME; empty for agents
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1322,6 +1331,13 @@ func (x *RunInfo) GetStateDir() string {
 		return x.StateDir
 	}
 	return ""
+}
+
+func (x *RunInfo) GetStages() []string {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
 }
 
 type RunRequest struct {
@@ -3517,13 +3533,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05block\x18\x06 \x01(\v2\x16.troop.plugin.v1.BlockR\x05block\".\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03doc\x18\x02 \x01(\tR\x03doc\"\xc8\x01\n" +
+	"\x03doc\x18\x02 \x01(\tR\x03doc\"\xde\x01\n" +
 	"\x06Action\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12.\n" +
 	"\x04args\x18\x03 \x03(\v2\x1a.troop.plugin.v1.ActionArgR\x04args\x12C\n" +
 	"\fcapabilities\x18\x04 \x01(\v2\x1f.troop.plugin.v1.CapabilityListR\fcapabilities\x12\x1b\n" +
-	"\tread_only\x18\x05 \x01(\bR\breadOnly\"{\n" +
+	"\tread_only\x18\x05 \x01(\bR\breadOnly\x12\x14\n" +
+	"\x05whole\x18\x06 \x01(\bR\x05whole\"{\n" +
 	"\tActionArg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12\x12\n" +
@@ -3570,7 +3587,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x17.troop.plugin.v1.ConfigR\x06config\"K\n" +
 	"\n" +
 	"CheckReply\x12=\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2\x1b.troop.plugin.v1.DiagnosticR\vdiagnostics\"\x82\x02\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1b.troop.plugin.v1.DiagnosticR\vdiagnostics\"\x9a\x02\n" +
 	"\aRunInfo\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x1a\n" +
 	"\bpipeline\x18\x02 \x01(\tR\bpipeline\x12\x14\n" +
@@ -3582,7 +3599,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04host\x18\b \x01(\tR\x04host\x12\x12\n" +
 	"\x04role\x18\t \x01(\tR\x04role\x12\x1b\n" +
 	"\tstate_dir\x18\n" +
-	" \x01(\tR\bstateDir\"\xb0\x01\n" +
+	" \x01(\tR\bstateDir\x12\x16\n" +
+	"\x06stages\x18\v \x03(\tR\x06stages\"\xb0\x01\n" +
 	"\n" +
 	"RunRequest\x12/\n" +
 	"\x06config\x18\x01 \x01(\v2\x17.troop.plugin.v1.ConfigR\x06config\x12,\n" +

@@ -159,6 +159,13 @@ var stage = sdk.Stage[config]{
 			job.Table(sdk.Table{Columns: []string{"text", "times"}, Rows: [][]string{{args["text"], args["times"]}}})
 			return nil
 		},
+	}, {
+		Name: "wipe", Summary: "say whether it was told to go on",
+		Args: []sdk.Arg{{Name: "yes", Doc: "do it without asking; --yes=false only shows what would be done", Default: "false", Flag: true}},
+		Run: func(_ context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
+			job.Logf("told to go on: %s", args["yes"])
+			return nil
+		},
 	}},
 }
 
