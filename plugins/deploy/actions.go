@@ -16,7 +16,9 @@ import (
 // actions are the commands for operators.
 func actions() []sdk.Action[config] {
 	to := sdk.Arg{Name: "to", Doc: "which kept release to go back to: the beginning of its commit or of its archive's digest; the last good one by default", Flag: true}
-	yes := sdk.Arg{Name: "yes", Doc: "roll back; without it, only show what a rollback would do", Default: "false", Flag: true}
+	yes := sdk.Arg{Name: "yes", Doc: "do it without asking; --yes=false only shows what would be done", Default: "false", Flag: true}
+	service := sdk.Arg{Name: "service", Doc: "name of the service", Required: true}
+	data := sdk.Arg{Name: "data", Doc: "remove the service's STATE_DIR, too, with the folders of its data", Default: "false", Flag: true}
 	return []sdk.Action[config]{
 		{Name: "status", Summary: "show which release serves where, with which share of the traffic", Run: soon(act(status)), ReadOnly: true},
 		{
@@ -27,6 +29,7 @@ func actions() []sdk.Action[config] {
 		{Name: "promote", Summary: "promote the release on the canary to production now", Run: act(promote)},
 		{Name: "abort", Summary: "stop a deploy in any phase and go back to the last good release", Run: act(abort)},
 		{Name: "rollback", Summary: "go back to the last good release, or to an earlier one, everywhere", Args: []sdk.Arg{to, yes}, Run: act(rollback)},
+		{Name: "remove", Summary: "take a service out of the environment, with all that it has on the hosts", Args: []sdk.Arg{service, data, yes}, Run: remove, Whole: true},
 	}
 }
 
@@ -80,6 +83,7 @@ func status(ctx context.Context, d *deployer, _ sdk.Args) error {
 	}
 	d.job.Table(table)
 	d.job.Logf("weights %s, desired %s, phase %s", a.Weights, d.want.Weights, d.want.Phase)
+	d.sayAbandoned()
 	if a.Closed != nil {
 		d.job.Logf("the canary was closed at %s: %s", a.Closed.Time.Format(time.DateTime), a.Closed.Reason)
 	}
@@ -264,13 +268,13 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 		d.job.Logf("  %s: %s → %s", d.list(s), d.want.Releases[d.want.Seats[s].Release], r)
 	}
 	d.job.Logf("  weights: %s", d.c.weights())
-	if !slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(args["yes"])) {
+	if !agreed(args["yes"]) {
 		for i, other := range kept {
 			if i != at {
 				d.job.Logf("kept, too: %s, made %s", other, other.Made.Format(time.DateTime))
 			}
 		}
-		d.job.Logf("nothing was changed; add --yes to roll back, --to RELEASE for another one")
+		d.job.Logf("nothing was changed yet; --to RELEASE names another one")
 		return nil
 	}
 	defer d.drive(ctx)()
@@ -280,4 +284,9 @@ func rollback(ctx context.Context, d *deployer, args sdk.Args) error {
 	}
 	d.job.Logf("release %s serves on %s", r, d.everywhere())
 	return nil
+}
+
+// agreed reports whether a switch of an action is on.
+func agreed(value string) bool {
+	return slices.Contains([]string{"true", "yes", "1"}, strings.ToLower(value))
 }

@@ -84,11 +84,7 @@ func (d *deployer) goBack(ctx context.Context) (string, error) {
 
 // serveNothing takes every host out of service.
 func (d *deployer) serveNothing(ctx context.Context) error {
-	for s := range d.want.Seats {
-		d.want.Seats[s] = state.Placement{}
-	}
-	d.want.Phase, d.want.Open, d.want.Candidate = state.PhaseRest, false, ""
-	d.want.Forget()
+	d.want.Vacate()
 	if err := d.settle(ctx, d.all()); err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func TestRollbackNeedsYes(t *testing.T) {
 	s.mustDeploy(artifact1)
 	s.mustDeploy(artifact2)
 	r := s.call("rollback", nil)
-	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+artifact2) || !strings.Contains(text, "--yes") {
+	if text := strings.Join(r.Logs, "\n"); r.Err != nil || !strings.Contains(text, "web-1: "+artifact2) || !strings.Contains(text, "nothing was changed yet") {
 		t.Errorf("got %v and %s", r.Err, text)
 	}
 	expect(t, "web-1", s.serving("web-1"), artifact2)

@@ -27,10 +27,11 @@ type deployer struct {
 	canary     []state.Seat
 
 	service  state.Service
+	known    bool          // to the environment
 	services []state.Route // that the environment knows
 
 	want    state.Desired
-	version int64 // of want in the shared state
+	version int64 // of want in the shared state; 0: there is none
 
 	good     string                         // the good release when this deploy began
 	previous map[state.Seat]state.Placement // what seats served before this deploy switched them; it still runs there
@@ -39,12 +40,17 @@ type deployer struct {
 	ordered  atomic.Bool                    // an operator ordered an abort
 }
 
-// newDeployer reads the hosts and the desired state.
+// newDeployer reads the hosts and the desired state of the stage's service.
 func newDeployer(ctx context.Context, c *config, job *sdk.Job) (*deployer, error) {
 	name, err := serviceName(c, job)
 	if err != nil {
 		return nil, err
 	}
+	return newDeployerOf(ctx, c, name, job)
+}
+
+// newDeployerOf is newDeployer for a service that may be another one than the stage's.
+func newDeployerOf(ctx context.Context, c *config, name string, job *sdk.Job) (*deployer, error) {
 	id, err := identity(c)
 	if err != nil {
 		return nil, err

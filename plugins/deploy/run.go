@@ -37,6 +37,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 	if err := d.deploy(ctx, r); err != nil {
 		return err
 	}
+	d.sayAbandoned()
 	job.Output("release", r.ID)
 	job.Output("address", d.address())
 	return nil

@@ -22,7 +22,7 @@ func (d *deployer) learn(ctx context.Context) error {
 			d.services = []state.Route{{Name: first.Service}}
 		}
 	}
-	d.service = state.Find(d.services, d.name)
+	d.service, d.known = state.Find(d.services, d.name)
 	return err
 }
 
@@ -33,6 +33,7 @@ const claimTime = time.Second
 // once, and the last one to write wins; so each looks again whether it is there.
 func (d *deployer) register(ctx context.Context) error {
 	r := d.c.route(d.name)
+	r.Stage, r.Pipeline = string(d.job.Info.Stage), d.job.Info.Pipeline
 	for {
 		if err := d.read(ctx); err != nil {
 			return err
@@ -40,9 +41,8 @@ func (d *deployer) register(ctx context.Context) error {
 		if err := r.Check(d.services, d.c.programs()); err != nil {
 			return sdk.Failf("%v", err)
 		}
-		known := d.service.Number < len(d.services)
-		all := slices.Clone(d.services)
-		if !known {
+		known, all := d.known, slices.Clone(d.services)
+		if d.service.Number == len(all) {
 			all = append(all, r)
 		}
 		all[d.service.Number] = r
@@ -73,9 +73,10 @@ func (d *deployer) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.version = e.Version
+	d.version = 0
 	d.want = state.Desired{Phase: state.PhaseRest}
-	if len(e.Value) > 0 {
+	if len(e.Value) > 0 { // else nothing was deployed yet, or since the service was taken out
+		d.version = e.Version
 		if err := json.Unmarshal(e.Value, &d.want); err != nil {
 			return fmt.Errorf("read desired state: %w", err)
 		}

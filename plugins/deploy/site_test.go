@@ -63,6 +63,7 @@ type site struct {
 	aged    atomic.Bool
 	built   string // with which runtimes the artifacts were built
 	runtime string // that the hosts have
+	removed func(agent string)
 }
 
 var siteNumber atomic.Int32
@@ -290,10 +291,29 @@ func (s *site) settle(settings map[string]any) {
 	s.vars["__router_others"] = append(others, settings)
 }
 
+// takeOff removes what the router has of a service.
+func (s *site) takeOff(label string) {
+	if label == "" {
+		_ = os.Remove(filepath.Join(s.dir, "settings.json"))
+		s.vars["__router_settings"] = state.DefaultSettings()
+		s.write("weights.map", "canary 0\ntotal 1\n")
+		s.write("health.map", "")
+		return
+	}
+	_ = os.RemoveAll(filepath.Join(s.dir, label))
+	s.vars["__router_others"] = slices.DeleteFunc(s.vars["__router_others"].([]any), func(v any) bool { return v.(map[string]any)["service"] == label })
+}
+
 // playbook simulates router.yml and release.yml.
 func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 	s.playing.Lock()
 	defer s.playing.Unlock()
+	if gone, ok := p.Vars["router_remove"].(map[string]any); ok {
+		s.removed(gone["agent"].(string))
+		s.takeOff(gone["label"].(string))
+		s.configure()
+		return nil, nil
+	}
 	if p.Name == "router.yml" {
 		if pem, ok := p.Vars["router_certificate"].(string); ok {
 			s.keep(pem, p.Vars["router_settings"])
@@ -307,7 +327,8 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 		of = service + "."
 	}
 	slots := map[string]string{}
-	for h, v := range p.Vars["release_slots"].(map[string]any) {
+	given, _ := p.Vars["release_slots"].(map[string]any)
+	for h, v := range given {
 		slots[h], _ = v.(string)
 	}
 	if p.Vars["release_step"] == "runtime" {
@@ -325,8 +346,9 @@ func (s *site) playbook(p sdk.PlaybookRun) ([]sdk.TaskResult, error) {
 		return results, nil
 	}
 	for _, h := range p.Hosts {
-		if p.Vars["release_step"] == "settle" {
-			all, _ := p.Vars["release_serving"].(map[string]any)[string(h)].([]any)
+		if step := p.Vars["release_step"]; step == "settle" || step == "remove" {
+			serving, _ := p.Vars["release_serving"].(map[string]any)
+			all, _ := serving[string(h)].([]any)
 			for _, slot := range []string{"a", "b", "c", "d"} {
 				if !slices.Contains(all, any(slot)) {
 					s.end(of + string(h) + "-" + slot)

@@ -69,7 +69,8 @@ type agent struct {
 // memory is what survives a restart of the agent.
 type memory struct {
 	Service *state.Service `json:"service,omitempty"`
-	Version int64          `json:"version"` // of Desired; 0: nothing is known yet
+	Version int64          `json:"version"`        // of Desired; 0: nothing is known yet
+	Gone    bool           `json:"gone,omitempty"` // the service is taken out
 	Desired state.Desired  `json:"desired"`
 	Closed  *state.Closing `json:"closed,omitempty"`
 }
@@ -144,8 +145,8 @@ func (a *agent) identify(ctx context.Context) error {
 				return fmt.Errorf("read state %s: %w", state.KeyServices, err)
 			}
 		}
-		s := state.Find(all, a.conf.Service)
-		if s.Number == len(all) {
+		s, known := state.Find(all, a.conf.Service)
+		if !known {
 			return fmt.Errorf("the environment does not know the service %s; run the pipeline", a.conf.Service)
 		}
 		a.memory.Service, a.unsaved = &s, true

@@ -33,10 +33,12 @@ func (a *agent) learn(e sdk.Entry) {
 		a.driverAt = time.Now()
 	case a.service.Key(state.KeyDesired):
 		var d state.Desired
-		if err := json.Unmarshal(e.Value, &d); err != nil {
+		none := len(e.Value) == 0 // there never was one, or the service is taken out
+		if err := json.Unmarshal(e.Value, &d); err != nil && !none {
 			a.job.Warnf("the desired state, version %d, cannot be read and is ignored: %v", e.Version, err)
 			return
 		}
+		a.memory.Gone = none && (a.memory.Gone || a.memory.Desired.Service != "")
 		if d.Generation != a.memory.Desired.Generation {
 			a.driverAt = time.Now() // whoever opened the canary is alive
 		}
@@ -64,11 +66,18 @@ func (a *agent) report(ctx context.Context) {
 	}
 }
 
-// tell sets one value of the shared state. A failure is not repeated: the next report follows.
+// tell sets one value of the shared state, and empties it once the service is taken out. A failure is not repeated: the next
+// report follows.
 func (a *agent) tell(ctx context.Context, key string, v any) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	if _, err := a.job.SetState(ctx, sdk.HostKey(a.job.Info.Host, a.service.Key(key)), state.Encode(v)); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	value := state.Encode(v)
+	a.mu.Lock()
+	if a.memory.Gone {
+		value = nil
+	}
+	a.mu.Unlock()
+	if _, err := a.job.SetState(ctx, sdk.HostKey(a.job.Info.Host, a.service.Key(key)), value); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		a.job.Warnf("%v", err)
 	}
 }

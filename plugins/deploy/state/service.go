@@ -14,9 +14,28 @@ const MostServices = 10
 
 // Route says which requests are a service's: those for one of the domains, if it has any, with the path or one below it.
 type Route struct {
-	Name    string   `json:"name"` // of the service
+	Name    string   `json:"name"` // of the service; empty: it was taken out, and the next new one gets its number
 	Domains []string `json:"domains,omitempty"`
 	Path    string   `json:"path,omitempty"` // without a slash at its end; empty: all
+
+	// The stage that deployed it last, as TYPE.NAME, and its pipeline.
+	Stage    string `json:"stage,omitempty"`
+	Pipeline string `json:"pipeline,omitempty"`
+}
+
+// Requests says for people which requests are the service's.
+func (r Route) Requests() string {
+	if r.Rank() == 0 {
+		return "all requests that no other service takes"
+	}
+	if len(r.Domains) == 0 {
+		return "requests for " + r.Path
+	}
+	var all []string
+	for _, domain := range r.Domains {
+		all = append(all, domain+r.Path)
+	}
+	return "requests for " + strings.Join(all, ", ")
 }
 
 // Clash reports whether two services want the same requests, and neither's are the more specific ones.
@@ -38,16 +57,34 @@ func (r Route) Rank() int {
 // weights, a record and an agent of its own. The names of what the first one has on the router and in the shared state do not name it.
 type Service struct {
 	Name   string `json:"name"`
-	Number int    `json:"number"` // from 0, in the order of their first deploys
+	Number int    `json:"number"` // from 0, in the order of their first deploys; it never changes
 }
 
-// Find is a service of an environment. It is new if the environment does not know it.
-func Find(all []Route, name string) Service {
-	i := slices.IndexFunc(all, func(r Route) bool { return r.Name == name })
+// Find is a service of an environment. One that the environment does not know gets the first number that is free.
+func Find(all []Route, name string) (s Service, known bool) {
+	at := func(name string) int { return slices.IndexFunc(all, func(r Route) bool { return r.Name == name }) }
+	i := at(name)
+	if known = i >= 0; !known {
+		i = at("")
+	}
 	if i < 0 {
 		i = len(all)
 	}
-	return Service{Name: name, Number: i}
+	return Service{Name: name, Number: i}, known
+}
+
+// Without are the services without one of them. The others keep their numbers.
+func Without(all []Route, name string) []Route {
+	rest := slices.Clone(all)
+	for i := range rest {
+		if rest[i].Name == name {
+			rest[i] = Route{}
+		}
+	}
+	for len(rest) > 0 && rest[len(rest)-1].Name == "" {
+		rest = rest[:len(rest)-1]
+	}
+	return rest
 }
 
 // Label is the service's name on the router; empty for the first one.
@@ -72,12 +109,12 @@ func (s Service) Prefix() string {
 // Check refuses a service that the environment cannot have beside those that it has. One of them may name neither domains nor
 // path: it gets the requests that no other takes.
 func (r Route) Check(others []Route, programs []Program) error {
-	if Find(others, r.Name).Number >= MostServices {
+	if s, _ := Find(others, r.Name); s.Number >= MostServices {
 		return fmt.Errorf("the environment has %d services already; deploy %s to another one", len(others), r.Name)
 	}
 	for _, o := range others {
 		switch {
-		case o.Name == r.Name:
+		case o.Name == r.Name, o.Name == "":
 			continue
 		case r.Clash(o) && r.Rank() == 0:
 			return fmt.Errorf("%s gets the requests that no other service takes; say which are those of %s: domains = [\"%s.example.com\"] or path = \"/%s\" in the service block",

@@ -35,7 +35,32 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
-	if first, second := Find([]Route{shop, api}, "shop"), Find([]Route{shop, api}, "api"); first.Key(KeyDesired) != "desired" || second.Key(KeyDesired) != "api.desired" || second.Number != 1 {
+	first, _ := Find([]Route{shop, api}, "shop")
+	if second, known := Find([]Route{shop, api}, "api"); !known || first.Key(KeyDesired) != "desired" || second.Key(KeyDesired) != "api.desired" || second.Number != 1 {
 		t.Errorf("%+v %+v", first, second)
+	}
+}
+
+// TestWithout takes services out: the others keep their numbers, and a new one gets the first that is free.
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	all := []Route{{Name: "shop"}, {Name: "api", Path: "/api"}, {Name: "admin", Path: "/admin"}}
+	rest := Without(all, "api")
+	admin, known := Find(rest, "admin")
+	if again, _ := Find(rest, "api"); !known || admin.Number != 2 || again.Number != 1 || all[1].Name != "api" {
+		t.Errorf("%+v, %+v of %+v", admin, again, rest)
+	}
+	if err := (Route{Name: "blog", Path: "/blog"}).Check(rest, nil); err != nil {
+		t.Errorf("a new service beside a free number: %v", err)
+	}
+	rest = Without(rest, "shop")
+	if err := (Route{Name: "blog"}).Check(rest, nil); err != nil {
+		t.Errorf("a new service that takes all requests: %v", err)
+	}
+	if blog, _ := Find(rest, "blog"); blog.Number != 0 || blog.Label() != "" {
+		t.Errorf("%+v", blog)
+	}
+	if rest = Without(rest, "admin"); len(rest) != 0 {
+		t.Errorf("left: %+v", rest)
 	}
 }

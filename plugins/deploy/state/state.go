@@ -82,6 +82,15 @@ func (d *Desired) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// Vacate takes every seat out of service.
+func (d *Desired) Vacate() {
+	for s := range d.Seats {
+		d.Seats[s] = Placement{}
+	}
+	d.Phase, d.Open, d.Candidate = PhaseRest, false, ""
+	d.Forget()
+}
+
 // maxHistory is how many releases can be rolled back to.
 const maxHistory = 4
 
