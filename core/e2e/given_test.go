@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -202,35 +201,8 @@ func (s *server) answer(client *http.Client) string {
 
 // load sends requests at a rate until stopped, and counts the answers.
 func (s *server) load(rate int) (stop func() map[string]int) {
-	var mu sync.Mutex
-	count := map[string]int{}
-	done := make(chan struct{})
 	client := s.client()
-	var all sync.WaitGroup
-	all.Go(func() {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for sent, began := 0, time.Now(); ; { // a busy machine is late for some, and then sends several
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			for ; sent < int(time.Since(began).Seconds()*float64(rate)); sent++ {
-				all.Go(func() {
-					got := s.answer(client)
-					mu.Lock()
-					defer mu.Unlock()
-					count[got]++
-				})
-			}
-		}
-	})
-	return func() map[string]int {
-		close(done)
-		all.Wait()
-		return count
-	}
+	return load(rate, func() string { return s.answer(client) })
 }
 
 // standing expects one release in both pools, each in a unit of its own with its worker, with a third of the traffic to the canary.

@@ -283,25 +283,32 @@ func (w *world) stored(t testing.TB, host, name string) func() bool {
 
 // load sends 50 requests a second to the front page until stopped, and counts the answers.
 func (w *world) load() (stop func() map[string]int) {
+	return load(50, func() string { return get(w.url("/")) })
+}
+
+// load asks at a rate until stopped, and counts the answers.
+func load(rate int, ask func() string) (stop func() map[string]int) {
 	var mu sync.Mutex
 	count := map[string]int{}
 	done := make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for sent, began := 0, time.Now(); ; { // a busy machine is late for some, and then sends several
 			select {
 			case <-done:
 				return
 			case <-tick.C:
 			}
-			all.Go(func() {
-				got := get(w.url("/"))
-				mu.Lock()
-				defer mu.Unlock()
-				count[got]++
-			})
+			for ; sent < int(time.Since(began).Seconds()*float64(rate)); sent++ {
+				all.Go(func() {
+					got := ask()
+					mu.Lock()
+					defer mu.Unlock()
+					count[got]++
+				})
+			}
 		}
 	})
 	return func() map[string]int {
