@@ -234,8 +234,7 @@ func (s *services) takenOut(t *testing.T) {
 		t.Errorf("without --yes: exit status %d\n%s", code, out)
 	}
 	s.serving(t, map[string]string{"shop": "v2", "quoter": "v2"})
-	out := s.results(t, append(remove, "--yes", "--json")...)
-	contains(t, out, `"removed":"quoter"`)
+	contains(t, s.must(t, append(remove, "--yes", "--json")...), `"removed":"quoter"`)
 	if got := s.on(t, "canary-1", "find / -xdev -name '*quoter*' -not -path '/proc/*'; stat -c '%U %n' /var/lib/quoter/notes/versions"); got != "/var/lib/quoter\nroot /var/lib/quoter/notes/versions" {
 		t.Errorf("left on canary-1: %q", got)
 	}
