@@ -12,7 +12,7 @@ import (
 // Host is a machine reached over SSH.
 type Host struct {
 	Name           HostName `json:"name"`
-	Role           string   `json:"role"`            // of several: the first of router, production, canary, storage
+	Role           string   `json:"role"`            // of several: the first of router, production, canary, storage, data
 	Roles          []string `json:"roles,omitempty"` // all, of a host with several
 	Address        string   `json:"address"`
 	PrivateAddress string   `json:"private_address"`
@@ -42,7 +42,7 @@ type Session struct {
 }
 
 // Roles are the roles that a host may have.
-var Roles = []string{"production", "canary", "router", "storage"}
+var Roles = []string{"production", "canary", "router", "storage", "data"}
 
 // Has reports whether a host has a role.
 func (h Host) Has(role string) bool { return h.Role == role || slices.Contains(h.Roles, role) }
@@ -83,7 +83,7 @@ func (h *Host) Complete() {
 		h.Role, h.Roles = h.Roles[0], nil
 	default:
 		h.Role = h.Roles[0]
-		for _, role := range []string{"storage", "canary", "production", "router"} {
+		for _, role := range []string{"data", "storage", "canary", "production", "router"} {
 			if slices.Contains(h.Roles, role) {
 				h.Role = role
 			}

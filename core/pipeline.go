@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -147,9 +148,31 @@ type Environment struct {
 	Terraform *TerraformConfig // nil: no hosts are made
 	Hosts     []Host           `json:",omitempty"` // that exist already, by name; beside those that are made
 	Ansible   *AnsibleConfig   // nil: hosts are not configured
-	Range     Range
+	// In the order of the manifest; all are on the host of the role data.
+	Accessories []Accessory `json:",omitempty"`
 	// BucketKeys are the credentials of each host for a bucket that its backups go to. A host gets its own only.
 	BucketKeys map[HostName]BucketKey `json:"-"`
+	Range      Range
+}
+
+// Accessory is a database of one service.
+type Accessory struct {
+	Type    string // postgres or redis
+	Service string
+	Env     string // variable with the URL
+	Port    int
+}
+
+// DataHost returns the host that has the accessories of an environment.
+func DataHost(hosts []Host) (Host, error) {
+	with := slices.DeleteFunc(slices.Clone(hosts), func(h Host) bool { return !h.Has("data") })
+	switch len(with) {
+	case 0:
+		return Host{}, errors.New("no host has the role data, on which accessories are")
+	case 1:
+		return with[0], nil
+	}
+	return Host{}, fmt.Errorf("%s and %s both have the role data, and accessories are on one host", with[0].Name, with[1].Name)
 }
 
 // BucketKey are credentials for S3.

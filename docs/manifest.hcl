@@ -62,7 +62,7 @@ environment "one" {
   host "store" {
     address         = "store.example.com"
     private_address = "10.0.0.3"
-    roles           = ["storage"]
+    roles           = ["storage", "data"]
     user            = "ops"
     port            = 2222
     key             = "~/.ssh/id_ops"
@@ -74,6 +74,12 @@ environment "one" {
   storage_key "web-1" { # for a bucket, in place of a storage host
     id     = "web-1-backups"
     secret = secret.key
+  }
+  accessory "postgres" { service = "shop" } # the service gets its URL as DATABASE_URL
+  accessory "redis" {
+    service = "shop"
+    env     = "QUEUE_URL"
+    port    = 16380
   }
   ansible { playbook = "site.yml" }
 }

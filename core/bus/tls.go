@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,19 +21,28 @@ const serverName = "redis"
 // same ones, so that an unchanged configuration is not installed again. It is signed by itself and has no end: clients
 // are given the certificate, and trust no authority.
 func Certificate(secret []byte) (certificate, key string, err error) {
-	private := ed25519.NewKeyFromSeed(secret)
+	return SelfSigned(ed25519.NewKeyFromSeed(secret), serverName)
+}
+
+// SelfSigned returns a certificate without an end for one name or address, and its key, as PEM.
+func SelfSigned(private crypto.Signer, name string) (certificate, key string, err error) {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: serverName}, DNSNames: []string{serverName},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Unix(0, 0), NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, 4.1.2.5: no end
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
 	der, err := x509.CreateCertificate(nil, template, template, private.Public(), private)
 	if err != nil {
-		return "", "", fmt.Errorf("make the certificate of Redis: %w", err)
+		return "", "", fmt.Errorf("make the certificate of %s: %w", name, err)
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return "", "", fmt.Errorf("make the key of Redis: %w", err)
+		return "", "", fmt.Errorf("make the key of %s: %w", name, err)
 	}
 	text := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))

@@ -104,15 +104,16 @@ type server struct {
 	before   string
 }
 
-func newServer(t *testing.T) *server {
+// newServer makes one for a pipeline and the files of its application. Its repository of packages has more, too.
+func newServer(t *testing.T, pipeline string, files map[string]string, more string) *server {
 	t.Helper()
 	s := &server{roots: x509.NewCertPool()}
 	s.world = makeWorld(t, "A shop", func(w *world) {
 		s.pipeline = w.manifest
 		w.manifest = filepath.Join(w.dir, "lab.hcl")
 		w.write(t, "lab.hcl", givenLab)
-		w.write(t, "pipeline.hcl", givenPipeline)
-		for name, text := range given {
+		w.write(t, "pipeline.hcl", pipeline)
+		for name, text := range files {
 			w.write(t, name, text)
 		}
 	})
@@ -127,6 +128,10 @@ func newServer(t *testing.T) *server {
 		apt-get -qq download nginx nginx-common haproxy redis-server redis-tools zstd node-acorn "nodejs=$node" "libnode108=$node" 2>&1 && dpkg-scanpackages -m . > Packages 2>/dev/null
 		cp `+tooltest.Path(t, "pebble")+` `+tooltest.Path(t, "pebble-challtestsrv")+` .
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=pebble -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out pebble.pem 2>&1`)
+	if more != "" { // with what it needs and the server lacks
+		sh(t, debs, s.ssh()+`cat /var/lib/dpkg/status >status && mkdir -p cache/partial && apt-get -qq -y -o Dir::State::status=$PWD/status -o Dir::Cache::archives=$PWD/cache \
+			-o APT::Sandbox::User=root --download-only --no-install-recommends install `+more+` 2>&1 && mv cache/*.deb . && rm -r status cache && dpkg-scanpackages -m . > Packages 2>/dev/null`)
+	}
 	sh(t, debs, "cp pebble.pem "+s.dir+" && tar -c . | "+s.ssh()+"'mkdir -p /srv/debs && tar -C /srv/debs -x'")
 	s.commit(t, "Its address, and whom it trusts")
 	public, err := os.ReadFile(filepath.Join(s.dir, "key.pub"))
@@ -235,7 +240,7 @@ func TestGiven(t *testing.T) {
 	if n := strings.Count(givenPipeline, "\n"); n > 32 {
 		t.Errorf("the pipeline has %d lines", n)
 	}
-	s := newServer(t)
+	s := newServer(t, givenPipeline, given, "")
 	if out, code := s.one(t, "preflight"); code != 1 || !strings.Contains(out, "is not known yet: ssh-ed25519 SHA256:") {
 		t.Errorf("preflight with a host key that nobody knows: exit status %d\n%s", code, out)
 	}

@@ -23,6 +23,11 @@ func (e *Environment) Configure(ctx context.Context, force bool, emit func(core.
 	if err != nil {
 		return err
 	}
+	if len(e.conf.Accessories) > 0 {
+		if _, err := core.DataHost(s.hosts); err != nil {
+			return fmt.Errorf("environment %s: %w", e.conf.Name, err)
+		}
+	}
 	emit = e.emitter(emit)
 	if err := e.reach(ctx, s, emit); err != nil {
 		return err

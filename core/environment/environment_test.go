@@ -252,7 +252,7 @@ func TestDerivedSecrets(t *testing.T) {
 	if one.trust().Equal(two.trust()) {
 		t.Error("two environments obey one key")
 	}
-	if got := one.values([]core.Host{{Name: "web-1"}}); !slices.Contains(got, one.hostPassword("web-1")) || !slices.Contains(got, "a") {
+	if got := one.values([]core.Host{{Name: "web-1"}}, nil); !slices.Contains(got, one.hostPassword("web-1")) || !slices.Contains(got, "a") {
 		t.Errorf("masked: %v", got)
 	}
 }

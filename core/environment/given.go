@@ -112,7 +112,7 @@ func (s *site) script(ctx context.Context, h core.Host, name string, args ...str
 
 // installed are the packages that the roles install.
 func (e *Environment) installed() []string {
-	packages := []string{"haproxy", "redis-server", "redis-tools", "python3-aiosmtpd", "nodejs", "zstd"}
+	packages := []string{"haproxy", "redis-server", "redis-tools", "postgresql", "python3-aiosmtpd", "nodejs", "zstd"}
 	if a := e.conf.Ansible; a != nil {
 		own, _ := a.Variables["app_packages"].([]any)
 		for _, p := range own {

@@ -87,7 +87,7 @@ func (c *checks) servers(ctx context.Context, hosts []core.Host) error {
 		return &preflight.Problem{Text: text, Remedy: remedy}
 	}
 	s := preflight.Servers{
-		Hosts: hosts, AppPort: e.appPort(), Services: e.services(), Runtime: nodeHere(ctx),
+		Hosts: hosts, AppPort: e.appPort(), Services: e.services(), Accessories: e.conf.Accessories, Runtime: nodeHere(ctx),
 		Reach: func(ctx context.Context, h core.Host) error {
 			_, err := client.Run(ctx, h, "true", nil)
 			return problem(h, err)

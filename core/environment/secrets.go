@@ -46,8 +46,11 @@ func newGeneration() generation {
 }
 
 // values lists the values to mask in all output; hosts may be unknown.
-func (s secrets) values(hosts []core.Host) []string {
+func (s secrets) values(hosts []core.Host, accessories []core.Accessory) []string {
 	all := []string{s.lasting().Seed, s.appPassword()}
+	for _, c := range accessories {
+		all = append(all, s.accessoryPassword(c))
+	}
 	for _, g := range s.admitted() {
 		_, key := g.redisCertificate()
 		all = append(all, g.RedisPassword, g.Seed, g.quotaPassword(), key)

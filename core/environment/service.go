@@ -106,7 +106,7 @@ func (s *Service) Secrets(p *core.Pipeline, name string) ([]string, error) {
 	if _, none := errors.AsType[*core.NotFoundError](err); none { // yet
 		err = nil
 	}
-	return secrets.values(hosts), err
+	return secrets.values(hosts, e.conf.Accessories), err
 }
 
 // Capabilities serves one job. Its environment is opened by the first call that needs it.

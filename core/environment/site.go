@@ -80,6 +80,9 @@ func (e *Environment) open() (*site, error) {
 		vars["troop_redis_quota_password"] = s.secrets.quotaPassword()
 		vars["troop_app_redis_port"], vars["troop_app_redis_password"] = appRedisPort, s.secrets.appPassword()
 	}
+	if data, err := core.DataHost(hosts); err == nil { // Configure refuses accessories without one
+		maps.Copy(vars, s.secrets.accessories(e.conf.Accessories, data))
+	}
 	if e.conf.Ansible != nil {
 		maps.Copy(vars, e.conf.Ansible.Variables)
 	}

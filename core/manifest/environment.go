@@ -70,6 +70,8 @@ func (l *loader) readEnvironments(blocks []*hclsyntax.Block) {
 		}
 		e.Hosts = l.hosts(hosts, s)
 		e.BucketKeys = l.bucketKeys(ofType(inner, "storage_key"), e, s)
+		e.Accessories = l.accessories(ofType(inner, "accessory"), s)
+		l.placed(ofType(inner, "accessory"), e)
 		l.pipeline.Environments = append(l.pipeline.Environments, e)
 	}
 	if want := l.opts.Environment; want != "" && !l.environments[want] {

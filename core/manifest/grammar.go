@@ -240,11 +240,13 @@ var environmentGrammar = schema{
 		{typ: "host", labels: []string{"NAME"}, many: true, body: &hostGrammar},
 		{typ: "storage_key", labels: []string{"HOST"}, many: true, body: &storageKeyGrammar},
 		{typ: "ansible", body: &ansibleGrammar},
+		{typ: "accessory", labels: []string{"TYPE"}, many: true, body: &accessoryGrammar},
 	},
 	hints: map[string]string{
 		"module":   "The module belongs in a block: terraform { module = … }.",
 		"playbook": "The playbook belongs in a block: ansible { playbook = … }.",
 		"server":   "A server that exists already is a host: host \"NAME\" { address = … }.",
+		"database": "A database is an accessory: accessory \"postgres\" { service = … }.",
 	},
 }
 
@@ -254,7 +256,7 @@ var hostGrammar = schema{
 	arguments: []argument{
 		{"address", "string", "IP address or DNS name, to which the `Host` patterns of ~/.ssh/config apply", true},
 		{"private_address", "string", "address at which the other hosts reach it; left out: address", false},
-		{"roles", "list(string)", "`production`, `canary`, `router`, `storage`; one host may have several, or all", true},
+		{"roles", "list(string)", "`production`, `canary`, `router`, `storage`, `data`; one host may have several, or all", true},
 		{"user", "string", "who logs in: root, or a user with sudo without a password", true},
 		{"port", "number", "of sshd; left out: 22", false},
 		{"key", "string", "file of a private key, or of its public half where an agent has the other; left out: what ~/.ssh/config and the agent offer", false},
@@ -283,6 +285,22 @@ var storageKeyGrammar = schema{
 		"secret_key":        "Write it as secret = secret.NAME.",
 		"secret_access_key": "Write it as secret = secret.NAME.",
 		"bucket":            "The bucket is said by the stage that moves files there.",
+	},
+}
+
+var accessoryGrammar = schema{
+	name: "an accessory block",
+	doc:  "A database of one service, on the host of the role data. TYPE is postgres: a database in a PostgreSQL of the environment; or redis: a Redis for this service alone. Both are the distribution's. The service gets the URL, with a user and a password of its own, in an environment variable.",
+	arguments: []argument{
+		{"service", "string", "name of the service: that of its deploy stage, or what its service block says", true},
+		{"env", "string", "name of the variable with the URL; left out: `DATABASE_URL` or `REDIS_URL`. That name with `_CA` is the file of the certificate that the server shows", false},
+		{"port", "number", "of a Redis, where a second service has one, too", false},
+	},
+	defaults: map[string]string{"port": "16379"},
+	hints: map[string]string{
+		"services": "Each service has a block: accessory \"postgres\" { service = \"shop\" }.",
+		"password": "The password is made by troop, once.",
+		"version":  "It is the version of the host's distribution.",
 	},
 }
 

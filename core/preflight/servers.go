@@ -18,9 +18,11 @@ import (
 // Servers checks hosts that exist already: what they have, and what is in the way. It changes nothing on them.
 type Servers struct {
 	Hosts    []core.Host
-	AppPort  int    // the first of the first service's four ports
-	Services int    // how many there are; 0 is 1
-	Runtime  string // version of Node on the machine that builds; empty: unknown
+	AppPort  int // the first of the first service's four ports
+	Services int // how many there are; 0 is 1
+	// Accessories are on the host of the role data.
+	Accessories []core.Accessory
+	Runtime     string // version of Node on the machine that builds; empty: unknown
 	// Reach logs in to a host, and Root runs a command there as root. Both return a *Problem.
 	Reach func(ctx context.Context, h core.Host) error
 	Root  func(ctx context.Context, h core.Host, command string) ([]byte, error)
@@ -31,8 +33,10 @@ var (
 	leastRedis   = version{7, 0}
 	leastHAProxy = version{2, 4}
 	leastPython  = version{3, 8}
-	leastSystemd = version{249, 0}
-	supported    = map[string]version{"debian": {12, 0}, "ubuntu": {24, 4}}
+	// Whoever owns a database owns its schema public from version 15 on.
+	leastPostgres = version{15, 0}
+	leastSystemd  = version{249, 0}
+	supported     = map[string]version{"debian": {12, 0}, "ubuntu": {24, 4}}
 )
 
 const (
@@ -48,7 +52,7 @@ echo "systemd $([ -d /run/systemd/system ] && systemctl --version | sed -n '1s/^
 echo "python $(/usr/bin/python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
 echo "apt $(/usr/bin/python3 -c 'import apt; print(1)' 2>/dev/null)"
 for d in / /var /opt; do [ -d $d ] && echo "disk $d $(df -Pk $d | awk 'NR==2 {print $4, $6}')"; done
-for p in redis-server haproxy nodejs; do
+for p in redis-server haproxy nodejs postgresql; do
 	echo "installed $p $(dpkg-query -W -f='${db:Status-Abbrev}${Version}' $p 2>/dev/null | sed -n 's/^ii *//p')"
 	echo "candidate $p $(apt-cache policy $p 2>/dev/null | sed -n 's/^  Candidate: //p')"
 done
@@ -143,6 +147,9 @@ func (s Servers) steps(h core.Host, look func() facts) []Step {
 			step("redis", false, func(f facts) (string, error) { return packaged(f, "redis-server", leastRedis) }),
 			step("haproxy", false, func(f facts) (string, error) { return packaged(f, "haproxy", leastHAProxy) }))
 	}
+	if h.Has("data") && slices.ContainsFunc(s.Accessories, func(c core.Accessory) bool { return c.Type == "postgres" }) {
+		steps = append(steps, step("postgres", false, func(f facts) (string, error) { return packaged(f, "postgresql", leastPostgres) }))
+	}
 	if h.Has("production") || h.Has("canary") {
 		steps = append(steps, step("node", false, s.node))
 	}
@@ -215,6 +222,11 @@ func (s Servers) need(h core.Host) map[string]string {
 	if h.Has("router") {
 		ports["80"], ports["443"], ports["6379"] = "HTTP", "HTTPS", "Redis"
 	}
+	if h.Has("data") {
+		for _, c := range s.Accessories {
+			ports[strconv.Itoa(c.Port)] = c.Type
+		}
+	}
 	for n := range max(1, s.Services) {
 		for i, pool := range []string{"production", "canary"} {
 			for slot := range 2 {
@@ -228,7 +240,7 @@ func (s Servers) need(h core.Host) map[string]string {
 }
 
 // ours are the units that troop configures and that listen on ports of their own.
-var ours = []string{"haproxy.service", "redis-server.service", "redis-app.service"}
+var ours = regexp.MustCompile(`^(haproxy|redis-server|redis-app|troop-data-redis@.*|postgresql@[0-9]+-troop)\.service$`)
 
 func (s Servers) ports(h core.Host, f facts) (string, error) {
 	if f.one("noss") != "" {
@@ -240,7 +252,7 @@ func (s Servers) ports(h core.Host, f facts) (string, error) {
 	for _, line := range f.values["port"] {
 		fields := strings.SplitN(line+"   ", " ", 4)
 		port, program, unit, folder := fields[0], fields[1], fields[2], strings.TrimSpace(fields[3])
-		if f.one("ours") != "" && (slices.Contains(ours, unit) || strings.HasPrefix(folder, "/opt/")) {
+		if f.one("ours") != "" && (ours.MatchString(unit) || strings.HasPrefix(folder, "/opt/")) {
 			continue
 		}
 		holder := fmt.Sprintf("%s by %s", port, cmp.Or(program, "an unknown program"))

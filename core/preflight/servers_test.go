@@ -113,6 +113,17 @@ func TestServers(t *testing.T) {
 			want: []string{"web-1 ports failed in use: 3005 by java, needed for a service have it listen on another port, or end it: systemctl disable --now other.service"},
 		},
 		"a storage host": {roles: []string{"storage"}, want: []string{"web-1 ports passed none needed; others: 22 by sshd, 8080 by nginx"}},
+		"a data host": {
+			roles: []string{"data"}, edit: []string{"port 22", "candidate postgresql 15+248+deb12u1\nport 15432 postgres postgresql@15-other.service /\nport 22"},
+			want: []string{
+				"web-1 ports failed in use: 15432 by postgres, needed for postgres have it listen on another port, or end it: systemctl disable --now postgresql@15-other.service",
+				"web-1 postgres passed 15+248+deb12u1 will be installed",
+			},
+		},
+		"its own databases": {
+			roles: []string{"data"}, edit: []string{"port 22", "ours 1\ninstalled postgresql 14+238\nport 15432 postgres postgresql@15-troop.service /\nport 16379 redis-server troop-data-redis@shop.service /\nport 22"},
+			want: []string{"web-1 ports passed 15432, 16379 free", "web-1 postgres failed 14+238 is too old it must be 15.0 or newer"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := core.Host{Name: "web-1", Roles: []string{"router", "production"}, Address: "203.0.113.1", User: "deploy", Given: &core.Given{}}
@@ -121,7 +132,7 @@ func TestServers(t *testing.T) {
 			}
 			h.Complete()
 			s := preflight.Servers{
-				Hosts: []core.Host{h}, AppPort: 3000, Services: tt.services, Runtime: "v20.1.0",
+				Hosts: []core.Host{h}, AppPort: 3000, Services: tt.services, Accessories: []core.Accessory{{Type: "postgres", Port: 15432}, {Type: "redis", Port: 16379}}, Runtime: "v20.1.0",
 				Reach: func(context.Context, core.Host) error { return tt.reach },
 				Root: func(context.Context, core.Host, string) ([]byte, error) {
 					text := strings.NewReplacer(append(tt.edit, "NOW", fmt.Sprint(float64(time.Now().UnixMilli())/1000))...).Replace(cmp.Or(tt.says, well))

@@ -369,7 +369,7 @@ func (v *Vault) unnamed(ctx context.Context, d *Document) ([]string, error) {
 // exposed says of private files what somebody can do who has read them, and the remedy.
 var exposed = []struct{ file, text string }{
 	{"ssh_key", "logs in to every host: troop vault rotate --hosts replaces it"},
-	{"secrets.json", "holds passwords of Redis and keys of backups, for the hosts' network: troop vault rotate --hosts replaces them; the key that signs orders and the password of the application's Redis stay: an order needs the operator's password too, and the application's Redis is a cache behind the hosts' firewall"},
+	{"secrets.json", "holds passwords of Redis and keys of backups, for the hosts' network: troop vault rotate --hosts replaces them; the key that signs orders and the passwords of accessories and of the application's Redis stay: an order needs the operator's password too, and databases answer the hosts of the application only"},
 	{"terraform/terraform.tfstate", "holds the sensitive values of Terraform's resources and outputs: replace those of your modules"},
 }
 

@@ -160,6 +160,7 @@ type agent struct {
 	config  config
 	info    sdk.RunInfo
 	places  rule.Places
+	dumps   restorer
 	journal *journal.Journal
 	mover   *move.Mover
 	remote  remoteStore // nil: not connected
@@ -201,7 +202,7 @@ func newAgent(c config, info sdk.RunInfo, allowed rule.Places, publish func(sdk.
 		return nil, err
 	}
 	a := &agent{
-		config: c, info: info, places: allowed, journal: j, damaged: err, rests: map[string]rest{}, heldBack: map[string]time.Time{},
+		config: c, info: info, places: allowed, dumps: hostRestorer, journal: j, damaged: err, rests: map[string]rest{}, heldBack: map[string]time.Time{},
 		refused: map[refused]bool{}, now: time.Now, publish: publish, warn: warn,
 	}
 	a.mover = &move.Mover{
@@ -293,7 +294,7 @@ func (a *agent) Tick(ctx context.Context) {
 			if ctx.Err() != nil || a.remote == nil {
 				return
 			}
-			_ = a.drill(r) // it publishes the result
+			_, _ = a.drill(r) // it publishes the result
 		}
 	}
 }

@@ -131,7 +131,7 @@ var stage = sdk.Stage[config]{
 			Args:         []sdk.Arg{{Name: "host", Doc: "only this host", Flag: true}},
 		},
 		{
-			Name: "drill", Summary: "read random backups of every host back and hash them", Run: drill,
+			Name: "drill", Summary: "read random backups of every host back and hash them; restore dumps of accessories for a test", Run: drill,
 			Capabilities: []sdk.Capability{sdk.Inventory, sdk.State},
 			Args:         []sdk.Arg{{Name: "count", Doc: "receipts for each host", Default: "1", Flag: true}},
 		},
@@ -168,7 +168,10 @@ func check(c *config) error {
 	return errors.Join(errs...)
 }
 
-// run puts the agent on every host that runs the application.
+// hasAgent reports whether a host has files to move: it runs the application, or databases of it.
+func hasAgent(h sdk.Host) bool { return h.Has("production") || h.Has("canary") || h.Has("data") }
+
+// run puts the agent on every host that has files to move.
 func run(ctx context.Context, c *config, job *sdk.Job) error {
 	hosts, err := job.Hosts(ctx)
 	if err != nil {
@@ -181,7 +184,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 		to = "the bucket " + d.Storage.S3.Bucket
 	}
 	for _, h := range hosts {
-		if h.Has("production") || h.Has("canary") {
+		if hasAgent(h) {
 			names = append(names, string(h.Name))
 		}
 		if h.Has(d.Storage.Role) && to == "" {
@@ -189,7 +192,7 @@ func run(ctx context.Context, c *config, job *sdk.Job) error {
 		}
 	}
 	if len(names) == 0 {
-		return sdk.Skipf("environment %s has no host of role production or canary", job.Info.Environment)
+		return sdk.Skipf("environment %s has no host of role production, canary or data", job.Info.Environment)
 	}
 	if to == "" {
 		return fmt.Errorf("environment %s has no host of role %s to move files to", job.Info.Environment, d.Storage.Role)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
@@ -37,6 +36,7 @@ type answer struct {
 	Path  string `json:"path,omitempty"`
 	Bytes int64  `json:"bytes"`
 
+	Restored string            `json:"restored,omitempty"` // of a dump: what came of it
 	Receipts []storage.Receipt `json:"receipts,omitempty"`
 	Rebuilt  rebuilt           `json:"rebuilt,omitzero"`
 }
@@ -136,10 +136,11 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 		rec = list[0]
 	}
 	if r.To == "" {
-		if err := a.drill(rec); err != nil {
+		restored, err := a.drill(rec)
+		if err != nil {
 			return answer{Error: err.Error()}
 		}
-		return answer{Bytes: rec.File.Size}
+		return answer{Bytes: rec.File.Size, Restored: restored}
 	}
 	if err := a.restoreFile(rec, r.To); err != nil {
 		return answer{Error: err.Error()}
@@ -254,20 +255,27 @@ func (a *agent) forget() error {
 	return a.journal.Forget(ids)
 }
 
-// drill reads one stored file back and compares it with its receipt.
-func (a *agent) drill(rec storage.Receipt) error {
-	err := storage.Fetch(a.remote, rec.Object, io.Discard)
+// drill reads one stored file back, compares it with its receipt, and restores it for a test if it is a dump.
+func (a *agent) drill(rec storage.Receipt) (restored string, err error) {
+	restored, err = a.dumps.drill(a.remote, rec)
 	key := "drill/" + rec.ID
 	if err != nil {
-		a.alert("drill.failed", key, fmt.Sprintf("the backup of %s on %s cannot be read back: %v", rec.Path, a.info.Host, err), map[string]any{"receipt": rec.ID})
-		return err
+		verb := "read back"
+		if errors.Is(err, errNotRestored) {
+			verb = "restored"
+		}
+		a.alert("drill.failed", key, fmt.Sprintf("the backup of %s on %s cannot be %s: %v", rec.Path, a.info.Host, verb, err), map[string]any{"receipt": rec.ID})
+		return "", err
 	}
 	a.resolve(key, fmt.Sprintf("the backup of %s on %s can be read back", rec.Path, a.info.Host))
+	summary := fmt.Sprintf("the backup of %s on %s was read back and is intact", rec.Path, a.info.Host)
+	if restored != "" {
+		summary += "; restored for a test, it has " + restored
+	}
 	a.emit(sdk.Event{
-		Kind: "drill.passed", Severity: sdk.Info, Summary: fmt.Sprintf("the backup of %s on %s was read back and is intact", rec.Path, a.info.Host),
-		Data: map[string]any{"receipt": rec.ID, "bytes": rec.File.Size},
+		Kind: "drill.passed", Severity: sdk.Info, Summary: summary, Data: map[string]any{"receipt": rec.ID, "bytes": rec.File.Size},
 	})
-	return nil
+	return restored, nil
 }
 
 // ask sends a request and waits for the answer.

@@ -103,7 +103,7 @@ func searchHosts(ctx context.Context, job *sdk.Job, host string, want search) ([
 	}
 	var list []storage.Receipt
 	for _, h := range hosts {
-		if !h.Has("production") && !h.Has("canary") || host != "" && string(h.Name) != host {
+		if !hasAgent(h) || host != "" && string(h.Name) != host {
 			continue
 		}
 		a, err := ask(ctx, job, request{Host: string(h.Name), Search: &want}, searchWait)
@@ -126,7 +126,7 @@ func rebuildJournals(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job
 	t := sdk.Table{Columns: []string{"host", "receipts", "new", "not receipts", "result"}}
 	bad := 0
 	for _, h := range hosts {
-		if !h.Has("production") && !h.Has("canary") || args["host"] != "" && string(h.Name) != args["host"] {
+		if !hasAgent(h) || args["host"] != "" && string(h.Name) != args["host"] {
 			continue
 		}
 		a, err := ask(ctx, job, request{Host: string(h.Name), Rebuild: true}, answerWait)
@@ -167,15 +167,18 @@ func drill(ctx context.Context, _ *config, args sdk.Args, job *sdk.Job) error {
 			continue
 		}
 		result := "intact"
-		if _, err := ask(ctx, job, request{Host: r.Host, Receipt: r.ID}, answerWait); err != nil {
+		switch a, err := ask(ctx, job, request{Host: r.Host, Receipt: r.ID}, answerWait); {
+		case err != nil:
 			result = err.Error()
 			bad++
+		case a.Restored != "":
+			result = "restored: " + a.Restored
 		}
 		t.Rows = append(t.Rows, []string{r.ID, r.Host, r.Path.String(), human(r.File.Size), result})
 	}
 	job.Table(t)
 	if bad > 0 {
-		return sdk.Failf("%d of %d backups cannot be read back", bad, len(t.Rows))
+		return sdk.Failf("%d of %d backups cannot be read back or restored", bad, len(t.Rows))
 	}
 	return nil
 }

@@ -41,7 +41,8 @@ func (a *app) releaseHostCmd() *cobra.Command {
 		Use: "release-host [MANIFEST] HOST", Short: "Take off a server what troop has put there",
 		Long: `Release-host is for a server that exists already, one that the manifest gives in a host block. It ends the services and
 agents there, and removes their files, users, units and packages, but nothing that was there before; on a host of the
-role storage also the backups. Then take its block out of the manifest: the next apply would configure it again.`,
+role storage also the backups, on one of the role data also the databases and their dumps. Then take its block out of the
+manifest: the next apply would configure it again.`,
 		ValidArgsFunction: a.completeHosts,
 		RunE: a.changingHost(func(ctx context.Context, e *environment.Environment, args []string) error {
 			if err := a.sure(yes, "Take off "+args[0]+" all that troop has put there, with the data of its services?"); err != nil {

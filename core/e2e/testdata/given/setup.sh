@@ -10,6 +10,7 @@ echo 'deb [trusted=yes] file:/srv/debs ./' >/etc/apt/sources.list
 apt-get -qq -y -o Dpkg::Use-Pty=0 purge haproxy redis-server redis-tools nodejs zstd
 apt-get -qq -y -o Dpkg::Use-Pty=0 autoremove --purge
 apt-get -qq update
+apt-get -qq -y -o Dpkg::Use-Pty=0 upgrade
 apt-get -qq -y -o Dpkg::Use-Pty=0 install nginx
 sed -i 's/listen 80 /listen 8080 /; s/listen \[::\]:80 /listen [::]:8080 /' /etc/nginx/sites-available/default
 systemctl --quiet enable nginx

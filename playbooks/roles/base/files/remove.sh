@@ -25,7 +25,7 @@ for service in $services; do folders="$folders|/opt/$service/"; done
 for file in /etc/systemd/system/*; do
 	if [ ! -f "$file" ] || [ -L "$file" ]; then continue; fi
 	case ${file##*/} in
-	troop-agent@*.service | troop.slice | troop-mailbox.service | redis-app.service | redis-quota.service | storage-quota.service) ;;
+	troop-agent@*.service | troop.slice | troop-mailbox.service | redis-app.service | redis-quota.service | storage-quota.service | troop-data-*) ;;
 	*) grep -qE -e "$folders" "$file" || continue ;;
 	esac
 	units="$units ${file##*/}"
@@ -69,6 +69,14 @@ for unit in haproxy redis-server; do
 		had enabled "$unit" || systemctl --quiet disable "$unit" 2>/dev/null || true
 	fi
 done
+# The databases. Nothing else of PostgreSQL is troop's.
+for folder in /etc/postgresql/*/troop; do
+	if [ ! -d "$folder" ]; then continue; fi
+	version=${folder%/troop} version=${version##*/}
+	systemctl --quiet disable --now "postgresql@$version-troop" 2>/dev/null || true
+	rm -rf "/etc/systemd/system/postgresql@$version-troop.service.d"
+	pg_dropcluster --stop "$version" troop
+done
 systemctl daemon-reload
 
 # Packages that were not there, and what came along with them.
@@ -107,10 +115,15 @@ for service in $services; do
 		had paths "$folder" || rm -rf "$folder"
 	done
 done
-for folder in /var/lib/troop /var/lib/troop-router /var/log/troop /srv/backups /usr/local/lib/troop; do
+for folder in /var/lib/troop /var/lib/troop-router /var/lib/troop-data /var/log/troop /srv/backups /usr/local/lib/troop; do
 	had paths "$folder" || rm -rf "$folder"
 done
-rm -rf /var/mail/troop
+rm -rf /var/mail/troop /var/dumps/accessories
+if [ -d /var/dumps ]; then rmdir --ignore-fail-on-non-empty /var/dumps; fi
+if ! had packages postgresql-common; then
+	rm -rf /etc/postgresql /etc/postgresql-common /var/lib/postgresql /var/log/postgresql
+	users="$users postgres"
+fi
 
 # The storage host's accounts.
 if [ -e /etc/ssh/sshd_config.d/50-troop-backup.conf ]; then
