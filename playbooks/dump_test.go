@@ -19,7 +19,7 @@ func TestDumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "dumps-") // that of t belongs to root alone
+	dir, err := os.MkdirTemp("", "dumps-") //nolint:usetesting // that of t belongs to root alone
 	if err != nil {
 		t.Fatal(err)
 	}

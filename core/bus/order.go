@@ -34,8 +34,9 @@ type order struct {
 
 // message is what is signed: the entry, its place and its numbers, so that a genuine entry cannot stand for another one.
 func (o order) message(environment, typ, key string) []byte {
-	// A list of strings, numbers and bytes has exactly one encoding.
-	data, err := json.Marshal([]any{"troop order", environment, typ, key, o.Fence, o.Version, o.Value})
+	// A list of strings, numbers and bytes has exactly one encoding, but for bytes that are nil: Redis has them as empty ones.
+	value := append([]byte{}, o.Value...)
+	data, err := json.Marshal([]any{"troop order", environment, typ, key, o.Fence, o.Version, value})
 	if err != nil {
 		panic(err)
 	}

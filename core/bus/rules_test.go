@@ -241,6 +241,23 @@ func TestAgentsSetOnlyTheirOwnEntries(t *testing.T) {
 	}
 }
 
+// An entry that the operator's side empties is read as an empty one, by itself and on hosts.
+func TestEmptiedEntry(t *testing.T) {
+	m := environment(t)
+	fence := int64(1)
+	op := operator(t, m, &fence).State("deploy")
+	for _, value := range [][]byte{[]byte("1"), nil} {
+		if _, err := op.Set(t.Context(), "desired", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for who, s := range map[string]*bus.State{"the operator's side": op, "a host": on(t, m, "router-1", "", nil).State("deploy")} {
+		if e, err := s.Get(t.Context(), "desired"); err != nil || len(e.Value) > 0 || e.Version != 2 {
+			t.Errorf("%s: %+v, %v", who, e, err)
+		}
+	}
+}
+
 // Root on the router owns Redis. What it writes there is not obeyed, nor is what the operator's side wrote long ago.
 func TestForgedAndStaleOrdersAreRefused(t *testing.T) {
 	m := environment(t)

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9" //nolint:depguard // as an application has it
 
 	"github.com/seed-b96de936/troop/core"
 )
@@ -82,7 +82,7 @@ func TestAccessoryServers(t *testing.T) {
 	if certificate != again {
 		t.Error("the certificate is another one each time")
 	}
-	dir, err := os.MkdirTemp("", "accessory-") // that of t belongs to root alone
+	dir, err := os.MkdirTemp("", "accessory-") //nolint:usetesting // that of t belongs to root alone
 	if err != nil {
 		t.Fatal(err)
 	}

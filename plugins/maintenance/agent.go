@@ -294,7 +294,7 @@ func (a *agent) Tick(ctx context.Context) {
 			if ctx.Err() != nil || a.remote == nil {
 				return
 			}
-			_, _ = a.drill(r) // it publishes the result
+			_, _ = a.drill(ctx, r) // it publishes the result
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,11 +31,11 @@ const (
 var errNotRestored = errors.New("the stored dump is what was sent, and cannot be restored")
 
 // drill reads a stored file back and compares it with its receipt. A dump is also restored; what came of it is returned.
-func (r restorer) drill(from storage.Store, rec storage.Receipt) (restored string, err error) {
+func (r restorer) drill(ctx context.Context, from storage.Store, rec storage.Receipt) (restored string, err error) {
 	if !file.Below(string(rec.Path), r.folder) {
 		return "", storage.Fetch(from, rec.Object, io.Discard)
 	}
-	conn, err := net.Dial("unix", r.socket)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", r.socket)
 	if errors.Is(err, fs.ErrNotExist) { // the host has no accessories any more
 		return "", storage.Fetch(from, rec.Object, io.Discard)
 	}

@@ -136,7 +136,7 @@ func (a *agent) Serve(ctx context.Context, r request) answer {
 		rec = list[0]
 	}
 	if r.To == "" {
-		restored, err := a.drill(rec)
+		restored, err := a.drill(ctx, rec)
 		if err != nil {
 			return answer{Error: err.Error()}
 		}
@@ -256,8 +256,8 @@ func (a *agent) forget() error {
 }
 
 // drill reads one stored file back, compares it with its receipt, and restores it for a test if it is a dump.
-func (a *agent) drill(rec storage.Receipt) (restored string, err error) {
-	restored, err = a.dumps.drill(a.remote, rec)
+func (a *agent) drill(ctx context.Context, rec storage.Receipt) (restored string, err error) {
+	restored, err = a.dumps.drill(ctx, a.remote, rec)
 	key := "drill/" + rec.ID
 	if err != nil {
 		verb := "read back"
