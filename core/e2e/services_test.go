@@ -102,9 +102,10 @@ func newServices(t *testing.T) *services {
 	t.Helper()
 	s := &services{}
 	s.world = makeWorld(t, "v1", func(w *world) {
-		for name, stages := range map[string]string{"pipeline": servicesShop + servicesQuoter, "shop.pipeline": servicesShop, "quoter.pipeline": servicesQuoter} {
-			w.write(t, name+".hcl", fmt.Sprintf(servicesLab, strings.TrimSuffix(name, ".pipeline"))+stages)
-		}
+		// The pipelines' names, which all agents of the hosts know, are not those of the services.
+		w.write(t, "pipeline.hcl", fmt.Sprintf(servicesLab, "both")+servicesShop+servicesQuoter)
+		w.write(t, "shop.pipeline.hcl", fmt.Sprintf(servicesLab, "first")+servicesShop)
+		w.write(t, "quoter.pipeline.hcl", fmt.Sprintf(servicesLab, "second")+servicesQuoter)
 		for name, text := range servicesFiles {
 			w.write(t, name, text)
 		}
