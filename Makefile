@@ -8,7 +8,7 @@ NFPM     := v2.45.0
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAGES   := build test analysis deploy doctor maintenance
 BINARIES := troop troop-agent troop-relay $(STAGES:%=troop-plugin-%) terraform-provider-lab
-PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server openssl php-pcov phpunit postgresql protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container zstd
+PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2 lcov libc6-dev openssh-client openssh-server openssl php-pcov phpunit postgresql protobuf-compiler python3-grpcio python3-protobuf python3-pytest python3-pytest-cov python3-venv python3-yaml rake redis-server ruby-minitest shellcheck stress-ng systemd-container testssl.sh zstd
 # What holds goroutines that share something, and is tested for it in tens of seconds.
 RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 # Half of the time of the tests in the lab: two labs at once are as many as two cores carry.

@@ -6,14 +6,18 @@ import (
 	"crypto/rand"
 	stdtls "crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -212,6 +216,37 @@ func TestCertificateIsChecked(t *testing.T) {
 	} {
 		if _, err := block.bundle(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// TestTLSSettings has testssl.sh look at the router: nothing above the severity LOW, but for what it says of the certificate, which is
+// the test's own, and of headers, which are the application's.
+func TestTLSSettings(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneEach)
+	own, key := certificate(t, 1, time.Now().Add(24*time.Hour))
+	s.manifest += tlsBlock(own, key)
+	s.mustDeploy(artifact1)
+	address, _, _ := strings.Cut(strings.TrimPrefix(s.url, "http://"), ":")
+	report := filepath.Join(t.TempDir(), "report.json")
+	scan := exec.CommandContext(t.Context(), "testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", address, "--jsonfile", report, "https://shop.example.com:21443")
+	said, err := scan.CombinedOutput() // its status counts the findings
+	text, errRead := os.ReadFile(report)
+	var findings []struct{ ID, Severity, Finding string }
+	if err := errors.Join(errRead, json.Unmarshal(text, &findings)); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	seen := map[string]string{}
+	for _, f := range findings {
+		seen[f.ID] = f.Severity
+		if !slices.Contains([]string{"OK", "INFO", "LOW", "DEBUG"}, f.Severity) && !strings.HasPrefix(f.ID, "cert_") && f.ID != "security_headers" {
+			t.Errorf("%s: %s: %s", f.ID, f.Severity, f.Finding)
+		}
+	}
+	for _, id := range []string{"TLS1", "TLS1_3", "cipher_order", "heartbleed", "LUCKY13"} {
+		if seen[id] == "" {
+			t.Errorf("testssl.sh says nothing of %s: %v\n%s", id, err, said)
 		}
 	}
 }
