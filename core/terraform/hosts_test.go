@@ -36,7 +36,7 @@ func TestParseBadHosts(t *testing.T) {
 		"a list":           {`[]`, `output "hosts": want a map of host name to object`},
 		"a text":           {`{"web-1": "10.0.0.7"}`, `output "hosts": host "web-1": want an object`},
 		"wrong type":       {`{"web-1": {"role": "router", "address": "a", "user": "root", "port": "22"}}`, `output "hosts": host "web-1": port has the wrong type: string`},
-		"no role":          {`{"web-1": {"address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role is "", want one of production, canary, router, storage`},
+		"no role":          {`{"web-1": {"address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role is "", want one of production, canary, router, storage, data`},
 		"one role twice":   {`{"web-1": {"roles": ["router", "router"], "address": "10.0.0.7", "user": "root"}}`, `output "hosts": host "web-1": role router is there twice`},
 		"no address":       {`{"web-1": {"role": "router", "user": "root"}}`, `output "hosts": host "web-1": address is "", want an IP address or a DNS name`},
 		"option for ssh":   {`{"web-1": {"role": "router", "user": "root", "address": "-oProxyCommand=x"}}`, `output "hosts": host "web-1": address is "-oProxyCommand=x", want an IP address or a DNS name`},
@@ -46,7 +46,7 @@ func TestParseBadHosts(t *testing.T) {
 		"taken variable":   {`{"web-1": {"role": "router", "user": "root", "address": "a", "vars": {"ansible_host": "b"}}}`, `output "hosts": host "web-1": vars has "ansible_host", want a name of letters, digits and underscores that does not start with troop_ or ansible_`},
 		"no variable":      {`{"web-1": {"role": "router", "user": "root", "address": "a", "vars": {"a-b": 1}}}`, `output "hosts": host "web-1": vars has "a-b", want a name of letters, digits and underscores that does not start with troop_ or ansible_`},
 		"name is a path":   {`{"../x": {"role": "router", "user": "root", "address": "a"}}`, `output "hosts": host "../x": a name is lower-case letters, digits and dashes`},
-		"everything wrong": {`{"b": {}, "a": 1}`, "output \"hosts\": host \"a\": want an object\noutput \"hosts\": host \"b\": role is \"\", want one of production, canary, router, storage"},
+		"everything wrong": {`{"b": {}, "a": 1}`, "output \"hosts\": host \"a\": want an object\noutput \"hosts\": host \"b\": role is \"\", want one of production, canary, router, storage, data"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -252,7 +252,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("action with %q: %v, want %s", args, err, want)
 		}
 	}
-	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); !errors.Is(err, contract.ErrNotFound) || err.Error() != "action sing not found; plugin dummy has echo" {
+	if err := p.Call(t.Context(), job(""), "sing", nil, s.emit); !errors.Is(err, contract.ErrNotFound) || err.Error() != "action sing not found; plugin dummy has echo, wipe" {
 		t.Errorf("unknown action: %v", err)
 	}
 }
