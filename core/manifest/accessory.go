@@ -90,9 +90,15 @@ func (l *loader) accessory(b *hclsyntax.Block, c core.Accessory, before []core.A
 	return false
 }
 
-// placed reports accessories without a host. The hosts of a module are known only when they were made.
+// placed reports accessories that nothing makes, or that have no host. The hosts of a module are known only when they were made.
 func (l *loader) placed(blocks []*hclsyntax.Block, e core.Environment) {
-	if len(blocks) == 0 || e.Terraform != nil {
+	if len(blocks) == 0 {
+		return
+	}
+	if e.Ansible == nil {
+		l.errorf(blocks[0].DefRange(), "No place for an accessory", "Environment %s has no playbook that makes it. Write: ansible { playbook = \"site.yml\" }.", e.Name)
+	}
+	if e.Terraform != nil {
 		return
 	}
 	if _, err := core.DataHost(e.Hosts); err != nil {
