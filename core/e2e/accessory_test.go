@@ -110,7 +110,7 @@ func TestAccessory(t *testing.T) {
 	}
 	moved(2)
 	contains(t, s.mustOne(t, "maintenance", "drill", "--count", "10"), `postgres\.shop\.\S+dump .* restored: 1 tables`, `redis\.shop\.\S+dump .* restored: 1 keys`)
-	if got := s.on(t, "box", "runuser -u postgres -- psql -XAtq -h /run/postgresql -p 15432 -c 'SELECT datname FROM pg_database ORDER BY 1' | tr '\\n' ' '"); got != "postgres shop template0 template1" {
+	if got := s.on(t, "box", "cd / && runuser -u postgres -- psql -XAtq -h /run/postgresql -p 15432 -c 'SELECT datname FROM pg_database ORDER BY 1' | tr '\\n' ' '"); got != "postgres shop template0 template1" {
 		t.Errorf("databases after the drill: %s", got)
 	}
 

@@ -13,6 +13,8 @@ apt-get -qq update
 apt-get -qq -y -o Dpkg::Use-Pty=0 upgrade
 apt-get -qq -y -o Dpkg::Use-Pty=0 install nginx
 sed -i 's/listen 80 /listen 8080 /; s/listen \[::\]:80 /listen [::]:8080 /' /etc/nginx/sites-available/default
+# The lab's tree has no manuals. Packages that are there own this folder, so that dpkg leaves it where another one has made it.
+mkdir -p /usr/share/man/man3
 systemctl --quiet enable nginx
 systemctl restart nginx
 useradd --create-home --shell /bin/bash deploy

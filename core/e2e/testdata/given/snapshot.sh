@@ -5,7 +5,7 @@ export LC_ALL=C
 cd /
 without() {
 	find etc home opt root srv usr var/lib var/mail var/spool -xdev \( -path var/lib/apt -o -path var/lib/dpkg -o -path var/lib/systemd/random-seed \
-		-o -path 'etc/*-' -o -name '*.pyc' -o -name __pycache__ \) -prune -o "$@"
+		-o -path 'etc/*-' -o -path 'var/lib/ucf/*.[0-9]' -o -name '*.pyc' -o -name __pycache__ \) -prune -o "$@"
 }
 without -printf '%y %M %u:%g %p %l\n' | sort
 without -type f -print0 | sort -z | xargs -0 sha256sum

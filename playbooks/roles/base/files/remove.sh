@@ -88,7 +88,8 @@ while [ -n "$purge" ]; do
 	# shellcheck disable=SC2086 # names of packages
 	apt-get -qq -y -o Dpkg::Use-Pty=0 purge $purge >/dev/null
 	purge=''
-	for package in $(apt-get -s autoremove | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
+	# What is only suggested by another package did not come for it.
+	for package in $(apt-get -s -o APT::AutoRemove::SuggestsImportant=false autoremove | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
 		had packages "${package%%:*}" || purge="$purge $package"
 	done
 done
@@ -121,8 +122,15 @@ done
 rm -rf /var/mail/troop /var/dumps/accessories
 if [ -d /var/dumps ]; then rmdir --ignore-fail-on-non-empty /var/dumps; fi
 if ! had packages postgresql-common; then
+	systemctl --quiet stop system-postgresql.slice 2>/dev/null || true
 	rm -rf /etc/postgresql /etc/postgresql-common /var/lib/postgresql /var/log/postgresql
 	users="$users postgres"
+fi
+# The package leaves its group.
+if ! had packages ssl-cert && ! had groups ssl-cert && getent group ssl-cert >/dev/null; then
+	chown root:root /etc/ssl/private
+	chmod 700 /etc/ssl/private
+	groupdel ssl-cert
 fi
 
 # The storage host's accounts.
