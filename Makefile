@@ -77,10 +77,10 @@ tofu:
 	@cd plugins/sdk/tooltest/testdata/tofu && CGO_ENABLED=0 GOFLAGS= go tool -n tofu >/dev/null
 
 test-e2e:
-	@go test -tags lab -timeout 40m -v -run '$(HALF)' ./core/e2e
+	@go test -tags lab -timeout 60m -v -run '$(HALF)' ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 40m -v -p 1 -skip '$(HALF)|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
+	@go test -tags lab -timeout 60m -v -p 1 -skip '$(HALF)|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
 test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; AWS_MIRROR=FOLDER names a provider mirror
 	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws $(AWS_TESTS)

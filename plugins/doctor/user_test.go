@@ -348,7 +348,7 @@ func TestPretends(t *testing.T) {
 	c.Grace = sdk.Duration(500 * time.Millisecond)
 	c.Treat = []string{"alert", "renice", "terminate", "kill"}
 	a, o := startDoctor(t, c, "production")
-	tend(t, a, 60*time.Second, ended(loop), loop.Process.Pid)
+	tend(t, a, patience, ended(loop), loop.Process.Pid)
 	if !ended(loop)() {
 		t.Fatalf("it still runs; published %v", o.kinds())
 	}
@@ -371,7 +371,7 @@ func TestNiceBack(t *testing.T) {
 	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid); err != nil || 20-nice != ladder.Niced {
 		t.Fatalf("nice %d, %v; published %v", 20-nice, err, o.kinds())
 	}
-	tend(t, a, 60*time.Second, func() bool { return slices.Contains(o.kinds(), "process.hog/resolved") }, loop.Process.Pid)
+	tend(t, a, patience, func() bool { return slices.Contains(o.kinds(), "process.hog/resolved") }, loop.Process.Pid)
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, loop.Process.Pid)
 	if err != nil || nice != before {
 		t.Errorf("nice %d after it was calm, want %d; published %v", 20-nice, 20-before, o.kinds())
