@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -105,7 +104,8 @@ func TestAccessory(t *testing.T) {
 	moved := func(n int) {
 		t.Helper()
 		eventually(t, time.Minute, "dumps are moved", func() bool {
-			return s.on(t, "box", "ls /srv/backups/backup-web-1/files | grep -c json; ls -A /var/dumps/accessories | wc -l") == fmt.Sprintf("%d\n0", n)
+			// The agent learns of a receipt after the storage host has it.
+			return s.on(t, "box", "ls -A /var/dumps/accessories | wc -l") == "0" && strings.Count(s.mustOne(t, "maintenance", "restore"), "/var/dumps/accessories/") == n
 		})
 	}
 	moved(2)
