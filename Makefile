@@ -13,6 +13,8 @@ PACKAGES := ansible-core chromium debootstrap e2fsprogs gcc git haproxy iproute2
 RACE     := ./core/agent ./core/bus ./core/engine ./core/loader ./core/remote ./plugins/analysis/secrets ./plugins/deploy/agent ./plugins/doctor/... ./plugins/maintenance/... ./plugins/sdk/...
 # Half of the time of the tests in the lab: two labs at once are as many as two cores carry.
 HALF     := TestPipeline|TestTeam|TestTakenHosts|TestGiven
+# Too long for every change; make soak has them.
+LONG     := TestDuty|TestServices
 LINTERS  := ansible-lint shellcheck
 RELEASE  := git jq
 # A release has all programs for PLATFORMS, and only troop for CLIENTS.
@@ -80,13 +82,13 @@ test-e2e:
 	@go test -tags lab -timeout 60m -v -run '$(HALF)' ./core/e2e
 
 test-lab:
-	@go test -tags lab -timeout 60m -v -p 1 -skip '$(HALF)|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
+	@go test -tags lab -timeout 60m -v -p 1 -skip '$(HALF)|$(LONG)|TestTree' ./core/e2e ./core/terraform ./core/ansible ./core/environment
 
 test-aws: build ## the real hashicorp/aws on moto, where both are there, whole; AWS_MIRROR=FOLDER names a provider mirror
 	@AWS_MIRROR="$(AWS_MIRROR)" .ci/test-aws $(AWS_TESTS)
 
-soak: setup build ## a day's duty in a browser, then an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
-	@go test -tags lab,soak -count=1 -timeout 40m -v -run TestDuty ./core/e2e
+soak: setup build ## a day's duty in a browser, two services, then an hour of deploys and faults at random in the lab, under load; SOAK=10m SEED=1 RATE=200
+	@go test -tags lab,soak -count=1 -timeout 60m -v -run '$(LONG)' ./core/e2e
 	@TROOP_SOAK="$(SOAK)" TROOP_SOAK_SEED="$(SEED)" TROOP_SOAK_RATE="$(RATE)" go test -tags lab,soak -timeout 0 -v -run TestSoak ./core/e2e
 
 rounds: setup ## 10,000 hosts at random for the doctor; kill the agent of maintenance 1,000 times among faults; ROUNDS=1000 SEED=1
