@@ -66,7 +66,7 @@ release: ## archives, Debian packages, SBOM, licences and checksums in dist/
 	@$(call tool,nfpm,$(NFPM),github.com/goreleaser/nfpm/v2/cmd/nfpm)
 	@VERSION="$(VERSION)" BINARIES="$(BINARIES)" PLATFORMS="$(PLATFORMS)" CLIENTS="$(CLIENTS)" NFPM=.tools/nfpm-$(NFPM) .ci/release
 
-test: setup build tofu ## every test: unit, integration, and end to end in the lab
+test: setup build tofu ## the tests of each change: unit, integration, and end to end in the lab
 	@go vet ./...
 	@go test -timeout 20m ./...
 	@CGO_ENABLED=1 go test -race -timeout 15m $(RACE)
