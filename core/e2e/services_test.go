@@ -254,7 +254,7 @@ func (s *services) takenOut(t *testing.T) {
 	s.must(t, "deploy", "remove", s.only("quoter"), "quoter", "--env", "lab", "--yes", "--data")
 	for host := range s.hosts {
 		left := s.on(t, host, `find / /run/haproxy -xdev -name '*quoter*' -not -path '/proc/*'
-			grep -rl quoter /etc /opt /var/lib/troop-router | grep -v '^/etc/[a-z]*-$' || true # those of useradd's backups
+			grep -rls quoter /etc /opt /var/lib/troop-router | grep -v '^/etc/[a-z]*-$' || true # those of useradd's backups
 			getent passwd quoter; getent group quoter
 			systemctl list-units --all --plain --no-legend '*quoter*'; systemctl list-unit-files --plain --no-legend '*quoter*'
 			ps -eo args | grep '^node server.js quoter' || true`)
