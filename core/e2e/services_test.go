@@ -21,19 +21,7 @@ const servicesLab = `pipeline "%s" {
   source { path = "." }
 }
 
-environment "lab" {
-  terraform {
-    module = "lab"
-    variables = { hosts = {
-      web-1    = { role = "production" }
-      web-2    = { role = "production" }
-      canary-1 = { role = "canary" }
-      router-1 = { role = "router" }
-    } }
-  }
-  ansible { playbook = "site.yml" }
-}
-
+` + fourHosts + `
 stage "build" "app" {
   command = ["true"]
   package { exclude = ["*.hcl"] }

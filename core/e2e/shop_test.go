@@ -13,12 +13,8 @@ import (
 	"time"
 )
 
-// shopManifest deploys a small application: two production hosts, a canary, no other stages.
-const shopManifest = `pipeline "shop" {
-  source { path = "." }
-}
-
-environment "lab" {
+// fourHosts is the environment of small applications.
+const fourHosts = `environment "lab" {
   terraform {
     module = "lab"
     variables = { hosts = {
@@ -30,7 +26,14 @@ environment "lab" {
   }
   ansible { playbook = "site.yml" }
 }
+`
 
+// shopManifest deploys a small application: two production hosts, a canary, no other stages.
+const shopManifest = `pipeline "shop" {
+  source { path = "." }
+}
+
+` + fourHosts + `
 stage "build" "app" {
   command = ["true"]
   package {}
