@@ -237,16 +237,21 @@ func TestTLSSettings(t *testing.T) {
 	if err := errors.Join(errRead, json.Unmarshal(text, &findings)); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	seen := map[string]string{}
+	seen := map[string]bool{}
 	for _, f := range findings {
-		seen[f.ID] = f.Severity
-		if !slices.Contains([]string{"OK", "INFO", "LOW", "DEBUG"}, f.Severity) && !strings.HasPrefix(f.ID, "cert_") && f.ID != "security_headers" {
+		switch {
+		case f.Severity == "WARN": // it could not look, as on a busy machine, where one of its connections takes too long
+			t.Logf("%s: %s", f.ID, f.Finding)
+		case slices.Contains([]string{"OK", "INFO", "LOW", "DEBUG"}, f.Severity), strings.HasPrefix(f.ID, "cert_"), f.ID == "security_headers":
+			seen[f.ID] = true
+		default:
+			seen[f.ID] = true
 			t.Errorf("%s: %s: %s", f.ID, f.Severity, f.Finding)
 		}
 	}
-	for _, id := range []string{"TLS1", "TLS1_3", "cipher_order", "heartbleed", "LUCKY13"} {
-		if seen[id] == "" {
-			t.Errorf("testssl.sh says nothing of %s: %v\n%s", id, err, said)
+	for _, id := range []string{"SSLv3", "TLS1", "TLS1_1", "TLS1_3", "cipher_order", "heartbleed", "ROBOT", "SWEET32", "LUCKY13"} {
+		if !seen[id] {
+			t.Errorf("testssl.sh did not look at %s: %v\n%s", id, err, said)
 		}
 	}
 }
