@@ -134,7 +134,7 @@ func TestTasks(t *testing.T) {
 }
 
 // TestBack holds when a slot is started again as it is: only with the same release, each file as it was installed, and the same
-// environment. A release that does not stay up is stopped again.
+// environment. A release that does not stay up is stopped again; a process beside it that does not is no reason to stay away.
 func TestBack(t *testing.T) {
 	t.Parallel()
 	const same = "PORT=3000\n"
@@ -170,11 +170,11 @@ func TestBack(t *testing.T) {
 			sh("mkdir -p bin opt/shop/releases/1 opt/shop/releases/2 installed; echo run >opt/shop/releases/1/start; echo run >opt/shop/releases/2/start; echo unit >unit; : >ran" +
 				"; ln -s releases/1 opt/shop/slot-a; printf '" + same + "' >opt/shop/slot-a.env" +
 				"; sha256sum $PWD/unit >installed/shop.sha256; sha256sum $PWD/opt/shop/slot-a/start $PWD/opt/shop/slot-a.env >installed/shop-a.sha256" +
-				"; printf '#!/bin/sh\ncase $1 in show) echo " + restarts + ";; is-active) exit " + cmp.Or(tt.active, "3") + ";; *) echo $* >>" + dir + "/ran;; esac\n' >bin/systemctl; printf '#!/bin/sh\n' >bin/journalctl; chmod +x bin/*")
+				"; printf '#!/bin/sh\ncase $1 in show) case $5 in *-worker@*) echo 1;; *) echo " + restarts + ";; esac;; is-active) exit " + cmp.Or(tt.active, "3") + ";; *) echo $* >>" + dir + "/ran;; esac\n' >bin/systemctl; printf '#!/bin/sh\n' >bin/journalctl; chmod +x bin/*")
 			sh(tt.change)
 			const script = "import sys; sys.path.insert(0, 'roles/release/files'); sys.dont_write_bytecode = True; import healthy; " +
 				"healthy.OPT, healthy.INSTALLED = sys.argv[1] + '/opt', sys.argv[1] + '/installed'; sys.exit(healthy.back('1', *sys.argv[2:]))"
-			c := exec.CommandContext(t.Context(), "python3", "-c", script, dir, fmt.Sprintf("%x", sha256.Sum256([]byte(same))), "shop@a.service", "3000", "127.0.0.1", `{"stays_up": 0.3}`)
+			c := exec.CommandContext(t.Context(), "python3", "-c", script, dir, fmt.Sprintf("%x", sha256.Sum256([]byte(same))), "shop@a.service", "3000", "127.0.0.1", `{"stays_up": 0.3}`, "shop-worker@a.service")
 			c.Env = append(os.Environ(), "PATH="+dir+"/bin:"+os.Getenv("PATH"))
 			out, err := c.CombinedOutput()
 			if code := c.ProcessState.ExitCode(); code != tt.code || code == 0 && string(out) != tt.out {
@@ -184,6 +184,30 @@ func TestBack(t *testing.T) {
 				t.Errorf("ran %q, %v; want %q", ran, err, tt.ran)
 			}
 		})
+	}
+}
+
+// TestStay tells a process that has not stayed up after a way back, which did not wait for it.
+func TestStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"systemctl":  "case $5 in shop-worker@*) echo 1 ;; *) echo 0 ;; esac\n",
+		"journalctl": "case $1 in _SYSTEMD_UNIT=shop-worker@a.service) echo no queue ;; esac\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ unit, want string }{
+		{"shop-mailer@a.service", ""},
+		{"shop-worker@a.service", "the process shop-worker does not stay up; its log ends with: no queue\nno queue\n"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "python3", "roles/release/files/healthy.py", "--stay", "shop-cleaner@a.service", tt.unit)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		if out, err := cmd.Output(); (err == nil) != (tt.want == "") || string(out) != tt.want {
+			t.Errorf("%s: got %v and %q, want %q", tt.unit, err, out, tt.want)
+		}
 	}
 }
 

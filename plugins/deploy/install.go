@@ -207,7 +207,8 @@ func (d *deployer) rollOut(ctx context.Context, seats []state.Seat, r state.Rele
 	return nil
 }
 
-// cleanUp stops the slots that no longer serve, and removes old releases. A failure is only a warning: nothing depends on it.
+// cleanUp stops the slots that no longer serve, removes old releases, and looks whether the processes beside the release stay up.
+// A failure is only a warning: nothing depends on it.
 func (d *deployer) cleanUp(ctx context.Context) {
 	clear(d.previous)
 	seats, protect, all := d.present(d.all()), slices.Sorted(maps.Keys(d.want.Releases)), map[string][]string{}
@@ -217,12 +218,12 @@ func (d *deployer) cleanUp(ctx context.Context) {
 		}
 	}
 	r := d.want.Releases[d.want.Good]
-	_, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: map[string]any{
+	results, err := d.job.Playbook(ctx, sdk.PlaybookRun{Name: "release.yml", Hosts: hosts(seats), Vars: map[string]any{
 		"release_step": "settle", "release_service": d.name, "release_user": orElse(r.User, d.name),
 		"release_slots": d.slots(seats, serving), "release_serving": all,
 		"release_protect": protect, "release_id": r.ID, "release_programs": d.units(seats, r),
 	}})
 	if err != nil && !cancelled(ctx, err) {
-		d.job.Warnf("the old slots could not be stopped: %v", err)
+		d.job.Warnf("after the switch: %v", d.explain(results, err))
 	}
 }

@@ -4,8 +4,8 @@ processes stay up. HEALTH is JSON: path, host, status, timeout and grace, both i
 or stays_up, the seconds in which the unit must not end. healthy.py --tasks UNIT… runs the units
 of tasks to their end, one after the other. If one fails, or a unit keeps dying, the first line says why, with the end of the release's own
 log; more of that log follows. healthy.py --back RELEASE SHA256 UNIT … starts a unit, if its slot still has a release, with each file as it was
-installed and with an environment of this hash, and waits in the same way; it ends with 3 if the slot has not,
-and prints the unit if it did not run before."""
+installed and with an environment of this hash, and waits in the same way, but for its other processes: people wait for it. It ends with 3
+if the slot has not, and prints the unit if it did not run before. healthy.py --stay UNIT… says which process has not stayed up so far."""
 import glob
 import hashlib
 import http.client
@@ -145,22 +145,23 @@ def back(release, environment, *judged):
         return 3
     ran = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
     failed = subprocess.run(["systemctl", "start", unit], check=False, stderr=subprocess.DEVNULL).returncode
-    failed = say(unit, time.time() - 30, "the release cannot be started") if failed else main(*judged)
+    failed = say(unit, time.time() - 30, "the release cannot be started") if failed else main(*judged[:4])
     subprocess.run(["systemctl", "--quiet", *(["disable", "--now"] if failed else ["enable"]), unit], check=not failed)
     if not (ran or failed):
         print(unit)
     return failed
 
 
-def stay(units, began, seconds=2):
-    """Watches processes, which have just started."""
+def stay(units, began, seconds):
+    """Watches processes for some seconds; with 0 it looks once."""
     ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        time.sleep(0.1)
+    while True:
         for unit in units:
             if restarts(unit) > 0:
                 return say(unit, began, "the process " + unit.split("@")[0] + " does not stay up")
-    return 0
+        if time.monotonic() >= ends:
+            return 0
+        time.sleep(0.1)
 
 
 def say(unit, began, problem):
@@ -189,10 +190,10 @@ def main(unit, port, address, health, *processes):
         problem = reachable(address, port)
     if problem:
         return say(unit, began, f"{what}: {problem}")
-    return stay(processes, began) if processes else 0
+    return stay(processes, began, 2) if processes else 0
 
 
 if __name__ == "__main__":
-    modes = {"--tasks": lambda *units: run(units), "--back": back}
+    modes = {"--tasks": lambda *units: run(units), "--back": back, "--stay": lambda *units: stay(units, time.time() - 30, 0)}
     mode, arguments = modes.get(sys.argv[1]), sys.argv[2:]
     sys.exit(mode(*arguments) if mode else main(*sys.argv[1:]))
