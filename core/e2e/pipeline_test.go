@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -407,8 +408,14 @@ func goodRelease(t *testing.T, w *world) {
 	first := make(chan time.Duration, 1)
 	go func() {
 		defer close(first)
-		for began := time.Now(); t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
-			if out, err := exec.Command("curl", "-s", w.url("/version")).Output(); err == nil && string(out) == served {
+		for began := time.Now(); t.Context().Err() == nil; time.Sleep(50 * time.Millisecond) {
+			res, err := client.Get(w.url("/version"))
+			if err != nil {
+				continue
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if err == nil && string(body) == served {
 				first <- time.Since(began)
 				return
 			}
