@@ -191,7 +191,8 @@ func BenchmarkSecondRun(b *testing.B) {
 		"troop_environment": "lab", "troop_pipeline": "storefront",
 		"troop_redis_address": w.hosts["router-1"].PrivateAddress, "troop_redis_port": 6379,
 		"troop_redis_operator": []string{sha256Hex(secrets["redis_password"])}, "troop_redis_hosts": users, "troop_storage_keys": keys, "troop_admitted_keys": []string{}, "troop_retired_keys": []string{},
-		"troop_app_redis_port": 6380, "troop_app_redis_password": base32Text(derived(secrets, "redis of the application")),
+		"troop_redis_quota_password": base32Text(derived(secrets, "limits in redis")),
+		"troop_app_redis_port":       6380, "troop_app_redis_password": base32Text(derived(secrets, "redis of the application")),
 		"app_redis_memory": "64mb", "storage_mailbox": true,
 	})
 	if err != nil {
