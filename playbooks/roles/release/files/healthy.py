@@ -5,7 +5,8 @@ or stays_up, the seconds in which the unit must not end. healthy.py --tasks UNIT
 of tasks to their end, one after the other. If one fails, or a unit keeps dying, the first line says why, with the end of the release's own
 log; more of that log follows. healthy.py --back RELEASE SHA256 UNIT … starts a unit, if its slot still has a release, with each file as it was
 installed and with an environment of this hash, and waits in the same way, but for its other processes: people wait for it. It ends with 3
-if the slot has not, and prints the unit if it did not run before. healthy.py --stay UNIT… says which process has not stayed up so far."""
+if the slot has not, and prints the unit if it did not run before. healthy.py --stay UNIT… says which process has not stayed up
+in the last minute."""
 import glob
 import hashlib
 import http.client
@@ -152,16 +153,29 @@ def back(release, environment, *judged):
     return failed
 
 
-def stay(units, began, seconds):
-    """Watches processes for some seconds; with 0 it looks once."""
+def stay(units, began, seconds=2):
+    """Watches processes, which have just started."""
     ends = time.monotonic() + seconds
-    while True:
+    while time.monotonic() < ends:
+        time.sleep(0.1)
         for unit in units:
             if restarts(unit) > 0:
-                return say(unit, began, "the process " + unit.split("@")[0] + " does not stay up")
-        if time.monotonic() >= ends:
-            return 0
-        time.sleep(0.1)
+                return dies(unit, began)
+    return 0
+
+
+def stayed(*units, seconds=60):
+    """Looks at processes that may run for long: one that ended last week is well again."""
+    for unit in units:
+        shown = subprocess.run(["systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", "--value", unit],
+                               check=True, capture_output=True, text=True).stdout
+        if restarts(unit) > 0 and time.monotonic() - int(shown) / 1e6 < seconds:
+            return dies(unit, time.time() - seconds)
+    return 0
+
+
+def dies(unit, began):
+    return say(unit, began, "the process " + unit.split("@")[0] + " does not stay up")
 
 
 def say(unit, began, problem):
@@ -190,10 +204,10 @@ def main(unit, port, address, health, *processes):
         problem = reachable(address, port)
     if problem:
         return say(unit, began, f"{what}: {problem}")
-    return stay(processes, began, 2) if processes else 0
+    return stay(processes, began) if processes else 0
 
 
 if __name__ == "__main__":
-    modes = {"--tasks": lambda *units: run(units), "--back": back, "--stay": lambda *units: stay(units, time.time() - 30, 0)}
+    modes = {"--tasks": lambda *units: run(units), "--back": back, "--stay": stayed}
     mode, arguments = modes.get(sys.argv[1]), sys.argv[2:]
     sys.exit(mode(*arguments) if mode else main(*sys.argv[1:]))
