@@ -115,7 +115,7 @@ def explain(unit, since, problem):
     return "; ".join(said), lines
 
 
-def run(tasks):
+def run(*tasks):
     """Runs tasks until one fails."""
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     for unit in tasks:
@@ -208,6 +208,6 @@ def main(unit, port, address, health, *processes):
 
 
 if __name__ == "__main__":
-    modes = {"--tasks": lambda *units: run(units), "--back": back, "--stay": stayed}
+    modes = {"--tasks": run, "--back": back, "--stay": stayed}
     mode, arguments = modes.get(sys.argv[1]), sys.argv[2:]
     sys.exit(mode(*arguments) if mode else main(*sys.argv[1:]))
